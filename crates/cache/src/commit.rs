@@ -1,0 +1,83 @@
+//! What a worker says of a unit once its shard is durable.
+
+use crate::error::{Error, Result};
+use crate::json;
+use crate::plan::{COMMITS_DIR, Plan};
+use logitcask_core::Fingerprint;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One unit, written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// Its index in the plan.
+    pub unit: u32,
+    /// Its split.
+    pub split: String,
+    /// Its first sample id.
+    pub start: u64,
+    /// One past its last sample id.
+    pub end: u64,
+    /// Path of its shard below the cache's folder.
+    pub shard: String,
+    /// Samples, one row each.
+    pub rows: u64,
+    /// Positions of all rows.
+    pub positions: u64,
+    /// Kept classes of all positions.
+    pub entries: u64,
+    /// The shard's length.
+    pub bytes: u64,
+    /// Hash of the shard's bytes.
+    pub blake3: Fingerprint,
+    /// Mean over positions of the probability that the kept classes hold at T = 1, as stored, to nine decimals.
+    pub kept_mass: f64,
+}
+
+/// Nine decimals: what JSON carries without loss, and more than f16 knows.
+pub(crate) fn round(mass: f64) -> f64 {
+    (mass * 1e9).round() / 1e9
+}
+
+/// Where the commit of `unit` lives.
+pub(crate) fn path(folder: &Path, unit: usize) -> PathBuf {
+    folder.join(COMMITS_DIR).join(format!("{unit:05}.json"))
+}
+
+/// Was `unit` committed?
+pub(crate) fn exists(folder: &Path, unit: usize) -> Result<bool> {
+    let path = path(folder, unit);
+    path.try_exists().map_err(Error::io(&path, "look for the commit"))
+}
+
+impl Commit {
+    /// The commit of `unit`, if there is one.
+    pub(crate) fn read(folder: &Path, plan: &Plan, unit: usize) -> Result<Option<Self>> {
+        if !exists(folder, unit)? {
+            return Ok(None);
+        }
+        let path = path(folder, unit);
+        let commit: Self = json::read(&path)?;
+        commit.check(plan, unit, &plan.shard_name(unit)).map_err(|problem| Error::malformed(&path, problem))?;
+        Ok(Some(commit))
+    }
+
+    /// Does this speak of `unit` of `plan`, in numbers that can be true?
+    pub(crate) fn check(&self, plan: &Plan, unit: usize, shard: &str) -> Result<(), String> {
+        let expected = &plan.units[unit];
+        let place = (self.unit as usize, self.split.as_str(), self.start, self.end, self.shard.as_str());
+        let wanted = (unit, expected.split.as_str(), expected.start, expected.end, shard);
+        if place != wanted {
+            return Err(format!("unit {unit} is {place:?}, the plan says {wanted:?}"));
+        }
+        let [rows, positions, entries] = [self.rows, self.positions, self.entries].map(u128::from);
+        let longest = u128::from(plan.max_length) - 1;
+        let cap = u128::from(plan.selection.cap());
+        let fits = rows == u128::from(expected.end - expected.start)
+            && (rows..=rows * longest).contains(&positions)
+            && (positions..=positions * cap).contains(&entries)
+            && (0.0..=1.1).contains(&self.kept_mass);
+        if fits { Ok(()) } else { Err(format!("unit {unit}: counts that the plan does not allow ({self:?})")) }
+    }
+}

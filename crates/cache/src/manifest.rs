@@ -1,0 +1,86 @@
+//! What a finished cache holds. Its hash is the cache's name.
+
+use crate::commit::{Commit, round};
+use crate::error::{Error, Result};
+use crate::json;
+use crate::plan::{FORMAT_VERSION, Plan};
+use logitcask_core::Fingerprint;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The manifest's file name.
+pub const MANIFEST_NAME: &str = "manifest.json";
+
+/// Every shard of a complete cache: a pure function of plan and commits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// [`Plan::id`].
+    pub plan_id: Fingerprint,
+    /// One for each unit, in the plan's order.
+    pub shards: Vec<Commit>,
+    /// Over all shards.
+    pub totals: Totals,
+}
+
+/// The shards' numbers added up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Samples.
+    pub rows: u64,
+    /// Positions.
+    pub positions: u64,
+    /// Kept classes.
+    pub entries: u64,
+    /// Length of all shards.
+    pub bytes: u64,
+    /// Mean over positions of the kept probability at T = 1, to nine decimals.
+    pub kept_mass: f64,
+}
+
+impl Manifest {
+    pub(crate) fn new(plan: &Plan, shards: Vec<Commit>) -> Self {
+        // Saturating: sums of untrusted numbers must not panic, and what saturates is refused for its rows anyway.
+        let sum = |of: fn(&Commit) -> u64| shards.iter().map(of).fold(0, u64::saturating_add);
+        let positions = sum(|c| c.positions);
+        let mass: f64 = shards.iter().map(|c| c.kept_mass * c.positions as f64).sum();
+        let totals = Totals {
+            rows: sum(|c| c.rows),
+            positions,
+            entries: sum(|c| c.entries),
+            bytes: sum(|c| c.bytes),
+            kept_mass: round(mass / positions.max(1) as f64),
+        };
+        Self { format_version: FORMAT_VERSION, plan_id: plan.id(), shards, totals }
+    }
+
+    /// BLAKE3 of the bytes of `manifest.json`: the cache's id. Equal roots mean equal rows.
+    pub fn root(&self) -> Fingerprint {
+        Fingerprint::of(&json::to_bytes(self))
+    }
+
+    /// The manifest in `folder`, which must be exactly what `plan` and its own commits make.
+    pub(crate) fn read(folder: &Path, plan: &Plan) -> Result<Self> {
+        let path = folder.join(MANIFEST_NAME);
+        json::check_version(&path)?;
+        let manifest: Self = json::read(&path)?;
+        let malformed = |problem: String| Error::malformed(&path, problem);
+        if manifest.plan_id != plan.id() {
+            return Err(malformed(format!("made from plan {}, the plan beside it is {}", manifest.plan_id, plan.id())));
+        }
+        if manifest.shards.len() != plan.units.len() {
+            let (got, expected) = (manifest.shards.len(), plan.units.len());
+            return Err(malformed(format!("{got} shards, the plan has {expected} units")));
+        }
+        for (unit, (commit, shard)) in manifest.shards.iter().zip(plan.shard_names()).enumerate() {
+            commit.check(plan, unit, &shard).map_err(malformed)?;
+        }
+        if Self::new(plan, manifest.shards.clone()).totals != manifest.totals {
+            return Err(malformed("totals are not the sums of the shards' numbers".into()));
+        }
+        Ok(manifest)
+    }
+}

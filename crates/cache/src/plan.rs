@@ -1,0 +1,277 @@
+//! What a cache will hold, settled before the first sample: every pin, and the units that the work is cut into.
+
+use crate::error::{Error, Result};
+use crate::json;
+use logitcask_core::{Fingerprint, Selection};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+/// Version of everything FORMAT.md says.
+pub const FORMAT_VERSION: u32 = 1;
+/// The plan's file name.
+pub const PLAN_NAME: &str = "plan.json";
+/// Folder of the commits, one file for each unit.
+pub const COMMITS_DIR: &str = "_commits";
+/// Folder of the shards.
+pub const DATA_DIR: &str = "data";
+/// A copy of the tokenizer, so that a cache can be read as text and a student be exported from it alone.
+pub const TOKENIZER_NAME: &str = "tokenizer.json";
+
+/// Rows of a block (a Parquet row group) where they are small enough.
+pub const ROWS_PER_BLOCK: u64 = 128;
+/// What a block's lists may take before compression, at most: larger rows make blocks of fewer.
+pub const BLOCK_BYTES: u64 = 16 << 20;
+/// Units, hence shards, of a cache: their numbers have five digits.
+pub const MAX_UNITS: usize = 99_999;
+/// Samples of one unit.
+const MAX_UNIT_SAMPLES: u64 = 1 << 24;
+/// Bytes the lists of one sample may take; Parquet's pages count them with 31 bits.
+const MAX_ROW_BYTES: u64 = 1 << 30;
+
+/// A thing that must not change between two runs, under the name people know it by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// For messages; does not identify.
+    pub name: String,
+    /// Identifies.
+    pub fingerprint: Fingerprint,
+}
+
+/// Samples `start..end` of a split: what one worker writes in one go, into one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    /// Name of the split.
+    pub split: String,
+    /// First sample id.
+    pub start: u64,
+    /// One past the last sample id.
+    pub end: u64,
+}
+
+/// How rows become columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// Typed lists that any Parquet reader understands.
+    Plain,
+}
+
+/// Every choice that decides a cache's bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Version of the program that writes.
+    pub code_version: String,
+    /// How rows become columns.
+    pub layout: Layout,
+    /// Classes of the teacher's last layer.
+    pub vocab_size: u32,
+    /// Tokens of a sample, at most.
+    pub max_length: u32,
+    /// Number format the teacher computes in.
+    pub precision: String,
+    /// Rows times width of the batches the teacher sees: another batch shape may move the last bit of a logit.
+    pub batch_tokens: u64,
+    /// Which classes of a position are kept.
+    pub selection: Selection,
+    /// The teacher's weights.
+    pub teacher: Pin,
+    /// The tokenizer: hash of the bytes of `tokenizer.json`.
+    pub tokenizer: Pin,
+    /// Token in front of every window, if there is one.
+    pub bos: Option<u32>,
+    /// Token behind every document, if there is one.
+    pub end: Option<u32>,
+    /// The dataset's text and cutting.
+    pub dataset: Pin,
+    /// Units of one split stand together, in the order of their samples.
+    pub units: Vec<Unit>,
+}
+
+impl Plan {
+    /// Cuts splits of the given lengths into units of `samples_per_unit`, the last of each split being what is left.
+    ///
+    /// # Panics
+    /// Where `samples_per_unit` is 0.
+    pub fn units_of(splits: &[(String, u64)], samples_per_unit: u64) -> Vec<Unit> {
+        assert!(samples_per_unit > 0, "a unit holds at least one sample");
+        let cut = |(split, len): &(String, u64)| {
+            let (split, len) = (split.clone(), *len);
+            (0..len.div_ceil(samples_per_unit)).map(move |i| Unit {
+                split: split.clone(),
+                start: i * samples_per_unit,
+                end: len.min((i + 1).saturating_mul(samples_per_unit)),
+            })
+        };
+        splits.iter().flat_map(cut).collect()
+    }
+
+    /// BLAKE3 of the bytes of `plan.json`.
+    pub fn id(&self) -> Fingerprint {
+        Fingerprint::of(&json::to_bytes(self))
+    }
+
+    /// One sentence for each field in which `self`, the plan that is here, differs from the one that is wanted.
+    pub fn differences(&self, wanted: &Self) -> Vec<String> {
+        let all = self.described().into_iter().zip(wanted.described());
+        let mut differences: Vec<String> = all
+            .filter(|(here, wanted)| here != wanted)
+            .map(|((field, here), (_, wanted))| format!("{field}: {here} here, {wanted} wanted"))
+            .collect();
+        if differences.is_empty() && self != wanted {
+            differences.push("the same samples are cut into other units".into());
+        }
+        differences
+    }
+
+    fn described(&self) -> [(&'static str, String); 13] {
+        let pin = |pin: &Pin| format!("{} ({})", pin.name, pin.fingerprint.short());
+        let selection = match self.selection {
+            Selection::TopK { k } => format!("top_k k={k}"),
+            Selection::TopP { p, k } => format!("top_p p={p} k={k}"),
+        };
+        let split = |units: Range<usize>| {
+            let (first, last) = (&self.units[units.start], &self.units[units.end - 1]);
+            format!("{} {} samples by {}", first.split, last.end, first.end.saturating_sub(first.start))
+        };
+        [
+            ("format_version", self.format_version.to_string()),
+            ("code_version", self.code_version.clone()),
+            ("layout", format!("{:?}", self.layout).to_lowercase()),
+            ("vocab_size", self.vocab_size.to_string()),
+            ("max_length", self.max_length.to_string()),
+            ("precision", self.precision.clone()),
+            ("batch_tokens", self.batch_tokens.to_string()),
+            ("selection", selection),
+            ("teacher", pin(&self.teacher)),
+            ("tokenizer", pin(&self.tokenizer)),
+            ("bos and end", format!("{:?} and {:?}", self.bos, self.end)),
+            ("dataset", pin(&self.dataset)),
+            ("units", self.splits().into_iter().map(split).collect::<Vec<_>>().join(", ")),
+        ]
+    }
+
+    /// Refuses what no cache can be made of: holes or overlaps between units, an impossible selection, names that are no
+    /// file names, counts past the format's limits.
+    pub fn check(&self) -> Result<()> {
+        self.problem().map_or(Ok(()), |problem| Err(Error::BadPlan { problem }))
+    }
+
+    fn problem(&self) -> Option<String> {
+        if self.format_version != FORMAT_VERSION {
+            return Some(format!("format version {}, this build writes {FORMAT_VERSION}", self.format_version));
+        }
+        if let Err(problem) = self.selection.check(self.vocab_size) {
+            return Some(problem);
+        }
+        if self.max_length < 2 {
+            return Some(format!("max_length is {}, a next token needs at least 2", self.max_length));
+        }
+        if self.row_bytes() > MAX_ROW_BYTES {
+            let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.selection.cap());
+            return Some(format!(
+                "a sample of {length} tokens with {cap} classes each takes {bytes} bytes, {MAX_ROW_BYTES} is the limit: \
+                 keep fewer classes or cut shorter samples"
+            ));
+        }
+        if serde_json::from_slice::<Self>(&json::to_bytes(self)).ok().as_ref() != Some(self) {
+            return Some(format!("{:?} does not survive being written as JSON: give p fewer digits", self.selection));
+        }
+        self.units_problem()
+    }
+
+    fn units_problem(&self) -> Option<String> {
+        if self.units.is_empty() || self.units.len() > MAX_UNITS {
+            return Some(format!("{} units, 1 to {MAX_UNITS} can be written", self.units.len()));
+        }
+        let mut seen = BTreeSet::new();
+        for units in self.splits() {
+            let split = &self.units[units.start].split;
+            let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+            if split.is_empty() || split.len() > 64 || !split.bytes().all(plain) {
+                return Some(format!("`{split}` is no name for a split: 1 to 64 of a-z, 0-9, _ and - make one"));
+            }
+            if !seen.insert(split) {
+                return Some(format!("the units of split `{split}` do not stand together"));
+            }
+            let mut expected = 0;
+            for unit in &self.units[units] {
+                let Unit { start, end, .. } = *unit;
+                if start != expected || end <= start {
+                    return Some(format!(
+                        "split `{split}`: a unit of samples {start}..{end} where {expected}.. follows"
+                    ));
+                }
+                if end - start > MAX_UNIT_SAMPLES {
+                    return Some(format!("split `{split}`: {} samples in a unit, {MAX_UNIT_SAMPLES} fit", end - start));
+                }
+                expected = end;
+            }
+        }
+        None
+    }
+
+    /// The units of each split, in the order of the plan.
+    pub(crate) fn splits(&self) -> Vec<Range<usize>> {
+        let mut start = 0;
+        let ends = |units: &[Unit]| {
+            let range = start..start + units.len();
+            start = range.end;
+            range
+        };
+        self.units.chunk_by(|a, b| a.split == b.split).map(ends).collect()
+    }
+
+    /// Path of a unit's shard below the cache's folder, with its number within its split:
+    /// `data/train-00007-of-00042.parquet`.
+    ///
+    /// # Panics
+    /// Where the plan has no such unit.
+    pub fn shard_name(&self, unit: usize) -> String {
+        let split = &self.units[unit].split;
+        let same = |u: &&Unit| u.split == *split;
+        let before = self.units[..unit].iter().rev().take_while(same).count();
+        let after = self.units[unit..].iter().take_while(same).count();
+        shard_name(split, before, before + after)
+    }
+
+    /// [`Self::shard_name`] of every unit, in one pass.
+    pub(crate) fn shard_names(&self) -> Vec<String> {
+        let names = |units: Range<usize>| {
+            let of = units.len();
+            units.clone().map(move |unit| shard_name(&self.units[unit].split, unit - units.start, of))
+        };
+        self.splits().into_iter().flat_map(names).collect()
+    }
+
+    /// Rows of a block: [`ROWS_PER_BLOCK`], or as many as [`BLOCK_BYTES`] holds at full length, but at least one.
+    ///
+    /// A function of the plan, so that a reader knows every block without opening a shard.
+    pub fn rows_per_block(&self) -> u64 {
+        (BLOCK_BYTES / self.row_bytes().max(1)).clamp(1, ROWS_PER_BLOCK)
+    }
+
+    /// What the lists of the longest sample take before compression.
+    fn row_bytes(&self) -> u64 {
+        // Input id, log_z, gold log-probability, gold rank, count; then an id and an f16 for each kept class.
+        u64::from(self.max_length) * (4 + 4 + 2 + 4 + 2 + u64::from(self.selection.cap()) * (4 + 2))
+    }
+
+    /// The plan of the cache in `folder`.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(PLAN_NAME);
+        json::check_version(&path)?;
+        let plan: Self = json::read(&path)?;
+        plan.problem().map_or(Ok(plan), |problem| Err(Error::malformed(&path, problem)))
+    }
+}
+
+fn shard_name(split: &str, number: usize, of: usize) -> String {
+    format!("{DATA_DIR}/{split}-{number:05}-of-{of:05}.parquet")
+}

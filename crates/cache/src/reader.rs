@@ -1,0 +1,178 @@
+//! Reading a finished cache: opening is cheap, and nothing is believed unchecked.
+
+use crate::commit;
+use crate::error::{Error, Result};
+use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::order::{Block, Samples};
+use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
+use crate::shard::Shard;
+use crate::writer::check_tokenizer;
+use logitcask_core::{Fingerprint, Sample, SampleId, SoftRows};
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// A sample and what the teacher said about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CachedSample {
+    /// The input.
+    pub sample: Sample,
+    /// Log-probabilities are the f16 values that were stored.
+    pub rows: SoftRows,
+}
+
+/// A finished cache. Clones share one map of each shard.
+#[derive(Clone)]
+pub struct CacheReader(Arc<Inner>);
+
+struct Inner {
+    folder: PathBuf,
+    plan: Plan,
+    manifest: Manifest,
+    shards: Vec<OnceLock<Shard>>,
+}
+
+impl fmt::Debug for CacheReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheReader({}, root {})", self.0.folder.display(), self.root().short())
+    }
+}
+
+impl CacheReader {
+    /// Opens the cache in `folder`: plan, manifest and tokenizer are checked, shards are left alone until they are used.
+    ///
+    /// # Errors
+    /// [`Error::NotACache`] without a plan, [`Error::Unfinished`] without a manifest, [`Error::Version`],
+    /// [`Error::Malformed`] or [`Error::Checksum`] where these files do not belong together.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.to_owned();
+        if !folder.join(PLAN_NAME).exists() {
+            return Err(Error::NotACache { path });
+        }
+        let plan = Plan::read(folder)?;
+        let units = plan.units.len();
+        if !folder.join(MANIFEST_NAME).exists() {
+            let mut committed = 0;
+            for unit in 0..units {
+                committed += usize::from(commit::exists(folder, unit)?);
+            }
+            return Err(Error::Unfinished { path, committed, units });
+        }
+        let manifest = Manifest::read(folder, &plan)?;
+        check_tokenizer(&folder.join(TOKENIZER_NAME), &plan)?;
+        let shards = (0..units).map(|_| OnceLock::new()).collect();
+        Ok(Self(Arc::new(Inner { folder: path, plan, manifest, shards })))
+    }
+
+    /// Every choice the cache was made with.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// Every shard and the totals.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// The cache's id, see [`Manifest::root`].
+    pub fn root(&self) -> Fingerprint {
+        self.0.manifest.root()
+    }
+
+    /// Where it lives.
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    /// The tokenizer that made the samples' tokens.
+    pub fn tokenizer_path(&self) -> PathBuf {
+        self.0.folder.join(TOKENIZER_NAME)
+    }
+
+    /// Names of the splits, in the plan's order.
+    pub fn splits(&self) -> Vec<&str> {
+        let plan = self.plan();
+        plan.splits().into_iter().map(|units| plan.units[units.start].split.as_str()).collect()
+    }
+
+    /// Samples of a split.
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`] names the splits there are; so it does for every method that takes one.
+    pub fn len(&self, split: &str) -> Result<u64> {
+        Ok(self.0.plan.units[self.units(split)?].last().map_or(0, |unit| unit.end))
+    }
+
+    /// One sample, decoded from its block alone.
+    ///
+    /// # Errors
+    /// [`Error::NoSample`] past the split's end; whatever is wrong with the shard or row otherwise.
+    pub fn get(&self, split: &str, id: SampleId) -> Result<CachedSample> {
+        let units = self.units(split)?;
+        let unit = units.start + self.plan().units[units.clone()].partition_point(|unit| unit.end <= id.0);
+        let none = || Error::NoSample { split: split.into(), sample: id.0, len: self.len(split).unwrap_or(0) };
+        if unit == units.end {
+            return Err(none());
+        }
+        let row = id.0 - self.plan().units[unit].start;
+        let per_block = self.plan().rows_per_block();
+        let within = row % per_block;
+        let samples = self.shard(unit)?.read(self.plan(), (row / per_block) as usize, within..within + 1)?;
+        samples.into_iter().next().ok_or_else(none)
+    }
+
+    /// Every sample of a split by ascending id.
+    pub fn in_order(&self, split: &str) -> Result<Samples> {
+        Ok(Samples::in_order(self.clone(), self.blocks(split)?))
+    }
+
+    /// Every sample of a split once, in an order that depends on `seed` and `epoch` alone, from the `skip`th on.
+    ///
+    /// Blocks are shuffled, then the rows of every [`crate::order::WINDOW_BLOCKS`] of them; one such window is in memory
+    /// at a time, and skipped windows are not decoded.
+    pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
+        Ok(Samples::shuffled(self.clone(), self.blocks(split)?, seed, epoch, skip))
+    }
+
+    /// Decodes a whole block.
+    pub(crate) fn block(&self, block: Block) -> Result<Vec<CachedSample>> {
+        self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, 0..block.rows)
+    }
+
+    fn units(&self, split: &str) -> Result<Range<usize>> {
+        let plan = self.plan();
+        let found = plan.splits().into_iter().find(|units| plan.units[units.start].split == split);
+        found.ok_or_else(|| Error::NoSplit {
+            split: split.to_owned(),
+            there: self.splits().into_iter().map(str::to_owned).collect(),
+        })
+    }
+
+    /// The blocks of a split, by arithmetic: no footer is read for them.
+    fn blocks(&self, split: &str) -> Result<Vec<Block>> {
+        let per_block = self.plan().rows_per_block();
+        let of_unit = |unit: usize| {
+            let Unit { start, end, .. } = self.plan().units[unit];
+            let rows = end - start;
+            (0..rows.div_ceil(per_block)).map(move |index| Block {
+                unit: unit as u32,
+                index: index as u32,
+                rows: per_block.min(rows - index * per_block),
+            })
+        };
+        Ok(self.units(split)?.flat_map(of_unit).collect())
+    }
+
+    /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next.
+    fn shard(&self, unit: usize) -> Result<&Shard> {
+        let Inner { folder, plan, manifest, shards } = &*self.0;
+        match shards[unit].get() {
+            Some(shard) => Ok(shard),
+            None => {
+                let shard = Shard::open(folder, plan, unit, &manifest.shards[unit])?;
+                Ok(shards[unit].get_or_init(|| shard))
+            }
+        }
+    }
+}

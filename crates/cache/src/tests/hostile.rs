@@ -1,0 +1,191 @@
+//! Files that are cut, damaged, swapped or made up.
+
+use super::*;
+use crate::codec;
+use crate::schema;
+use crate::shard::Shard;
+use crate::{Error, PLAN_NAME, TOKENIZER_NAME};
+use arrow_array::RecordBatch;
+
+/// Six samples of equal length, so that any two can trade columns.
+fn even(plan: &Plan, seed: u64) -> Vec<(Sample, SoftRows)> {
+    (0..6).map(|id| row_of(plan, id, 9, seed)).collect()
+}
+
+#[test]
+fn a_flipped_byte_anywhere_is_a_checksum_error() {
+    let (folder, plan) = small();
+    let path = folder.path().join(plan.shard_name(0));
+    let good = fs::read(&path).unwrap();
+    for at in (0..good.len()).step_by(97) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(&path, &bad).unwrap();
+        let error = CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)).unwrap_err();
+        assert!(matches!(error, Error::Checksum { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_shard_cut_short_is_refused() {
+    let (folder, plan) = small();
+    let path = folder.path().join(plan.shard_name(0));
+    let good = fs::read(&path).unwrap();
+    for len in [0, 4, good.len() / 2, good.len() - 1] {
+        fs::write(&path, &good[..len]).unwrap();
+        let error = CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)).unwrap_err();
+        assert!(matches!(error, Error::Size { got, .. } if got == len as u64), "{error}");
+        // Even where the manifest vouches for the stump.
+        forge(folder.path(), &plan, 0, &good[..len]);
+        assert!(matches!(
+            CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)),
+            Err(Error::Parquet { .. })
+        ));
+        forge(folder.path(), &plan, 0, &good);
+    }
+}
+
+#[test]
+fn damage_that_a_manifest_vouches_for_never_panics() {
+    let (folder, plan) = small();
+    let mut commit = Manifest::read(folder.path(), &plan).unwrap().shards[0].clone();
+    let path = folder.path().join(&commit.shard);
+    let good = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= [0x01, 0x80, 0xff][at % 3];
+        fs::write(&path, &bad).unwrap();
+        commit.blake3 = Fingerprint::of(&bad);
+        let read = Shard::open(folder.path(), &plan, 0, &commit).and_then(|shard| shard.read(&plan, 0, 0..6));
+        refused += usize::from(read.is_err());
+    }
+    // The others hit what is not read, or a value that stays plausible.
+    assert!(refused > good.len() / 3, "{refused} of {} damaged shards were refused", good.len());
+}
+
+#[test]
+fn columns_swapped_between_two_samples_are_refused_by_name() {
+    // Enough kept classes that labels are often among them: what ties rows to their input.
+    let plan = plan(Selection::TopP { p: 0.95, k: 20 }, &[("train", 6)], 6);
+    let folder = tempfile::tempdir().unwrap();
+    let rows = even(&plan, 0);
+    let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+    writer.write_unit(0, &rows).unwrap();
+    writer.finish().unwrap();
+    let mut swapped = rows.clone();
+    swapped.swap(2, 4);
+    let honest = codec::to_batch(&plan, &rows).unwrap();
+    let other = codec::to_batch(&plan, &swapped).unwrap();
+    let cases: [(&[&str], &str); 7] = [
+        (&[schema::SAMPLE_ID], "says it is sample 4"),
+        (&[schema::INPUT_HASH], "another input"),
+        (&[schema::INPUT_IDS], "another input"),
+        (&[schema::INPUT_IDS, schema::INPUT_HASH], "another input"),
+        (&[schema::GOLD_RANKS], "another input"),
+        (&[schema::TOPK_COUNTS, schema::TOPK_IDS, schema::TOPK_LOG_PROBS], "another input"),
+        (&[schema::TOPK_COUNTS], "belong there"),
+    ];
+    let forge_batch = |batch: RecordBatch| {
+        forge(folder.path(), &plan, 0, &codec::write(&plan, 0, std::iter::once(Ok(batch))).unwrap());
+    };
+    for (names, message) in cases {
+        let column =
+            |name: &str| if names.contains(&name) { &other } else { &honest }.column_by_name(name).unwrap().clone();
+        let columns = honest.schema().fields().iter().map(|field| column(field.name())).collect();
+        forge_batch(RecordBatch::try_new(honest.schema(), columns).unwrap());
+        let error = read_error(folder.path(), "train").unwrap_or_else(|| panic!("{names:?} went unnoticed"));
+        assert!(error.contains("row 2 (sample 2)") && error.contains(message), "{names:?}: {error}");
+        assert!(error.contains("train-00000-of-00001.parquet"), "{error}");
+    }
+    // The whole rows, then only what the teacher said.
+    forge_batch(other);
+    assert!(read_error(folder.path(), "train").unwrap().contains("row 2 (sample 2): the row says it is sample 4"));
+    let mut soft = rows.clone();
+    (soft[2].1, soft[4].1) = (rows[4].1.clone(), rows[2].1.clone());
+    forge_batch(codec::to_batch(&plan, &soft).unwrap());
+    assert!(read_error(folder.path(), "train").unwrap().contains("row 2 (sample 2)"));
+    forge_batch(honest);
+    assert_eq!(read_error(folder.path(), "train"), None);
+}
+
+#[test]
+fn shards_of_another_unit_or_shape_are_refused() {
+    let (folder, plan) = small();
+    let shard = |unit| fs::read(folder.path().join(plan.shard_name(unit))).unwrap();
+    let (first, second) = (shard(0), shard(1));
+    let error = |bytes: &[u8]| {
+        forge(folder.path(), &plan, 0, bytes);
+        read_error(folder.path(), "train").unwrap()
+    };
+    let text = error(&second);
+    assert!(text.contains("logitcask.unit = 1, the plan says 0"), "{text}");
+
+    let rows = rows_of(&plan, 0, 0);
+    let text = error(&codec::encode(&plan, 0, &rows[..5]).unwrap());
+    assert!(text.contains("block 0 has 5 rows, 6 belong there"), "{text}");
+    let halves = rows.chunks(3).map(|half| codec::to_batch(&plan, half));
+    let text = error(&codec::write(&plan, 0, halves).unwrap());
+    assert!(text.contains("2 blocks, 6 rows make 1"), "{text}");
+    let mut wider = plan.clone();
+    wider.selection = TOP_P;
+    let text = error(&codec::encode(&wider, 0, &rows_of(&wider, 0, 0)).unwrap());
+    assert!(text.contains("logitcask."), "{text}");
+    forge(folder.path(), &plan, 0, &first);
+    assert_eq!(read_error(folder.path(), "train"), None);
+}
+
+#[test]
+fn a_changed_manifest_is_refused() {
+    let (folder, plan) = small();
+    let path = folder.path().join(MANIFEST_NAME);
+    let good = fs::read_to_string(&path).unwrap();
+    let hash = Manifest::read(folder.path(), &plan).unwrap().shards[0].blake3.to_string();
+    let changes = [
+        ("\"rows\": 6", "\"rows\": 7", "counts that the plan does not allow"),
+        ("\"rows\": 12", "\"rows\": 13", "totals"),
+        ("data/train-00000", "../train-00000", "the plan says"),
+        ("data/train-00000-of-00002", "/etc/passwd", "the plan says"),
+        ("\"plan_id\": \"", "\"plan_id\": \"0", "64 hex digits"),
+        ("\"entries\"", "\"more\": 1, \"entries\"", "unknown field"),
+        ("\"format_version\": 1", "\"format_version\": 2", "format version 2, this build reads 1"),
+        ("  ", " ", "the file was edited"),
+        ("\"positions\": ", "\"positions\": 18446744073709551615", "floating point"),
+    ];
+    for (from, to, message) in changes {
+        assert!(good.contains(from), "{from}");
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let error = CacheReader::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(message) && error.contains("manifest.json"), "{from} -> {to}: {error}");
+    }
+    fs::write(&path, &good[..good.len() / 2]).unwrap();
+    assert!(CacheReader::open(folder.path()).unwrap_err().to_string().contains("EOF"));
+    // A hash is not noticed on opening, but before any row is believed.
+    let other = Fingerprint::of(b"other").to_string();
+    fs::write(&path, good.replace(&hash, &other)).unwrap();
+    assert!(read_error(folder.path(), "train").unwrap().contains(&other));
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_refused() {
+    let (folder, plan) = small();
+    let open = || CacheReader::open(folder.path()).map(|_| ());
+    let [tokenizer, manifest, plan_path] = [TOKENIZER_NAME, MANIFEST_NAME, PLAN_NAME].map(|n| folder.path().join(n));
+    fs::write(&tokenizer, b"{}").unwrap();
+    assert!(matches!(open(), Err(Error::Checksum { path, .. }) if path == tokenizer));
+    fs::write(&tokenizer, TOKENIZER).unwrap();
+
+    let mut other = plan.clone();
+    other.code_version = "another".into();
+    fs::write(&plan_path, json::to_bytes(&other)).unwrap();
+    let error = open().unwrap_err().to_string();
+    assert!(error.contains("the plan beside it"), "{error}");
+    other.units[1].start = 7;
+    fs::write(&plan_path, json::to_bytes(&other)).unwrap();
+    let error = open().unwrap_err().to_string();
+    assert!(error.contains("samples 7..12 where 6.. follows") && error.contains(PLAN_NAME), "{error}");
+
+    fs::remove_file(&manifest).unwrap();
+    fs::remove_file(&plan_path).unwrap();
+    assert!(matches!(open(), Err(Error::NotACache { .. })));
+}

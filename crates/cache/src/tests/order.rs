@@ -1,0 +1,88 @@
+//! The orders a cache is read in.
+
+use super::*;
+use crate::Error;
+use crate::order::WINDOW_BLOCKS;
+use std::collections::BTreeSet;
+
+/// Two units of 90 and 13 samples, 27 blocks, two windows; the last block of each unit is smaller than the others.
+fn blocks() -> (tempfile::TempDir, CacheReader) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = plan(TOP_K, &[("train", 103)], 90);
+    plan.max_length = FOUR_ROWS_A_BLOCK;
+    assert_eq!(plan.rows_per_block(), 4);
+    write(folder.path(), &plan);
+    let reader = CacheReader::open(folder.path()).unwrap();
+    (folder, reader)
+}
+
+fn ids(reader: &CacheReader, seed: u64, epoch: u64, skip: u64) -> Vec<u64> {
+    reader.shuffled("train", seed, epoch, skip).unwrap().map(|sample| sample.unwrap().sample.id.0).collect()
+}
+
+#[test]
+fn a_shuffle_is_a_permutation_that_seed_and_epoch_decide() {
+    let (_folder, reader) = blocks();
+    let first = ids(&reader, 1, 0, 0);
+    assert_eq!(first.iter().copied().collect::<BTreeSet<_>>(), (0..103).collect());
+    assert_eq!(first.len(), 103);
+    assert_eq!(first, ids(&reader.clone(), 1, 0, 0));
+    assert_ne!(first, ids(&reader, 1, 1, 0));
+    assert_ne!(first, ids(&reader, 2, 0, 0));
+    // Rows of one block are spread over their window, not read in a run.
+    let neighbours = first.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
+    assert!(neighbours < 20, "{neighbours} of 102 pairs are still neighbours");
+}
+
+#[test]
+fn skipping_ends_in_the_same_order() {
+    let (_folder, reader) = blocks();
+    let all = ids(&reader, 7, 3, 0);
+    for skip in 0..=103 {
+        assert_eq!(ids(&reader, 7, 3, skip), all[skip as usize..], "skip {skip}");
+    }
+    assert!(ids(&reader, 7, 3, 1000).is_empty());
+}
+
+#[test]
+fn skipped_windows_are_not_decoded() {
+    let (folder, reader) = blocks();
+    // An order whose first window has every row of the second unit. Its blocks, 22 of four rows, one of two, three of
+    // four, one of one, give that window at least this many rows:
+    let window = 4 * WINDOW_BLOCKS - 2 - 3;
+    let holds_second_unit = |ids: Vec<u64>| (90..103).all(|id| ids[..window].contains(&id));
+    let seed = (0..1000).find(|&seed| holds_second_unit(ids(&reader, seed, 0, 0))).unwrap();
+    fs::write(folder.path().join(reader.plan().shard_name(1)), b"").unwrap();
+    let fresh = CacheReader::open(folder.path()).unwrap();
+    let read = |skip| fresh.shuffled("train", seed, 0, skip).unwrap().collect::<Result<Vec<_>, _>>();
+    assert!(read(0).is_err() && read(window as u64 - 1).is_err());
+    assert_eq!(read(4 * WINDOW_BLOCKS as u64).unwrap().len(), 103 - 4 * WINDOW_BLOCKS);
+}
+
+#[test]
+fn an_error_ends_the_order() {
+    let (folder, plan) = small();
+    fs::write(folder.path().join(plan.shard_name(1)), b"").unwrap();
+    let read: Vec<_> = CacheReader::open(folder.path()).unwrap().in_order("train").unwrap().collect();
+    assert_eq!((read.len(), read.iter().filter(|sample| sample.is_ok()).count()), (7, 6));
+    assert!(read[6].as_ref().is_err_and(|e| matches!(e, Error::Size { .. })));
+}
+
+#[test]
+fn samples_and_splits_that_are_not_there_are_named() {
+    let (folder, _) = small();
+    let reader = CacheReader::open(folder.path()).unwrap();
+    let error = reader.len("test").unwrap_err().to_string();
+    assert!(error.contains("no split `test`") && error.contains("train"), "{error}");
+    let error = reader.get("train", SampleId(12)).unwrap_err().to_string();
+    assert!(error.contains("0..12") && error.contains("12 was asked"), "{error}");
+    assert!(reader.get("train", SampleId(u64::MAX)).is_err());
+}
+
+#[test]
+fn a_reader_can_be_shared_and_its_samples_sent() {
+    fn shared<T: Send + Sync + Clone + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    shared::<CacheReader>();
+    sent::<crate::Samples>();
+}

@@ -1,0 +1,201 @@
+//! From rows to a folder and back.
+
+use super::*;
+use crate::{COMMITS_DIR, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME};
+use proptest::prelude::*;
+
+fn selections() -> impl Strategy<Value = Selection> {
+    prop_oneof![
+        (1..=VOCAB).prop_map(|k| Selection::TopK { k }),
+        (1..=100u32, 1..=VOCAB).prop_map(|(percent, k)| Selection::TopP { p: f64::from(percent) / 100.0, k }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn what_is_written_is_read(selection in selections(), len in 1..40u64, per_unit in 1..20u64, seed: u64, wide: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut plan = plan(selection, &[("train", len), ("val", 3)], per_unit);
+        plan.max_length = if wide { FOUR_ROWS_A_BLOCK } else { 12 };
+        let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+        for unit in writer.pending().unwrap() {
+            writer.write_unit(unit, &rows_of(&plan, unit, seed)).unwrap();
+        }
+        let manifest = writer.finish().unwrap();
+        let reader = CacheReader::open(folder.path()).unwrap();
+        prop_assert_eq!(reader.root(), manifest.root());
+        prop_assert_eq!(reader.plan(), &plan);
+        prop_assert_eq!(reader.splits(), ["train", "val"]);
+        for (split, len) in [("train", len), ("val", 3)] {
+            prop_assert_eq!(reader.len(split).unwrap(), len);
+            let units = (0..plan.units.len()).filter(|&unit| plan.units[unit].split == split);
+            let expected: Vec<_> = units.flat_map(|unit| rows_of(&plan, unit, seed)).collect();
+            let read: Vec<_> = reader.in_order(split).unwrap().map(Result::unwrap).collect();
+            prop_assert_eq!(read.len() as u64, len);
+            for (cached, (sample, rows)) in read.iter().zip(expected) {
+                prop_assert_eq!(&cached.sample, &sample);
+                prop_assert_eq!(&cached.rows, &as_stored(rows));
+                prop_assert_eq!(&reader.get(split, sample.id).unwrap(), cached);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_rows_give_the_same_bytes_and_root() {
+    for selection in [TOP_K, TOP_P] {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let plan = plan(selection, &[("train", 30)], 10);
+        let roots = [write(folders[0].path(), &plan).root(), write(folders[1].path(), &plan).root()];
+        assert_eq!(roots[0], roots[1]);
+        let shard = plan.shard_name(1);
+        assert_eq!(
+            fs::read(folders[0].path().join(&shard)).unwrap(),
+            fs::read(folders[1].path().join(&shard)).unwrap()
+        );
+    }
+}
+
+#[test]
+fn an_interrupted_cache_ends_with_the_root_of_an_undisturbed_one() {
+    let (undisturbed, plan) = small();
+    let folder = tempfile::tempdir().unwrap();
+    let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+    writer.write_unit(1, &rows_of(&plan, 1, 0)).unwrap();
+    let leftover = folder.path().join(DATA_DIR).join(".tmp-killed");
+    fs::write(&leftover, b"half a shard").unwrap();
+
+    for error in [writer.finish().unwrap_err(), CacheReader::open(folder.path()).unwrap_err()] {
+        let text = error.to_string();
+        assert!(text.contains("1 of 2 units") && text.contains("run cache again"), "{text}");
+    }
+    drop(writer);
+    let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+    assert_eq!(writer.pending().unwrap(), [0]);
+    assert_eq!(write(folder.path(), &plan).root(), CacheReader::open(undisturbed.path()).unwrap().root());
+    assert!(writer.pending().unwrap().is_empty());
+    assert!(!leftover.exists(), "a finished cache keeps no leftovers");
+}
+
+#[test]
+fn a_shard_without_a_commit_is_adopted_only_if_it_is_ours() {
+    let (folder, plan) = small();
+    let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+    let (root, rows) = (writer.finish().unwrap().root(), rows_of(&plan, 0, 0));
+    let commit = folder.path().join(COMMITS_DIR).join("00000.json");
+    fs::remove_file(&commit).unwrap();
+    fs::remove_file(folder.path().join(MANIFEST_NAME)).unwrap();
+
+    let other = writer.write_unit(0, &rows_of(&plan, 0, 1)).unwrap_err();
+    assert!(matches!(other, Error::ForeignShard { .. }) && other.to_string().contains("remove the file"), "{other}");
+    assert!(!commit.exists(), "a foreign shard must not be committed");
+    writer.write_unit(0, &rows).unwrap();
+    assert_eq!(writer.finish().unwrap().root(), root);
+}
+
+#[test]
+fn a_committed_unit_stays_as_it_is() {
+    let (folder, plan) = small();
+    let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+    let first = writer.write_unit(0, &rows_of(&plan, 0, 0)).unwrap();
+    assert_eq!(writer.write_unit(0, &rows_of(&plan, 0, 1)).unwrap(), first);
+}
+
+#[test]
+fn two_workers_end_with_one_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(TOP_P, &[("train", 60)], 3);
+    let work = || {
+        let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+        for unit in 0..plan.units.len() {
+            writer.write_unit(unit, &rows_of(&plan, unit, 0)).unwrap();
+        }
+        writer.finish().unwrap().root()
+    };
+    let roots = std::thread::scope(|scope| [scope.spawn(work), scope.spawn(work)].map(|thread| thread.join().unwrap()));
+    assert_eq!(roots[0], roots[1]);
+    assert_eq!(fs::read_dir(folder.path().join(DATA_DIR)).unwrap().count(), 20);
+    assert_eq!(read_error(folder.path(), "train"), None);
+}
+
+#[test]
+fn commits_count_what_is_in_the_shard() {
+    let (folder, plan) = small();
+    let manifest = CacheReader::open(folder.path()).unwrap().manifest().clone();
+    let rows: Vec<SoftRows> = (0..2).flat_map(|unit| rows_of(&plan, unit, 0)).map(|(_, r)| as_stored(r)).collect();
+    let positions: usize = rows.iter().map(SoftRows::len).sum();
+    let mass: f64 = rows.iter().flat_map(|r| &r.log_probs).map(|&lp| f64::from(lp).exp()).sum();
+    let totals = &manifest.totals;
+    assert_eq!((totals.rows, totals.positions, totals.entries), (12, positions as u64, 4 * positions as u64));
+    assert!((totals.kept_mass - mass / positions as f64).abs() < 2e-9, "{}", totals.kept_mass);
+    let length = |shard: &str| fs::metadata(folder.path().join(shard)).unwrap().len();
+    assert_eq!(totals.bytes, manifest.shards.iter().map(|commit| length(&commit.shard)).sum::<u64>());
+}
+
+#[test]
+fn another_plan_is_refused_with_what_differs() {
+    let (folder, plan) = small();
+    let mut other = plan.clone();
+    other.selection = Selection::TopK { k: 8 };
+    other.precision = "bf16".into();
+    let error = CacheWriter::open(folder.path(), other, TOKENIZER).unwrap_err().to_string();
+    assert!(error.contains("selection: top_k k=4 here, top_k k=8 wanted"), "{error}");
+    assert!(error.contains("precision: f32 here, bf16 wanted"), "{error}");
+    let error = CacheWriter::open(folder.path(), plan, b"{}").unwrap_err().to_string();
+    assert!(error.contains("tokenizer"), "{error}");
+}
+
+#[test]
+fn rows_that_no_reader_would_take_are_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(TOP_K, &[("train", 6)], 6);
+    let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+    type Breakage = fn(&mut Vec<(Sample, SoftRows)>);
+    let broken: [(&str, Breakage); 10] = [
+        ("got 5 samples", |rows| rows.truncate(5)),
+        ("sample 2: sample 3 was given", |rows| rows.swap(2, 3)),
+        ("sample 4: 1 tokens", |rows| rows[4].0.input_ids.truncate(1)),
+        ("sample 4: 13 tokens", |rows| rows[4].0.input_ids = vec![1; 13]),
+        ("sample 1: token 40", |rows| rows[1].0.input_ids[0] = 40),
+        ("sample 5: position 1: 3 classes kept", |rows| rows[5].1.counts[1] = 3),
+        ("sample 3: position 0: a log-probability or log_z is not", |rows| rows[3].1.log_z[0] = f32::NAN),
+        ("sample 3: position 0: log-probabilities are not sorted", |rows| rows[3].1.log_probs.swap(0, 3)),
+        ("log_z is too large", |rows| rows[3].1.log_probs.iter_mut().for_each(|lp| *lp -= 20.0)),
+        ("sample 3: once rounded to f16", |rows| {
+            let outside = rows[3].1.gold_ranks.iter().position(|&rank| rank >= 4).unwrap();
+            rows[3].1.gold_log_probs[outside] = -1e6;
+        }),
+    ];
+    for (message, breakage) in broken {
+        let mut rows = rows_of(&plan, 0, 0);
+        breakage(&mut rows);
+        let error = writer.write_unit(0, &rows).unwrap_err();
+        assert!(matches!(error, Error::BadRow { .. }) && error.to_string().contains(message), "{error}");
+    }
+    assert_eq!(fs::read_dir(folder.path().join(DATA_DIR)).unwrap().count(), 0);
+    assert_eq!(writer.pending().unwrap(), [0]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_says_so() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let error = CacheWriter::open(&file.join("cache"), plan(TOP_K, &[("train", 1)], 1), TOKENIZER).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.starts_with(&file)), "{error:?}");
+    assert!(error.to_string().contains("cannot create the folder"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn published_files_are_as_readable_as_any_other() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, plan) = small();
+    let plain = folder.path().join("plain");
+    fs::write(&plain, b"").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    for name in [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME, &plan.shard_name(0)] {
+        assert_eq!(mode(&folder.path().join(name)), mode(&plain), "{name}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Documents as windows of tokens: deterministic, ordered, addressable.
+
+use crate::document::Document;
+use crate::error::{Error, Result};
+use crate::source::{DatasetConfig, read_documents};
+use crate::tokenizer::TextTokenizer;
+use crate::windows::windows;
+use logitcask_core::{Fingerprint, InputHash, Origin, Sample, SampleId};
+use rayon::prelude::*;
+use std::path::Path;
+
+/// Samples in a fixed order, each found by its split and its number in it.
+pub trait Dataset: Send + Sync {
+    /// Name and number of samples of every split that has any: train, validation, test, then others by name.
+    fn splits(&self) -> Vec<(String, u64)>;
+    /// A sample; `None` where the split has no such number, or there is no such split.
+    fn sample(&self, split: &str, id: SampleId) -> Option<Sample>;
+    /// Changes whenever any sample, its origin, its place or its split does.
+    fn fingerprint(&self) -> Fingerprint;
+    /// For file names and headings.
+    fn name(&self) -> &str;
+    /// No sample has more tokens.
+    fn max_length(&self) -> usize;
+}
+
+/// Texts, tokenised and cut into windows, in memory.
+///
+/// A document's tokens `t` become `t ++ [end]` where the tokenizer has an end token, and that is cut into windows:
+/// - with a start token, windows partition it, and each has the start token before its up to `max_length - 1` own ones;
+/// - without one, windows of up to `max_length` tokens overlap by one, so that every token but a document's very first is
+///   predicted once.
+///
+/// [`Origin::offset`] is the index in `t ++ [end]` of a window's first token after the start token. A window with fewer
+/// than two tokens is left out, and so is a document without tokens.
+#[derive(Debug)]
+pub struct TextDataset {
+    name: String,
+    max_length: usize,
+    fingerprint: Fingerprint,
+    splits: Vec<Split>,
+}
+
+/// The windows of one split, one after the other.
+#[derive(Debug, Default)]
+struct Split {
+    name: String,
+    tokens: Vec<u32>,
+    /// Where each window ends in `tokens`; it starts where the one before ends.
+    ends: Vec<usize>,
+    origins: Vec<Origin>,
+    documents: u64,
+    document_tokens: u64,
+}
+
+impl Split {
+    fn window(&self, index: usize) -> Option<&[u32]> {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.tokens[start..*self.ends.get(index)?])
+    }
+}
+
+impl TextDataset {
+    /// Reads, tokenises (documents in parallel, their order kept) and cuts into windows of at most `max_length` tokens.
+    ///
+    /// # Errors
+    /// Whatever [`read_documents`] refuses, a text that the tokenizer refuses, a `max_length` below 2, no window at all.
+    pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
+        if max_length < 2 {
+            return Err(Error::Option {
+                option: "max_length",
+                got: max_length.to_string(),
+                expected: "at least 2 tokens",
+            });
+        }
+        let documents = read_documents(config)?;
+        let tokens: Vec<Vec<u32>> =
+            documents.par_iter().map(|document| tokenizer.encode(&document.text)).collect::<Result<_>>()?;
+        let mut splits: Vec<Split> = vec![];
+        for (document, tokens) in documents.iter().zip(tokens) {
+            let name = document.split.as_deref().unwrap_or_else(|| split_by_hash(&document.text, config.held_out));
+            let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
+                splits.push(Split { name: name.to_owned(), ..Default::default() });
+                splits.len() - 1
+            });
+            append(&mut splits[at], document, tokens, tokenizer, max_length)?;
+        }
+        splits.retain(|split| !split.ends.is_empty());
+        if splits.is_empty() {
+            return Err(Error::NoSamples { path: config.path.clone(), documents: documents.len() });
+        }
+        splits.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
+        let fingerprint = fingerprint(&splits, tokenizer, max_length);
+        Ok(Self { name: stem(&config.path), max_length, fingerprint, splits })
+    }
+
+    fn split(&self, name: &str) -> Option<&Split> {
+        self.splits.iter().find(|split| split.name == name)
+    }
+
+    /// Name and number of samples of every split that has any: train, validation, test, then others by name.
+    pub fn splits(&self) -> Vec<(String, u64)> {
+        self.splits.iter().map(|split| (split.name.clone(), split.ends.len() as u64)).collect()
+    }
+
+    /// A sample; `None` where the split has no such number, or there is no such split.
+    pub fn sample(&self, split: &str, id: SampleId) -> Option<Sample> {
+        let split = self.split(split)?;
+        let index = usize::try_from(id.0).ok()?;
+        Some(Sample { id, origin: *split.origins.get(index)?, input_ids: split.window(index)?.to_vec() })
+    }
+
+    /// Number of samples of a split; 0 for one that does not exist.
+    pub fn len(&self, split: &str) -> u64 {
+        self.split(split).map_or(0, |split| split.ends.len() as u64)
+    }
+
+    /// Number of documents that gave a split its samples.
+    pub fn documents(&self, split: &str) -> u64 {
+        self.split(split).map_or(0, |split| split.documents)
+    }
+
+    /// Tokens of those documents, end tokens counted, start tokens and overlaps of windows not.
+    pub fn tokens(&self, split: &str) -> u64 {
+        self.split(split).map_or(0, |split| split.document_tokens)
+    }
+
+    /// Hash over the tokenizer's fingerprint, `max_length`, and origin and input hash of every sample of every split.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Name of the file without its extension, or of the folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Dataset for TextDataset {
+    fn splits(&self) -> Vec<(String, u64)> {
+        self.splits()
+    }
+
+    fn sample(&self, split: &str, id: SampleId) -> Option<Sample> {
+        self.sample(split, id)
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn max_length(&self) -> usize {
+        self.max_length
+    }
+}
+
+/// Adds the windows of one document to its split.
+fn append(
+    split: &mut Split,
+    document: &Document,
+    mut tokens: Vec<u32>,
+    tokenizer: &TextTokenizer,
+    max_length: usize,
+) -> Result<()> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    tokens.extend(tokenizer.end());
+    if u32::try_from(tokens.len()).is_err() {
+        return Err(Error::TooLong { document: document.index, tokens: tokens.len() });
+    }
+    let before = split.ends.len();
+    for range in windows(tokens.len(), tokenizer.bos().is_some(), max_length) {
+        split.origins.push(Origin { document: document.index, offset: range.start as u32 });
+        split.tokens.extend(tokenizer.bos());
+        split.tokens.extend_from_slice(&tokens[range]);
+        split.ends.push(split.tokens.len());
+    }
+    if split.ends.len() > before {
+        split.documents += 1;
+        split.document_tokens += tokens.len() as u64;
+    }
+    Ok(())
+}
+
+/// `test` for a share of `held_out` of all texts, told from the others by their hash alone.
+fn split_by_hash(text: &str, held_out: f64) -> &'static str {
+    let mut hasher = blake3::Hasher::new_derive_key("logitcask held-out share v1");
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.update(text.as_bytes()).finalize().as_bytes()[..8]);
+    let share = (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64;
+    if share < held_out { "test" } else { "train" }
+}
+
+/// The three usual splits first.
+fn rank(split: &str) -> usize {
+    let usual = ["train", "validation", "test"];
+    usual.iter().position(|name| *name == split).unwrap_or(usual.len())
+}
+
+fn stem(path: &Path) -> String {
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map_or_else(|| "dataset".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn fingerprint(splits: &[Split], tokenizer: &TextTokenizer, max_length: usize) -> Fingerprint {
+    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v1");
+    hasher.update(tokenizer.fingerprint().to_string().as_bytes());
+    hasher.update(&(max_length as u64).to_le_bytes());
+    for split in splits {
+        // Lengths before what they count, so that no two datasets spell the same bytes.
+        hasher.update(&(split.name.len() as u64).to_le_bytes());
+        hasher.update(split.name.as_bytes());
+        hasher.update(&(split.ends.len() as u64).to_le_bytes());
+        let inputs: Vec<InputHash> = (0..split.ends.len())
+            .into_par_iter()
+            .map(|index| InputHash::of(split.window(index).unwrap_or_default()))
+            .collect();
+        for (origin, input) in split.origins.iter().zip(inputs) {
+            hasher.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
+        }
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;

@@ -1,0 +1,26 @@
+//! Datasets: deterministic, ordered, addressable samples.
+//!
+//! A source ([`read_documents`]) gives documents in a fixed order, a [`TextTokenizer`] turns them into tokens, and a
+//! [`TextDataset`] cuts those into windows whose [`logitcask_core::SampleId`] never depends on threads or batches.
+//!
+//! # Seams
+//! A stage sees the trait [`Dataset`] only, so another kind of data is one new implementation; another file format is one
+//! new file under `source`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod batches;
+pub mod dataset;
+pub mod document;
+pub mod duplicates;
+pub mod error;
+pub mod source;
+pub mod tokenizer;
+mod windows;
+
+pub use batches::{TokenBatch, batch_by_length};
+pub use dataset::{Dataset, TextDataset};
+pub use document::Document;
+pub use duplicates::{DiversityReport, diversity};
+pub use error::{Error, Result};
+pub use source::{DatasetConfig, read_documents, write_corpus};
+pub use tokenizer::{TextTokenizer, train_byte_level_bpe};

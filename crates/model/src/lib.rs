@@ -1,0 +1,40 @@
+//! Architectures on burn, and the weights that go into and out of them.
+//!
+//! A teacher is a [`LogitsModel`] without gradients, a student one with an optimizer: today's student is tomorrow's
+//! teacher. [`open`] reads what others wrote (Hugging Face folders, llama2.c files), [`export`] writes a folder that
+//! others open.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod config;
+pub mod device;
+mod error;
+pub mod export;
+pub mod llama;
+pub mod open;
+mod rope;
+pub mod weights;
+
+pub use config::LlamaConfig;
+pub use device::{DeviceChoice, Precision};
+pub use error::{Error, Result};
+pub use llama::{KvCache, Llama};
+pub use open::{ModelFiles, TokenizerSource};
+
+pub use burn::tensor::Device;
+
+use burn::tensor::{Int, Tensor};
+
+/// What both stages ask of a language model.
+///
+/// The forward is cut in two so that the vocabulary-wide product is paid only for the positions somebody wants.
+pub trait LogitsModel {
+    /// Final hidden states. tokens: \[rows, width\]; output: \[rows, width, hidden\]. Causal: what stands to the right of
+    /// a position, padding included, never reaches it.
+    fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
+
+    /// Raw logits. hidden: \[n, hidden\]; output: \[n, vocabulary\].
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2>;
+
+    /// Number of classes.
+    fn vocab_size(&self) -> usize;
+}

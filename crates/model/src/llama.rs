@@ -1,0 +1,237 @@
+//! The Llama decoder: RMS norm, rotary grouped-query attention, SwiGLU; also what SmolLM and its kin are.
+
+use crate::rope::Rope;
+use crate::{LlamaConfig, LogitsModel};
+use burn::module::{Module, Param};
+use burn::tensor::module::{attention, embedding};
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
+
+/// A Llama decoder. Linear weights are stored \[in, out\], the transpose of Hugging Face's layout, so that forward and
+/// gradients are plain products.
+#[derive(Module, Debug)]
+pub struct Llama {
+    pub(crate) embed_tokens: Param<Tensor<2>>,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Param<Tensor<1>>,
+    pub(crate) lm_head: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    pub(crate) config: LlamaConfig,
+}
+
+/// One decoder layer.
+#[derive(Module, Debug)]
+pub struct Layer {
+    pub(crate) input_norm: Param<Tensor<1>>,
+    pub(crate) q: Param<Tensor<2>>,
+    pub(crate) k: Param<Tensor<2>>,
+    pub(crate) v: Param<Tensor<2>>,
+    pub(crate) o: Param<Tensor<2>>,
+    pub(crate) post_norm: Param<Tensor<1>>,
+    pub(crate) gate: Param<Tensor<2>>,
+    pub(crate) up: Param<Tensor<2>>,
+    pub(crate) down: Param<Tensor<2>>,
+}
+
+/// Keys and values of what a model has read so far, for generation one token at a time.
+#[derive(Clone, Debug, Default)]
+pub struct KvCache {
+    layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
+    length: usize,
+}
+
+impl KvCache {
+    /// Keeps only the given rows (sequences still being written), in their order.
+    pub fn keep(&mut self, rows: &[usize], device: &Device) {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let count = rows.len();
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), device);
+        for entry in self.layers.iter_mut().flatten() {
+            entry.0 = entry.0.clone().select(0, rows.clone());
+            entry.1 = entry.1.clone().select(0, rows.clone());
+        }
+    }
+}
+
+impl Llama {
+    /// A model whose parameter `name` (Hugging Face's) of `shape` (Hugging Face's) holds the f32 values that `values`
+    /// gives in row-major order; kept as `dtype` on `device`.
+    pub(crate) fn build<E>(
+        config: &LlamaConfig,
+        device: &Device,
+        dtype: DType,
+        mut values: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    ) -> Result<Self, E> {
+        let shapes: std::collections::HashMap<String, Vec<usize>> = config.tensors().into_iter().collect();
+        let mut data = |name: &str| -> Result<TensorData, E> {
+            let shape = shapes.get(name).cloned().unwrap_or_default();
+            let values = values(name, &shape)?;
+            Ok(TensorData::new(values, shape))
+        };
+        let matrix = |data: TensorData| Param::from_tensor(Tensor::<2>::from_data(data, (device, dtype)));
+        let vector = |data: TensorData| Param::from_tensor(Tensor::<1>::from_data(data, (device, dtype)));
+        let embed_tokens = matrix(data("model.embed_tokens.weight")?);
+        let mut layers = Vec::with_capacity(config.num_hidden_layers);
+        for layer in 0..config.num_hidden_layers {
+            let mut part = |name: &str| data(&format!("model.layers.{layer}.{name}.weight"));
+            layers.push(Layer {
+                input_norm: vector(part("input_layernorm")?),
+                q: matrix(transposed(part("self_attn.q_proj")?)),
+                k: matrix(transposed(part("self_attn.k_proj")?)),
+                v: matrix(transposed(part("self_attn.v_proj")?)),
+                o: matrix(transposed(part("self_attn.o_proj")?)),
+                post_norm: vector(part("post_attention_layernorm")?),
+                gate: matrix(transposed(part("mlp.gate_proj")?)),
+                up: matrix(transposed(part("mlp.up_proj")?)),
+                down: matrix(transposed(part("mlp.down_proj")?)),
+            });
+        }
+        let norm = vector(data("model.norm.weight")?);
+        let lm_head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(matrix(transposed(data("lm_head.weight")?))),
+        };
+        Ok(Self { embed_tokens, layers, norm, lm_head, config: config.clone() })
+    }
+
+    /// Every parameter under its Hugging Face name, f32, row-major in Hugging Face's layout.
+    pub fn named_values(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let plain = |t: &Param<Tensor<2>>| read(t.val());
+        let turned = |t: &Param<Tensor<2>>| read(t.val().swap_dims(0, 1));
+        let vector = |t: &Param<Tensor<1>>| read(t.val());
+        let mut values = vec![plain(&self.embed_tokens)];
+        for layer in &self.layers {
+            values.push(vector(&layer.input_norm));
+            values.extend([&layer.q, &layer.k, &layer.v, &layer.o].map(turned));
+            values.push(vector(&layer.post_norm));
+            values.extend([&layer.gate, &layer.up, &layer.down].map(turned));
+        }
+        values.push(vector(&self.norm));
+        values.extend(self.lm_head.as_ref().map(turned));
+        self.config.tensors().into_iter().zip(values).map(|((name, shape), values)| (name, shape, values)).collect()
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    /// The device its parameters live on.
+    pub fn device(&self) -> Device {
+        self.embed_tokens.val().device()
+    }
+
+    /// Logits after one more token in each row. tokens: \[rows\]; output: \[rows, vocabulary\].
+    pub fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
+        cache.layers.resize(self.layers.len(), None);
+        let c = &self.config;
+        let rope = Rope::new(cache.length, 1, c.head_dim, c.rope_theta, &self.device());
+        let mut x = embedding(self.embed_tokens.val(), tokens.unsqueeze_dim(1));
+        for (layer, entry) in self.layers.iter().zip(&mut cache.layers) {
+            x = layer.forward(x, c, &rope, Some(entry));
+        }
+        cache.length += 1;
+        let [rows, _, d] = x.dims();
+        self.logits(rms_norm(x, &self.norm, c.rms_norm_eps).reshape([rows, d]))
+    }
+}
+
+impl LogitsModel for Llama {
+    fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let c = &self.config;
+        let [_, width] = tokens.dims();
+        let rope = Rope::new(0, width, c.head_dim, c.rope_theta, &self.device());
+        let mut x = embedding(self.embed_tokens.val(), tokens);
+        for layer in &self.layers {
+            x = layer.forward(x, c, &rope, None);
+        }
+        rms_norm(x, &self.norm, c.rms_norm_eps)
+    }
+
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.lm_head {
+            Some(head) => hidden.matmul(head.val()),
+            None => hidden.matmul(self.embed_tokens.val().swap_dims(0, 1)),
+        }
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+}
+
+impl Layer {
+    /// x: \[rows, width, hidden\]. With a cache entry, x is one new token a row and attends to all before it.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        c: &LlamaConfig,
+        rope: &Rope,
+        past: Option<&mut Option<(Tensor<4>, Tensor<4>)>>,
+    ) -> Tensor<3> {
+        let [rows, width, d] = x.dims();
+        let y = rms_norm(x.clone(), &self.input_norm, c.rms_norm_eps).reshape([rows * width, d]);
+        let heads = |w: &Param<Tensor<2>>, count: usize| {
+            y.clone().matmul(w.val()).reshape([rows, width, count, c.head_dim]).swap_dims(1, 2)
+        };
+        let q = rope.apply(heads(&self.q, c.num_attention_heads));
+        let mut k = rope.apply(heads(&self.k, c.num_key_value_heads));
+        let mut v = heads(&self.v, c.num_key_value_heads);
+        let is_causal = past.is_none();
+        if let Some(entry) = past {
+            if let Some((past_k, past_v)) = entry.take() {
+                k = Tensor::cat(vec![past_k, k], 2);
+                v = Tensor::cat(vec![past_v, v], 2);
+            }
+            *entry = Some((k.clone(), v.clone()));
+        }
+        let group = c.num_attention_heads / c.num_key_value_heads;
+        let options = AttentionModuleOptions { is_causal, ..Default::default() };
+        let a = attention(q, share(k, group), share(v, group), None, None, options);
+        let a = a.swap_dims(1, 2).reshape([rows * width, c.num_attention_heads * c.head_dim]);
+        let x = x.reshape([rows * width, d]) + a.matmul(self.o.val());
+
+        let y = rms_norm(x.clone(), &self.post_norm, c.rms_norm_eps);
+        let gated = activation::silu(y.clone().matmul(self.gate.val())) * y.matmul(self.up.val());
+        (x + gated.matmul(self.down.val())).reshape([rows, width, d])
+    }
+}
+
+/// Repeats every key-value head for the `group` query heads that share it. \[rows, kv, positions, head_dim\] in,
+/// \[rows, kv · group, positions, head_dim\] out.
+fn share(x: Tensor<4>, group: usize) -> Tensor<4> {
+    if group == 1 {
+        return x;
+    }
+    let [rows, kv, positions, width] = x.dims();
+    let spread = x.unsqueeze_dim::<5>(2).expand([rows, kv, group, positions, width]);
+    spread.reshape([rows, kv * group, positions, width])
+}
+
+/// x / sqrt(mean(x²) + eps) · weight over the last dimension, computed in f32 whatever x is.
+fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Param<Tensor<1>>, eps: f64) -> Tensor<D> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let scale = (x.clone().square().mean_dim(D - 1) + eps).sqrt().recip();
+    (x * scale).cast(dtype) * weight.val().unsqueeze()
+}
+
+/// A matrix's data with rows and columns exchanged.
+fn transposed(data: TensorData) -> TensorData {
+    let shape: Vec<usize> = data.shape().to_vec();
+    let (rows, columns) = (shape[0], shape[1]);
+    let mut out = vec![0f32; rows * columns];
+    if let Ok(values) = data.as_slice::<f32>() {
+        for (r, row) in values.chunks_exact(columns).enumerate() {
+            for (c, &value) in row.iter().enumerate() {
+                out[c * rows + r] = value;
+            }
+        }
+    }
+    TensorData::new(out, [columns, rows])
+}
+
+/// A tensor's values in f32, row-major.
+fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}

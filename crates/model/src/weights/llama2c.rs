@@ -1,0 +1,142 @@
+//! llama2.c model files, version 0: seven integers, then f32 tensors without names.
+
+use super::WeightSource;
+use crate::{Error, LlamaConfig, Result};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+const HEADER_BYTES: u64 = 28;
+
+/// A llama2.c checkpoint. Its query and key rows come in interleaved pairs; they are handed out in the half-rotation
+/// order of Hugging Face, so that one forward serves both.
+pub struct Llama2cWeights {
+    path: PathBuf,
+    config: LlamaConfig,
+    /// Hugging Face's name -> (shape, first byte in the file).
+    tensors: BTreeMap<String, (Vec<usize>, u64)>,
+}
+
+impl Llama2cWeights {
+    /// Reads the header and checks that the file ends where it says.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::io(path, "open"))?;
+        let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+        let refuse = |problem: String| Error::NotAModel { path: path.to_owned(), problem };
+        let mut header = [0; HEADER_BYTES as usize];
+        file.read_exact(&mut header).map_err(|_| refuse("shorter than a llama2.c header".into()))?;
+        let config = read_header(&header).map_err(|problem| refuse(format!("not a llama2.c file: {problem}")))?;
+        let (tensors, end) = layout(&config);
+        if end != size {
+            return Err(refuse(format!("its header asks for {end} bytes, the file has {size}: damaged or cut off")));
+        }
+        Ok(Self { path: path.to_owned(), config, tensors })
+    }
+
+    /// The shape its header states.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+}
+
+fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
+    let numbers: Vec<i32> = header.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let [dim, hidden, layers, heads, kv_heads, vocab, context] = numbers[..] else {
+        return Err("seven integers belong at its start".into());
+    };
+    let size = |n: i32| usize::try_from(n).unwrap_or(0);
+    let config = LlamaConfig {
+        // A negative vocabulary announces a head of its own behind the rotary tables.
+        vocab_size: vocab.unsigned_abs() as usize,
+        tie_word_embeddings: vocab > 0,
+        hidden_size: size(dim),
+        intermediate_size: size(hidden),
+        num_hidden_layers: size(layers),
+        num_attention_heads: size(heads),
+        num_key_value_heads: size(kv_heads),
+        head_dim: 0,
+        max_position_embeddings: size(context),
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        // These models delimit texts by one token, 1, in front.
+        bos_token_id: Some(1),
+        eos_token_id: Some(1),
+    };
+    config.resolved(0, 0)
+}
+
+/// Every tensor's shape and place, and where the file must end.
+fn layout(c: &LlamaConfig) -> (BTreeMap<String, (Vec<usize>, u64)>, u64) {
+    let (d, f, layers) = (c.hidden_size, c.intermediate_size, c.num_hidden_layers);
+    let kv = c.num_key_value_heads * c.head_dim;
+    let mut tensors = BTreeMap::new();
+    let mut at = HEADER_BYTES;
+    let mut place = |name: String, shape: &[usize]| {
+        tensors.insert(name, (shape.to_vec(), at));
+        at += 4 * shape.iter().map(|&n| n as u64).product::<u64>();
+    };
+    place("model.embed_tokens.weight".into(), &[c.vocab_size, d]);
+    let order: [(&str, &[usize]); 9] = [
+        ("input_layernorm", &[d]),
+        ("self_attn.q_proj", &[d, d]),
+        ("self_attn.k_proj", &[kv, d]),
+        ("self_attn.v_proj", &[kv, d]),
+        ("self_attn.o_proj", &[d, d]),
+        ("post_attention_layernorm", &[d]),
+        ("mlp.gate_proj", &[f, d]),
+        ("mlp.down_proj", &[d, f]),
+        ("mlp.up_proj", &[f, d]),
+    ];
+    for (name, shape) in order {
+        (0..layers).for_each(|layer| place(format!("model.layers.{layer}.{name}.weight"), shape));
+    }
+    place("model.norm.weight".into(), &[d]);
+    // Two tables of rotary angles stand between; they are computed anew.
+    let tables = [c.max_position_embeddings, c.head_dim];
+    place(String::new(), &tables);
+    if !c.tie_word_embeddings {
+        place("lm_head.weight".into(), &[c.vocab_size, d]);
+    }
+    tensors.remove("");
+    (tensors, at)
+}
+
+/// Rows (2i, 2i + 1) of every head go to (i, i + head_dim / 2).
+fn halves_from_pairs(values: &[f32], head_dim: usize, columns: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks_exact(head_dim * columns) {
+        for parity in 0..2 {
+            for row in head.chunks_exact(columns).skip(parity).step_by(2) {
+                out.extend_from_slice(row);
+            }
+        }
+    }
+    out
+}
+
+impl WeightSource for Llama2cWeights {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.tensors.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect()
+    }
+
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let problem = |problem: &str| Error::Tensor {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let (shape, start) = self.tensors.get(name).ok_or_else(|| problem("no such tensor"))?;
+        let mut bytes = vec![0; 4 * shape.iter().product::<usize>()];
+        let mut file = File::open(&self.path).map_err(Error::io(&self.path, "open"))?;
+        file.seek(SeekFrom::Start(*start)).map_err(Error::io(&self.path, "read"))?;
+        file.read_exact(&mut bytes).map_err(Error::io(&self.path, "read"))?;
+        let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let is_rotated = name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight");
+        Ok(if is_rotated { halves_from_pairs(&values, self.config.head_dim, shape[1]) } else { values })
+    }
+}

@@ -1,0 +1,56 @@
+//! What can stop stage 1.
+
+use logitcask_core::SampleId;
+
+/// Shorthand for this crate's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can stop stage 1.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The cache refused.
+    #[error(transparent)]
+    Cache(#[from] logitcask_cache::Error),
+    /// A teacher produced NaN or infinity.
+    #[error("split `{split}`, sample {}, position {position}: the teacher's logits hold a NaN or an infinity; nothing of this unit was written", sample.0)]
+    NotFinite {
+        /// The split.
+        split: String,
+        /// The sample.
+        sample: SampleId,
+        /// The position in it, counted from 0.
+        position: usize,
+    },
+    /// A token the teacher has no embedding for.
+    #[error("split `{split}`, sample {}: token {token} is outside the teacher's vocabulary of {vocab_size}; is this the teacher's tokenizer?", sample.0)]
+    Token {
+        /// The split.
+        split: String,
+        /// The sample.
+        sample: SampleId,
+        /// The token.
+        token: u32,
+        /// Number of the teacher's classes.
+        vocab_size: usize,
+    },
+    /// The plan names a sample that the dataset lacks.
+    #[error("split `{split}`, sample {}: the plan asks for it, the dataset does not have it", sample.0)]
+    NoSample {
+        /// The split.
+        split: String,
+        /// The sample.
+        sample: SampleId,
+    },
+    /// Reading a tensor back from the device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// The run was asked to stop.
+    #[error("stopped after {committed} of {units} units; run the same command again to go on")]
+    Interrupted {
+        /// Units committed so far.
+        committed: usize,
+        /// Units in all.
+        units: usize,
+    },
+}

@@ -1,0 +1,17 @@
+//! Stage 1: dataset → teacher → selection → cache.
+//!
+//! 1. [`teacher`] turns a batch of samples into logits, only at positions somebody wants,
+//! 2. [`select`] keeps of each row what the recipe asks for,
+//! 3. [`pipeline`] runs both beside the writer, unit by unit, so that a killed run loses at most the unit in work,
+//! 4. [`generate`] lets a teacher write a corpus of its own.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod error;
+pub mod generate;
+pub mod pipeline;
+pub mod select;
+pub mod teacher;
+
+pub use error::{Error, Result};
+pub use pipeline::{Pipeline, Progress, StageSeconds};
+pub use teacher::{LocalTeacher, Teacher};

@@ -1,0 +1,256 @@
+//! Forward, selection and writing side by side, unit by unit.
+//!
+//! ```text
+//! this thread           select thread            writer thread
+//! batch → forward  ──>  rows of a chunk   ──>    encode, fsync, commit
+//!            bounded queue           bounded queue
+//! ```
+//! Queues hold two items: enough that nobody waits for a neighbour's hiccup, little enough that memory stays flat.
+
+use crate::teacher::{LogitsChunk, Teacher};
+use crate::{Error, Result, select::select_rows};
+use logitcask_cache::CacheWriter;
+use logitcask_core::{Sample, SampleId, Selection, SoftRows};
+use logitcask_data::Dataset;
+use logitcask_data::batches::{TokenBatch, batch_by_length};
+use std::ops::AddAssign;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+const QUEUE: usize = 2;
+
+/// What a run reports while it works.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// This many positions went through the teacher.
+    Positions(u64),
+    /// A unit is durable.
+    Committed {
+        /// Units committed so far, those of earlier runs included.
+        committed: usize,
+        /// Units in all.
+        units: usize,
+    },
+}
+
+/// Time each stage was busy. Stages overlap, so they add up to more than the run took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StageSeconds {
+    /// Batching, teacher forward and reading the logits back.
+    pub forward: f64,
+    /// Selection.
+    pub select: f64,
+    /// Encoding, compressing, hashing, fsync.
+    pub write: f64,
+}
+
+impl AddAssign for StageSeconds {
+    fn add_assign(&mut self, other: Self) {
+        self.forward += other.forward;
+        self.select += other.select;
+        self.write += other.write;
+    }
+}
+
+/// Everything stage 1 needs.
+pub struct Pipeline<'a> {
+    /// Where samples come from; the one the plan was made from.
+    pub dataset: &'a dyn Dataset,
+    /// Who gives the logits.
+    pub teacher: &'a dyn Teacher,
+    /// Where the rows go.
+    pub writer: &'a CacheWriter,
+    /// Rows times width of a batch, padding included.
+    pub batch_tokens: usize,
+}
+
+/// From the forward to the selection.
+enum ToSelect {
+    Unit { unit: usize, samples: Vec<Sample> },
+    Chunk { places: Vec<Place>, logits: Vec<f32> },
+    End,
+}
+
+/// A position of a unit: which sample, and where in it.
+#[derive(Clone, Copy)]
+struct Place {
+    sample: usize,
+    position: usize,
+}
+
+/// From the selection to the writer: a whole unit.
+struct ToWrite {
+    unit: usize,
+    rows: Vec<(Sample, SoftRows)>,
+}
+
+impl Pipeline<'_> {
+    /// Works off every unit that has no commit yet. `stop` ends the run at the next unit's boundary, with
+    /// [`Error::Interrupted`].
+    pub fn run(&self, stop: &AtomicBool, on_progress: &(dyn Fn(Progress) + Sync)) -> Result<StageSeconds> {
+        let pending = self.writer.pending()?;
+        let units = self.writer.plan().units.len();
+        let done = units - pending.len();
+        let selection = self.writer.plan().selection;
+        let vocab_size = self.teacher.vocab_size();
+        let (to_select, from_forward) = sync_channel(QUEUE);
+        let (to_write, from_select) = sync_channel(QUEUE);
+
+        let (forward, select, write) = std::thread::scope(|scope| {
+            let select = scope.spawn(move || self.select(from_forward, to_write, selection, vocab_size));
+            let write = scope.spawn(move || self.write(from_select, done, units, on_progress));
+            let forward = self.forward(&pending, to_select, stop, on_progress);
+            (forward, join(select), join(write))
+        });
+        // A stage that meets a closed queue stops quietly; the one that closed it has the reason.
+        let mut seconds = StageSeconds { write: write?, select: select?, ..Default::default() };
+        seconds += StageSeconds { forward: forward?, ..Default::default() };
+        let left = self.writer.pending()?.len();
+        match left {
+            0 => Ok(seconds),
+            _ => Err(Error::Interrupted { committed: units - left, units }),
+        }
+    }
+
+    fn forward(
+        &self,
+        pending: &[usize],
+        out: SyncSender<ToSelect>,
+        stop: &AtomicBool,
+        on_progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<f64> {
+        let mut busy = Duration::ZERO;
+        for &unit in pending {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let samples = self.samples(unit)?;
+            let batches = batch_by_length(&samples, self.batch_tokens);
+            if out.send(ToSelect::Unit { unit, samples }).is_err() {
+                break;
+            }
+            for batch in &batches {
+                let mut waited = Duration::ZERO;
+                let start = Instant::now();
+                let places = places(batch);
+                self.teacher.logits(batch, &mut |chunk: LogitsChunk| {
+                    let first = chunk.first_position;
+                    let count = chunk.logits.len() / self.teacher.vocab_size();
+                    on_progress(Progress::Positions(count as u64));
+                    let places = places[first..first + count].to_vec();
+                    let wait = Instant::now();
+                    // A closed queue is the selection's error to tell; the next unit's send ends this loop.
+                    let _ = out.send(ToSelect::Chunk { places, logits: chunk.logits });
+                    waited += wait.elapsed();
+                    Ok(())
+                })?;
+                busy += start.elapsed().saturating_sub(waited);
+            }
+            if out.send(ToSelect::End).is_err() {
+                break;
+            }
+        }
+        Ok(busy.as_secs_f64())
+    }
+
+    /// The samples of a unit, every token known to the teacher.
+    fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
+        let range = &self.writer.plan().units[unit];
+        let vocab_size = self.teacher.vocab_size();
+        let sample = |id: u64| {
+            let (split, id) = (range.split.clone(), SampleId(id));
+            let Some(sample) = self.dataset.sample(&range.split, id) else {
+                return Err(Error::NoSample { split, sample: id });
+            };
+            match sample.input_ids.iter().find(|&&token| token as usize >= vocab_size) {
+                Some(&token) => Err(Error::Token { split, sample: id, token, vocab_size }),
+                None => Ok(sample),
+            }
+        };
+        (range.start..range.end).map(sample).collect()
+    }
+
+    fn select(
+        &self,
+        from: Receiver<ToSelect>,
+        out: SyncSender<ToWrite>,
+        selection: Selection,
+        vocab_size: usize,
+    ) -> Result<f64> {
+        let mut busy = Duration::ZERO;
+        let mut current: Option<ToWrite> = None;
+        for message in from {
+            match message {
+                ToSelect::Unit { unit, samples } => {
+                    let rows = samples.into_iter().map(|sample| (sample, SoftRows::default())).collect();
+                    current = Some(ToWrite { unit, rows });
+                }
+                ToSelect::Chunk { places, logits } => {
+                    let Some(work) = current.as_mut() else { continue };
+                    let start = Instant::now();
+                    self.place_rows(work, &places, &logits, selection, vocab_size)?;
+                    busy += start.elapsed();
+                }
+                ToSelect::End => {
+                    let Some(work) = current.take() else { continue };
+                    if out.send(work).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(busy.as_secs_f64())
+    }
+
+    fn place_rows(
+        &self,
+        work: &mut ToWrite,
+        places: &[Place],
+        logits: &[f32],
+        selection: Selection,
+        vocab_size: usize,
+    ) -> Result<()> {
+        let gold: Vec<u32> = places.iter().map(|p| work.rows[p.sample].0.input_ids[p.position + 1]).collect();
+        let selected = select_rows(logits, &gold, selection, vocab_size).map_err(|row| Error::NotFinite {
+            split: self.writer.plan().units[work.unit].split.clone(),
+            sample: work.rows[places[row].sample].0.id,
+            position: places[row].position,
+        })?;
+        for (place, rows) in places.iter().zip(&selected) {
+            rows.iter().for_each(|row| work.rows[place.sample].1.push(row));
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        from: Receiver<ToWrite>,
+        mut committed: usize,
+        units: usize,
+        on_progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<f64> {
+        let mut busy = Duration::ZERO;
+        for work in from {
+            let start = Instant::now();
+            self.writer.write_unit(work.unit, &work.rows)?;
+            busy += start.elapsed();
+            committed += 1;
+            on_progress(Progress::Committed { committed, units });
+        }
+        Ok(busy.as_secs_f64())
+    }
+}
+
+/// Every position of a batch that has a next token, in the order in which a teacher counts them.
+fn places(batch: &TokenBatch) -> Vec<Place> {
+    let of = |(&sample, &length): (&usize, &usize)| {
+        (0..length.saturating_sub(1)).map(move |position| Place { sample, position })
+    };
+    batch.indices.iter().zip(&batch.lengths).flat_map(of).collect()
+}
+
+/// The thread's result; a panic goes on in this thread.
+fn join<T>(handle: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

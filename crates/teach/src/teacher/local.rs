@@ -1,0 +1,57 @@
+//! A model on this machine.
+
+use super::{LogitsChunk, Teacher};
+use crate::{Error, Result};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use logitcask_data::batches::TokenBatch;
+use logitcask_model::{Llama, LogitsModel};
+
+/// Largest logits buffer on the device: half of the smallest storage-buffer limit met in the field (128 MiB).
+const CHUNK_BYTES: usize = 64 << 20;
+
+/// A model whose weights are in this process.
+pub struct LocalTeacher {
+    model: Llama,
+    device: Device,
+}
+
+impl LocalTeacher {
+    /// Takes a loaded model.
+    pub fn new(model: Llama) -> Self {
+        let device = model.device();
+        Self { model, device }
+    }
+}
+
+impl Teacher for LocalTeacher {
+    fn vocab_size(&self) -> usize {
+        self.model.vocab_size()
+    }
+
+    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
+        let rows = batch.lengths.len();
+        let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [rows, batch.width]), &self.device);
+        let hidden = self.model.hidden(tokens);
+        let width = hidden.dims()[2];
+        let hidden = hidden.reshape([rows * batch.width, width]);
+
+        let wanted: Vec<i64> = wanted_positions(batch);
+        let chunk = (CHUNK_BYTES / (4 * self.vocab_size())).max(1);
+        for (i, positions) in wanted.chunks(chunk).enumerate() {
+            let count = positions.len();
+            let index = Tensor::<1, Int>::from_data(TensorData::new(positions.to_vec(), [count]), &self.device);
+            let logits = self.model.logits(hidden.clone().select(0, index)).cast(DType::F32);
+            let logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+            each(LogitsChunk { first_position: i * chunk, logits })?;
+        }
+        Ok(())
+    }
+}
+
+/// Flat indices into \[rows, width\] of every position that has a next token.
+fn wanted_positions(batch: &TokenBatch) -> Vec<i64> {
+    let row =
+        |(row, &length): (usize, &usize)| (0..length.saturating_sub(1)).map(move |p| (row * batch.width + p) as i64);
+    batch.lengths.iter().enumerate().flat_map(row).collect()
+}

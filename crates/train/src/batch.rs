@@ -1,0 +1,180 @@
+//! Samples of different lengths and targets of different widths, laid out for a device.
+
+use crate::loss::LossConfig;
+use crate::source::Taught;
+use crate::{Error, Result};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use logitcask_core::{Sample, SoftRows};
+use std::ops::Range;
+
+/// Log-probability of a place that holds no class: e^-1e4 is 0 in any float, and 0 · -1e4 is still 0.
+const NO_CLASS: f32 = -1e4;
+
+/// A batch in host memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// \[rows, width\], right-padded with 0.
+    pub tokens: Vec<u32>,
+    /// Sequences.
+    pub rows: usize,
+    /// Longest sequence.
+    pub width: usize,
+    /// Flat indices into \[rows, width\] of the positions that have a next token: the only ones a loss ever sees.
+    pub positions: Vec<u32>,
+    /// The observed next token of each of them.
+    pub gold_ids: Vec<u32>,
+    /// What the teacher said there.
+    pub targets: Option<SoftTargets>,
+}
+
+/// Soft targets at the loss's temperature, one row a position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoftTargets {
+    /// Classes a row has room for.
+    pub width: usize,
+    /// \[positions, width\]; 0 where a row holds fewer classes.
+    pub class_ids: Vec<u32>,
+    /// \[positions, width\], log p at the loss's temperature; [`NO_CLASS`] where a row holds fewer.
+    pub log_probs: Vec<f32>,
+    /// \[positions\], log of the mass outside; `None`: the tail has no place in this loss.
+    pub log_tail: Option<Vec<f32>>,
+    /// Does some row hold fewer classes than `width`?
+    pub is_ragged: bool,
+    /// \[positions\], the teacher's first choice.
+    pub best_ids: Vec<u32>,
+}
+
+impl Batch {
+    /// Lays out `samples`; `loss` says at which temperature and tail policy targets are wanted (`None`: labels only).
+    pub fn new(samples: &[Taught], loss: Option<&LossConfig>, vocab_size: u32) -> Result<Self> {
+        let rows = samples.len();
+        let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
+        let mut tokens = vec![0; rows * width];
+        let (mut positions, mut gold_ids) = (Vec::new(), Vec::new());
+        for (row, (sample, _)) in samples.iter().enumerate() {
+            let start = row * width;
+            tokens[start..start + sample.input_ids.len()].copy_from_slice(&sample.input_ids);
+            positions.extend((start..start + sample.positions()).map(|p| p as u32));
+            gold_ids.extend_from_slice(sample.gold_ids());
+        }
+        let targets = match loss {
+            Some(loss) => Some(SoftTargets::new(samples, loss, vocab_size, positions.len())?),
+            None => None,
+        };
+        Ok(Self { tokens, rows, width, positions, gold_ids, targets })
+    }
+
+    /// The same batch with some of its positions only, so that logits come in bounded pieces.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        let targets = self.targets.as_ref().map(|all| {
+            let entries = range.start * all.width..range.end * all.width;
+            SoftTargets {
+                width: all.width,
+                class_ids: all.class_ids[entries.clone()].to_vec(),
+                log_probs: all.log_probs[entries].to_vec(),
+                log_tail: all.log_tail.as_ref().map(|tails| tails[range.clone()].to_vec()),
+                is_ragged: all.is_ragged,
+                best_ids: all.best_ids[range.clone()].to_vec(),
+            }
+        });
+        Self {
+            tokens: Vec::new(),
+            rows: self.rows,
+            width: self.width,
+            positions: self.positions[range.clone()].to_vec(),
+            gold_ids: self.gold_ids[range].to_vec(),
+            targets,
+        }
+    }
+}
+
+impl SoftTargets {
+    fn new(samples: &[Taught], loss: &LossConfig, vocab_size: u32, positions: usize) -> Result<Self> {
+        let taught: Vec<(&Sample, &SoftRows)> =
+            samples.iter().filter_map(|(sample, rows)| Some((sample, rows.as_ref()?))).collect();
+        if taught.len() < samples.len() {
+            return Err(Error::NoTeacher { alpha: loss.alpha });
+        }
+        let counts = || taught.iter().flat_map(|(_, rows)| rows.counts.iter().map(|&count| usize::from(count)));
+        let width = counts().max().unwrap_or(0);
+        let mut out = Self {
+            width,
+            class_ids: vec![0; positions * width],
+            log_probs: vec![NO_CLASS; positions * width],
+            log_tail: None,
+            is_ragged: counts().any(|count| count < width),
+            best_ids: Vec::with_capacity(positions),
+        };
+        let mut tails = Vec::with_capacity(positions);
+        let mut at = 0;
+        for (sample, rows) in taught {
+            for (position, row) in rows.iter().enumerate() {
+                let (log_probs, tail) = row
+                    .tempered(loss.temperature, loss.tail, vocab_size)
+                    .ok_or(Error::TailUnknown { sample: sample.id, position, temperature: loss.temperature })?;
+                out.class_ids[at..at + row.class_ids.len()].copy_from_slice(row.class_ids);
+                for (to, from) in out.log_probs[at..].iter_mut().zip(&log_probs) {
+                    *to = *from as f32;
+                }
+                tails.extend(tail.map(|tail| tail.max(f64::from(NO_CLASS)) as f32));
+                out.best_ids.push(row.class_ids[0]);
+                at += width;
+            }
+        }
+        out.log_tail = (tails.len() == positions && positions > 0).then_some(tails);
+        Ok(out)
+    }
+}
+
+/// A host vector as an integer tensor.
+pub(crate) fn int_tensor<const D: usize>(values: &[u32], shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    let values: Vec<i64> = values.iter().map(|&v| i64::from(v)).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// A host vector as a float tensor.
+pub(crate) fn float_tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logitcask_core::{Gold, Origin, SampleId, SoftRow, TailPolicy};
+
+    fn sample(ids: &[u32]) -> Sample {
+        Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: ids.to_vec() }
+    }
+
+    #[test]
+    fn padding_is_never_a_position() {
+        let batch = Batch::new(&[(sample(&[1, 2, 3]), None), (sample(&[4, 5]), None)], None, 9).unwrap();
+        assert_eq!(batch.tokens, [1, 2, 3, 4, 5, 0]);
+        assert_eq!(batch.positions, [0, 1, 3]);
+        assert_eq!(batch.gold_ids, [2, 3, 5]);
+    }
+
+    #[test]
+    fn ragged_rows_are_filled_with_no_class() {
+        let mut rows = SoftRows::default();
+        let gold = Gold { log_prob: -1.0, rank: 0 };
+        rows.push(SoftRow { class_ids: &[3], log_probs: &[-0.5], log_z: 0.0, gold });
+        rows.push(SoftRow { class_ids: &[2, 1], log_probs: &[-1.0, -2.0], log_z: 0.0, gold });
+        let taught = [(sample(&[1, 2, 3]), Some(rows))];
+        let bucket = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket };
+        let targets = Batch::new(&taught, Some(&bucket), 9).unwrap().targets.unwrap();
+        assert_eq!((targets.width, targets.is_ragged), (2, true));
+        assert_eq!(targets.class_ids, [3, 0, 2, 1]);
+        assert_eq!(targets.log_probs, [-0.5, NO_CLASS, -1.0, -2.0]);
+        let tail = targets.log_tail.unwrap();
+        assert!((tail[0].exp() - (1.0 - (-0.5f32).exp())).abs() < 1e-6, "{tail:?}");
+
+        let hot = LossConfig { temperature: 2.0, ..bucket };
+        let error = Batch::new(&taught, Some(&hot), 9).unwrap_err().to_string();
+        assert!(error.contains("renorm"), "{error}");
+        let renorm = LossConfig { tail: TailPolicy::Renormalize, ..hot };
+        let targets = Batch::new(&taught, Some(&renorm), 9).unwrap().targets.unwrap();
+        assert_eq!(targets.log_tail, None);
+        assert_eq!(targets.log_probs[0], 0.0);
+    }
+}

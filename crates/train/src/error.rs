@@ -1,0 +1,81 @@
+//! What can stop stage 2.
+
+use logitcask_core::SampleId;
+use std::path::{Path, PathBuf};
+
+/// Shorthand for this crate's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can stop stage 2.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The cache refused.
+    #[error(transparent)]
+    Cache(#[from] logitcask_cache::Error),
+    /// The operating system refused.
+    #[error("{path}: cannot {action}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Its reason.
+        source: std::io::Error,
+    },
+    /// A checkpoint that cannot be resumed from.
+    #[error("{path}: {problem}; remove this checkpoint to resume from the one before it")]
+    Checkpoint {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The loss asks for something the cache does not hold.
+    #[error(
+        "sample {}, position {position}: `tail = \"bucket\"` at temperature {temperature} needs the teacher's mass outside the kept \
+         classes at that temperature, and this cache knows it at 1 alone; use temperature = 1, or tail = \"renorm\"",
+        sample.0
+    )]
+    TailUnknown {
+        /// The sample.
+        sample: SampleId,
+        /// The position.
+        position: usize,
+        /// The temperature asked for.
+        temperature: f64,
+    },
+    /// Soft targets are asked for where there are only labels.
+    #[error("alpha = {alpha} asks for a teacher, but this run has none; name a [teacher] or set alpha = 0")]
+    NoTeacher {
+        /// The weight of the soft targets.
+        alpha: f64,
+    },
+    /// The recipe's numbers make no sense together.
+    #[error("{0}")]
+    Config(String),
+    /// A split without a sample.
+    #[error("split `{split}` has no samples")]
+    EmptySplit {
+        /// Its name.
+        split: String,
+    },
+    /// The loss stopped being a number.
+    #[error("step {step}: the loss is {loss}; lower the learning rate, or look at the last lines of metrics.jsonl")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// Reading a tensor back from the device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, action, source }
+    }
+}

@@ -1,0 +1,106 @@
+//! How good a student is on text it has not seen.
+
+use crate::batch::{Batch, int_tensor};
+use crate::loss::{LossConfig, cross_entropy, forward_kl};
+use crate::source::{Samples, Source};
+use crate::{Error, Result};
+use burn::tensor::{Device, Tensor};
+use logitcask_core::TailPolicy;
+use logitcask_model::{Llama, LogitsModel};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Largest logits buffer, as in stage 1.
+const CHUNK_BYTES: usize = 64 << 20;
+const ROWS: usize = 16;
+
+/// A student's figures on a split.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// e^(mean cross entropy of the observed next tokens).
+    pub perplexity: f64,
+    /// Mean forward KL from the teacher at T = 1, the classes outside the kept ones as one bucket (a lower bound of the
+    /// full KL); absent without a teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_to_teacher: Option<f64>,
+    /// Share of positions at which student and teacher have the same first choice; absent without a teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top1_agreement: Option<f64>,
+    /// Positions it was measured on.
+    pub positions: u64,
+}
+
+#[derive(Default)]
+struct Sums {
+    cross_entropy: f64,
+    kl: f64,
+    agreed: u64,
+    taught: u64,
+    positions: u64,
+}
+
+/// Evaluates `model` (without gradients) on every sample of `split`. `None` where `stop` was raised meanwhile.
+pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
+    source.len(split)?;
+    let device = model.device();
+    let mut samples = source.in_order(split)?;
+    let mut sums = Sums::default();
+    while let Some(batch) = next_batch(&mut samples, model.vocab_size() as u32)? {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        sums.add(model, &batch, &device)?;
+    }
+    let mean = |sum: f64| sum / sums.positions as f64;
+    let taught = sums.taught > 0;
+    Ok(Some(Evaluation {
+        perplexity: mean(sums.cross_entropy).exp(),
+        kl_to_teacher: taught.then(|| mean(sums.kl)),
+        top1_agreement: taught.then(|| mean(sums.agreed as f64)),
+        positions: sums.positions,
+    }))
+}
+
+fn next_batch(samples: &mut Samples, vocab_size: u32) -> Result<Option<Batch>> {
+    let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
+    let Some((_, taught)) = rows.first() else { return Ok(None) };
+    let soft = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket };
+    Batch::new(&rows, taught.is_some().then_some(&soft), vocab_size).map(Some)
+}
+
+impl Sums {
+    fn add(&mut self, model: &Llama, batch: &Batch, device: &Device) -> Result<()> {
+        let hidden = model.hidden(int_tensor(&batch.tokens, [batch.rows, batch.width], device));
+        let width = hidden.dims()[2];
+        let hidden = hidden.reshape([batch.rows * batch.width, width]);
+        let chunk = (CHUNK_BYTES / (4 * model.vocab_size())).max(1);
+        for start in (0..batch.positions.len()).step_by(chunk) {
+            let part = batch.part(start..(start + chunk).min(batch.positions.len()));
+            let index = int_tensor(&part.positions, [part.positions.len()], device);
+            self.add_part(model.logits(hidden.clone().select(0, index)), &part)?;
+        }
+        Ok(())
+    }
+
+    fn add_part(&mut self, logits: Tensor<2>, part: &Batch) -> Result<()> {
+        let count = part.gold_ids.len();
+        let gold = int_tensor(&part.gold_ids, [count, 1], &logits.device());
+        self.positions += count as u64;
+        self.cross_entropy += total(cross_entropy(logits.clone(), gold))?;
+        if let Some(targets) = &part.targets {
+            self.taught += count as u64;
+            self.kl += total(forward_kl(logits.clone(), targets, 1.0))?;
+            let best = logits.argmax(1).into_data();
+            let agreed =
+                best.iter::<i64>().zip(&targets.best_ids).filter(|(mine, theirs)| *mine == i64::from(**theirs));
+            self.agreed += agreed.count() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Sum over positions in f64.
+fn total(per_position: Tensor<2>) -> Result<f64> {
+    let values = per_position.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+    Ok(values.iter().map(|&v| f64::from(v)).sum())
+}

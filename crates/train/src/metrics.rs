@@ -1,0 +1,71 @@
+//! metrics.jsonl: one line a step, and one for each evaluation on the way.
+
+use crate::{Error, Evaluation, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What happened in one step; means over its positions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Counted from 1.
+    pub step: u64,
+    /// What was minimised.
+    pub loss: f64,
+    /// Forward KL without T², where it was part of the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
+    /// Cross entropy on the labels, where it was part of the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_entropy: Option<f64>,
+    /// The step's learning rate.
+    pub learning_rate: f64,
+    /// Global gradient norm before clipping.
+    pub gradient_norm: f64,
+    /// Positions the means are over.
+    pub positions: u64,
+}
+
+/// An evaluation on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationMetrics {
+    /// After this many steps.
+    pub step: u64,
+    /// On the validation split.
+    pub validation: Evaluation,
+}
+
+/// Appends lines to metrics.jsonl.
+pub struct MetricsLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsLog {
+    /// Opens the log of a run that has `steps` steps behind it; lines of later steps, written after the last checkpoint
+    /// of a run that was killed, are dropped.
+    pub fn open(path: &Path, steps: u64) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Line {
+            step: u64,
+        }
+        let old = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(Error::io(path, "read")(e)),
+        };
+        let is_kept = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= steps);
+        let kept: String = old.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect();
+        let mut file = File::create(path).map_err(Error::io(path, "create"))?;
+        file.write_all(kept.as_bytes()).map_err(Error::io(path, "write"))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Appends one line.
+    pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
+        let mut json = serde_json::to_string(line).map_err(|e| Error::Config(e.to_string()))?;
+        json.push('\n');
+        self.file.write_all(json.as_bytes()).map_err(Error::io(&self.path, "write"))
+    }
+}

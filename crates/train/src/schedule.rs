@@ -1,0 +1,72 @@
+//! Learning rates: pure functions of the step, so that resuming needs nothing stored.
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after the linear warm-up, as a share of its peak.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// Half a cosine from 1 down to `floor`.
+    Cosine {
+        /// Share of the peak at the end.
+        floor: f64,
+    },
+    /// Warm-up, stable, decay: at the peak until the last `decay` share of the run, then linearly down to 0
+    /// (2404.06395).
+    Wsd {
+        /// Share of the run spent decaying.
+        decay: f64,
+    },
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::Cosine { floor: 0.1 }
+    }
+}
+
+impl Schedule {
+    /// Refuses shares outside 0..=1.
+    pub fn check(&self) -> Result<(), String> {
+        let (Self::Cosine { floor: share } | Self::Wsd { decay: share }) = *self;
+        if (0.0..=1.0).contains(&share) {
+            Ok(())
+        } else {
+            Err(format!("[train] schedule: {share} is not within 0..=1"))
+        }
+    }
+
+    /// Share of the peak at `step` (counted from 0) of `steps`, the first `warmup` of which rise linearly.
+    pub fn at(&self, step: u64, steps: u64, warmup: u64) -> f64 {
+        if step < warmup {
+            return (step + 1) as f64 / warmup as f64;
+        }
+        let progress = (step - warmup) as f64 / (steps.saturating_sub(warmup)).max(1) as f64;
+        match *self {
+            Self::Cosine { floor } => floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Self::Wsd { decay } => {
+                let left = (steps.saturating_sub(step)) as f64 / (decay * steps as f64).max(1.0);
+                left.min(1.0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warm_up_peak_and_end() {
+        let cosine = Schedule::Cosine { floor: 0.1 };
+        assert_eq!(cosine.at(0, 100, 10), 0.1);
+        assert_eq!(cosine.at(9, 100, 10), 1.0);
+        assert_eq!(cosine.at(10, 100, 10), 1.0);
+        assert!((cosine.at(55, 100, 10) - 0.55).abs() < 1e-12);
+        assert!(cosine.at(99, 100, 10) < 0.102);
+
+        let wsd = Schedule::Wsd { decay: 0.2 };
+        assert_eq!([wsd.at(10, 100, 10), wsd.at(80, 100, 10)], [1.0, 1.0]);
+        assert_eq!([wsd.at(90, 100, 10), wsd.at(99, 100, 10)], [0.5, 0.05]);
+    }
+}

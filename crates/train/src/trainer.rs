@@ -1,0 +1,285 @@
+//! The training loop.
+
+use crate::batch::{Batch, int_tensor};
+use crate::checkpoint::{Checkpoints, State};
+use crate::clip::clip_global_norm;
+use crate::eval::evaluate;
+use crate::loss::{LossConfig, LossSums, distill};
+use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
+use crate::source::Taught;
+use crate::{Error, Result, Schedule, Source};
+use burn::module::{Module, ParamGroup};
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+use logitcask_model::{Llama, LlamaConfig, LogitsModel, weights};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+/// Steps whose batches are ready before they are wanted.
+const AHEAD: usize = 4;
+
+/// How a student is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimizer steps, at most.
+    pub steps: u64,
+    /// Samples in a step.
+    pub batch_size: usize,
+    /// Equal parts a step's samples are cut into, one after the other through the model, their gradients added up.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Peak learning rate of AdamW.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    #[serde(default)]
+    pub warmup: u64,
+    /// What follows the warm-up.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Decoupled weight decay of matrices; norms are never decayed.
+    #[serde(default = "default_decay")]
+    pub weight_decay: f64,
+    /// Largest global gradient norm.
+    #[serde(default = "default_clip")]
+    pub clip_norm: f64,
+    /// Decides initial weights and the order of the data.
+    #[serde(default)]
+    pub seed: u64,
+    /// Steps between checkpoints.
+    #[serde(default = "default_every")]
+    pub checkpoint_every: u64,
+    /// Steps between evaluations on the validation split; 0: none.
+    #[serde(default)]
+    pub validate_every: u64,
+    /// Evaluations without a lower validation perplexity after which the run ends; its best weights are the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+}
+
+const fn one() -> usize {
+    1
+}
+const fn default_decay() -> f64 {
+    0.1
+}
+const fn default_clip() -> f64 {
+    1.0
+}
+const fn default_every() -> u64 {
+    100
+}
+
+impl TrainConfig {
+    /// Refuses what cannot work.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        if self.steps == 0 || self.batch_size == 0 || self.checkpoint_every == 0 {
+            return Err("[train] steps, batch_size and checkpoint_every must be at least 1".into());
+        }
+        if self.accumulate == 0 || self.batch_size % self.accumulate != 0 {
+            return Err(format!(
+                "[train] accumulate = {} does not divide batch_size = {}",
+                self.accumulate, self.batch_size
+            ));
+        }
+        if !(self.learning_rate > 0.0 && self.clip_norm > 0.0 && self.weight_decay >= 0.0) {
+            return Err("[train] learning_rate and clip_norm must be positive, weight_decay not negative".into());
+        }
+        if self.patience.is_some() && self.validate_every == 0 {
+            return Err("[train] patience needs validate_every".into());
+        }
+        self.schedule.check()
+    }
+}
+
+/// What a run came to.
+pub struct Outcome {
+    /// The student, without gradients: the best one where `patience` is set, else the last.
+    pub model: Llama,
+    /// How far it came.
+    pub state: State,
+}
+
+/// Everything a run needs.
+pub struct Trainer<'a> {
+    /// The student's shape.
+    pub model: &'a LlamaConfig,
+    /// How it is trained.
+    pub config: &'a TrainConfig,
+    /// What it is compared with.
+    pub loss: &'a LossConfig,
+    /// Where its samples come from.
+    pub source: &'a Source,
+    /// Where checkpoints and metrics go; a run that was stopped goes on from here.
+    pub folder: &'a Path,
+    /// Where tensors live.
+    pub device: &'a Device,
+}
+
+impl Trainer<'_> {
+    /// Trains to the end, or to the step after `stop` is raised. `on_step` hears of every step.
+    pub fn run(&self, stop: &AtomicBool, on_step: &mut dyn FnMut(&StepMetrics)) -> Result<Outcome> {
+        self.config.check().and_then(|()| self.loss.check()).map_err(Error::Config)?;
+        std::fs::create_dir_all(self.folder).map_err(Error::io(self.folder, "create"))?;
+        let checkpoints = Checkpoints::new(self.folder);
+        let device = self.device.clone().autodiff();
+        let fresh = weights::fresh(self.model, self.config.seed, &device);
+        let (mut model, mut optimizer, mut state) = checkpoints.load(fresh, self.optimizer())?;
+        let mut log = MetricsLog::open(&self.folder.join("metrics.jsonl"), state.step)?;
+        let batches = self.batches(state.step)?;
+        while !state.finished && !stop.load(Ordering::Relaxed) {
+            let parts = batches.recv().map_err(|_| Error::Config("the batch loader ended before the run".into()))??;
+            let metrics;
+            (model, metrics) = self.step(model, &mut optimizer, &parts, state.step)?;
+            state.step += 1;
+            state.finished = state.step == self.config.steps;
+            log.append(&metrics)?;
+            on_step(&metrics);
+            self.validate(&model, &mut state, &mut log, stop)?;
+            if state.finished || state.step % self.config.checkpoint_every == 0 {
+                checkpoints.save(&model, &optimizer, &state)?;
+            }
+        }
+        if !state.finished {
+            checkpoints.save(&model, &optimizer, &state)?;
+        }
+        let model = if self.config.patience.is_some() && state.best.is_some() { self.best(model)? } else { model };
+        Ok(Outcome { model: model.valid(), state })
+    }
+
+    fn optimizer(&self) -> ModuleOptimizer {
+        let adamw =
+            |decay: f64| AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8).with_weight_decay(decay as f32);
+        let norms = ParamGroup::from_predicate("norm");
+        adamw(self.config.weight_decay).init().with_group(norms, adamw(0.0).build(), None)
+    }
+
+    /// The batches of every step from `first` on, made ahead in a thread of their own. The stream of samples is one
+    /// shuffled epoch after the other without a seam, so a step's place in it is step · batch_size.
+    fn batches(&self, first: u64) -> Result<Receiver<Result<Vec<Batch>>>> {
+        let (out, batches) = sync_channel(AHEAD);
+        let length = self.source.len("train")?;
+        let (source, config, loss) = (self.source.clone(), self.config.clone(), *self.loss);
+        let vocab_size = self.model.vocab_size as u32;
+        std::thread::spawn(move || {
+            let mut place = first * config.batch_size as u64;
+            let mut samples: Box<dyn Iterator<Item = Result<Taught>> + Send> = Box::new(std::iter::empty());
+            loop {
+                let mut rows = Vec::with_capacity(config.batch_size);
+                while rows.len() < config.batch_size {
+                    match samples.next() {
+                        Some(Ok(row)) => rows.push(row),
+                        Some(Err(e)) => {
+                            let _ = out.send(Err(e));
+                            return;
+                        }
+                        None => {
+                            let at = place + rows.len() as u64;
+                            match source.shuffled("train", config.seed, at / length, at % length) {
+                                Ok(next) => samples = next,
+                                Err(e) => {
+                                    let _ = out.send(Err(e));
+                                    return;
+                                }
+                            }
+                        }
+                    }
+                }
+                place += rows.len() as u64;
+                let soft = (loss.alpha > 0.0).then_some(&loss);
+                let part = config.batch_size / config.accumulate;
+                let parts = rows.chunks(part).map(|rows| Batch::new(rows, soft, vocab_size)).collect();
+                if out.send(parts).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(batches)
+    }
+
+    fn step(
+        &self,
+        model: Llama,
+        optimizer: &mut ModuleOptimizer,
+        parts: &[Batch],
+        step: u64,
+    ) -> Result<(Llama, StepMetrics)> {
+        let positions: usize = parts.iter().map(|part| part.positions.len()).sum();
+        let mut accumulator = GradientsAccumulator::new();
+        let (mut kl, mut cross_entropy) = (0.0, 0.0);
+        for part in parts {
+            let sums = loss_sums(&model, part, self.loss);
+            let grads = (sums.total / positions as f64).backward();
+            accumulator.accumulate(&model, GradientsParams::from_grads(grads, &model));
+            kl += scalar(sums.kl)?;
+            cross_entropy += scalar(sums.cross_entropy)?;
+        }
+        let (kl, cross_entropy) = (kl / positions as f64, cross_entropy / positions as f64);
+        let LossConfig { alpha, temperature, .. } = *self.loss;
+        let loss = alpha * temperature.powi(2) * kl + (1.0 - alpha) * cross_entropy;
+        if !loss.is_finite() {
+            return Err(Error::Diverged { step: step + 1, loss });
+        }
+        let mut grads = accumulator.grads();
+        let gradient_norm = clip_global_norm(&model, &mut grads, self.config.clip_norm)?;
+        let c = self.config;
+        let learning_rate = c.learning_rate * c.schedule.at(step, c.steps, c.warmup);
+        let model = optimizer.step(learning_rate, model, grads);
+        let metrics = StepMetrics {
+            step: step + 1,
+            loss,
+            kl: (alpha > 0.0).then_some(kl),
+            cross_entropy: (alpha < 1.0).then_some(cross_entropy),
+            learning_rate,
+            gradient_norm,
+            positions: positions as u64,
+        };
+        Ok((model, metrics))
+    }
+
+    fn validate(&self, model: &Llama, state: &mut State, log: &mut MetricsLog, stop: &AtomicBool) -> Result<()> {
+        let every = self.config.validate_every;
+        if every == 0 || (state.step % every != 0 && !state.finished) {
+            return Ok(());
+        }
+        let Some(validation) = evaluate(&model.valid(), self.source, "validation", stop)? else { return Ok(()) };
+        log.append(&ValidationMetrics { step: state.step, validation })?;
+        if state.best.is_none_or(|best| validation.perplexity < best) {
+            state.best = Some(validation.perplexity);
+            state.stale = 0;
+            if self.config.patience.is_some() {
+                let path = self.folder.join("best.bpk");
+                let refuse =
+                    |e: &dyn std::fmt::Display| Error::Checkpoint { path: path.clone(), problem: e.to_string() };
+                model.clone().into_record().save(&path).map_err(|e| refuse(&e))?;
+            }
+        } else {
+            state.stale += 1;
+            state.finished |= self.config.patience.is_some_and(|patience| state.stale >= patience);
+        }
+        Ok(())
+    }
+
+    fn best(&self, model: Llama) -> Result<Llama> {
+        let path = self.folder.join("best.bpk");
+        model.try_load_file(&path).map_err(|e| Error::Checkpoint { path: path.clone(), problem: e.to_string() })
+    }
+}
+
+/// Forward and loss of one part of a step. The head's product is taken at real positions only.
+pub fn loss_sums(model: &Llama, batch: &Batch, loss: &LossConfig) -> LossSums {
+    let device = model.device();
+    let hidden = model.hidden(int_tensor(&batch.tokens, [batch.rows, batch.width], &device));
+    let width = hidden.dims()[2];
+    let wanted = int_tensor(&batch.positions, [batch.positions.len()], &device);
+    let hidden = hidden.reshape([batch.rows * batch.width, width]).select(0, wanted);
+    distill(model.logits(hidden), batch, loss)
+}
+
+fn scalar(value: Option<Tensor<1>>) -> Result<f64> {
+    let Some(value) = value else { return Ok(0.0) };
+    let values = value.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+    Ok(values.iter().map(|&v| f64::from(v)).sum())
+}

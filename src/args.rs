@@ -1,0 +1,214 @@
+//! What a user types.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use logitcask_model::{DeviceChoice, Precision};
+use std::path::PathBuf;
+
+/// Run a teacher once over a dataset, keep its truncated logits in a cache of Parquet shards, train students from the
+/// cache as often as you like.
+#[derive(Debug, Parser)]
+#[command(name = "logitcask", version, arg_required_else_help = true, after_help = TOP_EXAMPLES)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const TOP_EXAMPLES: &str = "Examples:
+  logitcask cache data/recipes/demo.toml          run the teacher, fill data/caches/demo
+  logitcask train data/recipes/demo.toml --control
+  logitcask inspect data/caches/demo --sample 3
+  logitcask eval data/runs/demo/student/model --cache data/caches/demo";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Stage 1: run the teacher over the dataset and fill the cache; goes on where a killed run stopped
+    #[command(after_help = "Examples:
+  logitcask cache data/recipes/demo.toml
+  logitcask cache data/recipes/stories15m.toml --device wgpu --replace")]
+    Cache(CacheArgs),
+    /// Stage 2: train the recipe's student from its cache; goes on where a stopped run stopped
+    #[command(after_help = "Examples:
+  logitcask train data/recipes/demo.toml --control        with a student trained on labels alone beside it
+  logitcask train data/recipes/demo.toml --seed 2 --out data/runs/demo-2")]
+    Train(TrainArgs),
+    /// Perplexity on text; with a cache also KL from the teacher and top-1 agreement
+    #[command(after_help = "Examples:
+  logitcask eval data/runs/demo/student/model --cache data/caches/demo
+  logitcask eval data/models/stories15M/stories15M.bin --data story.txt --max-length 200")]
+    Eval(EvalArgs),
+    /// Show what a cache holds
+    #[command(after_help = "Examples:
+  logitcask inspect data/caches/demo
+  logitcask inspect data/caches/demo --split test --sample 3 --positions 12
+  logitcask inspect data/caches/demo --json | jq .kept_mass")]
+    Inspect(InspectArgs),
+    /// Let a model write texts; with --out, a corpus with train, validation and test splits
+    #[command(after_help = "Examples:
+  logitcask generate data/models/stories15M/stories15M.bin --prompt 'Once upon a time' --temperature 0
+  logitcask generate data/models/stories15M/stories15M.bin --count 5000 --seed 1 --out corpus.parquet")]
+    Generate(GenerateArgs),
+    /// Write a model as a folder that `transformers` opens
+    #[command(after_help = "Examples:
+  logitcask export data/models/stories15M/stories15M.bin --out stories15M-hf --precision f16")]
+    Export(ExportArgs),
+    /// Train a byte-level BPE tokenizer on a dataset's train split
+    #[command(after_help = "Examples:
+  logitcask tokenizer data/demo/corpus.parquet --split-column split --size 2048 --out tokenizer.json")]
+    Tokenizer(TokenizerArgs),
+}
+
+/// Arguments of `cache`.
+#[derive(Debug, ClapArgs)]
+pub struct CacheArgs {
+    /// The experiment's recipe (TOML)
+    pub recipe: PathBuf,
+    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Where the folder holds a cache of another plan, move it aside and start anew
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// Arguments of `train`.
+#[derive(Debug, ClapArgs)]
+pub struct TrainArgs {
+    /// The experiment's recipe (TOML)
+    pub recipe: PathBuf,
+    /// auto, cpu, wgpu or wgpu:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Also train a control: the same student, steps and seed, on the labels alone
+    #[arg(long)]
+    pub control: bool,
+    /// Overrides the recipe's seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Run folder [default: data/runs/RECIPE]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Where the folder holds a run of another recipe or cache, move it aside and start anew
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, ClapArgs)]
+pub struct EvalArgs {
+    /// A Hugging Face folder or a llama2.c file
+    pub model: PathBuf,
+    /// Compare with the teacher of this cache, on one of its splits
+    #[arg(long, conflicts_with = "data", required_unless_present = "data")]
+    pub cache: Option<PathBuf>,
+    /// The cache's split
+    #[arg(long, default_value = "test")]
+    pub split: String,
+    /// Or a text source (.txt, .jsonl, .parquet): perplexity alone, with the model's own tokenizer
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Window length for --data [default: the model's context]
+    #[arg(long)]
+    pub max_length: Option<usize>,
+    /// auto, cpu, wgpu or wgpu:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, ClapArgs)]
+pub struct InspectArgs {
+    /// The cache's folder
+    pub cache: PathBuf,
+    /// Show this sample's rows with their token texts
+    #[arg(long)]
+    pub sample: Option<u64>,
+    /// The split it is in
+    #[arg(long, default_value = "train")]
+    pub split: String,
+    /// Positions to show of it
+    #[arg(long, default_value_t = 16)]
+    pub positions: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, ClapArgs)]
+pub struct GenerateArgs {
+    /// A Hugging Face folder or a llama2.c file
+    pub model: PathBuf,
+    /// How every text starts
+    #[arg(long, default_value = "")]
+    pub prompt: String,
+    /// Texts to write
+    #[arg(long, default_value_t = 1)]
+    pub count: u64,
+    /// Which random streams
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Divides the logits; 0 is greedy
+    #[arg(long, default_value_t = 1.0)]
+    pub temperature: f64,
+    /// Nucleus: sample among the fewest tokens that reach this probability
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f64,
+    /// Longest text in tokens [default: the model's context]
+    #[arg(long)]
+    pub max_tokens: Option<usize>,
+    /// Texts written at once
+    #[arg(long, default_value_t = 128)]
+    pub batch: u64,
+    /// Keep only texts that end by themselves
+    #[arg(long)]
+    pub finished_only: bool,
+    /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// auto, cpu, wgpu or wgpu:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, ClapArgs)]
+pub struct ExportArgs {
+    /// A Hugging Face folder or a llama2.c file
+    pub model: PathBuf,
+    /// The folder to write
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Number format of the weights: f32, f16 or bf16
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    pub precision: Precision,
+}
+
+/// Arguments of `tokenizer`.
+#[derive(Debug, ClapArgs)]
+pub struct TokenizerArgs {
+    /// A text source (.parquet, .jsonl, .txt)
+    pub data: PathBuf,
+    /// Column that names each document's split
+    #[arg(long)]
+    pub split_column: Option<String>,
+    /// Pieces in the vocabulary
+    #[arg(long, default_value_t = 4096)]
+    pub size: u32,
+    /// The tokenizer.json to write
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "f16" => Ok(Precision::F16),
+        "bf16" => Ok(Precision::Bf16),
+        other => Err(format!("`{other}` is none of f32, f16, bf16")),
+    }
+}

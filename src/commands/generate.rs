@@ -1,0 +1,91 @@
+//! `logitcask generate`.
+
+use super::tokenizer_of;
+use crate::args::GenerateArgs;
+use crate::progress::Progress;
+use crate::stop;
+use anyhow::{Result, bail};
+use logitcask_core::rng::CounterRng;
+use logitcask_data::{diversity, write_corpus};
+use logitcask_model::{ModelFiles, Precision};
+use logitcask_teach::generate::{Generated, Sampling, generate};
+use rayon::prelude::*;
+use std::sync::atomic::Ordering;
+
+/// Lets a model write, to the screen or into a corpus.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let files = ModelFiles::open(&args.model)?;
+    let tokenizer = tokenizer_of(&files)?;
+    let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();
+    prompt.extend(tokenizer.encode(&args.prompt)?);
+    if prompt.is_empty() {
+        bail!("this model has no start token; give a --prompt");
+    }
+    let context = files.config().max_position_embeddings;
+    let max_tokens = args.max_tokens.unwrap_or(context);
+    if max_tokens > context || prompt.len() >= max_tokens {
+        bail!(
+            "the prompt has {} tokens and --max-tokens is {max_tokens}; the model's context is {context}",
+            prompt.len()
+        );
+    }
+    let sampling = Sampling { seed: args.seed, temperature: args.temperature, top_p: args.top_p, max_tokens };
+    let (device, _) = args.device.open()?;
+    let model = files.load(&device, Precision::F32)?;
+
+    let stop = stop::flag();
+    let progress = Progress::new("writing", "tokens", args.count * max_tokens as u64);
+    let step = args.batch.max(1);
+    let batches: Vec<_> = (0..args.count.div_ceil(step)).map(|i| i * step..((i + 1) * step).min(args.count)).collect();
+    // One batch on each core: a token's products are too small to share out.
+    let written: Vec<Vec<Generated>> = batches
+        .into_par_iter()
+        .map(|batch| {
+            generate(&model, &prompt, tokenizer.end(), sampling, batch, &mut |alive| {
+                progress.add(alive as u64);
+                !stop.load(Ordering::Relaxed)
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    if stop.load(Ordering::Relaxed) {
+        bail!("stopped; nothing was written");
+    }
+    let all = || written.iter().flatten();
+    let unfinished = all().filter(|text| !text.finished).count();
+    let texts: Vec<String> = all()
+        .filter(|text| text.finished || !args.finished_only)
+        .map(|text| Ok(tokenizer.decode(&text.tokens)?.trim().to_owned()))
+        .collect::<Result<_>>()?;
+    if args.out.is_some() {
+        progress.finish();
+    }
+    match &args.out {
+        None => texts.iter().for_each(|text| println!("{text}\n")),
+        Some(path) => {
+            let report = diversity(&texts);
+            let corpus: Vec<(String, &str)> =
+                texts.into_iter().enumerate().map(|(i, text)| (text, split(args.seed, i as u64))).collect();
+            write_corpus(path, &corpus)?;
+            let share = |count: usize| 100.0 * count as f64 / report.documents.max(1) as f64;
+            println!(
+                "{}: {} texts ({unfinished} of {} reached the length limit{}), {:.2} % exact duplicates, {:.2} % near-duplicates",
+                path.display(),
+                report.documents,
+                args.count,
+                if args.finished_only { " and were left out" } else { "" },
+                share(report.exact_duplicates),
+                share(report.near_duplicates),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// 5 % validation, 5 % test, the rest train; a text's split does not depend on how many there are.
+fn split(seed: u64, text: u64) -> &'static str {
+    match CounterRng::new("logitcask corpus split", &[seed, text]).below(20) {
+        0 => "validation",
+        1 => "test",
+        _ => "train",
+    }
+}

@@ -1,0 +1,106 @@
+//! `logitcask inspect`.
+
+use crate::args::InspectArgs;
+use crate::summary::CacheFigures;
+use anyhow::{Context, Result};
+use indicatif::{HumanBytes, HumanCount};
+use logitcask_cache::{CacheReader, Manifest, Plan};
+use logitcask_core::SampleId;
+use logitcask_data::tokenizer::TextTokenizer;
+use serde::Serialize;
+
+/// Kept classes shown of each position.
+const SHOWN: usize = 5;
+
+/// What `--json` prints: the figures on top, plan and manifest below.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    figures: CacheFigures,
+    plan: &'a Plan,
+    manifest: &'a Manifest,
+}
+
+/// Shows a cache, or one of its samples.
+pub fn run(args: &InspectArgs) -> Result<()> {
+    let cache = CacheReader::open(&args.cache)?;
+    match (args.sample, args.json) {
+        (Some(id), _) => show_sample(&cache, args, SampleId(id)),
+        (None, true) => {
+            let figures = CacheFigures::of(cache.manifest());
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&Report { figures, plan: cache.plan(), manifest: cache.manifest() })?
+            );
+            Ok(())
+        }
+        (None, false) => show_cache(&cache),
+    }
+}
+
+fn show_cache(cache: &CacheReader) -> Result<()> {
+    let (plan, manifest) = (cache.plan(), cache.manifest());
+    let figures = CacheFigures::of(manifest);
+    println!("{}", cache.folder().display());
+    println!("  root         {}", figures.root);
+    println!("  plan         {}", manifest.plan_id);
+    println!("  format       version {}, made by logitcask {}", plan.format_version, plan.code_version);
+    println!("  teacher      {} ({}), {}", plan.teacher.name, plan.teacher.fingerprint.short(), plan.precision);
+    println!("  dataset      {} ({})", plan.dataset.name, plan.dataset.fingerprint.short());
+    println!("  tokenizer    {}, vocabulary {}", plan.tokenizer.fingerprint.short(), plan.vocab_size);
+    println!("  selection    {}", serde_json::to_string(&plan.selection)?);
+    for split in cache.splits() {
+        println!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
+    }
+    println!("  shards       {}, {}", manifest.shards.len(), HumanBytes(figures.bytes));
+    println!("  positions    {}, {:.1} bytes each", HumanCount(figures.positions), figures.bytes_per_position);
+    println!(
+        "  entries      {}, {:.3} bytes each, all else included",
+        HumanCount(figures.entries),
+        figures.bytes_per_entry
+    );
+    println!("  kept mass    {:.4} on average at T = 1", figures.kept_mass);
+    Ok(())
+}
+
+fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<()> {
+    let plan = cache.plan();
+    let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
+    let tokenizer = TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?;
+    let row = cache.get(&args.split, id)?;
+    let sample = &row.sample;
+    println!(
+        "{} sample {}: {} tokens, document {} from its token {}, input hash {}",
+        args.split,
+        id.0,
+        sample.input_ids.len(),
+        sample.origin.document,
+        sample.origin.offset,
+        sample.input_hash()
+    );
+    println!("{}\n", tokenizer.decode(&sample.input_ids)?.trim());
+    println!(
+        "{:>4}  {:<14} {:<14} {:>8} {:>5}  {:>7} {:>7}  kept, largest first",
+        "pos", "token", "next token", "log p", "rank", "log Z", "mass"
+    );
+    for (position, soft) in row.rows.iter().enumerate().take(args.positions) {
+        let kept: Vec<String> = soft
+            .class_ids
+            .iter()
+            .zip(soft.log_probs)
+            .take(SHOWN)
+            .map(|(&id, lp)| format!("{} {:.2}", tokenizer.token_text(id), lp.exp()))
+            .collect();
+        println!(
+            "{position:>4}  {:<14} {:<14} {:>8.3} {:>5}  {:>7.2} {:>7.4}  {}",
+            tokenizer.token_text(sample.input_ids[position]),
+            tokenizer.token_text(sample.input_ids[position + 1]),
+            soft.gold.log_prob,
+            soft.gold.rank,
+            soft.log_z,
+            soft.kept_mass(),
+            kept.join(" | ")
+        );
+    }
+    Ok(())
+}

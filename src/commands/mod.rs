@@ -1,0 +1,37 @@
+//! One file per command.
+
+mod cache;
+mod eval;
+mod export;
+mod generate;
+mod inspect;
+mod tokenizer;
+mod train;
+
+use crate::args::{Args, Command};
+use anyhow::{Context, Result};
+use logitcask_data::tokenizer::TextTokenizer;
+use logitcask_model::{ModelFiles, TokenizerSource};
+
+/// Does what was asked.
+pub fn run(args: Args) -> Result<()> {
+    match args.command {
+        Command::Cache(args) => cache::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Tokenizer(args) => tokenizer::run(&args),
+    }
+}
+
+/// The tokenizer beside a model.
+fn tokenizer_of(files: &ModelFiles) -> Result<TextTokenizer> {
+    let config = files.config();
+    match files.tokenizer() {
+        TokenizerSource::Json(path) => TextTokenizer::from_json_file(path, config.bos_token_id, config.eos_token_id),
+        TokenizerSource::Llama2c(path) => TextTokenizer::from_llama2c(path, config.vocab_size as u32),
+    }
+    .with_context(|| "the model's tokenizer, which should lie beside its weights")
+}

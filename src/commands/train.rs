@@ -1,0 +1,192 @@
+//! `logitcask train`.
+
+use crate::args::TrainArgs;
+use crate::progress::Progress;
+use crate::recipe::{Recipe, move_aside, name};
+use crate::stop;
+use crate::summary::{CacheFigures, CacheRun, Seconds, Summary, write_json};
+use anyhow::{Context, Result, anyhow, bail};
+use logitcask_cache::CacheReader;
+use logitcask_data::TextDataset;
+use logitcask_data::tokenizer::TextTokenizer;
+use logitcask_model::{Device, Llama, LlamaConfig, export};
+use logitcask_train::checkpoint::Checkpoints;
+use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a run folder belongs to.
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    recipe: Recipe,
+    data: String,
+}
+
+/// Where samples come from, and what the student inherits from there.
+struct Teaching {
+    source: Source,
+    tokenizer: TextTokenizer,
+    vocab_size: usize,
+    max_length: usize,
+    /// Root of the cache or fingerprint of the dataset.
+    data: String,
+    cache: Option<CacheReader>,
+}
+
+/// Trains the recipe's student (and its control), judges them, and exports the student.
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let mut recipe = Recipe::read(&args.recipe)?;
+    let (Some(student), Some(train)) = (recipe.student.clone(), recipe.train.as_mut()) else {
+        bail!("{}: a run needs [student] and [train]", args.recipe.display());
+    };
+    train.seed = args.seed.unwrap_or(train.seed);
+    let train = train.clone();
+    let teaching = open_teaching(&recipe, &args.recipe)?;
+    let student =
+        LlamaConfig { bos_token_id: teaching.tokenizer.bos(), eos_token_id: teaching.tokenizer.end(), ..student }
+            .resolved(teaching.vocab_size, teaching.max_length)
+            .map_err(|e| anyhow!("{}: [student] {e}", args.recipe.display()))?;
+    recipe.student = Some(student.clone());
+    let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
+    claim(&folder, &Identity { recipe: recipe.clone(), data: teaching.data.clone() }, args.replace)?;
+
+    let (device, device_name) = args.device.open()?;
+    eprintln!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
+    let run = Run { recipe: &recipe, student: &student, train: &train, teaching: &teaching, device: &device };
+    let (model, student_seconds) = run.train("student", &recipe.loss, &folder)?;
+    let control = match args.control && recipe.loss.alpha > 0.0 {
+        true => Some(run.train("control", &LossConfig::LABELS, &folder)?),
+        false => None,
+    };
+
+    let start = Instant::now();
+    let judge = |model: &Llama| -> Result<Evaluation> {
+        eval::evaluate(model, &teaching.source, &recipe.eval.split, stop::flag())?
+            .ok_or_else(|| anyhow!("stopped during evaluation; run the same command again to go on"))
+    };
+    let summary = Summary {
+        student: judge(&model)?,
+        control: control.as_ref().map(|(model, _)| judge(model)).transpose()?,
+        cache: teaching.cache.as_ref().map(|cache| CacheFigures::of(cache.manifest())),
+        seconds: Seconds {
+            cache: teaching.cache.as_ref().and_then(|cache| Some(CacheRun::read(cache.folder())?.seconds)),
+            student: student_seconds,
+            control: control.as_ref().map(|(_, seconds)| *seconds),
+            eval: start.elapsed().as_secs_f64(),
+        },
+    };
+    write_json(&folder.join("summary.json"), &summary)?;
+    print_table(&summary, &folder, &recipe.eval.split);
+    Ok(())
+}
+
+fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
+    if let Some(config) = &recipe.tokenizer {
+        let tokenizer = TextTokenizer::from_json_file(&config.path, config.bos, config.end)?;
+        let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
+        return Ok(Teaching {
+            data: dataset.fingerprint().to_string(),
+            vocab_size: tokenizer.vocab_size() as usize,
+            max_length: recipe.cache.max_length,
+            source: Source::Labels(Arc::new(dataset)),
+            tokenizer,
+            cache: None,
+        });
+    }
+    let folder = recipe.cache_folder(path);
+    let cache = CacheReader::open(&folder)
+        .with_context(|| format!("no cache to train from; `logitcask cache {}` makes it", path.display()))?;
+    let plan = cache.plan();
+    let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
+    Ok(Teaching {
+        data: cache.root().to_string(),
+        tokenizer: TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?,
+        vocab_size: plan.vocab_size as usize,
+        max_length: plan.max_length as usize,
+        source: Source::Cache(cache.clone()),
+        cache: Some(cache),
+    })
+}
+
+/// Makes the run folder, or checks that it belongs to the same recipe and data.
+fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<()> {
+    let path = folder.join("recipe.toml");
+    let text = format!(
+        "# The resolved recipe of this run; `data` is the root of the cache (or the dataset) it was trained on.\n{}",
+        toml::to_string(identity)?
+    );
+    if let Ok(old) = std::fs::read_to_string(&path) {
+        if old == text {
+            return Ok(());
+        }
+        if !replace {
+            bail!(
+                "{} holds a run of another recipe, seed or cache; name another folder with --out, or use --replace to move it aside",
+                folder.display()
+            );
+        }
+        eprintln!("{} is of another recipe or cache; moved to {}", folder.display(), move_aside(folder)?.display());
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
+    std::fs::write(&path, text).with_context(|| format!("{}: cannot write it", path.display()))
+}
+
+struct Run<'a> {
+    recipe: &'a Recipe,
+    student: &'a LlamaConfig,
+    train: &'a TrainConfig,
+    teaching: &'a Teaching,
+    device: &'a Device,
+}
+
+impl Run<'_> {
+    /// Trains one model into `folder/name` and exports it; returns it with the seconds this call spent.
+    fn train(&self, name: &str, loss: &LossConfig, folder: &Path) -> Result<(Llama, f64)> {
+        let folder: PathBuf = folder.join(name);
+        let done = Checkpoints::new(&folder).state()?.step;
+        if done > 0 {
+            eprintln!("{name}: going on after step {done}");
+        }
+        let progress = Progress::new(name, "steps", self.train.steps - done.min(self.train.steps));
+        let trainer = Trainer {
+            model: self.student,
+            config: self.train,
+            loss,
+            source: &self.teaching.source,
+            folder: &folder,
+            device: self.device,
+        };
+        let outcome = trainer.run(stop::flag(), &mut |step| {
+            progress.note(format!("loss {:.3}", step.loss));
+            progress.add(1);
+        })?;
+        let seconds = progress.finish();
+        if !outcome.state.finished {
+            bail!(
+                "stopped after step {} of {}; run the same command again to go on",
+                outcome.state.step,
+                self.train.steps
+            );
+        }
+        let tokenizer = self.teaching.tokenizer.to_json()?;
+        export::export(&outcome.model, self.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
+        Ok((outcome.model, seconds))
+    }
+}
+
+fn print_table(summary: &Summary, folder: &Path, split: &str) {
+    println!("\n{:<10} {:>12} {:>15} {:>17}", format!("on {split}"), "perplexity", "KL to teacher", "top-1 agreement");
+    let rows = [("student", Some(&summary.student)), ("control", summary.control.as_ref())];
+    for (name, row) in rows.iter().filter_map(|(name, row)| Some((name, (*row)?))) {
+        let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+        println!(
+            "{name:<10} {:>12.3} {:>15} {:>17}",
+            row.perplexity,
+            number(row.kl_to_teacher, 4),
+            number(row.top1_agreement, 4)
+        );
+    }
+    println!("\n{}", folder.join("student/model").display());
+}

@@ -1,0 +1,27 @@
+//! `logitcask`: run a teacher once, keep its logits, train students from the cache as often as you like.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the commands are the only place that speaks to a person"
+)]
+
+mod args;
+mod commands;
+mod progress;
+mod recipe;
+mod stop;
+mod summary;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match commands::run(args::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // 130 is what a shell reports for a program ended by Ctrl-C.
+            if stop::was_asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A bar with rate and ETA on a terminal, a plain line now and then elsewhere.
+
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Time between plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Progress of one stage, counted in `unit`s.
+pub struct Progress {
+    name: String,
+    unit: &'static str,
+    total: u64,
+    start: Instant,
+    bar: Option<ProgressBar>,
+    plain: Mutex<Plain>,
+}
+
+struct Plain {
+    done: u64,
+    spoken: Instant,
+    note: String,
+}
+
+impl Progress {
+    /// Starts at zero.
+    pub fn new(name: impl Into<String>, unit: &'static str, total: u64) -> Self {
+        let name = name.into();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let template =
+                format!("{{prefix}} {{bar:28}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, ETA {{eta}} {{msg}}");
+            let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(total).with_style(style).with_prefix(name.clone())
+        });
+        let start = Instant::now();
+        let plain = Mutex::new(Plain { done: 0, spoken: start, note: String::new() });
+        Self { name, unit, total, start, bar, plain }
+    }
+
+    /// More was done.
+    pub fn add(&self, count: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(count);
+        }
+        let Ok(mut plain) = self.plain.lock() else { return };
+        plain.done += count;
+        if self.bar.is_none() && plain.spoken.elapsed() >= PLAIN_EVERY {
+            plain.spoken = Instant::now();
+            let rate = plain.done as f64 / self.start.elapsed().as_secs_f64();
+            let left = self.total.saturating_sub(plain.done) as f64 / rate.max(1e-9);
+            eprintln!(
+                "{}: {}/{} {}, {rate:.0}/s, ETA {} {}",
+                self.name,
+                HumanCount(plain.done),
+                HumanCount(self.total),
+                self.unit,
+                HumanDuration(Duration::from_secs_f64(left.min(1e9))),
+                plain.note,
+            );
+        }
+    }
+
+    /// A few words beside the numbers: a loss, say.
+    pub fn note(&self, note: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(note);
+        } else if let Ok(mut plain) = self.plain.lock() {
+            plain.note = note;
+        }
+    }
+
+    /// Removes the bar and says in one line what was done; returns the seconds it took.
+    pub fn finish(&self) -> f64 {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let seconds = self.start.elapsed().as_secs_f64();
+        let done = self.plain.lock().map_or(0, |plain| plain.done);
+        eprintln!(
+            "{}: {} {} in {seconds:.1} s, {:.0}/s",
+            self.name,
+            HumanCount(done),
+            self.unit,
+            done as f64 / seconds.max(1e-9)
+        );
+        seconds
+    }
+}

@@ -1,0 +1,167 @@
+//! One TOML file per experiment.
+
+use anyhow::{Context, Result, anyhow, bail};
+use logitcask_core::Selection;
+use logitcask_data::DatasetConfig;
+use logitcask_model::{LlamaConfig, Precision};
+use logitcask_train::{LossConfig, TrainConfig};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// An experiment. Paths are taken from the folder the command is run in; unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Texts, and how they are split.
+    pub dataset: DatasetConfig,
+    /// Who is asked; without a teacher, a student is trained on labels alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherConfig>,
+    /// The tokenizer of a run without a teacher; with one, the teacher's own is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerConfig>,
+    /// What is kept, and how it is cut.
+    #[serde(default)]
+    pub cache: CacheConfig,
+    /// The student's shape; vocabulary and context come from the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student: Option<LlamaConfig>,
+    /// What the student is compared with.
+    #[serde(default = "labels")]
+    pub loss: LossConfig,
+    /// How the student is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<TrainConfig>,
+    /// Where it is judged.
+    #[serde(default)]
+    pub eval: EvalConfig,
+    /// The folder it is exported to.
+    #[serde(default)]
+    pub export: ExportConfig,
+}
+
+const fn labels() -> LossConfig {
+    LossConfig::LABELS
+}
+
+/// The teacher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherConfig {
+    /// A Hugging Face folder or a llama2.c file.
+    pub model: PathBuf,
+    /// Number format it computes in.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Rows times width of a batch, padding included.
+    #[serde(default = "default_batch_tokens")]
+    pub batch_tokens: usize,
+}
+
+const fn default_batch_tokens() -> usize {
+    4096
+}
+
+/// A tokenizer of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// Hugging Face's tokenizer.json.
+    pub path: PathBuf,
+    /// Id of the token in front of every window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bos: Option<u32>,
+    /// Id of the token behind every document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<u32>,
+}
+
+/// What the cache keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// The folder; left out: data/caches/RECIPE. Recipes that name the same folder share the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Tokens of a window, the first one included.
+    pub max_length: usize,
+    /// Which classes of a row are kept.
+    pub selection: Selection,
+    /// Samples of a unit: one shard, and the most a killed run loses.
+    pub samples_per_unit: u64,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { path: None, max_length: 256, selection: Selection::TopK { k: 64 }, samples_per_unit: 1024 }
+    }
+}
+
+/// Where a student is judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// A split that training never sees.
+    pub split: String,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { split: "test".to_owned() }
+    }
+}
+
+/// How the student is written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportConfig {
+    /// Number format of its weights.
+    pub precision: Precision,
+}
+
+impl Recipe {
+    /// Reads a recipe; a wrong key is named with its line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the recipe", path.display()))?;
+        let recipe: Self = toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
+        recipe.check().with_context(|| path.display().to_string())?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.loss.check().map_err(|e| anyhow!(e))?;
+        if let Some(train) = &self.train {
+            train.check().map_err(|e| anyhow!(e))?;
+        }
+        if self.cache.max_length < 2 || self.cache.samples_per_unit == 0 {
+            bail!("[cache] max_length must be at least 2 and samples_per_unit at least 1");
+        }
+        match (&self.teacher, &self.tokenizer) {
+            (None, None) => bail!("name a [teacher], or a [tokenizer] for a run on labels alone"),
+            (Some(_), Some(_)) => bail!("[tokenizer] stands beside a [teacher]; the teacher's own tokenizer is used"),
+            (None, Some(_)) if self.loss.alpha > 0.0 => {
+                bail!("[loss] alpha = {} asks for a teacher, and there is no [teacher]", self.loss.alpha)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The cache's folder.
+    pub fn cache_folder(&self, recipe: &Path) -> PathBuf {
+        self.cache.path.clone().unwrap_or_else(|| Path::new("data/caches").join(name(recipe)))
+    }
+}
+
+/// A recipe's name: its file without folder and ending.
+pub fn name(recipe: &Path) -> String {
+    recipe.file_stem().map_or_else(|| "recipe".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// Moves a folder out of the way: `name.old-1`, or the first such name that is free.
+pub fn move_aside(folder: &Path) -> Result<PathBuf> {
+    let free = (1..1000).map(|i| folder.with_extension(format!("old-{i}"))).find(|path| !path.exists());
+    let free = free.ok_or_else(|| anyhow!("{}: too many old copies beside it; remove some", folder.display()))?;
+    std::fs::rename(folder, &free).with_context(|| format!("{}: cannot move it aside", folder.display()))?;
+    Ok(free)
+}

@@ -1,0 +1,123 @@
+//! What machines read: figures of a cache, of its making, and of a training run.
+
+use anyhow::{Context, Result};
+use logitcask_cache::Manifest;
+use logitcask_core::Fingerprint;
+use logitcask_teach::StageSeconds;
+use logitcask_train::Evaluation;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Size and content of a cache.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CacheFigures {
+    /// The manifest's hash: the cache's identity.
+    pub root: Fingerprint,
+    /// Positions in all splits.
+    pub positions: u64,
+    /// Kept classes in all positions.
+    pub entries: u64,
+    /// Bytes of all shards.
+    pub bytes: u64,
+    /// Shard bytes, inputs and all metadata included, for each position.
+    pub bytes_per_position: f64,
+    /// The same for each kept class.
+    pub bytes_per_entry: f64,
+    /// Mean probability at T = 1 of the kept classes.
+    pub kept_mass: f64,
+}
+
+impl CacheFigures {
+    /// Of a manifest.
+    pub fn of(manifest: &Manifest) -> Self {
+        let totals = &manifest.totals;
+        let per = |count: u64| totals.bytes as f64 / count.max(1) as f64;
+        Self {
+            root: manifest.root(),
+            positions: totals.positions,
+            entries: totals.entries,
+            bytes: totals.bytes,
+            bytes_per_position: per(totals.positions),
+            bytes_per_entry: per(totals.entries),
+            kept_mass: totals.kept_mass,
+        }
+    }
+}
+
+/// Busy time of stage 1's parts.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Stages {
+    forward: f64,
+    select: f64,
+    write: f64,
+}
+
+impl From<StageSeconds> for Stages {
+    fn from(s: StageSeconds) -> Self {
+        Self { forward: s.forward, select: s.select, write: s.write }
+    }
+}
+
+/// How the last run of stage 1 went. Lies beside the cache and is no part of its identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CacheRun {
+    /// Wall time, loading and planning included.
+    pub seconds: f64,
+    /// Positions it cached; fewer than the cache holds if it went on from an earlier run.
+    pub positions: u64,
+    /// Where the teacher ran.
+    pub device: String,
+    /// Busy seconds of each part.
+    pub stages: Stages,
+}
+
+const CACHE_RUN: &str = "_last_run.json";
+
+impl CacheRun {
+    /// Writes it into the cache's folder.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join(CACHE_RUN), self)
+    }
+
+    /// Reads it, where there is one.
+    pub fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(folder.join(CACHE_RUN)).ok()?).ok()
+    }
+}
+
+/// data/runs/RECIPE/summary.json.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// The student on the held-out split.
+    pub student: Evaluation,
+    /// The student trained on labels alone, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<Evaluation>,
+    /// The cache it was taught from, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheFigures>,
+    /// Wall seconds by stage.
+    pub seconds: Seconds,
+}
+
+/// Wall seconds by stage; of the cache, those of the run that last added to it.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Stage 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<f64>,
+    /// Training the student in this call.
+    pub student: f64,
+    /// Training the control in this call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<f64>,
+    /// Evaluation.
+    pub eval: f64,
+}
+
+/// Pretty JSON and a newline.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(value)?;
+    json.push(b'\n');
+    std::fs::write(path, json).with_context(|| format!("{}: cannot write it", path.display()))
+}

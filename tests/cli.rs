@@ -1,0 +1,179 @@
+//! Every mistake a user can make ends in a sentence that names it.
+
+use crate::fixture::{Fixture, config, texts, write_teacher};
+use logitcask_data::tokenizer::train_byte_level_bpe;
+use std::fs;
+
+/// `args` fail, and the error holds every one of `words`.
+fn fails_with(fixture: &Fixture, args: &[&str], words: &[&str]) {
+    let error = fixture.fails(args);
+    for word in words {
+        assert!(error.contains(word), "{args:?} should mention `{word}`:\n{error}");
+    }
+    assert!(!error.contains("panicked"), "{error}");
+}
+
+const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
+const TRAIN: [&str; 6] = ["train", "recipe.toml", "--device", "cpu", "--out", "run"];
+
+#[test]
+fn help_shows_examples() {
+    let fixture = Fixture::new(5);
+    for command in ["cache", "train", "eval", "inspect", "generate", "export", "tokenizer"] {
+        let help = fixture.ok(&[command, "--help"]);
+        assert!(help.contains("Examples:") && help.contains(&format!("logitcask {command}")), "{help}");
+    }
+}
+
+#[test]
+fn recipe_mistakes_name_file_and_key() {
+    let fixture = Fixture::new(5);
+    fails_with(&fixture, &["cache", "nowhere.toml"], &["nowhere.toml", "cannot read"]);
+    for (from, to, words) in [
+        ("alpha = 0.5", "alfa = 0.5", &["recipe.toml", "alfa"][..]),
+        ("alpha = 0.5", "alpha = 1.5", &["alpha", "0..=1"]),
+        ("k = 16", "k = 301", &["k = 301", "1..=300"]),
+        ("accumulate = 2", "accumulate = 3", &["accumulate", "divide"]),
+        ("max_length = 48", "max_length = 65", &["max_length = 65", "context of 64"]),
+        ("max_length = 48", "max_length = 1", &["max_length"]),
+    ] {
+        fixture.edit_recipe(from, to);
+        fails_with(&fixture, &CACHE, words);
+        fixture.write_recipe("");
+    }
+    fixture.edit_recipe("[teacher]", "[tokenizer]\npath = \"x\"\n\n[teacher]");
+    fails_with(&fixture, &CACHE, &["[tokenizer]", "[teacher]"]);
+}
+
+#[test]
+fn data_mistakes_name_file_and_place() {
+    let fixture = Fixture::new(5);
+    for (text, words) in [
+        ("", &["texts.jsonl"][..]),
+        ("{\"text\": \"  \"}\n", &["texts.jsonl"]),
+        ("{\"text\": \"a b\"}\n{\"text\": \n", &["texts.jsonl", "2"]),
+        ("{\"body\": \"a b\"}\n", &["texts.jsonl", "text", "body"]),
+    ] {
+        fs::write(fixture.path("texts.jsonl"), text).unwrap();
+        fails_with(&fixture, &CACHE, words);
+    }
+    fs::remove_file(fixture.path("texts.jsonl")).unwrap();
+    fails_with(&fixture, &CACHE, &["texts.jsonl"]);
+}
+
+#[test]
+fn model_mistakes_name_the_tensor() {
+    let fixture = Fixture::new(5);
+    let config_path = fixture.path("teacher/config.json");
+    let config = fs::read_to_string(&config_path).unwrap();
+    let norms = "model.layers.2.input_layernorm.weight";
+    for (from, to, words) in [
+        ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", &[norms, "missing"][..]),
+        ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", &["model.layers.1.", "no place"]),
+        ("\"intermediate_size\": 48", "\"intermediate_size\": 47", &["mlp", "[48, 32]", "[47, 32]"]),
+        ("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", &["lm_head.weight", "missing"]),
+        ("\"model_type\": \"llama\"", "\"model_type\": \"gpt2\"", &["config.json", "gpt2"]),
+    ] {
+        assert!(config.contains(from), "{config}");
+        fs::write(&config_path, config.replace(from, to)).unwrap();
+        fails_with(&fixture, &CACHE, words);
+    }
+    fs::write(&config_path, config).unwrap();
+    let weights = fixture.path("teacher/model.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() - 3]).unwrap();
+    fails_with(&fixture, &CACHE, &["model.safetensors", "cut off"]);
+    fs::remove_file(&weights).unwrap();
+    fails_with(&fixture, &CACHE, &["model.safetensors"]);
+    fs::remove_file(fixture.path("teacher/config.json")).unwrap();
+    fails_with(&fixture, &CACHE, &["teacher", "config.json"]);
+    fails_with(&fixture, &["generate", "no-model"], &["no-model", "no such file"]);
+}
+
+#[test]
+fn a_foreign_tokenizer_is_refused() {
+    let fixture = Fixture::new(40);
+    let larger = train_byte_level_bpe(texts(40).into_iter(), 310).unwrap();
+    fs::write(fixture.path("teacher/tokenizer.json"), larger.to_json().unwrap()).unwrap();
+    fails_with(&fixture, &CACHE, &["310", "300", "belong together"]);
+
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    let other = train_byte_level_bpe(["quite other words here".to_owned()].into_iter().cycle().take(9), 270).unwrap();
+    write_teacher(&fixture.path("other"), 7, &other.to_json().unwrap());
+    assert_eq!(config().vocab_size, 300);
+    fails_with(&fixture, &["eval", "other", "--cache", "cache", "--device", "cpu"], &["tokenizer"]);
+}
+
+#[test]
+fn another_plan_is_refused_with_what_differs_and_replaced_on_request() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    fixture.edit_recipe("k = 16", "k = 8");
+    fails_with(&fixture, &CACHE, &["k=16", "k=8", "--replace"]);
+    fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
+    assert!(fixture.path("cache.old-1/manifest.json").is_file(), "the old cache is moved, not removed");
+
+    fixture.ok(&TRAIN);
+    fixture.edit_recipe("steps = 12", "steps = 13");
+    fails_with(&fixture, &TRAIN, &["another recipe", "--replace"]);
+}
+
+#[test]
+fn a_damaged_cache_teaches_nobody() {
+    let fixture = Fixture::new(60);
+    fails_with(&fixture, &TRAIN, &["cache", "logitcask cache"]);
+    fixture.ok(&CACHE);
+    let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    let name = shard.file_name().unwrap().to_string_lossy().into_owned();
+    let good = fs::read(&shard).unwrap();
+
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    fs::write(&shard, flipped).unwrap();
+    fails_with(&fixture, &TRAIN, &[&name]);
+    fs::write(&shard, &good[..good.len() / 2]).unwrap();
+    fails_with(&fixture, &TRAIN, &[&name]);
+    fs::remove_file(&shard).unwrap();
+    fails_with(&fixture, &TRAIN, &[&name]);
+
+    fs::write(&shard, &good).unwrap();
+    let manifest = fixture.path("cache/manifest.json");
+    let kept = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    fails_with(&fixture, &TRAIN, &["again"]);
+    fs::write(&manifest, kept).unwrap();
+    fixture.ok(&TRAIN);
+}
+
+#[test]
+fn what_cannot_be_written_is_said() {
+    let fixture = Fixture::new(20);
+    fs::write(fixture.path("cache"), "a file where the folder should be").unwrap();
+    fails_with(&fixture, &CACHE, &["cache"]);
+    fs::remove_file(fixture.path("cache")).unwrap();
+    fixture.ok(&CACHE);
+    fs::write(fixture.path("run"), "a file where the folder should be").unwrap();
+    fails_with(&fixture, &TRAIN, &["run"]);
+}
+
+#[test]
+fn bucket_at_another_temperature_is_refused_with_the_way_out() {
+    let fixture = Fixture::new(40);
+    fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature = 2.0");
+    fixture.ok(&CACHE);
+    fails_with(&fixture, &TRAIN, &["temperature 2", "renorm"]);
+    fixture.edit_recipe("temperature = 2.0", "temperature = 2.0\ntail = \"renorm\"");
+    fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run-2"]);
+}
+
+#[test]
+fn inspect_shows_rows_with_their_words() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    let rows = fixture.ok(&["inspect", "cache", "--sample", "1", "--positions", "3"]);
+    assert!(rows.contains("train sample 1") && rows.contains("log Z"), "{rows}");
+    fails_with(&fixture, &["inspect", "cache", "--sample", "99999"], &["99999"]);
+    fails_with(&fixture, &["inspect", "cache", "--sample", "1", "--split", "dev"], &["dev", "train"]);
+    fails_with(&fixture, &["inspect", "teacher"], &["teacher"]);
+}

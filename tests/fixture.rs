@@ -1,0 +1,157 @@
+//! A teacher of a few thousand parameters and a few hundred texts, made in the test's own folder.
+
+use logitcask_core::rng::CounterRng;
+use logitcask_data::tokenizer::train_byte_level_bpe;
+use logitcask_model::{DeviceChoice, LlamaConfig, Precision, export, weights};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub struct Fixture {
+    pub dir: tempfile::TempDir,
+}
+
+/// Texts of uneven length from a small grammar.
+pub fn texts(count: u64) -> Vec<String> {
+    let words = ["the", "cat", "dog", "sun", "saw", "big", "red", "ran", "and", "then", "home", "a", "little", "tree"];
+    let text = |i| {
+        let mut rng = CounterRng::new("fixture text", &[i]);
+        let length = 5 + rng.below(60);
+        (0..length).map(|_| words[rng.below(words.len() as u64) as usize]).collect::<Vec<_>>().join(" ")
+    };
+    (0..count).map(text).collect()
+}
+
+impl Fixture {
+    /// `documents` texts in texts.jsonl, a random teacher in teacher/, and recipe.toml.
+    pub fn new(documents: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let texts = texts(documents);
+        let lines: String = texts.iter().map(|text| format!("{{\"text\": \"{text}\"}}\n")).collect();
+        fs::write(dir.path().join("texts.jsonl"), lines).unwrap();
+        let tokenizer = train_byte_level_bpe(texts.into_iter(), 300).unwrap();
+        write_teacher(&dir.path().join("teacher"), 1, &tokenizer.to_json().unwrap());
+        let fixture = Self { dir };
+        fixture.write_recipe("");
+        fixture
+    }
+
+    /// The recipe, with lines of `more` behind it (whole tables).
+    pub fn write_recipe(&self, more: &str) {
+        let recipe = RECIPE.replace("DIR", &self.dir.path().display().to_string()) + more;
+        fs::write(self.recipe(), recipe).unwrap();
+    }
+
+    pub fn edit_recipe(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.recipe()).unwrap();
+        assert!(text.contains(from), "the recipe has no `{from}`");
+        fs::write(self.recipe(), text.replace(from, to)).unwrap();
+    }
+
+    pub fn recipe(&self) -> PathBuf {
+        self.path("recipe.toml")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs the real binary in the fixture's folder.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_logitcask"));
+        command.args(args).current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs it and expects success; returns what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs it and expects failure; returns its error.
+    pub fn fails(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(!output.status.success(), "{args:?} should fail");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Every file of a cache that is part of its identity, with its bytes.
+    pub fn cache_files(&self) -> Vec<(String, Vec<u8>)> {
+        let root = self.path("cache");
+        let mut files = vec!["plan.json".to_owned(), "manifest.json".to_owned(), "tokenizer.json".to_owned()];
+        for folder in ["data", "_commits"] {
+            let entries = fs::read_dir(root.join(folder)).unwrap();
+            files.extend(entries.map(|e| format!("{folder}/{}", e.unwrap().file_name().to_string_lossy())));
+        }
+        files.sort();
+        files.into_iter().map(|name| (name.clone(), fs::read(root.join(&name)).unwrap())).collect()
+    }
+}
+
+/// A random teacher with weights large enough to prefer some words over others.
+pub fn write_teacher(folder: &Path, seed: u64, tokenizer: &[u8]) {
+    let (device, _) = DeviceChoice::Cpu.open().unwrap();
+    let config = config();
+    let model = weights::fresh(&config, seed, &device);
+    export::export(&model, Precision::F32, Some(tokenizer), folder).unwrap();
+}
+
+pub fn config() -> LlamaConfig {
+    LlamaConfig {
+        vocab_size: 300,
+        hidden_size: 32,
+        intermediate_size: 48,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 0,
+        max_position_embeddings: 64,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+        bos_token_id: Some(0),
+        eos_token_id: Some(0),
+    }
+    .resolved(300, 64)
+    .unwrap()
+}
+
+const RECIPE: &str = r#"
+[dataset]
+path = "DIR/texts.jsonl"
+held_out = 0.1
+
+[teacher]
+model = "DIR/teacher"
+batch_tokens = 512
+
+[cache]
+path = "DIR/cache"
+max_length = 48
+selection = { kind = "top_k", k = 16 }
+samples_per_unit = 32
+
+[student]
+hidden_size = 16
+intermediate_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+num_key_value_heads = 1
+
+[loss]
+alpha = 0.5
+
+[train]
+steps = 12
+batch_size = 4
+accumulate = 2
+learning_rate = 1e-2
+warmup = 2
+checkpoint_every = 5
+"#;

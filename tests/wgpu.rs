@@ -1,0 +1,110 @@
+//! The same numbers on a wgpu device: a real GPU, or a software one such as lavapipe; without either, nothing to test.
+
+use crate::fixture::config;
+use crate::golden;
+use crate::parity::logits;
+use burn::optim::{AdamWConfig, GradientsParams};
+use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::{Origin, Sample, SampleId, Selection, SoftRows, TailPolicy};
+use logitcask_data::batches::batch_by_length;
+use logitcask_model::{Device, DeviceChoice, ModelFiles, Precision, weights};
+use logitcask_teach::select::select_rows;
+use logitcask_teach::{LocalTeacher, Teacher};
+use logitcask_train::LossConfig;
+use logitcask_train::batch::Batch;
+use logitcask_train::trainer::loss_sums;
+
+fn device() -> Option<Device> {
+    match DeviceChoice::Wgpu.open() {
+        Ok((device, name)) => {
+            eprintln!("on {name}");
+            Some(device)
+        }
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let ids = |id: u64, input_ids| Sample { id: SampleId(id), origin: Origin { document: id, offset: 0 }, input_ids };
+    vec![ids(0, (0..20).map(|i| (i * 37 + 5) % 300).collect()), ids(1, vec![7, 9, 250, 3, 3])]
+}
+
+#[test]
+fn forward_and_selection_agree_with_the_cpu() {
+    let Some(gpu) = device() else { return };
+    let files = ModelFiles::open(&golden::folder().join("llama-gqa")).unwrap();
+    let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
+    let rows = vec![vec![3u32, 77, 200, 14, 3, 9, 250, 1], vec![5, 4, 3]];
+    let [on_cpu, on_gpu] = [cpu, gpu].map(|device| logits(&files.load(&device, Precision::F32).unwrap(), &rows));
+    for (a, b) in on_cpu.iter().flatten().zip(on_gpu.iter().flatten()) {
+        golden::assert_close(log_sum_exp(b), log_sum_exp(a), 1e-4, 1e-4, "log Z");
+        for (x, y) in a.iter().zip(b) {
+            golden::assert_close(*y, *x, 1e-3, 1e-3, "logit");
+        }
+    }
+}
+
+#[test]
+fn a_teacher_and_one_training_step_agree_with_the_cpu() {
+    let Some(gpu) = device() else { return };
+    let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
+    let samples = samples();
+    let selection = Selection::TopK { k: 8 };
+    let mut taught: Vec<Vec<SoftRows>> = Vec::new();
+    for device in [&cpu, &gpu] {
+        let teacher = LocalTeacher::new(weights::fresh(&config(), 3, device));
+        let mut rows = Vec::new();
+        for batch in batch_by_length(&samples, 64) {
+            let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
+            teacher
+                .logits(&batch, &mut |chunk| {
+                    rows.extend(select_rows(&chunk.logits, &gold, selection, 300).unwrap());
+                    Ok(())
+                })
+                .unwrap();
+        }
+        taught.push(rows);
+    }
+    for (a, b) in taught[0].iter().zip(&taught[1]) {
+        golden::assert_close(f64::from(b.log_z[0]), f64::from(a.log_z[0]), 1e-4, 1e-4, "log Z");
+        golden::assert_close(f64::from(b.log_probs[0]), f64::from(a.log_probs[0]), 1e-4, 1e-3, "largest log p");
+    }
+
+    let losses = [&cpu, &gpu].map(|device| two_losses(&samples, &taught[0], device));
+    for (a, b) in losses[0].iter().zip(&losses[1]) {
+        golden::assert_close(*b, *a, 1e-3, 1e-4, "loss");
+    }
+    assert!(losses[0][1] < losses[0][0], "a step lowers the loss: {:?}", losses[0]);
+}
+
+/// The loss before and after one step of AdamW.
+fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
+    let loss = LossConfig { alpha: 0.5, temperature: 1.0, tail: TailPolicy::Bucket };
+    // Rows stand batch by batch, the shorter sample first.
+    let mut rows = rows.iter();
+    let mut shortest_first: Vec<&Sample> = samples.iter().collect();
+    shortest_first.sort_by_key(|sample| sample.input_ids.len());
+    let taught: Vec<(Sample, Option<SoftRows>)> = shortest_first
+        .into_iter()
+        .map(|sample| {
+            let mut all = SoftRows::default();
+            rows.by_ref().take(sample.positions()).for_each(|row| row.iter().for_each(|row| all.push(row)));
+            all.check(sample.gold_ids(), 300).unwrap();
+            (sample.clone(), Some(all))
+        })
+        .collect();
+    let batch = Batch::new(&taught, Some(&loss), 300).unwrap();
+    let mut model = weights::fresh(&config(), 4, &device.clone().autodiff());
+    let mut optimizer = AdamWConfig::new().init();
+    let mut measured = [0.0; 2];
+    for value in &mut measured {
+        let total = loss_sums(&model, &batch, &loss).total / batch.positions.len() as f64;
+        *value = f64::from(total.clone().into_scalar::<f32>());
+        let grads = GradientsParams::from_grads(total.backward(), &model);
+        model = optimizer.step(1e-3, model, grads);
+    }
+    measured
+}
