@@ -25,7 +25,7 @@ train-student: cache-teacher ## stage 2: train the recipe's student and its hard
 	$(BIN) train $(RECIPE) --device $(DEVICE) --control --replace
 
 test: ## run every test
-	$(CARGO) test --release --workspace
+	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace
 
 check: ## format and lints, warnings denied
 	$(CARGO) fmt --all --check
@@ -42,8 +42,8 @@ $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin &:
 demo-data: build fetch-stories15m ## make the embedded corpus, tokenizer and teacher anew from stories15M (an hour or two)
 	scripts/demo-data.sh
 
-gpu-check: build ## on a GPU: cache and train against CPU numbers, print a table of rates
-	scripts/gpu-check.sh
+gpu-check: build fetch-stories15m ## cache and train on the first real GPU and on the CPU, print both
+	DEVICE=$(DEVICE) scripts/gpu-check.sh
 
 interop: ## open a trained student with transformers (needs python3; installs it into a virtual environment)
 	tests/interop/run.sh data/runs/demo/student/model

@@ -7,7 +7,7 @@ use crate::recipe::{Recipe, TeacherConfig, move_aside};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
 use anyhow::{Context, Result, anyhow};
-use logitcask_cache::{CacheWriter, FORMAT_VERSION, Layout, Pin, Plan};
+use logitcask_cache::{CacheReader, CacheWriter, FORMAT_VERSION, Layout, Pin, Plan};
 use logitcask_core::Fingerprint;
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
@@ -31,21 +31,19 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let tokenizer = tokenizer_of(&files)?;
     let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
     let plan = plan(&recipe, teacher, &files, &tokenizer, &dataset)?;
-    let writer = open_writer(&folder, plan, &tokenizer.to_json()?, args.replace)?;
-
-    let pending = writer.pending()?;
-    if pending.is_empty() {
-        let manifest = writer.finish()?;
-        println!("{} is up to date (root {})", folder.display(), manifest.root().short());
+    if let Ok(cache) = CacheReader::open(&folder)
+        && *cache.plan() == plan
+    {
+        println!("{} is up to date (root {})", folder.display(), cache.root().short());
         return Ok(());
     }
+    // The model comes first: one that cannot be loaded leaves no half-made cache behind.
     let (device, device_name) = args.device.open()?;
-    eprintln!(
-        "teacher {} ({:.1} M parameters) on {device_name}",
-        files.name(),
-        files.config().parameters() as f64 / 1e6
-    );
+    let parameters = files.config().parameters() as f64 / 1e6;
+    eprintln!("teacher {} ({parameters:.2} M parameters) on {device_name}", files.name());
     let model = files.load(&device, teacher.precision)?;
+    let writer = open_writer(&folder, plan, &tokenizer.to_json()?, args.replace)?;
+    let pending = writer.pending()?;
     let units = &writer.plan().units;
     let positions: u64 = pending
         .iter()

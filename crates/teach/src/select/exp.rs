@@ -16,9 +16,11 @@ pub(crate) fn exp_nonpositive(x: f32) -> f32 {
     let n = shifted - MAGIC;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
     let mut p = 1.0 / 720.0;
-    for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
         p = p * r + c;
     }
+    // The largest term last, so that only its rounding shows.
+    let p = (p * r * r + r) + 1.0;
     // The low mantissa bits of `shifted` hold n; the exponent field of a float starts at bit 23.
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     p * power
