@@ -59,7 +59,7 @@ pub struct TeacherConfig {
 }
 
 const fn default_batch_tokens() -> usize {
-    4096
+    2048
 }
 
 /// A tokenizer of its own.

@@ -61,7 +61,14 @@ fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
 /// Temporary name, fsync, rename: a reader sees the old file or the new one.
 fn publish(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(path, "create"))?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(Error::io(path, "create"))?;
     file.write_all(bytes).map_err(Error::io(path, "write"))?;
     file.as_file().sync_all().map_err(Error::io(path, "write"))?;
     file.persist(path).map_err(|e| Error::io(path, "publish")(e.error))?;

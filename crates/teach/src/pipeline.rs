@@ -1,7 +1,7 @@
 //! Forward, selection and writing side by side, unit by unit.
 //!
 //! ```text
-//! this thread           select thread            writer thread
+//! forward workers       select thread            writer thread
 //! batch → forward  ──>  rows of a chunk   ──>    encode, fsync, commit
 //!            bounded queue           bounded queue
 //! ```
@@ -14,7 +14,7 @@ use logitcask_core::{Sample, SampleId, Selection, SoftRows};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -130,28 +130,61 @@ impl Pipeline<'_> {
             if out.send(ToSelect::Unit { unit, samples }).is_err() {
                 break;
             }
-            for batch in &batches {
-                let mut waited = Duration::ZERO;
-                let start = Instant::now();
-                let places = places(batch);
-                self.teacher.logits(batch, &mut |chunk: LogitsChunk| {
-                    let first = chunk.first_position;
-                    let count = chunk.logits.len() / self.teacher.vocab_size();
-                    on_progress(Progress::Positions(count as u64));
-                    let places = places[first..first + count].to_vec();
-                    let wait = Instant::now();
-                    // A closed queue is the selection's error to tell; the next unit's send ends this loop.
-                    let _ = out.send(ToSelect::Chunk { places, logits: chunk.logits });
-                    waited += wait.elapsed();
-                    Ok(())
-                })?;
-                busy += start.elapsed().saturating_sub(waited);
-            }
+            busy += self.forward_unit(&batches, &out, on_progress)?;
             if out.send(ToSelect::End).is_err() {
                 break;
             }
         }
         Ok(busy.as_secs_f64())
+    }
+
+    /// Runs the batches of a unit, as many at once as the teacher finds worth it; returns the mean time a worker was busy.
+    fn forward_unit(
+        &self,
+        batches: &[TokenBatch],
+        out: &SyncSender<ToSelect>,
+        on_progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Duration> {
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Duration> {
+            let mut busy = Duration::ZERO;
+            while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                busy += self.forward_batch(batch, out, on_progress)?;
+            }
+            Ok(busy)
+        };
+        let workers = self.teacher.workers().max(1);
+        if workers == 1 {
+            return work();
+        }
+        let busy = std::thread::scope(|scope| {
+            let alone = || single_thread_pool().map_or_else(|_| work(), |pool| pool.install(work));
+            let started: Vec<_> = (0..workers).map(|_| scope.spawn(alone)).collect();
+            started.into_iter().map(join).collect::<Result<Vec<_>>>()
+        })?;
+        Ok(busy.iter().sum::<Duration>() / workers as u32)
+    }
+
+    fn forward_batch(
+        &self,
+        batch: &TokenBatch,
+        out: &SyncSender<ToSelect>,
+        on_progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Duration> {
+        let (start, mut waited) = (Instant::now(), Duration::ZERO);
+        let places = places(batch);
+        self.teacher.logits(batch, &mut |chunk: LogitsChunk| {
+            let first = chunk.first_position;
+            let count = chunk.logits.len() / self.teacher.vocab_size();
+            on_progress(Progress::Positions(count as u64));
+            let places = places[first..first + count].to_vec();
+            let wait = Instant::now();
+            // A closed queue is the selection's error to tell; the next unit's send ends the run.
+            let _ = out.send(ToSelect::Chunk { places, logits: chunk.logits });
+            waited += wait.elapsed();
+            Ok(())
+        })?;
+        Ok(start.elapsed().saturating_sub(waited))
     }
 
     /// The samples of a unit, every token known to the teacher.
@@ -248,6 +281,11 @@ fn places(batch: &TokenBatch) -> Vec<Place> {
         (0..length.saturating_sub(1)).map(move |position| Place { sample, position })
     };
     batch.indices.iter().zip(&batch.lengths).flat_map(of).collect()
+}
+
+/// A rayon pool of one: a worker's tensor operations run in it without waiting for other workers or for the selection.
+fn single_thread_pool() -> std::result::Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build()
 }
 
 /// The thread's result; a panic goes on in this thread.

@@ -6,7 +6,7 @@ use crate::clip::clip_global_norm;
 use crate::eval::evaluate;
 use crate::loss::{LossConfig, LossSums, distill};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
-use crate::source::Taught;
+use crate::source::{Samples, Taught};
 use crate::{Error, Result, Schedule, Source};
 use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
@@ -158,42 +158,26 @@ impl Trainer<'_> {
         adamw(self.config.weight_decay).init().with_group(norms, adamw(0.0).build(), None)
     }
 
-    /// The batches of every step from `first` on, made ahead in a thread of their own. The stream of samples is one
-    /// shuffled epoch after the other without a seam, so a step's place in it is step · batch_size.
+    /// The batches of every step from `first` on, made ahead in a thread of their own.
     fn batches(&self, first: u64) -> Result<Receiver<Result<Vec<Batch>>>> {
         let (out, batches) = sync_channel(AHEAD);
-        let length = self.source.len("train")?;
-        let (source, config, loss) = (self.source.clone(), self.config.clone(), *self.loss);
-        let vocab_size = self.model.vocab_size as u32;
+        let mut loader = Loader {
+            source: self.source.clone(),
+            length: self.source.len("train")?,
+            seed: self.config.seed,
+            place: first * self.config.batch_size as u64,
+            samples: Box::new(std::iter::empty()),
+        };
+        let (size, part) = (self.config.batch_size, self.config.batch_size / self.config.accumulate);
+        let (soft, vocab_size) = ((self.loss.alpha > 0.0).then_some(*self.loss), self.model.vocab_size as u32);
         std::thread::spawn(move || {
-            let mut place = first * config.batch_size as u64;
-            let mut samples: Box<dyn Iterator<Item = Result<Taught>> + Send> = Box::new(std::iter::empty());
             loop {
-                let mut rows = Vec::with_capacity(config.batch_size);
-                while rows.len() < config.batch_size {
-                    match samples.next() {
-                        Some(Ok(row)) => rows.push(row),
-                        Some(Err(e)) => {
-                            let _ = out.send(Err(e));
-                            return;
-                        }
-                        None => {
-                            let at = place + rows.len() as u64;
-                            match source.shuffled("train", config.seed, at / length, at % length) {
-                                Ok(next) => samples = next,
-                                Err(e) => {
-                                    let _ = out.send(Err(e));
-                                    return;
-                                }
-                            }
-                        }
-                    }
-                }
-                place += rows.len() as u64;
-                let soft = (loss.alpha > 0.0).then_some(&loss);
-                let part = config.batch_size / config.accumulate;
-                let parts = rows.chunks(part).map(|rows| Batch::new(rows, soft, vocab_size)).collect();
-                if out.send(parts).is_err() {
+                let step = loader.take(size).and_then(|rows| {
+                    rows.chunks(part).map(|rows| Batch::new(rows, soft.as_ref(), vocab_size)).collect()
+                });
+                let is_last = step.is_err();
+                // A closed queue means that the run is over.
+                if out.send(step).is_err() || is_last {
                     return;
                 }
             }
@@ -210,6 +194,8 @@ impl Trainer<'_> {
     ) -> Result<(Llama, StepMetrics)> {
         let positions: usize = parts.iter().map(|part| part.positions.len()).sum();
         let gradients = |part: &Batch| -> Result<(GradientsParams, f64, f64)> {
+            // A fork has a graph of its own (over the same weights); on a common one, backward passes wait in line.
+            let model = model.clone().fork(&model.device());
             let sums = loss_sums(&model, part, self.loss);
             let grads = (sums.total / positions as f64).backward();
             Ok((GradientsParams::from_grads(grads, &model), scalar(sums.kl)?, scalar(sums.cross_entropy)?))
@@ -275,6 +261,34 @@ impl Trainer<'_> {
     fn best(&self, model: Llama) -> Result<Llama> {
         let path = self.folder.join("best.bpk");
         model.try_load_file(&path).map_err(|e| Error::Checkpoint { path: path.clone(), problem: e.to_string() })
+    }
+}
+
+/// An endless stream of samples: one shuffled epoch after the other without a seam, so that the place in it is a number.
+struct Loader {
+    source: Source,
+    length: u64,
+    seed: u64,
+    place: u64,
+    samples: Samples,
+}
+
+impl Loader {
+    fn take(&mut self, count: usize) -> Result<Vec<Taught>> {
+        let mut rows = Vec::with_capacity(count);
+        while rows.len() < count {
+            match self.samples.next() {
+                Some(row) => {
+                    rows.push(row?);
+                    self.place += 1;
+                }
+                None => {
+                    let (epoch, skip) = (self.place / self.length, self.place % self.length);
+                    self.samples = self.source.shuffled("train", self.seed, epoch, skip)?;
+                }
+            }
+        }
+        Ok(rows)
     }
 }
 

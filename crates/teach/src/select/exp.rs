@@ -2,7 +2,7 @@
 
 /// e^x for x <= 0, relative error below 2e-7; below -87 it gives a number under 1e-37 instead of a denormal.
 ///
-/// 2^n by the exponent bits and a polynomial of degree 6 (Taylor) on the rest, |r| <= ln 2 / 2.
+/// 2^n by the exponent bits and a polynomial of degree 7 (Taylor) on the rest, |r| <= ln 2 / 2.
 #[inline(always)]
 pub(crate) fn exp_nonpositive(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -15,8 +15,8 @@ pub(crate) fn exp_nonpositive(x: f32) -> f32 {
     let shifted = x * LOG2_E + MAGIC;
     let n = shifted - MAGIC;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let mut p = 1.0 / 720.0;
-    for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
+    let mut p = 1.0 / 5040.0;
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
         p = p * r + c;
     }
     // The largest term last, so that only its rounding shows.

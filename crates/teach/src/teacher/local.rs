@@ -28,6 +28,14 @@ impl Teacher for LocalTeacher {
         self.model.vocab_size()
     }
 
+    /// On a CPU one batch a core: most of a small model's operations are too small to share out. A GPU takes one.
+    fn workers(&self) -> usize {
+        if self.device != Device::flex() {
+            return 1;
+        }
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
     fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
         let rows = batch.lengths.len();
         let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();

@@ -20,6 +20,9 @@ pub trait Teacher: Send + Sync {
     /// Number of classes.
     fn vocab_size(&self) -> usize;
 
+    /// Batches worth running at once, each on a thread of its own.
+    fn workers(&self) -> usize;
+
     /// Hands `each` the logits of every position that has a next token, in order and in bounded pieces.
     fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()>;
 }
