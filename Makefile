@@ -2,13 +2,14 @@
 
 RECIPE ?= data/recipes/demo.toml
 DEVICE ?= auto
+SEEDS  ?= 0 1 2
 CARGO  ?= cargo
 BIN    := target/release/logitcask
 
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student test check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds test check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -16,13 +17,16 @@ help: ## list the targets
 	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N"
 
 build: ## compile the one binary, target/release/logitcask
-	$(CARGO) build --release
+	$(CARGO) build --release --workspace
 
 cache-teacher: build ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
 	$(BIN) cache $(RECIPE) --device $(DEVICE) --replace
 
 train-student: cache-teacher ## stage 2: train the recipe's student and its hard-label control, print the table
 	$(BIN) train $(RECIPE) --device $(DEVICE) --control --replace
+
+seeds: cache-teacher ## train student and control with SEEDS="0 1 2", print mean and spread
+	DEVICE=$(DEVICE) scripts/seeds.sh $(RECIPE) $(SEEDS)
 
 test: ## run every test
 	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace

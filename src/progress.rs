@@ -51,11 +51,12 @@ impl Progress {
             let rate = plain.done as f64 / self.start.elapsed().as_secs_f64();
             let left = self.total.saturating_sub(plain.done) as f64 / rate.max(1e-9);
             eprintln!(
-                "{}: {}/{} {}, {rate:.0}/s, ETA {} {}",
+                "{}: {}/{} {}, {}/s, ETA {} {}",
                 self.name,
                 HumanCount(plain.done),
                 HumanCount(self.total),
                 self.unit,
+                three_digits(rate),
                 HumanDuration(Duration::from_secs_f64(left.min(1e9))),
                 plain.note,
             );
@@ -78,13 +79,14 @@ impl Progress {
         }
         let seconds = self.start.elapsed().as_secs_f64();
         let done = self.plain.lock().map_or(0, |plain| plain.done);
-        eprintln!(
-            "{}: {} {} in {seconds:.1} s, {:.0}/s",
-            self.name,
-            HumanCount(done),
-            self.unit,
-            done as f64 / seconds.max(1e-9)
-        );
+        let rate = three_digits(done as f64 / seconds.max(1e-9));
+        eprintln!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
         seconds
     }
+}
+
+/// A rate with as many decimals as it takes to see it move.
+fn three_digits(rate: f64) -> String {
+    let decimals = if rate < 10.0 { 2 } else { usize::from(rate < 100.0) };
+    format!("{rate:.decimals$}")
 }

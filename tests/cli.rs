@@ -158,6 +158,30 @@ fn what_cannot_be_written_is_said() {
 }
 
 #[test]
+fn a_split_that_is_missing_is_missed_before_training() {
+    let fixture = Fixture::new(40);
+    fixture.edit_recipe("held_out = 0.1", "held_out = 0.0");
+    fixture.ok(&CACHE);
+    fails_with(&fixture, &TRAIN, &["test", "train"]);
+    assert!(!fixture.path("run").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn two_runs_in_one_folder_do_not_mix() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    fixture.edit_recipe("steps = 12", "steps = 100000");
+    let mut first = fixture.command(&TRAIN).stderr(std::process::Stdio::null()).spawn().unwrap();
+    while !fixture.path("run/student/metrics.jsonl").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    fails_with(&fixture, &TRAIN, &["run", "another run is at work"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
 fn bucket_at_another_temperature_is_refused_with_the_way_out() {
     let fixture = Fixture::new(40);
     fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature = 2.0");

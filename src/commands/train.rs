@@ -13,6 +13,7 @@ use logitcask_model::{Device, Llama, LlamaConfig, export};
 use logitcask_train::checkpoint::Checkpoints;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,7 +51,12 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             .map_err(|e| anyhow!("{}: [student] {e}", args.recipe.display()))?;
     recipe.student = Some(student.clone());
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
-    claim(&folder, &Identity { recipe: recipe.clone(), data: teaching.data.clone() }, args.replace)?;
+    // What would be missed at the end is better missed now.
+    let validation = (train.validate_every > 0).then_some("validation");
+    for split in [Some("train"), validation, Some(recipe.eval.split.as_str())].into_iter().flatten() {
+        teaching.source.len(split)?;
+    }
+    let _lock = claim(&folder, &Identity { recipe: recipe.clone(), data: teaching.data.clone() }, args.replace)?;
 
     let (device, device_name) = args.device.open()?;
     eprintln!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
@@ -110,8 +116,8 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     })
 }
 
-/// Makes the run folder, or checks that it belongs to the same recipe and data.
-fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<()> {
+/// Makes the run folder, or checks that it belongs to the same recipe and data; it is ours while the file lives.
+fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<File> {
     let path = folder.join("recipe.toml");
     let text = format!(
         "# The resolved recipe of this run; `data` is the root of the cache (or the dataset) it was trained on.\n{}",
@@ -119,7 +125,7 @@ fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<()> {
     );
     if let Ok(old) = std::fs::read_to_string(&path) {
         if old == text {
-            return Ok(());
+            return lock(folder);
         }
         if !replace {
             bail!(
@@ -130,7 +136,17 @@ fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<()> {
         eprintln!("{} is of another recipe or cache; moved to {}", folder.display(), move_aside(folder)?.display());
     }
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
-    std::fs::write(&path, text).with_context(|| format!("{}: cannot write it", path.display()))
+    let lock = lock(folder)?;
+    std::fs::write(&path, text).with_context(|| format!("{}: cannot write it", path.display()))?;
+    Ok(lock)
+}
+
+/// Two runs in one folder would write over each other's checkpoints.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).with_context(|| format!("{}: cannot create it", path.display()))?;
+    file.try_lock().map_err(|_| anyhow!("{}: another run is at work in this folder", folder.display()))?;
+    Ok(file)
 }
 
 struct Run<'a> {

@@ -4,8 +4,9 @@
 //! [`select`] and [`divergence`] say in f64 what the fast code elsewhere must compute.
 //!
 //! # Seams
-//! A row's tail is known by its mass at T = 1 alone ([`SoftRow::log_tail_mass_at`]); a richer summary of the tail belongs
+//! A row's tail is known by its mass at T = 1 alone ([`SoftRow::tempered`]); a richer summary of the tail belongs
 //! in [`soft_row`], and nothing above this crate needs to know which one it is.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod divergence;
 pub mod fingerprint;

@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn every_broken_invariant_is_named() {
-        let broken: [(&str, fn(&mut SoftRows)); 9] = [
+        type Breakage = fn(&mut SoftRows);
+        let broken: [(&str, Breakage); 9] = [
             ("log_z", |r| r.log_z.truncate(1)),
             ("class_ids", |r| r.class_ids.push(1)),
             ("no class", |r| {

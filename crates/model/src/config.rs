@@ -86,13 +86,13 @@ impl LlamaConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| !(1..=1 << 24).contains(size)) {
             return Err(format!("`{name}` must be at least 1 and at most 2^24"));
         }
-        if self.num_attention_heads % self.num_key_value_heads != 0 {
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err(format!(
                 "num_attention_heads = {} is not a multiple of num_key_value_heads = {}",
                 self.num_attention_heads, self.num_key_value_heads
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim = {} is odd; rotary embedding turns pairs", self.head_dim));
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! A folder that `transformers` opens.
 
-use crate::{Error, Llama, Precision, Result};
+use crate::{Error, Llama, LlamaConfig, Precision, Result};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
@@ -34,21 +35,32 @@ pub fn export(model: &Llama, precision: Precision, tokenizer_json: Option<&[u8]>
     let weights = safetensors::serialize(views, metadata).map_err(|e| problem("all", e))?;
     publish(&path, &weights)?;
 
-    let mut config = model.config().to_hf(name).to_string().into_bytes();
-    if let Ok(pretty) = serde_json::to_vec_pretty(&model.config().to_hf(name)) {
-        config = pretty;
-    }
-    config.push(b'\n');
-    publish(&folder.join("config.json"), &config)?;
+    let config = format!("{:#}\n", model.config().to_hf(name));
+    publish(&folder.join("config.json"), config.as_bytes())?;
     if let Some(json) = tokenizer_json {
         publish(&folder.join("tokenizer.json"), json)?;
-        publish(&folder.join("tokenizer_config.json"), TOKENIZER_CONFIG.as_bytes())?;
+        publish(&folder.join("tokenizer_config.json"), &tokenizer_config(model.config(), json))?;
     }
     Ok(())
 }
 
-/// Without it `AutoTokenizer` guesses a slow tokenizer class from the model type and fails.
-const TOKENIZER_CONFIG: &str = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n";
+/// tokenizer_config.json: without it `AutoTokenizer` guesses a slow tokenizer class from the model type and fails, and
+/// does not know which tokens start and end a text.
+fn tokenizer_config(config: &LlamaConfig, tokenizer_json: &[u8]) -> Vec<u8> {
+    let tokenizer: Value = serde_json::from_slice(tokenizer_json).unwrap_or_default();
+    let special = |id: Option<u32>| {
+        let added = tokenizer["added_tokens"].as_array()?;
+        let token = added.iter().find(|token| token["id"].as_u64() == id.map(u64::from))?;
+        token["content"].as_str().map(str::to_owned)
+    };
+    let value = json!({
+        "bos_token": special(config.bos_token_id),
+        "clean_up_tokenization_spaces": false,
+        "eos_token": special(config.eos_token_id),
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    });
+    format!("{value:#}\n").into_bytes()
+}
 
 fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
     match precision {

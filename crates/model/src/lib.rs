@@ -32,9 +32,21 @@ pub trait LogitsModel {
     /// a position, padding included, never reaches it.
     fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
 
+    /// Final hidden states of some positions. positions: \[n\], flat indices into \[rows, width\]; output: \[n, hidden\].
+    fn hidden_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
+        let hidden = self.hidden(tokens);
+        let [rows, width, size] = hidden.dims();
+        hidden.reshape([rows * width, size]).select(0, positions)
+    }
+
     /// Raw logits. hidden: \[n, hidden\]; output: \[n, vocabulary\].
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2>;
 
     /// Number of classes.
     fn vocab_size(&self) -> usize;
+
+    /// Positions whose logits fit a buffer of 64 MiB: half of the smallest storage-buffer limit met in the field.
+    fn logits_chunk(&self) -> usize {
+        ((64 << 20) / (4 * self.vocab_size())).max(1)
+    }
 }

@@ -10,8 +10,6 @@ use logitcask_model::{Llama, LogitsModel};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Largest logits buffer, as in stage 1.
-const CHUNK_BYTES: usize = 64 << 20;
 const ROWS: usize = 16;
 
 /// A student's figures on a split.
@@ -70,14 +68,13 @@ fn next_batch(samples: &mut Samples, vocab_size: u32) -> Result<Option<Batch>> {
 
 impl Sums {
     fn add(&mut self, model: &Llama, batch: &Batch, device: &Device) -> Result<()> {
-        let hidden = model.hidden(int_tensor(&batch.tokens, [batch.rows, batch.width], device));
-        let width = hidden.dims()[2];
-        let hidden = hidden.reshape([batch.rows * batch.width, width]);
-        let chunk = (CHUNK_BYTES / (4 * model.vocab_size())).max(1);
-        for start in (0..batch.positions.len()).step_by(chunk) {
-            let part = batch.part(start..(start + chunk).min(batch.positions.len()));
-            let index = int_tensor(&part.positions, [part.positions.len()], device);
-            self.add_part(model.logits(hidden.clone().select(0, index)), &part)?;
+        let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], device);
+        let hidden = model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], device));
+        let mut start = 0;
+        for hidden in hidden.split(model.logits_chunk(), 0) {
+            let end = start + hidden.dims()[0];
+            self.add_part(model.logits(hidden), &batch.part(start..end))?;
+            start = end;
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl TrainConfig {
         if self.steps == 0 || self.batch_size == 0 || self.checkpoint_every == 0 {
             return Err("[train] steps, batch_size and checkpoint_every must be at least 1".into());
         }
-        if self.accumulate == 0 || self.batch_size % self.accumulate != 0 {
+        if self.accumulate == 0 || !self.batch_size.is_multiple_of(self.accumulate) {
             return Err(format!(
                 "[train] accumulate = {} does not divide batch_size = {}",
                 self.accumulate, self.batch_size
@@ -140,7 +140,7 @@ impl Trainer<'_> {
             log.append(&metrics)?;
             on_step(&metrics);
             self.validate(&model, &mut state, &mut log, stop)?;
-            if state.finished || state.step % self.config.checkpoint_every == 0 {
+            if state.finished || state.step.is_multiple_of(self.config.checkpoint_every) {
                 checkpoints.save(&model, &optimizer, &state)?;
             }
         }
@@ -237,7 +237,7 @@ impl Trainer<'_> {
 
     fn validate(&self, model: &Llama, state: &mut State, log: &mut MetricsLog, stop: &AtomicBool) -> Result<()> {
         let every = self.config.validate_every;
-        if every == 0 || (state.step % every != 0 && !state.finished) {
+        if every == 0 || (!state.step.is_multiple_of(every) && !state.finished) {
             return Ok(());
         }
         let Some(validation) = evaluate(&model.valid(), self.source, "validation", stop)? else { return Ok(()) };
@@ -295,10 +295,8 @@ impl Loader {
 /// Forward and loss of one part of a step. The head's product is taken at real positions only.
 pub fn loss_sums(model: &Llama, batch: &Batch, loss: &LossConfig) -> LossSums {
     let device = model.device();
-    let hidden = model.hidden(int_tensor(&batch.tokens, [batch.rows, batch.width], &device));
-    let width = hidden.dims()[2];
-    let wanted = int_tensor(&batch.positions, [batch.positions.len()], &device);
-    let hidden = hidden.reshape([batch.rows * batch.width, width]).select(0, wanted);
+    let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], &device);
+    let hidden = model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device));
     distill(model.logits(hidden), batch, loss)
 }
 

@@ -6,9 +6,6 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use logitcask_data::batches::TokenBatch;
 use logitcask_model::{Llama, LogitsModel};
 
-/// Largest logits buffer on the device: half of the smallest storage-buffer limit met in the field (128 MiB).
-const CHUNK_BYTES: usize = 64 << 20;
-
 /// A model whose weights are in this process.
 pub struct LocalTeacher {
     model: Llama,
@@ -40,18 +37,14 @@ impl Teacher for LocalTeacher {
         let rows = batch.lengths.len();
         let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [rows, batch.width]), &self.device);
-        let hidden = self.model.hidden(tokens);
-        let width = hidden.dims()[2];
-        let hidden = hidden.reshape([rows * batch.width, width]);
-
-        let wanted: Vec<i64> = wanted_positions(batch);
-        let chunk = (CHUNK_BYTES / (4 * self.vocab_size())).max(1);
-        for (i, positions) in wanted.chunks(chunk).enumerate() {
-            let count = positions.len();
-            let index = Tensor::<1, Int>::from_data(TensorData::new(positions.to_vec(), [count]), &self.device);
-            let logits = self.model.logits(hidden.clone().select(0, index)).cast(DType::F32);
+        let wanted = wanted_positions(batch);
+        let count = wanted.len();
+        let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &self.device);
+        let hidden = self.model.hidden_at(tokens, wanted);
+        for (i, part) in hidden.split(self.model.logits_chunk(), 0).into_iter().enumerate() {
+            let logits = self.model.logits(part).cast(DType::F32);
             let logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
-            each(LogitsChunk { first_position: i * chunk, logits })?;
+            each(LogitsChunk { first_position: i * self.model.logits_chunk(), logits })?;
         }
         Ok(())
     }
