@@ -19,8 +19,14 @@ help: ## list the targets
 build: ## compile the one binary, target/release/logitcask
 	$(CARGO) build --release --workspace
 
-cache-teacher: build ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
-	$(BIN) cache $(RECIPE) --device $(DEVICE) --replace
+# A recipe that names the fetched model fetches it; one without a teacher has nothing to cache.
+FETCHED := $(if $(shell grep -s '^model = "$(STORIES)' $(RECIPE)),$(STORIES)/stories15M.bin)
+
+cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
+	@if grep -q '^\[teacher\]' $(RECIPE); then \
+	    echo $(BIN) cache $(RECIPE) --device $(DEVICE) --replace; \
+	    $(BIN) cache $(RECIPE) --device $(DEVICE) --replace; \
+	else echo "$(RECIPE) has no teacher: nothing to cache"; fi
 
 train-student: cache-teacher ## stage 2: train the recipe's student and its hard-label control, print the table
 	$(BIN) train $(RECIPE) --device $(DEVICE) --control --replace

@@ -125,7 +125,7 @@ pub struct InspectArgs {
     /// The cache's folder
     pub cache: PathBuf,
     /// Show this sample's rows with their token texts
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub sample: Option<u64>,
     /// The split it is in
     #[arg(long, default_value = "train")]

@@ -58,12 +58,12 @@ impl From<StageSeconds> for Stages {
     }
 }
 
-/// How the last run of stage 1 went. Lies beside the cache and is no part of its identity.
+/// How stage 1 went, over all the runs it took. Lies beside the cache and is no part of its identity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CacheRun {
     /// Wall time, loading and planning included.
     pub seconds: f64,
-    /// Positions it cached; fewer than the cache holds if it went on from an earlier run.
+    /// Positions that went through the teacher.
     pub positions: u64,
     /// Where the teacher ran.
     pub device: String,
@@ -71,12 +71,19 @@ pub struct CacheRun {
     pub stages: Stages,
 }
 
-const CACHE_RUN: &str = "_last_run.json";
+const CACHE_RUN: &str = "_runs.json";
 
 impl CacheRun {
-    /// Writes it into the cache's folder.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        write_json(&folder.join(CACHE_RUN), self)
+    /// Adds it to what earlier runs left in the cache's folder.
+    pub fn add_to(mut self, folder: &Path) -> Result<()> {
+        if let Some(earlier) = Self::read(folder) {
+            self.seconds += earlier.seconds;
+            self.positions += earlier.positions;
+            self.stages.forward += earlier.stages.forward;
+            self.stages.select += earlier.stages.select;
+            self.stages.write += earlier.stages.write;
+        }
+        write_json(&folder.join(CACHE_RUN), &self)
     }
 
     /// Reads it, where there is one.
@@ -100,15 +107,15 @@ pub struct Summary {
     pub seconds: Seconds,
 }
 
-/// Wall seconds by stage; of the cache, those of the run that last added to it.
+/// Wall seconds by stage, over all calls it took.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Seconds {
     /// Stage 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<f64>,
-    /// Training the student in this call.
+    /// Training the student, over all calls.
     pub student: f64,
-    /// Training the control in this call.
+    /// Training the control, over all calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<f64>,
     /// Evaluation.

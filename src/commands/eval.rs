@@ -59,6 +59,10 @@ fn open_text(files: &ModelFiles, data: &Path, max_length: Option<usize>) -> Resu
     let tokenizer = tokenizer_of(files)?;
     // All of it is held out: nothing here is trained on.
     let config = DatasetConfig { held_out: 1.0, ..DatasetConfig::at(data) };
-    let length = max_length.unwrap_or(files.config().max_position_embeddings);
+    let context = files.config().max_position_embeddings;
+    let length = max_length.unwrap_or(context);
+    if length > context {
+        bail!("--max-length {length} is longer than the model's context of {context}");
+    }
     Ok(TextDataset::load(&config, &tokenizer, length)?)
 }

@@ -9,7 +9,7 @@ mod tokenizer;
 mod train;
 
 use crate::args::{Args, Command};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{ModelFiles, TokenizerSource};
 
@@ -29,9 +29,17 @@ pub fn run(args: Args) -> Result<()> {
 /// The tokenizer beside a model.
 fn tokenizer_of(files: &ModelFiles) -> Result<TextTokenizer> {
     let config = files.config();
-    match files.tokenizer() {
+    let tokenizer = match files.tokenizer() {
         TokenizerSource::Json(path) => TextTokenizer::from_json_file(path, config.bos_token_id, config.eos_token_id),
         TokenizerSource::Llama2c(path) => TextTokenizer::from_llama2c(path, config.vocab_size as u32),
     }
-    .with_context(|| "the model's tokenizer, which should lie beside its weights")
+    .with_context(|| "the model's tokenizer, which should lie beside its weights")?;
+    if tokenizer.vocab_size() as usize > config.vocab_size {
+        bail!(
+            "the tokenizer has {} tokens, the model {} classes: they do not belong together",
+            tokenizer.vocab_size(),
+            config.vocab_size
+        );
+    }
+    Ok(tokenizer)
 }

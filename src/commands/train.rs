@@ -6,14 +6,14 @@ use crate::recipe::{Recipe, move_aside, name};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary, write_json};
 use anyhow::{Context, Result, anyhow, bail};
-use logitcask_cache::CacheReader;
+use logitcask_cache::{CacheReader, Plan};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Device, Llama, LlamaConfig, export};
 use logitcask_train::checkpoint::Checkpoints;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,6 +45,13 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     train.seed = args.seed.unwrap_or(train.seed);
     let train = train.clone();
     let teaching = open_teaching(&recipe, &args.recipe)?;
+    if ![0, teaching.vocab_size].contains(&student.vocab_size) {
+        let classes = teaching.vocab_size;
+        bail!(
+            "[student] vocab_size = {}, but what it learns from has {classes} classes; leave it out",
+            student.vocab_size
+        );
+    }
     let student =
         LlamaConfig { bos_token_id: teaching.tokenizer.bos(), eos_token_id: teaching.tokenizer.end(), ..student }
             .resolved(teaching.vocab_size, teaching.max_length)
@@ -66,6 +73,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         true => Some(run.train("control", &LossConfig::LABELS, &folder)?),
         false => None,
     };
+    if args.control && control.is_none() {
+        eprintln!("no control: with alpha = 0 the student itself is trained on the labels alone");
+    }
 
     let start = Instant::now();
     let judge = |model: &Llama| -> Result<Evaluation> {
@@ -105,6 +115,9 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     let cache = CacheReader::open(&folder)
         .with_context(|| format!("no cache to train from; `logitcask cache {}` makes it", path.display()))?;
     let plan = cache.plan();
+    agrees(recipe, plan).with_context(|| {
+        format!("{}: stale; `logitcask cache {} --replace` makes it anew", folder.display(), path.display())
+    })?;
     let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
     Ok(Teaching {
         data: cache.root().to_string(),
@@ -116,6 +129,18 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     })
 }
 
+/// The recipe's half of the cache must be what the cache was made with: the run records it as its own.
+fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
+    let pairs = [
+        ("selection", serde_json::to_string(&recipe.cache.selection)?, serde_json::to_string(&plan.selection)?),
+        ("max_length", recipe.cache.max_length.to_string(), plan.max_length.to_string()),
+    ];
+    match pairs.iter().find(|(_, wanted, there)| wanted != there) {
+        Some((key, wanted, there)) => bail!("[cache] {key} is {wanted} in the recipe and {there} in the cache"),
+        None => Ok(()),
+    }
+}
+
 /// Makes the run folder, or checks that it belongs to the same recipe and data; it is ours while the file lives.
 fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<File> {
     let path = folder.join("recipe.toml");
@@ -124,8 +149,10 @@ fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<File> {
         toml::to_string(identity)?
     );
     if let Ok(old) = std::fs::read_to_string(&path) {
+        // Held until the old folder has its new name: a run at work in it is not moved away under its feet.
+        let held = lock(folder)?;
         if old == text {
-            return lock(folder);
+            return Ok(held);
         }
         if !replace {
             bail!(
@@ -145,8 +172,11 @@ fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<File> {
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| format!("{}: cannot create it", path.display()))?;
-    file.try_lock().map_err(|_| anyhow!("{}: another run is at work in this folder", folder.display()))?;
-    Ok(file)
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("{}: another run is at work in this folder", folder.display()),
+        Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("{}: cannot lock it", path.display())),
+    }
 }
 
 struct Run<'a> {
@@ -158,7 +188,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Trains one model into `folder/name` and exports it; returns it with the seconds this call spent.
+    /// Trains one model into `folder/name` and exports it; returns it with the seconds all its calls spent.
     fn train(&self, name: &str, loss: &LossConfig, folder: &Path) -> Result<(Llama, f64)> {
         let folder: PathBuf = folder.join(name);
         let done = Checkpoints::new(&folder).state()?.step;
@@ -178,7 +208,7 @@ impl Run<'_> {
             progress.note(format!("loss {:.3}", step.loss));
             progress.add(1);
         })?;
-        let seconds = progress.finish();
+        progress.finish();
         if !outcome.state.finished {
             bail!(
                 "stopped after step {} of {}; run the same command again to go on",
@@ -188,7 +218,7 @@ impl Run<'_> {
         }
         let tokenizer = self.teaching.tokenizer.to_json()?;
         export::export(&outcome.model, self.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
-        Ok((outcome.model, seconds))
+        Ok((outcome.model, outcome.state.seconds))
     }
 }
 

@@ -42,9 +42,15 @@ pub enum Error {
         /// The sample.
         sample: SampleId,
     },
+    /// Nothing can be sampled.
+    #[error("cannot sample: {0}")]
+    Sampling(String),
     /// Reading a tensor back from the device failed.
     #[error("the device failed: {0}")]
     Device(String),
+    /// A later stage stopped; its own error is the one that is reported.
+    #[error("a later stage stopped")]
+    Closed,
     /// The run was asked to stop.
     #[error("stopped after {committed} of {units} units; run the same command again to go on")]
     Interrupted {

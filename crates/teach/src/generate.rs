@@ -56,6 +56,15 @@ pub fn generate(
             last: start,
         })
         .collect();
+    if !(sampling.temperature == 0.0 || (1e-2..=1e2).contains(&sampling.temperature)) {
+        return Err(Error::Sampling(format!(
+            "temperature {} is neither 0 nor within 0.01..=100",
+            sampling.temperature
+        )));
+    }
+    if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+        return Err(Error::Sampling(format!("top-p {} is not within 0 < p <= 1", sampling.top_p)));
+    }
     let mut cache = KvCache::default();
     for position in 1..sampling.max_tokens {
         if writers.is_empty() || !on_step(writers.len()) {
@@ -66,6 +75,11 @@ pub fn generate(
         let tokens = Tensor::<1, Int>::from_data(TensorData::new(tokens, [count]), &device);
         let logits = model.step(tokens, &mut cache).cast(DType::F32);
         let logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+        if !logits.iter().all(|z| z.is_finite()) {
+            return Err(Error::Sampling(format!(
+                "the model's logits at position {position} hold a NaN or an infinity"
+            )));
+        }
         let width = logits.len() / count;
         writers.par_iter_mut().zip(logits.par_chunks(width)).for_each(|(writer, row)| {
             writer.last = match prompt.get(position) {
@@ -82,8 +96,10 @@ pub fn generate(
                 alive.push(row);
             }
         }
-        if alive.len() < count {
+        if !alive.is_empty() && alive.len() < count {
             cache.keep(&alive, &device);
+        }
+        if alive.len() < count {
             writers.retain(|writer| !out[writer.slot].finished);
         }
     }

@@ -149,7 +149,12 @@ impl Pipeline<'_> {
         let work = || -> Result<Duration> {
             let mut busy = Duration::ZERO;
             while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                busy += self.forward_batch(batch, out, on_progress)?;
+                let done = self.forward_batch(batch, out, on_progress);
+                if done.is_err() {
+                    // Nothing is left for the other workers either.
+                    next.store(batches.len(), Ordering::Relaxed);
+                }
+                busy += done?;
             }
             Ok(busy)
         };
@@ -179,10 +184,10 @@ impl Pipeline<'_> {
             on_progress(Progress::Positions(count as u64));
             let places = places[first..first + count].to_vec();
             let wait = Instant::now();
-            // A closed queue is the selection's error to tell; the next unit's send ends the run.
-            let _ = out.send(ToSelect::Chunk { places, logits: chunk.logits });
+            let is_open = out.send(ToSelect::Chunk { places, logits: chunk.logits }).is_ok();
             waited += wait.elapsed();
-            Ok(())
+            // The selection or the writer stopped; it has the reason, which outranks this one.
+            if is_open { Ok(()) } else { Err(Error::Closed) }
         })?;
         Ok(start.elapsed().saturating_sub(waited))
     }

@@ -36,7 +36,7 @@ pub struct SoftTargets {
     pub class_ids: Vec<u32>,
     /// \[positions, width\], log p at the loss's temperature; [`NO_CLASS`] where a row holds fewer.
     pub log_probs: Vec<f32>,
-    /// \[positions\], log of the mass outside; `None`: the tail has no place in this loss.
+    /// \[positions\], log of the mass outside, [`NO_CLASS`] where nothing is; `None`: no row has a tail.
     pub log_tail: Option<Vec<f32>>,
     /// Does some row hold fewer classes than `width`?
     pub is_ragged: bool,
@@ -105,7 +105,7 @@ impl SoftTargets {
             is_ragged: counts().any(|count| count < width),
             best_ids: Vec::with_capacity(positions),
         };
-        let mut tails = Vec::with_capacity(positions);
+        let (mut tails, mut has_tail) = (Vec::with_capacity(positions), false);
         let mut at = 0;
         for (sample, rows) in taught {
             for (position, row) in rows.iter().enumerate() {
@@ -116,12 +116,14 @@ impl SoftTargets {
                 for (to, from) in out.log_probs[at..].iter_mut().zip(&log_probs) {
                     *to = *from as f32;
                 }
-                tails.extend(tail.map(|tail| tail.max(f64::from(NO_CLASS)) as f32));
+                has_tail |= tail.is_some();
+                // A row that holds every class has nothing outside: a mass of 0 adds nothing to the loss.
+                tails.push(tail.map_or(NO_CLASS, |tail| tail.max(f64::from(NO_CLASS)) as f32));
                 out.best_ids.push(row.class_ids[0]);
                 at += width;
             }
         }
-        out.log_tail = (tails.len() == positions && positions > 0).then_some(tails);
+        out.log_tail = has_tail.then_some(tails);
         Ok(out)
     }
 }
@@ -176,5 +178,19 @@ mod tests {
         let targets = Batch::new(&taught, Some(&renorm), 9).unwrap().targets.unwrap();
         assert_eq!(targets.log_tail, None);
         assert_eq!(targets.log_probs[0], 0.0);
+    }
+
+    #[test]
+    fn a_complete_row_beside_a_truncated_one_keeps_the_tail() {
+        let mut rows = SoftRows::default();
+        let gold = Gold { log_prob: -1.0, rank: 0 };
+        let half = 0.5f32.ln();
+        rows.push(SoftRow { class_ids: &[0, 1], log_probs: &[half, half], log_z: 0.0, gold });
+        rows.push(SoftRow { class_ids: &[1], log_probs: &[half], log_z: 0.0, gold });
+        let bucket = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket };
+        let targets = Batch::new(&[(sample(&[0, 1, 1]), Some(rows))], Some(&bucket), 2).unwrap().targets.unwrap();
+        let tail = targets.log_tail.unwrap();
+        assert_eq!(tail[0], NO_CLASS);
+        assert!((tail[1] - half).abs() < 1e-6, "{tail:?}");
     }
 }

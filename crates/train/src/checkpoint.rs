@@ -22,6 +22,8 @@ pub struct State {
     pub best: Option<f64>,
     /// Evaluations since then.
     pub stale: u32,
+    /// Wall seconds of all the calls it took.
+    pub seconds: f64,
     /// Did the run end, by its last step or for lack of improvement?
     pub finished: bool,
 }

@@ -3,7 +3,7 @@
 use crate::{Error, Evaluation, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What happened in one step; means over its positions.
@@ -50,15 +50,15 @@ impl MetricsLog {
         struct Line {
             step: u64,
         }
-        let old = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::io(path, "read")(e)),
-        };
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = opened.map_err(Error::io(path, "open"))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(Error::io(path, "read"))?;
+        // Steps never go back in a log, so what is kept is a prefix; nothing of it is written again.
         let is_kept = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= steps);
-        let kept: String = old.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect();
-        let mut file = File::create(path).map_err(Error::io(path, "create"))?;
-        file.write_all(kept.as_bytes()).map_err(Error::io(path, "write"))?;
+        let kept: usize = text.split_inclusive('\n').take_while(is_kept).map(str::len).sum();
+        file.set_len(kept as u64).map_err(Error::io(path, "write"))?;
+        file.seek(SeekFrom::End(0)).map_err(Error::io(path, "write"))?;
         Ok(Self { path: path.to_owned(), file })
     }
 

@@ -63,7 +63,8 @@ fn taught(
 
 fn labelled(dataset: Arc<dyn Dataset>, split: &str, ids: Vec<u64>) -> Samples {
     let split = split.to_owned();
-    Box::new(
-        ids.into_iter().filter_map(move |id| dataset.sample(&split, SampleId(id))).map(|sample| Ok((sample, None))),
-    )
+    Box::new(ids.into_iter().map(move |id| match dataset.sample(&split, SampleId(id)) {
+        Some(sample) => Ok((sample, None)),
+        None => Err(Error::Config(format!("split `{split}` announces a sample {id} that it does not have"))),
+    }))
 }

@@ -17,9 +17,12 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
 
 /// Steps whose batches are ready before they are wanted.
 const AHEAD: usize = 4;
+/// The weights of the lowest validation perplexity so far.
+const BEST: &str = "best.bpk";
 
 /// How a student is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,6 +134,7 @@ impl Trainer<'_> {
         let (mut model, mut optimizer, mut state) = checkpoints.load(fresh, self.optimizer())?;
         let mut log = MetricsLog::open(&self.folder.join("metrics.jsonl"), state.step)?;
         let batches = self.batches(state.step)?;
+        let mut clock = Instant::now();
         while !state.finished && !stop.load(Ordering::Relaxed) {
             let parts = batches.recv().map_err(|_| Error::Config("the batch loader ended before the run".into()))??;
             let metrics;
@@ -139,15 +143,15 @@ impl Trainer<'_> {
             state.finished = state.step == self.config.steps;
             log.append(&metrics)?;
             on_step(&metrics);
-            self.validate(&model, &mut state, &mut log, stop)?;
-            if state.finished || state.step.is_multiple_of(self.config.checkpoint_every) {
+            let is_best = self.validate(&model, &mut state, &mut log)?;
+            let is_due = state.step.is_multiple_of(self.config.checkpoint_every);
+            if state.finished || is_best || is_due || stop.load(Ordering::Relaxed) {
+                state.seconds += clock.elapsed().as_secs_f64();
+                clock = Instant::now();
                 checkpoints.save(&model, &optimizer, &state)?;
             }
         }
-        if !state.finished {
-            checkpoints.save(&model, &optimizer, &state)?;
-        }
-        let model = if self.config.patience.is_some() && state.best.is_some() { self.best(model)? } else { model };
+        let model = if state.finished && self.config.patience.is_some() { self.best(model)? } else { model };
         Ok(Outcome { model: model.valid(), state })
     }
 
@@ -220,6 +224,9 @@ impl Trainer<'_> {
         }
         let mut grads = accumulator.grads();
         let gradient_norm = clip_global_norm(&model, &mut grads, self.config.clip_norm)?;
+        if !gradient_norm.is_finite() {
+            return Err(Error::Diverged { step: step + 1, loss });
+        }
         let c = self.config;
         let learning_rate = c.learning_rate * c.schedule.at(step, c.steps, c.warmup);
         let model = optimizer.step(learning_rate, model, grads);
@@ -235,31 +242,38 @@ impl Trainer<'_> {
         Ok((model, metrics))
     }
 
-    fn validate(&self, model: &Llama, state: &mut State, log: &mut MetricsLog, stop: &AtomicBool) -> Result<()> {
+    /// The evaluation that is due after this step, if one is; true where it is the best so far and its weights were kept.
+    /// It is not interrupted: a run that is resumed must have seen what an undisturbed one saw.
+    fn validate(&self, model: &Llama, state: &mut State, log: &mut MetricsLog) -> Result<bool> {
         let every = self.config.validate_every;
         if every == 0 || (!state.step.is_multiple_of(every) && !state.finished) {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(validation) = evaluate(&model.valid(), self.source, "validation", stop)? else { return Ok(()) };
+        let evaluation = evaluate(&model.valid(), self.source, "validation", &AtomicBool::new(false))?;
+        let Some(validation) = evaluation else { return Ok(false) };
+        if !validation.perplexity.is_finite() {
+            return Err(Error::Diverged { step: state.step, loss: validation.perplexity.ln() });
+        }
         log.append(&ValidationMetrics { step: state.step, validation })?;
-        if state.best.is_none_or(|best| validation.perplexity < best) {
-            state.best = Some(validation.perplexity);
-            state.stale = 0;
-            if self.config.patience.is_some() {
-                let path = self.folder.join("best.bpk");
-                let refuse =
-                    |e: &dyn std::fmt::Display| Error::Checkpoint { path: path.clone(), problem: e.to_string() };
-                model.clone().into_record().save(&path).map_err(|e| refuse(&e))?;
-            }
-        } else {
+        if state.best.is_some_and(|best| validation.perplexity >= best) {
             state.stale += 1;
             state.finished |= self.config.patience.is_some_and(|patience| state.stale >= patience);
+            return Ok(false);
         }
-        Ok(())
+        state.best = Some(validation.perplexity);
+        state.stale = 0;
+        if self.config.patience.is_some() {
+            let path = self.folder.join(BEST);
+            let work = path.with_extension("work");
+            let refuse = |e: &dyn std::fmt::Display| Error::Checkpoint { path: path.clone(), problem: e.to_string() };
+            model.clone().into_record().save(&work).map_err(|e| refuse(&e))?;
+            std::fs::rename(&work, &path).map_err(Error::io(&path, "publish"))?;
+        }
+        Ok(self.config.patience.is_some())
     }
 
     fn best(&self, model: Llama) -> Result<Llama> {
-        let path = self.folder.join("best.bpk");
+        let path = self.folder.join(BEST);
         model.try_load_file(&path).map_err(|e| Error::Checkpoint { path: path.clone(), problem: e.to_string() })
     }
 }
