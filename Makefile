@@ -5,6 +5,8 @@ DEVICE ?= auto
 SEEDS  ?= 0 1 2
 CARGO  ?= cargo
 BIN    := target/release/logitcask
+# Graphics libraries on a machine without a desktop complain on every start where this is unset.
+export XDG_RUNTIME_DIR ?= /tmp
 
 STORIES := data/models/stories15M
 

@@ -7,12 +7,12 @@ use crate::recipe::{Recipe, TeacherConfig, move_aside};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
 use anyhow::{Context, Result, anyhow};
-use logitcask_cache::{CacheReader, CacheWriter, FORMAT_VERSION, Layout, Pin, Plan};
-use logitcask_core::Fingerprint;
+use logitcask_cache::{CacheReader, CacheWriter, FORMAT_VERSION, Layout, Manifest, Pin, Plan};
+use logitcask_core::{Fingerprint, SampleId};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::ModelFiles;
-use logitcask_teach::{LocalTeacher, Pipeline};
+use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
 use std::path::Path;
 use std::time::Instant;
 
@@ -43,14 +43,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     eprintln!("teacher {} ({parameters:.2} M parameters) on {device_name}", files.name());
     let model = files.load(&device, teacher.precision)?;
     let writer = open_writer(&folder, plan, &tokenizer.to_json()?, args.replace)?;
-    let pending = writer.pending()?;
-    let units = &writer.plan().units;
-    let positions: u64 = pending
-        .iter()
-        .flat_map(|&unit| (units[unit].start..units[unit].end).map(move |id| (&units[unit].split, id)))
-        .filter_map(|(split, id)| dataset.sample(split, logitcask_core::SampleId(id)))
-        .map(|sample| sample.positions() as u64)
-        .sum();
+    let positions = positions(&writer, &dataset)?;
     let progress = Progress::new("caching", "positions", positions);
     let pipeline = Pipeline {
         dataset: &dataset,
@@ -69,8 +62,22 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let manifest = writer.finish()?;
     CacheRun { seconds: start.elapsed().as_secs_f64(), positions, device: device_name, stages: stages.into() }
         .add_to(&folder)?;
+    report(&folder, &manifest, stages, seconds);
+    Ok(())
+}
 
-    let figures = CacheFigures::of(&manifest);
+/// Positions that the units without a commit ask the teacher for.
+fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
+    let units = &writer.plan().units;
+    let samples = writer.pending()?.into_iter().flat_map(|unit| {
+        let unit = &units[unit];
+        (unit.start..unit.end).filter_map(|id| dataset.sample(&unit.split, SampleId(id)))
+    });
+    Ok(samples.map(|sample| sample.positions() as u64).sum())
+}
+
+fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64) {
+    let figures = CacheFigures::of(manifest);
     println!(
         "{}: root {}, {} positions, {:.1} bytes per position ({:.2} per kept entry), mean kept mass {:.4}",
         folder.display(),
@@ -87,7 +94,6 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         share(stages.select),
         share(stages.write)
     );
-    Ok(())
 }
 
 /// Everything that decides the cache's bytes.

@@ -10,6 +10,7 @@ use logitcask_data::{diversity, write_corpus};
 use logitcask_model::{ModelFiles, Precision};
 use logitcask_teach::generate::{Generated, Sampling, generate};
 use rayon::prelude::*;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 /// Lets a model write, to the screen or into a corpus.
@@ -61,23 +62,26 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     match &args.out {
         None => texts.iter().for_each(|text| println!("{text}\n")),
-        Some(path) => {
-            let report = diversity(&texts);
-            let corpus: Vec<(String, &str)> =
-                texts.into_iter().enumerate().map(|(i, text)| (text, split(args.seed, i as u64))).collect();
-            write_corpus(path, &corpus)?;
-            let share = |count: usize| 100.0 * count as f64 / report.documents.max(1) as f64;
-            println!(
-                "{}: {} texts ({unfinished} of {} reached the length limit{}), {:.2} % exact duplicates, {:.2} % near-duplicates",
-                path.display(),
-                report.documents,
-                args.count,
-                if args.finished_only { " and were left out" } else { "" },
-                share(report.exact_duplicates),
-                share(report.near_duplicates),
-            );
-        }
+        Some(path) => write(path, args, texts, unfinished)?,
     }
+    Ok(())
+}
+
+fn write(path: &Path, args: &GenerateArgs, texts: Vec<String>, unfinished: usize) -> Result<()> {
+    let report = diversity(&texts);
+    let corpus: Vec<(String, &str)> =
+        texts.into_iter().enumerate().map(|(i, text)| (text, split(args.seed, i as u64))).collect();
+    write_corpus(path, &corpus)?;
+    let share = |count: usize| 100.0 * count as f64 / report.documents.max(1) as f64;
+    println!(
+        "{}: {} texts ({unfinished} of {} reached the length limit{}), {:.2} % exact duplicates, {:.2} % near-duplicates",
+        path.display(),
+        report.documents,
+        args.count,
+        if args.finished_only { " and were left out" } else { "" },
+        share(report.exact_duplicates),
+        share(report.near_duplicates),
+    );
     Ok(())
 }
 
