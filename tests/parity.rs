@@ -11,7 +11,7 @@ use logitcask_model::{DeviceChoice, KvCache, Llama, LogitsModel, ModelFiles, Pre
 use logitcask_teach::select::select_rows;
 use logitcask_train::LossConfig;
 use logitcask_train::batch::{Batch, SoftTargets};
-use logitcask_train::loss::forward_kl;
+use logitcask_train::loss::{forward_kl, log_sum_exp as log_sum_exp_tensor};
 use logitcask_train::trainer::loss_sums;
 use serde_json::Value;
 
@@ -208,7 +208,8 @@ fn golden_forward_kl_agrees_with_torch() {
         let log_tail = (!tails.is_empty()).then_some(tails);
         let targets = SoftTargets { width, class_ids, log_probs, log_tail, is_ragged: false, best_ids: vec![0; n] };
         let student = Tensor::<2>::from_data(TensorData::new(students, [n, v]), &device).require_grad();
-        let loss = forward_kl(student.clone(), &targets, t);
+        let softened = student.clone() / t;
+        let loss = forward_kl(softened.clone(), log_sum_exp_tensor(softened), &targets);
         for (got, wanted) in loss.clone().try_into_vec_as::<f32>().unwrap().iter().zip(floats(&case["loss"])) {
             assert_close(f64::from(*got), wanted, 1e-5, 1e-5, &what);
         }
@@ -234,7 +235,7 @@ fn ragged_targets_give_what_each_row_alone_gives() {
     let config = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket };
     let targets = Batch::new(&[(sample, Some(soft.clone()))], Some(&config), 5).unwrap().targets.unwrap();
     let logits = Tensor::<2>::from_data(TensorData::new(student.clone(), [2, 5]), &device);
-    let got = forward_kl(logits, &targets, 1.0).try_into_vec_as::<f32>().unwrap();
+    let got = forward_kl(logits.clone(), log_sum_exp_tensor(logits), &targets).try_into_vec_as::<f32>().unwrap();
     for (i, row) in soft.iter().enumerate() {
         let (log_p, tail) = row.tempered(1.0, TailPolicy::Bucket, 5).unwrap();
         let student: Vec<f64> = student[i * 5..(i + 1) * 5].iter().map(|&s| f64::from(s)).collect();

@@ -1,7 +1,7 @@
 //! How good a student is on text it has not seen.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::{LossConfig, cross_entropy, forward_kl};
+use crate::loss::{LossConfig, cross_entropy, forward_kl, log_sum_exp};
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
@@ -83,10 +83,11 @@ impl Sums {
         let count = part.gold_ids.len();
         let gold = int_tensor(&part.gold_ids, [count, 1], &logits.device());
         self.positions += count as u64;
-        self.cross_entropy += total(cross_entropy(logits.clone(), gold))?;
+        let log_z = log_sum_exp(logits.clone());
+        self.cross_entropy += total(cross_entropy(logits.clone(), log_z.clone(), gold))?;
         if let Some(targets) = &part.targets {
             self.taught += count as u64;
-            self.kl += total(forward_kl(logits.clone(), targets, 1.0))?;
+            self.kl += total(forward_kl(logits.clone(), log_z, targets))?;
             let best = logits.argmax(1).into_data();
             let agreed =
                 best.iter::<i64>().zip(&targets.best_ids).filter(|(mine, theirs)| *mine == i64::from(**theirs));

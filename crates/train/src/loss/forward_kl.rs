@@ -1,6 +1,5 @@
 //! Forward KL from truncated targets.
 
-use super::log_sum_exp;
 use crate::batch::{SoftTargets, float_tensor, int_tensor};
 use burn::tensor::Tensor;
 
@@ -8,16 +7,16 @@ use burn::tensor::Tensor;
 const LEAST_MASS: f32 = 1e-7;
 
 /// Σ_kept p (log p - log q) + p_o (log p_o - log q_o), without T². Needs only the kept columns and one log-partition of
-/// the student; never a dense teacher. logits: \[n, vocabulary\]; output: \[n, 1\].
-pub fn forward_kl(logits: Tensor<2>, targets: &SoftTargets, temperature: f64) -> Tensor<2> {
+/// the student; never a dense teacher. logits, already divided by the targets' temperature: \[n, vocabulary\]; log_z,
+/// their log sum exp: \[n, 1\]; output: \[n, 1\].
+pub fn forward_kl(logits: Tensor<2>, log_z: Tensor<2>, targets: &SoftTargets) -> Tensor<2> {
     let device = logits.device();
     let n = logits.dims()[0];
     let shape = [n, targets.width];
-    let logits = if temperature == 1.0 { logits } else { logits / temperature };
     let class_ids = int_tensor(&targets.class_ids, shape, &device);
     let log_p = float_tensor(&targets.log_probs, shape, &device);
     let p = log_p.clone().exp();
-    let log_q = logits.clone().gather(1, class_ids) - log_sum_exp(logits);
+    let log_q = logits.gather(1, class_ids) - log_z;
     let kept = (p.clone() * (log_p - log_q.clone())).sum_dim(1);
     let Some(log_tail) = &targets.log_tail else { return kept };
 

@@ -60,10 +60,21 @@ pub fn distill(logits: Tensor<2>, batch: &Batch, config: &LossConfig) -> LossSum
     let count = batch.gold_ids.len();
     let device = logits.device();
     let targets = batch.targets.as_ref().filter(|_| config.alpha > 0.0);
-    let kl = targets.map(|targets| forward_kl(logits.clone(), targets, config.temperature).sum());
+    // The log-partition is the one pass over the vocabulary that both parts need: at T = 1 it is the same one.
+    let log_z = log_sum_exp(logits.clone());
+    let kl = targets.map(|targets| {
+        let (logits, log_z) = match config.temperature {
+            1.0 => (logits.clone(), log_z.clone()),
+            temperature => {
+                let softened = logits.clone() / temperature;
+                (softened.clone(), log_sum_exp(softened))
+            }
+        };
+        forward_kl(logits, log_z, targets).sum()
+    });
     let cross_entropy = (config.alpha < 1.0).then(|| {
         let gold = int_tensor(&batch.gold_ids, [count, 1], &device);
-        cross_entropy(logits, gold).sum()
+        cross_entropy(logits, log_z, gold).sum()
     });
     let soft = kl.clone().map(|kl| kl * (config.alpha * config.temperature.powi(2)));
     let hard = cross_entropy.clone().map(|ce| ce * (1.0 - config.alpha));
@@ -77,7 +88,7 @@ pub fn distill(logits: Tensor<2>, batch: &Batch, config: &LossConfig) -> LossSum
 
 /// log sum exp over the last dimension. x: \[n, classes\]; output: \[n, 1\]. One buffer of x's size for the backward,
 /// where a log-softmax keeps several.
-pub(crate) fn log_sum_exp(x: Tensor<2>) -> Tensor<2> {
+pub fn log_sum_exp(x: Tensor<2>) -> Tensor<2> {
     let max = x.clone().detach().max_dim(1);
     (x - max.clone()).exp().sum_dim(1).log() + max
 }
