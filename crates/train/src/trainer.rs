@@ -135,7 +135,8 @@ impl Trainer<'_> {
         let mut log = MetricsLog::open(&self.folder.join("metrics.jsonl"), state.step)?;
         let batches = self.batches(state.step)?;
         let mut clock = Instant::now();
-        while !state.finished && !stop.load(Ordering::Relaxed) {
+        let mut stopping = stop.load(Ordering::Relaxed);
+        while !state.finished && !stopping {
             let parts = batches.recv().map_err(|_| Error::Config("the batch loader ended before the run".into()))??;
             let metrics;
             (model, metrics) = self.step(model, &mut optimizer, &parts, state.step)?;
@@ -145,7 +146,9 @@ impl Trainer<'_> {
             on_step(&metrics);
             let is_best = self.validate(&model, &mut state, &mut log)?;
             let is_due = state.step.is_multiple_of(self.config.checkpoint_every);
-            if state.finished || is_best || is_due || stop.load(Ordering::Relaxed) {
+            // Looked at once a step, so that a run never ends on a step it did not keep.
+            stopping = stop.load(Ordering::Relaxed);
+            if state.finished || is_best || is_due || stopping {
                 state.seconds += clock.elapsed().as_secs_f64();
                 clock = Instant::now();
                 checkpoints.save(&model, &optimizer, &state)?;

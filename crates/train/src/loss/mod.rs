@@ -61,19 +61,16 @@ pub fn distill(logits: Tensor<2>, batch: &Batch, config: &LossConfig) -> LossSum
     let device = logits.device();
     let targets = batch.targets.as_ref().filter(|_| config.alpha > 0.0);
     // The log-partition is the one pass over the vocabulary that both parts need: at T = 1 it is the same one.
-    let log_z = log_sum_exp(logits.clone());
+    let mut log_z_at_one = None;
     let kl = targets.map(|targets| {
-        let (logits, log_z) = match config.temperature {
-            1.0 => (logits.clone(), log_z.clone()),
-            temperature => {
-                let softened = logits.clone() / temperature;
-                (softened.clone(), log_sum_exp(softened))
-            }
-        };
-        forward_kl(logits, log_z, targets).sum()
+        let softened = if config.temperature == 1.0 { logits.clone() } else { logits.clone() / config.temperature };
+        let log_z = log_sum_exp(softened.clone());
+        log_z_at_one = (config.temperature == 1.0).then(|| log_z.clone());
+        forward_kl(softened, log_z, targets).sum()
     });
     let cross_entropy = (config.alpha < 1.0).then(|| {
         let gold = int_tensor(&batch.gold_ids, [count, 1], &device);
+        let log_z = log_z_at_one.unwrap_or_else(|| log_sum_exp(logits.clone()));
         cross_entropy(logits, log_z, gold).sum()
     });
     let soft = kl.clone().map(|kl| kl * (config.alpha * config.temperature.powi(2)));
