@@ -1,6 +1,7 @@
 //! What a user types.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
 
@@ -44,14 +45,31 @@ pub enum Command {
   logitcask inspect data/caches/demo --split test --sample 3 --positions 12
   logitcask inspect data/caches/demo --json | jq .kept_mass")]
     Inspect(InspectArgs),
+    /// Check a cache: structure, every hash and every row; with --live also against the teacher
+    #[command(after_help = "Examples:
+  logitcask verify data/caches/demo
+  logitcask verify data/caches/demo --quick              structure alone
+  logitcask verify data/caches/demo --live 16 --recipe data/recipes/demo.toml
+  logitcask verify data/caches/demo --json | jq .findings")]
+    Verify(VerifyArgs),
+    /// Make what is missing or damaged in a recipe's cache anew, and nothing else
+    #[command(after_help = "Examples:
+  logitcask repair data/recipes/demo.toml")]
+    Repair(RepairArgs),
+    /// From a few samples: bytes per token, errors and time for several ways of keeping, before a cache is made
+    #[command(after_help = "Examples:
+  logitcask plan data/recipes/demo.toml
+  logitcask plan data/recipes/stories15m.toml --samples 64")]
+    Plan(PlanArgs),
     /// Let a model write texts; with --out, a corpus with train, validation and test splits
     #[command(after_help = "Examples:
   logitcask generate data/models/stories15M/stories15M.bin --prompt 'Once upon a time' --temperature 0
   logitcask generate data/models/stories15M/stories15M.bin --count 5000 --seed 1 --out corpus.parquet")]
     Generate(GenerateArgs),
-    /// Write a model as a folder that `transformers` opens
+    /// Write a model as a folder that `transformers` opens, or a cache in another layout
     #[command(after_help = "Examples:
-  logitcask export data/models/stories15M/stories15M.bin --out stories15M-hf --precision f16")]
+  logitcask export data/models/stories15M/stories15M.bin --out stories15M-hf --precision f16
+  logitcask export data/caches/demo --layout packed --out data/caches/demo-packed")]
     Export(ExportArgs),
     /// Train a byte-level BPE tokenizer on a dataset's train split
     #[command(after_help = "Examples:
@@ -138,6 +156,51 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// Arguments of `verify`.
+#[derive(Debug, ClapArgs)]
+pub struct VerifyArgs {
+    /// The cache's folder
+    pub cache: PathBuf,
+    /// Structure alone: files, sizes, footers; no hashes, no rows
+    #[arg(long)]
+    pub quick: bool,
+    /// Also ask the teacher again about this many samples of every split
+    #[arg(long, requires = "recipe")]
+    pub live: Option<u64>,
+    /// The recipe that names the teacher
+    #[arg(long, requires = "live")]
+    pub recipe: Option<PathBuf>,
+    /// auto, cpu, wgpu or wgpu:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `repair`.
+#[derive(Debug, ClapArgs)]
+pub struct RepairArgs {
+    /// The recipe that the cache was made with (TOML)
+    pub recipe: PathBuf,
+    /// auto, cpu, wgpu or wgpu:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// The experiment's recipe (TOML)
+    pub recipe: PathBuf,
+    /// Samples of the pilot, spread over the first split
+    #[arg(long, default_value_t = 32)]
+    pub samples: u64,
+    /// auto, cpu, wgpu or wgpu:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+}
+
 /// Arguments of `generate`.
 #[derive(Debug, ClapArgs)]
 pub struct GenerateArgs {
@@ -178,14 +241,17 @@ pub struct GenerateArgs {
 /// Arguments of `export`.
 #[derive(Debug, ClapArgs)]
 pub struct ExportArgs {
-    /// A Hugging Face folder or a llama2.c file
-    pub model: PathBuf,
+    /// A Hugging Face folder, a llama2.c file, or a cache
+    pub source: PathBuf,
     /// The folder to write
     #[arg(long)]
     pub out: PathBuf,
     /// Number format of the weights: f32, f16 or bf16
     #[arg(long, default_value = "f32", value_parser = precision)]
     pub precision: Precision,
+    /// Of a cache: plain (typed lists for any Parquet reader) or packed (smallest); every value stays what it is
+    #[arg(long, value_parser = layout)]
+    pub layout: Option<Layout>,
 }
 
 /// Arguments of `tokenizer`.
@@ -202,6 +268,13 @@ pub struct TokenizerArgs {
     /// The tokenizer.json to write
     #[arg(long)]
     pub out: PathBuf,
+}
+
+fn layout(text: &str) -> Result<Layout, String> {
+    [Layout::Plain, Layout::Packed]
+        .into_iter()
+        .find(|layout| layout.name() == text)
+        .ok_or_else(|| format!("`{text}` is none of plain, packed"))
 }
 
 fn precision(text: &str) -> Result<Precision, String> {

@@ -7,6 +7,7 @@
 
 mod args;
 mod commands;
+mod experiment;
 mod progress;
 mod recipe;
 mod stop;

@@ -1,7 +1,8 @@
 //! One TOML file per experiment.
 
 use anyhow::{Context, Result, anyhow, bail};
-use logitcask_core::Selection;
+use logitcask_cache::Layout;
+use logitcask_core::{Keep, Selection, TailRule, Values};
 use logitcask_data::DatasetConfig;
 use logitcask_model::{LlamaConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
@@ -87,13 +88,31 @@ pub struct CacheConfig {
     pub max_length: usize,
     /// Which classes of a row are kept.
     pub selection: Selection,
+    /// Classes kept at every position: end-of-text, tool and chat markers, say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub always_keep: Vec<u32>,
+    /// How finely log-probabilities are written.
+    pub values: Values,
+    /// Lowest and highest temperature that students will ask for; 1 lies within.
+    pub temperature_range: [f64; 2],
+    /// How rows become columns.
+    pub layout: Layout,
     /// Samples of a unit: one shard, and the most a killed run loses.
     pub samples_per_unit: u64,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { path: None, max_length: 256, selection: Selection::TopK { k: 64 }, samples_per_unit: 1024 }
+        Self {
+            path: None,
+            max_length: 256,
+            selection: Selection::TopK { k: 64 },
+            always_keep: Vec::new(),
+            values: Values::F16,
+            temperature_range: [0.75, 10.0],
+            layout: Layout::Plain,
+            samples_per_unit: 1024,
+        }
     }
 }
 
@@ -117,6 +136,26 @@ impl Default for EvalConfig {
 pub struct ExportConfig {
     /// Number format of its weights.
     pub precision: Precision,
+}
+
+impl CacheConfig {
+    /// What is kept of a row, its tail in so many atoms.
+    pub fn keep(&self, atoms: u32) -> Keep {
+        let [lowest_temperature, highest_temperature] = self.temperature_range;
+        let mut always_keep = self.always_keep.clone();
+        always_keep.sort_unstable();
+        always_keep.dedup();
+        Keep {
+            selection: self.selection,
+            always_keep,
+            values: self.values,
+            tail: (self.selection != Selection::Dense).then_some(TailRule {
+                lowest_temperature,
+                highest_temperature,
+                atoms,
+            }),
+        }
+    }
 }
 
 impl Recipe {

@@ -1,7 +1,7 @@
 //! What machines read: figures of a cache, of its making, and of a training run.
 
 use anyhow::{Context, Result};
-use logitcask_cache::Manifest;
+use logitcask_cache::{CodecError, LogZError, Manifest};
 use logitcask_core::Fingerprint;
 use logitcask_teach::StageSeconds;
 use logitcask_train::Evaluation;
@@ -25,6 +25,10 @@ pub struct CacheFigures {
     pub bytes_per_entry: f64,
     /// Mean probability at T = 1 of the kept classes.
     pub kept_mass: f64,
+    /// What rounding the kept log-probabilities cost, in nats.
+    pub codec_error: CodecError,
+    /// What re-tempering costs, in nats, by temperature.
+    pub log_z_error: Vec<LogZError>,
 }
 
 impl CacheFigures {
@@ -40,6 +44,8 @@ impl CacheFigures {
             bytes_per_position: per(totals.positions),
             bytes_per_entry: per(totals.entries),
             kept_mass: totals.kept_mass,
+            codec_error: totals.codec_error,
+            log_z_error: totals.log_z_error.clone(),
         }
     }
 }

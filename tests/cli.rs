@@ -100,7 +100,7 @@ fn a_foreign_tokenizer_is_refused() {
     let fixture = Fixture::new(40);
     fixture.ok(&CACHE);
     let other = train_byte_level_bpe(["quite other words here".to_owned()].into_iter().cycle().take(9), 270).unwrap();
-    write_teacher(&fixture.path("other"), 7, &other.to_json().unwrap());
+    write_teacher(&fixture.path("other"), 7, 300, &other.to_json().unwrap());
     assert_eq!(config().vocab_size, 300);
     fails_with(&fixture, &["eval", "other", "--cache", "cache", "--device", "cpu"], &["tokenizer"]);
 }
@@ -182,12 +182,12 @@ fn two_runs_in_one_folder_do_not_mix() {
 }
 
 #[test]
-fn bucket_at_another_temperature_is_refused_with_the_way_out() {
+fn a_temperature_beyond_the_caches_range_is_refused_with_the_way_out() {
     let fixture = Fixture::new(40);
-    fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature = 2.0");
+    fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature = 12.0");
     fixture.ok(&CACHE);
-    fails_with(&fixture, &TRAIN, &["temperature 2", "renorm"]);
-    fixture.edit_recipe("temperature = 2.0", "temperature = 2.0\ntail = \"renorm\"");
+    fails_with(&fixture, &TRAIN, &["temperature = 12", "0.75 to 10", "temperature_range"]);
+    fixture.edit_recipe("temperature = 12.0", "temperature = 12.0\ntail = \"renorm\"");
     fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run-2"]);
 }
 

@@ -1,6 +1,7 @@
 //! A teacher of a few thousand parameters and a few hundred texts, made in the test's own folder.
 
 use logitcask_core::rng::CounterRng;
+use logitcask_core::{Keep, Selection, TailRule, Values};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use logitcask_model::{DeviceChoice, LlamaConfig, Precision, export, weights};
 use std::fs;
@@ -30,7 +31,7 @@ impl Fixture {
         let lines: String = texts.iter().map(|text| format!("{{\"text\": \"{text}\"}}\n")).collect();
         fs::write(dir.path().join("texts.jsonl"), lines).unwrap();
         let tokenizer = train_byte_level_bpe(texts.into_iter(), 300).unwrap();
-        write_teacher(&dir.path().join("teacher"), 1, &tokenizer.to_json().unwrap());
+        write_teacher(&dir.path().join("teacher"), 1, 300, &tokenizer.to_json().unwrap());
         let fixture = Self { dir };
         fixture.write_recipe("");
         fixture
@@ -94,10 +95,17 @@ impl Fixture {
     }
 }
 
-/// A random teacher with weights large enough to prefer some words over others.
-pub fn write_teacher(folder: &Path, seed: u64, tokenizer: &[u8]) {
+/// Rows of this selection, with the tail of the default temperature range.
+pub fn keep(selection: Selection) -> Keep {
+    let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+    let tail = (selection != Selection::Dense).then_some(tail);
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+}
+
+/// A random teacher of that many classes with weights large enough to prefer some words over others.
+pub fn write_teacher(folder: &Path, seed: u64, vocab_size: usize, tokenizer: &[u8]) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
-    let config = config();
+    let config = LlamaConfig { vocab_size, ..config() };
     let model = weights::fresh(&config, seed, &device);
     export::export(&model, Precision::F32, Some(tokenizer), folder).unwrap();
 }

@@ -2,8 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod cli;
+mod content;
 mod fixture;
 mod golden;
+mod golden_rows;
 mod parity;
 mod pipeline;
 mod resume;

@@ -1,6 +1,6 @@
 //! The same numbers on a wgpu device: a real GPU, or a software one such as lavapipe; without either, nothing to test.
 
-use crate::fixture::config;
+use crate::fixture::{config, keep};
 use crate::golden;
 use crate::parity::logits;
 use burn::optim::{AdamWConfig, GradientsParams};
@@ -52,7 +52,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
     let Some(gpu) = device() else { return };
     let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
     let samples = samples();
-    let selection = Selection::TopK { k: 8 };
+    let keep = keep(Selection::TopK { k: 8 });
     let mut taught: Vec<Vec<SoftRows>> = Vec::new();
     for device in [&cpu, &gpu] {
         let teacher = LocalTeacher::new(weights::fresh(&config(), 3, device));
@@ -61,7 +61,12 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
             let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
             teacher
                 .logits(&batch, &mut |chunk| {
-                    rows.extend(select_rows(&chunk.logits, &gold, selection, 300).unwrap());
+                    let (selected, _) = select_rows(&chunk.logits, &gold, &vec![0.0; gold.len()], &keep, 300).unwrap();
+                    for row in selected.iter().flat_map(SoftRows::iter) {
+                        let mut alone = SoftRows::new(&keep);
+                        alone.push(row);
+                        rows.push(alone);
+                    }
                     Ok(())
                 })
                 .unwrap();
@@ -82,7 +87,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
 
 /// The loss before and after one step of AdamW.
 fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
-    let loss = LossConfig { alpha: 0.5, temperature: 1.0, tail: TailPolicy::Bucket };
+    let loss = LossConfig { alpha: 0.5, temperature: 1.0, tail: TailPolicy::Bucket, classes: None };
     // Rows stand batch by batch, the shorter sample first.
     let mut rows = rows.iter();
     let mut shortest_first: Vec<&Sample> = samples.iter().collect();
@@ -90,13 +95,14 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
     let taught: Vec<(Sample, Option<SoftRows>)> = shortest_first
         .into_iter()
         .map(|sample| {
-            let mut all = SoftRows::default();
+            let keep = keep(Selection::TopK { k: 8 });
+            let mut all = SoftRows::new(&keep);
             rows.by_ref().take(sample.positions()).for_each(|row| row.iter().for_each(|row| all.push(row)));
-            all.check(sample.gold_ids(), 300).unwrap();
+            all.check(&keep, sample.gold_ids(), 300).unwrap();
             (sample.clone(), Some(all))
         })
         .collect();
-    let batch = Batch::new(&taught, Some(&loss), 300).unwrap();
+    let batch = Batch::new(&taught, Some(&loss)).unwrap();
     let mut model = weights::fresh(&config(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];

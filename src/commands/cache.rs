@@ -1,17 +1,15 @@
 //! `logitcask cache`.
 
-use super::tokenizer_of;
 use crate::args::CacheArgs;
+use crate::experiment::Experiment;
 use crate::progress::Progress;
-use crate::recipe::{Recipe, TeacherConfig, move_aside};
+use crate::recipe::move_aside;
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
 use anyhow::{Context, Result, anyhow};
-use logitcask_cache::{CacheReader, CacheWriter, FORMAT_VERSION, Layout, Manifest, Pin, Plan};
-use logitcask_core::{Fingerprint, SampleId};
+use logitcask_cache::{CacheReader, CacheWriter, Manifest, Plan};
+use logitcask_core::SampleId;
 use logitcask_data::TextDataset;
-use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::ModelFiles;
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
 use std::path::Path;
 use std::time::Instant;
@@ -19,38 +17,39 @@ use std::time::Instant;
 /// Fills the recipe's cache, or says that it is full.
 pub fn run(args: &CacheArgs) -> Result<()> {
     let start = Instant::now();
-    let recipe = Recipe::read(&args.recipe)?;
-    let teacher = recipe.teacher.as_ref().ok_or_else(|| {
-        anyhow!(
-            "{}: it has no [teacher], so there is nothing to cache; `logitcask train` runs it as it is",
-            args.recipe.display()
-        )
-    })?;
-    let folder = recipe.cache_folder(&args.recipe);
-    let files = ModelFiles::open(&teacher.model)?;
-    let tokenizer = tokenizer_of(&files)?;
-    let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
-    let plan = plan(&recipe, teacher, &files, &tokenizer, &dataset)?;
-    if let Ok(cache) = CacheReader::open(&folder)
-        && *cache.plan() == plan
+    let experiment = Experiment::open(&args.recipe)?;
+    let folder = &experiment.folder;
+    let begun = experiment.begun()?;
+    if begun.is_some()
+        && let Ok(cache) = CacheReader::open(folder)
     {
         println!("{} is up to date (root {})", folder.display(), cache.root().short());
         return Ok(());
     }
     // The model comes first: one that cannot be loaded leaves no half-made cache behind.
-    let (device, device_name) = args.device.open()?;
-    let parameters = files.config().parameters() as f64 / 1e6;
-    eprintln!("teacher {} ({parameters:.2} M parameters) on {device_name}", files.name());
-    let model = files.load(&device, teacher.precision)?;
-    let writer = open_writer(&folder, plan, &tokenizer.to_json()?, args.replace)?;
-    let positions = positions(&writer, &dataset)?;
-    let progress = Progress::new("caching", "positions", positions);
-    let pipeline = Pipeline {
-        dataset: &dataset,
-        teacher: &LocalTeacher::new(model),
-        writer: &writer,
-        batch_tokens: teacher.batch_tokens,
+    let (teacher, device) = experiment.load_on(&args.device)?;
+    let plan = match begun {
+        Some(plan) => plan,
+        None => experiment.plan(experiment.keep(experiment.settle_atoms(&teacher)?))?,
     };
+    let writer = open_writer(folder, plan, &experiment.tokenizer.to_json()?, args.replace)?;
+    fill(&experiment, &teacher, &writer, (start, device))?;
+    Ok(())
+}
+
+/// Works off the writer's pending units and completes the cache; `since` is when the work on it began and where it runs.
+pub(super) fn fill(
+    experiment: &Experiment,
+    teacher: &LocalTeacher,
+    writer: &CacheWriter,
+    since: (Instant, String),
+) -> Result<Manifest> {
+    let (start, device) = since;
+    let folder = &experiment.folder;
+    let positions = positions(writer, &experiment.dataset)?;
+    let progress = Progress::new("caching", "positions", positions);
+    let pipeline =
+        Pipeline { dataset: &experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
     let stages = pipeline.run(stop::flag(), &|event| match event {
         logitcask_teach::Progress::Positions(count) => progress.add(count),
         logitcask_teach::Progress::Committed { committed, units } => {
@@ -60,10 +59,9 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let seconds = progress.finish();
     let stages = stages.with_context(|| folder.display().to_string())?;
     let manifest = writer.finish()?;
-    CacheRun { seconds: start.elapsed().as_secs_f64(), positions, device: device_name, stages: stages.into() }
-        .add_to(&folder)?;
-    report(&folder, &manifest, stages, seconds);
-    Ok(())
+    CacheRun { seconds: start.elapsed().as_secs_f64(), positions, device, stages: stages.into() }.add_to(folder)?;
+    report(folder, &manifest, stages, seconds);
+    Ok(manifest)
 }
 
 /// Positions that the units without a commit ask the teacher for.
@@ -87,6 +85,16 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
         figures.bytes_per_entry,
         figures.kept_mass,
     );
+    if let Some(worst) = figures.log_z_error.iter().max_by(|a, b| a.worst.total_cmp(&b.worst)) {
+        println!(
+            "log Z at any temperature from {} to {}: right to {:.1e} nat (worst at T = {:.2}), {:.1e} on average",
+            figures.log_z_error.last().map_or(0.0, |e| e.temperature),
+            figures.log_z_error.first().map_or(0.0, |e| e.temperature),
+            worst.worst,
+            worst.temperature,
+            figures.log_z_error.iter().map(|e| e.mean).sum::<f64>() / figures.log_z_error.len() as f64,
+        );
+    }
     let share = |busy: f64| 100.0 * busy / seconds;
     println!(
         "busy: forward {:.0} %, selection {:.0} %, encoding and writing {:.0} % of {seconds:.0} s (they overlap)",
@@ -94,41 +102,6 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
         share(stages.select),
         share(stages.write)
     );
-}
-
-/// Everything that decides the cache's bytes.
-fn plan(
-    recipe: &Recipe,
-    teacher: &TeacherConfig,
-    files: &ModelFiles,
-    tokenizer: &TextTokenizer,
-    dataset: &TextDataset,
-) -> Result<Plan> {
-    let vocab_size = files.config().vocab_size as u32;
-    recipe.cache.selection.check(vocab_size).map_err(|e| anyhow!("[cache] selection: {e}"))?;
-    let context = files.config().max_position_embeddings;
-    if recipe.cache.max_length > context {
-        return Err(anyhow!(
-            "[cache] max_length = {} is longer than the teacher's context of {context}; its words beyond it mean nothing",
-            recipe.cache.max_length
-        ));
-    }
-    Ok(Plan {
-        format_version: FORMAT_VERSION,
-        code_version: env!("CARGO_PKG_VERSION").to_owned(),
-        layout: Layout::Plain,
-        vocab_size,
-        max_length: recipe.cache.max_length as u32,
-        precision: teacher.precision.to_string(),
-        batch_tokens: teacher.batch_tokens as u64,
-        selection: recipe.cache.selection,
-        teacher: Pin { name: files.name(), fingerprint: files.fingerprint()? },
-        tokenizer: Pin { name: "tokenizer.json".to_owned(), fingerprint: Fingerprint::of(&tokenizer.to_json()?) },
-        bos: tokenizer.bos(),
-        end: tokenizer.end(),
-        dataset: Pin { name: dataset.name().to_owned(), fingerprint: dataset.fingerprint() },
-        units: Plan::units_of(&dataset.splits(), recipe.cache.samples_per_unit),
-    })
 }
 
 fn open_writer(folder: &Path, plan: Plan, tokenizer: &[u8], replace: bool) -> Result<CacheWriter> {

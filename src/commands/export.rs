@@ -2,12 +2,26 @@
 
 use super::tokenizer_of;
 use crate::args::ExportArgs;
-use anyhow::Result;
+use crate::progress::Progress;
+use crate::stop;
+use crate::summary::CacheFigures;
+use anyhow::{Result, anyhow, bail};
+use logitcask_cache::{CacheReader, Layout, PLAN_NAME, convert};
 use logitcask_model::{DeviceChoice, ModelFiles, Precision, export};
 
-/// Writes any model this build reads as a Hugging Face folder.
+/// Writes any model this build reads as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let files = ModelFiles::open(&args.model)?;
+    let is_cache = args.source.join(PLAN_NAME).exists();
+    match (is_cache, args.layout) {
+        (true, Some(layout)) => export_cache(args, layout),
+        (true, None) => bail!("{}: a cache; name the --layout to write it in", args.source.display()),
+        (false, Some(_)) => bail!("{}: not a cache, and only caches have a layout", args.source.display()),
+        (false, None) => export_model(args),
+    }
+}
+
+fn export_model(args: &ExportArgs) -> Result<()> {
+    let files = ModelFiles::open(&args.source)?;
     let tokenizer = tokenizer_of(&files)?.to_json()?;
     let (device, _) = DeviceChoice::Cpu.open()?;
     let model = files.load(&device, Precision::F32)?;
@@ -17,6 +31,25 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         args.out.display(),
         files.config().parameters() as f64 / 1e6,
         args.precision
+    );
+    Ok(())
+}
+
+fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
+    let cache = CacheReader::open(&args.source)?;
+    let before = CacheFigures::of(cache.manifest());
+    let progress = Progress::new("converting", "shards", cache.plan().units.len() as u64);
+    let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
+    progress.finish();
+    let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to go on"))?;
+    let after = CacheFigures::of(&manifest);
+    println!(
+        "{}: root {}, {} layout, {:.2} bytes per kept entry ({:.2} before)",
+        args.out.display(),
+        after.root.short(),
+        layout.name(),
+        after.bytes_per_entry,
+        before.bytes_per_entry
     );
     Ok(())
 }

@@ -48,7 +48,7 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     println!("  teacher      {} ({}), {}", plan.teacher.name, plan.teacher.fingerprint.short(), plan.precision);
     println!("  dataset      {} ({})", plan.dataset.name, plan.dataset.fingerprint.short());
     println!("  tokenizer    {}, vocabulary {}", plan.tokenizer.fingerprint.short(), plan.vocab_size);
-    println!("  selection    {}", serde_json::to_string(&plan.selection)?);
+    println!("  keeps        {}, layout {}", plan.selection(), plan.layout.name());
     for split in cache.splits() {
         println!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
     }
@@ -60,7 +60,26 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
         figures.bytes_per_entry
     );
     println!("  kept mass    {:.4} on average at T = 1", figures.kept_mass);
+    println!(
+        "  rounding     {:.1e} nat at worst, {:.1e} on average",
+        figures.codec_error.worst, figures.codec_error.mean
+    );
+    show_log_z_error(plan, &figures);
     Ok(())
+}
+
+/// How right a reader's log Z is, temperature by temperature.
+fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
+    let Some(tail) = plan.keep.tail else { return };
+    println!(
+        "  tail         {} atoms for T = {}..{}; error of log Z in nats, against every full row:",
+        tail.atoms, tail.lowest_temperature, tail.highest_temperature
+    );
+    println!("               {:>8} {:>9} {:>9}", "T", "worst", "mean");
+    // Every second one: those between the temperatures that the rule meets exactly, where it errs most.
+    for error in figures.log_z_error.iter().rev().skip(1).step_by(2) {
+        println!("               {:>8.3} {:>9.1e} {:>9.1e}", error.temperature, error.worst, error.mean);
+    }
 }
 
 fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<()> {

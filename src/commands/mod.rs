@@ -5,8 +5,11 @@ mod eval;
 mod export;
 mod generate;
 mod inspect;
+mod plan;
+mod repair;
 mod tokenizer;
 mod train;
+mod verify;
 
 use crate::args::{Args, Command};
 use anyhow::{Context, Result, bail};
@@ -20,6 +23,9 @@ pub fn run(args: Args) -> Result<()> {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Repair(args) => repair::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
@@ -27,7 +33,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// The tokenizer beside a model.
-fn tokenizer_of(files: &ModelFiles) -> Result<TextTokenizer> {
+pub fn tokenizer_of(files: &ModelFiles) -> Result<TextTokenizer> {
     let config = files.config();
     let tokenizer = match files.tokenizer() {
         TokenizerSource::Json(path) => TextTokenizer::from_json_file(path, config.bos_token_id, config.eos_token_id),

@@ -7,6 +7,7 @@ use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary, write_json};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{CacheReader, Plan};
+use logitcask_core::Keep;
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Device, Llama, LlamaConfig, export};
@@ -131,11 +132,19 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
 
 /// The recipe's half of the cache must be what the cache was made with: the run records it as its own.
 fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
+    let json = serde_json::to_string::<Keep>;
     let pairs = [
-        ("selection", serde_json::to_string(&recipe.cache.selection)?, serde_json::to_string(&plan.selection)?),
+        ("layout", recipe.cache.layout.name().to_owned(), plan.layout.name().to_owned()),
+        // The number of atoms is the cache's own choice.
+        ("content", json(&recipe.cache.keep(plan.keep.atoms() as u32))?, json(&plan.keep)?),
         ("max_length", recipe.cache.max_length.to_string(), plan.max_length.to_string()),
     ];
     match pairs.iter().find(|(_, wanted, there)| wanted != there) {
+        Some((key @ "max_length", wanted, there)) => bail!(
+            "[cache] {key} is {wanted} in the recipe and {there} in the cache: other windows put other words before a \
+             token, and what the teacher said there would not fit (for students that read only the first tokens of each \
+             window there is [train] max_length)"
+        ),
         Some((key, wanted, there)) => bail!("[cache] {key} is {wanted} in the recipe and {there} in the cache"),
         None => Ok(()),
     }

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::json;
+use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, Plan};
-use logitcask_core::Fingerprint;
+use logitcask_core::{Fingerprint, SoftRows};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -31,13 +32,35 @@ pub struct Commit {
     pub bytes: u64,
     /// Hash of the shard's bytes.
     pub blake3: Fingerprint,
-    /// Mean over positions of the probability that the kept classes hold at T = 1, as stored, to nine decimals.
+    /// Mean over positions of the probability that the classes kept for sure hold at T = 1, as stored, to nine decimals.
     pub kept_mass: f64,
+    /// At each temperature of the plan's tail rule; nothing for a dense cache, which has no tail.
+    pub log_z_error: Vec<LogZError>,
+    /// Over all entries.
+    pub codec_error: CodecError,
 }
 
-/// Nine decimals: what JSON carries without loss, and more than f16 knows.
-pub(crate) fn round(mass: f64) -> f64 {
-    (mass * 1e9).round() / 1e9
+/// What a commit counts, added up sample by sample in their order.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
+    pub(crate) positions: u64,
+    pub(crate) entries: u64,
+    mass: f64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, soft: &SoftRows) {
+        self.rows += 1;
+        self.positions += soft.len() as u64;
+        self.entries += soft.class_ids.len() as u64;
+        self.mass += soft.iter().map(|row| row.kept_mass()).sum::<f64>();
+    }
+
+    /// [`Commit::kept_mass`].
+    pub(crate) fn kept_mass(&self) -> f64 {
+        measured::round(self.mass / self.positions.max(1) as f64)
+    }
 }
 
 /// Where the commit of `unit` lives.
@@ -73,11 +96,12 @@ impl Commit {
         }
         let [rows, positions, entries] = [self.rows, self.positions, self.entries].map(u128::from);
         let longest = u128::from(plan.max_length) - 1;
-        let cap = u128::from(plan.selection.cap());
+        let cap = u128::from(plan.keep.cap(plan.vocab_size));
         let fits = rows == u128::from(expected.end - expected.start)
             && (rows..=rows * longest).contains(&positions)
             && (positions..=positions * cap).contains(&entries)
-            && (0.0..=1.1).contains(&self.kept_mass);
+            && (0.0..=1.5).contains(&self.kept_mass)
+            && measured::fits(&self.log_z_error, self.codec_error, plan.keep.tail);
         if fits { Ok(()) } else { Err(format!("unit {unit}: counts that the plan does not allow ({self:?})")) }
     }
 }

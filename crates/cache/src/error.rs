@@ -108,6 +108,20 @@ pub enum Error {
         /// Hash of what is there.
         got: Fingerprint,
     },
+    /// A lost shard that was made again, with other bytes than it had.
+    #[error(
+        "{}: made again it has BLAKE3 {}, {} was recorded: another device, precision or version of the program wrote \
+         it; nothing was changed, rebuild it where the cache was written or write the whole cache anew",
+        path.display(), got.short(), expected.short()
+    )]
+    Rebuilt {
+        /// The shard.
+        path: PathBuf,
+        /// What its commit says.
+        expected: Fingerprint,
+        /// What this run made.
+        got: Fingerprint,
+    },
     /// A row that a writer was given and must not write.
     #[error("split `{split}`, sample {sample}: {problem}")]
     BadRow {

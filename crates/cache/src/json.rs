@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::plan::FORMAT_VERSION;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -46,9 +46,15 @@ pub(crate) fn check_version(path: &Path) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         format_version: u32,
+        /// Plans had it at the top, and the same version, before the format was settled.
+        selection: Option<IgnoredAny>,
     }
     let bytes = read_bytes(path)?;
     let got = serde_json::from_slice::<Versioned>(&bytes).map_err(|e| Error::malformed(path, e.to_string()))?;
+    if got.selection.is_some() {
+        let problem = "written before the format was settled: remove the folder and run `cache` again";
+        return Err(Error::malformed(path, problem));
+    }
     match got.format_version {
         FORMAT_VERSION => Ok(()),
         got => Err(Error::Version { path: path.to_owned(), expected: FORMAT_VERSION, got }),

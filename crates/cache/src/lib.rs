@@ -1,27 +1,41 @@
 #![doc = include_str!("../FORMAT.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod card;
 mod codec;
 pub mod commit;
+mod convert;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 pub mod manifest;
 mod map;
+pub mod measured;
 pub mod order;
+mod pack;
+mod pages;
 pub mod plan;
 mod publish;
 pub mod reader;
+pub mod repair;
 pub mod schema;
 mod shard;
+pub mod verify;
 pub mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use commit::Commit;
+pub use convert::{convert, shard_bytes};
 pub use error::{Error, Result};
 pub use manifest::{MANIFEST_NAME, Manifest, Totals};
+pub use measured::{CodecError, LogZError};
 pub use order::Samples;
 pub use plan::{COMMITS_DIR, DATA_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Pin, Plan, TOKENIZER_NAME, Unit};
 pub use reader::{CacheReader, CachedSample};
+pub use repair::Repair;
+pub use verify::{Finding, Report, Tier, verify};
 pub use writer::CacheWriter;

@@ -1,8 +1,9 @@
 //! What a finished cache holds. Its hash is the cache's name.
 
-use crate::commit::{Commit, round};
+use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::json;
+use crate::measured::{self, CodecError, LogZError, round};
 use crate::plan::{FORMAT_VERSION, Plan};
 use logitcask_core::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,10 @@ pub struct Totals {
     pub bytes: u64,
     /// Mean over positions of the kept probability at T = 1, to nine decimals.
     pub kept_mass: f64,
+    /// What re-tempering costs, measured against every full row as it was written.
+    pub log_z_error: Vec<LogZError>,
+    /// What rounding the kept log-probabilities cost.
+    pub codec_error: CodecError,
 }
 
 impl Manifest {
@@ -47,12 +52,15 @@ impl Manifest {
         let sum = |of: fn(&Commit) -> u64| shards.iter().map(of).fold(0, u64::saturating_add);
         let positions = sum(|c| c.positions);
         let mass: f64 = shards.iter().map(|c| c.kept_mass * c.positions as f64).sum();
+        let (log_z_error, codec_error) = measured::merged(&shards, plan.keep.tail);
         let totals = Totals {
             rows: sum(|c| c.rows),
             positions,
             entries: sum(|c| c.entries),
             bytes: sum(|c| c.bytes),
             kept_mass: round(mass / positions.max(1) as f64),
+            log_z_error,
+            codec_error,
         };
         Self { format_version: FORMAT_VERSION, plan_id: plan.id(), shards, totals }
     }

@@ -1,8 +1,8 @@
 //! What a cache will hold, settled before the first sample: every pin, and the units that the work is cut into.
 
 use crate::error::{Error, Result};
-use crate::json;
-use logitcask_core::{Fingerprint, Selection};
+use crate::{json, pack};
+use logitcask_core::{Fingerprint, Keep, Selection, Values};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -53,11 +53,24 @@ pub struct Unit {
 }
 
 /// How rows become columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// Typed lists that any Parquet reader understands.
+    #[default]
     Plain,
+    /// Kept classes entropy-coded into one binary value a sample: about two thirds of the bytes, read by Logitcask alone.
+    Packed,
+}
+
+impl Layout {
+    /// Its name in plans, footers and recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Packed => "packed",
+        }
+    }
 }
 
 /// Every choice that decides a cache's bytes.
@@ -78,8 +91,8 @@ pub struct Plan {
     pub precision: String,
     /// Rows times width of the batches the teacher sees: another batch shape may move the last bit of a logit.
     pub batch_tokens: u64,
-    /// Which classes of a position are kept.
-    pub selection: Selection,
+    /// What is kept of a position.
+    pub keep: Keep,
     /// The teacher's weights.
     pub teacher: Pin,
     /// The tokenizer: hash of the bytes of `tokenizer.json`.
@@ -130,12 +143,15 @@ impl Plan {
         differences
     }
 
-    fn described(&self) -> [(&'static str, String); 13] {
+    fn described(&self) -> [(&'static str, String); 16] {
         let pin = |pin: &Pin| format!("{} ({})", pin.name, pin.fingerprint.short());
-        let selection = match self.selection {
-            Selection::TopK { k } => format!("top_k k={k}"),
-            Selection::TopP { p, k } => format!("top_p p={p} k={k}"),
+        let values = match self.keep.values {
+            Values::F16 => "f16".to_owned(),
+            Values::Quantised { step } => format!("quantised to {step} nat"),
         };
+        let tail = self.keep.tail.map_or("none".to_owned(), |tail| {
+            format!("{} atoms for T = {}..{}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)
+        });
         let split = |units: Range<usize>| {
             let (first, last) = (&self.units[units.start], &self.units[units.end - 1]);
             format!("{} {} samples by {}", first.split, last.end, first.end.saturating_sub(first.start))
@@ -143,18 +159,31 @@ impl Plan {
         [
             ("format_version", self.format_version.to_string()),
             ("code_version", self.code_version.clone()),
-            ("layout", format!("{:?}", self.layout).to_lowercase()),
+            ("layout", self.layout.name().to_owned()),
             ("vocab_size", self.vocab_size.to_string()),
             ("max_length", self.max_length.to_string()),
             ("precision", self.precision.clone()),
             ("batch_tokens", self.batch_tokens.to_string()),
-            ("selection", selection),
+            ("selection", self.selection()),
+            ("always_keep", format!("{:?}", self.keep.always_keep)),
+            ("values", values),
+            ("tail", tail),
             ("teacher", pin(&self.teacher)),
             ("tokenizer", pin(&self.tokenizer)),
             ("bos and end", format!("{:?} and {:?}", self.bos, self.end)),
             ("dataset", pin(&self.dataset)),
             ("units", self.splits().into_iter().map(split).collect::<Vec<_>>().join(", ")),
         ]
+    }
+
+    /// The selection in a few words.
+    pub fn selection(&self) -> String {
+        match self.keep.selection {
+            Selection::TopK { k } => format!("top_k k={k}"),
+            Selection::TopP { p, k } => format!("top_p p={p} k={k}"),
+            Selection::Sample { n, seed } => format!("sample n={n} seed={seed}"),
+            Selection::Dense => "dense".to_owned(),
+        }
     }
 
     /// Refuses what no cache can be made of: holes or overlaps between units, an impossible selection, names that are no
@@ -167,21 +196,28 @@ impl Plan {
         if self.format_version != FORMAT_VERSION {
             return Some(format!("format version {}, this build writes {FORMAT_VERSION}", self.format_version));
         }
-        if let Err(problem) = self.selection.check(self.vocab_size) {
+        if let Err(problem) = self.keep.check(self.vocab_size) {
             return Some(problem);
+        }
+        if self.layout == Layout::Packed && self.vocab_size > pack::MAX_VOCAB {
+            let (classes, limit) = (self.vocab_size, pack::MAX_VOCAB);
+            return Some(format!("the packed layout takes {limit} classes, the teacher has {classes}: use plain"));
         }
         if self.max_length < 2 {
             return Some(format!("max_length is {}, a next token needs at least 2", self.max_length));
         }
         if self.row_bytes() > MAX_ROW_BYTES {
-            let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.selection.cap());
+            let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.cap());
             return Some(format!(
                 "a sample of {length} tokens with {cap} classes each takes {bytes} bytes, {MAX_ROW_BYTES} is the limit: \
                  keep fewer classes or cut shorter samples"
             ));
         }
         if serde_json::from_slice::<Self>(&json::to_bytes(self)).ok().as_ref() != Some(self) {
-            return Some(format!("{:?} does not survive being written as JSON: give p fewer digits", self.selection));
+            return Some(format!(
+                "{:?} does not survive being written as JSON: give its numbers fewer digits",
+                self.keep
+            ));
         }
         self.units_problem()
     }
@@ -259,12 +295,19 @@ impl Plan {
 
     /// What the lists of the longest sample take before compression.
     fn row_bytes(&self) -> u64 {
-        // Input id, log_z, gold log-probability, gold rank, count; then an id and an f16 for each kept class.
-        u64::from(self.max_length) * (4 + 4 + 2 + 4 + 2 + u64::from(self.selection.cap()) * (4 + 2))
+        // Input id, log_z, gold log-probability, gold rank, counts; two numbers for each atom; then an id and an f16 for
+        // each kept class.
+        let (atoms, cap) = (self.keep.atoms() as u64, u64::from(self.cap()));
+        u64::from(self.max_length) * (4 + 4 + 2 + 4 + 2 + 2 + atoms * 4 + cap * (4 + 2))
+    }
+
+    /// The largest number of classes that a position keeps.
+    pub(crate) fn cap(&self) -> u32 {
+        self.keep.cap(self.vocab_size)
     }
 
     /// The plan of the cache in `folder`.
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(PLAN_NAME);
         json::check_version(&path)?;
         let plan: Self = json::read(&path)?;

@@ -5,8 +5,35 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+#[cfg(test)]
+use crate::tests::crash::step;
+
 /// How the names of files in the making begin; nobody reads them, and [`remove_leftovers`] removes them.
-const TEMP_PREFIX: &str = ".tmp-";
+pub(crate) const TEMP_PREFIX: &str = ".tmp-";
+
+/// What is about to happen to a file or folder: where tests let a process die or wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    /// Its folder is made.
+    Folder,
+    /// Its temporary file is made.
+    Open,
+    /// The first half of its bytes is written.
+    Write,
+    /// The second half is.
+    MidWrite,
+    /// The bytes become durable.
+    Sync,
+    /// It gets its name.
+    Name,
+    /// The name becomes durable.
+    SyncFolder,
+    /// What killed runs left in the folder is removed.
+    Clean,
+}
+
+#[cfg(not(test))]
+fn step(_: Step, _: &Path) {}
 
 /// Gives `bytes` the name `path` and makes both durable; `false` where the name was taken, whatever it holds.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
@@ -19,15 +46,23 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
+    step(Step::Open, path);
     let mut temp = builder.tempfile_in(folder).map_err(Error::io(path, "create a temporary file beside it"))?;
-    temp.write_all(bytes).map_err(Error::io(path, "write its temporary file"))?;
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    for (half, at) in [(first, Step::Write), (second, Step::MidWrite)] {
+        step(at, path);
+        temp.write_all(half).map_err(Error::io(path, "write its temporary file"))?;
+    }
+    step(Step::Sync, path);
     temp.as_file().sync_all().map_err(Error::io(path, "sync its temporary file"))?;
+    step(Step::Name, path);
     let created = match temp.persist_noclobber(path) {
         Ok(_) => true,
         // Also where another worker finished and removed our temporary file: the name is taken then.
         Err(_) if path.exists() => false,
         Err(e) => return Err(Error::io(path, "name the finished file")(e.error)),
     };
+    step(Step::SyncFolder, path);
     sync_folder(folder)?;
     Ok(created)
 }
@@ -41,11 +76,13 @@ fn sync_folder(folder: &Path) -> Result<()> {
 
 /// Creates a folder and its parents.
 pub(crate) fn create_folder(folder: &Path) -> Result<()> {
+    step(Step::Folder, folder);
     fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))
 }
 
 /// Removes what killed runs left behind. Only for a cache that is complete: whoever still writes then writes a copy.
 pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
+    step(Step::Clean, folder);
     let action = "remove the temporary files of killed runs";
     for entry in fs::read_dir(folder).map_err(Error::io(folder, action))? {
         let entry = entry.map_err(Error::io(folder, action))?;

@@ -135,6 +135,12 @@ impl CacheReader {
         Ok(Samples::shuffled(self.clone(), self.blocks(split)?, seed, epoch, skip))
     }
 
+    /// Every row of a unit.
+    pub(crate) fn unit(&self, unit: usize) -> Result<Vec<CachedSample>> {
+        let blocks = self.blocks_of(unit).map(|block| self.block(block));
+        Ok(blocks.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
     /// Decodes a whole block.
     pub(crate) fn block(&self, block: Block) -> Result<Vec<CachedSample>> {
         self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, 0..block.rows)
@@ -151,17 +157,18 @@ impl CacheReader {
 
     /// The blocks of a split, by arithmetic: no footer is read for them.
     fn blocks(&self, split: &str) -> Result<Vec<Block>> {
+        Ok(self.units(split)?.flat_map(|unit| self.blocks_of(unit)).collect())
+    }
+
+    fn blocks_of(&self, unit: usize) -> impl Iterator<Item = Block> + use<> {
         let per_block = self.plan().rows_per_block();
-        let of_unit = |unit: usize| {
-            let Unit { start, end, .. } = self.plan().units[unit];
-            let rows = end - start;
-            (0..rows.div_ceil(per_block)).map(move |index| Block {
-                unit: unit as u32,
-                index: index as u32,
-                rows: per_block.min(rows - index * per_block),
-            })
-        };
-        Ok(self.units(split)?.flat_map(of_unit).collect())
+        let Unit { start, end, .. } = self.plan().units[unit];
+        let rows = end - start;
+        (0..rows.div_ceil(per_block)).map(move |index| Block {
+            unit: unit as u32,
+            index: index as u32,
+            rows: per_block.min(rows - index * per_block),
+        })
     }
 
     /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next.

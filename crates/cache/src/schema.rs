@@ -2,7 +2,8 @@
 
 use crate::plan::{FORMAT_VERSION, Layout, Plan};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use logitcask_core::Selection;
+use logitcask_core::tail::ATOM_STEP;
+use logitcask_core::{Selection, Values};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -26,12 +27,30 @@ pub const LOG_Z: &str = "log_z";
 pub const GOLD_LOG_PROBS: &str = "gold_log_probs";
 /// list of u32, L - 1: its rank.
 pub const GOLD_RANKS: &str = "gold_ranks";
+/// list of i16, atoms at each position: their logits relative to log_z, in units of [`ATOM_STEP`].
+pub const TAIL_LOGITS: &str = "tail_logits";
+/// list of i16, the same: log of their weights at the reference inverse temperature.
+pub const TAIL_LOG_WEIGHTS: &str = "tail_log_weights";
 /// list of u16, L - 1: kept classes at each position; only where the selection lets them vary.
 pub const TOPK_COUNTS: &str = "topk_counts";
-/// list of u32: the kept classes of all positions.
+/// list of u16, L - 1: how many of them were drawn by lot; only where some are.
+pub const DRAWN_COUNTS: &str = "drawn_counts";
+/// list of u32: the kept classes of all positions; absent where all classes are kept.
 pub const TOPK_IDS: &str = "topk_ids";
 /// list of f16: their log-probabilities at T = 1.
 pub const TOPK_LOG_PROBS: &str = "topk_log_probs";
+/// binary: the kept classes of the sample, entropy-coded.
+pub const PACKED: &str = "packed";
+/// binary: what the shard's `packed` values are decoded with, in its first row; empty in all others.
+pub const PACKED_MODEL: &str = "packed_model";
+
+/// Rows after which a page ends: what is decoded to read one of them.
+pub const ROWS_PER_PAGE: usize = 16;
+
+/// How all of the footer's keys begin.
+pub(crate) const PREFIX: &str = "logitcask.";
+/// Footer key of the plan's id.
+pub(crate) const PLAN_ID: &str = "plan_id";
 
 /// Name of a list's items, as the Parquet specification has it.
 const ITEM: &str = "element";
@@ -43,8 +62,8 @@ pub(crate) fn item(data_type: DataType) -> Arc<Field> {
     Arc::new(Field::new(ITEM, data_type, false))
 }
 
-/// The columns of a plain shard, in order; none of them holds nulls.
-pub(crate) fn plain(selection: Selection) -> SchemaRef {
+/// The columns of a shard, in order; none of them holds nulls.
+pub(crate) fn columns(plan: &Plan) -> SchemaRef {
     let list = |name, of| (name, DataType::List(item(of)));
     let mut columns = vec![
         (SAMPLE_ID, DataType::UInt64),
@@ -56,37 +75,60 @@ pub(crate) fn plain(selection: Selection) -> SchemaRef {
         list(GOLD_LOG_PROBS, DataType::Float16),
         list(GOLD_RANKS, DataType::UInt32),
     ];
-    if !selection.is_fixed() {
-        columns.push(list(TOPK_COUNTS, DataType::UInt16));
+    if plan.keep.tail.is_some() {
+        columns.extend([list(TAIL_LOGITS, DataType::Int16), list(TAIL_LOG_WEIGHTS, DataType::Int16)]);
     }
-    columns.extend([list(TOPK_IDS, DataType::UInt32), list(TOPK_LOG_PROBS, DataType::Float16)]);
+    match plan.layout {
+        Layout::Plain => {
+            if !plan.keep.is_fixed() {
+                columns.push(list(TOPK_COUNTS, DataType::UInt16));
+            }
+            if plan.keep.is_sampled() {
+                columns.push(list(DRAWN_COUNTS, DataType::UInt16));
+            }
+            if !plan.keep.is_dense() {
+                columns.push(list(TOPK_IDS, DataType::UInt32));
+            }
+            columns.push(list(TOPK_LOG_PROBS, DataType::Float16));
+        }
+        Layout::Packed => columns.extend([(PACKED, DataType::Binary), (PACKED_MODEL, DataType::Binary)]),
+    }
     Arc::new(Schema::new(columns.into_iter().map(|(name, of)| Field::new(name, of, false)).collect::<Vec<_>>()))
 }
 
 /// The footer's key-values: what a shard found without its cache still says of itself.
 pub(crate) fn constants(plan: &Plan, unit: usize) -> Vec<(String, String)> {
-    let layout = match plan.layout {
-        Layout::Plain => "plain",
+    let keep = &plan.keep;
+    let (kind, k, p) = match keep.selection {
+        Selection::TopK { k } => ("top_k", k, None),
+        Selection::TopP { p, k } => ("top_p", k, Some(p)),
+        Selection::Sample { n, .. } => ("sample", n, None),
+        Selection::Dense => ("dense", plan.vocab_size, None),
     };
-    let (kind, p) = match plan.selection {
-        Selection::TopK { .. } => ("top_k", None),
-        Selection::TopP { p, .. } => ("top_p", Some(p)),
+    let step = match keep.values {
+        Values::F16 => None,
+        Values::Quantised { step } => Some(step.to_string()),
     };
     let all = [
         ("format_version", Some(FORMAT_VERSION.to_string())),
-        ("plan_id", Some(plan.id().to_string())),
+        (PLAN_ID, Some(plan.id().to_string())),
         ("unit", Some(unit.to_string())),
-        ("layout", Some(layout.to_owned())),
+        ("layout", Some(plan.layout.name().to_owned())),
         ("vocab_size", Some(plan.vocab_size.to_string())),
         ("selection", Some(kind.to_owned())),
-        ("k", Some(plan.selection.cap().to_string())),
+        ("k", Some(k.to_string())),
         ("p", p.map(|p| p.to_string())),
+        ("value_step", step),
+        ("tail_atoms", keep.tail.map(|tail| tail.atoms.to_string())),
+        ("tail_reference", keep.tail.map(|tail| tail.reference().to_string())),
+        ("tail_step", keep.tail.map(|_| ATOM_STEP.to_string())),
     ];
-    all.into_iter().filter_map(|(key, value)| Some((format!("logitcask.{key}"), value?))).collect()
+    all.into_iter().filter_map(|(key, value)| Some((format!("{PREFIX}{key}"), value?))).collect()
 }
 
-/// How a shard is written. Dictionaries never pay on numbers like these, and minima and maxima of a list's items help
-/// nobody: only `sample_id` keeps its statistics, by which other readers find a row without decoding the others.
+/// How a shard is written; `benches/README.md` has the measurements. Class ids and quantised values repeat within a
+/// block, so a dictionary pays there and nowhere else. Minima and maxima of a list's items help nobody: only `sample_id`
+/// keeps its statistics, by which other readers find a row without decoding the others.
 pub(crate) fn properties(plan: &Plan, unit: usize) -> Result<WriterProperties, ParquetError> {
     let constants = constants(plan, unit).into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
     let mut builder = WriterProperties::builder()
@@ -94,14 +136,24 @@ pub(crate) fn properties(plan: &Plan, unit: usize) -> Result<WriterProperties, P
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_dictionary_enabled(false)
         .set_encoding(Encoding::PLAIN)
+        .set_data_page_row_count_limit(ROWS_PER_PAGE)
+        // The limit is looked at once a batch, so a batch must not hold more rows than that.
+        .set_write_batch_size(ROWS_PER_PAGE)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_column_statistics_enabled(ColumnPath::from(SAMPLE_ID), EnabledStatistics::Page)
         .set_key_value_metadata(Some(constants));
-    for field in plain(plan.selection).fields() {
+    for field in columns(plan).fields() {
+        let name = field.name().as_str();
         if let DataType::List(item) = field.data_type() {
-            // The high bytes of neighbours are alike; zstd sees them side by side.
-            let path = ColumnPath::new([field.name(), "list", item.name()].map(|s| s.to_string()).to_vec());
-            builder = builder.set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
+            let path = ColumnPath::new([name, "list", item.name()].map(str::to_owned).to_vec());
+            let repeats = name == TOPK_IDS || (name == TOPK_LOG_PROBS && plan.keep.values != Values::F16);
+            builder = builder
+                .set_column_dictionary_enabled(path.clone(), repeats)
+                // The high bytes of neighbours are alike; zstd sees them side by side.
+                .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
+        } else if *field.data_type() == DataType::Binary {
+            // Entropy-coded: nothing is left to compress.
+            builder = builder.set_column_compression(ColumnPath::from(name), Compression::UNCOMPRESSED);
         }
     }
     Ok(builder.build())

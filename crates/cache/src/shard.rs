@@ -1,16 +1,22 @@
 //! One shard, mapped and believed: its hash, its footer and its shape are checked before any of its rows.
 
-use crate::codec::{self, plain::Columns};
+use crate::codec::{self, Columns, Model};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::pages::{self, Limits};
+use crate::plan::{Layout, Plan, Unit};
 use crate::reader::CachedSample;
 use crate::{map, schema};
 use arrow_array::RecordBatch;
+use arrow_schema::Schema;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::reader::ChunkReader;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,8 +25,12 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Shard {
     path: PathBuf,
     bytes: Bytes,
+    /// The bytes are a map of the file, which somebody might cut.
+    is_mapped: bool,
     footer: ArrowReaderMetadata,
     start: u64,
+    /// What decodes packed rows.
+    model: Option<Model>,
 }
 
 impl Shard {
@@ -32,18 +42,111 @@ impl Shard {
         if got != commit.blake3 {
             return Err(Error::Checksum { path, expected: commit.blake3, got });
         }
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let footer = guarded(&path, || ArrowReaderMetadata::load(&bytes, options))?;
-        check_footer(&footer, plan, unit).map_err(|problem| Error::malformed(&path, problem))?;
-        Ok(Self { path, bytes, footer, start: plan.units[unit].start })
+        Self::of_map(path, bytes, plan, unit)
+    }
+
+    /// The shard of `unit` in a map of the file at `path`, whoever vouches for its bytes.
+    pub(crate) fn of_map(path: PathBuf, bytes: Bytes, plan: &Plan, unit: usize) -> Result<Self> {
+        Ok(Self { is_mapped: true, ..Self::of_bytes(path, bytes, plan, unit)? })
+    }
+
+    /// The shard of `unit` in `bytes`, whoever vouches for them.
+    pub(crate) fn of_bytes(path: PathBuf, bytes: Bytes, plan: &Plan, unit: usize) -> Result<Self> {
+        let load = |pages| {
+            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_offset_index_policy(pages);
+            guarded(&path, || ArrowReaderMetadata::load(&bytes, options))
+        };
+        let malformed = |problem| Error::malformed(&path, problem);
+        let bare = load(PageIndexPolicy::Skip)?;
+        check_footer(&bare, plan, unit).map_err(malformed)?;
+        pages::check_indexes(&bytes, bare.metadata()).map_err(malformed)?;
+        let footer = load(PageIndexPolicy::Required)?;
+        let limits = |block| Limits::of(plan, rows_of_block(plan, unit, block as u64));
+        pages::check(&bytes, footer.metadata(), limits).map_err(malformed)?;
+        let start = plan.units[unit].start;
+        let mut shard = Self { path, bytes, is_mapped: false, footer, start, model: None };
+        if plan.layout == Layout::Packed {
+            let first = shard.decode(shard.bytes.clone(), 0, 0..1, Some(schema::PACKED_MODEL))?;
+            let model = codec::model_of(plan, &first);
+            shard.model = Some(model.map_err(|problem| Error::malformed(&shard.path, problem))?);
+        }
+        Ok(shard)
     }
 
     /// Decodes and checks rows of a block; `rows` counts within the block and must lie in it.
     pub(crate) fn read(&self, plan: &Plan, block: usize, rows: Range<u64>) -> Result<Vec<CachedSample>> {
+        self.read_from(self.bytes.clone(), plan, block, rows)
+    }
+
+    /// [`Self::read`] through another view of the shard's bytes.
+    pub(crate) fn read_from(
+        &self,
+        input: impl ChunkReader + Clone + 'static,
+        plan: &Plan,
+        block: usize,
+        rows: Range<u64>,
+    ) -> Result<Vec<CachedSample>> {
+        if self.is_mapped {
+            map::check_whole(&self.path, self.bytes.len() as u64)?;
+        }
+        let batch = self.decode(input, block, rows.clone(), None)?;
+        let columns = Columns::of(plan, &batch, self.model.as_ref());
+        let columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
+        let first = block as u64 * plan.rows_per_block() + rows.start;
+        let sample = |i| {
+            let row = first + i as u64;
+            let sample = self.start + row;
+            let error = |problem| Error::Row { path: self.path.clone(), row, sample, problem };
+            believe(plan, &columns, i, sample).map_err(error)
+        };
+        (0..columns.len()).map(sample).collect()
+    }
+
+    /// The columns of some rows; all columns, or one. Only the pages that hold them are decoded, but those from their
+    /// first row: within a page, the decoder would look without end for rows to pass over that a damaged page lacks.
+    fn decode(
+        &self,
+        input: impl ChunkReader + Clone + 'static,
+        block: usize,
+        rows: Range<u64>,
+        only: Option<&str>,
+    ) -> Result<RecordBatch> {
+        let pages = self.footer.metadata().page_index_for_row_group(block);
+        let first_row = |column| {
+            let firsts = pages.page_locations(column).into_iter().flatten().map(|page| page.first_row_index as u64);
+            firsts.take_while(|first| *first <= rows.start).last().unwrap_or(0)
+        };
+        let mut columns_from = BTreeMap::<u64, Vec<usize>>::new();
+        for (column, field) in self.footer.schema().fields().iter().enumerate() {
+            // The model is read once, not with every page.
+            if only.map_or(field.name() != schema::PACKED_MODEL, |only| field.name() == only) {
+                columns_from.entry(first_row(column)).or_default().push(column);
+            }
+        }
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for (first, roots) in columns_from {
+            let batch = self.decode_from(input.clone(), block, first..rows.end, roots)?;
+            let batch = batch.slice((rows.start - first) as usize, (rows.end - rows.start) as usize);
+            fields.extend(batch.schema().fields().iter().cloned());
+            columns.extend(batch.columns().iter().cloned());
+        }
+        guarded(&self.path, || Ok(RecordBatch::try_new(Schema::new(fields).into(), columns)?))
+    }
+
+    /// All of `rows` in the columns `roots`, each of which begins a page with their first.
+    fn decode_from(
+        &self,
+        input: impl ChunkReader + 'static,
+        block: usize,
+        rows: Range<u64>,
+        roots: Vec<usize>,
+    ) -> Result<RecordBatch> {
         let wanted = (rows.end - rows.start) as usize;
+        let mask = ProjectionMask::roots(self.footer.parquet_schema(), roots);
         let batches = guarded(&self.path, || {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.footer.clone())
+            ParquetRecordBatchReaderBuilder::new_with_metadata(input, self.footer.clone())
                 .with_row_groups(vec![block])
+                .with_projection(mask)
                 .with_batch_size(wanted.max(1))
                 .with_offset(rows.start as usize)
                 .with_limit(wanted)
@@ -51,26 +154,20 @@ impl Shard {
                 .map(|batch| Ok(batch?))
                 .collect::<Result<Vec<RecordBatch>, ParquetError>>()
         })?;
-        let first = block as u64 * plan.rows_per_block() + rows.start;
-        let mut samples = Vec::with_capacity(wanted);
-        for batch in &batches {
-            let columns = Columns::of(plan, batch).map_err(|problem| Error::malformed(&self.path, problem))?;
-            for i in 0..columns.len() {
-                let row = first + samples.len() as u64;
-                let sample = self.start + row;
-                samples.push(believe(plan, &columns, i, sample).map_err(|problem| Error::Row {
-                    path: self.path.clone(),
-                    row,
-                    sample,
-                    problem,
-                })?);
-            }
+        let got = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        match batches.into_iter().next() {
+            Some(batch) if batch.num_rows() == wanted => Ok(batch),
+            _ => Err(Error::malformed(&self.path, format!("block {block} gave {got} of {wanted} rows"))),
         }
-        if samples.len() != wanted {
-            return Err(Error::malformed(&self.path, format!("block {block} gave {} of {wanted} rows", samples.len())));
-        }
-        Ok(samples)
     }
+}
+
+/// The id of the plan that the shard at `path` was made from, where its footer can be read.
+pub(crate) fn plan_id(path: &Path) -> Option<String> {
+    let bytes = map::map_all(path).ok()?;
+    let metadata = guarded(path, || ParquetMetaDataReader::new().parse_and_finish(&bytes)).ok()?;
+    let constants = metadata.file_metadata().key_value_metadata()?;
+    constants.iter().find(|pair| pair.key.strip_prefix(schema::PREFIX) == Some(schema::PLAN_ID))?.value.clone()
 }
 
 /// Runs the Parquet decoder. It panics on some damaged pages, which only a shard that a forged manifest vouches for can
@@ -105,7 +202,7 @@ fn check_footer(footer: &ArrowReaderMetadata, plan: &Plan, unit: usize) -> Resul
             return Err(format!("footer has {key} = {}, the plan says {value}", got.unwrap_or("nothing")));
         }
     }
-    let expected = codec::schema_of(plan);
+    let expected = schema::columns(plan);
     if footer.schema().fields() != expected.fields() {
         return Err(format!("columns are {}, the format has {}", footer.schema(), expected));
     }
@@ -114,19 +211,22 @@ fn check_footer(footer: &ArrowReaderMetadata, plan: &Plan, unit: usize) -> Resul
     if metadata.num_row_groups() as u64 != rows.div_ceil(per_block) {
         return Err(format!("{} blocks, {rows} rows make {}", metadata.num_row_groups(), rows.div_ceil(per_block)));
     }
-    let values_of_row = u128::from(plan.max_length) * u128::from(plan.selection.cap());
     for (block, group) in metadata.row_groups().iter().enumerate() {
-        let expected = per_block.min(rows - block as u64 * per_block);
+        let expected = rows_of_block(plan, unit, block as u64);
         if u64::try_from(group.num_rows()) != Ok(expected) {
             return Err(format!("block {block} has {} rows, {expected} belong there", group.num_rows()));
         }
-        let limit = u128::from(expected) * values_of_row;
         for column in group.columns() {
-            if !u128::try_from(column.num_values()).is_ok_and(|values| values <= limit) {
-                let (name, values) = (column.column_path(), column.num_values());
-                return Err(format!("block {block}: column {name} claims {values} values, {limit} are possible"));
-            }
+            let claimed = Limits::of(plan, expected).check(column.num_values(), column.uncompressed_size());
+            claimed.map_err(|problem| format!("block {block}: column {} {problem}", column.column_path()))?;
         }
     }
     Ok(())
+}
+
+/// Rows that the plan puts into a block of `unit`; none where it has no such block.
+pub(crate) fn rows_of_block(plan: &Plan, unit: usize, block: u64) -> u64 {
+    let Unit { start, end, .. } = plan.units[unit];
+    let per_block = plan.rows_per_block();
+    per_block.min((end - start).saturating_sub(block * per_block))
 }

@@ -1,17 +1,23 @@
 //! Promises of the crate, and the small synthetic caches they are tested on.
 
+mod access;
+mod bad;
+pub(crate) mod crash;
+mod damage;
+mod fuzz_seeds;
 mod hostile;
 mod order;
 mod plans;
+mod vectors;
+mod verify;
 mod writing;
 
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::plan::{FORMAT_VERSION, Layout, Pin, Plan};
 use crate::{CacheReader, CacheWriter, json};
-use half::f16;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Fingerprint, Origin, Sample, SampleId, Selection, SoftRows};
+use logitcask_core::{Fingerprint, Keep, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Values};
 use std::fs;
 use std::path::Path;
 
@@ -19,8 +25,9 @@ const VOCAB: u32 = 40;
 const TOKENIZER: &[u8] = b"{\"a\": \"tokenizer\"}";
 const TOP_K: Selection = Selection::TopK { k: 4 };
 const TOP_P: Selection = Selection::TopP { p: 0.8, k: 9 };
+const SAMPLE: Selection = Selection::Sample { n: 7, seed: 0 };
 /// At this `max_length` a block of [`TOP_K`] has four rows; samples stay as short as ever.
-const FOUR_ROWS_A_BLOCK: u32 = 100_000;
+const FOUR_ROWS_A_BLOCK: u32 = 75_000;
 
 fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> Plan {
     let pin = |name: &str, bytes| Pin { name: name.into(), fingerprint: Fingerprint::of(bytes) };
@@ -35,7 +42,7 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
         batch_tokens: 4096,
         bos: Some(0),
         end: Some(0),
-        selection,
+        keep: keep(selection),
         teacher: pin("random", b"weights"),
         tokenizer: pin("none", TOKENIZER),
         dataset: pin("noise", b"text"),
@@ -43,20 +50,41 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
     }
 }
 
+fn keep(selection: Selection) -> Keep {
+    let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
+    let tail = (selection != Selection::Dense).then_some(tail);
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+}
+
 /// Samples of 2 to 12 tokens and what a teacher of random logits says about them; the same for the same unit and seed.
 fn rows_of(plan: &Plan, unit: usize, seed: u64) -> Vec<(Sample, SoftRows)> {
-    let unit = &plan.units[unit];
-    (unit.start..unit.end).map(|id| row_of(plan, id, 2 + (id as usize * 7) % 11, seed)).collect()
+    rows_and_errors(plan, unit, seed).0
+}
+
+fn rows_and_errors(plan: &Plan, unit: usize, seed: u64) -> (Vec<(Sample, SoftRows)>, RowErrors) {
+    let (unit, mut errors) = (&plan.units[unit], RowErrors::new(&plan.keep));
+    let row = |id| measured_row(plan, id, 2 + (id as usize * 7) % 11, seed, &mut errors);
+    ((unit.start..unit.end).map(row).collect(), errors)
+}
+
+fn write_unit(writer: &CacheWriter, unit: usize, seed: u64) -> crate::Result<crate::Commit> {
+    let (rows, errors) = rows_and_errors(writer.plan(), unit, seed);
+    writer.write_unit(unit, &rows, &errors)
 }
 
 fn row_of(plan: &Plan, id: u64, length: usize, seed: u64) -> (Sample, SoftRows) {
+    measured_row(plan, id, length, seed, &mut RowErrors::new(&plan.keep))
+}
+
+fn measured_row(plan: &Plan, id: u64, length: usize, seed: u64, errors: &mut RowErrors) -> (Sample, SoftRows) {
     let mut rng = CounterRng::new("cache test", &[seed, id]);
     let input_ids: Vec<u32> = (0..length).map(|_| rng.below(u64::from(plan.vocab_size)) as u32).collect();
     let sample = Sample { id: SampleId(id), origin: Origin { document: id / 3, offset: id as u32 % 3 }, input_ids };
-    let mut rows = SoftRows::default();
+    let mut rows = SoftRows::new(&plan.keep);
     for &gold in sample.gold_ids() {
         let logits: Vec<f32> = (0..plan.vocab_size).map(|_| 2.0 * rng.normal() as f32).collect();
-        select_reference(&logits, gold, plan.selection, &mut rows);
+        let lot = rng.uniform();
+        select_reference(&logits, gold, &plan.keep, lot, &mut rows, errors);
     }
     (sample, rows)
 }
@@ -64,7 +92,7 @@ fn row_of(plan: &Plan, id: u64, length: usize, seed: u64) -> (Sample, SoftRows) 
 fn write(folder: &Path, plan: &Plan) -> Manifest {
     let writer = CacheWriter::open(folder, plan.clone(), TOKENIZER).unwrap();
     for unit in writer.pending().unwrap() {
-        writer.write_unit(unit, &rows_of(plan, unit, 0)).unwrap();
+        write_unit(&writer, unit, 0).unwrap();
     }
     writer.finish().unwrap()
 }
@@ -75,13 +103,6 @@ fn small() -> (tempfile::TempDir, Plan) {
     let plan = plan(TOP_K, &[("train", 12)], 6);
     write(folder.path(), &plan);
     (folder, plan)
-}
-
-fn as_stored(mut rows: SoftRows) -> SoftRows {
-    for value in rows.log_probs.iter_mut().chain(&mut rows.gold_log_probs) {
-        *value = f16::from_f32(*value).to_f32();
-    }
-    rows
 }
 
 /// Puts other bytes in the place of a shard, and a manifest beside them that vouches for them.

@@ -1,13 +1,15 @@
 //! Writing a cache, unit by unit, from as many workers as there are.
 
+use crate::card::{self, CARD_NAME};
 use crate::codec;
-use crate::commit::{self, Commit};
+use crate::commit::{self, Commit, Tally};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
-use logitcask_core::{Fingerprint, Sample, SoftRows};
+use logitcask_core::{Fingerprint, RowErrors, Sample, SoftRows};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,35 +52,68 @@ impl CacheWriter {
         &self.plan
     }
 
-    /// Units without a commit, ascending.
+    /// Units without a commit or, where [`crate::repair::prepare`] removed it, without their shard; ascending.
     pub fn pending(&self) -> Result<Vec<usize>> {
         let mut pending = Vec::new();
-        for unit in 0..self.plan.units.len() {
-            if !commit::exists(&self.folder, unit)? {
+        for (unit, shard) in self.plan.shard_names().iter().enumerate() {
+            if !commit::exists(&self.folder, unit)? || !exists(&self.folder.join(shard))? {
                 pending.push(unit);
             }
         }
         Ok(pending)
     }
 
-    /// Makes the rows of `unit` durable. Writing a unit again is harmless: its first commit stands and is returned.
+    /// Makes the rows of `unit` durable; `errors` says what rounding them cost. Writing a unit again is harmless: its
+    /// first commit stands and is returned. Where its shard was lost, the same bytes are put back.
     ///
     /// # Errors
     /// [`Error::BadRow`] names the sample and position that must not be written; [`Error::ForeignShard`] where a shard
-    /// with other bytes already has the name.
+    /// with other bytes already has the name; [`Error::Rebuilt`] where a lost shard had other bytes than these.
     ///
     /// # Panics
     /// Where the plan has no such unit.
-    pub fn write_unit(&self, unit: usize, rows: &[(Sample, SoftRows)]) -> Result<Commit> {
-        let kept_mass = self.check_rows(unit, rows)?;
-        if let Some(commit) = Commit::read(&self.folder, &self.plan, unit)? {
-            return Ok(commit);
-        }
+    pub fn write_unit(&self, unit: usize, rows: &[(Sample, SoftRows)], errors: &RowErrors) -> Result<Commit> {
+        self.write_measured(unit, rows, measured::of(errors, self.plan.keep.tail))
+    }
+
+    /// [`Self::write_unit`] with errors that were measured when the rows were first written.
+    pub(crate) fn write_measured(
+        &self,
+        unit: usize,
+        rows: &[(Sample, SoftRows)],
+        (log_z_error, codec_error): (Vec<LogZError>, CodecError),
+    ) -> Result<Commit> {
+        let tally = self.check_rows(unit, rows)?;
         let shard = self.plan.shard_name(unit);
         let path = self.folder.join(&shard);
+        let recorded = Commit::read(&self.folder, &self.plan, unit)?;
+        if let Some(recorded) = &recorded
+            && exists(&path)?
+        {
+            return Ok(recorded.clone());
+        }
         let bytes =
             codec::encode(&self.plan, unit, rows).map_err(|source| Error::Parquet { path: path.clone(), source })?;
         let blake3 = Fingerprint::of(&bytes);
+        let range = &self.plan.units[unit];
+        let commit = Commit {
+            unit: unit as u32,
+            split: range.split.clone(),
+            start: range.start,
+            end: range.end,
+            shard,
+            rows: tally.rows,
+            positions: tally.positions,
+            entries: tally.entries,
+            bytes: bytes.len() as u64,
+            blake3,
+            kept_mass: tally.kept_mass(),
+            log_z_error,
+            codec_error,
+        };
+        if let Some(recorded) = recorded {
+            return self.restore(recorded, commit, &bytes);
+        }
         if !publish::create(&path, &bytes)? {
             let there = fs::read(&path).map_err(Error::io(&path, "read the shard that is already there"))?;
             let got = Fingerprint::of(&there);
@@ -88,21 +123,6 @@ impl CacheWriter {
                 return commit.ok_or(Error::ForeignShard { path, expected: blake3, got });
             }
         }
-        let sum = |of: fn(&SoftRows) -> usize| rows.iter().map(|(_, soft)| of(soft) as u64).sum();
-        let range = &self.plan.units[unit];
-        let commit = Commit {
-            unit: unit as u32,
-            split: range.split.clone(),
-            start: range.start,
-            end: range.end,
-            shard,
-            rows: rows.len() as u64,
-            positions: sum(SoftRows::len),
-            entries: sum(|soft| soft.class_ids.len()),
-            bytes: bytes.len() as u64,
-            blake3,
-            kept_mass,
-        };
         let path = commit::path(&self.folder, unit);
         if publish::create(&path, &json::to_bytes(&commit))? {
             return Ok(commit);
@@ -111,8 +131,25 @@ impl CacheWriter {
         there.filter(|there| *there == commit).ok_or_else(|| Error::malformed(&path, "speaks of another shard"))
     }
 
-    /// Refuses rows that a reader would refuse, or that are not `unit`'s; gives the mean kept mass.
-    fn check_rows(&self, unit: usize, rows: &[(Sample, SoftRows)]) -> Result<f64> {
+    /// Puts back the lost shard of which `recorded` speaks, if these are its bytes; `made` is their commit.
+    fn restore(&self, recorded: Commit, made: Commit, bytes: &[u8]) -> Result<Commit> {
+        let path = self.folder.join(&recorded.shard);
+        if made.blake3 != recorded.blake3 {
+            return Err(Error::Rebuilt { path, expected: recorded.blake3, got: made.blake3 });
+        }
+        // What rounding cost is not in the bytes; the record was taken when they were first written.
+        let made = Commit { log_z_error: recorded.log_z_error.clone(), codec_error: recorded.codec_error, ..made };
+        if made != recorded {
+            let path = commit::path(&self.folder, recorded.unit as usize);
+            return Err(Error::malformed(&path, "counts other rows than its shard has: run repair"));
+        }
+        // Where another worker was faster, it put back the same bytes.
+        publish::create(&path, bytes)?;
+        Ok(recorded)
+    }
+
+    /// Refuses rows that a reader would refuse, or that are not `unit`'s; counts the others.
+    fn check_rows(&self, unit: usize, rows: &[(Sample, SoftRows)]) -> Result<Tally> {
         let range = &self.plan.units[unit];
         let bad = |sample, problem| Error::BadRow { split: range.split.clone(), sample, problem };
         let expected = range.end - range.start;
@@ -120,19 +157,15 @@ impl CacheWriter {
             let problem = format!("unit {unit} got {} samples, it has {expected} from here", rows.len());
             return Err(bad(range.start, problem));
         }
-        let (mut mass, mut positions) = (0.0, 0usize);
+        let mut tally = Tally::default();
         for (id, (sample, soft)) in (range.start..range.end).zip(rows) {
             if sample.id.0 != id {
                 return Err(bad(id, format!("sample {} was given in its place", sample.id.0)));
             }
             codec::check_row(&self.plan, sample, soft).map_err(|problem| bad(id, problem))?;
-            let rounded = codec::rounded(soft);
-            codec::check_row(&self.plan, sample, &rounded)
-                .map_err(|problem| bad(id, format!("once rounded to f16, {problem}")))?;
-            mass += rounded.iter().map(|row| row.kept_mass()).sum::<f64>();
-            positions += rounded.len();
+            tally.add(soft);
         }
-        Ok(commit::round(mass / positions.max(1) as f64))
+        Ok(tally)
     }
 
     /// Declares the cache complete: writes its manifest and clears away what killed runs left.
@@ -153,17 +186,26 @@ impl CacheWriter {
                 return Err(Error::Size { path, expected: commit.bytes, got });
             }
         }
+        // Every name in these two folders is given: who still writes there writes a copy. Before the manifest, since nobody
+        // takes up a complete cache again.
+        for folder in [DATA_DIR, COMMITS_DIR] {
+            publish::remove_leftovers(&self.folder.join(folder))?;
+        }
         let manifest = Manifest::new(&self.plan, commits);
+        // Before the manifest, so that no complete cache lacks it; who edited it keeps the edit.
+        publish::create(&self.folder.join(CARD_NAME), card::text(&self.plan, &manifest).as_bytes())?;
         let path = self.folder.join(MANIFEST_NAME);
         if !publish::create(&path, &json::to_bytes(&manifest))? && Manifest::read(&self.folder, &self.plan)? != manifest
         {
             return Err(Error::malformed(&path, "not what the plan and commits beside it make"));
         }
-        for folder in [self.folder.clone(), self.folder.join(DATA_DIR), self.folder.join(COMMITS_DIR)] {
-            publish::remove_leftovers(&folder)?;
-        }
+        publish::remove_leftovers(&self.folder)?;
         Ok(manifest)
     }
+}
+
+fn exists(shard: &Path) -> Result<bool> {
+    shard.try_exists().map_err(Error::io(shard, "look for the shard"))
 }
 
 /// The tokenizer beside the shards must be the one the plan pins.

@@ -4,19 +4,32 @@
 //! [`select`] and [`divergence`] say in f64 what the fast code elsewhere must compute.
 //!
 //! # Seams
-//! A row's tail is known by its mass at T = 1 alone ([`SoftRow::tempered`]); a richer summary of the tail belongs
-//! in [`soft_row`], and nothing above this crate needs to know which one it is.
+//! What a row holds is decided by [`Keep`] alone: a new selection or another summary of the tail is a change here first,
+//! then in the fast selection and in the format.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod check;
 pub mod divergence;
+pub mod error_sum;
 pub mod fingerprint;
+pub mod keep;
+pub mod quadrature;
 pub mod rng;
 pub mod sample;
 pub mod select;
 pub mod soft_row;
+pub mod soft_rows;
+pub mod tail;
+#[cfg(test)]
+mod tests;
 
+pub use check::RowError;
 pub use divergence::TailPolicy;
+pub use error_sum::RowErrors;
 pub use fingerprint::Fingerprint;
+pub use keep::{Keep, Values};
 pub use sample::{InputHash, Origin, Sample, SampleId};
 pub use select::Selection;
-pub use soft_row::{Gold, RowError, SoftRow, SoftRows};
+pub use soft_row::{Gold, SoftRow};
+pub use soft_rows::SoftRows;
+pub use tail::{Tail, TailAtom, TailRule};

@@ -1,5 +1,6 @@
 //! What can stop stage 1.
 
+use crate::select::RowProblem;
 use logitcask_core::SampleId;
 
 /// Shorthand for this crate's results.
@@ -12,15 +13,17 @@ pub enum Error {
     /// The cache refused.
     #[error(transparent)]
     Cache(#[from] logitcask_cache::Error),
-    /// A teacher produced NaN or infinity.
-    #[error("split `{split}`, sample {}, position {position}: the teacher's logits hold a NaN or an infinity; nothing of this unit was written", sample.0)]
-    NotFinite {
+    /// A teacher produced a row that cannot be kept.
+    #[error("split `{split}`, sample {}, position {position}: {problem}; nothing of this unit was written", sample.0)]
+    BadRow {
         /// The split.
         split: String,
         /// The sample.
         sample: SampleId,
         /// The position in it, counted from 0.
         position: usize,
+        /// What is wrong with it.
+        problem: RowProblem,
     },
     /// A token the teacher has no embedding for.
     #[error("split `{split}`, sample {}: token {token} is outside the teacher's vocabulary of {vocab_size}; is this the teacher's tokenizer?", sample.0)]

@@ -3,15 +3,18 @@
 //! 1. [`teacher`] turns a batch of samples into logits, only at positions somebody wants,
 //! 2. [`select`] keeps of each row what the recipe asks for,
 //! 3. [`pipeline`] runs both beside the writer, unit by unit, so that a killed run loses at most the unit in work,
-//! 4. [`generate`] lets a teacher write a corpus of its own.
+//! 4. [`pilot`] tells from a few samples what that will give and take,
+//! 5. [`generate`] lets a teacher write a corpus of its own.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod error;
 pub mod generate;
+pub mod pilot;
 pub mod pipeline;
 pub mod select;
 pub mod teacher;
 
 pub use error::{Error, Result};
+pub use pilot::{Pilot, pilot, pilot_samples};
 pub use pipeline::{Pipeline, Progress, StageSeconds};
 pub use teacher::{LocalTeacher, Teacher};

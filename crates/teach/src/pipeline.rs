@@ -10,7 +10,7 @@
 use crate::teacher::{LogitsChunk, Teacher};
 use crate::{Error, Result, select::select_rows};
 use logitcask_cache::CacheWriter;
-use logitcask_core::{Sample, SampleId, Selection, SoftRows};
+use logitcask_core::{Keep, RowErrors, Sample, SampleId, SoftRows};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
 use std::ops::AddAssign;
@@ -74,7 +74,7 @@ enum ToSelect {
 
 /// A position of a unit: which sample, and where in it.
 #[derive(Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     sample: usize,
     position: usize,
 }
@@ -83,6 +83,7 @@ struct Place {
 struct ToWrite {
     unit: usize,
     rows: Vec<(Sample, SoftRows)>,
+    errors: RowErrors,
 }
 
 impl Pipeline<'_> {
@@ -92,13 +93,11 @@ impl Pipeline<'_> {
         let pending = self.writer.pending()?;
         let units = self.writer.plan().units.len();
         let done = units - pending.len();
-        let selection = self.writer.plan().selection;
-        let vocab_size = self.teacher.vocab_size();
         let (to_select, from_forward) = sync_channel(QUEUE);
         let (to_write, from_select) = sync_channel(QUEUE);
 
         let (forward, select, write) = std::thread::scope(|scope| {
-            let select = scope.spawn(move || self.select(from_forward, to_write, selection, vocab_size));
+            let select = scope.spawn(move || self.select(from_forward, to_write));
             let write = scope.spawn(move || self.write(from_select, done, units, on_progress));
             let forward = self.forward(&pending, to_select, stop, on_progress);
             (forward, join(select), join(write))
@@ -209,25 +208,21 @@ impl Pipeline<'_> {
         (range.start..range.end).map(sample).collect()
     }
 
-    fn select(
-        &self,
-        from: Receiver<ToSelect>,
-        out: SyncSender<ToWrite>,
-        selection: Selection,
-        vocab_size: usize,
-    ) -> Result<f64> {
+    fn select(&self, from: Receiver<ToSelect>, out: SyncSender<ToWrite>) -> Result<f64> {
+        let keep = &self.writer.plan().keep;
         let mut busy = Duration::ZERO;
         let mut current: Option<ToWrite> = None;
         for message in from {
             match message {
                 ToSelect::Unit { unit, samples } => {
-                    let rows = samples.into_iter().map(|sample| (sample, SoftRows::default())).collect();
-                    current = Some(ToWrite { unit, rows });
+                    let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
+                    current = Some(ToWrite { unit, rows, errors: RowErrors::new(keep) });
                 }
                 ToSelect::Chunk { places, logits } => {
                     let Some(work) = current.as_mut() else { continue };
                     let start = Instant::now();
-                    self.place_rows(work, &places, &logits, selection, vocab_size)?;
+                    let split = &self.writer.plan().units[work.unit].split;
+                    place_rows(split, keep, &places, &logits, &mut work.rows, &mut work.errors)?;
                     busy += start.elapsed();
                 }
                 ToSelect::End => {
@@ -241,26 +236,6 @@ impl Pipeline<'_> {
         Ok(busy.as_secs_f64())
     }
 
-    fn place_rows(
-        &self,
-        work: &mut ToWrite,
-        places: &[Place],
-        logits: &[f32],
-        selection: Selection,
-        vocab_size: usize,
-    ) -> Result<()> {
-        let gold: Vec<u32> = places.iter().map(|p| work.rows[p.sample].0.input_ids[p.position + 1]).collect();
-        let selected = select_rows(logits, &gold, selection, vocab_size).map_err(|row| Error::NotFinite {
-            split: self.writer.plan().units[work.unit].split.clone(),
-            sample: work.rows[places[row].sample].0.id,
-            position: places[row].position,
-        })?;
-        for (place, rows) in places.iter().zip(&selected) {
-            rows.iter().for_each(|row| work.rows[place.sample].1.push(row));
-        }
-        Ok(())
-    }
-
     fn write(
         &self,
         from: Receiver<ToWrite>,
@@ -271,7 +246,7 @@ impl Pipeline<'_> {
         let mut busy = Duration::ZERO;
         for work in from {
             let start = Instant::now();
-            self.writer.write_unit(work.unit, &work.rows)?;
+            self.writer.write_unit(work.unit, &work.rows, &work.errors)?;
             busy += start.elapsed();
             committed += 1;
             on_progress(Progress::Committed { committed, units });
@@ -280,8 +255,34 @@ impl Pipeline<'_> {
     }
 }
 
+/// Selects from the logits of some positions and gives each sample its rows.
+pub(crate) fn place_rows(
+    split: &str,
+    keep: &Keep,
+    places: &[Place],
+    logits: &[f32],
+    rows: &mut [(Sample, SoftRows)],
+    errors: &mut RowErrors,
+) -> Result<()> {
+    let gold: Vec<u32> = places.iter().map(|p| rows[p.sample].0.input_ids[p.position + 1]).collect();
+    let lot = |place: &Place| keep.selection.lot(split, rows[place.sample].0.id, place.position);
+    let lots: Vec<f64> = places.iter().map(lot).collect();
+    let selected = select_rows(logits, &gold, &lots, keep, logits.len() / places.len().max(1));
+    let (selected, costs) = selected.map_err(|(row, problem)| Error::BadRow {
+        split: split.to_owned(),
+        sample: rows[places[row].sample].0.id,
+        position: places[row].position,
+        problem,
+    })?;
+    for (place, row) in places.iter().zip(selected.iter().flat_map(SoftRows::iter)) {
+        rows[place.sample].1.push(row);
+    }
+    errors.merge(&costs);
+    Ok(())
+}
+
 /// Every position of a batch that has a next token, in the order in which a teacher counts them.
-fn places(batch: &TokenBatch) -> Vec<Place> {
+pub(crate) fn places(batch: &TokenBatch) -> Vec<Place> {
     let of = |(&sample, &length): (&usize, &usize)| {
         (0..length.saturating_sub(1)).map(move |position| Place { sample, position })
     };

@@ -46,7 +46,7 @@ pub struct SoftTargets {
 
 impl Batch {
     /// Lays out `samples`; `loss` says at which temperature and tail policy targets are wanted (`None`: labels only).
-    pub fn new(samples: &[Taught], loss: Option<&LossConfig>, vocab_size: u32) -> Result<Self> {
+    pub fn new(samples: &[Taught], loss: Option<&LossConfig>) -> Result<Self> {
         let rows = samples.len();
         let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
         let mut tokens = vec![0; rows * width];
@@ -58,7 +58,7 @@ impl Batch {
             gold_ids.extend_from_slice(sample.gold_ids());
         }
         let targets = match loss {
-            Some(loss) => Some(SoftTargets::new(samples, loss, vocab_size, positions.len())?),
+            Some(loss) => Some(SoftTargets::new(samples, loss, positions.len())?),
             None => None,
         };
         Ok(Self { tokens, rows, width, positions, gold_ids, targets })
@@ -89,14 +89,19 @@ impl Batch {
 }
 
 impl SoftTargets {
-    fn new(samples: &[Taught], loss: &LossConfig, vocab_size: u32, positions: usize) -> Result<Self> {
+    fn new(samples: &[Taught], loss: &LossConfig, positions: usize) -> Result<Self> {
         let taught: Vec<(&Sample, &SoftRows)> =
             samples.iter().filter_map(|(sample, rows)| Some((sample, rows.as_ref()?))).collect();
         if taught.len() < samples.len() {
             return Err(Error::NoTeacher { alpha: loss.alpha });
         }
-        let counts = || taught.iter().flat_map(|(_, rows)| rows.counts.iter().map(|&count| usize::from(count)));
-        let width = counts().max().unwrap_or(0);
+        let classes = loss.classes.map_or(usize::MAX, |classes| classes as usize);
+        let counts = || {
+            let sure = |(&count, &drawn): (&u16, &u16)| usize::from(count - drawn).min(classes);
+            taught.iter().flat_map(move |(_, rows)| rows.counts.iter().zip(&rows.drawn).map(sure))
+        };
+        // A row of drawn classes alone has no class for sure: one empty place keeps the tensors' shape.
+        let width = counts().max().unwrap_or(0).max(1);
         let mut out = Self {
             width,
             class_ids: vec![0; positions * width],
@@ -107,19 +112,18 @@ impl SoftTargets {
         };
         let (mut tails, mut has_tail) = (Vec::with_capacity(positions), false);
         let mut at = 0;
-        for (sample, rows) in taught {
-            for (position, row) in rows.iter().enumerate() {
-                let (log_probs, tail) = row
-                    .tempered(loss.temperature, loss.tail, vocab_size)
-                    .ok_or(Error::TailUnknown { sample: sample.id, position, temperature: loss.temperature })?;
-                out.class_ids[at..at + row.class_ids.len()].copy_from_slice(row.class_ids);
+        for (_, rows) in taught {
+            for row in rows.iter() {
+                let row = if classes < row.class_ids.len() { row.prefix(classes) } else { row };
+                let (log_probs, tail) = row.tempered(loss.temperature, loss.tail);
+                out.class_ids[at..at + log_probs.len()].copy_from_slice(&row.class_ids[..log_probs.len()]);
                 for (to, from) in out.log_probs[at..].iter_mut().zip(&log_probs) {
                     *to = *from as f32;
                 }
                 has_tail |= tail.is_some();
                 // A row that holds every class has nothing outside: a mass of 0 adds nothing to the loss.
                 tails.push(tail.map_or(NO_CLASS, |tail| tail.max(f64::from(NO_CLASS)) as f32));
-                out.best_ids.push(row.class_ids[0]);
+                out.best_ids.push(row.best());
                 at += width;
             }
         }
@@ -142,7 +146,7 @@ pub(crate) fn float_tensor<const D: usize>(values: &[f32], shape: [usize; D], de
 #[cfg(test)]
 mod tests {
     use super::*;
-    use logitcask_core::{Gold, Origin, SampleId, SoftRow, TailPolicy};
+    use logitcask_core::{Origin, SampleId, SoftRow, Tail, TailAtom, TailPolicy};
 
     fn sample(ids: &[u32]) -> Sample {
         Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: ids.to_vec() }
@@ -150,47 +154,59 @@ mod tests {
 
     #[test]
     fn padding_is_never_a_position() {
-        let batch = Batch::new(&[(sample(&[1, 2, 3]), None), (sample(&[4, 5]), None)], None, 9).unwrap();
+        let batch = Batch::new(&[(sample(&[1, 2, 3]), None), (sample(&[4, 5]), None)], None).unwrap();
         assert_eq!(batch.tokens, [1, 2, 3, 4, 5, 0]);
         assert_eq!(batch.positions, [0, 1, 3]);
         assert_eq!(batch.gold_ids, [2, 3, 5]);
     }
 
+    const BUCKET: LossConfig = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket, classes: None };
+
+    /// A tail of one class with probability p.
+    fn tail(p: f64) -> [TailAtom; 1] {
+        [TailAtom::new(p.ln(), 0.5 * p.ln())]
+    }
+
+    fn row<'a>(class_ids: &'a [u32], log_probs: &'a [f32], atoms: &'a [TailAtom]) -> SoftRow<'a> {
+        SoftRow { class_ids, log_probs, tail: Tail { reference: 0.5, atoms, joined: &[] }, ..SoftRow::default() }
+    }
+
     #[test]
     fn ragged_rows_are_filled_with_no_class() {
-        let mut rows = SoftRows::default();
-        let gold = Gold { log_prob: -1.0, rank: 0 };
-        rows.push(SoftRow { class_ids: &[3], log_probs: &[-0.5], log_z: 0.0, gold });
-        rows.push(SoftRow { class_ids: &[2, 1], log_probs: &[-1.0, -2.0], log_z: 0.0, gold });
+        let mut rows = SoftRows { reference: 0.5, ..SoftRows::default() };
+        let p = |p: f64| p.ln() as f32;
+        rows.push(row(&[3], &[p(0.6)], &tail(0.4)));
+        rows.push(row(&[2, 1], &[p(0.4), p(0.25)], &tail(0.35)));
         let taught = [(sample(&[1, 2, 3]), Some(rows))];
-        let bucket = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket };
-        let targets = Batch::new(&taught, Some(&bucket), 9).unwrap().targets.unwrap();
+        let at = |config| Batch::new(&taught, Some(&config)).unwrap().targets.unwrap();
+        let targets = at(BUCKET);
         assert_eq!((targets.width, targets.is_ragged), (2, true));
         assert_eq!(targets.class_ids, [3, 0, 2, 1]);
-        assert_eq!(targets.log_probs, [-0.5, NO_CLASS, -1.0, -2.0]);
-        let tail = targets.log_tail.unwrap();
-        assert!((tail[0].exp() - (1.0 - (-0.5f32).exp())).abs() < 1e-6, "{tail:?}");
+        assert!((targets.log_probs[0] - p(0.6)).abs() < 2e-3 && targets.log_probs[1] == NO_CLASS, "{targets:?}");
+        assert_eq!(targets.best_ids, [3, 2]);
+        let masses: Vec<f32> = targets.log_tail.unwrap().iter().map(|lp| lp.exp()).collect();
+        assert!((masses[0] - 0.4).abs() < 1e-3 && (masses[1] - 0.35).abs() < 1e-3, "{masses:?}");
 
-        let hot = LossConfig { temperature: 2.0, ..bucket };
-        let error = Batch::new(&taught, Some(&hot), 9).unwrap_err().to_string();
-        assert!(error.contains("renorm"), "{error}");
-        let renorm = LossConfig { tail: TailPolicy::Renormalize, ..hot };
-        let targets = Batch::new(&taught, Some(&renorm), 9).unwrap().targets.unwrap();
-        assert_eq!(targets.log_tail, None);
-        assert_eq!(targets.log_probs[0], 0.0);
+        // At T = 2 a single class of p = 0.4 beside one of 0.6: sqrt(0.4) / (sqrt(0.4) + sqrt(0.6)).
+        let hot = at(LossConfig { temperature: 2.0, ..BUCKET });
+        assert!((hot.log_tail.unwrap()[0].exp() - 0.4495).abs() < 1e-3);
+        let renorm = at(LossConfig { temperature: 2.0, tail: TailPolicy::Renormalize, ..BUCKET });
+        assert_eq!((renorm.log_tail, renorm.log_probs[0]), (None, 0.0));
+        // One class for each position: the others join the tail.
+        let narrow = at(LossConfig { classes: Some(1), ..BUCKET });
+        assert_eq!((narrow.width, narrow.is_ragged, narrow.class_ids), (1, false, vec![3, 2]));
+        assert!((narrow.log_tail.unwrap()[1].exp() - 0.6).abs() < 2e-3);
     }
 
     #[test]
     fn a_complete_row_beside_a_truncated_one_keeps_the_tail() {
-        let mut rows = SoftRows::default();
-        let gold = Gold { log_prob: -1.0, rank: 0 };
+        let mut rows = SoftRows { reference: 0.5, ..SoftRows::default() };
         let half = 0.5f32.ln();
-        rows.push(SoftRow { class_ids: &[0, 1], log_probs: &[half, half], log_z: 0.0, gold });
-        rows.push(SoftRow { class_ids: &[1], log_probs: &[half], log_z: 0.0, gold });
-        let bucket = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket };
-        let targets = Batch::new(&[(sample(&[0, 1, 1]), Some(rows))], Some(&bucket), 2).unwrap().targets.unwrap();
+        rows.push(row(&[0, 1], &[half, half], &[TailAtom::NONE]));
+        rows.push(row(&[1], &[half], &tail(0.5)));
+        let targets = Batch::new(&[(sample(&[0, 1, 1]), Some(rows))], Some(&BUCKET)).unwrap().targets.unwrap();
         let tail = targets.log_tail.unwrap();
         assert_eq!(tail[0], NO_CLASS);
-        assert!((tail[1] - half).abs() < 1e-6, "{tail:?}");
+        assert!((tail[1] - half).abs() < 2e-3, "{tail:?}");
     }
 }

@@ -1,6 +1,5 @@
 //! What can stop stage 2.
 
-use logitcask_core::SampleId;
 use std::path::{Path, PathBuf};
 
 /// Shorthand for this crate's results.
@@ -30,20 +29,6 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         problem: String,
-    },
-    /// The loss asks for something the cache does not hold.
-    #[error(
-        "sample {}, position {position}: `tail = \"bucket\"` at temperature {temperature} needs the teacher's mass outside the kept \
-         classes at that temperature, and this cache knows it at 1 alone; use temperature = 1, or tail = \"renorm\"",
-        sample.0
-    )]
-    TailUnknown {
-        /// The sample.
-        sample: SampleId,
-        /// The position.
-        position: usize,
-        /// The temperature asked for.
-        temperature: f64,
     },
     /// Soft targets are asked for where there are only labels.
     #[error("alpha = {alpha} asks for a teacher, but this run has none; name a [teacher] or set alpha = 0")]

@@ -43,7 +43,7 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
     let device = model.device();
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
-    while let Some(batch) = next_batch(&mut samples, model.vocab_size() as u32)? {
+    while let Some(batch) = next_batch(&mut samples)? {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -59,11 +59,11 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
     }))
 }
 
-fn next_batch(samples: &mut Samples, vocab_size: u32) -> Result<Option<Batch>> {
+fn next_batch(samples: &mut Samples) -> Result<Option<Batch>> {
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
-    let soft = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket };
-    Batch::new(&rows, taught.is_some().then_some(&soft), vocab_size).map(Some)
+    let soft = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket, classes: None };
+    Batch::new(&rows, taught.is_some().then_some(&soft)).map(Some)
 }
 
 impl Sums {

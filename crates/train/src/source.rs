@@ -55,6 +55,15 @@ impl Source {
     }
 }
 
+/// The first `max_length` tokens of a sample and what the teacher said about them.
+pub(crate) fn prefix((mut sample, mut rows): Taught, max_length: usize) -> Taught {
+    sample.input_ids.truncate(max_length);
+    if let Some(rows) = &mut rows {
+        rows.truncate(sample.positions());
+    }
+    (sample, rows)
+}
+
 fn taught(
     rows: impl Iterator<Item = logitcask_cache::Result<logitcask_cache::CachedSample>> + Send + 'static,
 ) -> Samples {

@@ -6,7 +6,7 @@ use crate::clip::clip_global_norm;
 use crate::eval::evaluate;
 use crate::loss::{LossConfig, LossSums, distill};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
-use crate::source::{Samples, Taught};
+use crate::source::{Samples, Taught, prefix};
 use crate::{Error, Result, Schedule, Source};
 use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
@@ -62,6 +62,10 @@ pub struct TrainConfig {
     /// Evaluations without a lower validation perplexity after which the run ends; its best weights are the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
+    /// Tokens of a sample that the student sees, at most. A shorter prefix is right as it is: what the teacher said at a
+    /// position depends on the tokens before it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<u32>,
 }
 
 const fn one() -> usize {
@@ -91,6 +95,9 @@ impl TrainConfig {
         }
         if !(self.learning_rate > 0.0 && self.clip_norm > 0.0 && self.weight_decay >= 0.0) {
             return Err("[train] learning_rate and clip_norm must be positive, weight_decay not negative".into());
+        }
+        if self.max_length.is_some_and(|length| length < 2) {
+            return Err("[train] max_length must be at least 2: one token and the next".into());
         }
         if self.patience.is_some() && self.validate_every == 0 {
             return Err("[train] patience needs validate_every".into());
@@ -127,6 +134,9 @@ impl Trainer<'_> {
     /// Trains to the end, or to the step after `stop` is raised. `on_step` hears of every step.
     pub fn run(&self, stop: &AtomicBool, on_step: &mut dyn FnMut(&StepMetrics)) -> Result<Outcome> {
         self.config.check().and_then(|()| self.loss.check()).map_err(Error::Config)?;
+        if let Source::Cache(cache) = self.source {
+            self.loss.fits(&cache.plan().keep).map_err(Error::Config)?;
+        }
         std::fs::create_dir_all(self.folder).map_err(Error::io(self.folder, "create"))?;
         let checkpoints = Checkpoints::new(self.folder);
         let device = self.device.clone().autodiff();
@@ -176,11 +186,13 @@ impl Trainer<'_> {
             samples: Box::new(std::iter::empty()),
         };
         let (size, part) = (self.config.batch_size, self.config.batch_size / self.config.accumulate);
-        let (soft, vocab_size) = ((self.loss.alpha > 0.0).then_some(*self.loss), self.model.vocab_size as u32);
+        let soft = (self.loss.alpha > 0.0).then_some(*self.loss);
+        let max_length = self.config.max_length.map_or(usize::MAX, |length| length as usize);
         std::thread::spawn(move || {
             loop {
                 let step = loader.take(size).and_then(|rows| {
-                    rows.chunks(part).map(|rows| Batch::new(rows, soft.as_ref(), vocab_size)).collect()
+                    let rows: Vec<Taught> = rows.into_iter().map(|row| prefix(row, max_length)).collect();
+                    rows.chunks(part).map(|rows| Batch::new(rows, soft.as_ref())).collect()
                 });
                 let is_last = step.is_err();
                 // A closed queue means that the run is over.

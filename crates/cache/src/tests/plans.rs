@@ -3,6 +3,7 @@
 use super::*;
 use crate::{COMMITS_DIR, DATA_DIR, PLAN_NAME, TOKENIZER_NAME};
 use crate::{plan as limits, schema};
+use logitcask_core::TailAtom;
 
 #[test]
 fn never_change_these() {
@@ -12,11 +13,91 @@ fn never_change_these() {
         ["plan.json", "_commits", "data", "tokenizer.json", "manifest.json"]
     );
     assert_eq!((limits::ROWS_PER_BLOCK, limits::BLOCK_BYTES), (128, 16 << 20));
-    let names: Vec<String> = schema::plain(TOP_P).fields().iter().map(|field| field.name().clone()).collect();
-    let fixed = ["sample_id", "document", "document_offset", "input_hash", "input_ids", "log_z", "gold_log_probs"];
-    assert_eq!(names[..7], fixed);
-    assert_eq!(names[7..], ["gold_ranks", "topk_counts", "topk_ids", "topk_log_probs"]);
-    assert_eq!(schema::plain(TOP_K).fields().len(), 10);
+    let columns = |layout, selection| -> Vec<String> {
+        let plan = Plan { layout, ..plan(selection, &[("train", 1)], 1) };
+        schema::columns(&plan).fields().iter().map(|field| field.name().clone()).collect()
+    };
+    let common = ["sample_id", "document", "document_offset", "input_hash", "input_ids", "log_z", "gold_log_probs"];
+    let tail = ["gold_ranks", "tail_logits", "tail_log_weights"];
+    for (layout, selection, kept) in [
+        (Layout::Plain, TOP_K, &["topk_ids", "topk_log_probs"][..]),
+        (Layout::Plain, TOP_P, &["topk_counts", "topk_ids", "topk_log_probs"]),
+        (Layout::Plain, SAMPLE, &["drawn_counts", "topk_ids", "topk_log_probs"]),
+        (Layout::Packed, TOP_P, &["packed", "packed_model"]),
+    ] {
+        assert_eq!(columns(layout, selection), [&common[..], &tail, kept].concat());
+    }
+    assert_eq!(columns(Layout::Plain, Selection::Dense)[7..], ["gold_ranks", "topk_log_probs"]);
+    assert_eq!((logitcask_core::tail::ATOM_STEP, schema::ROWS_PER_PAGE), (1.0 / 512.0, 16));
+}
+
+#[test]
+fn never_change_the_numbers_either() {
+    assert_eq!((limits::MAX_UNITS, crate::card::CARD_NAME), (99_999, "README.md"));
+    // Log-probabilities: these steps and no others, so many of them, and what a code stands for.
+    let accepted = |step: f64| Keep { values: Values::Quantised { step }, ..keep(TOP_K) }.check(VOCAB).is_ok();
+    let steps: Vec<f64> = (0..10).map(|i| 0.5f64.powi(i)).filter(|step| accepted(*step)).collect();
+    assert_eq!(steps, [0.5, 0.25, 0.125, 0.0625, 0.03125]);
+    assert!([0.1, 0.3, 0.75].into_iter().all(|step| !accepted(step)));
+    let quantised = Values::Quantised { step: 0.0625 };
+    assert_eq!((quantised.max_code(), quantised.code(-1.0), quantised.value(2047)), (2047, Some(16), -127.9375));
+    assert_eq!(
+        (Values::F16.max_code(), Values::F16.code(-1.0), Values::F16.value(0x7bff)),
+        (0x7bff, Some(0x3c00), -65504.0)
+    );
+    // Tail atoms: their number, their unit, the empty one, and the inverse temperature that their weights are stated at.
+    let rule = |atoms| TailRule { lowest_temperature: 0.25, highest_temperature: 4.0, atoms };
+    assert_eq!((1..20).filter(|atoms| rule(*atoms).check().is_ok()).max(), Some(8));
+    assert_eq!((rule(2).reference(), rule(2).knots()), (1.0, (0.25, 1.25)));
+    assert_eq!(rule(2).grid(), [0.25, 0.875, 1.5, 2.125, 2.75, 3.375, 4.0]);
+    let atom = TailAtom::new(-2.0, 0.5);
+    assert_eq!((atom.log_prob, atom.log_weight, TailAtom::NONE.log_prob), (-1024, 256, -32768));
+    assert_eq!(atom.log_term(2.0, 1.0), 0.5 - 2.0);
+    // Inputs: BLAKE3 in key-derivation mode, context "logitcask input v1".
+    assert_eq!(logitcask_core::InputHash::of(&[1, 2, 3]).to_string(), INPUT_HASH);
+}
+const INPUT_HASH: &str = "4a4946896af4c610a386b92c33eb9f33";
+
+#[test]
+fn never_change_the_footer() {
+    let footer = |plan: &Plan| schema::constants(plan, 3);
+    let mut plan = Plan { layout: Layout::Packed, ..plan(TOP_P, &[("train", 1)], 1) };
+    plan.keep.values = Values::Quantised { step: 0.0625 };
+    let id = plan.id().to_string();
+    let reference = plan.keep.tail.unwrap().reference().to_string();
+    let expected = [
+        ("logitcask.format_version", "1"),
+        ("logitcask.plan_id", &id),
+        ("logitcask.unit", "3"),
+        ("logitcask.layout", "packed"),
+        ("logitcask.vocab_size", "40"),
+        ("logitcask.selection", "top_p"),
+        ("logitcask.k", "9"),
+        ("logitcask.p", "0.8"),
+        ("logitcask.value_step", "0.0625"),
+        ("logitcask.tail_atoms", "3"),
+        ("logitcask.tail_reference", &reference),
+        ("logitcask.tail_step", "0.001953125"),
+    ];
+    assert_eq!(footer(&plan), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let keys = |selection| -> Vec<(String, String)> {
+        footer(&super::plan(selection, &[("train", 1)], 1))
+            .into_iter()
+            .filter(|(key, _)| key.ends_with(['k', 'n']))
+            .collect()
+    };
+    for (selection, name, k) in [(TOP_K, "top_k", "4"), (SAMPLE, "sample", "7"), (Selection::Dense, "dense", "40")] {
+        let expected = [("logitcask.format_version", "1"), ("logitcask.selection", name), ("logitcask.k", k)];
+        assert_eq!(keys(selection), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+    let types: Vec<String> = schema::columns(&super::plan(SAMPLE, &[("train", 1)], 1))
+        .fields()
+        .iter()
+        .map(|field| field.data_type().to_string().replace("non-null ", "").replace(", field: 'element'", ""))
+        .collect();
+    let scalars = ["UInt64", "UInt64", "UInt32", "FixedSizeBinary(16)"];
+    let lists = ["UInt32", "Float32", "Float16", "UInt32", "Int16", "Int16", "UInt16", "UInt32", "Float16"];
+    assert_eq!(types, [&scalars.map(str::to_owned)[..], &lists.map(|of| format!("List({of})"))].concat());
 }
 
 #[test]
@@ -25,7 +106,7 @@ fn the_plan_of_one_version_never_hashes_differently() {
     let id = plan(TOP_P, &[("train", 10), ("val", 2)], 4).id().to_string();
     assert_eq!(id, PLAN_ID);
 }
-const PLAN_ID: &str = "186f98f18f1a4f91ddb19ac984f1424028454b697a5b9c71c5eceee2884105fb";
+const PLAN_ID: &str = "34888f5aa676f7111adb0a017fe56884b73006531193ba3186933b530fccdb56";
 
 #[test]
 fn units_cover_every_split_and_name_their_shards() {
@@ -43,9 +124,9 @@ fn blocks_shrink_with_long_rows_but_keep_a_row() {
     let mut plan = plan(TOP_K, &[("train", 1)], 1);
     assert_eq!(plan.rows_per_block(), 128);
     plan.max_length = 1024;
-    plan.selection = Selection::TopK { k: 64 };
-    // 1024 positions of 16 bytes and 64 entries of 6: 400 KiB a row.
-    assert_eq!(plan.rows_per_block(), (16 << 20) / (400 << 10));
+    plan.keep.selection = Selection::TopK { k: 4 * 9 };
+    // 1024 positions of 18 bytes, 3 atoms of 4 and 36 entries of 6: 246 KiB a row.
+    assert_eq!(plan.rows_per_block(), (16 << 20) / (246 << 10));
     plan.max_length = 1 << 20;
     assert_eq!(plan.rows_per_block(), 1);
 }
@@ -55,7 +136,7 @@ fn impossible_plans_say_why() {
     type Change = fn(&mut Plan);
     let broken: [(&str, Change); 10] = [
         ("format version 2", |p| p.format_version = 2),
-        ("1..=40", |p| p.selection = Selection::TopK { k: 41 }),
+        ("1..=40", |p| p.keep.selection = Selection::TopK { k: 41 }),
         ("max_length is 1", |p| p.max_length = 1),
         ("keep fewer classes", |p| p.max_length = u32::MAX),
         ("0 units", |p| p.units.clear()),

@@ -4,23 +4,32 @@ use super::*;
 use crate::{COMMITS_DIR, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME};
 use proptest::prelude::*;
 
-fn selections() -> impl Strategy<Value = Selection> {
-    prop_oneof![
+fn keeps() -> impl Strategy<Value = (Keep, Layout)> {
+    let selection = prop_oneof![
         (1..=VOCAB).prop_map(|k| Selection::TopK { k }),
         (1..=100u32, 1..=VOCAB).prop_map(|(percent, k)| Selection::TopP { p: f64::from(percent) / 100.0, k }),
-    ]
+        (5..=VOCAB).prop_map(|n| Selection::Sample { n, seed: 1 }),
+        Just(Selection::Dense),
+    ];
+    let values = prop_oneof![Just(Values::F16), Just(Values::Quantised { step: 0.0625 })];
+    let always = prop::collection::btree_set(0..VOCAB, 0..4);
+    let layout = prop_oneof![Just(Layout::Plain), Just(Layout::Packed)];
+    (selection, values, always, layout).prop_map(|(selection, values, always, layout)| {
+        let always_keep = if selection == Selection::Dense { Vec::new() } else { always.into_iter().collect() };
+        (Keep { values, always_keep, ..keep(selection) }, layout)
+    })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn what_is_written_is_read(selection in selections(), len in 1..40u64, per_unit in 1..20u64, seed: u64, wide: bool) {
+    fn what_is_written_is_read((keep, layout) in keeps(), len in 1..40u64, per_unit in 1..20u64, seed: u64, wide: bool) {
         let folder = tempfile::tempdir().unwrap();
-        let mut plan = plan(selection, &[("train", len), ("val", 3)], per_unit);
+        let mut plan = Plan { keep, layout, ..plan(TOP_K, &[("train", len), ("val", 3)], per_unit) };
         plan.max_length = if wide { FOUR_ROWS_A_BLOCK } else { 12 };
         let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
         for unit in writer.pending().unwrap() {
-            writer.write_unit(unit, &rows_of(&plan, unit, seed)).unwrap();
+            write_unit(&writer, unit, seed).unwrap();
         }
         let manifest = writer.finish().unwrap();
         let reader = CacheReader::open(folder.path()).unwrap();
@@ -35,9 +44,35 @@ proptest! {
             prop_assert_eq!(read.len() as u64, len);
             for (cached, (sample, rows)) in read.iter().zip(expected) {
                 prop_assert_eq!(&cached.sample, &sample);
-                prop_assert_eq!(&cached.rows, &as_stored(rows));
+                prop_assert_eq!(&cached.rows, &rows);
                 prop_assert_eq!(&reader.get(split, sample.id).unwrap(), cached);
             }
+        }
+    }
+}
+
+#[test]
+fn converting_makes_the_files_that_caching_would_have_made_and_comes_back() {
+    for (selection, step) in [(TOP_K, None), (TOP_P, Some(0.0625)), (SAMPLE, None), (Selection::Dense, Some(0.125))] {
+        let values = step.map_or(Values::F16, |step| Values::Quantised { step });
+        let keep = Keep { values, ..keep(selection) };
+        let plain = Plan { keep, ..plan(TOP_K, &[("train", 20), ("val", 3)], 6) };
+        let packed = Plan { layout: Layout::Packed, ..plain.clone() };
+        let [cached, direct, converted, back] = [0; 4].map(|_| tempfile::tempdir().unwrap());
+        write(cached.path(), &plain);
+        write(direct.path(), &packed);
+        let convert = |from: &Path, to: &Path, layout| {
+            let stop = std::sync::atomic::AtomicBool::new(false);
+            crate::convert(&CacheReader::open(from).unwrap(), to, layout, &stop, &mut || ()).unwrap().unwrap()
+        };
+        let there = convert(cached.path(), converted.path(), Layout::Packed);
+        assert_eq!(there.root(), CacheReader::open(direct.path()).unwrap().root());
+        let again = convert(converted.path(), back.path(), Layout::Plain);
+        assert_eq!(again.root(), CacheReader::open(cached.path()).unwrap().root());
+        for unit in 0..packed.units.len() {
+            let shard = packed.shard_name(unit);
+            let bytes = |folder: &tempfile::TempDir| fs::read(folder.path().join(&shard)).unwrap();
+            assert!(bytes(&converted) == bytes(&direct) && bytes(&back) == bytes(&cached), "{shard}");
         }
     }
 }
@@ -62,7 +97,7 @@ fn an_interrupted_cache_ends_with_the_root_of_an_undisturbed_one() {
     let (undisturbed, plan) = small();
     let folder = tempfile::tempdir().unwrap();
     let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
-    writer.write_unit(1, &rows_of(&plan, 1, 0)).unwrap();
+    write_unit(&writer, 1, 0).unwrap();
     let leftover = folder.path().join(DATA_DIR).join(".tmp-killed");
     fs::write(&leftover, b"half a shard").unwrap();
 
@@ -82,15 +117,15 @@ fn an_interrupted_cache_ends_with_the_root_of_an_undisturbed_one() {
 fn a_shard_without_a_commit_is_adopted_only_if_it_is_ours() {
     let (folder, plan) = small();
     let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
-    let (root, rows) = (writer.finish().unwrap().root(), rows_of(&plan, 0, 0));
+    let root = writer.finish().unwrap().root();
     let commit = folder.path().join(COMMITS_DIR).join("00000.json");
     fs::remove_file(&commit).unwrap();
     fs::remove_file(folder.path().join(MANIFEST_NAME)).unwrap();
 
-    let other = writer.write_unit(0, &rows_of(&plan, 0, 1)).unwrap_err();
+    let other = write_unit(&writer, 0, 1).unwrap_err();
     assert!(matches!(other, Error::ForeignShard { .. }) && other.to_string().contains("remove the file"), "{other}");
     assert!(!commit.exists(), "a foreign shard must not be committed");
-    writer.write_unit(0, &rows).unwrap();
+    write_unit(&writer, 0, 0).unwrap();
     assert_eq!(writer.finish().unwrap().root(), root);
 }
 
@@ -98,8 +133,8 @@ fn a_shard_without_a_commit_is_adopted_only_if_it_is_ours() {
 fn a_committed_unit_stays_as_it_is() {
     let (folder, plan) = small();
     let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
-    let first = writer.write_unit(0, &rows_of(&plan, 0, 0)).unwrap();
-    assert_eq!(writer.write_unit(0, &rows_of(&plan, 0, 1)).unwrap(), first);
+    let first = write_unit(&writer, 0, 0).unwrap();
+    assert_eq!(write_unit(&writer, 0, 1).unwrap(), first);
 }
 
 #[test]
@@ -109,7 +144,7 @@ fn two_workers_end_with_one_cache() {
     let work = || {
         let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
         for unit in 0..plan.units.len() {
-            writer.write_unit(unit, &rows_of(&plan, unit, 0)).unwrap();
+            write_unit(&writer, unit, 0).unwrap();
         }
         writer.finish().unwrap().root()
     };
@@ -123,7 +158,7 @@ fn two_workers_end_with_one_cache() {
 fn commits_count_what_is_in_the_shard() {
     let (folder, plan) = small();
     let manifest = CacheReader::open(folder.path()).unwrap().manifest().clone();
-    let rows: Vec<SoftRows> = (0..2).flat_map(|unit| rows_of(&plan, unit, 0)).map(|(_, r)| as_stored(r)).collect();
+    let rows: Vec<SoftRows> = (0..2).flat_map(|unit| rows_of(&plan, unit, 0)).map(|(_, r)| r).collect();
     let positions: usize = rows.iter().map(SoftRows::len).sum();
     let mass: f64 = rows.iter().flat_map(|r| &r.log_probs).map(|&lp| f64::from(lp).exp()).sum();
     let totals = &manifest.totals;
@@ -137,7 +172,7 @@ fn commits_count_what_is_in_the_shard() {
 fn another_plan_is_refused_with_what_differs() {
     let (folder, plan) = small();
     let mut other = plan.clone();
-    other.selection = Selection::TopK { k: 8 };
+    other.keep = keep(Selection::TopK { k: 8 });
     other.precision = "bf16".into();
     let error = CacheWriter::open(folder.path(), other, TOKENIZER).unwrap_err().to_string();
     assert!(error.contains("selection: top_k k=4 here, top_k k=8 wanted"), "{error}");
@@ -158,11 +193,11 @@ fn rows_that_no_reader_would_take_are_not_written() {
         ("sample 4: 1 tokens", |rows| rows[4].0.input_ids.truncate(1)),
         ("sample 4: 13 tokens", |rows| rows[4].0.input_ids = vec![1; 13]),
         ("sample 1: token 40", |rows| rows[1].0.input_ids[0] = 40),
-        ("sample 5: position 1: 3 classes kept", |rows| rows[5].1.counts[1] = 3),
+        ("sample 5: position 1: 3 classes kept, 4 to 4", |rows| rows[5].1.counts[1] = 3),
         ("sample 3: position 0: a log-probability or log_z is not", |rows| rows[3].1.log_z[0] = f32::NAN),
         ("sample 3: position 0: log-probabilities are not sorted", |rows| rows[3].1.log_probs.swap(0, 3)),
         ("log_z is too large", |rows| rows[3].1.log_probs.iter_mut().for_each(|lp| *lp -= 20.0)),
-        ("sample 3: once rounded to f16", |rows| {
+        ("sample 3: log-probability -1000000 is none that F16 writes", |rows| {
             let outside = rows[3].1.gold_ranks.iter().position(|&rank| rank >= 4).unwrap();
             rows[3].1.gold_log_probs[outside] = -1e6;
         }),
@@ -170,7 +205,7 @@ fn rows_that_no_reader_would_take_are_not_written() {
     for (message, breakage) in broken {
         let mut rows = rows_of(&plan, 0, 0);
         breakage(&mut rows);
-        let error = writer.write_unit(0, &rows).unwrap_err();
+        let error = writer.write_unit(0, &rows, &RowErrors::new(&plan.keep)).unwrap_err();
         assert!(matches!(error, Error::BadRow { .. }) && error.to_string().contains(message), "{error}");
     }
     assert_eq!(fs::read_dir(folder.path().join(DATA_DIR)).unwrap().count(), 0);

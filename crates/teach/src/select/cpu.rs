@@ -1,191 +1,215 @@
-//! Threshold selection on one row.
+//! One row: which classes, what of them is written, and what that costs.
 
-use super::exp::exp_nonpositive;
-use logitcask_core::{Gold, Selection, SoftRow, SoftRows};
+use super::lanes::{sum_exp, summarise};
+use super::sample::Draw;
+use super::tail::TailSummary;
+use super::top::TopClasses;
+use logitcask_core::{Gold, Keep, RowErrors, Selection, SoftRow, SoftRows, Tail};
+use std::fmt;
 
-/// A row held a NaN or an infinity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotFinite;
+/// Nearer to `p` than this, a nucleus' mass is computed again in f64: f32 exponentials are no judge of it.
+const NUCLEUS_DOUBT: f64 = 1e-6;
 
-/// Columns whose maximum is taken together: a few cache lines, and many more blocks than kept classes.
-const BLOCK: usize = 32;
-const LANES: usize = 8;
+/// Why a row cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RowProblem {
+    /// It holds a NaN or an infinity.
+    NotFinite,
+    /// A kept class or the label lies below what [`Keep::values`] can write.
+    TooSmall {
+        /// Which class.
+        class_id: u32,
+        /// Its log-probability at T = 1.
+        log_prob: f32,
+    },
+}
+
+impl fmt::Display for RowProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFinite => write!(f, "a logit is not a finite number"),
+            Self::TooSmall { class_id, log_prob } => {
+                write!(f, "class {class_id} has log-probability {log_prob}, below all that can be written")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RowProblem {}
+
+/// A row of raw logits and its log-partition.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    /// Raw.
+    pub(super) logits: &'a [f32],
+    /// log sum exp of all of them.
+    pub(super) log_z: f64,
+}
+
+impl Row<'_> {
+    /// log p at T = 1.
+    pub(super) fn log_prob(&self, id: u32) -> f64 {
+        f64::from(self.logits[id as usize]) - self.log_z
+    }
+}
 
 /// Selects row after row with the same buffers.
-#[derive(Default)]
 pub struct RowSelector {
+    keep: Keep,
     block_max: Vec<f32>,
-    order: Vec<f32>,
-    candidates: Vec<(f32, u32)>,
-    log_probs: Vec<f32>,
+    top: TopClasses,
+    draw: Draw,
+    tail: Option<TailSummary>,
+    sure: Vec<u32>,
+    drawn: Vec<u32>,
+    /// Code and id of a part's classes.
+    codes: Vec<u64>,
     class_ids: Vec<u32>,
+    log_probs: Vec<f32>,
 }
 
 impl RowSelector {
-    /// Appends to `out` what `selection` keeps of one row of raw logits.
+    /// For rows of which `keep` is kept.
+    pub fn new(keep: &Keep) -> Self {
+        Self {
+            keep: keep.clone(),
+            block_max: Vec::new(),
+            top: TopClasses::default(),
+            draw: Draw::default(),
+            tail: keep.tail.map(TailSummary::new),
+            sure: Vec::new(),
+            drawn: Vec::new(),
+            codes: Vec::new(),
+            class_ids: Vec::new(),
+            log_probs: Vec::new(),
+        }
+    }
+
+    /// Appends to `out` what is kept of one row of raw logits and counts in `errors` what writing it costs; neither
+    /// changes on `Err`. `lot` is [`Selection::lot`] of the position.
     ///
-    /// Ties go to the lower id. Agrees with [`logitcask_core::select::select_reference`] in ids and ranks exactly and in
-    /// log_z to 1e-5.
+    /// Agrees with [`logitcask_core::select::select_reference`] in ids and ranks exactly, but for draws whose lot falls
+    /// within 1e-6 of the border between two classes, and in log_z to 1e-5.
     ///
     /// # Panics
-    /// Where `gold_id` or the selection's cap is outside the row: a mistake of the caller.
+    /// Where `gold_id` is outside the row, or `keep` asks for more than it has: a mistake of the caller.
     pub fn select(
         &mut self,
         logits: &[f32],
         gold_id: u32,
-        selection: Selection,
+        lot: f64,
         out: &mut SoftRows,
-    ) -> Result<(), NotFinite> {
-        assert!((gold_id as usize) < logits.len() && (1..=logits.len()).contains(&(selection.cap() as usize)));
-        let max = self.block_maxima(logits)?;
-        let log_z = f64::from(max) + sum_exp(logits, max, 1.0).ln();
-        self.top_k(logits, selection.cap() as usize);
-        let log_prob = |z: f32| (f64::from(z) - log_z) as f32;
-        self.log_probs.clear();
-        self.log_probs.extend(self.candidates.iter().map(|&(z, _)| log_prob(z)));
-        if let Selection::TopP { p, .. } = selection {
-            self.log_probs.truncate(nucleus(&self.log_probs, p));
-        }
+        errors: &mut RowErrors,
+    ) -> Result<(), RowProblem> {
+        assert!((gold_id as usize) < logits.len(), "label {gold_id} is outside the row");
+        let summary = summarise(logits, gold_id, &mut self.block_max).ok_or(RowProblem::NotFinite)?;
+        let log_z = f64::from(summary.max) + sum_exp(logits, summary.max, 1.0).ln();
+        let mut row = Row { logits, log_z };
+        let tail_top = self.choose(&mut row, summary.max, lot);
+
         self.class_ids.clear();
-        self.class_ids.extend(self.candidates[..self.log_probs.len()].iter().map(|&(_, id)| id));
+        self.log_probs.clear();
+        self.write(row, false)?;
+        self.write(row, true)?;
+        let gold = Gold { log_prob: self.round(row, gold_id)?, rank: summary.rank };
+        let sure = self.sure.len();
+        if let Some(tail) = &mut self.tail {
+            tail.summarise(row, &self.sure, tail_top);
+            tail.count_errors(row, &self.class_ids[..sure], &self.log_probs[..sure], errors);
+        }
+        for (&id, &written) in self.class_ids.iter().zip(&self.log_probs) {
+            errors.codec.add(f64::from(written) - row.log_prob(id));
+        }
         out.push(SoftRow {
             class_ids: &self.class_ids,
             log_probs: &self.log_probs,
-            log_z: log_z as f32,
-            gold: Gold { log_prob: log_prob(logits[gold_id as usize]), rank: rank(logits, gold_id) },
+            drawn: self.drawn.len(),
+            log_z: row.log_z as f32,
+            gold,
+            tail: self.tail.as_ref().map_or(Tail::default(), TailSummary::view),
         });
         Ok(())
     }
 
-    /// Maximum of each block and of the row; refuses NaN and infinities.
-    fn block_maxima(&mut self, logits: &[f32]) -> Result<f32, NotFinite> {
-        self.block_max.clear();
-        let mut poison = 0.0;
-        for block in logits.chunks(BLOCK) {
-            let mut max = f32::NEG_INFINITY;
-            let mut zero = 0.0;
-            for &z in block {
-                max = if z > max { z } else { max };
-                // 0 for every finite number, NaN for all others.
-                zero += z * 0.0;
+    /// Fills `sure` and `drawn`, in any order; the largest logit outside `sure`, if anything is.
+    fn choose(&mut self, row: &mut Row<'_>, max: f32, lot: f64) -> Option<f32> {
+        self.sure.clear();
+        self.drawn.clear();
+        let always = &self.keep.always_keep;
+        match self.keep.selection {
+            Selection::Dense => {
+                self.sure.extend(0..row.logits.len() as u32);
+                None
             }
-            poison += zero;
-            self.block_max.push(max);
-        }
-        if poison != 0.0 || f32::is_nan(poison) {
-            return Err(NotFinite);
-        }
-        Ok(self.block_max.iter().copied().fold(f32::NEG_INFINITY, f32::max))
-    }
-
-    /// The k largest into `candidates`, largest first, ties to the lower id.
-    ///
-    /// The k-th largest block maximum is reached by at least k elements (one in each of k blocks), so nothing below it is
-    /// among the k largest, and few elements lie above it.
-    fn top_k(&mut self, logits: &[f32], k: usize) {
-        let threshold = if self.block_max.len() > k {
-            self.order.clear();
-            self.order.extend_from_slice(&self.block_max);
-            *self.order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
-        } else {
-            f32::NEG_INFINITY
-        };
-        self.candidates.clear();
-        for (block, (values, &max)) in logits.chunks(BLOCK).zip(&self.block_max).enumerate() {
-            if max >= threshold {
-                let first = (block * BLOCK) as u32;
-                let reach = values.iter().zip(first..).filter(|(z, _)| **z >= threshold);
-                self.candidates.extend(reach.map(|(&z, id)| (z, id)));
+            Selection::TopK { k } => {
+                self.top.find(row.logits, &self.block_max, k as usize + always.len() + 1);
+                self.take(row.logits, k as usize)
             }
-        }
-        let larger_first = |a: &(f32, u32), b: &(f32, u32)| {
-            b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal).then(a.1.cmp(&b.1))
-        };
-        if self.candidates.len() > k {
-            self.candidates.select_nth_unstable_by(k - 1, larger_first);
-            self.candidates.truncate(k);
-        }
-        self.candidates.sort_unstable_by(larger_first);
-    }
-}
-
-/// Sum of e^(b (z - max)) over the row, b the inverse temperature: f32 inside a block, f64 across blocks.
-pub(crate) fn sum_exp(logits: &[f32], max: f32, b: f32) -> f64 {
-    let mut sum = 0.0;
-    let blocks = logits.chunks_exact(BLOCK);
-    let rest: f32 = blocks.remainder().iter().map(|&z| exp_nonpositive(b * (z - max))).sum();
-    for block in blocks {
-        let mut lanes = [0f32; LANES];
-        for part in block.chunks_exact(LANES) {
-            for (lane, &z) in lanes.iter_mut().zip(part) {
-                *lane += exp_nonpositive(b * (z - max));
-            }
-        }
-        sum += f64::from(lanes.iter().sum::<f32>());
-    }
-    sum + f64::from(rest)
-}
-
-/// How many of the sorted log-probabilities it takes to reach the mass p.
-fn nucleus(log_probs: &[f32], p: f64) -> usize {
-    let mut mass = 0.0;
-    let short = log_probs.iter().take_while(|&&lp| {
-        mass += f64::from(lp).exp();
-        mass < p
-    });
-    (1 + short.count()).min(log_probs.len())
-}
-
-/// How many classes stand before `id` when sorted by logit, ties by id.
-fn rank(logits: &[f32], id: u32) -> u32 {
-    let (before, after) = logits.split_at(id as usize);
-    let z = after[0];
-    let larger = after[1..].iter().map(|&other| u32::from(other > z)).sum::<u32>();
-    larger + before.iter().map(|&other| u32::from(other >= z)).sum::<u32>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use logitcask_core::select::select_reference;
-    use proptest::prelude::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
-        #[test]
-        fn agrees_with_a_full_sort(
-            // Few distinct values, so that ties abound, and sizes around the block's.
-            logits in prop::collection::vec((-40i32..40).prop_map(|q| q as f32 / 4.0), 1..300),
-            k in 1u32..80,
-            p in 0.01f64..1.0,
-            gold in any::<prop::sample::Index>(),
-        ) {
-            let gold = gold.index(logits.len()) as u32;
-            let k = k.min(logits.len() as u32);
-            for selection in [Selection::TopK { k }, Selection::TopP { p, k }] {
-                let (mut fast, mut slow) = (SoftRows::default(), SoftRows::default());
-                RowSelector::default().select(&logits, gold, selection, &mut fast).unwrap();
-                select_reference(&logits, gold, selection, &mut slow);
-                prop_assert_eq!(&fast.class_ids, &slow.class_ids);
-                prop_assert_eq!(&fast.gold_ranks, &slow.gold_ranks);
-                prop_assert!((fast.log_z[0] - slow.log_z[0]).abs() < 1e-5);
-                for (a, b) in fast.log_probs.iter().zip(&slow.log_probs) {
-                    prop_assert!((a - b).abs() < 1e-5);
+            Selection::TopP { p, k } => {
+                self.top.find(row.logits, &self.block_max, k as usize + always.len() + 1);
+                let (mut size, doubt) = self.nucleus(*row, p);
+                if doubt < NUCLEUS_DOUBT {
+                    row.log_z = exact_log_z(row.logits, max);
+                    (size, _) = self.nucleus(*row, p);
                 }
-                prop_assert_eq!(fast.check(&[gold], logits.len() as u32), Ok(()));
+                self.take(row.logits, size.min(k as usize))
+            }
+            Selection::Sample { n, .. } => {
+                let places = n as usize - always.len();
+                self.top.find(row.logits, &self.block_max, n as usize + 1);
+                self.draw.draw(*row, self.top.ids(), always, places, lot, (&mut self.sure, &mut self.drawn))
             }
         }
     }
 
-    #[test]
-    fn what_is_not_finite_is_refused() {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for at in [0, 31, 32, 99] {
-                let mut logits = vec![0.5; 100];
-                logits[at] = bad;
-                let got = RowSelector::default().select(&logits, 0, Selection::TopK { k: 4 }, &mut SoftRows::default());
-                assert_eq!(got, Err(NotFinite), "{bad} at {at}");
-            }
-        }
+    /// Takes the `count` largest and what is always kept; the largest logit of those left.
+    fn take(&mut self, logits: &[f32], count: usize) -> Option<f32> {
+        let always = &self.keep.always_keep;
+        let skipped = always.iter().filter(|&&id| !self.top.holds(logits, id, count));
+        self.sure.extend(self.top.ids().take(count).chain(skipped.copied()));
+        let left = self.top.ids().skip(count).find(|id| always.binary_search(id).is_err());
+        left.map(|id| logits[id as usize])
     }
+
+    /// How many of the largest classes it takes to reach the mass p, and how close the decision was.
+    fn nucleus(&self, row: Row<'_>, p: f64) -> (usize, f64) {
+        let (mut mass, mut doubt) = (0.0f64, f64::INFINITY);
+        let short = self.top.ids().take_while(|&id| {
+            mass += row.log_prob(id).exp();
+            doubt = doubt.min((mass - p).abs());
+            mass < p
+        });
+        (1 + short.count(), doubt)
+    }
+
+    /// Appends the sure or the drawn classes as they are written: by rounded value, largest first, ties to the lower
+    /// id.
+    fn write(&mut self, row: Row<'_>, is_drawn: bool) -> Result<(), RowProblem> {
+        let part = if is_drawn { &self.drawn } else { &self.sure };
+        let values = self.keep.values;
+        self.codes.clear();
+        for &class_id in part {
+            let log_prob = row.log_prob(class_id) as f32;
+            let code = values.code(log_prob).ok_or(RowProblem::TooSmall { class_id, log_prob })?;
+            self.codes.push(u64::from(code) << 32 | u64::from(class_id));
+        }
+        if !self.keep.is_dense() {
+            self.codes.sort_unstable();
+        }
+        self.class_ids.extend(self.codes.iter().map(|&key| key as u32));
+        self.log_probs.extend(self.codes.iter().map(|&key| values.value((key >> 32) as u16)));
+        Ok(())
+    }
+
+    /// A class's log-probability as it is written.
+    fn round(&self, row: Row<'_>, class_id: u32) -> Result<f32, RowProblem> {
+        let log_prob = row.log_prob(class_id) as f32;
+        self.keep.values.round(log_prob).ok_or(RowProblem::TooSmall { class_id, log_prob })
+    }
+}
+
+/// log sum exp in f64, in the reference's order.
+fn exact_log_z(logits: &[f32], max: f32) -> f64 {
+    let max = f64::from(max);
+    max + logits.iter().map(|&z| (f64::from(z) - max).exp()).sum::<f64>().ln()
 }

@@ -2,32 +2,57 @@
 
 mod cpu;
 mod exp;
+mod lanes;
+mod moments;
+mod rule;
+mod sample;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod top;
 
-pub(crate) use cpu::sum_exp;
-pub use cpu::{NotFinite, RowSelector};
+pub use cpu::{RowProblem, RowSelector};
 pub(crate) use exp::exp_nonpositive;
+pub(crate) use lanes::sum_exp;
 
-use logitcask_core::{Selection, SoftRows};
+use logitcask_core::{Keep, RowErrors, SoftRows};
 use rayon::prelude::*;
 
-/// Selects from consecutive rows of logits (\[labels, vocabulary\], row-major), in parallel over rows.
+/// Pieces of work for each thread, so that none waits long for the last one.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// Selects from consecutive rows of logits (\[labels, vocabulary\], row-major), in parallel over rows; `lots` holds
+/// [`logitcask_core::Selection::lot`] of each.
 ///
-/// `Err` names the first row that holds a NaN or an infinity.
+/// Each `SoftRows` holds some consecutive rows, one after the other: how many depends on the threads, what is in them
+/// does not. `Err` names the first row that cannot be kept.
 pub fn select_rows(
     logits: &[f32],
     gold_ids: &[u32],
-    selection: Selection,
+    lots: &[f64],
+    keep: &Keep,
     vocab_size: usize,
-) -> Result<Vec<SoftRows>, usize> {
+) -> Result<(Vec<SoftRows>, RowErrors), (usize, RowProblem)> {
     assert_eq!(logits.len(), gold_ids.len() * vocab_size, "one row of logits for each label");
-    let selected: Vec<Result<SoftRows, usize>> = logits
-        .par_chunks(vocab_size)
-        .zip(gold_ids)
-        .enumerate()
-        .map_init(RowSelector::default, |selector, (i, (row, &gold))| {
-            let mut out = SoftRows::default();
-            selector.select(row, gold, selection, &mut out).map(|()| out).map_err(|NotFinite| i)
-        })
-        .collect();
-    selected.into_iter().collect()
+    assert_eq!(lots.len(), gold_ids.len(), "one lot for each label");
+    let labels = gold_ids.len();
+    let rows = labels.div_ceil(CHUNKS_PER_THREAD * rayon::current_num_threads()).max(1);
+    let select_chunk = |selector: &mut RowSelector, chunk: usize| {
+        let (mut out, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
+        for i in chunk * rows..labels.min((chunk + 1) * rows) {
+            let row = &logits[i * vocab_size..(i + 1) * vocab_size];
+            selector.select(row, gold_ids[i], lots[i], &mut out, &mut errors).map_err(|problem| (i, problem))?;
+        }
+        Ok((out, errors))
+    };
+    let chunks = (0..labels.div_ceil(rows)).into_par_iter();
+    let selected: Vec<Result<_, _>> = chunks.map_init(|| RowSelector::new(keep), select_chunk).collect();
+    let mut errors = RowErrors::new(keep);
+    let mut parts = Vec::with_capacity(selected.len());
+    for part in selected {
+        let (rows, theirs) = part?;
+        errors.merge(&theirs);
+        parts.push(rows);
+    }
+    Ok((parts, errors))
 }

@@ -8,7 +8,7 @@ pub use forward_kl::forward_kl;
 
 use crate::batch::{Batch, int_tensor};
 use burn::tensor::Tensor;
-use logitcask_core::TailPolicy;
+use logitcask_core::{Keep, TailPolicy};
 use serde::{Deserialize, Serialize};
 
 /// alpha · T² · forward KL + (1 - alpha) · cross entropy on the labels.
@@ -23,6 +23,9 @@ pub struct LossConfig {
     /// What the soft part does about classes the cache did not keep.
     #[serde(default)]
     pub tail: TailPolicy,
+    /// Read only this many of the kept classes; the others join the tail, exactly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<u32>,
 }
 
 const fn one() -> f64 {
@@ -31,17 +34,48 @@ const fn one() -> f64 {
 
 impl LossConfig {
     /// Labels only.
-    pub const LABELS: Self = Self { alpha: 0.0, temperature: 1.0, tail: TailPolicy::Bucket };
+    pub const LABELS: Self = Self { alpha: 0.0, temperature: 1.0, tail: TailPolicy::Bucket, classes: None };
 
     /// Refuses what is no weight and no temperature.
     pub fn check(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.alpha) {
             return Err(format!("[loss] alpha = {} is not within 0..=1", self.alpha));
         }
+        if self.classes == Some(0) {
+            return Err("[loss] classes = 0 leaves nothing to learn from".into());
+        }
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             return Err(format!("[loss] temperature = {} is not a positive number", self.temperature));
         }
         Ok(())
+    }
+
+    /// Refuses what rows of this kind cannot answer.
+    pub fn fits(&self, keep: &Keep) -> Result<(), String> {
+        if self.alpha == 0.0 {
+            return Ok(());
+        }
+        if let Some(classes) = self.classes
+            && (keep.is_dense() || keep.is_sampled())
+        {
+            return Err(format!(
+                "[loss] classes = {classes} asks for the likeliest of the kept classes, and this cache has none ({}); \
+                 leave it out",
+                if keep.is_dense() { "its rows are dense" } else { "they are drawn by lot" }
+            ));
+        }
+        match (keep.tail, self.tail) {
+            (Some(tail), TailPolicy::Bucket)
+                if !(tail.lowest_temperature..=tail.highest_temperature).contains(&self.temperature) =>
+            {
+                Err(format!(
+                    "[loss] temperature = {} is outside {} to {}, for which this cache's tail is right; make it again with a \
+                     wider [cache] temperature_range, or use tail = \"renorm\"",
+                    self.temperature, tail.lowest_temperature, tail.highest_temperature
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,110 @@
+//! The `packed` layout of the kept classes: one entropy-coded binary value a sample, see [`crate::pack`].
+
+use super::Entries;
+use super::arrow::{Row, column};
+use crate::pack::{self, Codes, Shape};
+use crate::plan::Plan;
+use crate::schema;
+use arrow_array::builder::BinaryBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch};
+use logitcask_core::{Keep, Selection, SoftRows, Values};
+use std::sync::Arc;
+
+pub(crate) use pack::Model;
+
+/// What every position of a cache has in common.
+fn shape(keep: &Keep, vocab_size: u32) -> Shape {
+    let cap = keep.cap(vocab_size) as u16;
+    match keep.selection {
+        Selection::Dense => Shape::Dense,
+        Selection::Sample { .. } => Shape::Split { n: cap },
+        _ if keep.is_fixed() => Shape::Fixed(cap),
+        _ => Shape::Varying { cap },
+    }
+}
+
+/// What the values of a cache are.
+fn codes(keep: &Keep) -> Codes {
+    match keep.values {
+        Values::F16 => Codes::Half,
+        Values::Quantised { .. } => Codes::Steps,
+    }
+}
+
+/// Values become codes, see [`logitcask_core::Values::code`]; a row that was checked has one for each.
+fn coded(keep: &Keep, rows: &SoftRows) -> pack::Entries {
+    let code = |lp: &f32| keep.values.code(*lp).unwrap_or(keep.values.max_code());
+    let heads = match keep.is_sampled() {
+        true => rows.counts.iter().zip(&rows.drawn).map(|(count, drawn)| count - drawn).collect(),
+        false => Vec::new(),
+    };
+    pack::Entries {
+        counts: rows.counts.clone(),
+        heads,
+        class_ids: rows.class_ids.clone(),
+        codes: rows.log_probs.iter().map(code).collect(),
+    }
+}
+
+/// The model of a shard with these rows.
+pub(crate) fn train(plan: &Plan, rows: &[Row]) -> Model {
+    let coded: Vec<pack::Entries> = rows.iter().map(|(_, rows)| coded(&plan.keep, rows)).collect();
+    let samples = rows.iter().zip(&coded).map(|((sample, _), entries)| (sample.input_ids.as_slice(), entries));
+    Model::train(plan.vocab_size, shape(&plan.keep, plan.vocab_size), codes(&plan.keep), samples)
+}
+
+/// The model that a shard's first row carries.
+pub(crate) fn model_of(plan: &Plan, bytes: &[u8]) -> Result<Model, String> {
+    Model::from_bytes(bytes, plan.vocab_size, shape(&plan.keep, plan.vocab_size), codes(&plan.keep))
+}
+
+/// The kept classes of `rows` as columns.
+pub(crate) fn columns_of(plan: &Plan, rows: &[Row], model: &Model, is_first: bool) -> Vec<ArrayRef> {
+    let (mut packed, mut models) = (BinaryBuilder::new(), BinaryBuilder::new());
+    for (i, (sample, soft)) in rows.iter().enumerate() {
+        packed.append_value(model.encode(&sample.input_ids, &coded(&plan.keep, soft)));
+        models.append_value(if is_first && i == 0 { model.to_bytes() } else { Vec::new() });
+    }
+    vec![Arc::new(packed.finish()), Arc::new(models.finish())]
+}
+
+/// The packed classes of a batch and what decodes them.
+pub(crate) struct Columns<'a> {
+    packed: &'a BinaryArray,
+    model: &'a Model,
+}
+
+impl<'a> Columns<'a> {
+    /// `Err` says which column is missing or of another type.
+    pub(crate) fn of(batch: &'a RecordBatch, model: &'a Model) -> Result<Self, String> {
+        Ok(Self { packed: column(batch, schema::PACKED, |c| c.as_binary_opt::<i32>())?, model })
+    }
+
+    /// Row `i`, the sample of these tokens; memory is bounded by their number and the plan's cap.
+    pub(crate) fn row(&self, plan: &Plan, i: usize, input_ids: &[u32]) -> Result<Entries, String> {
+        let entries = self.model.decode(input_ids, self.packed.value(i)).map_err(|e| format!("packed: {e}"))?;
+        let keep = &plan.keep;
+        if let Some(code) = entries.codes.iter().find(|code| **code > keep.values.max_code()) {
+            return Err(format!("packed: code {code} is beyond the last, {}", keep.values.max_code()));
+        }
+        let drawn = match keep.is_sampled() {
+            true => {
+                entries.counts.iter().zip(&entries.heads).map(|(count, head)| count.saturating_sub(*head)).collect()
+            }
+            false => vec![0; entries.counts.len()],
+        };
+        Ok(Entries {
+            counts: entries.counts,
+            drawn,
+            class_ids: entries.class_ids,
+            log_probs: entries.codes.iter().map(|code| keep.values.value(*code)).collect(),
+        })
+    }
+}
+
+/// The bytes of the model in a batch's first row.
+pub(crate) fn model_bytes(batch: &RecordBatch) -> Result<&[u8], String> {
+    let models: &BinaryArray = column(batch, schema::PACKED_MODEL, |c| c.as_binary_opt::<i32>())?;
+    if models.is_empty() { Err("no row carries the model".into()) } else { Ok(models.value(0)) }
+}

@@ -1,0 +1,44 @@
+//! The same rows in the other layout.
+
+use crate::commit::Commit;
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::plan::{Layout, Plan};
+use crate::reader::CacheReader;
+use crate::writer::CacheWriter;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Writes `cache` into `folder` in another layout: the same values to the bit, and the very files that caching into that
+/// layout would have made. A conversion that was stopped goes on where it stopped; `None` where `stop` was raised.
+/// `on_unit` hears of every finished unit.
+pub fn convert(
+    cache: &CacheReader,
+    folder: &Path,
+    layout: Layout,
+    stop: &AtomicBool,
+    on_unit: &mut dyn FnMut(),
+) -> Result<Option<Manifest>> {
+    let tokenizer = crate::json::read_bytes(&cache.tokenizer_path())?;
+    let writer = CacheWriter::open(folder, Plan { layout, ..cache.plan().clone() }, &tokenizer)?;
+    for unit in writer.pending()? {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let rows: Vec<_> = cache.unit(unit)?.into_iter().map(|row| (row.sample, row.rows)).collect();
+        let Commit { log_z_error, codec_error, .. } = cache.manifest().shards[unit].clone();
+        writer.write_measured(unit, &rows, (log_z_error, codec_error))?;
+        on_unit();
+    }
+    writer.finish().map(Some)
+}
+
+/// Bytes that a shard of these rows takes; the plan's only unit must be theirs.
+///
+/// # Errors
+/// What [`CacheWriter::write_unit`] refuses.
+pub fn shard_bytes(plan: &Plan, rows: &[(logitcask_core::Sample, logitcask_core::SoftRows)]) -> Result<u64> {
+    let folder = Path::new("pilot");
+    let bytes = crate::codec::encode(plan, 0, rows);
+    Ok(bytes.map_err(|source| crate::Error::Parquet { path: folder.to_owned(), source })?.len() as u64)
+}

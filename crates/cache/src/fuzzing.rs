@@ -1,0 +1,171 @@
+//! What the fuzz targets in `fuzz/` call: each takes any bytes, and neither panics nor takes more than a little memory.
+
+use crate::codec::Row;
+use crate::codec::packed::{self, Model};
+use crate::commit::{self, Commit};
+use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::plan::{COMMITS_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Pin, Plan};
+use crate::shard::Shard;
+use bytes::Bytes;
+use logitcask_core::rng::CounterRng;
+use logitcask_core::select::select_reference;
+use logitcask_core::{Fingerprint, Keep, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Values};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// Rows of the fixed plan's only unit.
+pub(crate) const ROWS: u64 = 6;
+const VOCAB: u32 = 40;
+/// Rows that the models of [`packed_row`] are trained on.
+pub(crate) const MODEL_ROWS: u64 = 300;
+/// First bytes from here on choose a trained model.
+pub(crate) const TRAINED: u8 = 128;
+/// Tokens of the sample that packed rows are decoded for.
+pub(crate) const TOKENS: [u32; 9] = [0, 7, 7, 39, 3, 12, 0, 1, 20];
+/// The first byte of a packed input chooses one of these.
+pub(crate) const KEPT: [(Selection, Values); 6] = [
+    (Selection::TopK { k: 4 }, Values::F16),
+    (Selection::TopP { p: 0.9, k: 6 }, Values::F16),
+    (Selection::Sample { n: 6, seed: 0 }, Values::F16),
+    (Selection::Dense, Values::F16),
+    (Selection::TopP { p: 0.9, k: 6 }, Values::Quantised { step: 0.0625 }),
+    (Selection::Dense, Values::Quantised { step: 0.0625 }),
+];
+/// The first byte of an input of [`manifest()`] chooses one of these.
+pub(crate) const RECORDS: [&str; 3] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR];
+
+/// The cache that inputs pretend to belong to.
+pub(crate) fn plan(layout: Layout, (selection, values): (Selection, Values)) -> Plan {
+    let pin = |name: &str| Pin { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
+    let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
+    let tail = (selection != Selection::Dense).then_some(tail);
+    Plan {
+        format_version: FORMAT_VERSION,
+        code_version: "fuzz".into(),
+        layout,
+        vocab_size: VOCAB,
+        max_length: 12,
+        precision: "f32".into(),
+        batch_tokens: 4096,
+        keep: Keep { selection, always_keep: Vec::new(), values, tail },
+        teacher: pin("teacher"),
+        tokenizer: pin("tokenizer"),
+        bos: Some(0),
+        end: None,
+        dataset: pin("dataset"),
+        units: Plan::units_of(&[("train".into(), ROWS)], ROWS),
+    }
+}
+
+/// The plan of [`plain`]'s shards, with every column there is.
+pub(crate) fn plain_plan() -> Plan {
+    plan(Layout::Plain, KEPT[2])
+}
+
+/// A plan, or a manifest or commit beside the plan of [`plain`], as the first byte says.
+///
+/// # Errors
+/// Where the temporary folder cannot be written.
+pub fn manifest(data: &[u8]) -> io::Result<()> {
+    let Some((record, bytes)) = data.split_first() else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let (folder, plan) = (folder.path(), plain_plan());
+    match RECORDS[usize::from(*record) % RECORDS.len()] {
+        PLAN_NAME => {
+            fs::write(folder.join(PLAN_NAME), bytes)?;
+            if let Ok(read) = Plan::read(folder) {
+                // What else is made of a plan before any shard is opened.
+                let (names, _) = (read.shard_names(), read.differences(&plan));
+                assert_eq!(names.len(), read.units.len());
+                assert!(names.iter().all(|name| !name.contains("..") && !name.starts_with('/')), "{names:?}");
+                assert!(read.rows_per_block() > 0);
+            }
+        }
+        MANIFEST_NAME => {
+            fs::write(folder.join(MANIFEST_NAME), bytes)?;
+            if let Ok(read) = Manifest::read(folder, &plan) {
+                assert_eq!(read.root(), Fingerprint::of(bytes));
+                assert_eq!(read.totals.rows, ROWS);
+            }
+        }
+        _ => {
+            fs::create_dir(folder.join(COMMITS_DIR))?;
+            fs::write(commit::path(folder, 0), bytes)?;
+            if let Ok(Some(read)) = Commit::read(folder, &plan, 0) {
+                Manifest::new(&plan, vec![read]).root();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A shard of a small plain cache, that some manifest vouches for: every row, first all at once, then each alone.
+pub fn plain(data: &[u8]) {
+    let plan = plain_plan();
+    let bytes = Bytes::copy_from_slice(data);
+    let Ok(shard) = Shard::of_bytes(PathBuf::from("fuzz.parquet"), bytes, &plan, 0) else { return };
+    let all = shard.read(&plan, 0, 0..ROWS);
+    for row in 0..ROWS {
+        let one = shard.read(&plan, 0, row..row + 1);
+        if let (Ok(all), Ok(one)) = (&all, &one) {
+            // Debug output, since NaN is not equal to itself; rows with NaN are refused, which this would show.
+            assert_eq!(format!("{one:?}"), format!("{:?}", &all[row as usize..=row as usize]));
+            assert_eq!(one[0].sample.id, SampleId(row));
+        }
+    }
+}
+
+/// A number of what is kept, then a row for [`TOKENS`]: from [`TRAINED`] on with a model of many rows, below with the
+/// model that precedes it, whose length stands in two bytes (little-endian) before it.
+pub fn packed_row(data: &[u8]) {
+    static MODELS: [OnceLock<Model>; KEPT.len()] = [const { OnceLock::new() }; KEPT.len()];
+    let Some((&number, rest)) = data.split_first() else { return };
+    let kept = usize::from(number % TRAINED) % KEPT.len();
+    let plan = plan(Layout::Packed, KEPT[kept]);
+    let entries = if number >= TRAINED {
+        MODELS[kept].get_or_init(|| packed::train(&plan, &rows(&plan, MODEL_ROWS))).decode(&TOKENS, rest)
+    } else {
+        let Some((length, rest)) = rest.split_first_chunk() else { return };
+        let (model, row) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
+        packed::model_of(&plan, model).and_then(|model| model.decode(&TOKENS, row))
+    };
+    if let Ok(entries) = entries {
+        assert_eq!(entries.counts.len(), TOKENS.len() - 1);
+        assert!(entries.counts.iter().all(|count| u32::from(*count) <= plan.cap()), "{:?}", entries.counts);
+        assert_eq!(entries.class_ids.len(), entries.codes.len());
+    }
+}
+
+/// Rows of `plan`; the first [`ROWS`] have [`TOKENS`], others any.
+pub(crate) fn rows(plan: &Plan, count: u64) -> Vec<Row> {
+    let row = |id| {
+        let mut rng = CounterRng::new("fuzz rows", &[id]);
+        let mut input_ids = TOKENS;
+        if id >= ROWS {
+            input_ids.fill_with(|| rng.below(1 + rng.clone().below(VOCAB.into())) as u32);
+        }
+        let origin = Origin { document: id, offset: 0 };
+        let sample = Sample { id: SampleId(id), origin, input_ids: input_ids.to_vec() };
+        let mut rows = SoftRows::new(&plan.keep);
+        for &gold in sample.gold_ids() {
+            let logits: Vec<f32> = (0..plan.vocab_size).map(|_| 2.0 * rng.normal() as f32).collect();
+            let lot = rng.uniform();
+            select_reference(&logits, gold, &plan.keep, lot, &mut rows, &mut RowErrors::new(&plan.keep));
+        }
+        (sample, rows)
+    };
+    (0..count).map(row).collect()
+}
+
+/// What the target of this name does.
+#[cfg(test)]
+pub(crate) fn run(target: &str, data: &[u8]) {
+    match target {
+        "manifest" => manifest(data).unwrap(),
+        "plain" => plain(data),
+        "packed_row" => packed_row(data),
+        other => panic!("no target is named `{other}`"),
+    }
+}

@@ -1,0 +1,275 @@
+//! One position: first its scale, then which classes it keeps and how far each stands above the lowest.
+
+use super::lists::{self, LEVELS, List, SHARES, level, top_level};
+use super::range::Coder;
+use super::{Entries, Model, Shape};
+
+/// Kinds of [`value_table`].
+const KINDS: usize = 4;
+/// Values of `Scale::shift`.
+const SHIFTS: usize = 5;
+/// Levels of what [`Recent`] says.
+const RECENTS: usize = 5;
+
+/// Places of the tables in the model: the largest code, by the list's.
+pub(super) const TOP: usize = lists::TABLES;
+/// The number of classes, by the largest code.
+const COUNT: usize = TOP + LEVELS;
+/// The end of the head.
+const BOUNDARY: usize = COUNT + LEVELS;
+/// Distances between ranks, by the rank and by how many are left.
+pub(super) const REST_GAP: usize = BOUNDARY + 1;
+/// Heights: see [`value_table`].
+pub(super) const VALUE: usize = REST_GAP + 19 * 8;
+/// Tables of a model.
+pub(super) const TABLES: usize = VALUE + KINDS * LEVELS * (LEVELS / 2) * RECENTS;
+
+/// Places of the flags in the model: the drawn ones above the head's end.
+const DRAWN: usize = lists::MORE + 1;
+/// The members of a list, by share, height, recent and shift.
+const MEMBER: usize = DRAWN + 1;
+/// Flags of a model.
+pub(super) const FLAGS: usize = MEMBER + SHARES * LEVELS * RECENTS * SHIFTS;
+
+/// A kept class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    /// The class.
+    pub(super) rank: u32,
+    /// Its value.
+    pub(super) code: u16,
+    /// Whether it belongs to the second group.
+    pub(super) drawn: bool,
+}
+
+/// What the positions so far say of each class: 0 nothing, 1 that some kept it, though not the last one;
+/// 2 to 4 that the last one did, the low, middling or high.
+pub(super) struct Recent {
+    /// What to say.
+    by_rank: Vec<u8>,
+    /// Ranks that the last position kept.
+    last: Vec<u32>,
+}
+
+impl Recent {
+    /// Before the first position.
+    pub(super) fn new(vocab: u32) -> Self {
+        Self { by_rank: vec![0; vocab as usize], last: Vec::new() }
+    }
+
+    /// What it says of one.
+    fn of(&self, rank: u32) -> usize {
+        usize::from(self.by_rank[rank as usize])
+    }
+
+    /// After a position that kept these classes at these heights.
+    fn update(&mut self, kept: impl Iterator<Item = (u32, u32)>) {
+        for rank in self.last.drain(..) {
+            self.by_rank[rank as usize] = 1;
+        }
+        for (rank, height) in kept {
+            self.by_rank[rank as usize] = 2 + (level(height) / 5).min(2);
+            self.last.push(rank);
+        }
+    }
+}
+
+/// What is the same for all entries of a position.
+struct Scale {
+    /// Largest coarse code: heights count down from it.
+    top: u32,
+    /// A [`top_level`].
+    level: usize,
+    /// The list's top against this one: 0 to 4.
+    shift: usize,
+    /// Largest coarse code of the head.
+    boundary: u32,
+    /// Kept classes.
+    count: usize,
+}
+
+impl Model {
+    /// Codes a whole sample that is known.
+    pub(super) fn visit<C: Coder>(&self, coder: &mut C, input_ids: &[u32], entries: &Entries) {
+        let is_split = matches!(self.shape, Shape::Split { .. });
+        assert!(input_ids.len() == entries.counts.len() + 1, "{} tokens", input_ids.len());
+        assert!(entries.heads.len() == if is_split { entries.counts.len() } else { 0 }, "heads of another shape");
+        let (mut recent, mut start) = (Recent::new(self.vocab), 0);
+        let (mut given, mut items) = (Vec::new(), Vec::new());
+        for (i, (&token, &count)) in input_ids.iter().zip(&entries.counts).enumerate() {
+            let range = start..start + usize::from(count);
+            start = range.end;
+            let drawn_from = entries.heads.get(i).map_or(range.end, |&head| range.start + usize::from(head));
+            given.clear();
+            given.extend(range.map(|at| {
+                let rank = self.lists.rank_of(entries.class_ids[at]);
+                Item { rank, code: entries.codes[at], drawn: at >= drawn_from }
+            }));
+            given.sort_unstable_by_key(|item| item.rank);
+            assert!(given.is_sorted_by(|a, b| a.rank < b.rank), "position {i} keeps a class twice");
+            items.clear();
+            let done = self.position(coder, token, &given, &mut recent, &mut items);
+            assert!(done.is_ok() && items.len() == given.len(), "position {i}: {} entries, {done:?}", given.len());
+        }
+    }
+
+    /// Codes the position where `token` is the input: `given` by ascending rank, or what is read, into `items`.
+    pub(super) fn position<C: Coder>(
+        &self,
+        coder: &mut C,
+        token: u32,
+        given: &[Item],
+        recent: &mut Recent,
+        items: &mut Vec<Item>,
+    ) -> Result<(), String> {
+        let list = self.lists.list(token);
+        let scale = self.scale(coder, list, given)?;
+        if self.shape == Shape::Dense {
+            for rank in 0..self.vocab {
+                let table = value_table(0, self.lists.height_of(rank), recent.of(rank), &scale);
+                items.push(self.item(coder, table, given.get(rank as usize), rank, &scale)?);
+            }
+        } else {
+            let rest = self.members(coder, list, given, recent, &scale, items)?;
+            self.rest(coder, list, &rest, recent, &scale, items)?;
+        }
+        recent.update(items.iter().map(|item| (item.rank, scale.top - self.codes.coarse(item.code))));
+        // Otherwise other bytes would give the same entries.
+        if self.lowest(&*items).is_none_or(|lowest| lowest < scale.top) {
+            return Err("no entry is as low as the lowest".into());
+        }
+        let head = items.iter().filter(|item| !item.drawn);
+        if matches!(self.shape, Shape::Split { .. }) && scale.boundary != self.lowest(head).map_or(0, |code| code + 1) {
+            return Err("no entry of the head is as low as its lowest".into());
+        }
+        Ok(())
+    }
+
+    /// The largest coarse code.
+    fn lowest<'a>(&self, items: impl IntoIterator<Item = &'a Item>) -> Option<u32> {
+        items.into_iter().map(|item| self.codes.coarse(item.code)).max()
+    }
+
+    /// Codes what concerns the whole position.
+    fn scale<C: Coder>(&self, coder: &mut C, list: &List, given: &[Item]) -> Result<Scale, String> {
+        let top = coder.number(TOP + usize::from(list.top), self.lowest(given).unwrap_or(0));
+        if top > self.codes.coarse_max() {
+            return Err(format!("{top} is above the largest code"));
+        }
+        let level = usize::from(top_level(top));
+        let shift = (level + 2).saturating_sub(usize::from(list.top)).min(SHIFTS - 1);
+        let count = match self.shape {
+            Shape::Fixed(n) | Shape::Split { n } => u32::from(n),
+            Shape::Dense => self.vocab,
+            Shape::Varying { cap } => {
+                let count = 1 + coder.number(COUNT + level, given.len().saturating_sub(1) as u32);
+                if count > u32::from(cap).min(self.vocab) {
+                    return Err(format!("{count} classes at a position"));
+                }
+                count
+            }
+        };
+        let mut boundary = top + 1;
+        if let Shape::Split { .. } = self.shape {
+            let head = self.lowest(given.iter().filter(|item| !item.drawn)).map_or(0, |code| code + 1);
+            let below = coder.number(BOUNDARY, boundary.saturating_sub(head));
+            boundary = boundary.checked_sub(below).ok_or("the head's lowest code is below 0")?;
+        }
+        Ok(Scale { top, level, shift, boundary, count: count as usize })
+    }
+
+    /// Codes which of the list's classes are kept, and their values; gives what is left of `given`.
+    fn members<C: Coder>(
+        &self,
+        coder: &mut C,
+        list: &List,
+        given: &[Item],
+        recent: &Recent,
+        scale: &Scale,
+        items: &mut Vec<Item>,
+    ) -> Result<Vec<Item>, String> {
+        let (mut rest, mut given) = (Vec::new(), given.iter().peekable());
+        for follower in &list.followers {
+            if items.len() == scale.count {
+                break;
+            }
+            while let Some(&item) = given.next_if(|item| item.rank < follower.rank) {
+                rest.push(item);
+            }
+            let found = given.next_if(|item| item.rank == follower.rank);
+            let (share, recent) = (usize::from(follower.share), recent.of(follower.rank));
+            let place = (share * LEVELS + usize::from(follower.height)) * RECENTS + recent;
+            if coder.flag(MEMBER + place * SHIFTS + scale.shift, found.is_some()) {
+                let table = value_table(1 + share / 5, follower.height, recent, scale);
+                items.push(self.item(coder, table, found, follower.rank, scale)?);
+            }
+        }
+        rest.extend(given);
+        Ok(rest)
+    }
+
+    /// Codes the kept classes that the list does not have, by their distances in rank.
+    fn rest<C: Coder>(
+        &self,
+        coder: &mut C,
+        list: &List,
+        given: &[Item],
+        recent: &Recent,
+        scale: &Scale,
+        items: &mut Vec<Item>,
+    ) -> Result<(), String> {
+        // Counted among the ranks that are not in the list.
+        let (mut next, mut passed, mut ahead) = (0, 0, 0);
+        let followers = &list.followers;
+        for left in (1..=scale.count - items.len()).rev() {
+            let given = given.get(given.len().wrapping_sub(left));
+            let wanted = given.map_or(next, |item| {
+                ahead += followers[ahead..].iter().take_while(|follower| follower.rank < item.rank).count();
+                item.rank - ahead as u32
+            });
+            let table = REST_GAP + (next + 1).ilog2() as usize * 8 + left.ilog2().min(7) as usize;
+            let place = next + coder.number(table, wanted - next);
+            passed += followers[passed..]
+                .iter()
+                .zip(passed as u32..)
+                .take_while(|(follower, before)| follower.rank - before <= place)
+                .count();
+            let rank = place + passed as u32;
+            if rank >= self.vocab {
+                return Err(format!("rank {rank} is outside the vocabulary of {}", self.vocab));
+            }
+            let table = value_table(0, self.lists.height_of(rank), recent.of(rank), scale);
+            items.push(self.item(coder, table, given, rank, scale)?);
+            next = place + 1;
+        }
+        Ok(())
+    }
+
+    /// Codes the value of a class that is kept.
+    fn item<C: Coder>(
+        &self,
+        coder: &mut C,
+        table: usize,
+        given: Option<&Item>,
+        rank: u32,
+        scale: &Scale,
+    ) -> Result<Item, String> {
+        let (code, drawn) = given.map_or((0, false), |item| (item.code, item.drawn));
+        let height = coder.number(table, scale.top.saturating_sub(self.codes.coarse(code)));
+        let coarse = scale.top.checked_sub(height).ok_or("a code below 0")?;
+        let code = self.codes.fine(coder, coarse, code)?;
+        let drawn = if coarse >= scale.boundary {
+            true
+        } else {
+            matches!(self.shape, Shape::Split { .. }) && coder.flag(DRAWN, drawn)
+        };
+        Ok(Item { rank, code, drawn })
+    }
+}
+
+/// The table for the height of a class that is expected at level `height`; kind 0 is not in the list, 1 to 3 are,
+/// and ever more often kept.
+fn value_table(kind: usize, height: u8, recent: usize, scale: &Scale) -> usize {
+    let place = (kind * LEVELS + usize::from(height)) * RECENTS + recent;
+    VALUE + place * (LEVELS / 2) + scale.level / 2
+}

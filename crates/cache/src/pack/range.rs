@@ -1,0 +1,183 @@
+//! The entropy coder: static rANS over 16-bit words.
+//!
+//! A rANS decoder undoes the encoder's steps one by one. So bytes are what the encoder would write if and only if
+//! the decoder ends in the state that the encoder began with, at the end of the bytes: `Decoder::finish` asks that.
+
+use super::tables::Tables;
+
+/// Frequencies of a table add up to two to this power.
+pub(super) const TOTAL_BITS: u32 = 15;
+/// The slots of a table.
+pub(super) const TOTAL: u32 = 1 << TOTAL_BITS;
+/// Numbers are below this.
+pub(super) const NUMBER_END: u32 = 1 << 18;
+/// Steps up to `NUMBER_END`.
+pub(super) const NUMBER_SYMBOLS: usize = 68;
+/// The state rests in `LOW..LOW << 16`.
+const LOW: u64 = 1 << 32;
+
+/// A direction of coding. One description of the data serves both: when encoding, each call is told the value;
+/// when decoding, what it is told is ignored, and the value is the one it returns.
+pub(super) trait Coder {
+    /// A symbol under the frequencies of table `table`.
+    fn symbol(&mut self, table: usize, symbol: usize) -> usize;
+
+    /// A yes or no under the frequencies of flag `table`.
+    fn flag(&mut self, table: usize, flag: bool) -> bool;
+
+    /// `count <= 15` bits that nothing predicts.
+    fn bits(&mut self, count: u32, value: u32) -> u32;
+
+    /// A number below `NUMBER_END`: its [`step`] under table `table`, then how far above the step's start it is.
+    fn number(&mut self, table: usize, number: u32) -> u32 {
+        let step = self.symbol(table, step(number));
+        if step < 8 {
+            return step as u32;
+        }
+        let bits = (step as u32 - 8) / 4 + 1;
+        let start = (4 + (step as u32 & 3)) << bits;
+        start + self.bits(bits, number.wrapping_sub(start))
+    }
+}
+
+/// The place of `number` on a scale of 0 to 7 one by one, then four steps an octave.
+pub(super) fn step(number: u32) -> usize {
+    if number < 8 {
+        return number as usize;
+    }
+    let octave = number.ilog2();
+    (4 * octave + (number >> (octave - 2) & 3)) as usize - 4
+}
+
+/// Gathers symbols in order; rANS writes them last to first.
+pub(super) struct Encoder<'a> {
+    /// The model's.
+    tables: &'a Tables,
+    /// First slot and number of slots of everything coded.
+    steps: Vec<(u16, u16)>,
+}
+
+impl<'a> Encoder<'a> {
+    /// Nothing coded yet.
+    pub(super) fn new(tables: &'a Tables) -> Self {
+        Self { tables, steps: Vec::new() }
+    }
+
+    /// The bytes: the last state's six, then words in the order in which the decoder wants them, little-endian.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let (mut state, mut words) = (LOW, Vec::<u16>::new());
+        for &(start, slots) in self.steps.iter().rev() {
+            let slots = u64::from(slots);
+            if state >= slots << (48 - TOTAL_BITS) {
+                words.push(state as u16);
+                state >>= 16;
+            }
+            state = ((state / slots) << TOTAL_BITS) + u64::from(start) + state % slots;
+        }
+        let head = state.to_le_bytes().into_iter().take(6);
+        head.chain(words.iter().rev().flat_map(|word| word.to_le_bytes())).collect()
+    }
+}
+
+impl Coder for Encoder<'_> {
+    fn symbol(&mut self, table: usize, symbol: usize) -> usize {
+        let (start, slots) = self.tables.table(table).slots(symbol);
+        self.steps.push((start as u16, slots as u16));
+        symbol
+    }
+
+    fn flag(&mut self, table: usize, flag: bool) -> bool {
+        let no = self.tables.no(table) as u16;
+        self.steps.push(if flag { (no, TOTAL as u16 - no) } else { (0, no) });
+        flag
+    }
+
+    fn bits(&mut self, count: u32, value: u32) -> u32 {
+        let slots = TOTAL >> count;
+        self.steps.push(((value * slots) as u16, slots as u16));
+        value
+    }
+}
+
+/// Reads what an [`Encoder`] wrote. Past the end it reads zeros, which `finish` then refuses.
+pub(super) struct Decoder<'a> {
+    /// The model's.
+    tables: &'a Tables,
+    /// Never below `LOW`.
+    state: u64,
+    /// What is not read yet.
+    rest: &'a [u8],
+    /// Whether more was read than there was.
+    starved: bool,
+}
+
+impl<'a> Decoder<'a> {
+    /// Begins with the first six bytes.
+    pub(super) fn new(tables: &'a Tables, bytes: &'a [u8]) -> Result<Self, String> {
+        let (head, rest) = bytes.split_at_checked(6).ok_or("fewer than six bytes")?;
+        let state = head.iter().rev().fold(0, |state, &byte| state << 8 | u64::from(byte));
+        if state < LOW {
+            return Err("the first six bytes are no state of the encoder".into());
+        }
+        Ok(Self { tables, state, rest, starved: false })
+    }
+
+    /// Whether the bytes were exactly what the encoder would have written.
+    pub(super) fn finish(self) -> Result<(), String> {
+        if self.starved {
+            return Err("bytes run out".into());
+        }
+        if !self.rest.is_empty() || self.state != LOW {
+            return Err("bytes are left over".into());
+        }
+        Ok(())
+    }
+
+    /// The slot that the state points at.
+    fn slot(&self) -> u32 {
+        self.state as u32 & (TOTAL - 1)
+    }
+
+    /// Takes the symbol with these slots off the state.
+    fn advance(&mut self, start: u32, slots: u32) {
+        self.state = u64::from(slots) * (self.state >> TOTAL_BITS) + u64::from(self.slot() - start);
+        if self.state < LOW {
+            let word = match *self.rest {
+                [low, high, ref rest @ ..] => {
+                    self.rest = rest;
+                    u16::from_le_bytes([low, high])
+                }
+                _ => {
+                    self.starved = true;
+                    0
+                }
+            };
+            self.state = self.state << 16 | u64::from(word);
+        }
+    }
+}
+
+impl Coder for Decoder<'_> {
+    fn symbol(&mut self, table: usize, _: usize) -> usize {
+        let table = self.tables.table(table);
+        let symbol = table.symbol_at(self.slot());
+        let (start, slots) = table.slots(symbol);
+        self.advance(start, slots);
+        symbol
+    }
+
+    fn flag(&mut self, table: usize, _: bool) -> bool {
+        let no = self.tables.no(table);
+        let flag = self.slot() >= no;
+        let (start, slots) = if flag { (no, TOTAL - no) } else { (0, no) };
+        self.advance(start, slots);
+        flag
+    }
+
+    fn bits(&mut self, count: u32, _: u32) -> u32 {
+        let slots = TOTAL >> count;
+        let value = self.slot() / slots;
+        self.advance(value * slots, slots);
+        value
+    }
+}

@@ -1,0 +1,204 @@
+//! Making a model of a shard, and its own bytes.
+
+use super::lists::{self, Class, Follower, List, Lists, MAX_FOLLOWERS, MIN_SHARE, level, share_level, top_level};
+use super::position::{FLAGS, TABLES};
+use super::range::{Decoder, Encoder, NUMBER_SYMBOLS};
+use super::tables::{Counter, Tables, weights_from_bytes, weights_to_bytes};
+use super::{Codes, Entries, MAX_VOCAB, Model, Shape};
+
+/// A token needs this many positions for a list, and a class this many of them for a place there.
+const MIN_POSITIONS: u32 = 8;
+
+/// A position of the shard.
+struct Seen<'a> {
+    /// The input.
+    token: u32,
+    /// Heights are below this one.
+    top: u32,
+    /// The kept classes.
+    class_ids: &'a [u32],
+    /// Their values.
+    codes: &'a [u16],
+}
+
+/// Occurrences and heights of classes over some positions.
+struct Tally {
+    /// Occurrences, by class.
+    counts: Vec<u32>,
+    /// Sums of heights, by class.
+    heights: Vec<u64>,
+    /// The classes that occurred.
+    touched: Vec<u32>,
+}
+
+impl Tally {
+    /// Over no position.
+    fn new(vocab: u32) -> Self {
+        Self { counts: vec![0; vocab as usize], heights: vec![0; vocab as usize], touched: Vec::new() }
+    }
+
+    /// Over one position more.
+    fn add(&mut self, seen: &Seen, codes: Codes) {
+        for (&id, &code) in seen.class_ids.iter().zip(seen.codes) {
+            let count = &mut self.counts[id as usize];
+            if *count == 0 {
+                self.touched.push(id);
+            }
+            *count += 1;
+            self.heights[id as usize] += u64::from(seen.top - codes.coarse(code));
+        }
+    }
+
+    /// Occurrences and mean height of a class, which are forgotten.
+    fn take(&mut self, id: u32) -> (u32, u32) {
+        let count = std::mem::take(&mut self.counts[id as usize]);
+        let height = std::mem::take(&mut self.heights[id as usize]);
+        (count, (height / u64::from(count.max(1))) as u32)
+    }
+}
+
+impl Model {
+    /// What to know of these samples. The same samples in the same order give the same model.
+    pub(crate) fn train<'a>(
+        vocab: u32,
+        shape: Shape,
+        codes: Codes,
+        samples: impl Iterator<Item = (&'a [u32], &'a Entries)> + Clone,
+    ) -> Self {
+        assert!(fits(vocab, shape), "{vocab} classes");
+        let lists = survey(vocab, shape, codes, samples.clone());
+        let mut model = Self { vocab, shape, codes, lists, weights: Vec::new(), tables: Tables::default() };
+        let mut counter = Counter::new(TABLES, FLAGS);
+        let same = model.lists.visit(&mut counter, vocab, model.longest());
+        assert!(same.as_ref() == Ok(&model.lists), "the lists do not survive coding");
+        for (input_ids, entries) in samples {
+            model.visit(&mut counter, input_ids, entries);
+        }
+        model.set_weights(counter.weights());
+        model
+    }
+
+    /// A list has no more followers than this: each has a `MIN_SHARE` of 64 of the entries at a position, or more.
+    fn longest(&self) -> u32 {
+        match self.shape {
+            Shape::Fixed(n) | Shape::Varying { cap: n } | Shape::Split { n } => self.vocab.min(64 * u32::from(n)),
+            Shape::Dense => 0,
+        }
+    }
+
+    /// The model's bytes: the tables' weights, then the lists as those tables code them.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = weights_to_bytes(&self.weights);
+        let mut encoder = Encoder::new(&self.tables);
+        let same = self.lists.visit(&mut encoder, self.vocab, self.longest());
+        assert!(same.is_ok(), "the lists do not survive coding");
+        bytes.extend(encoder.finish());
+        bytes
+    }
+
+    /// The model with these bytes, or why there is none.
+    pub(crate) fn from_bytes(bytes: &[u8], vocab: u32, shape: Shape, codes: Codes) -> Result<Self, String> {
+        if !fits(vocab, shape) {
+            return Err(format!("a vocabulary of {vocab} is too large"));
+        }
+        let (weights, bytes) = weights_from_bytes(bytes, TABLES + FLAGS)?;
+        let lists = Lists::default();
+        let mut model = Self { vocab, shape, codes, lists, weights: Vec::new(), tables: Tables::default() };
+        model.set_weights(weights);
+        let mut decoder = Decoder::new(&model.tables, bytes)?;
+        let lists = model.lists.visit(&mut decoder, vocab, model.longest())?;
+        decoder.finish()?;
+        model.lists = lists;
+        Ok(model)
+    }
+
+    /// Makes the tables.
+    fn set_weights(&mut self, weights: Vec<Vec<u8>>) {
+        self.tables = Tables::new(&weights, &symbols());
+        self.weights = weights;
+    }
+}
+
+/// Whether ranks fit a number, and all classes a count where all are kept.
+fn fits(vocab: u32, shape: Shape) -> bool {
+    vocab <= if shape == Shape::Dense { u32::from(u16::MAX) } else { MAX_VOCAB }
+}
+
+/// How many symbols each table has.
+fn symbols() -> Vec<usize> {
+    let lists = (0..lists::TABLES).map(lists::symbols);
+    lists.chain([NUMBER_SYMBOLS; TABLES - lists::TABLES]).collect()
+}
+
+/// Every position, in order of its token, else as it comes.
+fn by_token<'a>(codes: Codes, samples: impl Iterator<Item = (&'a [u32], &'a Entries)>) -> Vec<Seen<'a>> {
+    let mut all = Vec::new();
+    for (input_ids, entries) in samples {
+        let mut start = 0;
+        for (&token, &count) in input_ids.iter().zip(&entries.counts) {
+            let range = start..start + usize::from(count);
+            start = range.end;
+            let (class_ids, values) = (&entries.class_ids[range.clone()], &entries.codes[range]);
+            let top = values.iter().map(|&code| codes.coarse(code)).max().unwrap_or(0);
+            all.push(Seen { token, top, class_ids, codes: values });
+        }
+    }
+    all.sort_by_key(|seen| seen.token);
+    all
+}
+
+/// What the samples say of classes and of what follows which token.
+fn survey<'a>(
+    vocab: u32,
+    shape: Shape,
+    codes: Codes,
+    samples: impl Iterator<Item = (&'a [u32], &'a Entries)>,
+) -> Lists {
+    let positions = by_token(codes, samples);
+    let mut tally = Tally::new(vocab);
+    positions.iter().for_each(|seen| tally.add(seen, codes));
+    let class = |id| {
+        let (count, height) = tally.take(id);
+        Class {
+            common: count.checked_ilog2().map_or(0, |log| log as u8 + 1),
+            height: if count == 0 { 0 } else { level(height) },
+        }
+    };
+    let mut lists = Lists::new((0..vocab).map(class).collect());
+    tally.touched.clear();
+    if shape == Shape::Dense {
+        return lists;
+    }
+    let tokens: Vec<&[Seen]> = positions.chunk_by(|a, b| a.token == b.token).collect();
+    let (rare, common): (Vec<&[Seen]>, Vec<&[Seen]>) =
+        tokens.into_iter().partition(|seen| (seen.len() as u32) < MIN_POSITIONS || seen[0].token >= vocab);
+    lists.lists[0] = list(&mut tally, &lists, &rare, codes);
+    let mut room = MAX_FOLLOWERS.saturating_sub(lists.lists[0].followers.len());
+    for seen in common {
+        let list = list(&mut tally, &lists, &[seen], codes);
+        if list.followers.len() > room {
+            break;
+        }
+        room -= list.followers.len();
+        lists.list_of[seen[0].token as usize] = lists.lists.len() as u32;
+        lists.lists.push(list);
+    }
+    lists
+}
+
+/// The followers in these positions.
+fn list(tally: &mut Tally, lists: &Lists, positions: &[&[Seen]], codes: Codes) -> List {
+    let all = positions.iter().copied().flatten();
+    all.clone().for_each(|seen| tally.add(seen, codes));
+    let (count, tops) = all.fold((0, 0), |(count, tops), seen| (count + 1, tops + u64::from(seen.top)));
+    let mut followers = Vec::new();
+    for id in std::mem::take(&mut tally.touched) {
+        let (kept, height) = tally.take(id);
+        if kept >= MIN_POSITIONS && u64::from(kept) * 64 >= MIN_SHARE * count {
+            let share = share_level(u64::from(kept), count);
+            followers.push(Follower { rank: lists.rank_of(id), share, height: level(height) });
+        }
+    }
+    followers.sort_unstable_by_key(|follower| follower.rank);
+    List { top: top_level((tops / count.max(1)) as u32), followers }
+}

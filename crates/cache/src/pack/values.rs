@@ -1,0 +1,59 @@
+//! Values: what of a code a context can predict, and what is noise.
+
+use super::range::Coder;
+
+/// What the codes of a cache are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// Steps of one size, all worth predicting.
+    Steps,
+    /// The magnitude bits of an IEEE half, up to the largest finite one.
+    Half,
+}
+
+/// Bits of the largest finite half.
+const HALF_MAX: u16 = 0x7bff;
+/// 64 as a half: from here on a unit of the last place is 1/16 or more.
+const HALF_64: u16 = 0x5400;
+/// 1/16 as a half.
+const HALF_SIXTEENTH: u16 = 0x2c00;
+
+impl Codes {
+    /// The part of `code` that is predicted: of a half the value in sixteenths, rounded down, up to 64;
+    /// from there on its units of the last place.
+    pub(super) fn coarse(self, code: u16) -> u32 {
+        let magnitude = 1024 + u32::from(code & 1023);
+        match self {
+            Self::Steps => u32::from(code),
+            Self::Half if code < HALF_SIXTEENTH => 0,
+            Self::Half if code < HALF_64 => magnitude >> (21 - (code >> 10)),
+            Self::Half => 1024 + u32::from(code - HALF_64),
+        }
+    }
+
+    /// The largest of `coarse`.
+    pub(super) fn coarse_max(self) -> u32 {
+        match self {
+            Self::Steps => u32::from(u16::MAX),
+            Self::Half => self.coarse(HALF_MAX),
+        }
+    }
+
+    /// Codes what `coarse <= coarse_max` leaves open; gives the whole code.
+    pub(super) fn fine<C: Coder>(self, coder: &mut C, coarse: u32, code: u16) -> Result<u16, String> {
+        match self {
+            Self::Steps => Ok(coarse as u16),
+            Self::Half if coarse == 0 => {
+                let code = coder.bits(14, u32::from(code)) as u16;
+                if code < HALF_SIXTEENTH { Ok(code) } else { Err(format!("the code {code} is not below 1/16")) }
+            }
+            Self::Half if coarse < 1024 => {
+                let octave = coarse.ilog2();
+                let bits = 10 - octave;
+                let low = coder.bits(bits, u32::from(code) & ((1 << bits) - 1));
+                Ok(((11 + octave) << 10 | ((coarse << bits | low) & 1023)) as u16)
+            }
+            Self::Half => Ok((coarse - 1024) as u16 + HALF_64),
+        }
+    }
+}

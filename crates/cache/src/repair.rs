@@ -1,0 +1,179 @@
+//! Takes out of a cache what is damaged, so that writing what is then missing restores it to the byte.
+
+use crate::commit::{self, Commit};
+use crate::error::{Error, Result};
+use crate::json;
+use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::map;
+use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME};
+use crate::publish;
+use crate::verify::{self, Finding, MadeFrom, Report, Tier};
+use crate::writer::{CacheWriter, check_tokenizer};
+use logitcask_core::Fingerprint;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+/// A cache without its damages.
+#[derive(Debug)]
+pub struct Repair {
+    /// Write its [`CacheWriter::pending`] units, then [`CacheWriter::finish`].
+    pub writer: CacheWriter,
+    /// The root that the cache must have again; `None` where neither the manifest nor all commits survived.
+    pub root: Option<Fingerprint>,
+    /// Files that were damaged or foreign and are gone.
+    pub removed: Vec<String>,
+    /// Files that were made again from what is intact.
+    pub restored: Vec<String>,
+    /// What stays wrong: files that are no part of the format, for someone to look at.
+    pub left: Vec<Finding>,
+}
+
+/// Removes what `report` found damaged in `folder` and makes again what needs no teacher: plan and tokenizer, which are
+/// given, and commits that an intact manifest has. A damaged shard goes, its commit stays: the shard that is written in
+/// its place must have the same bytes.
+///
+/// `plan` is what the recipe asks for. Every removal is justified anew, so that an old report does no harm.
+///
+/// # Errors
+/// [`Error::OtherPlan`] where the cache was made from another plan; [`Error::Io`] where a file cannot be read, which
+/// need not mean that it is damaged. Nothing is removed that [`crate::verify()`] would not find.
+pub fn prepare(folder: &Path, plan: Plan, tokenizer_json: &[u8], report: &Report) -> Result<Repair> {
+    plan.check()?;
+    let mut removed = Vec::new();
+    let mut report = report.clone();
+    let given = Fingerprint::of(tokenizer_json) == plan.tokenizer.fingerprint;
+    let is_same = given && remove_other_plan(folder, &plan, &mut removed)?;
+    if given && is_damaged(check_tokenizer(&folder.join(TOKENIZER_NAME), &plan))? {
+        remove(folder, TOKENIZER_NAME, &mut removed)?;
+    }
+    let mut restored: Vec<_> = [PLAN_NAME, TOKENIZER_NAME].map(str::to_owned).into();
+    restored.retain(|name| !folder.join(name).exists());
+    let writer = CacheWriter::open(folder, plan, tokenizer_json)?;
+    if !is_same || report.files().contains(PLAN_NAME) {
+        // Without a plan most of the cache could not be looked at.
+        report = verify::verify(folder, Tier::Rows, &mut |_, _| {})?;
+    }
+    let mut repair = Repair { writer, root: None, removed, restored, left: Vec::new() };
+    let files = report.files();
+    repair.records(folder, &files)?;
+    repair.shards(folder, &report, &files)?;
+    repair.foreign(folder, &report)?;
+    Ok(repair)
+}
+
+impl Repair {
+    /// Manifest and commits; each is made from the other.
+    fn records(&mut self, folder: &Path, damaged: &BTreeSet<&str>) -> Result<()> {
+        let plan = self.writer.plan().clone();
+        let read = Manifest::read(folder, &plan);
+        let manifest = if damaged.contains(MANIFEST_NAME) || read.is_err() {
+            is_damaged(read.map(|_| ()))?;
+            remove(folder, MANIFEST_NAME, &mut self.removed)?;
+            None
+        } else {
+            read.ok()
+        };
+        let mut commits = Vec::new();
+        for unit in 0..plan.units.len() {
+            let (name, path) = (verify::commit_name(unit), commit::path(folder, unit));
+            let mut commit = Commit::read(folder, &plan, unit);
+            if damaged.contains(name.as_str()) || commit.is_err() {
+                is_damaged(commit.map(|_| ()))?;
+                remove(folder, &name, &mut self.removed)?;
+                commit = Ok(None);
+            }
+            commits.push(match (commit?, &manifest) {
+                (None, Some(manifest)) => {
+                    publish::create(&path, &json::to_bytes(&manifest.shards[unit]))?;
+                    self.restored.push(name);
+                    Some(manifest.shards[unit].clone())
+                }
+                (commit, _) => commit,
+            });
+        }
+        let by_commits = || commits.into_iter().collect::<Option<Vec<_>>>().map(|all| Manifest::new(&plan, all));
+        self.root = manifest.or_else(by_commits).map(|manifest| manifest.root());
+        Ok(())
+    }
+
+    fn shards(&mut self, folder: &Path, report: &Report, damaged: &BTreeSet<&str>) -> Result<()> {
+        for (unit, name) in self.writer.plan().shard_names().iter().enumerate() {
+            if !damaged.contains(name.as_str()) {
+                continue;
+            }
+            let path = folder.join(name);
+            let is_recorded = match Commit::read(folder, self.writer.plan(), unit)? {
+                Some(commit) => map::map(&path, commit.bytes).map(|bytes| Fingerprint::of(&bytes) == commit.blake3),
+                None => File::open(&path).map(|_| false).map_err(Error::io(&path, "open the shard")),
+            };
+            if matches!(is_recorded, Ok(true)) {
+                // Written like this: nothing that is written in its place could have its hash.
+                self.left.extend(report.findings.iter().filter(|finding| finding.file == *name).cloned());
+                continue;
+            }
+            is_damaged(is_recorded.map(|_| ()))?;
+            remove(folder, name, &mut self.removed)?;
+        }
+        Ok(())
+    }
+
+    /// Files whose names the format gives, to others than this plan's; the rest may be somebody's.
+    fn foreign(&mut self, folder: &Path, report: &Report) -> Result<()> {
+        let plan = self.writer.plan();
+        let top = [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME].map(str::to_owned);
+        let commits = (0..plan.units.len()).map(verify::commit_name);
+        let ours: BTreeSet<String> = plan.shard_names().into_iter().chain(commits).chain(top).collect();
+        for finding in report.findings.iter().filter(|finding| !ours.contains(&finding.file)) {
+            match verify::is_shard(&finding.file) || verify::is_commit(&finding.file) {
+                true => remove(folder, &finding.file, &mut self.removed)?,
+                false => self.left.push(finding.clone()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes room for `plan` where the one that is there is damaged; `false` where it is not there (any more).
+fn remove_other_plan(folder: &Path, plan: &Plan, removed: &mut Vec<String>) -> Result<bool> {
+    let here = Plan::read(folder);
+    if here.as_ref().is_ok_and(|here| here == plan) {
+        return Ok(true);
+    }
+    let differences = match (&here, verify::made_from(folder, plan.id())) {
+        // Where nothing was written yet, a plan that can be read is somebody's.
+        (Ok(here), MadeFrom::Other(_) | MadeFrom::Unknown) => here.differences(plan),
+        (Err(_), MadeFrom::Other(other)) => {
+            vec![format!("its manifest and shards were made from plan {other}, {} is wanted", plan.id())]
+        }
+        (_, MadeFrom::This) | (Err(_), MadeFrom::Unknown) => Vec::new(),
+    };
+    if !differences.is_empty() {
+        return Err(Error::OtherPlan { path: folder.to_owned(), differences });
+    }
+    is_damaged(here.map(|_| ()))?;
+    remove(folder, PLAN_NAME, removed)?;
+    Ok(false)
+}
+
+/// Does `read` say that a file is damaged or not there? A file that cannot be read for another reason may be whole.
+fn is_damaged(read: Result<()>) -> Result<bool> {
+    match read {
+        Ok(()) => Ok(false),
+        Err(Error::Io { source, path, action }) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { path, action, source })
+        }
+        Err(_) => Ok(true),
+    }
+}
+
+fn remove(folder: &Path, name: &str, removed: &mut Vec<String>) -> Result<()> {
+    let path = folder.join(name);
+    match fs::remove_file(&path) {
+        Ok(()) => removed.push(name.to_owned()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::io(&path, "remove the damaged file")(e)),
+    }
+    Ok(())
+}

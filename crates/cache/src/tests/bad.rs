@@ -1,0 +1,323 @@
+//! `data/bad`: for every MUST of the format a small cache that breaks it, and what a reader says to it.
+
+pub(super) mod make;
+
+use super::*;
+use make::{Batch, always, batch, claim_pages, claim_values, packed, quantised, rows_of_base, sample, shard_with};
+use make::{top_k, top_p, two_units};
+use parquet::basic::Encoding;
+use parquet::file::properties::EnabledStatistics;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// How a whole cache becomes a bad one.
+enum Make {
+    /// The rows are changed before they are written; the manifest vouches for them.
+    Rows(fn() -> Plan, fn(&mut Vec<(Sample, SoftRows)>)),
+    /// The columns are.
+    Columns(fn() -> Plan, fn(&Plan, Batch) -> Batch),
+    /// The shard is another; the manifest vouches for it.
+    Shard(fn() -> Plan, fn(&Plan) -> Vec<u8>),
+    /// Part of a file's text is replaced, everywhere; nobody vouches for it.
+    Text(&'static str, &'static str, &'static str),
+    /// The plan is changed.
+    Plan(fn(&mut Plan)),
+    /// Anything else.
+    Files(fn(&Path, &Plan)),
+}
+
+use Make::{Columns, Files, Rows, Shard, Text};
+
+const ROWS: &[(&str, &str, Make)] = &[
+    ("row-log-probs-unsorted", "log-probabilities are not sorted", Rows(top_k, |r| r[1].1.log_probs.swap(0, 3))),
+    (
+        "row-ties-unsorted",
+        "ties to the lower id",
+        Rows(top_k, |r| {
+            let highest = r[1].1.class_ids[0].max(r[1].1.class_ids[1]);
+            r[1].1.class_ids[1] = r[1].1.class_ids[0].min(r[1].1.class_ids[1]);
+            r[1].1.class_ids[0] = highest;
+            r[1].1.log_probs[1] = r[1].1.log_probs[0];
+        }),
+    ),
+    (
+        "row-class-outside-vocabulary",
+        "class 40 is outside the vocabulary of 40",
+        Rows(top_k, |r| r[1].1.class_ids[2] = 40),
+    ),
+    ("row-class-twice", "is kept twice", Rows(top_k, |r| r[1].1.class_ids[2] = r[1].1.class_ids[0])),
+    (
+        "row-always-kept-missing",
+        "is always kept, and missing here",
+        Rows(always, |r| {
+            let other = (0..VOCAB).find(|id| *id != 7 && !r[1].1.class_ids.contains(id)).unwrap();
+            let place = r[1].1.class_ids.iter().position(|id| *id == 7).unwrap();
+            r[1].1.class_ids[place] = other;
+        }),
+    ),
+    ("row-value-nan", "is not a finite number", Rows(top_k, |r| r[1].1.log_probs[1] = f32::NAN)),
+    ("row-log-z-infinite", "is not a finite number", Rows(top_k, |r| r[1].1.log_z[0] = f32::INFINITY)),
+    (
+        "row-log-z-too-small",
+        "log_z is below their log-sum-exp",
+        Rows(top_k, |r| r[1].1.log_probs[..4].copy_from_slice(&[-0.5, -0.75, -1.0, -1.25])),
+    ),
+    (
+        "row-log-z-too-large",
+        "log_z is too large",
+        Rows(top_k, |r| {
+            r[1].1.log_probs.iter_mut().for_each(|lp| *lp = half::f16::from_f32(*lp - 8.0).to_f32());
+        }),
+    ),
+    ("row-value-off-grid", "is none that Quantised", Rows(quantised, |r| r[1].1.log_probs[3] -= 0.03125)),
+    ("row-no-class", "no class was kept", Rows(top_p, |r| r[1].1.counts[0] = 0)),
+    ("row-too-many-classes", "classes kept, 1 to 9 belong here", Rows(top_p, |r| r[1].1.counts[0] = 10)),
+    ("row-too-many-drawn", "are said to be drawn by lot", Rows(sample, |r| r[1].1.drawn[0] = 8)),
+    (
+        "row-ids-missing",
+        "column `class_ids` holds 11 values, 12 belong there",
+        Rows(top_k, |r| _ = r[1].1.class_ids.pop()),
+    ),
+    ("row-values-missing", "column `log_probs` holds 11 values, 12", Rows(top_k, |r| _ = r[1].1.log_probs.pop())),
+    ("row-log-z-missing", "column `log_z` holds 2 values, 3", Rows(top_k, |r| _ = r[1].1.log_z.pop())),
+    ("row-ranks-too-many", "column `gold_ranks` holds 4 values, 3", Rows(top_k, |r| r[1].1.gold_ranks.push(1))),
+    ("row-tail-missing", "column `tail` holds 5 values, 6 belong there", Rows(top_k, |r| _ = r[1].1.tail.pop())),
+    ("row-tail-unsorted", "tail atoms are not sorted", Rows(top_k, |r| r[1].1.tail.swap(0, 1))),
+    (
+        "row-tail-does-not-fit",
+        "of the probability, 1 belongs there",
+        Rows(top_k, |r| r[1].1.tail[0].log_weight += 1024),
+    ),
+    (
+        "row-label-elsewhere",
+        "this row belongs to another input",
+        Rows(top_k, |r| {
+            let rank = &mut r[1].1.gold_ranks[0];
+            *rank = if *rank == 0 { 39 } else { 0 };
+        }),
+    ),
+    ("row-token-outside-vocabulary", "token 40 is outside the vocabulary", Rows(top_k, |r| r[1].0.input_ids[1] = 40)),
+    ("row-one-token", "1 tokens, 2 to 12 belong in a sample", Rows(top_k, |r| r[1].0.input_ids.truncate(1))),
+    ("row-too-long", "13 tokens, 2 to 12 belong in a sample", Rows(top_k, |r| r[1].0.input_ids = vec![1; 13])),
+    ("row-in-another-place", "the row says it is sample 1", Rows(top_k, |r| r.swap(0, 1))),
+    (
+        "row-of-another-input",
+        "the tokens are another input's",
+        Columns(top_k, |plan, good| {
+            let mut other = rows_of_base(plan);
+            other[1].0.input_ids = vec![1, 2, 3, 4];
+            batch(&good, &make::to_batch(plan, &other), &["input_ids"])
+        }),
+    ),
+    (
+        "row-tail-uneven",
+        "tail logits with 5 weights",
+        Columns(top_k, |plan, good| {
+            let mut other = rows_of_base(plan);
+            other[1].1.tail.pop();
+            batch(&good, &make::to_batch(plan, &other), &["tail_log_weights"])
+        }),
+    ),
+];
+
+const SHARDS: &[(&str, &str, Make)] = &[
+    (
+        "shard-changed",
+        "the file was changed or damaged",
+        Files(|folder, plan| {
+            let path = folder.join(plan.shard_name(0));
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[40] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }),
+    ),
+    (
+        "shard-cut",
+        "the file was cut or changed",
+        Files(|folder, plan| {
+            let path = folder.join(plan.shard_name(0));
+            let bytes = fs::read(&path).unwrap();
+            fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+        }),
+    ),
+    ("shard-is-no-parquet", "Invalid Parquet file", Shard(top_k, |_| b"a shard, I promise".to_vec())),
+    (
+        "shard-of-another-unit",
+        "logitcask.unit = 1, the plan says 0",
+        Shard(two_units, |plan| {
+            let mut rows = rows_of_base(plan);
+            rows.iter_mut().for_each(|(sample, _)| sample.id.0 += 2);
+            crate::codec::encode(plan, 1, &rows).unwrap()
+        }),
+    ),
+    (
+        "shard-lacks-a-row",
+        "block 0 has 1 rows, 2 belong there",
+        Shard(top_k, |plan| crate::codec::encode(plan, 0, &rows_of_base(plan)[..1]).unwrap()),
+    ),
+    (
+        "shard-in-other-blocks",
+        "2 blocks, 2 rows make 1",
+        Shard(top_k, |plan| {
+            let rows = rows_of_base(plan);
+            let blocks = rows.chunks(1).map(|row| Ok(make::to_batch(plan, row)));
+            crate::codec::write(plan, 0, blocks).unwrap()
+        }),
+    ),
+    ("shard-lacks-a-column", "the format has", Shard(top_k, make::without_ranks)),
+    (
+        "shard-without-page-index",
+        "has no page index",
+        Shard(top_k, |plan| {
+            let none = EnabledStatistics::None;
+            shard_with(plan, &|p| {
+                p.set_column_statistics_enabled("sample_id".into(), none).set_offset_index_disabled(true)
+            })
+        }),
+    ),
+    (
+        "shard-in-another-encoding",
+        "in encoding 5",
+        Shard(top_k, |plan| {
+            shard_with(plan, &|p| p.set_column_encoding("sample_id".into(), Encoding::DELTA_BINARY_PACKED))
+        }),
+    ),
+    ("bomb-values", "values, 96 are possible", Rows(top_k, |r| r[1].1.class_ids = vec![3; 200_000])),
+    ("bomb-page-bytes", "claims to unfold to 2147483647 bytes", Shard(top_k, |plan| claim_values(plan, 3, i32::MAX))),
+    ("bomb-page-values", "claims 2147483647 values", Shard(top_k, |plan| claim_values(plan, i32::MAX, 12))),
+    ("bomb-pages", "claims 2147483647 pages", Shard(top_k, claim_pages)),
+    ("packed-cut-short", "packed: ", Columns(packed, |_, good| make::change_packed(&good, |value| _ = value.pop()))),
+    ("packed-with-more", "packed: ", Columns(packed, |_, good| make::change_packed(&good, |value| value.push(0)))),
+    ("packed-without-model", "model", Columns(packed, |_, good| make::without_model(&good))),
+    (
+        "packed-in-a-dictionary",
+        "unknown page before its first",
+        Shard(packed, |plan| shard_with(plan, &|p| p.set_column_dictionary_enabled("packed".into(), true))),
+    ),
+];
+
+const FOLDERS: &[(&str, &str, Make)] = &[
+    (
+        "plan-missing",
+        "not a cache, it has no plan.json",
+        Files(|folder, _| fs::remove_file(folder.join("plan.json")).unwrap()),
+    ),
+    (
+        "plan-of-another-version",
+        "format version 2, this build reads 1",
+        Text("plan.json", "_version\": 1", "_version\": 2"),
+    ),
+    ("plan-before-the-format", "written before the format was settled", Files(make::before_the_format)),
+    ("plan-unknown-field", "unknown field `colour`", Text("plan.json", "\"layout\"", "\"colour\": 1,\n  \"layout\"")),
+    ("plan-reformatted", "the file was edited", Text("plan.json", "  ", "\t")),
+    ("plan-with-a-hole", "a unit of samples 1..2 where 0.. follows", Make::Plan(|plan| plan.units[0].start = 1)),
+    ("plan-split-outside", "is no name for a split", Make::Plan(|plan| plan.units[0].split = "../train".into())),
+    ("plan-huge-samples", "keep fewer classes or cut shorter samples", Make::Plan(|plan| plan.max_length = u32::MAX)),
+    ("plan-huge-unit", "samples in a unit, 16777216 fit", Make::Plan(|plan| plan.units[0].end = 1 << 40)),
+    ("plan-keeps-nothing", "k = 0 is not within", Make::Plan(|plan| plan.keep.selection = Selection::TopK { k: 0 })),
+    ("plan-without-tail", "needs a tail", Make::Plan(|plan| plan.keep.tail = None)),
+    ("plan-step-unknown", "is none of 0.03125", Make::Plan(|plan| plan.keep.values = Values::Quantised { step: 0.1 })),
+    ("tokenizer-of-another", "the file was changed or damaged", Text("tokenizer.json", "tokenizer", "detokenizer")),
+    (
+        "manifest-missing",
+        "there is no complete cache yet",
+        Files(|folder, _| {
+            fs::remove_file(folder.join(MANIFEST_NAME)).unwrap();
+        }),
+    ),
+    ("manifest-of-another-version", "format version 2, this", Text("manifest.json", "_version\": 1", "_version\": 2")),
+    (
+        "manifest-of-another-plan",
+        "the plan beside it is",
+        Files(|folder, plan| {
+            let shards = Manifest::read(folder, plan).unwrap().shards;
+            let other = Plan { precision: "bf16".into(), ..plan.clone() };
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&other, shards))).unwrap();
+        }),
+    ),
+    ("manifest-absolute-path", "the plan says", Text("manifest.json", "data/train-00000-of-00001", "/etc/passwd")),
+    ("manifest-parent-path", "the plan says", Text("manifest.json", "data/train", "../data/train")),
+    (
+        "manifest-huge-counts",
+        "counts that the plan does not allow",
+        Text("manifest.json", "\"rows\": 2", "\"rows\": 18446744073709551615"),
+    ),
+    (
+        "manifest-wrong-totals",
+        "totals are not the sums",
+        Files(|folder, plan| {
+            let mut manifest = Manifest::read(folder, plan).unwrap();
+            manifest.totals.entries += 1;
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&manifest)).unwrap();
+        }),
+    ),
+    ("manifest-nan", "invalid type: null", Text("manifest.json", "\"kept_mass\": 0", "\"kept_mass\": null, \"x\": 0")),
+    (
+        "manifest-without-shards",
+        "0 shards, the plan has 1 units",
+        Files(|folder, plan| {
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, Vec::new()))).unwrap();
+        }),
+    ),
+    (
+        "manifest-wrong-hash",
+        " was recorded",
+        Files(|folder, plan| {
+            let mut shards = Manifest::read(folder, plan).unwrap().shards;
+            shards[0].blake3 = Fingerprint::of(b"other");
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, shards))).unwrap();
+        }),
+    ),
+];
+
+fn cases() -> impl Iterator<Item = &'static (&'static str, &'static str, Make)> {
+    [ROWS, SHARDS, FOLDERS].into_iter().flatten()
+}
+
+fn bad() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/bad")
+}
+
+/// What opening the cache in `folder` and reading all of it says.
+fn refusal(folder: &Path) -> Option<String> {
+    let reader = match CacheReader::open(folder) {
+        Ok(reader) => reader,
+        Err(error) => return Some(error.to_string()),
+    };
+    reader.splits().into_iter().find_map(|split| read_error(folder, split))
+}
+
+#[test]
+fn every_bad_cache_is_refused_for_its_own_reason() {
+    let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
+    for entry in fs::read_dir(bad()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+        let name = entry.file_name().into_string().unwrap();
+        let expected = fs::read_to_string(entry.path().join("expected.txt")).unwrap();
+        let refusal = refusal(&entry.path()).unwrap_or("nothing".into());
+        if !refusal.contains(expected.trim_end_matches('\n')) {
+            wrong.push(format!("{name} should say {expected}and says {refusal}"));
+        }
+        seen.insert(name);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(seen, cases().map(|(name, ..)| (*name).to_owned()).collect(), "run regenerate_bad");
+    // Bombs were refused before they went off; all tests together take less.
+    #[cfg(target_os = "linux")]
+    {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(peak < 1 << 20, "{peak} kB at the peak");
+    }
+}
+
+#[test]
+#[ignore = "writes data/bad anew; run it when the format or a message changes"]
+fn regenerate_bad() {
+    for (name, message, make) in cases() {
+        let folder = bad().join(name);
+        let _ = fs::remove_dir_all(&folder);
+        make::write(&folder, make);
+        fs::write(folder.join("expected.txt"), format!("{message}\n")).unwrap();
+    }
+}

@@ -1,0 +1,151 @@
+//! What fuzzing started from and found, as tests: each file of `fuzz/corpus/` goes through the function it was found with.
+
+use super::*;
+use crate::codec::{self, packed};
+use crate::fuzzing::{self, KEPT, RECORDS, TRAINED};
+use crate::shard::Shard;
+use crate::{COMMITS_DIR, PLAN_NAME, schema};
+use arrow_array::cast::AsArray;
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Hundreds of times what a seed takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
+}
+
+#[test]
+fn no_seed_panics_or_takes_long() {
+    let targets = entries(&corpus());
+    assert_eq!(targets.len(), 3, "{targets:?}");
+    for target in targets {
+        let seeds = entries(&target);
+        assert!(seeds.len() > 4, "{}: {} seeds", target.display(), seeds.len());
+        for seed in seeds {
+            let (name, data) = (target.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&seed).unwrap());
+            // In a thread of its own, since a seed that never ends must fail too.
+            let (done, end) = mpsc::channel();
+            std::thread::spawn(move || {
+                fuzzing::run(&name, &data);
+                done.send(()).unwrap();
+            });
+            assert_eq!(end.recv_timeout(PATIENCE), Ok(()), "{} panicked or took {PATIENCE:?}", seed.display());
+        }
+    }
+}
+
+/// Plain shards that are refused, and some that are read: as we write it, and as other writers might, where what zstd
+/// hides from a fuzzer lies open.
+fn plain_seeds() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let plan = fuzzing::plain_plan();
+    let rows = fuzzing::rows(&plan, fuzzing::ROWS);
+    let batch = codec::to_batch(&plan, &rows, None, true).unwrap();
+    let constants: Vec<_> =
+        schema::constants(&plan, 0).into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+    let other = |compression, version, has_dictionary| {
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_writer_version(version)
+            .set_dictionary_enabled(has_dictionary)
+            .set_data_page_row_count_limit(2)
+            .set_key_value_metadata(Some(constants.clone()))
+            .build();
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema::columns(&plan), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    };
+    let (first, second) = (WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0);
+    let written = codec::encode(&plan, 0, &rows).unwrap();
+    let refused = [written[..written.len() - 9].to_vec(), other(Compression::UNCOMPRESSED, second, false)];
+    let read = [
+        written,
+        other(Compression::UNCOMPRESSED, first, false),
+        other(Compression::UNCOMPRESSED, first, true),
+        other(Compression::SNAPPY, first, true),
+    ];
+    (refused.into(), read.into())
+}
+
+/// Of each kind a row with the model that is trained on many, a model alone, and that model with a row.
+fn packed_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (number, kept) in (0..).zip(KEPT) {
+        let plan = fuzzing::plan(Layout::Packed, kept);
+        let (few, many) = (fuzzing::rows(&plan, fuzzing::ROWS), fuzzing::rows(&plan, fuzzing::MODEL_ROWS));
+        let packed = |rows: &[(Sample, SoftRows)]| {
+            let model = packed::train(&plan, rows);
+            let batch = codec::to_batch(&plan, &rows[..1], Some(&model), true).unwrap();
+            let row = batch.column_by_name(schema::PACKED).unwrap().as_binary::<i32>().value(0).to_vec();
+            (model.to_bytes(), row)
+        };
+        seeds.push([vec![TRAINED + number], packed(&many).1].concat());
+        let (model, row) = packed(&few);
+        let alone = [vec![number], u16::try_from(model.len()).unwrap().to_le_bytes().to_vec(), model].concat();
+        seeds.extend([alone.clone(), [alone, row].concat()]);
+    }
+    seeds
+}
+
+/// Each record of a whole cache, as it is and cut.
+fn manifest_seeds() -> Vec<Vec<u8>> {
+    let plan = fuzzing::plain_plan();
+    let folder = tempfile::tempdir().unwrap();
+    let writer = CacheWriter::open(folder.path(), plan.clone(), b"tokenizer").unwrap();
+    writer.write_unit(0, &fuzzing::rows(&plan, fuzzing::ROWS), &RowErrors::new(&plan.keep)).unwrap();
+    writer.finish().unwrap();
+    let mut seeds = Vec::new();
+    for (number, name) in RECORDS.into_iter().enumerate() {
+        let name = if name == COMMITS_DIR { format!("{name}/00000.json") } else { name.to_owned() };
+        let mut seed = vec![number as u8];
+        seed.extend(fs::read(folder.path().join(name)).unwrap());
+        seeds.push(seed[..seed.len() - 3].to_vec());
+        seeds.push(seed);
+    }
+    seeds
+}
+
+#[test]
+fn seeds_are_what_a_cache_of_today_holds() {
+    let plan = fuzzing::plain_plan();
+    let (refused, read) = plain_seeds();
+    for seed in refused {
+        assert!(Shard::of_bytes("seed".into(), seed.into(), &plan, 0).is_err());
+    }
+    for seed in read {
+        fuzzing::plain(&seed);
+        let shard = Shard::of_bytes("seed".into(), seed.into(), &plan, 0).unwrap();
+        assert_eq!(shard.read(&plan, 0, 0..fuzzing::ROWS).unwrap().len() as u64, fuzzing::ROWS);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(PLAN_NAME), &manifest_seeds()[1][1..]).unwrap();
+    assert_eq!(Plan::read(folder.path()).unwrap(), plan);
+    packed_seeds().iter().for_each(|seed| fuzzing::packed_row(seed));
+}
+
+#[test]
+#[ignore = "writes the seeds anew, after a change of the format: cargo test write_seeds -- --ignored"]
+fn write_seeds() {
+    let (refused, read) = plain_seeds();
+    let plain = [refused, read].concat();
+    for (target, seeds) in [("manifest", manifest_seeds()), ("plain", plain), ("packed_row", packed_seeds())] {
+        let folder = corpus().join(target);
+        fs::create_dir_all(&folder).unwrap();
+        for (number, seed) in seeds.into_iter().enumerate() {
+            fs::write(folder.join(format!("seed-{number}")), seed).unwrap();
+        }
+    }
+}

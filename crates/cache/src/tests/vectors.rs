@@ -1,0 +1,147 @@
+//! `data/vectors/v1`: what every reader of the format must read, and every writer write, for ever.
+
+use super::*;
+use crate::CachedSample;
+use crate::card::CARD_NAME;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const SELECTIONS: [(&str, Selection); 4] =
+    [("top_k", TOP_K), ("top_p", TOP_P), ("sample", SAMPLE), ("dense", Selection::Dense)];
+const QUANTISED: Values = Values::Quantised { step: 0.0625 };
+
+/// Every vector by its name; two splits, one of two units, and at least one of everything that can be chosen.
+fn vectors() -> BTreeMap<String, Plan> {
+    let mut vectors = BTreeMap::new();
+    for layout in [Layout::Plain, Layout::Packed] {
+        for (name, selection) in SELECTIONS {
+            let plan = Plan { layout, ..plan(selection, &[("train", 3), ("val", 1)], 2) };
+            vectors.insert(format!("{}-{name}", layout.name()), plan);
+        }
+        let mut plan = Plan { layout, ..plan(TOP_K, &[("train", 2)], 2) };
+        plan.keep.values = QUANTISED;
+        plan.keep.always_keep = vec![5, 30];
+        vectors.insert(format!("{}-quantised", layout.name()), plan);
+    }
+    vectors
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/vectors/v1")
+}
+
+/// The JSON of a decoded cache: its root, then a line for each sample.
+fn described(reader: &CacheReader) -> String {
+    let mut text = format!("{{\n\"root\": \"{}\",\n\"rows\": [", reader.root());
+    for (number, (split, row)) in rows(reader).iter().enumerate() {
+        let comma = if number == 0 { "\n" } else { ",\n" };
+        text += &format!("{comma}{}", line(split, row));
+    }
+    text + "\n]\n}\n"
+}
+
+fn rows(reader: &CacheReader) -> Vec<(String, CachedSample)> {
+    let of = |split: &str| -> Vec<_> {
+        reader.in_order(split).unwrap().map(|row| (split.to_owned(), row.unwrap())).collect()
+    };
+    reader.splits().into_iter().flat_map(of).collect()
+}
+
+/// One sample; an f32 as the shortest decimal that only it rounds to, a tail atom as its two integers.
+fn line(split: &str, CachedSample { sample, rows }: &CachedSample) -> serde_json::Value {
+    serde_json::json!({
+        "split": split,
+        "sample_id": sample.id.0,
+        "document": sample.origin.document,
+        "document_offset": sample.origin.offset,
+        "input_ids": sample.input_ids,
+        "input_hash": sample.input_hash().to_string(),
+        "counts": rows.counts,
+        "drawn": rows.drawn,
+        "class_ids": rows.class_ids,
+        "log_probs": floats(&rows.log_probs),
+        "log_z": floats(&rows.log_z),
+        "gold_log_probs": floats(&rows.gold_log_probs),
+        "gold_ranks": rows.gold_ranks,
+        "tail": rows.tail.iter().map(|atom| [atom.log_prob, atom.log_weight]).collect::<Vec<_>>(),
+    })
+}
+
+/// As text, so that no library's double precision comes between.
+fn floats(values: &[f32]) -> Vec<String> {
+    values.iter().map(f32::to_string).collect()
+}
+
+/// Errors that no rows decide, so that a vector can be written again from its rows alone.
+fn errors(plan: &Plan) -> RowErrors {
+    let mut errors = RowErrors::new(&plan.keep);
+    for (i, sum) in errors.log_z.iter_mut().enumerate() {
+        sum.add(0.001);
+        sum.add(0.000_25 * i as f64);
+    }
+    errors.codec.add(0.002);
+    errors
+}
+
+fn write_vector(folder: &Path, plan: &Plan, rows_of: impl Fn(usize) -> Vec<(Sample, SoftRows)>) {
+    let writer = CacheWriter::open(folder, plan.clone(), TOKENIZER).unwrap();
+    for unit in writer.pending().unwrap() {
+        writer.write_unit(unit, &rows_of(unit), &errors(plan)).unwrap();
+    }
+    writer.finish().unwrap();
+    // For people, and not part of the format.
+    fs::remove_file(folder.join(CARD_NAME)).unwrap();
+}
+
+#[test]
+fn every_vector_is_read_as_it_always_was() {
+    for name in vectors().keys() {
+        let reader = CacheReader::open(&folder().join(name)).unwrap();
+        let expected = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
+        // Not assert_eq: a page of numbers on failure helps nobody.
+        let got = described(&reader);
+        let differs = got.lines().zip(expected.lines()).find(|(got, expected)| got != expected);
+        assert!(got == expected, "{name}: {differs:?}");
+        serde_json::from_str::<serde_json::Value>(&expected).unwrap();
+        let report = crate::verify(reader.folder(), crate::Tier::Rows, &mut |_, _| {}).unwrap();
+        assert!(report.is_whole(), "{name}: {:?}", report.findings);
+    }
+    let there = fs::read_dir(folder()).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count();
+    assert_eq!(there, vectors().len());
+}
+
+#[test]
+fn every_vector_is_written_as_it_always_was() {
+    for name in vectors().keys() {
+        let reader = CacheReader::open(&folder().join(name)).unwrap();
+        let again = tempfile::tempdir().unwrap();
+        write_vector(again.path(), reader.plan(), |unit| {
+            let range = &reader.plan().units[unit];
+            let ids = range.start..range.end;
+            ids.map(|id| reader.get(&range.split, SampleId(id)).unwrap()).map(|row| (row.sample, row.rows)).collect()
+        });
+        let shards = reader.plan().shard_names();
+        let commits = (0..shards.len()).map(crate::verify::commit_name);
+        let names = ["plan.json", "tokenizer.json", "manifest.json"].map(str::to_owned);
+        for file in names.into_iter().chain(commits).chain(shards) {
+            let [expected, got] = [reader.folder(), again.path()].map(|folder| fs::read(folder.join(&file)).unwrap());
+            assert!(got == expected, "{name}/{file} comes out with other bytes");
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes data/vectors/v1 anew; never once version 1 is released"]
+fn regenerate_vectors() {
+    for (name, plan) in vectors() {
+        let folder = folder().join(&name);
+        let _ = fs::remove_dir_all(&folder);
+        // Two to six tokens: enough for every column, little enough to read.
+        write_vector(&folder, &plan, |unit| {
+            let range = &plan.units[unit];
+            (range.start..range.end).map(|id| row_of(&plan, id, 2 + (id as usize * 3) % 5, 11)).collect()
+        });
+        let text = described(&CacheReader::open(&folder).unwrap());
+        fs::write(folder.with_file_name(format!("{name}.json")), text).unwrap();
+    }
+}

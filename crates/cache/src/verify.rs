@@ -1,0 +1,298 @@
+//! Is a cache whole? Everything that is wrong with it, file by file, without its teacher.
+
+mod unit;
+
+use crate::card::CARD_NAME;
+use crate::commit::Commit;
+use crate::error::{Error, Result};
+use crate::json;
+use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
+use crate::publish::TEMP_PREFIX;
+use crate::shard;
+use crate::writer::check_tokenizer;
+use logitcask_core::Fingerprint;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+/// How much of a cache is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Plan, manifest, commits and tokenizer belong together, every shard is there with its length and a footer as the
+    /// plan has it, and nothing else is.
+    Structure,
+    /// That, the hash of every shard, every row with all that must hold of it, and the commits' counts from the rows.
+    Rows,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Path below the cache's folder.
+    pub file: String,
+    /// The unit it belongs to.
+    pub unit: Option<usize>,
+    /// Rows of the shard; `None` speaks of the whole file.
+    pub rows: Option<Range<u64>>,
+    /// What is wrong, and what was expected.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if let Some(rows) = &self.rows {
+            write!(f, ", rows {}..{}", rows.start, rows.end)?;
+        }
+        // One line, whatever a decoder had to say.
+        write!(f, ": {}", self.what.replace('\n', " "))
+    }
+}
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// In the order of the plan's units, after those of the whole folder; none for a whole cache.
+    pub findings: Vec<Finding>,
+    /// Units that were looked at.
+    pub units: usize,
+    /// Rows that were decoded and are what they must be.
+    pub rows: u64,
+    /// The cache's root, where its manifest can be read.
+    pub root: Option<Fingerprint>,
+}
+
+impl Report {
+    /// Nothing was found.
+    pub fn is_whole(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The files that there are findings about.
+    pub(crate) fn files(&self) -> BTreeSet<&str> {
+        self.findings.iter().map(|finding| finding.file.as_str()).collect()
+    }
+}
+
+/// Looks at all of the cache in `folder` and goes on after a finding; `on_unit` hears how many units are done, of how
+/// many. One block of rows is in memory at a time.
+///
+/// # Errors
+/// [`Error::NotACache`] where there is neither plan nor manifest nor commit. Everything else is a finding.
+pub fn verify(folder: &Path, tier: Tier, on_unit: &mut dyn FnMut(usize, usize)) -> Result<Report> {
+    let is_there = |name: &str| folder.join(name).exists();
+    if !is_there(PLAN_NAME) && !is_there(MANIFEST_NAME) && !names_in(folder, COMMITS_DIR).iter().any(|n| is_commit(n)) {
+        return Err(Error::NotACache { path: folder.to_owned() });
+    }
+    let mut check = Check { folder, tier, report: Report::default() };
+    match check.plan() {
+        Some(plan) => check.cache(&plan, on_unit),
+        None => check.bytes_alone(on_unit),
+    }
+    Ok(check.report)
+}
+
+/// From which plan the manifest and shards of a folder were made.
+pub(crate) enum MadeFrom {
+    /// The one that was asked about.
+    This,
+    /// Another, of this id.
+    Other(String),
+    /// There are none that can be read.
+    Unknown,
+}
+
+/// Were the manifest and shards in `folder` made from the plan `id`? One that was is enough: the others are damaged.
+pub(crate) fn made_from(folder: &Path, id: Fingerprint) -> MadeFrom {
+    let id = id.to_string();
+    let manifest = json::read::<Manifest>(&folder.join(MANIFEST_NAME)).ok().map(|m| m.plan_id.to_string());
+    let shards = names_in(folder, DATA_DIR).into_iter().filter(|name| is_shard(name));
+    let mut other = None;
+    for there in manifest.into_iter().chain(shards.filter_map(|name| shard::plan_id(&folder.join(name)))) {
+        if there == id {
+            return MadeFrom::This;
+        }
+        other = other.or(Some(there));
+    }
+    other.map_or(MadeFrom::Unknown, MadeFrom::Other)
+}
+
+/// Has this path below a cache's folder the form of a shard's: `data/train-00007-of-00042.parquet`?
+pub(crate) fn is_shard(name: &str) -> bool {
+    let number = |text: &str| text.len() == 5 && text.bytes().all(|c| c.is_ascii_digit());
+    let inner = name.strip_prefix(DATA_DIR).and_then(|name| name.strip_prefix('/')?.strip_suffix(".parquet"));
+    inner.and_then(|name| name.rsplit_once("-of-")).is_some_and(|(name, of)| {
+        let split = name.rsplit_once('-').filter(|(_, n)| number(n) && number(of)).map(|(split, _)| split);
+        split.is_some_and(|split| !split.is_empty() && !split.contains(['/', '\\']))
+    })
+}
+
+/// And of a commit's: `_commits/00007.json`?
+pub(crate) fn is_commit(name: &str) -> bool {
+    let inner = name.strip_prefix(COMMITS_DIR).and_then(|name| name.strip_prefix('/')?.strip_suffix(".json"));
+    inner.is_some_and(|number| number.len() == 5 && number.bytes().all(|c| c.is_ascii_digit()))
+}
+
+/// Path below a cache's folder of the commit of `unit`.
+pub(crate) fn commit_name(unit: usize) -> String {
+    format!("{COMMITS_DIR}/{unit:05}.json")
+}
+
+/// Paths below `folder` of what is in one of its folders, sorted; nothing where that is not there.
+pub(crate) fn names_in(folder: &Path, name: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|e| format!("{name}/{}", e.file_name().to_string_lossy())).collect();
+    names.sort();
+    names
+}
+
+/// A verification under way.
+struct Check<'a> {
+    folder: &'a Path,
+    tier: Tier,
+    report: Report,
+}
+
+/// What manifest and commits say of the units.
+struct Records {
+    manifest: Option<Manifest>,
+    commits: Vec<Option<Commit>>,
+    /// Where the two differ and no shard decides, the commits are right.
+    commits_win: bool,
+}
+
+impl Check<'_> {
+    fn found(&mut self, file: &str, unit: Option<usize>, what: impl Into<String>) {
+        self.report.findings.push(Finding { file: file.to_owned(), unit, rows: None, what: what.into() });
+    }
+
+    /// What `error` says of `file`, which it need not name again.
+    fn what(&self, file: &str, error: &Error) -> String {
+        let (text, path) = (error.to_string(), self.folder.join(file).display().to_string());
+        text.strip_prefix(&path).map_or(text.clone(), |rest| rest.trim_start_matches([':', ',', ' ']).to_owned())
+    }
+
+    fn failed(&mut self, file: &str, unit: Option<usize>, error: &Error) {
+        let what = match error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => "missing".to_owned(),
+            error => self.what(file, error),
+        };
+        self.found(file, unit, what);
+    }
+
+    /// The plan, if it is one and the others' too.
+    fn plan(&mut self) -> Option<Plan> {
+        let plan = match Plan::read(self.folder) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.failed(PLAN_NAME, None, &error);
+                return None;
+            }
+        };
+        let MadeFrom::Other(other) = made_from(self.folder, plan.id()) else { return Some(plan) };
+        let what = format!("its hash is {}, the cache was made from plan {other}: the plan was changed", plan.id());
+        self.found(PLAN_NAME, None, what);
+        None
+    }
+
+    /// All there is to check with a good plan.
+    fn cache(&mut self, plan: &Plan, on_unit: &mut dyn FnMut(usize, usize)) {
+        if let Err(error) = check_tokenizer(&self.folder.join(TOKENIZER_NAME), plan) {
+            self.failed(TOKENIZER_NAME, None, &error);
+        }
+        let records = self.records(plan);
+        let (shards, units) = (plan.shard_names(), plan.units.len());
+        let known: BTreeSet<String> = shards.iter().cloned().chain((0..units).map(commit_name)).collect();
+        self.foreign(&|name| known.contains(name));
+        for (unit, shard) in shards.iter().enumerate() {
+            self.unit(plan, unit, shard, &records);
+            self.report.units += 1;
+            on_unit(unit + 1, units);
+        }
+        self.report.root = records.manifest.map(|manifest| manifest.root());
+    }
+
+    fn records(&mut self, plan: &Plan) -> Records {
+        let units = plan.units.len();
+        let mut commits = Vec::new();
+        for unit in 0..units {
+            let read = Commit::read(self.folder, plan, unit);
+            match &read {
+                Ok(Some(_)) => {}
+                Ok(None) => self.found(&commit_name(unit), Some(unit), "missing: the unit is not committed"),
+                Err(error) => self.failed(&commit_name(unit), Some(unit), error),
+            }
+            commits.push(read.ok().flatten());
+        }
+        let manifest = if self.folder.join(MANIFEST_NAME).exists() {
+            let read = Manifest::read(self.folder, plan);
+            read.map_err(|error| self.failed(MANIFEST_NAME, None, &error)).ok()
+        } else {
+            let committed = commits.iter().flatten().count();
+            let what = format!("missing: {committed} of {units} units are committed, run cache again to finish it");
+            self.found(MANIFEST_NAME, None, what);
+            None
+        };
+        // The card names the root that the cache had when it was finished.
+        let card = fs::read_to_string(self.folder.join(CARD_NAME)).unwrap_or_default();
+        let by_commits = commits.iter().cloned().collect::<Option<Vec<_>>>();
+        let by_commits = by_commits.map(|commits| Manifest::new(plan, commits).root());
+        let is_named = |root: Option<Fingerprint>| root.is_some_and(|root| card.contains(&root.to_string()));
+        let commits_win = is_named(by_commits) && !is_named(manifest.as_ref().map(Manifest::root));
+        Records { manifest, commits, commits_win }
+    }
+
+    /// Names what is where only files of the cache belong.
+    fn foreign(&mut self, is_known: &dyn Fn(&str) -> bool) {
+        for name in [DATA_DIR, COMMITS_DIR].into_iter().flat_map(|dir| names_in(self.folder, dir)) {
+            let is_temporary = name.rsplit('/').next().is_some_and(|name| name.starts_with(TEMP_PREFIX));
+            if !is_temporary && !is_known(&name) {
+                self.found(&name, None, "not of this cache: its plan has no such file");
+            }
+        }
+        // Others may keep what they like beside a cache, but readers of datasets take every shard they see.
+        let beside = names_in(self.folder, ".");
+        for name in beside.iter().filter_map(|name| name.strip_prefix("./")).filter(|name| name.ends_with(".parquet")) {
+            self.found(name, None, "not of this cache: its shards are in data/");
+        }
+    }
+
+    /// What can be said without a plan: whether the shards are those that the manifest, or else the commits, speak of.
+    fn bytes_alone(&mut self, on_unit: &mut dyn FnMut(usize, usize)) {
+        let mut records = Vec::new();
+        if self.folder.join(MANIFEST_NAME).exists() {
+            match json::read::<Manifest>(&self.folder.join(MANIFEST_NAME)) {
+                Ok(manifest) => {
+                    self.report.root = Some(manifest.root());
+                    records = manifest.shards;
+                }
+                Err(error) => self.failed(MANIFEST_NAME, None, &error),
+            }
+        }
+        let mut commits = Vec::new();
+        for name in names_in(self.folder, COMMITS_DIR).iter().filter(|name| is_commit(name)) {
+            match json::read::<Commit>(&self.folder.join(name)) {
+                Ok(commit) => commits.push(commit),
+                Err(error) => self.failed(name, None, &error),
+            }
+        }
+        if records.is_empty() {
+            records = commits;
+        }
+        self.foreign(&|name| is_shard(name) || is_commit(name));
+        let of = records.len();
+        for (done, record) in records.iter().enumerate() {
+            // Untrusted: only what has a shard's name is opened.
+            if is_shard(&record.shard) {
+                self.bytes(&record.shard, record.unit as usize, &[(MANIFEST_NAME.to_owned(), record)]);
+            }
+            self.report.units += 1;
+            on_unit(done + 1, of);
+        }
+    }
+}

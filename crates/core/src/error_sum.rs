@@ -1,0 +1,87 @@
+//! Errors that a writer committed, added up so that neither order nor grouping changes the sum.
+
+use crate::Keep;
+
+/// Errors are counted in billionths: integers, whose sum does not depend on who finished first.
+const UNIT: f64 = 1e-9;
+
+/// Worst and mean of some absolute errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrorSum {
+    worst: u64,
+    sum: u128,
+    count: u64,
+}
+
+impl ErrorSum {
+    /// Counts one error.
+    pub fn add(&mut self, error: f64) {
+        let error = (error.abs() / UNIT).round() as u64;
+        self.worst = self.worst.max(error);
+        self.sum += u128::from(error);
+        self.count += 1;
+    }
+
+    /// Counts all of another sum's.
+    pub fn merge(&mut self, other: &Self) {
+        self.worst = self.worst.max(other.worst);
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+
+    /// The largest; 0 where there was none.
+    pub fn worst(&self) -> f64 {
+        self.worst as f64 / 1e9
+    }
+
+    /// The mean; 0 where there was none. Rounded to billionths.
+    pub fn mean(&self) -> f64 {
+        (self.sum as f64 / self.count.max(1) as f64).round() / 1e9
+    }
+}
+
+/// What writing some rows cost in truth.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowErrors {
+    /// |log Z as a reader gets it - log Z of the full row| at each inverse temperature of [`crate::TailRule::grid`].
+    pub log_z: Vec<ErrorSum>,
+    /// |log-probability as written - log-probability| of each kept class.
+    pub codec: ErrorSum,
+}
+
+impl RowErrors {
+    /// No errors yet, for rows of this kind.
+    pub fn new(keep: &Keep) -> Self {
+        let points = keep.tail.map_or(0, |tail| tail.grid().len());
+        Self { log_z: vec![ErrorSum::default(); points], codec: ErrorSum::default() }
+    }
+
+    /// Counts all of another's, which must be of the same kind.
+    pub fn merge(&mut self, other: &Self) {
+        self.log_z.iter_mut().zip(&other.log_z).for_each(|(mine, theirs)| mine.merge(theirs));
+        self.codec.merge(&other.codec);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_and_grouping_do_not_matter() {
+        let errors: Vec<f64> = (1..1000).map(|i| 1.0 / f64::from(i)).collect();
+        let sum = |values: &mut dyn Iterator<Item = f64>| {
+            let mut sum = ErrorSum::default();
+            values.for_each(|e| sum.add(e));
+            sum
+        };
+        let forward = sum(&mut errors.iter().copied());
+        let (a, b) = errors.split_at(333);
+        let mut halves = sum(&mut b.iter().rev().copied());
+        halves.merge(&sum(&mut a.iter().map(|e| -e)));
+        assert_eq!(forward, halves);
+        assert_eq!(forward.worst(), 1.0);
+        assert!((forward.mean() - errors.iter().sum::<f64>() / 999.0).abs() < 1e-9);
+        assert_eq!(ErrorSum::default().mean(), 0.0);
+    }
+}

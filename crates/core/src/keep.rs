@@ -1,0 +1,215 @@
+//! What is kept of a row: which classes, how finely their log-probabilities are written, and how the rest is summed up.
+
+use crate::{Selection, TailRule};
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+/// Coarsest and finest step of [`Values::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
+const STEPS: [f64; 5] = [0.5, 0.25, 0.125, 0.0625, 0.031_25];
+/// Most steps a quantised value has: f16 holds every integer up to 2,048 exactly.
+const MAX_CODE: u16 = 2_047;
+
+/// How log-probabilities are rounded before they are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Values {
+    /// To the nearest f16.
+    #[default]
+    F16,
+    /// To the nearest multiple of a step (which is an f16 too).
+    Quantised {
+        /// In nats: 1/32, 1/16, 1/8, 1/4 or 1/2.
+        step: f64,
+    },
+}
+
+impl Values {
+    /// The code of a log-probability: 0 for 0, growing as it falls. `None` below what can be written.
+    pub fn code(self, log_prob: f32) -> Option<u16> {
+        // Not -0, whose bits are another code.
+        let magnitude = 0.0 - log_prob.min(0.0);
+        match self {
+            Self::F16 => Some(f16::from_f32(magnitude)).filter(|value| value.is_finite()).map(|value| value.to_bits()),
+            Self::Quantised { step } => {
+                let code = (f64::from(magnitude) / step).round();
+                (code <= f64::from(MAX_CODE)).then_some(code as u16)
+            }
+        }
+    }
+
+    /// The log-probability that a code stands for; what a reader gets.
+    pub fn value(self, code: u16) -> f32 {
+        let magnitude = match self {
+            Self::F16 => f16::from_bits(code).to_f32(),
+            Self::Quantised { step } => (f64::from(code) * step) as f32,
+        };
+        // Not -0, which is another number of the same value in a file.
+        0.0 - magnitude
+    }
+
+    /// The largest code there is.
+    pub fn max_code(self) -> u16 {
+        match self {
+            Self::F16 => f16::MAX.to_bits(),
+            Self::Quantised { .. } => MAX_CODE,
+        }
+    }
+
+    /// The nearest log-probability that can be written; `None` below all of them.
+    pub fn round(self, log_prob: f32) -> Option<f32> {
+        self.code(log_prob).map(|code| self.value(code))
+    }
+
+    /// What rounding may add to a sum of probabilities, relatively: half a step of the exponent.
+    pub fn mass_tolerance(self) -> f64 {
+        match self {
+            Self::F16 => 0.0,
+            Self::Quantised { step } => step / 2.0,
+        }
+    }
+
+    fn check(self) -> Result<(), String> {
+        match self {
+            Self::Quantised { step } if !STEPS.contains(&step) => {
+                Err(format!("step = {step} is none of 0.03125, 0.0625, 0.125, 0.25, 0.5"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Everything that decides what a row holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// Which classes.
+    pub selection: Selection,
+    /// Classes kept at every position whatever their probability, ascending.
+    pub always_keep: Vec<u32>,
+    /// How finely.
+    pub values: Values,
+    /// How the classes outside are summed up; `None` exactly for [`Selection::Dense`], which leaves none outside.
+    pub tail: Option<TailRule>,
+}
+
+impl Keep {
+    /// The largest number of classes a position can keep.
+    pub fn cap(&self, vocab_size: u32) -> u32 {
+        let extra = self.always_keep.len() as u32;
+        match self.selection {
+            Selection::TopK { k } | Selection::TopP { k, .. } => vocab_size.min(k.saturating_add(extra)),
+            Selection::Sample { n, .. } => n,
+            Selection::Dense => vocab_size,
+        }
+    }
+
+    /// The smallest one.
+    pub fn floor(&self, vocab_size: u32) -> u32 {
+        match self.selection {
+            Selection::TopP { .. } => 1,
+            Selection::TopK { k } => k,
+            Selection::Sample { .. } | Selection::Dense => self.cap(vocab_size),
+        }
+    }
+
+    /// Does every position keep the same number of classes?
+    pub fn is_fixed(&self) -> bool {
+        match self.selection {
+            Selection::TopK { .. } => self.always_keep.is_empty(),
+            Selection::TopP { .. } => false,
+            Selection::Sample { .. } | Selection::Dense => true,
+        }
+    }
+
+    /// Is some part of the kept classes drawn by lot?
+    pub fn is_sampled(&self) -> bool {
+        matches!(self.selection, Selection::Sample { .. })
+    }
+
+    /// Are all classes kept, in their own order?
+    pub fn is_dense(&self) -> bool {
+        matches!(self.selection, Selection::Dense)
+    }
+
+    /// Atoms at each position.
+    pub fn atoms(&self) -> usize {
+        self.tail.map_or(0, |tail| tail.atoms as usize)
+    }
+
+    /// Refuses what cannot be kept of `vocab_size` classes; the message says what would do.
+    pub fn check(&self, vocab_size: u32) -> Result<(), String> {
+        self.selection.check(vocab_size)?;
+        self.values.check()?;
+        if !self.always_keep.is_sorted_by(|a, b| a < b) {
+            return Err("always_keep is not ascending".into());
+        }
+        if let Some(id) = self.always_keep.iter().find(|&&id| id >= vocab_size) {
+            return Err(format!("always_keep: class {id} is outside the vocabulary of {vocab_size}"));
+        }
+        let extra = self.always_keep.len();
+        match (self.selection, &self.tail) {
+            (Selection::Dense, None) if extra > 0 => Err("always_keep says nothing where every class is kept".into()),
+            (Selection::Sample { n, .. }, _) if extra >= n as usize => {
+                Err(format!("always_keep takes {extra} of the n = {n} places, none is left to draw"))
+            }
+            (Selection::Dense, None) => Ok(()),
+            (Selection::Dense, Some(_)) => Err("a dense row has no tail".into()),
+            (_, None) => Err("a row that leaves classes out needs a tail".into()),
+            (_, Some(_)) if self.cap(vocab_size) > u32::from(u16::MAX) => {
+                Err(format!("{} classes at a position, 65535 can be counted", self.cap(vocab_size)))
+            }
+            (_, Some(tail)) => tail.check(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+
+    #[test]
+    fn every_code_is_an_f16_and_comes_back() {
+        for values in [Values::F16, Values::Quantised { step: 0.0625 }, Values::Quantised { step: 0.031_25 }] {
+            let mut last = f32::INFINITY;
+            for code in 0..=values.max_code() {
+                let value = values.value(code);
+                assert_eq!(values.code(value), Some(code), "{values:?} {value}");
+                assert_eq!(f16::from_f32(value).to_f32(), value);
+                assert!(value < last, "codes grow as values fall");
+                last = value;
+            }
+            assert_eq!(values.round(0.0).map(f32::to_bits), Some(0), "zero has no sign");
+            assert_eq!(values.round(1e-9), Some(0.0), "a rounding error above 0 is 0");
+            assert_eq!(values.code(-1e6), None);
+        }
+        assert_eq!(Values::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
+    }
+
+    #[test]
+    fn impossible_wishes_say_why() {
+        let keep = |selection, always_keep: &[u32], tail| Keep {
+            selection,
+            always_keep: always_keep.to_vec(),
+            values: Values::F16,
+            tail,
+        };
+        let top = Selection::TopK { k: 4 };
+        let sample = Selection::Sample { n: 2, seed: 0 };
+        assert_eq!(keep(top, &[1, 7], Some(TAIL)).check(8), Ok(()));
+        assert_eq!(keep(top, &[1, 7], Some(TAIL)).cap(8), 6);
+        for (bad, message) in [
+            (keep(top, &[7, 1], Some(TAIL)), "ascending"),
+            (keep(top, &[8], Some(TAIL)), "outside the vocabulary"),
+            (keep(top, &[], None), "needs a tail"),
+            (keep(Selection::Dense, &[], Some(TAIL)), "no tail"),
+            (keep(sample, &[1, 2], Some(TAIL)), "none is left"),
+            (Keep { values: Values::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),
+            (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "must contain 1"),
+        ] {
+            let error = bad.check(8).expect_err(message);
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The flat columns that hold what a teacher said about a whole sample.
+
+use crate::keep::Keep;
+use crate::soft_row::{Gold, SoftRow};
+use crate::tail::{Tail, TailAtom};
+
+/// The soft rows of one sample in flat columns: position `i` owns `counts[i]` entries of `class_ids` and `log_probs`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SoftRows {
+    /// Kept classes at each position; at least one.
+    pub counts: Vec<u16>,
+    /// How many of them were drawn by lot.
+    pub drawn: Vec<u16>,
+    /// The kept classes of all positions, one position after the other.
+    pub class_ids: Vec<u32>,
+    /// Their log-probabilities at T = 1, as they are or will be stored.
+    pub log_probs: Vec<f32>,
+    /// log-partition at each position.
+    pub log_z: Vec<f32>,
+    /// log p(label) at each position.
+    pub gold_log_probs: Vec<f32>,
+    /// The label's rank at each position.
+    pub gold_ranks: Vec<u32>,
+    /// Equally many at each position.
+    pub tail: Vec<TailAtom>,
+    /// [`crate::TailRule::reference`]; 0 for rows without a tail.
+    pub reference: f64,
+}
+
+impl SoftRows {
+    /// No positions yet, of the kind that `keep` makes.
+    pub fn new(keep: &Keep) -> Self {
+        Self { reference: keep.tail.map_or(0.0, |rule| rule.reference()), ..Self::default() }
+    }
+
+    /// Number of positions.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// No positions at all.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Appends one position.
+    ///
+    /// # Panics
+    /// Where ids and log-probabilities differ in number or pass what `u16` counts: a mistake of the caller.
+    pub fn push(&mut self, row: SoftRow<'_>) {
+        assert_eq!(row.class_ids.len(), row.log_probs.len(), "one log-probability for each class");
+        assert!(row.class_ids.len() <= usize::from(u16::MAX), "at most 65535 kept classes");
+        self.counts.push(row.class_ids.len() as u16);
+        self.drawn.push(row.drawn as u16);
+        self.class_ids.extend_from_slice(row.class_ids);
+        self.log_probs.extend_from_slice(row.log_probs);
+        self.log_z.push(row.log_z);
+        self.gold_log_probs.push(row.gold.log_prob);
+        self.gold_ranks.push(row.gold.rank);
+        self.tail.extend_from_slice(row.tail.atoms);
+    }
+
+    /// Atoms at each position.
+    pub fn atoms(&self) -> usize {
+        self.tail.len() / self.len().max(1)
+    }
+
+    /// The positions in order. The columns must fit together, see [`Self::check`].
+    pub fn iter(&self) -> impl Iterator<Item = SoftRow<'_>> {
+        let mut start = 0;
+        let atoms = self.atoms();
+        self.counts.iter().enumerate().map(move |(i, &count)| {
+            let range = start..start + usize::from(count);
+            start = range.end;
+            SoftRow {
+                class_ids: &self.class_ids[range.clone()],
+                log_probs: &self.log_probs[range],
+                drawn: usize::from(self.drawn[i]),
+                log_z: self.log_z[i],
+                gold: Gold { log_prob: self.gold_log_probs[i], rank: self.gold_ranks[i] },
+                tail: Tail { reference: self.reference, atoms: &self.tail[i * atoms..(i + 1) * atoms], joined: &[] },
+            }
+        })
+    }
+
+    /// The first `positions` positions: what the teacher said about the sample's first `positions + 1` tokens.
+    pub fn truncate(&mut self, positions: usize) {
+        if positions >= self.len() {
+            return;
+        }
+        let (entries, atoms) = (self.counts[..positions].iter().map(|&c| usize::from(c)).sum(), self.atoms());
+        self.counts.truncate(positions);
+        self.drawn.truncate(positions);
+        self.class_ids.truncate(entries);
+        self.log_probs.truncate(entries);
+        self.log_z.truncate(positions);
+        self.gold_log_probs.truncate(positions);
+        self.gold_ranks.truncate(positions);
+        self.tail.truncate(positions * atoms);
+    }
+}

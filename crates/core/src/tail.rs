@@ -1,0 +1,239 @@
+//! The classes outside the kept ones as a few pseudo-classes, from which the partition function follows at every
+//! temperature.
+//!
+//! The tail is a finite measure. Written in u = e^{dz} (z a logit relative to log_z, d a spacing of inverse
+//! temperatures) with weights e^{b_0 z}, its partition function at b = b_0 + j d is the j-th moment. An m-point Gauss
+//! rule is exact for moments 0..2m, so 2m inverse temperatures, spread evenly over the whole range, are met exactly and
+//! those between are interpolated by sums of exponentials. (The rule in z itself is exact for derivatives at one inverse
+//! temperature alone; over a range of .75..10 its worst error is three times as large at equal m.)
+
+use crate::quadrature::gauss;
+use crate::soft_row::log_sum_exp;
+use serde::{Deserialize, Serialize};
+
+/// One unit of an atom's numbers, in nats: an i16 reaches to 64 nats, and rounding moves log Z by at most 2e-3.
+pub const ATOM_STEP: f64 = 1.0 / 512.0;
+/// Most atoms a row may have.
+const MAX_ATOMS: u32 = 8;
+
+/// How the tail is summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TailRule {
+    /// Lowest temperature the atoms answer for; at most 1.
+    pub lowest_temperature: f64,
+    /// Highest one; at least 1.
+    pub highest_temperature: f64,
+    /// Atoms at each position.
+    pub atoms: u32,
+}
+
+/// A pseudo-class of the tail, in units of [`ATOM_STEP`]: at inverse temperature b it adds
+/// exp(log_weight + (b - reference) log_prob) to Z(b) / e^{b log_z}.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailAtom {
+    /// Its logit relative to log_z.
+    pub log_prob: i16,
+    /// Log of the sum of e^{reference z} over the classes it stands for.
+    pub log_weight: i16,
+}
+
+impl TailAtom {
+    /// An atom that stands for no class; fills a row whose tail has fewer points than atoms.
+    pub const NONE: Self = Self { log_prob: i16::MIN, log_weight: i16::MIN };
+
+    /// Rounds; numbers beyond 64 nats are moved to the end of the range, where they weigh nothing.
+    pub fn new(log_prob: f64, log_weight: f64) -> Self {
+        // MIN is left to `NONE`.
+        let fixed = |x: f64| (x / ATOM_STEP).round().clamp(f64::from(i16::MIN + 1), f64::from(i16::MAX)) as i16;
+        Self { log_prob: fixed(log_prob), log_weight: fixed(log_weight) }
+    }
+
+    /// Log of what it adds at `b`; negative infinity for [`Self::NONE`].
+    pub fn log_term(self, b: f64, reference: f64) -> f64 {
+        if self == Self::NONE {
+            return f64::NEG_INFINITY;
+        }
+        ATOM_STEP * (f64::from(self.log_weight) + (b - reference) * f64::from(self.log_prob))
+    }
+}
+
+impl TailRule {
+    /// Inverse temperature at which the atoms' weights are stated: the geometric middle of the range.
+    pub fn reference(&self) -> f64 {
+        (1.0 / (self.highest_temperature * self.lowest_temperature)).sqrt()
+    }
+
+    /// The lowest inverse temperature and the distance of those that the rule meets exactly.
+    pub fn knots(&self) -> (f64, f64) {
+        let (low, high) = (1.0 / self.highest_temperature, 1.0 / self.lowest_temperature);
+        (low, (high - low) / f64::from(2 * self.atoms - 1))
+    }
+
+    /// Inverse temperatures at which a writer measures the error, ascending: the knots and, where it is largest, halfway
+    /// between them: 4 · atoms - 1 in all.
+    pub fn grid(&self) -> Vec<f64> {
+        let (low, distance) = self.knots();
+        (0..4 * self.atoms - 1).map(|j| low + f64::from(j) * distance / 2.0).collect()
+    }
+
+    /// Refuses ranges without 1, where everything is anchored, and more atoms than are of use.
+    pub fn check(&self) -> Result<(), String> {
+        let (low, high) = (self.lowest_temperature, self.highest_temperature);
+        if !(low >= 0.05 && low <= 1.0 && high >= 1.0 && high <= 1000.0 && low < high) {
+            return Err(format!("temperature range {low}..{high} must contain 1 and lie within 0.05..1000"));
+        }
+        if !(1..=MAX_ATOMS).contains(&self.atoms) {
+            return Err(format!("{} tail atoms, 1 to {MAX_ATOMS} can be kept", self.atoms));
+        }
+        Ok(())
+    }
+
+    /// The atoms of tail classes with these logits relative to log_z, in f64: what the fast selection must agree with.
+    pub fn atoms_reference(&self, tail: &[f64]) -> Vec<TailAtom> {
+        let (low, distance) = self.knots();
+        let top = tail.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let points: Vec<f64> = tail.iter().map(|z| (distance * (z - top)).exp()).collect();
+        let weights: Vec<f64> = tail.iter().map(|z| (low * (z - top)).exp()).collect();
+        self.atoms_of_rule(&gauss(&points, &weights, self.atoms as usize), top)
+    }
+
+    /// Atoms of a quadrature rule in u = e^{d (z - top)} with weights e^{b_0 (z - top)}, (b_0, d) = [`Self::knots`];
+    /// largest logit first.
+    pub fn atoms_of_rule(&self, rule: &[(f64, f64)], top: f64) -> Vec<TailAtom> {
+        let (low, distance) = self.knots();
+        let mut atoms: Vec<TailAtom> = rule
+            .iter()
+            .filter(|(u, weight)| *u > 0.0 && *weight > 0.0)
+            .map(|(u, weight)| {
+                let z = top + u.ln() / distance;
+                TailAtom::new(z, weight.ln() + low * top + (self.reference() - low) * z)
+            })
+            .collect();
+        atoms.sort_by(|a, b| b.log_prob.cmp(&a.log_prob).then(b.log_weight.cmp(&a.log_weight)));
+        atoms.resize(self.atoms as usize, TailAtom::NONE);
+        atoms
+    }
+}
+
+/// What is known of the classes outside the kept ones: atoms, and kept classes that a reader let join them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tail<'a> {
+    /// [`TailRule::reference`].
+    pub reference: f64,
+    /// None where every class was kept.
+    pub atoms: &'a [TailAtom],
+    /// Log-probabilities at T = 1 of single classes.
+    pub joined: &'a [f32],
+}
+
+impl Tail<'_> {
+    /// Log of the sum over the tail of e^{b (z - log_z)}; negative infinity for an empty tail.
+    pub fn log_partition(&self, b: f64) -> f64 {
+        log_sum_exp(&self.terms(b).map(|(log_term, _)| log_term).collect::<Vec<_>>())
+    }
+
+    /// Log of what each pseudo-class adds at `b`, and its logit relative to log_z.
+    pub(crate) fn terms(&self, b: f64) -> impl Iterator<Item = (f64, f64)> {
+        let reference = self.reference;
+        let atom = move |a: &TailAtom| (a.log_term(b, reference), ATOM_STEP * f64::from(a.log_prob));
+        let single = move |lp: &f32| (b * f64::from(*lp), f64::from(*lp));
+        self.atoms.iter().map(atom).chain(self.joined.iter().map(single))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::CounterRng;
+    use proptest::prelude::*;
+
+    const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+
+    /// Logits as language models have them: a bell with a long upper end, relative to log_z.
+    fn tail(seed: u64, n: usize) -> Vec<f64> {
+        let mut rng = CounterRng::new("tail test", &[seed]);
+        let spread = 1.0 + 3.0 * rng.uniform();
+        (0..n).map(|_| -14.0 + spread * rng.normal() + 0.5 * rng.normal().abs().powi(2)).collect()
+    }
+
+    fn exact(tail: &[f64], b: f64) -> f64 {
+        log_sum_exp(&tail.iter().map(|z| b * z).collect::<Vec<_>>())
+    }
+
+    /// The unrounded rule's log Z_tail.
+    fn unrounded(rule: &TailRule, tail: &[f64], b: f64) -> f64 {
+        let (low, distance) = rule.knots();
+        let top = tail.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let points: Vec<f64> = tail.iter().map(|z| (distance * (z - top)).exp()).collect();
+        let weights: Vec<f64> = tail.iter().map(|z| (low * (z - top)).exp()).collect();
+        let rule = gauss(&points, &weights, rule.atoms as usize);
+        let power = (b - low) / distance;
+        log_sum_exp(&rule.iter().map(|(u, w)| w.ln() + power * u.ln()).collect::<Vec<_>>()) + b * top
+    }
+
+    #[test]
+    fn the_rule_meets_its_knots_exactly_and_leaves_them_with_alternating_sign() {
+        for seed in 0..20 {
+            let tail = tail(seed, 500);
+            let (low, distance) = RULE.knots();
+            let error = |steps: f64| {
+                let b = low + steps * distance;
+                unrounded(&RULE, &tail, b) - exact(&tail, b)
+            };
+            for j in 0..10 {
+                assert!(error(f64::from(j)).abs() < 1e-9, "seed {seed}, knot {j}: {}", error(f64::from(j)));
+            }
+            // Below the first knot and above the last a Gauss rule is a lower bound; in between u^s has a 2m-th
+            // derivative whose sign changes with each knot.
+            assert!(error(-1.0) < 0.0 && error(10.0) < 0.0, "seed {seed}: {} {}", error(-1.0), error(10.0));
+            for j in 0..9 {
+                let here = error(f64::from(j) + 0.5);
+                assert_eq!(here > 0.0, j % 2 == 0, "seed {seed}, after knot {j}: {here}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn rounded_atoms_stay_within_the_stated_bound_and_are_convex(seed: u64, n in 1usize..400, atoms in 3u32..=8) {
+            let rule = TailRule { atoms, ..RULE };
+            let tail = tail(seed, n);
+            let atoms = rule.atoms_reference(&tail);
+            let view = Tail { reference: rule.reference(), atoms: &atoms, joined: &[] };
+            for b in rule.grid() {
+                // Rounding alone: half a step of the weight and of (b - reference) times the logit.
+                let bound = ATOM_STEP / 2.0 * (1.0 + (b - rule.reference()).abs()) + 1e-9;
+                let off = (view.log_partition(b) - unrounded(&rule, &tail, b)).abs();
+                prop_assert!(off <= bound, "b = {b}: {off} > {bound}");
+            }
+            let convex = |b: f64| {
+                let h = 0.05;
+                view.log_partition(b - h) + view.log_partition(b + h) - 2.0 * view.log_partition(b)
+            };
+            for b in rule.grid() {
+                prop_assert!(convex(b) >= -1e-12, "log Z is convex in b");
+            }
+        }
+    }
+
+    #[test]
+    fn few_classes_are_their_own_atoms_and_none_weighs_nothing() {
+        let tail = [-3.0, -7.5, -3.0];
+        let atoms = RULE.atoms_reference(&tail);
+        assert_eq!(atoms[2..], [TailAtom::NONE; 3]);
+        assert_eq!((atoms[0].log_prob, atoms[1].log_prob), (-3 * 512, -15 * 256));
+        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[] };
+        for b in [0.1, 0.5, 1.0, 1.3] {
+            assert!((view.log_partition(b) - exact(&tail, b)).abs() < 2e-3);
+        }
+        assert_eq!(RULE.atoms_reference(&[]), [TailAtom::NONE; 5]);
+        assert_eq!(Tail::default().log_partition(0.5), f64::NEG_INFINITY);
+        // Classes that a mask pushed away weigh nothing, but do not disturb the others.
+        let masked: Vec<f64> = tail.iter().copied().chain([-1e9; 4]).collect();
+        let atoms = RULE.atoms_reference(&masked);
+        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[] };
+        assert!((view.log_partition(1.0) - exact(&tail, 1.0)).abs() < 2e-3, "{atoms:?}");
+    }
+}

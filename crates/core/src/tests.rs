@@ -1,0 +1,186 @@
+//! Rows as selections make them: what they know, at which temperature, and what breaks them.
+
+use crate::error_sum::RowErrors;
+use crate::rng::CounterRng;
+use crate::select::select_reference;
+use crate::soft_row::log_sum_exp;
+use crate::{Keep, Selection, SoftRows, TailPolicy, TailRule, Values};
+
+const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+const VOCAB: u32 = 200;
+
+pub(crate) fn keep(selection: Selection) -> Keep {
+    let tail = (selection != Selection::Dense).then_some(TAIL);
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+}
+
+fn logits(seed: u64, vocab: u32) -> Vec<f32> {
+    let mut rng = CounterRng::new("row test", &[seed]);
+    (0..vocab).map(|_| 3.0 * rng.normal() as f32).collect()
+}
+
+fn rows(keep: &Keep, gold: u32, seeds: std::ops::Range<u64>) -> (SoftRows, RowErrors) {
+    let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
+    for seed in seeds {
+        select_reference(&logits(seed, VOCAB), gold, keep, 0.5, &mut rows, &mut errors);
+    }
+    (rows, errors)
+}
+
+#[test]
+fn every_selection_makes_rows_that_pass_and_know_every_temperature() {
+    let quantised = Values::Quantised { step: 0.0625 };
+    let top = keep(Selection::TopK { k: 16 });
+    let always = vec![3, 150, 199];
+    for keep in [
+        top.clone(),
+        Keep { values: quantised, ..top.clone() },
+        Keep { always_keep: always.clone(), ..top },
+        keep(Selection::TopP { p: 0.9, k: 30 }),
+        Keep { always_keep: always.clone(), ..keep(Selection::TopP { p: 0.9, k: 30 }) },
+        keep(Selection::Sample { n: 12, seed: 0 }),
+        Keep { always_keep: always, ..keep(Selection::Sample { n: 12, seed: 0 }) },
+        keep(Selection::Dense),
+        keep(Selection::TopK { k: VOCAB }),
+    ] {
+        keep.check(VOCAB).unwrap();
+        let gold = 150;
+        let (rows, errors) = rows(&keep, gold, 0..40);
+        rows.check(&keep, &[gold; 40], VOCAB).unwrap_or_else(|e| panic!("{keep:?}: {e}"));
+        let bound = 4e-3 + keep.values.mass_tolerance();
+        assert!(errors.log_z.iter().all(|e| e.worst() < bound), "{keep:?}: {errors:?}");
+        assert!(errors.codec.worst() < 0.008 + keep.values.mass_tolerance(), "{keep:?}");
+        for (row, seed) in rows.iter().zip(0..) {
+            let z: Vec<f64> = logits(seed, VOCAB).iter().map(|&z| f64::from(z)).collect();
+            let top = row.sure().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            if row.drawn == 0 {
+                assert!((f64::from(top) + log_sum_exp(&z) - z.iter().copied().fold(f64::MIN, f64::max)).abs() < 0.04);
+            }
+            for temperature in [0.75, 1.0, 1.3, 2.0, 4.0, 10.0] {
+                let dense: Vec<f64> = z.iter().map(|z| z / temperature).collect();
+                let log_z = log_sum_exp(&dense);
+                assert!((row.log_z_at(temperature) - log_z).abs() < bound, "{keep:?} T = {temperature}");
+                let p: Vec<f64> = dense.iter().map(|x| (x - log_z).exp()).collect();
+                let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
+                assert!((row.entropy(temperature) - entropy).abs() < 8.0 * bound, "{keep:?} T = {temperature}");
+                let squares: f64 = p.iter().map(|p| p * p).sum();
+                assert!((row.sum_of_squares(temperature) / squares - 1.0).abs() < 4.0 * bound);
+            }
+        }
+    }
+}
+
+#[test]
+fn bucket_and_renorm_differ_by_the_tail_and_agree_without_one() {
+    let (rows, _) = rows(&keep(Selection::TopK { k: 16 }), 0, 0..10);
+    for row in rows.iter() {
+        for temperature in [1.0, 2.0, 5.0] {
+            let (kept, tail) = row.tempered(temperature, TailPolicy::Bucket);
+            let tail = tail.expect("most classes are outside");
+            assert!((log_sum_exp(&kept).exp() + tail.exp() - 1.0).abs() < 1e-12);
+            assert!((tail.exp() - row.tail_mass(temperature)).abs() < 1e-12);
+            let (renormalised, none) = row.tempered(temperature, TailPolicy::Renormalize);
+            assert!(log_sum_exp(&renormalised).abs() < 1e-12 && none.is_none());
+        }
+    }
+    let (rows, _) = self::rows(&keep(Selection::Dense), 0, 0..3);
+    for row in rows.iter() {
+        assert_eq!(row.tempered(2.0, TailPolicy::Bucket), row.tempered(2.0, TailPolicy::Renormalize));
+    }
+}
+
+#[test]
+fn fewer_classes_at_read_time_lose_nothing() {
+    let keep = keep(Selection::TopK { k: 40 });
+    let (rows, _) = rows(&keep, 0, 0..20);
+    for row in rows.iter() {
+        let short = row.prefix(7);
+        assert_eq!((short.class_ids, short.sure().len()), (&row.class_ids[..7], 7));
+        assert_eq!(row.prefix(99), row);
+        for temperature in [0.75, 1.5, 4.0] {
+            let off = short.log_z_at(temperature) - row.log_z_at(temperature);
+            assert!(off.abs() < 1e-12, "the same sum in another order: {off}");
+            let (kept, _) = row.tempered(temperature, TailPolicy::Bucket);
+            let (shorter, tail) = short.tempered(temperature, TailPolicy::Bucket);
+            assert!((shorter[3] - kept[3]).abs() < 1e-12);
+            assert!((log_sum_exp(&shorter).exp() + tail.unwrap().exp() - 1.0).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn moments_of_the_logits_over_all_classes_come_close() {
+    let (rows, _) = rows(&keep(Selection::TopK { k: 16 }), 0, 0..20);
+    for (row, seed) in rows.iter().zip(0..) {
+        let z: Vec<f64> = logits(seed, VOCAB).iter().map(|&z| f64::from(z)).collect();
+        let mean = z.iter().sum::<f64>() / z.len() as f64;
+        let std = (z.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / z.len() as f64).sqrt();
+        let (got_mean, got_std) = row.logit_moments(0.0);
+        assert!((got_mean - mean).abs() < 0.02 && (got_std - std).abs() < 0.02, "{got_mean} {mean} {got_std} {std}");
+    }
+}
+
+#[test]
+fn every_broken_invariant_is_named() {
+    type Breakage = fn(&mut SoftRows);
+    let broken: [(&str, Breakage); 16] = [
+        ("log_z", |r| r.log_z.truncate(1)),
+        ("class_ids", |r| r.class_ids.push(1)),
+        ("`tail` holds 9 values, 10 belong", |r| r.tail.truncate(9)),
+        ("no class", |r| {
+            r.counts[1] = 0;
+            r.class_ids.truncate(usize::from(r.counts[0]));
+            r.log_probs.truncate(usize::from(r.counts[0]));
+        }),
+        ("5 classes kept, 1 to 4", |r| {
+            r.counts[0] = 5;
+            r.class_ids.insert(0, 1);
+            r.log_probs.insert(0, -0.1);
+        }),
+        ("drawn by lot", |r| r.drawn[0] = 1),
+        ("finite", |r| r.log_probs[0] = f32::NAN),
+        ("outside the vocabulary", |r| r.class_ids[0] = VOCAB),
+        ("kept twice", |r| r.class_ids[0] = r.class_ids[1]),
+        ("sorted, largest first", |r| r.log_probs.swap(0, 1)),
+        ("ties to the lower id", |r| {
+            r.log_probs[1] = r.log_probs[0];
+            r.class_ids[0] = r.class_ids[1].max(r.class_ids[0]);
+            r.class_ids[1] = 0;
+        }),
+        ("below their log-sum-exp", |r| r.log_probs[0] = 0.0),
+        ("too large", |r| r.log_probs.iter_mut().for_each(|lp| *lp -= 20.0)),
+        ("tail atoms are not sorted", |r| r.tail.swap(0, 1)),
+        ("1 belongs there", |r| r.tail[0].log_weight += 2000),
+        ("another input", |r| r.gold_ranks[0] = 1 - r.gold_ranks[0].min(1)),
+    ];
+    let keep = keep(Selection::TopP { p: 0.99, k: 4 });
+    // Both labels are the teacher's first choice, so that a rank can be wrong.
+    let best = |seed| {
+        let z = logits(seed, VOCAB);
+        (0..VOCAB).max_by(|&a, &b| z[a as usize].total_cmp(&z[b as usize])).unwrap()
+    };
+    let gold = [best(0), best(1)];
+    let (mut good, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+    for (seed, &gold) in (0..).zip(&gold) {
+        select_reference(&logits(seed, VOCAB), gold, &keep, 0.0, &mut good, &mut errors);
+    }
+    assert_eq!(good.check(&keep, &gold, VOCAB), Ok(()));
+    for (message, breakage) in broken {
+        let mut rows = good.clone();
+        breakage(&mut rows);
+        let error = rows.check(&keep, &gold, VOCAB).expect_err(message).to_string();
+        assert!(error.contains(message), "{message}: {error}");
+    }
+    let error = good.check(&keep, &[gold[1], gold[1]], VOCAB).expect_err("another label").to_string();
+    assert!(error.contains("position 0") && error.contains("another input"), "{error}");
+}
+
+#[test]
+fn a_prefix_of_the_positions_is_whole() {
+    let keep = keep(Selection::TopP { p: 0.9, k: 30 });
+    let (all, _) = rows(&keep, 7, 0..12);
+    let mut short = all.clone();
+    short.truncate(5);
+    assert_eq!(short.check(&keep, &[7; 5], VOCAB), Ok(()));
+    assert!(short.iter().eq(all.iter().take(5)));
+}

@@ -1,0 +1,202 @@
+//! Passes over a row in vector registers, dispatched at run time.
+//!
+//! Sixteen lanes whatever the register width, each added up on its own and without fused multiply-adds: every machine
+//! gets the same bits.
+
+use super::exp::{exp_vector, log2_scale};
+use pulp::{Arch, Simd, WithSimd, bytemuck};
+
+/// Numbers that are added up apart from each other: as many as the widest register holds.
+pub(super) const LANES: usize = 16;
+/// Columns whose maximum or sum is taken together: two cache lines, and many more blocks than kept classes.
+pub(super) const BLOCK: usize = 2 * LANES;
+/// Columns worked on at once: few enough for the first cache, and for f32 to add them up.
+pub(super) const TILE: usize = 16 * BLOCK;
+
+/// One number for each column of a tile.
+#[repr(align(64))]
+pub(super) struct Tile<T>(pub(super) [T; TILE]);
+
+impl<T: Copy + Default> Default for Tile<T> {
+    fn default() -> Self {
+        Self([T::default(); TILE])
+    }
+}
+
+/// The columns from `start`, a multiple of TILE: a whole tile, or the row's end filled up to whole blocks with numbers
+/// that weigh nothing.
+#[inline(always)]
+pub(super) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<f32>) -> &'a [f32] {
+    let rest = &logits[start..];
+    if rest.len() >= TILE {
+        return &rest[..TILE];
+    }
+    padded.0 = [f32::MIN; TILE];
+    padded.0[..rest.len()].copy_from_slice(rest);
+    &padded.0[..rest.len().next_multiple_of(BLOCK)]
+}
+
+/// Adds the numbers of a register to those of f64 lanes.
+#[inline(always)]
+pub(super) fn add<V: bytemuck::Pod, T: bytemuck::Pod + Into<f64>>(sums: &mut [f64], register: V) {
+    for (sum, &lane) in sums.iter_mut().zip(bytemuck::cast_slice::<V, T>(std::slice::from_ref(&register))) {
+        *sum += lane.into();
+    }
+}
+
+/// What the first pass finds out.
+pub(super) struct Summary {
+    /// The largest logit.
+    pub(super) max: f32,
+    /// How many classes stand before the label when sorted by logit, ties by id.
+    pub(super) rank: u32,
+}
+
+/// Maximum of each block into `block_max`, and the label's rank. `None` on a NaN or an infinity.
+pub(super) fn summarise(logits: &[f32], gold_id: u32, block_max: &mut Vec<f32>) -> Option<Summary> {
+    let gold_id = gold_id as usize;
+    let gold = logits[gold_id];
+    block_max.resize(logits.len().div_ceil(BLOCK), 0.0);
+    let (above, is_finite) = Arch::new().dispatch(Summarise { logits, gold_id, gold, block_max });
+    // The label's own block was compared as if all of it came later.
+    let first = gold_id / BLOCK * BLOCK;
+    let before = logits[first..gold_id].iter().map(|&z| u32::from(z == gold)).sum::<u32>();
+    let max = block_max.iter().copied().fold(f32::MIN, larger);
+    is_finite.then_some(Summary { max, rank: before + above })
+}
+
+/// The larger of two finite numbers, in one instruction.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// The first pass. Gives the number of logits that stand before the label, and whether all are finite.
+struct Summarise<'a> {
+    logits: &'a [f32],
+    gold_id: usize,
+    gold: f32,
+    block_max: &'a mut [f32],
+}
+
+impl WithSimd for Summarise<'_> {
+    type Output = (u32, bool);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) -> (u32, bool) {
+        let (mut above, mut poison) = (s.splat_u32s(0), s.splat_f32s(0.0));
+        let (none, one) = (s.splat_u32s(0), s.splat_u32s(1));
+        let mut padded = Tile::default();
+        for (i, maxima) in self.block_max.chunks_mut(TILE / BLOCK).enumerate() {
+            let tile = tile_at(self.logits, i * TILE, &mut padded);
+            for (j, (block, block_max)) in tile.as_chunks::<BLOCK>().0.iter().zip(maxima).enumerate() {
+                // Ties go to the lower id: "no less" is "more than the next number below".
+                let is_before = i * TILE + (j + 1) * BLOCK <= self.gold_id;
+                let bar = s.splat_f32s(if is_before { self.gold.next_down() } else { self.gold });
+                let mut max = s.splat_f32s(f32::MIN);
+                for &z in S::as_simd_f32s(block).0 {
+                    max = s.max_f32s(max, z);
+                    above = s.add_u32s(above, s.select_u32s(s.greater_than_f32s(z, bar), one, none));
+                    // 0 for every finite number, NaN for all others.
+                    poison = s.add_f32s(poison, s.mul_f32s(z, s.splat_f32s(0.0)));
+                }
+                *block_max = s.reduce_max_f32s(max);
+            }
+        }
+        let above = bytemuck::cast_slice::<S::u32s, u32>(std::slice::from_ref(&above)).iter().sum();
+        let poison = bytemuck::cast_slice::<S::f32s, f32>(std::slice::from_ref(&poison)).iter().sum::<f32>();
+        (above, !poison.is_nan())
+    }
+}
+
+/// Sum of e^(b (z - max)) over the row, b the inverse temperature: f32 inside a tile, f64 across tiles.
+pub(crate) fn sum_exp(logits: &[f32], max: f32, b: f32) -> f64 {
+    Arch::new().dispatch(SumExp { logits, max, b })
+}
+
+/// [`sum_exp`].
+struct SumExp<'a> {
+    logits: &'a [f32],
+    max: f32,
+    b: f32,
+}
+
+impl WithSimd for SumExp<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) -> f64 {
+        let (max, scale) = (s.splat_f32s(self.max), s.splat_f32s(log2_scale(self.b)));
+        let (mut sums, mut padded) = ([0f64; LANES], Tile::default());
+        for start in (0..self.logits.len()).step_by(TILE) {
+            let tile = S::as_simd_f32s(tile_at(self.logits, start, &mut padded)).0;
+            for (i, sums) in sums.chunks_exact_mut(S::F32_LANES).enumerate() {
+                let mut lanes = s.splat_f32s(0.0);
+                for &z in tile.iter().skip(i).step_by(LANES / S::F32_LANES) {
+                    lanes = s.add_f32s(lanes, exp_vector(s, s.mul_f32s(s.sub_f32s(z, max), scale)));
+                }
+                add::<_, f32>(sums, lanes);
+            }
+        }
+        sums.iter().sum()
+    }
+}
+
+/// e^(z - max) of the columns outside `without` (ids, ascending), added up block by block into `sums`.
+pub(super) fn block_sums(logits: &[f32], without: &[u32], max: f32, sums: &mut Vec<f64>) {
+    sums.clear();
+    sums.resize(logits.len().div_ceil(BLOCK), 0.0);
+    Arch::new().dispatch(BlockSums { logits, without, max, sums });
+}
+
+/// [`block_sums`].
+struct BlockSums<'a> {
+    logits: &'a [f32],
+    without: &'a [u32],
+    max: f32,
+    sums: &'a mut [f64],
+}
+
+impl WithSimd for BlockSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let (max, scale, zero) = (s.splat_f32s(self.max), s.splat_f32s(log2_scale(1.0)), s.splat_f32s(0.0));
+        let (mut weights, mut padded, mut without) = (Tile::default(), Tile::default(), self.without);
+        for (i, sums) in self.sums.chunks_mut(TILE / BLOCK).enumerate() {
+            let tile = S::as_simd_f32s(tile_at(self.logits, i * TILE, &mut padded)).0;
+            for (weight, &z) in S::as_mut_simd_f32s(&mut weights.0).0.iter_mut().zip(tile) {
+                *weight = exp_vector(s, s.mul_f32s(s.min_f32s(s.sub_f32s(z, max), zero), scale));
+            }
+            drop_listed(&mut weights, i * TILE, &mut without);
+            for (sum, block) in sums.iter_mut().zip(weights.0.as_chunks::<BLOCK>().0) {
+                *sum = f64::from(sum_by_halves(*block));
+            }
+        }
+    }
+}
+
+/// The sum of a block, in an order that registers of any width keep.
+#[inline(always)]
+fn sum_by_halves(mut block: [f32; BLOCK]) -> f32 {
+    let mut width = BLOCK / 2;
+    while width > 0 {
+        for i in 0..width {
+            block[i] += block[i + width];
+        }
+        width /= 2;
+    }
+    block[0]
+}
+
+/// Sets the columns of the tile from `start` to 0 that the ascending `ids` list, and passes over them.
+#[inline(always)]
+pub(super) fn drop_listed<T: Default>(tile: &mut Tile<T>, start: usize, ids: &mut &[u32]) {
+    while let [id, rest @ ..] = *ids
+        && (*id as usize) < start + TILE
+    {
+        tile.0[*id as usize - start] = T::default();
+        *ids = rest;
+    }
+}

@@ -1,0 +1,305 @@
+//! The tail in one pass: sums of e^{b (z - top)} at every inverse temperature of the grid.
+//!
+//! With v = e^{step (z - top)} these are sums of powers of v. The Gauss rule asks much of them: it hangs on how they
+//! differ, and with many atoms or a narrow tail the rounding of f32 products hides that. f64 products of the same f32
+//! points leave no doubt (rounding the points only moves them) and take half as long again.
+
+use super::exp::{exp_vector, log2_scale};
+use super::lanes::{LANES, TILE, Tile, drop_listed, tile_at};
+use pulp::{Arch, Simd, WithSimd, bytemuck};
+
+/// Neighbouring powers whose sums stay in registers together.
+const GROUP: usize = 4;
+/// Most sums there are: 4 · atoms, with at most 8 atoms.
+pub(super) const MAX_SUMS: usize = 32;
+
+/// Arithmetic of the sums.
+pub(super) trait Real: bytemuck::Pod + Default + From<f32> + Into<f64> {
+    /// A register of them.
+    type Vector<S: Simd>: bytemuck::Pod;
+    /// Smaller terms are set to 0 where they could leave the range of normal numbers, outside which products are slow.
+    const TINY: Self;
+    /// Base-2 logarithm of a number well above TINY.
+    const LOWEST: f32;
+    /// How many of them.
+    fn lanes<S: Simd>() -> usize;
+    /// The slice in registers.
+    fn vectors<S: Simd>(slice: &mut [Self]) -> &mut [Self::Vector<S>];
+    /// a + b.
+    fn add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// a · b.
+    fn mul<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// With 0 in place of what is not above TINY.
+    fn drop_tiny<S: Simd>(s: S, a: Self::Vector<S>) -> Self::Vector<S>;
+}
+
+macro_rules! real {
+    ($real:ident, $vector:ident, $lanes:ident, $tiny:literal, $lowest:literal,
+     $slices:ident, $splat:ident, $select:ident, $greater:ident, $add:ident, $mul:ident) => {
+        impl Real for $real {
+            type Vector<S: Simd> = S::$vector;
+            const TINY: Self = $tiny;
+            const LOWEST: f32 = $lowest;
+
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$lanes
+            }
+
+            #[inline(always)]
+            fn vectors<S: Simd>(slice: &mut [Self]) -> &mut [S::$vector] {
+                S::$slices(slice).0
+            }
+
+            #[inline(always)]
+            fn add<S: Simd>(s: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                s.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn mul<S: Simd>(s: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                s.$mul(a, b)
+            }
+
+            #[inline(always)]
+            fn drop_tiny<S: Simd>(s: S, a: S::$vector) -> S::$vector {
+                s.$select(s.$greater(a, s.$splat(Self::TINY)), a, s.$splat(0.0))
+            }
+        }
+    };
+}
+
+real! {
+    f32, f32s, F32_LANES, 1e-36, -115.0,
+    as_mut_simd_f32s, splat_f32s, select_f32s, greater_than_f32s, add_f32s, mul_f32s
+}
+real! {
+    f64, f64s, F64_LANES, 1e-306, -1000.0,
+    as_mut_simd_f64s, splat_f64s, select_f64s, greater_than_f64s, add_f64s, mul_f64s
+}
+
+/// Sums of w v^k over classes, w = e^{low (z - top)}, v = e^{step (z - top)}.
+pub(super) struct PowerSums<T> {
+    weights: Tile<f32>,
+    powers: Tile<f32>,
+    terms: Tile<T>,
+    steps: Tile<T>,
+    tile_sums: [T; MAX_SUMS * LANES],
+    sums: [f64; MAX_SUMS * LANES],
+}
+
+impl<T: Real> Default for PowerSums<T> {
+    fn default() -> Self {
+        Self {
+            weights: Tile::default(),
+            powers: Tile::default(),
+            terms: Tile::default(),
+            steps: Tile::default(),
+            tile_sums: [T::default(); MAX_SUMS * LANES],
+            sums: [0.0; MAX_SUMS * LANES],
+        }
+    }
+}
+
+impl<T: Real> PowerSums<T> {
+    /// Sums over the classes outside `kept` (ids, ascending), of which `top` is the largest logit, for k below
+    /// `totals.len()`.
+    pub(super) fn sum(&mut self, logits: &[f32], kept: &[u32], top: f32, (low, step): (f64, f64), totals: &mut [f64]) {
+        self.sums = [0.0; MAX_SUMS * LANES];
+        let groups = totals.len().div_ceil(GROUP);
+        let (low, step) = (log2_scale(low as f32), log2_scale(step as f32));
+        Arch::new().dispatch(Pass { logits, kept, top, low, step, groups, state: self });
+        for (total, lanes) in totals.iter_mut().zip(self.sums.as_chunks::<LANES>().0) {
+            *total = lanes.iter().sum();
+        }
+    }
+}
+
+/// [`PowerSums::sum`]; `low` and `step` for powers of 2.
+struct Pass<'a, T> {
+    logits: &'a [f32],
+    kept: &'a [u32],
+    top: f32,
+    low: f32,
+    step: f32,
+    groups: usize,
+    state: &'a mut PowerSums<T>,
+}
+
+impl<T: Real> WithSimd for Pass<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, s: S) {
+        let highest = self.low + self.step * (self.groups * GROUP) as f32;
+        let mut padded = Tile::default();
+        for start in (0..self.logits.len()).step_by(TILE) {
+            let tile = tile_at(self.logits, start, &mut padded);
+            let least = self.fill(s, tile);
+            drop_listed(&mut self.state.terms, start, &mut self.kept);
+            let terms = T::vectors::<S>(&mut self.state.terms.0[..tile.len()]);
+            let steps = T::vectors::<S>(&mut self.state.steps.0[..tile.len()]);
+            let is_safe = highest * least > T::LOWEST;
+            let sums = T::vectors::<S>(&mut self.state.tile_sums[..self.groups * GROUP * LANES]);
+            for group in sums.chunks_exact_mut(GROUP * LANES / T::lanes::<S>()) {
+                if is_safe {
+                    sum_powers::<T, S, false>(s, terms, steps, group);
+                } else {
+                    sum_powers::<T, S, true>(s, terms, steps, group);
+                }
+            }
+            // Apart from the above: a loop this plain becomes a few wide additions.
+            let used = self.groups * GROUP * LANES;
+            for (sum, &tile_sum) in self.state.sums[..used].iter_mut().zip(&self.state.tile_sums[..used]) {
+                *sum += tile_sum.into();
+            }
+        }
+    }
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// w and v of a tile; the least z - top.
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, s: S, tile: &[f32]) -> f32 {
+        let (top, zero) = (s.splat_f32s(self.top), s.splat_f32s(0.0));
+        let (low, step) = (s.splat_f32s(self.low), s.splat_f32s(self.step));
+        let mut least = zero;
+        let state = &mut *self.state;
+        let weights = S::as_mut_simd_f32s(&mut state.weights.0).0;
+        let powers = S::as_mut_simd_f32s(&mut state.powers.0).0;
+        for ((&z, weights), powers) in S::as_simd_f32s(tile).0.iter().zip(weights).zip(powers) {
+            // Kept classes stand above the tail. They get no weight, but must not overflow on the way.
+            let x = s.min_f32s(s.sub_f32s(z, top), zero);
+            least = s.min_f32s(least, x);
+            *weights = exp_vector(s, s.mul_f32s(x, low));
+            *powers = exp_vector(s, s.mul_f32s(x, step));
+        }
+        for i in 0..TILE {
+            state.terms.0[i] = state.weights.0[i].into();
+            state.steps.0[i] = state.powers.0[i].into();
+        }
+        s.reduce_min_f32s(least)
+    }
+}
+
+/// The sums of the next powers; `terms` holds w v^k and moves on to k + GROUP.
+#[inline(always)]
+fn sum_powers<T: Real, S: Simd, const DROPS: bool>(
+    s: S,
+    terms: &mut [T::Vector<S>],
+    steps: &[T::Vector<S>],
+    sums: &mut [T::Vector<S>],
+) {
+    let steps = &steps[..terms.len()];
+    let stride = LANES / T::lanes::<S>();
+    for i in 0..stride {
+        let [mut a, mut b, mut c, mut d] = [bytemuck::Zeroable::zeroed(); GROUP];
+        let mut j = i;
+        while j < terms.len() {
+            // Each in a variable of its own: an array would go through memory.
+            let (term, step) = (terms[j], steps[j]);
+            a = T::add(s, a, term);
+            let term = next::<T, S, DROPS>(s, term, step);
+            b = T::add(s, b, term);
+            let term = next::<T, S, DROPS>(s, term, step);
+            c = T::add(s, c, term);
+            let term = next::<T, S, DROPS>(s, term, step);
+            d = T::add(s, d, term);
+            terms[j] = next::<T, S, DROPS>(s, term, step);
+            j += stride;
+        }
+        [sums[i], sums[stride + i], sums[2 * stride + i], sums[3 * stride + i]] = [a, b, c, d];
+    }
+}
+
+/// w v^(k + 1) from w v^k and v.
+#[inline(always)]
+fn next<T: Real, S: Simd, const DROPS: bool>(s: S, term: T::Vector<S>, step: T::Vector<S>) -> T::Vector<S> {
+    let term = T::mul(s, term, step);
+    if DROPS { T::drop_tiny(s, term) } else { term }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rule::rule_of_sums;
+    use super::*;
+    use logitcask_core::TailRule;
+    use logitcask_core::quadrature::{Rule, gauss};
+    use logitcask_core::rng::CounterRng;
+    use logitcask_core::soft_row::log_sum_exp;
+
+    struct Case {
+        tail: Vec<f64>,
+        logits: Vec<f32>,
+        top: f32,
+    }
+
+    fn case(spread: f64) -> Case {
+        let mut rng = CounterRng::new("moments test", &[(spread * 1e3) as u64]);
+        let logits: Vec<f32> = (0..4_000).map(|_| (spread * rng.normal()) as f32).collect();
+        let top = logits[2..].iter().copied().fold(f32::MIN, f32::max);
+        Case { tail: logits[2..].iter().map(|&z| f64::from(z) - f64::from(top)).collect(), logits, top }
+    }
+
+    /// Sums and rule in this arithmetic; the worst errors of the sums and of the rule's log Z over the grid, against
+    /// f64.
+    fn errors<T: Real>(rule: TailRule, case: &Case) -> (usize, f64, f64) {
+        let (low, distance) = rule.knots();
+        let mut sums = vec![0.0; rule.grid().len()];
+        PowerSums::<T>::default().sum(&case.logits, &[0, 1], case.top, (low, distance / 2.0), &mut sums);
+        let fast = rule_of_sums(&sums);
+        let points: Vec<f64> = case.tail.iter().map(|z| (distance * z).exp()).collect();
+        let weights: Vec<f64> = case.tail.iter().map(|z| (low * z).exp()).collect();
+        let slow = gauss(&points, &weights, rule.atoms as usize);
+        let log_z = |rule: &Rule, k: usize| {
+            log_sum_exp(&rule.iter().map(|(u, weight)| weight.ln() + k as f64 / 2.0 * u.ln()).collect::<Vec<_>>())
+        };
+        let mut worst = (fast.len(), 0f64, 0f64);
+        for (k, b) in rule.grid().into_iter().enumerate() {
+            let truth = log_sum_exp(&case.tail.iter().map(|z| b * z).collect::<Vec<_>>());
+            worst.1 = worst.1.max((sums[k].ln() - truth).abs());
+            worst.2 = worst.2.max((log_z(&fast, k) - log_z(&slow, k)).abs());
+        }
+        worst
+    }
+
+    #[test]
+    fn exact_products_tell_all_points_apart() {
+        for atoms in 1..=8 {
+            for spread in [1e-3, 0.1, 1.0, 3.0, 8.0] {
+                let rule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms };
+                let (_, sums, log_z) = errors::<f64>(rule, &case(spread));
+                assert!(sums < 1e-6 && log_z < 1e-6, "{atoms} atoms, spread {spread}: {sums:e} {log_z:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_f32_do_where_they_find_all_points() {
+        for atoms in 1..=5 {
+            for spread in [1.0, 2.0, 3.0, 5.0, 8.0] {
+                let rule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms };
+                let (points, sums, log_z) = errors::<f32>(rule, &case(spread));
+                assert!(sums < 1e-6, "{atoms} atoms, spread {spread}: {sums:e}");
+                assert!(points < atoms as usize || log_z < 2e-5, "{atoms} atoms, spread {spread}: {log_z:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let case = case(30.0);
+        let sums = |is_plain: bool| {
+            let mut state = PowerSums::<f32>::default();
+            let (logits, top) = (&case.logits[..1_001], case.top);
+            let pass = Pass { logits, kept: &[3], top, low: 0.3, step: 0.2, groups: 5, state: &mut state };
+            if is_plain {
+                pass.with_simd(pulp::Scalar::new())
+            } else {
+                Arch::new().dispatch(pass)
+            }
+            state.sums.map(f64::to_bits)
+        };
+        assert_eq!(sums(true), sums(false));
+    }
+}

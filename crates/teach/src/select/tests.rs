@@ -1,0 +1,311 @@
+//! The fast selection against the slow one.
+
+use super::{RowProblem, RowSelector, select_rows};
+use logitcask_core::rng::CounterRng;
+use logitcask_core::select::select_reference;
+use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::tail::ATOM_STEP;
+use logitcask_core::{Keep, RowErrors, Selection, SoftRow, SoftRows, TailRule, Values};
+use proptest::prelude::*;
+
+const WIDE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+const NARROW: TailRule = TailRule { lowest_temperature: 1.0, highest_temperature: 4.0, atoms: 4 };
+/// How far a lot may be from the border of two classes where both selections draw the same.
+const LOT_DOUBT: f64 = 1e-6;
+
+fn keep(selection: Selection, tail: TailRule) -> Keep {
+    let tail = (selection != Selection::Dense).then_some(tail);
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+}
+
+fn row(rng: &mut CounterRng, kind: u64, vocab: usize) -> Vec<f32> {
+    let spread = [0.02, 0.5, 2.0, 4.0][rng.below(4) as usize];
+    let mut normal = || spread * rng.normal();
+    let z: Vec<f64> = (0..vocab).map(|_| normal() + normal()).collect();
+    match kind {
+        // As they come.
+        0 => z.iter().map(|&z| z as f32).collect(),
+        // Ties.
+        1 => z.iter().map(|&z| (z * 4.0).round() as f32 / 4.0).collect(),
+        // Some classes masked.
+        2 => z.iter().enumerate().map(|(i, &z)| if i % 3 == 1 && i > 2 { -1e30 } else { z as f32 }).collect(),
+        // A long upper end.
+        _ => z.iter().map(|&z| (z + z.max(0.0).powi(2) / 4.0) as f32).collect(),
+    }
+}
+
+/// What both say about a row, after the fast one was checked against the row itself; and whether the fast one's atoms
+/// are no worse than the reference's, but for their rounding.
+fn both(logits: &[f32], gold: u32, keep: &Keep, lot: f64) -> (SoftRows, SoftRows, bool) {
+    let (mut fast, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
+    RowSelector::new(keep).select(logits, gold, lot, &mut fast, &mut errors).unwrap();
+    errors_are_those_of_the_row(logits, keep, &fast, &errors);
+    let (mut slow, mut slow_errors) = (SoftRows::new(keep), RowErrors::new(keep));
+    select_reference(logits, gold, keep, lot, &mut slow, &mut slow_errors);
+    let worst = |errors: &RowErrors| errors.log_z.iter().map(|error| error.worst()).fold(0.0, f64::max);
+    let is_better = worst(&errors) <= worst(&slow_errors) + ATOM_STEP;
+    // A range too wide for its atoms fails the check, whoever makes them.
+    if slow.check(keep, &[gold], logits.len() as u32).is_ok() {
+        fast.check(keep, &[gold], logits.len() as u32).unwrap_or_else(|e| panic!("{keep:?}: {e}"));
+    }
+    (fast, slow, is_better)
+}
+
+/// The errors belong to the row as it is written.
+fn errors_are_those_of_the_row(logits: &[f32], keep: &Keep, rows: &SoftRows, errors: &RowErrors) {
+    let z: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
+    let log_z = log_sum_exp(&z);
+    let row = rows.iter().next().unwrap();
+    for (b, error) in keep.tail.iter().flat_map(TailRule::grid).zip(&errors.log_z) {
+        let truth = log_sum_exp(&z.iter().map(|z| b * (z - log_z)).collect::<Vec<_>>());
+        let wanted = (row.log_partition(b) - truth).abs();
+        assert!((error.worst() - wanted).abs() < 1e-5 + 1e-7 * log_z.abs(), "b = {b}: {} {wanted}", error.worst());
+    }
+    let codec = |(&id, &lp): (&u32, &f32)| (f64::from(lp) - (z[id as usize] - log_z)).abs();
+    let wanted = row.class_ids.iter().zip(row.log_probs).map(codec).fold(0.0, f64::max);
+    assert!((errors.codec.worst() - wanted).abs() < 1e-5 + 1e-7 * log_z.abs());
+}
+
+/// Ids and values of a row's sure or drawn part, by id.
+fn part(row: SoftRow<'_>, is_drawn: bool) -> Vec<(u32, f32)> {
+    let sure = row.sure().len();
+    let range = if is_drawn { sure..row.class_ids.len() } else { 0..sure };
+    let mut pairs: Vec<_> = row.class_ids[range.clone()].iter().copied().zip(row.log_probs[range].to_vec()).collect();
+    pairs.sort_unstable_by_key(|pair| pair.0);
+    pairs
+}
+
+/// Same classes, and values that are at most one step of their rounding apart (log_z differs in its last bits, which
+/// decides where a value lies between two steps). `Err` says what differs.
+fn same_rows(keep: &Keep, fast: &SoftRows, slow: &SoftRows) -> Result<(), String> {
+    let (fast, slow) = (fast.iter().next().unwrap(), slow.iter().next().unwrap());
+    if (fast.drawn, fast.gold.rank) != (slow.drawn, slow.gold.rank) {
+        return Err(format!("{} drawn, rank {}; {} {}", fast.drawn, fast.gold.rank, slow.drawn, slow.gold.rank));
+    }
+    if (fast.log_z - slow.log_z).abs() > 1e-5 + 1.2e-7 * slow.log_z.abs() {
+        return Err(format!("log_z {} {}", fast.log_z, slow.log_z));
+    }
+    let code = |lp| i32::from(keep.values.code(lp).unwrap());
+    // A tiny log-probability has many codes within the noise of log_z.
+    let is_near = |a: f32, b: f32| (code(a) - code(b)).abs() <= 1 || (a - b).abs() < 1e-6;
+    for is_drawn in [false, true] {
+        let (fast, slow) = (part(fast, is_drawn), part(slow, is_drawn));
+        if fast.len() != slow.len() || fast.iter().zip(&slow).any(|(f, s)| f.0 != s.0 || !is_near(f.1, s.1)) {
+            return Err(format!("classes {fast:?} {slow:?}"));
+        }
+    }
+    if !is_near(fast.gold.log_prob, slow.gold.log_prob) {
+        return Err(format!("label {} {}", fast.gold.log_prob, slow.gold.log_prob));
+    }
+    for b in keep.tail.iter().flat_map(TailRule::grid) {
+        let atoms = (fast.tail.atoms, slow.tail.atoms);
+        let (fast, slow) = (fast.tail.log_partition(b), slow.tail.log_partition(b));
+        // Equal where there is no tail: negative infinity. Where atoms lie beyond their range, which ones do is chance.
+        let is_saturated = atoms.0.iter().chain(atoms.1).any(|atom| atom.log_prob == i16::MIN + 1);
+        if fast != slow && !is_saturated && (fast - slow).abs() > tail_tolerance(b, keep) {
+            return Err(format!("tail at b = {b}: {fast} {slow}, {atoms:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Both are rounded from the same rule: half a step each of an atom's weight and logit.
+fn tail_tolerance(b: f64, keep: &Keep) -> f64 {
+    1e-4 + keep.tail.map_or(0.0, |rule| ATOM_STEP * (1.0 + (b - rule.reference()).abs()))
+}
+
+fn agree(logits: &[f32], gold: u32, keep: &Keep, lot: f64) {
+    let (fast, slow, is_better) = both(logits, gold, keep, lot);
+    let Err(problem) = same_rows(keep, &fast, &slow) else { return };
+    if is_better && problem.starts_with("tail") {
+        return;
+    }
+    let beside = |lot| {
+        let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
+        select_reference(logits, gold, keep, lot, &mut rows, &mut errors);
+        rows
+    };
+    let is_close_call = keep.is_sampled()
+        && [lot - LOT_DOUBT, lot + LOT_DOUBT].iter().any(|&lot| same_rows(keep, &fast, &beside(lot)).is_ok());
+    assert!(is_close_call, "{keep:?}, lot {lot}, {} classes: {problem}", logits.len());
+}
+
+fn selections(vocab: u32) -> impl Strategy<Value = Keep> {
+    let k = 1..=vocab.min(90);
+    let selection = prop_oneof![
+        k.clone().prop_map(|k| Selection::TopK { k }),
+        (k.clone(), prop_oneof![0.01f64..1.0, Just(1.0)]).prop_map(|(k, p)| Selection::TopP { p, k }),
+        k.prop_map(|n| Selection::Sample { n, seed: 0 }),
+        Just(Selection::Dense),
+    ];
+    let values = prop_oneof![Just(Values::F16), Just(Values::Quantised { step: 0.0625 })];
+    let always = prop::collection::btree_set(0..vocab, 0..4);
+    let tail = prop_oneof![Just(WIDE), Just(NARROW), (1u32..=8).prop_map(|atoms| TailRule { atoms, ..WIDE })];
+    (selection, values, always, tail).prop_map(move |(selection, values, always, tail)| {
+        let mut keep = Keep { values, always_keep: always.into_iter().collect(), ..keep(selection, tail) };
+        if keep.check(vocab).is_err() {
+            keep.always_keep.clear();
+        }
+        keep.check(vocab).unwrap();
+        keep
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #[test]
+    fn agrees_with_the_reference(
+        (vocab, keep) in (1u32..600).prop_flat_map(|vocab| (Just(vocab), selections(vocab))),
+        seed: u64,
+        kind in 0u64..4,
+        gold: prop::sample::Index,
+        lot in 0.0f64..1.0,
+    ) {
+        let logits = row(&mut CounterRng::new("selection test", &[seed]), kind, vocab as usize);
+        let gold = gold.index(logits.len()) as u32;
+        // Masked classes cannot be written, and are refused.
+        let is_masked = |id: u32| logits[id as usize] < -1e29;
+        let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+        match RowSelector::new(&keep).select(&logits, gold, lot, &mut rows, &mut errors) {
+            Ok(()) => agree(&logits, gold, &keep, lot),
+            Err(RowProblem::TooSmall { class_id, log_prob }) => {
+                prop_assert!(is_masked(class_id) || log_prob < -100.0, "{class_id} {log_prob}");
+                prop_assert!(rows.is_empty() && errors == RowErrors::new(&keep));
+            }
+            Err(RowProblem::NotFinite) => prop_assert!(false),
+        }
+    }
+}
+
+#[test]
+fn agrees_with_the_reference_on_long_rows() {
+    let mut rng = CounterRng::new("selection test", &[1]);
+    for (vocab, rounds) in [(5_000, 12), (33_000, 2)] {
+        for selection in [
+            Selection::TopK { k: 64 },
+            Selection::TopK { k: 700 },
+            Selection::TopP { p: 0.9, k: 100 },
+            Selection::TopP { p: 1.0, k: 40 },
+            Selection::Sample { n: 32, seed: 0 },
+            Selection::Sample { n: 200, seed: 0 },
+            Selection::Dense,
+        ] {
+            for i in 0..rounds {
+                let logits = row(&mut rng, i % 4, vocab);
+                let gold = rng.below(vocab as u64 / 3) as u32 * 3;
+                let keep = keep(selection, if i % 3 == 0 { NARROW } else { WIDE });
+                let keep =
+                    Keep { always_keep: if i % 2 == 0 || keep.is_dense() { vec![] } else { vec![0, 5, 99] }, ..keep };
+                if keep.is_dense() && i % 4 == 2 {
+                    continue;
+                }
+                agree(&logits, gold, &keep, rng.uniform());
+            }
+        }
+    }
+}
+
+#[test]
+fn many_atoms_and_wide_ranges_agree_too() {
+    let mut rng = CounterRng::new("selection test", &[2]);
+    for (lowest_temperature, highest_temperature) in [(0.05, 1000.0), (0.5, 20.0), (0.9, 1.1), (1.0, 1.5)] {
+        for atoms in 1..=8 {
+            let rule = TailRule { lowest_temperature, highest_temperature, atoms };
+            for kind in [0, 1, 3] {
+                let logits = row(&mut rng, kind, 3_000);
+                agree(&logits, 7, &keep(Selection::TopK { k: 8 }, rule), 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn degenerate_rows_are_kept_without_a_nan() {
+    let v = 2_000;
+    let with = |changes: &[(usize, f32)], rest: f32| {
+        let mut row = vec![rest; v];
+        changes.iter().for_each(|&(id, z)| row[id] = z);
+        row
+    };
+    let halves: Vec<f32> = (0..v).map(|i| if i % 2 == 0 { 1.0 } else { -2.0 }).collect();
+    let steps: Vec<f32> = (0..v).map(|i| -1e4 + i as f32 * 10.0).collect();
+    let live: Vec<f32> = (0..v).map(|i| if i < 30 { -(i as f32) / 4.0 } else { -1e30 }).collect();
+    let close: Vec<f32> = (0..v).map(|i| 3.0 + (i % 7) as f32 * 1e-6).collect();
+    let two_masks: Vec<f32> = (0..v).map(|i| [0.5, -1e9, -1e30][i % 3] - (i / 3) as f32 / 300.0).collect();
+    let rows = [
+        with(&[], 0.0),
+        with(&[], 1e4),
+        with(&[], -1e4),
+        halves,
+        with(&[(77, 1e4)], 0.0),
+        steps,
+        live,
+        close,
+        two_masks,
+        with(&[(0, 40.0), (5, 39.0)], -30.0),
+        with(&[(1, 60.0)], 0.0),
+    ];
+    for logits in &rows {
+        let gold = (0..v as u32).max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize])).unwrap();
+        for rule in [WIDE, NARROW, TailRule { atoms: 8, ..WIDE }, TailRule { lowest_temperature: 0.05, ..WIDE }] {
+            for selection in [
+                Selection::TopK { k: 1 },
+                Selection::TopK { k: 7 },
+                Selection::TopP { p: 0.9, k: 20 },
+                Selection::Sample { n: 12, seed: 0 },
+                Selection::Dense,
+            ] {
+                let keep = keep(selection, rule);
+                let (mut out, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+                match RowSelector::new(&keep).select(logits, gold, 0.4137, &mut out, &mut errors) {
+                    Ok(()) => agree(logits, gold, &keep, 0.4137),
+                    Err(problem) => assert!(matches!(problem, RowProblem::TooSmall { .. }), "{problem}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused_and_the_first_row_named() {
+    let keep = keep(Selection::TopK { k: 4 }, WIDE);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 31, 32, 99] {
+            let mut logits = vec![0.5; 100];
+            logits[at] = bad;
+            let (mut out, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+            let got = RowSelector::new(&keep).select(&logits, 0, 0.0, &mut out, &mut errors);
+            assert_eq!(got, Err(RowProblem::NotFinite), "{bad} at {at}");
+        }
+    }
+    let quantised = Keep { values: Values::Quantised { step: 0.031_25 }, ..keep };
+    let mut logits = vec![0.0; 40 * 100];
+    logits[17 * 100 + 3] = -70.0;
+    logits[31 * 100 + 5] = f32::NAN;
+    let (_, errors) = select_rows(&logits[..1700], &[3; 17], &[0.0; 17], &quantised, 100).unwrap();
+    assert!(errors.log_z[0].worst() < 0.02);
+    let Err((row, RowProblem::TooSmall { class_id: 3, log_prob })) =
+        select_rows(&logits, &[3; 40], &[0.0; 40], &quantised, 100)
+    else {
+        panic!("row 17 has a label that cannot be written")
+    };
+    assert!(row == 17 && (log_prob + 70.0 + 99f32.ln()).abs() < 1e-4);
+    assert_eq!(select_rows(&logits, &[5; 40], &[0.0; 40], &quantised, 100).err(), Some((31, RowProblem::NotFinite)));
+}
+
+#[test]
+fn chunks_hold_the_same_as_one_row_after_the_other() {
+    let keep = keep(Selection::Sample { n: 9, seed: 0 }, WIDE);
+    let mut rng = CounterRng::new("selection test", &[3]);
+    let logits: Vec<f32> = (0..37).flat_map(|_| row(&mut rng, 0, 700)).collect();
+    let lots: Vec<f64> = (0..37).map(|_| rng.uniform()).collect();
+    let (parts, errors) = select_rows(&logits, &[11; 37], &lots, &keep, 700).unwrap();
+    let (mut out, mut wanted) = (SoftRows::new(&keep), RowErrors::new(&keep));
+    let mut selector = RowSelector::new(&keep);
+    for (logits, &lot) in logits.chunks(700).zip(&lots) {
+        selector.select(logits, 11, lot, &mut out, &mut wanted).unwrap();
+    }
+    assert!(parts.iter().flat_map(SoftRows::iter).eq(out.iter()) && errors == wanted);
+    let (none, _) = select_rows(&[], &[], &[], &keep, 700).unwrap();
+    assert!(none.is_empty());
+}

@@ -1,0 +1,170 @@
+//! `logitcask plan`.
+
+use crate::args::PlanArgs;
+use crate::experiment::Experiment;
+use anyhow::{Result, bail};
+use indicatif::{HumanBytes, HumanCount};
+use logitcask_cache::{Layout, Plan, shard_bytes};
+use logitcask_core::{Keep, RowErrors, Sample, Selection, SoftRows, Values};
+use logitcask_data::Dataset;
+use logitcask_teach::{Pilot, pilot, pilot_samples};
+
+/// Values and layouts that are compared.
+const FORMS: [(Values, Layout, &str); 3] = [
+    (Values::F16, Layout::Plain, "plain f16"),
+    (Values::Quantised { step: 0.0625 }, Layout::Plain, "plain 1/16"),
+    (Values::Quantised { step: 0.0625 }, Layout::Packed, "packed 1/16"),
+];
+
+/// One way of keeping, in every form.
+struct Candidate {
+    name: String,
+    is_recipe: bool,
+    kept_mass: f64,
+    log_z_error: f64,
+    /// Of one position, in the order of [`FORMS`].
+    bytes: Vec<f64>,
+}
+
+/// Says what a cache of this recipe would give and take, from a pilot sample.
+pub fn run(args: &PlanArgs) -> Result<()> {
+    let experiment = Experiment::open(&args.recipe)?;
+    let splits = experiment.dataset.splits();
+    let Some((split, _)) = splits.first().cloned() else { bail!("{}: no samples", experiment.dataset.name()) };
+    let (teacher, _) = experiment.load_on(&args.device)?;
+    let atoms = experiment.settle_atoms(&teacher)?;
+    let samples = pilot_samples(&experiment.dataset, &split, args.samples.max(2));
+    let keeps = keeps(&experiment, atoms);
+    let outcome = pilot(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
+    let mut candidates = Vec::new();
+    for (i, kept) in keeps.chunks(2).enumerate() {
+        candidates.push(candidate(&experiment, kept, &outcome, 2 * i)?);
+    }
+    let positions = all_positions(&experiment.dataset);
+    let pilot_share = (samples.len(), outcome.positions);
+    println!(
+        "{} positions in {}; judged from {} samples ({} positions)",
+        HumanCount(positions),
+        splits.iter().map(|(name, len)| format!("{name} {len}")).collect::<Vec<_>>().join(", "),
+        pilot_share.0,
+        HumanCount(pilot_share.1)
+    );
+    println!(
+        "tail: {atoms} atoms for T = {} to {}\n",
+        experiment.recipe.cache.temperature_range[0], experiment.recipe.cache.temperature_range[1]
+    );
+    print_table(&candidates, positions);
+    print_times(&experiment, &outcome, positions);
+    Ok(())
+}
+
+/// The recipe's selection and a few others, each with f16 and with quantised values.
+fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Keep> {
+    let vocab_size = experiment.vocab_size();
+    let mut selections = vec![experiment.recipe.cache.selection];
+    let others = [16, 32, 64, 128].map(|k| Selection::TopK { k }).into_iter();
+    let others = others.chain([Selection::TopP { p: 0.95, k: 64 }, Selection::Sample { n: 32, seed: 0 }]);
+    selections.extend(others.filter(|other| other.check(vocab_size).is_ok()));
+    selections.dedup();
+    let of = |selection: Selection| {
+        let keep = experiment.keep(atoms);
+        let tail = if selection == Selection::Dense { None } else { keep.tail };
+        [FORMS[0].0, FORMS[1].0].map(|values| Keep { selection, values, tail, ..keep.clone() })
+    };
+    selections.into_iter().flat_map(of).collect()
+}
+
+/// Sizes and errors of the ways `first` and `first + 1` of the pilot: f16 and quantised.
+fn candidate(experiment: &Experiment, keeps: &[Keep], outcome: &Pilot, first: usize) -> Result<Candidate> {
+    let [f16, quantised] = [&outcome.kept[first], &outcome.kept[first + 1]];
+    let mut bytes = Vec::new();
+    for (values, layout, _) in FORMS {
+        let (keep, rows) = if values == Values::F16 { (&keeps[0], &f16.rows) } else { (&keeps[1], &quantised.rows) };
+        bytes.push(bytes_per_position(&Plan { layout, ..experiment.plan(keep.clone())? }, rows)?);
+    }
+    let soft = f16.rows.iter().flat_map(|(_, rows)| rows.iter());
+    let mass: f64 = soft.map(|row| row.kept_mass()).sum();
+    let plan = experiment.plan(keeps[0].clone())?;
+    Ok(Candidate {
+        name: plan.selection(),
+        is_recipe: keeps[0].selection == experiment.recipe.cache.selection,
+        kept_mass: mass / outcome.positions.max(1) as f64,
+        log_z_error: worst(&f16.errors),
+        bytes,
+    })
+}
+
+fn worst(errors: &RowErrors) -> f64 {
+    errors.log_z.iter().map(|e| e.worst()).fold(0.0, f64::max)
+}
+
+/// What one more position adds: a shard of all rows less a shard of the first half, so that footers and dictionaries,
+/// which a whole shard shares among many, do not count.
+fn bytes_per_position(plan: &Plan, rows: &[(Sample, SoftRows)]) -> Result<f64> {
+    let size = |count: usize| -> Result<(u64, usize)> {
+        let rows = &rows[..count];
+        let units = Plan::units_of(&[("train".to_owned(), count as u64)], count as u64);
+        Ok((shard_bytes(&Plan { units, ..plan.clone() }, rows)?, rows.iter().map(|(_, soft)| soft.len()).sum()))
+    };
+    let ((all, positions), (half, before)) = (size(rows.len())?, size(rows.len() / 2)?);
+    Ok(all.saturating_sub(half) as f64 / (positions - before).max(1) as f64)
+}
+
+fn all_positions(dataset: &dyn Dataset) -> u64 {
+    let of = |(split, len): (String, u64)| {
+        let positions = |id| dataset.sample(&split, logitcask_core::SampleId(id)).map_or(0, |s| s.positions() as u64);
+        (0..len).map(positions).sum::<u64>()
+    };
+    dataset.splits().into_iter().map(of).sum()
+}
+
+fn print_table(candidates: &[Candidate], positions: u64) {
+    println!("{:<22} {:>9} {:>11}  bytes per token, whole dataset", "", "kept mass", "log Z error");
+    print!("{:<22} {:>9} {:>11}", "keeps", "at T = 1", "worst, nat");
+    FORMS.iter().for_each(|(_, _, name)| print!("  {name:>20}"));
+    println!();
+    for candidate in candidates {
+        let mark = if candidate.is_recipe { " *" } else { "" };
+        print!(
+            "{:<22} {:>9.4} {:>11.1e}",
+            format!("{}{mark}", candidate.name),
+            candidate.kept_mass,
+            candidate.log_z_error
+        );
+        for bytes in &candidate.bytes {
+            let whole = HumanBytes((bytes * positions as f64) as u64).to_string();
+            print!("  {bytes:>7.1} {whole:>12}");
+        }
+        println!();
+    }
+    println!("* this recipe\n");
+}
+
+fn print_times(experiment: &Experiment, outcome: &Pilot, positions: u64) {
+    let per_position = |seconds: f64| seconds / outcome.positions.max(1) as f64;
+    let forward = per_position(outcome.seconds) * positions as f64;
+    let stage_1 = forward + per_position(outcome.kept[0].seconds) * positions as f64;
+    println!("stage 1 on this device: about {}", duration(stage_1));
+    let Some(train) = &experiment.recipe.train else { return };
+    let train_len = experiment.dataset.splits().first().map_or(1, |(_, len)| *len).max(1);
+    let samples: u64 = experiment.dataset.splits().iter().map(|(_, len)| len).sum();
+    let seen = train.steps * train.batch_size as u64;
+    let in_loop = forward * seen as f64 / samples.max(1) as f64;
+    println!(
+        "a student of this recipe sees {} samples ({:.1} epochs): with the teacher in the loop that is {} of teacher in \
+         every run; caching has paid after {} run{}",
+        HumanCount(seen),
+        seen as f64 / train_len as f64,
+        duration(in_loop),
+        (stage_1 / in_loop.max(1e-9)).ceil(),
+        if stage_1 <= in_loop { "" } else { "s" }
+    );
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.1} minutes", s / 60.0),
+        s => format!("{:.1} hours", s / 3600.0),
+    }
+}

@@ -1,0 +1,171 @@
+//! `logitcask verify`.
+
+use crate::args::VerifyArgs;
+use crate::experiment::Experiment;
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail};
+use logitcask_cache::{CacheReader, CachedSample, verify};
+use logitcask_core::{Sample, SampleId, SoftRow, SoftRows, Values};
+use logitcask_teach::pilot;
+use serde::Serialize;
+use std::path::Path;
+
+/// How much more than the live teacher differs from itself a stored row may differ from it.
+const SLACK: f64 = 4.0;
+/// What rounding to f32 and summing in another order may cost where the live teacher repeats itself to the bit.
+const LEAST: f64 = 1e-4;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Findings {
+    whole: bool,
+    findings: Vec<verify::Finding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<Live>,
+}
+
+/// How the stored rows compare with a teacher that speaks now.
+#[derive(Serialize)]
+struct Live {
+    samples: usize,
+    positions: usize,
+    /// Largest difference of log Z between two live runs in different batches, in nats.
+    live_against_live: f64,
+    /// Largest difference of log Z between stored and live.
+    stored_against_live: f64,
+    /// What was tolerated.
+    tolerance: f64,
+}
+
+/// Checks a cache as far as was asked; fails where it is not whole.
+pub fn run(args: &VerifyArgs) -> Result<()> {
+    let tier = if args.quick { verify::Tier::Structure } else { verify::Tier::Rows };
+    let progress = (!args.json).then(|| Progress::new("verifying", "shards", units(&args.cache)));
+    let mut seen = 0;
+    let report = verify(&args.cache, tier, &mut |done, _| {
+        if let Some(progress) = &progress {
+            progress.add(done.saturating_sub(seen) as u64);
+        }
+        seen = done;
+    })?;
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    let mut findings = report.findings;
+    let live = match (args.live, &args.recipe) {
+        (Some(count), Some(recipe)) if findings.is_empty() => {
+            Some(live(&args.cache, recipe, count, &args.device, &mut findings)?)
+        }
+        _ => None,
+    };
+    let whole = findings.is_empty();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&Findings { whole, findings, live })?);
+    } else {
+        findings.iter().for_each(|finding| println!("{finding}"));
+        if let Some(live) = live {
+            println!(
+                "live: {} samples, {} positions; log Z differs by {:.1e} nat at most ({:.1e} between two live runs, {:.1e} tolerated)",
+                live.samples, live.positions, live.stored_against_live, live.live_against_live, live.tolerance
+            );
+        }
+        if whole {
+            let depth = if args.quick { "structure" } else { "every hash and every row" };
+            println!("{}: whole ({depth} checked)", args.cache.display());
+        }
+    }
+    match whole {
+        true => Ok(()),
+        false => bail!(
+            "{}: not whole; `logitcask repair RECIPE` makes what is missing or damaged anew",
+            args.cache.display()
+        ),
+    }
+}
+
+/// Shards of the cache, for the bar alone.
+fn units(folder: &Path) -> u64 {
+    logitcask_cache::Plan::read(folder).map_or(0, |plan| plan.units.len() as u64)
+}
+
+/// Asks the teacher again about `count` samples, spread over all splits, and compares.
+fn live(
+    folder: &Path,
+    recipe: &Path,
+    count: u64,
+    device: &logitcask_model::DeviceChoice,
+    findings: &mut Vec<verify::Finding>,
+) -> Result<Live> {
+    let cache = CacheReader::open(folder)?;
+    let experiment = Experiment::open(recipe)?;
+    let wanted = experiment.plan(experiment.keep(cache.plan().keep.atoms() as u32))?;
+    let differences = cache.plan().differences(&wanted);
+    if !differences.is_empty() {
+        bail!("{} is not the recipe of this cache: {}", recipe.display(), differences.join("; "));
+    }
+    let (teacher, _) = experiment.load_on(device)?;
+    let mut out = Live { samples: 0, positions: 0, live_against_live: 0.0, stored_against_live: 0.0, tolerance: LEAST };
+    let mut compared = Vec::new();
+    for split in cache.splits() {
+        let len = cache.len(split)?;
+        let stored: Vec<CachedSample> = (0..count.min(len))
+            .map(|i| cache.get(split, SampleId(i * len / count.min(len))))
+            .collect::<Result<_, _>>()?;
+        let samples: Vec<Sample> = stored.iter().map(|row| row.sample.clone()).collect();
+        let keeps = [cache.plan().keep.clone()];
+        // Together, and one by one: another shape of batch moves the last bits as much as another device's does.
+        let [together, alone] = [experiment.teacher.batch_tokens, 1]
+            .map(|batch_tokens| pilot(&teacher, split, &samples, &keeps, batch_tokens).context("the live teacher"));
+        for ((stored, (_, a)), (_, b)) in stored.into_iter().zip(&together?.kept[0].rows).zip(&alone?.kept[0].rows) {
+            out.samples += 1;
+            out.positions += a.len();
+            out.live_against_live = out.live_against_live.max(log_z_difference(a, b));
+            out.stored_against_live = out.stored_against_live.max(log_z_difference(&stored.rows, a));
+            compared.push((split.to_owned(), stored, a.clone()));
+        }
+    }
+    out.tolerance = LEAST.max(SLACK * out.live_against_live);
+    for (split, stored, live) in compared {
+        if let Some(what) = difference(&stored.rows, &live, cache.plan().keep.values, out.tolerance) {
+            let unit = cache.plan().units.iter().position(|u| u.split == split && u.end > stored.sample.id.0);
+            let unit = unit.unwrap_or_default();
+            let row = stored.sample.id.0 - cache.plan().units[unit].start;
+            let file = cache.plan().shard_name(unit);
+            findings.push(verify::Finding { file, unit: Some(unit), rows: Some(row..row + 1), what });
+        }
+    }
+    Ok(out)
+}
+
+fn log_z_difference(a: &SoftRows, b: &SoftRows) -> f64 {
+    a.log_z.iter().zip(&b.log_z).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max)
+}
+
+/// The first position at which the stored row is not what the teacher says now.
+fn difference(stored: &SoftRows, live: &SoftRows, values: Values, tolerance: f64) -> Option<String> {
+    stored.iter().zip(live.iter()).enumerate().find_map(|(position, (stored, live))| {
+        let off = f64::from((stored.log_z - live.log_z).abs());
+        if off > tolerance {
+            return Some(format!(
+                "position {position}: log_z is {}, the teacher says {} now",
+                stored.log_z, live.log_z
+            ));
+        }
+        let id = class_that_differs(&stored, &live, values, tolerance)?;
+        Some(format!("position {position}: the teacher gives class {id} another log-probability now"))
+    })
+}
+
+/// A class kept in both whose log-probabilities differ by more than the tolerance and one step of rounding.
+fn class_that_differs(stored: &SoftRow<'_>, live: &SoftRow<'_>, values: Values, tolerance: f64) -> Option<u32> {
+    let there = |id: &u32| live.class_ids.iter().position(|other| other == id);
+    stored.class_ids.iter().zip(stored.log_probs).find_map(|(id, lp)| {
+        let other = live.log_probs[there(id)?];
+        // On both sides of a rounding boundary the same number becomes two, a step apart.
+        let step = match values {
+            Values::F16 => f64::from(lp.abs()) / 1024.0,
+            Values::Quantised { step } => step,
+        };
+        (f64::from((lp - other).abs()) > tolerance + step).then_some(*id)
+    })
+}

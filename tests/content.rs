@@ -1,0 +1,119 @@
+//! One cache, every student: what may be read of it, and what is refused.
+
+use crate::fixture::{Fixture, write_teacher};
+use logitcask_cache::{CacheReader, Layout};
+use serde_json::Value;
+use std::fs;
+
+const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
+const TRAIN: [&str; 6] = ["train", "recipe.toml", "--device", "cpu", "--out", "run"];
+
+fn with_selection(selection: &str) -> Fixture {
+    let fixture = Fixture::new(60);
+    fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", selection);
+    fixture
+}
+
+fn losses(fixture: &Fixture) -> Vec<String> {
+    let metrics = fs::read_to_string(fixture.path("run/student/metrics.jsonl")).unwrap();
+    let loss = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].to_string();
+    metrics.lines().map(loss).collect()
+}
+
+#[test]
+fn every_selection_is_cached_and_taught_from() {
+    for selection in [
+        "{ kind = \"sample\", n = 12 }",
+        "{ kind = \"dense\" }",
+        "{ kind = \"top_p\", p = 0.5, k = 40 }\nalways_keep = [7, 3]\nvalues = { kind = \"quantised\", step = 0.0625 }",
+    ] {
+        let fixture = with_selection(selection);
+        fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature = 2.0");
+        fixture.ok(&CACHE);
+        fixture.ok(&TRAIN);
+        assert_eq!(losses(&fixture).len(), 12);
+    }
+}
+
+#[test]
+fn layouts_teach_the_same_to_the_last_bit() {
+    let fixture = with_selection("{ kind = \"top_p\", p = 0.5, k = 40 }");
+    fixture.ok(&CACHE);
+    fixture.ok(&TRAIN);
+    let plain = losses(&fixture);
+    fixture.ok(&["export", "cache", "--layout", "packed", "--out", "packed"]);
+    fixture.edit_recipe("/cache\"", "/packed\"");
+    fixture.edit_recipe("[cache]", "[cache]\nlayout = \"packed\"");
+    // Converted or cached into that layout: the same files.
+    let up_to_date = fixture.ok(&CACHE);
+    assert!(up_to_date.contains("up to date"), "{up_to_date}");
+    fs::rename(fixture.path("packed"), fixture.path("converted")).unwrap();
+    fixture.ok(&CACHE);
+    let root = |name: &str| CacheReader::open(&fixture.path(name)).unwrap().root();
+    assert_eq!(root("converted"), root("packed"));
+    fs::remove_dir_all(fixture.path("run")).unwrap();
+    fixture.ok(&TRAIN);
+    assert_eq!(losses(&fixture), plain);
+    assert_eq!(CacheReader::open(&fixture.path("packed")).unwrap().plan().layout, Layout::Packed);
+}
+
+#[test]
+fn a_shorter_prefix_and_fewer_classes_are_read_from_the_same_cache() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    fixture.edit_recipe("steps = 12", "steps = 12\nmax_length = 9");
+    fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\nclasses = 4");
+    let up_to_date = fixture.ok(&CACHE);
+    assert!(up_to_date.contains("up to date"), "{up_to_date}");
+    fixture.ok(&TRAIN);
+    assert_eq!(losses(&fixture).len(), 12);
+}
+
+#[test]
+fn what_would_pair_a_row_with_another_context_is_refused() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    fixture.edit_recipe("max_length = 48", "max_length = 40");
+    let error = fixture.fails(&TRAIN);
+    assert!(error.contains("other windows") && error.contains("[train] max_length"), "{error}");
+    let error = fixture.fails(&CACHE);
+    assert!(error.contains("max_length: 48 here, 40 wanted"), "{error}");
+    fixture.edit_recipe("max_length = 40", "max_length = 48");
+    // Another tokenizer beside the shards.
+    let tokenizer = fixture.path("cache/tokenizer.json");
+    let good = fs::read_to_string(&tokenizer).unwrap();
+    fs::write(&tokenizer, good.replacen("\"a\"", "\"A\"", 1)).unwrap();
+    let error = fixture.fails(&TRAIN);
+    assert!(error.contains("tokenizer.json"), "{error}");
+    fs::write(&tokenizer, good).unwrap();
+    // Changed texts make another dataset.
+    let texts = fixture.path("texts.jsonl");
+    let text = fs::read_to_string(&texts).unwrap();
+    fs::write(&texts, text.replacen("cat", "dog", 1)).unwrap();
+    let error = fixture.fails(&CACHE);
+    assert!(error.contains("dataset: ") && error.contains("wanted"), "{error}");
+}
+
+#[test]
+fn a_vocabulary_padded_beyond_the_tokenizer_works() {
+    let fixture = Fixture::new(60);
+    let tokenizer = fs::read(fixture.path("teacher/tokenizer.json")).unwrap();
+    fs::remove_dir_all(fixture.path("teacher")).unwrap();
+    // Its tokenizer knows fewer tokens than the teacher has classes.
+    write_teacher(&fixture.path("teacher"), 1, 384, &tokenizer);
+    fixture.ok(&CACHE);
+    fixture.ok(&TRAIN);
+    assert_eq!(CacheReader::open(&fixture.path("cache")).unwrap().plan().vocab_size, 384);
+    fixture.ok(&["eval", "run/student/model", "--cache", "cache", "--device", "cpu"]);
+    fixture.ok(&["inspect", "cache", "--sample", "0"]);
+}
+
+#[test]
+fn a_plan_says_what_a_cache_would_take() {
+    let fixture = Fixture::new(60);
+    let plan = fixture.ok(&["plan", "recipe.toml", "--device", "cpu", "--samples", "8"]);
+    for words in ["top_k k=16 *", "bytes per token", "kept mass", "packed 1/16", "stage 1", "caching has paid after"] {
+        assert!(plan.contains(words), "{words}: {plan}");
+    }
+    assert!(!fixture.path("cache").exists(), "a plan writes nothing");
+}

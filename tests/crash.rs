@@ -1,0 +1,265 @@
+//! Nothing lost, and nothing half-made: the real binary killed, stopped, doubled, on a full disk and in a locked folder.
+//!
+//! `LOGITCASK_KILLS=N` asks for N kills; `make crash-test` does. The steps between two system calls are injected in the
+//! cache crate's own tests.
+
+use crate::fixture::Fixture;
+use logitcask_core::rng::CounterRng;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
+const SHORT: u64 = 8;
+/// The log of the runs that filled a cache.
+const LOG: &str = "_runs.json";
+
+/// A cache that nothing disturbed, and how long it took.
+struct Whole {
+    files: Files,
+    length: Duration,
+    root: String,
+}
+
+/// What identifies a cache, by name; no log of a run, no leftover.
+type Files = BTreeMap<String, (Vec<u8>, SystemTime)>;
+
+impl Whole {
+    /// Fills `fixture`'s cache, looks at it and removes it.
+    fn of(fixture: &Fixture) -> Self {
+        let start = Instant::now();
+        let root = root(&fixture.ok(&CACHE));
+        let length = start.elapsed();
+        let whole = Self { files: files(fixture), length, root };
+        assert!(whole.files.contains_key("manifest.json") && whole.files.len() > 10, "{:?}", whole.files.keys());
+        fs::remove_dir_all(fixture.path("cache")).unwrap();
+        whole
+    }
+
+    /// What has a name is whole, and the manifest is there only where all else is.
+    fn check_partial(&self, fixture: &Fixture, when: &str) -> Files {
+        let here = files(fixture);
+        for (name, (bytes, _)) in &here {
+            assert!(self.files.get(name).is_some_and(|(wanted, _)| wanted == bytes), "{when}: {name} is not whole");
+        }
+        let is_complete = here.contains_key("manifest.json");
+        assert!(!is_complete || here.len() == self.files.len(), "{when}: a manifest before its files");
+        here
+    }
+
+    fn check(&self, fixture: &Fixture, when: &str) {
+        assert_eq!(self.check_partial(fixture, when).len(), self.files.len(), "{when}");
+        // Complete already, so this only names it.
+        assert_eq!(root(&fixture.ok(&CACHE)), self.root, "{when}");
+    }
+}
+
+fn files(fixture: &Fixture) -> Files {
+    let cache = fixture.path("cache");
+    let mut files = Files::new();
+    for folder in ["", "data/", "_commits/"] {
+        let Ok(entries) = fs::read_dir(cache.join(folder)) else { continue };
+        for entry in entries.map(Result::unwrap) {
+            let name = format!("{folder}{}", entry.file_name().to_string_lossy());
+            // The run's own log is no part of the cache: it has times in it.
+            let is_part = entry.path().is_file() && !name.contains(".tmp-") && name != LOG;
+            if is_part {
+                let changed = entry.metadata().unwrap().modified().unwrap();
+                files.insert(name, (fs::read(entry.path()).unwrap(), changed));
+            }
+        }
+    }
+    files
+}
+
+/// The root that `logitcask cache` printed.
+fn root(output: &str) -> String {
+    let (_, after) = output.split_once("root ").unwrap_or_else(|| panic!("no root in {output}"));
+    after.chars().take_while(char::is_ascii_hexdigit).collect()
+}
+
+fn start(fixture: &Fixture) -> Child {
+    fixture.command(&CACHE).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn output(child: Child) -> (bool, String) {
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_cache_run_killed_anywhere_resumes_to_the_same_bytes() {
+    let count = std::env::var("LOGITCASK_KILLS").map_or(SHORT, |n| n.parse().unwrap());
+    let fixture = Fixture::new(240);
+    let whole = Whole::of(&fixture);
+    let mut moments = CounterRng::new("moments of kills", &[]);
+    let (mut kills, mut finished, mut found) = (0, 0, BTreeMap::<&str, u64>::new());
+    while kills < count {
+        let mut child = start(&fixture);
+        std::thread::sleep(whole.length.mul_f64(moments.uniform()));
+        let is_killed = child.try_wait().unwrap().is_none() && {
+            child.kill().unwrap();
+            !child.wait().unwrap().success()
+        };
+        let when = format!("kill {kills} after {finished} finished runs");
+        let here = whole.check_partial(&fixture, &when);
+        if is_killed {
+            kills += 1;
+            let has = |name: &str| here.keys().any(|file| file.starts_with(name));
+            let progress = match (has("plan.json"), has("_commits/"), has("manifest.json")) {
+                (false, ..) => "before the plan",
+                (true, false, _) => "before the first commit",
+                (true, true, false) => "before the manifest",
+                (true, true, true) => "after the manifest",
+            };
+            *found.entry(progress).or_default() += 1;
+        } else {
+            whole.check(&fixture, &when);
+            fs::remove_dir_all(fixture.path("cache")).unwrap();
+            finished += 1;
+            assert!(finished < 4 * count + 16, "{kills} of {count} kills came before the run's end: {found:?}");
+        }
+    }
+    fixture.ok(&CACHE);
+    whole.check(&fixture, "after the last kill");
+    eprintln!("{kills} kills: {found:?}; {finished} runs ended before theirs");
+    assert!(count < 100 || found.len() > 2, "the kills came at the same places: {found:?}");
+}
+
+#[test]
+fn two_runs_at_once_end_with_one_cache() {
+    let fixture = Fixture::new(120);
+    let whole = Whole::of(&fixture);
+    for round in 0..2 {
+        let runs = [start(&fixture), start(&fixture)].map(output);
+        for (success, text) in &runs {
+            assert!(*success, "round {round}: {text}");
+            assert_eq!(root(text), whole.root, "round {round}");
+        }
+        whole.check(&fixture, "two runs at once");
+        fs::remove_dir_all(fixture.path("cache")).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_sleeps_while_another_finishes_changes_nothing() {
+    let fixture = Fixture::new(240);
+    let whole = Whole::of(&fixture);
+    let signal = |name: &str, child: &Child| {
+        let status = Command::new("kill").args([name, &child.id().to_string()]).status();
+        assert!(status.unwrap().success(), "kill {name}");
+    };
+    let mut slept = 0;
+    for share in [0.4, 0.6, 0.8, 0.9] {
+        let mut late = start(&fixture);
+        std::thread::sleep(whole.length.mul_f64(share));
+        if late.try_wait().unwrap().is_none() {
+            signal("-STOP", &late);
+            // Stopped or, by then, at its end: either way it does nothing more until it is told to.
+            let was_complete = fixture.path("cache/manifest.json").exists();
+            fixture.ok(&CACHE);
+            let before = files(&fixture);
+            signal("-CONT", &late);
+            slept += u32::from(!was_complete);
+            let (success, text) = output(late);
+            assert!(success && root(&text) == whole.root, "asleep at {share}: {text}");
+            assert!(files(&fixture) == before, "asleep at {share}: a file was changed");
+        }
+        whole.check(&fixture, "one run asleep");
+        fs::remove_dir_all(fixture.path("cache")).unwrap();
+    }
+    assert!(slept > 0, "every run ended before it could be stopped");
+}
+
+/// The same run, with a file system that takes no file longer than `blocks` times 512 bytes.
+#[cfg(unix)]
+fn cramped(fixture: &Fixture, blocks: u64) -> Output {
+    let run = fixture.command(&CACHE);
+    let mut shell = Command::new("sh");
+    // The signal would kill; ignored, the write fails as it does on a full disk.
+    shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()]);
+    shell.arg(run.get_program()).args(run.get_args()).current_dir(fixture.dir.path()).output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_named_and_the_cache_goes_on_once_there_is_room() {
+    let fixture = Fixture::new(240);
+    let whole = Whole::of(&fixture);
+    let largest = whole.files.iter().filter(|(name, _)| name.starts_with("data/")).map(|(_, (bytes, _))| bytes.len());
+    let largest = largest.max().unwrap() as u64;
+    for (limit, file) in [(0, "cache/plan.json"), (largest - 1, "cache/data/")] {
+        let output = cramped(&fixture, limit / 512);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("error: ") && error.contains(file), "{limit} bytes: {error}");
+        assert!(error.contains("cannot write its temporary file: "), "{limit} bytes: {error}");
+        whole.check_partial(&fixture, file);
+        let leftovers = leftovers(&fixture);
+        assert!(leftovers.is_empty(), "{leftovers:?}");
+    }
+    fixture.ok(&CACHE);
+    whole.check(&fixture, "with room again");
+}
+
+/// Temporary files that nobody removed.
+#[cfg(unix)]
+fn leftovers(fixture: &Fixture) -> Vec<PathBuf> {
+    let folders = ["cache", "cache/data", "cache/_commits"].map(|name| fixture.path(name));
+    let entries = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.to_string_lossy().contains(".tmp-")).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_is_named_and_the_cache_goes_on_once_it_may_be_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let fixture = Fixture::new(120);
+    let whole = Whole::of(&fixture);
+    let set = |name: &str, mode| fs::set_permissions(fixture.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    // Half a cache, as a killed run might leave it.
+    fixture.ok(&CACHE);
+    for name in ["manifest.json", "_commits/00001.json", "README.md"] {
+        fs::remove_file(fixture.path("cache").join(name)).unwrap();
+    }
+    fs::remove_file(fixture.path("cache").join(whole.files.keys().find(|n| n.contains("-00001-of-")).unwrap()))
+        .unwrap();
+    let folders = ["cache", "cache/data", "cache/_commits"];
+    folders.iter().for_each(|folder| set(folder, 0o555));
+    set("", 0o755);
+    let output = as_ordinary_user(&fixture);
+    folders.iter().for_each(|folder| set(folder, 0o755));
+    match output {
+        None => eprintln!("skipped: root may write anywhere, and setpriv cannot make it another user here"),
+        Some(output) => {
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{error}");
+            assert!(error.contains("error: ") && error.contains("/cache/"), "{error}");
+            assert!(error.contains("cannot create a temporary file beside it: Permission denied"), "{error}");
+            whole.check_partial(&fixture, "a read-only folder");
+        }
+    }
+    fixture.ok(&CACHE);
+    whole.check(&fixture, "writable again");
+}
+
+/// The run as somebody whom permissions bind; `None` where there is no way to be that.
+#[cfg(unix)]
+fn as_ordinary_user(fixture: &Fixture) -> Option<Output> {
+    let probe = fixture.path("cache/probe");
+    if fs::write(&probe, b"").is_err() {
+        return Some(fixture.run(&CACHE));
+    }
+    fs::remove_file(probe).unwrap();
+    let run = fixture.command(&CACHE);
+    let setpriv = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(run.get_program());
+        command.args(args).current_dir(fixture.dir.path()).output().ok()
+    };
+    setpriv(&["--version"]).filter(|output| output.status.success())?;
+    setpriv(&CACHE)
+}

@@ -1,0 +1,270 @@
+//! Real rows of real models against numbers that PyTorch wrote in f64 (origin: data/golden/README.md).
+//!
+//! `LOGITCASK_GOLDEN` names another folder with files of the same kind. The names of all tests hold `golden`, and each
+//! prints the worst it saw.
+
+use crate::golden;
+use logitcask_core::quadrature::gauss;
+use logitcask_core::rng::CounterRng;
+use logitcask_core::select::select_reference;
+use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::{Keep, RowErrors, Selection, SoftRow, SoftRows, TailRule, Values};
+use logitcask_teach::select::RowSelector;
+use serde_json::Value;
+use std::path::PathBuf;
+
+// In the project: the folder data/golden of the repository.
+/// 20 bytes a row: worst |log Z as read - log Z| within its temperatures.
+const WIDE: (TailRule, f64) = (TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 }, 5e-3);
+/// 16 bytes a row.
+const NARROW: (TailRule, f64) = (TailRule { lowest_temperature: 1.0, highest_temperature: 4.0, atoms: 4 }, 2e-3);
+/// f16 has 11 bits: half a step, relatively.
+const F16: f64 = 1.0 / 2048.0;
+
+struct Row {
+    name: String,
+    logits: Vec<f32>,
+    gold: u32,
+    expected: Value,
+}
+
+impl Row {
+    fn number(&self, key: &str) -> f64 {
+        self.expected[key].as_f64().unwrap()
+    }
+
+    /// The numbers that belong to the temperatures within a rule's range.
+    fn at_temperatures(&self, key: &str, rule: &TailRule) -> Vec<(f64, f64)> {
+        let all = self.expected[key].as_object().unwrap().iter();
+        let all = all.map(|(t, value)| (t.parse::<f64>().unwrap(), value.as_f64().unwrap()));
+        let within: Vec<_> =
+            all.filter(|(t, _)| (rule.lowest_temperature..=rule.highest_temperature).contains(t)).collect();
+        assert!(within.len() >= 5, "temperatures to compare at");
+        within
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let folder = std::env::var_os("LOGITCASK_GOLDEN").map_or_else(golden::folder, PathBuf::from);
+    let mut rows = Vec::new();
+    for model in ["", "_smollm2"] {
+        let bytes = std::fs::read(folder.join(format!("rows{model}.safetensors"))).unwrap();
+        let text = std::fs::read_to_string(folder.join(format!("expected_rows{model}.json"))).unwrap();
+        let expected: Value = serde_json::from_str(&text).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let teacher = tensors.tensor("teacher").unwrap();
+        let numbers = teacher.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        let numbers: Vec<f32> = numbers.collect();
+        let expected = expected["rows"].as_array().unwrap();
+        assert_eq!(expected.len(), teacher.shape()[0]);
+        for (i, (logits, expected)) in numbers.chunks_exact(teacher.shape()[1]).zip(expected).enumerate() {
+            let (name, gold) = (format!("rows{model} {i}"), expected["gold_id"].as_u64().unwrap() as u32);
+            rows.push(Row { name, logits: logits.to_vec(), gold, expected: expected.clone() });
+        }
+    }
+    assert!(!rows.is_empty());
+    rows
+}
+
+fn floats(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
+}
+
+fn keep(selection: Selection, tail: TailRule) -> Keep {
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail) }
+}
+
+/// The row as the reference and as the fast selection keep it, with what they say it costs.
+fn both(row: &Row, keep: &Keep, lot: f64) -> [(&'static str, SoftRows, RowErrors); 2] {
+    let new = || (SoftRows::new(keep), RowErrors::new(keep));
+    let ((mut slow, mut slow_errors), (mut fast, mut fast_errors)) = (new(), new());
+    select_reference(&row.logits, row.gold, keep, lot, &mut slow, &mut slow_errors);
+    RowSelector::new(keep).select(&row.logits, row.gold, lot, &mut fast, &mut fast_errors).unwrap();
+    for rows in [&slow, &fast] {
+        rows.check(keep, &[row.gold], row.logits.len() as u32).unwrap();
+    }
+    [("reference", slow, slow_errors), ("fast", fast, fast_errors)]
+}
+
+/// The worst of something, and where.
+#[derive(Default)]
+struct Worst(f64, String);
+
+impl Worst {
+    fn see(&mut self, error: f64, place: impl Fn() -> String) {
+        assert!(!error.is_nan(), "{}", place());
+        if error.abs() >= self.0 {
+            *self = Self(error.abs(), place());
+        }
+    }
+
+    fn within(&self, bound: f64, what: &str) {
+        eprintln!("{what}: worst {:.2e}, at most {bound:.1e} ({})", self.0, self.1);
+        assert!(self.0 <= bound, "{what}: {} > {bound} at {}", self.0, self.1);
+    }
+}
+
+#[test]
+fn golden_rows_keep_the_largest_classes_and_the_label() {
+    let (mut values, mut log_z) = (Worst::default(), Worst::default());
+    for row in rows() {
+        let wanted_ids = ids(&row.expected["ids"]);
+        let wanted = floats(&row.expected["log_probs"]);
+        let wanted_z = row.number("log_z");
+        for (who, rows, _) in both(&row, &keep(Selection::TopK { k: wanted_ids.len() as u32 }, WIDE.0), 0.0) {
+            let kept = rows.iter().next().unwrap();
+            let place = || format!("{} {who}", row.name);
+            let mut sorted = (kept.class_ids.to_vec(), wanted_ids.clone());
+            sorted.0.sort_unstable();
+            sorted.1.sort_unstable();
+            assert_eq!(sorted.0, sorted.1, "{}", place());
+            for (&id, &lp) in kept.class_ids.iter().zip(kept.log_probs) {
+                let wanted = wanted[wanted_ids.iter().position(|&other| other == id).unwrap()];
+                values.see((f64::from(lp) - wanted) / wanted.abs().max(1e-3), place);
+            }
+            log_z.see((f64::from(kept.log_z) - wanted_z) / wanted_z.abs().max(1.0), place);
+            let gold = row.number("gold_log_prob");
+            values.see((f64::from(kept.gold.log_prob) - gold) / gold.abs().max(1e-3), place);
+            assert_eq!(u64::from(kept.gold.rank), row.expected["gold_rank"].as_u64().unwrap(), "{}", place());
+        }
+    }
+    // Rounding, and log_z in its last bits.
+    values.within(F16 + 1e-5, "log-probabilities as f16, relatively");
+    log_z.within(1e-6, "log_z, relatively");
+}
+
+#[test]
+fn golden_gauss_rule_is_that_of_another_program() {
+    let (mut points, mut weights, mut partition) = (Worst::default(), Worst::default(), Worst::default());
+    let b0 = 0.4;
+    for row in rows() {
+        let kept = ids(&row.expected["ids"]);
+        let outside = row.logits.iter().zip(0u32..).filter(|(_, id)| !kept.contains(id));
+        let tail: Vec<f64> = outside.map(|(&z, _)| f64::from(z)).collect();
+        let top = tail.iter().copied().fold(f64::MIN, f64::max);
+        let mass: Vec<f64> = tail.iter().map(|z| (b0 * (z - top)).exp()).collect();
+        let rule = gauss(&tail, &mass, 5);
+        let wanted = &row.expected["gauss_m5_b04"];
+        let place = || row.name.clone();
+        assert_eq!(rule.len(), 5);
+        for ((x, w), (wanted_x, wanted_w)) in rule.iter().zip(floats(&wanted["x"]).iter().zip(floats(&wanted["log_w"])))
+        {
+            points.see(x - wanted_x, place);
+            weights.see(w.ln() + b0 * top - wanted_w, place);
+        }
+        for (t, wanted) in wanted["log_z_tail_at"].as_object().unwrap() {
+            let t: f64 = t.parse().unwrap();
+            let terms: Vec<f64> = rule.iter().map(|(x, w)| w.ln() + b0 * top + (1.0 / t - b0) * x).collect();
+            partition.see(log_sum_exp(&terms) - wanted.as_f64().unwrap(), place);
+        }
+    }
+    points.within(1e-6, "points");
+    weights.within(1e-6, "log weights");
+    partition.within(1e-6, "log Z of the tail");
+}
+
+/// Something a kept row says at a temperature.
+type Answer = fn(SoftRow<'_>, f64) -> f64;
+
+/// Checks everything that follows from log Z: the bounds are those of tail mass, entropy and sum of squares, and,
+/// where the rule's highest temperature is anywhere near infinity, of the plain mean and standard deviation of the
+/// logits.
+fn golden_answers((rule, promise): (TailRule, f64), [mass, entropy, squares]: [f64; 3], moments: Option<[f64; 2]>) {
+    let mut worst: [Worst; 8] = Default::default();
+    for row in rows() {
+        for (who, rows, errors) in both(&row, &keep(Selection::TopK { k: 64 }, rule), 0.0) {
+            let kept = rows.iter().next().unwrap();
+            let [log_z, tail, at_mass, at_entropy, at_squares, at_mean, at_std, counted] = &mut worst;
+            let compare = |key: &str, worst: &mut Worst, is_relative: bool, answer: Answer| {
+                for (t, wanted) in row.at_temperatures(key, &rule) {
+                    // The partition function at half the temperature is asked for, which may be out of range.
+                    if key == "sum_p2_at" && t < 2.0 * rule.lowest_temperature {
+                        continue;
+                    }
+                    let error = answer(kept, t) - wanted;
+                    worst.see(if is_relative { error / wanted } else { error }, || {
+                        format!("{} {who} T = {t}", row.name)
+                    });
+                }
+            };
+            compare("log_z_at", log_z, false, |row, t| row.log_z_at(t));
+            compare("log_z_tail_at", tail, false, |row, t| row.tail.log_partition(1.0 / t) + f64::from(row.log_z) / t);
+            compare("tail_mass_at", at_mass, false, |row, t| row.tail_mass(t));
+            compare("entropy_at", at_entropy, false, |row, t| row.entropy(t));
+            compare("sum_p2_at", at_squares, true, |row, t| row.sum_of_squares(t));
+            let (got_mean, got_std) = kept.logit_moments(0.0);
+            at_mean.see(got_mean - row.number("logit_mean"), || format!("{} {who}", row.name));
+            at_std.see(got_std - row.number("logit_std"), || format!("{} {who}", row.name));
+            let written = errors.log_z.iter().map(|error| error.worst()).fold(0.0, f64::max);
+            counted.see(written, || format!("{} {who}", row.name));
+        }
+    }
+    let name = format!("{} atoms", rule.atoms);
+    let [log_z, tail, at_mass, at_entropy, at_squares, at_mean, at_std, counted] = worst;
+    log_z.within(promise, &format!("{name}, log Z"));
+    counted.within(promise, &format!("{name}, log Z as the writer counts it, between the temperatures too"));
+    tail.within(1.5 * promise, &format!("{name}, log Z of the tail"));
+    at_mass.within(mass, &format!("{name}, tail mass"));
+    at_entropy.within(entropy, &format!("{name}, entropy"));
+    at_squares.within(squares, &format!("{name}, sum of squares, relatively"));
+    if let Some([mean, std]) = moments {
+        at_mean.within(mean, &format!("{name}, mean of the logits"));
+        at_std.within(std, &format!("{name}, their standard deviation"));
+    }
+}
+
+#[test]
+fn golden_rows_answer_for_every_temperature_with_20_bytes() {
+    golden_answers(WIDE, [5e-4, 8e-3, 4e-3], Some([0.5, 0.8]));
+}
+
+#[test]
+fn golden_rows_answer_for_every_temperature_with_16_bytes() {
+    golden_answers(NARROW, [7e-4, 1e-2, 4e-3], None);
+}
+
+#[test]
+fn golden_nucleus_has_the_size_another_program_found() {
+    for row in rows() {
+        let wanted = row.expected["top_p95_cap100"].as_u64().unwrap() as usize;
+        for (who, rows, _) in both(&row, &keep(Selection::TopP { p: 0.95, k: 100 }, WIDE.0), 0.0) {
+            assert_eq!(rows.class_ids.len(), wanted, "{} {who}", row.name);
+        }
+    }
+}
+
+#[test]
+fn golden_sample_has_the_threshold_another_program_found() {
+    let (mut threshold, mut weight) = (Worst::default(), Worst::default());
+    let n = 32;
+    for row in rows() {
+        let expected = &row.expected["fixed_size_sample_32"];
+        let mut wanted = ids(&expected["always_kept"]);
+        wanted.sort_unstable();
+        let tau = expected["tau"].as_f64().unwrap();
+        // In f64: the mass outside the sure ones, in equal shares.
+        let z: Vec<f64> = row.logits.iter().map(|&z| f64::from(z)).collect();
+        let log_z = log_sum_exp(&z);
+        let lot = CounterRng::new("golden sample", &[u64::from(row.gold)]).uniform();
+        for (who, rows, _) in both(&row, &keep(Selection::Sample { n, seed: 0 }, WIDE.0), lot) {
+            let kept = rows.iter().next().unwrap();
+            let sure = kept.sure().len();
+            let mut got = kept.class_ids[..sure].to_vec();
+            got.sort_unstable();
+            assert_eq!((&got, kept.class_ids.len()), (&wanted, n as usize), "{} {who}", row.name);
+            let outside = (0u32..).zip(&z).filter(|(id, _)| got.binary_search(id).is_err());
+            let mass: f64 = outside.map(|(_, z)| (z - log_z).exp()).sum();
+            threshold.see(mass / kept.drawn as f64 / tau - 1.0, || format!("{} {who}", row.name));
+            for drawn in &kept.sampled(1.0)[sure..] {
+                weight.see(drawn / tau - 1.0, || format!("{} {who}", row.name));
+            }
+        }
+    }
+    threshold.within(1e-9, "tau from the f64 row, relatively");
+    // The tail's atoms and the sure classes are rounded.
+    weight.within(5e-3, "weight of a drawn class against tau, relatively");
+}
