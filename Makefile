@@ -11,7 +11,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds test check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -39,6 +39,24 @@ seeds: cache-teacher ## train student and control with SEEDS="0 1 2", print mean
 test: ## run every test
 	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace
 
+crash-test: ## kill real cache runs 100 times, and workers at every pair of injected steps
+	LOGITCASK_KILLS=100 $(CARGO) test --release --workspace crash:: -- --nocapture
+
+FUZZ_TARGETS ?= manifest plain packed_row
+FUZZ_SECONDS ?= 60
+FUZZ := crates/cache/fuzz
+
+fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo install cargo-fuzz` and a C++ compiler)
+	@for target in $(FUZZ_TARGETS); do \
+	    mkdir -p target/fuzz/found/$$target && \
+	    $(CARGO) fuzz run --fuzz-dir $(FUZZ) --target-dir target/fuzz -s none $$target \
+	        target/fuzz/found/$$target $(FUZZ)/corpus/$$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 -max_len=16384 || exit 1; \
+	done
+
+bench: ## how opening and streaming a cache grow with it; prints the tables of benches/README.md
+	$(CARGO) bench --workspace --bench reader
+
 check: ## format and lints, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
@@ -57,8 +75,8 @@ demo-data: build fetch-stories15m ## make the embedded corpus, tokenizer and tea
 gpu-check: build fetch-stories15m ## cache and train on the first real GPU and on the CPU, print both
 	DEVICE=$(DEVICE) scripts/gpu-check.sh
 
-interop: ## open a trained student with transformers (needs python3; installs it into a virtual environment)
-	tests/interop/run.sh data/runs/demo/student/model
+interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb, datasets, and a trained student with transformers
+	tests/interop/run.sh data/caches/demo data/runs/demo/student/model
 
 clean-runs: ## remove caches and runs, keep fetched models
 	rm -rf data/caches data/runs

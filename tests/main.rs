@@ -3,6 +3,7 @@
 
 mod cli;
 mod content;
+mod crash;
 mod fixture;
 mod golden;
 mod golden_rows;

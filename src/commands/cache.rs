@@ -105,15 +105,20 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
 }
 
 fn open_writer(folder: &Path, plan: Plan, tokenizer: &[u8], replace: bool) -> Result<CacheWriter> {
-    match CacheWriter::open(folder, plan.clone(), tokenizer) {
-        Err(logitcask_cache::Error::OtherPlan { differences, .. }) if replace => {
-            let aside = move_aside(folder)?;
-            eprintln!("{} is stale ({}); moved to {}", folder.display(), differences.join("; "), aside.display());
-            Ok(CacheWriter::open(folder, plan, tokenizer)?)
-        }
-        Err(e @ logitcask_cache::Error::OtherPlan { .. }) => {
-            Err(anyhow!(e).context("use --replace to move it aside and start anew"))
-        }
-        other => Ok(other?),
+    use logitcask_cache::Error::{Malformed, OtherPlan, Version};
+    let error = match CacheWriter::open(folder, plan.clone(), tokenizer) {
+        Ok(writer) => return Ok(writer),
+        Err(error) => error,
+    };
+    let why = match &error {
+        OtherPlan { differences, .. } => differences.join("; "),
+        // A plan that this program does not read: another format's, or damaged.
+        Version { .. } | Malformed { .. } => error.to_string(),
+        _ => return Err(error.into()),
+    };
+    if !replace {
+        return Err(anyhow!(error).context("use --replace to move it aside and start anew"));
     }
+    eprintln!("{} is stale ({why}); moved to {}", folder.display(), move_aside(folder)?.display());
+    Ok(CacheWriter::open(folder, plan, tokenizer)?)
 }

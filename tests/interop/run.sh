@@ -1,11 +1,17 @@
 #!/bin/sh
-# Opens a trained student with transformers, in a virtual environment of its own under target/.
+# Opens a plain cache with the readers people use and, where one was trained, a student with transformers; in virtual
+# environments of their own under target/. Usage: run.sh CACHE [STUDENT]
 set -eu
-model=$1
-[ -f "$model/config.json" ] || { echo "interop: $model is not there; \`make train-student\` makes it" >&2; exit 1; }
+cache=$1 model=${2:-}
 venv=target/interop-venv
 if [ ! -x $venv/bin/python ]; then
     python3 -m venv $venv
-    $venv/bin/pip install --quiet torch transformers safetensors
+    $venv/bin/pip install --quiet pyarrow pandas polars duckdb datasets
 fi
+HF_HOME=$(mktemp -d) $venv/bin/python tests/interop/open_cache.py "$cache"
+if [ ! -f "$model/config.json" ]; then
+    echo "no student in $model yet (make train-student trains one): not opened with transformers"
+    exit 0
+fi
+$venv/bin/pip install --quiet torch transformers safetensors
 exec $venv/bin/python tests/interop/open_student.py "$model" --text "Once upon a time there was a little girl."

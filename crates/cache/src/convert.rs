@@ -40,5 +40,5 @@ pub fn convert(
 pub fn shard_bytes(plan: &Plan, rows: &[(logitcask_core::Sample, logitcask_core::SoftRows)]) -> Result<u64> {
     let folder = Path::new("pilot");
     let bytes = crate::codec::encode(plan, 0, rows);
-    Ok(bytes.map_err(|source| crate::Error::Parquet { path: folder.to_owned(), source })?.len() as u64)
+    Ok(bytes.map_err(|reason| crate::Error::Parquet { path: folder.to_owned(), reason })?.len() as u64)
 }

@@ -13,14 +13,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The file system said no: a full disk, a read-only folder, a path that is not there.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {reason}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried, as a verb and its object.
         action: &'static str,
         /// The reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A plan that no cache can be written from.
     #[error("this plan cannot be written: {problem}")]
@@ -145,12 +145,12 @@ pub enum Error {
         problem: String,
     },
     /// Parquet could not be written or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Parquet {
         /// The shard.
         path: PathBuf,
         /// Its reason.
-        source: ParquetError,
+        reason: ParquetError,
     },
     /// A split the cache does not have.
     #[error("no split `{split}` in this cache, there is {}", there.join(", "))]
@@ -175,7 +175,7 @@ pub enum Error {
 impl Error {
     /// For `map_err`: what was tried with which path.
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { path: path.to_owned(), action, source }
+        move |reason| Self::Io { path: path.to_owned(), action, reason }
     }
 
     pub(crate) fn malformed(path: &Path, problem: impl Into<String>) -> Self {

@@ -161,8 +161,8 @@ fn remove_other_plan(folder: &Path, plan: &Plan, removed: &mut Vec<String>) -> R
 fn is_damaged(read: Result<()>) -> Result<bool> {
     match read {
         Ok(()) => Ok(false),
-        Err(Error::Io { source, path, action }) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Io { path, action, source })
+        Err(Error::Io { reason, path, action }) if reason.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { path, action, reason })
         }
         Err(_) => Ok(true),
     }

@@ -56,6 +56,8 @@ pub(crate) const PLAN_ID: &str = "plan_id";
 const ITEM: &str = "element";
 const INPUT_HASH_BYTES: i32 = 16;
 const ZSTD_LEVEL: i32 = 3;
+/// Log-probabilities are where a third of the bytes and most of what a higher level saves are.
+const VALUES_ZSTD_LEVEL: i32 = 9;
 
 /// The item field of a list column.
 pub(crate) fn item(data_type: DataType) -> Arc<Field> {
@@ -147,10 +149,17 @@ pub(crate) fn properties(plan: &Plan, unit: usize) -> Result<WriterProperties, P
         if let DataType::List(item) = field.data_type() {
             let path = ColumnPath::new([name, "list", item.name()].map(str::to_owned).to_vec());
             let repeats = name == TOPK_IDS || (name == TOPK_LOG_PROBS && plan.keep.values != Values::F16);
+            // The high bytes of neighbours are alike, and split by bytes zstd sees them side by side; but DuckDB reads no
+            // f16 that is split.
+            let encoding = match item.data_type() {
+                DataType::Float16 => Encoding::PLAIN,
+                _ => Encoding::BYTE_STREAM_SPLIT,
+            };
+            let level = if name == TOPK_LOG_PROBS { VALUES_ZSTD_LEVEL } else { ZSTD_LEVEL };
             builder = builder
                 .set_column_dictionary_enabled(path.clone(), repeats)
-                // The high bytes of neighbours are alike; zstd sees them side by side.
-                .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
+                .set_column_compression(path.clone(), Compression::ZSTD(ZstdLevel::try_new(level)?))
+                .set_column_encoding(path, encoding);
         } else if *field.data_type() == DataType::Binary {
             // Entropy-coded: nothing is left to compress.
             builder = builder.set_column_compression(ColumnPath::from(name), Compression::UNCOMPRESSED);

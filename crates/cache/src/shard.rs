@@ -175,7 +175,7 @@ pub(crate) fn plan_id(path: &Path) -> Option<String> {
 fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(ParquetError::General("the decoder gave up on a damaged page".into())))
-        .map_err(|source| Error::Parquet { path: path.to_owned(), source })
+        .map_err(|reason| Error::Parquet { path: path.to_owned(), reason })
 }
 
 /// Row `i` of `columns`, if it is what a teacher said about the sample `expected`.

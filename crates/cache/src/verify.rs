@@ -179,7 +179,7 @@ impl Check<'_> {
 
     fn failed(&mut self, file: &str, unit: Option<usize>, error: &Error) {
         let what = match error {
-            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => "missing".to_owned(),
+            Error::Io { reason, .. } if reason.kind() == io::ErrorKind::NotFound => "missing".to_owned(),
             error => self.what(file, error),
         };
         self.found(file, unit, what);

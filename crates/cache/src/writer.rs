@@ -93,7 +93,7 @@ impl CacheWriter {
             return Ok(recorded.clone());
         }
         let bytes =
-            codec::encode(&self.plan, unit, rows).map_err(|source| Error::Parquet { path: path.clone(), source })?;
+            codec::encode(&self.plan, unit, rows).map_err(|reason| Error::Parquet { path: path.clone(), reason })?;
         let blake3 = Fingerprint::of(&bytes);
         let range = &self.plan.units[unit];
         let commit = Commit {

@@ -142,7 +142,8 @@ fn check_tail(row: SoftRow<'_>, mass: f64, slack: f64) -> Result<(), String> {
         return Err("tail atoms are not sorted, largest logit first and unused ones last".into());
     }
     let total = mass + row.tail.log_partition(1.0).exp();
-    if !(total.ln().abs() <= slack) {
+    let is_whole = total.ln().abs() <= slack;
+    if !is_whole {
         return Err(format!("kept classes and tail hold {total:.4} of the probability, 1 belongs there"));
     }
     Ok(())

@@ -80,7 +80,7 @@ impl TailRule {
     /// Refuses ranges without 1, where everything is anchored, and more atoms than are of use.
     pub fn check(&self) -> Result<(), String> {
         let (low, high) = (self.lowest_temperature, self.highest_temperature);
-        if !(low >= 0.05 && low <= 1.0 && high >= 1.0 && high <= 1000.0 && low < high) {
+        if !((0.05..=1.0).contains(&low) && (1.0..=1000.0).contains(&high) && low < high) {
             return Err(format!("temperature range {low}..{high} must contain 1 and lie within 0.05..1000"));
         }
         if !(1..=MAX_ATOMS).contains(&self.atoms) {

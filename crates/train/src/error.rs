@@ -13,14 +13,14 @@ pub enum Error {
     #[error(transparent)]
     Cache(#[from] logitcask_cache::Error),
     /// The operating system refused.
-    #[error("{path}: cannot {action}: {source}")]
+    #[error("{path}: cannot {action}: {reason}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
         /// Its reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A checkpoint that cannot be resumed from.
     #[error("{path}: {problem}; remove this checkpoint to resume from the one before it")]
@@ -61,6 +61,6 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, action, source }
+        move |reason| Self::Io { path, action, reason }
     }
 }

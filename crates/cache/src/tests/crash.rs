@@ -39,13 +39,18 @@ pub(crate) fn step(step: Step, path: &Path) {
     if here != *die && here != *wait {
         return;
     }
-    let mut out = io::stdout().lock();
-    writeln!(out, "\n{AT}{step:?} {}", path.display()).and_then(|()| out.flush()).unwrap();
+    tell(&format!("{AT}{step:?} {}", path.display()));
     if here == *die {
         // Like kill -9: no destructor runs, no buffer is written.
         process::abort();
     }
     io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// A line for the parent; what the test harness writes may stand before it.
+fn tell(line: &str) {
+    let mut out = io::stdout().lock();
+    writeln!(out, "\n{line}").and_then(|()| out.flush()).unwrap();
 }
 
 /// A full unit and the rest of one.
@@ -67,9 +72,9 @@ fn child() {
     let (Ok(folder), Ok(layout)) = (env::var(FOLDER), env::var(LAYOUT)) else { return };
     let layout = LAYOUTS.into_iter().find(|l| l.name() == layout).unwrap();
     match work(Path::new(&folder), layout) {
-        Ok(manifest) => println!("\n{ROOT}{}", manifest.root()),
+        Ok(manifest) => tell(&format!("{ROOT}{}", manifest.root())),
         Err(e) => {
-            println!("\n{ERROR}{e}");
+            tell(&format!("{ERROR}{e}"));
             process::exit(1);
         }
     }
