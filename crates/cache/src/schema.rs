@@ -45,7 +45,7 @@ pub const PACKED: &str = "packed";
 pub const PACKED_MODEL: &str = "packed_model";
 
 /// Rows after which a page ends: what is decoded to read one of them.
-pub const ROWS_PER_PAGE: usize = 16;
+pub const ROWS_PER_PAGE: usize = 32;
 
 /// How all of the footer's keys begin.
 pub(crate) const PREFIX: &str = "logitcask.";
@@ -55,9 +55,7 @@ pub(crate) const PLAN_ID: &str = "plan_id";
 /// Name of a list's items, as the Parquet specification has it.
 const ITEM: &str = "element";
 const INPUT_HASH_BYTES: i32 = 16;
-const ZSTD_LEVEL: i32 = 3;
-/// Log-probabilities are where a third of the bytes and most of what a higher level saves are.
-const VALUES_ZSTD_LEVEL: i32 = 9;
+const ZSTD_LEVEL: i32 = 9;
 
 /// The item field of a list column.
 pub(crate) fn item(data_type: DataType) -> Arc<Field> {
@@ -128,7 +126,7 @@ pub(crate) fn constants(plan: &Plan, unit: usize) -> Vec<(String, String)> {
     all.into_iter().filter_map(|(key, value)| Some((format!("{PREFIX}{key}"), value?))).collect()
 }
 
-/// How a shard is written; `benches/README.md` has the measurements. Class ids and quantised values repeat within a
+/// How a shard is written; `benches/README.md` has the measurements. Class ids repeat within a
 /// block, so a dictionary pays there and nowhere else. Minima and maxima of a list's items help nobody: only `sample_id`
 /// keeps its statistics, by which other readers find a row without decoding the others.
 pub(crate) fn properties(plan: &Plan, unit: usize) -> Result<WriterProperties, ParquetError> {
@@ -148,17 +146,14 @@ pub(crate) fn properties(plan: &Plan, unit: usize) -> Result<WriterProperties, P
         let name = field.name().as_str();
         if let DataType::List(item) = field.data_type() {
             let path = ColumnPath::new([name, "list", item.name()].map(str::to_owned).to_vec());
-            let repeats = name == TOPK_IDS || (name == TOPK_LOG_PROBS && plan.keep.values != Values::F16);
             // The high bytes of neighbours are alike, and split by bytes zstd sees them side by side; but DuckDB reads no
             // f16 that is split.
             let encoding = match item.data_type() {
                 DataType::Float16 => Encoding::PLAIN,
                 _ => Encoding::BYTE_STREAM_SPLIT,
             };
-            let level = if name == TOPK_LOG_PROBS { VALUES_ZSTD_LEVEL } else { ZSTD_LEVEL };
             builder = builder
-                .set_column_dictionary_enabled(path.clone(), repeats)
-                .set_column_compression(path.clone(), Compression::ZSTD(ZstdLevel::try_new(level)?))
+                .set_column_dictionary_enabled(path.clone(), name == TOPK_IDS)
                 .set_column_encoding(path, encoding);
         } else if *field.data_type() == DataType::Binary {
             // Entropy-coded: nothing is left to compress.

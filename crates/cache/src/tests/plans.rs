@@ -28,7 +28,7 @@ fn never_change_these() {
         assert_eq!(columns(layout, selection), [&common[..], &tail, kept].concat());
     }
     assert_eq!(columns(Layout::Plain, Selection::Dense)[7..], ["gold_ranks", "topk_log_probs"]);
-    assert_eq!((logitcask_core::tail::ATOM_STEP, schema::ROWS_PER_PAGE), (1.0 / 512.0, 16));
+    assert_eq!((logitcask_core::tail::ATOM_STEP, schema::ROWS_PER_PAGE), (1.0 / 512.0, 32));
 }
 
 #[test]
