@@ -9,6 +9,7 @@ mod golden;
 mod golden_rows;
 mod parity;
 mod pipeline;
+mod repair;
 mod resume;
 mod tidy;
 mod wgpu;

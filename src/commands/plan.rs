@@ -64,8 +64,8 @@ fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Keep> {
     let mut selections = vec![experiment.recipe.cache.selection];
     let others = [16, 32, 64, 128].map(|k| Selection::TopK { k }).into_iter();
     let others = others.chain([Selection::TopP { p: 0.95, k: 64 }, Selection::Sample { n: 32, seed: 0 }]);
-    selections.extend(others.filter(|other| other.check(vocab_size).is_ok()));
-    selections.dedup();
+    let own = selections[0];
+    selections.extend(others.filter(|other| *other != own && other.check(vocab_size).is_ok()));
     let of = |selection: Selection| {
         let keep = experiment.keep(atoms);
         let tail = if selection == Selection::Dense { None } else { keep.tail };
