@@ -4,10 +4,11 @@ use crate::commands::tokenizer_of;
 use crate::recipe::{Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow};
 use logitcask_cache::{FORMAT_VERSION, Pin, Plan};
-use logitcask_core::{Fingerprint, Keep, Selection};
+use logitcask_core::{Fingerprint, Keep, RowErrors, Selection};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::{Device, DeviceChoice, ModelFiles};
+use logitcask_model::{DeviceChoice, ModelFiles};
+use logitcask_teach::pilot::Kept;
 use logitcask_teach::{LocalTeacher, pilot, pilot_samples};
 use std::path::{Path, PathBuf};
 
@@ -70,17 +71,12 @@ impl Experiment {
         self.recipe.cache.keep(atoms)
     }
 
-    /// Loads the teacher; says so.
-    pub fn load(&self, device: &Device, device_name: &str) -> Result<LocalTeacher> {
+    /// Loads the teacher on the device that was chosen and says so; gives the device's name too.
+    pub fn load_on(&self, choice: &DeviceChoice) -> Result<(LocalTeacher, String)> {
+        let (device, device_name) = choice.open()?;
         let parameters = self.files.config().parameters() as f64 / 1e6;
         eprintln!("teacher {} ({parameters:.2} M parameters) on {device_name}", self.files.name());
-        Ok(LocalTeacher::new(self.files.load(device, self.teacher.precision)?))
-    }
-
-    /// Loads the teacher on the device that was chosen; gives the device's name too.
-    pub fn load_on(&self, choice: &DeviceChoice) -> Result<(LocalTeacher, String)> {
-        let (device, name) = choice.open()?;
-        Ok((self.load(&device, &name)?, name))
+        Ok((LocalTeacher::new(self.files.load(&device, self.teacher.precision)?), device_name))
     }
 
     /// Everything that decides the cache's bytes.
@@ -126,8 +122,13 @@ impl Experiment {
         let keeps: Vec<Keep> = ATOMS.map(keep).collect();
         let outcome =
             pilot(teacher, &split, &samples, &keeps, self.teacher.batch_tokens).context("the pilot sample")?;
-        let worst = |i: usize| outcome.kept[i].errors.log_z.iter().map(|e| e.worst()).fold(0.0, f64::max);
-        let enough = (0..keeps.len()).find(|&i| worst(i) <= TOLERATED).unwrap_or(keeps.len() - 1);
+        let is_enough = |kept: &Kept| worst_log_z(&kept.errors) <= TOLERATED;
+        let enough = outcome.kept.iter().position(is_enough).unwrap_or(keeps.len() - 1);
         Ok(ATOMS.start() + enough as u32)
     }
+}
+
+/// The largest error of log Z at any temperature that was looked at, in nats.
+pub fn worst_log_z(errors: &RowErrors) -> f64 {
+    errors.log_z.iter().map(|e| e.worst()).fold(0.0, f64::max)
 }

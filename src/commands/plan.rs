@@ -1,11 +1,11 @@
 //! `logitcask plan`.
 
 use crate::args::PlanArgs;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, worst_log_z};
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{Layout, Plan, shard_bytes};
-use logitcask_core::{Keep, RowErrors, Sample, Selection, SoftRows, Values};
+use logitcask_core::{Keep, Sample, Selection, SoftRows, Values};
 use logitcask_data::Dataset;
 use logitcask_teach::{Pilot, pilot, pilot_samples};
 
@@ -37,8 +37,9 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     let keeps = keeps(&experiment, atoms);
     let outcome = pilot(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
     let mut candidates = Vec::new();
+    let plan = experiment.plan(keeps[0].clone())?;
     for (i, kept) in keeps.chunks(2).enumerate() {
-        candidates.push(candidate(&experiment, kept, &outcome, 2 * i)?);
+        candidates.push(candidate(&plan, kept, &outcome, 2 * i)?);
     }
     let positions = all_positions(&experiment.dataset);
     let pilot_share = (samples.len(), outcome.positions);
@@ -75,27 +76,23 @@ fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Keep> {
 }
 
 /// Sizes and errors of the ways `first` and `first + 1` of the pilot: f16 and quantised.
-fn candidate(experiment: &Experiment, keeps: &[Keep], outcome: &Pilot, first: usize) -> Result<Candidate> {
+fn candidate(recipe: &Plan, keeps: &[Keep], outcome: &Pilot, first: usize) -> Result<Candidate> {
     let [f16, quantised] = [&outcome.kept[first], &outcome.kept[first + 1]];
     let mut bytes = Vec::new();
     for (values, layout, _) in FORMS {
         let (keep, rows) = if values == Values::F16 { (&keeps[0], &f16.rows) } else { (&keeps[1], &quantised.rows) };
-        bytes.push(bytes_per_position(&Plan { layout, ..experiment.plan(keep.clone())? }, rows)?);
+        bytes.push(bytes_per_position(&Plan { layout, keep: keep.clone(), ..recipe.clone() }, rows)?);
     }
     let soft = f16.rows.iter().flat_map(|(_, rows)| rows.iter());
     let mass: f64 = soft.map(|row| row.kept_mass()).sum();
-    let plan = experiment.plan(keeps[0].clone())?;
+    let plan = Plan { keep: keeps[0].clone(), ..recipe.clone() };
     Ok(Candidate {
         name: plan.selection(),
-        is_recipe: keeps[0].selection == experiment.recipe.cache.selection,
+        is_recipe: plan.keep.selection == recipe.keep.selection,
         kept_mass: mass / outcome.positions.max(1) as f64,
-        log_z_error: worst(&f16.errors),
+        log_z_error: worst_log_z(&f16.errors),
         bytes,
     })
-}
-
-fn worst(errors: &RowErrors) -> f64 {
-    errors.log_z.iter().map(|e| e.worst()).fold(0.0, f64::max)
 }
 
 /// What one more position adds: a shard of all rows less a shard of the first half, so that footers and dictionaries,

@@ -1,9 +1,9 @@
 //! `logitcask repair`.
 
 use super::cache::fill;
+use super::verify::verify_aloud;
 use crate::args::RepairArgs;
 use crate::experiment::Experiment;
-use crate::progress::Progress;
 use anyhow::{Result, bail};
 use logitcask_cache::{Plan, repair, verify};
 use std::time::Instant;
@@ -14,14 +14,8 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let experiment = Experiment::open(&args.recipe)?;
     let folder = &experiment.folder;
     let there = Plan::read(folder).ok();
-    let progress = Progress::new("verifying", "shards", there.as_ref().map_or(0, |plan| plan.units.len() as u64));
-    let mut seen = 0;
-    let report = verify(folder, verify::Tier::Rows, &mut |done, _| {
-        progress.add(done.saturating_sub(seen) as u64);
-        seen = done;
-    })?;
-    progress.finish();
-    if report.findings.is_empty() {
+    let report = verify_aloud(folder, verify::Tier::Rows)?;
+    if report.is_whole() {
         println!("{}: whole, nothing to repair", folder.display());
         return Ok(());
     }

@@ -4,7 +4,7 @@ use crate::args::VerifyArgs;
 use crate::experiment::Experiment;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
-use logitcask_cache::{CacheReader, CachedSample, verify};
+use logitcask_cache::{CacheReader, CachedSample, Plan, verify};
 use logitcask_core::{Sample, SampleId, SoftRow, SoftRows, Values};
 use logitcask_teach::pilot;
 use serde::Serialize;
@@ -40,17 +40,10 @@ struct Live {
 /// Checks a cache as far as was asked; fails where it is not whole.
 pub fn run(args: &VerifyArgs) -> Result<()> {
     let tier = if args.quick { verify::Tier::Structure } else { verify::Tier::Rows };
-    let progress = (!args.json).then(|| Progress::new("verifying", "shards", units(&args.cache)));
-    let mut seen = 0;
-    let report = verify(&args.cache, tier, &mut |done, _| {
-        if let Some(progress) = &progress {
-            progress.add(done.saturating_sub(seen) as u64);
-        }
-        seen = done;
-    })?;
-    if let Some(progress) = progress {
-        progress.finish();
-    }
+    let report = match args.json {
+        true => verify(&args.cache, tier, &mut |_, _| ())?,
+        false => verify_aloud(&args.cache, tier)?,
+    };
     let mut findings = report.findings;
     let live = match (args.live, &args.recipe) {
         (Some(count), Some(recipe)) if findings.is_empty() => {
@@ -83,9 +76,13 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     }
 }
 
-/// Shards of the cache, for the bar alone.
-fn units(folder: &Path) -> u64 {
-    logitcask_cache::Plan::read(folder).map_or(0, |plan| plan.units.len() as u64)
+/// Verifies with a bar.
+pub(super) fn verify_aloud(folder: &Path, tier: verify::Tier) -> Result<verify::Report> {
+    let shards = Plan::read(folder).map_or(0, |plan| plan.units.len() as u64);
+    let progress = Progress::new("verifying", "shards", shards);
+    let report = verify(folder, tier, &mut |_, _| progress.add(1))?;
+    progress.finish();
+    Ok(report)
 }
 
 /// Asks the teacher again about `count` samples, spread over all splits, and compares.

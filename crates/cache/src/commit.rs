@@ -63,9 +63,14 @@ impl Tally {
     }
 }
 
+/// Path below a cache's folder of the commit of `unit`.
+pub(crate) fn name(unit: usize) -> String {
+    format!("{COMMITS_DIR}/{unit:05}.json")
+}
+
 /// Where the commit of `unit` lives.
 pub(crate) fn path(folder: &Path, unit: usize) -> PathBuf {
-    folder.join(COMMITS_DIR).join(format!("{unit:05}.json"))
+    folder.join(name(unit))
 }
 
 /// Was `unit` committed?

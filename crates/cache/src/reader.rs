@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::order::{Block, Samples};
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
-use crate::shard::Shard;
+use crate::shard::{Shard, rows_of_block};
 use crate::writer::check_tokenizer;
 use logitcask_core::{Fingerprint, Sample, SampleId, SoftRows};
 use std::fmt;
@@ -160,14 +160,14 @@ impl CacheReader {
         Ok(self.units(split)?.flat_map(|unit| self.blocks_of(unit)).collect())
     }
 
-    fn blocks_of(&self, unit: usize) -> impl Iterator<Item = Block> + use<> {
+    fn blocks_of(&self, unit: usize) -> impl Iterator<Item = Block> {
         let per_block = self.plan().rows_per_block();
         let Unit { start, end, .. } = self.plan().units[unit];
-        let rows = end - start;
-        (0..rows.div_ceil(per_block)).map(move |index| Block {
+        let plan = self.plan();
+        (0..(end - start).div_ceil(per_block)).map(move |index| Block {
             unit: unit as u32,
             index: index as u32,
-            rows: per_block.min(rows - index * per_block),
+            rows: rows_of_block(plan, unit, index),
         })
     }
 

@@ -77,7 +77,7 @@ impl Repair {
         };
         let mut commits = Vec::new();
         for unit in 0..plan.units.len() {
-            let (name, path) = (verify::commit_name(unit), commit::path(folder, unit));
+            let (name, path) = (commit::name(unit), commit::path(folder, unit));
             let mut commit = Commit::read(folder, &plan, unit);
             if damaged.contains(name.as_str()) || commit.is_err() {
                 is_damaged(commit.map(|_| ()))?;
@@ -123,7 +123,7 @@ impl Repair {
     fn foreign(&mut self, folder: &Path, report: &Report) -> Result<()> {
         let plan = self.writer.plan();
         let top = [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME].map(str::to_owned);
-        let commits = (0..plan.units.len()).map(verify::commit_name);
+        let commits = (0..plan.units.len()).map(commit::name);
         let ours: BTreeSet<String> = plan.shard_names().into_iter().chain(commits).chain(top).collect();
         for finding in report.findings.iter().filter(|finding| !ours.contains(&finding.file)) {
             match verify::is_shard(&finding.file) || verify::is_commit(&finding.file) {

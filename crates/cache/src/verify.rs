@@ -3,7 +3,7 @@
 mod unit;
 
 use crate::card::CARD_NAME;
-use crate::commit::Commit;
+use crate::commit::{self, Commit};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
@@ -138,11 +138,6 @@ pub(crate) fn is_commit(name: &str) -> bool {
     inner.is_some_and(|number| number.len() == 5 && number.bytes().all(|c| c.is_ascii_digit()))
 }
 
-/// Path below a cache's folder of the commit of `unit`.
-pub(crate) fn commit_name(unit: usize) -> String {
-    format!("{COMMITS_DIR}/{unit:05}.json")
-}
-
 /// Paths below `folder` of what is in one of its folders, sorted; nothing where that is not there.
 pub(crate) fn names_in(folder: &Path, name: &str) -> Vec<String> {
     let entries = fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
@@ -207,7 +202,7 @@ impl Check<'_> {
         }
         let records = self.records(plan);
         let (shards, units) = (plan.shard_names(), plan.units.len());
-        let known: BTreeSet<String> = shards.iter().cloned().chain((0..units).map(commit_name)).collect();
+        let known: BTreeSet<String> = shards.iter().cloned().chain((0..units).map(commit::name)).collect();
         self.foreign(&|name| known.contains(name));
         for (unit, shard) in shards.iter().enumerate() {
             self.unit(plan, unit, shard, &records);
@@ -224,8 +219,8 @@ impl Check<'_> {
             let read = Commit::read(self.folder, plan, unit);
             match &read {
                 Ok(Some(_)) => {}
-                Ok(None) => self.found(&commit_name(unit), Some(unit), "missing: the unit is not committed"),
-                Err(error) => self.failed(&commit_name(unit), Some(unit), error),
+                Ok(None) => self.found(&commit::name(unit), Some(unit), "missing: the unit is not committed"),
+                Err(error) => self.failed(&commit::name(unit), Some(unit), error),
             }
             commits.push(read.ok().flatten());
         }

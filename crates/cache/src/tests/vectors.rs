@@ -121,7 +121,7 @@ fn every_vector_is_written_as_it_always_was() {
             ids.map(|id| reader.get(&range.split, SampleId(id)).unwrap()).map(|row| (row.sample, row.rows)).collect()
         });
         let shards = reader.plan().shard_names();
-        let commits = (0..shards.len()).map(crate::verify::commit_name);
+        let commits = (0..shards.len()).map(crate::commit::name);
         let names = ["plan.json", "tokenizer.json", "manifest.json"].map(str::to_owned);
         for file in names.into_iter().chain(commits).chain(shards) {
             let [expected, got] = [reader.folder(), again.path()].map(|folder| fs::read(folder.join(&file)).unwrap());

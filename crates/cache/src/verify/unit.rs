@@ -1,7 +1,7 @@
 //! One unit: its shard, its rows, and what manifest and commit say of them.
 
-use super::{Check, Finding, Records, Tier, commit_name};
-use crate::commit::{Commit, Tally};
+use super::{Check, Finding, Records, Tier};
+use crate::commit::{self, Commit, Tally};
 use crate::error::Error;
 use crate::manifest::MANIFEST_NAME;
 use crate::map;
@@ -17,7 +17,7 @@ type Record<'a> = (String, &'a Commit);
 impl Check<'_> {
     /// Everything about `unit`.
     pub(super) fn unit(&mut self, plan: &Plan, unit: usize, shard: &str, records: &Records) {
-        let commit = records.commits[unit].as_ref().map(|commit| (commit_name(unit), commit));
+        let commit = records.commits[unit].as_ref().map(|commit| (commit::name(unit), commit));
         let manifest = records.manifest.as_ref().map(|m| (MANIFEST_NAME.to_owned(), &m.shards[unit]));
         let both = [manifest, commit];
         let (first, second) = if records.commits_win { (1, 0) } else { (0, 1) };
