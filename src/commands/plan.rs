@@ -2,12 +2,14 @@
 
 use crate::args::PlanArgs;
 use crate::experiment::{Experiment, worst_log_z};
-use anyhow::{Result, bail};
+use crate::stop;
+use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use logitcask_cache::{Layout, Plan, shard_bytes};
+use logitcask_cache::{CacheWriter, Layout, Pin, Plan, shard_bytes};
 use logitcask_core::{Keep, Sample, Selection, SoftRows, Values};
 use logitcask_data::Dataset;
-use logitcask_teach::{Pilot, pilot, pilot_samples};
+use logitcask_teach::{LocalTeacher, Pilot, PilotSet, Pipeline, Teacher, pilot, pilot_samples};
+use std::time::Instant;
 
 /// Values and layouts that are compared.
 const FORMS: [(Values, Layout, &str); 3] = [
@@ -42,20 +44,19 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         candidates.push(candidate(&plan, kept, &outcome, 2 * i)?);
     }
     let positions = all_positions(&experiment.dataset);
-    let pilot_share = (samples.len(), outcome.positions);
     println!(
         "{} positions in {}; judged from {} samples ({} positions)",
         HumanCount(positions),
         splits.iter().map(|(name, len)| format!("{name} {len}")).collect::<Vec<_>>().join(", "),
-        pilot_share.0,
-        HumanCount(pilot_share.1)
+        samples.len(),
+        HumanCount(outcome.positions)
     );
     println!(
         "tail: {atoms} atoms for T = {} to {}\n",
         experiment.recipe.cache.temperature_range[0], experiment.recipe.cache.temperature_range[1]
     );
     print_table(&candidates, positions);
-    print_times(&experiment, &outcome, positions);
+    print_times(&experiment, &rehearse(&experiment, &teacher, plan)?, positions);
     Ok(())
 }
 
@@ -137,10 +138,37 @@ fn print_table(candidates: &[Candidate], positions: u64) {
     println!("* this recipe\n");
 }
 
-fn print_times(experiment: &Experiment, outcome: &Pilot, positions: u64) {
-    let per_position = |seconds: f64| seconds / outcome.positions.max(1) as f64;
-    let forward = per_position(outcome.seconds) * positions as f64;
-    let stage_1 = forward + per_position(outcome.kept[0].seconds) * positions as f64;
+/// Seconds of one position.
+struct Pace {
+    /// Through the teacher alone, all workers at it.
+    forward: f64,
+    /// Through the whole of stage 1, whose stages overlap.
+    stage_1: f64,
+}
+
+/// Batches a worker gets in a rehearsal: with fewer the last ones, at which some workers stand idle, count for too much.
+const BATCHES_A_WORKER: usize = 4;
+
+/// Fills a small cache in a temporary folder, just as stage 1 would fill the real one.
+fn rehearse(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Result<Pace> {
+    let batch_tokens = experiment.teacher.batch_tokens;
+    let count = BATCHES_A_WORKER * teacher.workers().max(1) * batch_tokens.div_ceil(experiment.dataset.max_length());
+    let split = plan.units.first().map(|unit| unit.split.clone()).unwrap_or_default();
+    let set = PilotSet { samples: pilot_samples(&experiment.dataset, &split, count as u64), split };
+    let positions: usize = set.samples.iter().map(Sample::positions).sum();
+    let units = Plan::units_of(&set.splits(), set.samples.len() as u64);
+    let dataset = Pin { name: set.name().to_owned(), fingerprint: set.fingerprint() };
+    let folder = tempfile::tempdir().context("a temporary folder for the rehearsal")?;
+    let plan = Plan { units, dataset, ..plan };
+    let writer = CacheWriter::open(&folder.path().join("cache"), plan, &experiment.tokenizer.to_json()?)?;
+    let start = Instant::now();
+    let stages = Pipeline { dataset: &set, teacher, writer: &writer, batch_tokens }.run(stop::flag(), &|_| {})?;
+    let per_position = |seconds: f64| seconds / positions.max(1) as f64;
+    Ok(Pace { forward: per_position(stages.forward), stage_1: per_position(start.elapsed().as_secs_f64()) })
+}
+
+fn print_times(experiment: &Experiment, pace: &Pace, positions: u64) {
+    let (forward, stage_1) = (pace.forward * positions as f64, pace.stage_1 * positions as f64);
     println!("stage 1 on this device: about {}", duration(stage_1));
     let Some(train) = &experiment.recipe.train else { return };
     let train_len = experiment.dataset.splits().first().map_or(1, |(_, len)| *len).max(1);

@@ -12,12 +12,12 @@ import numpy as np
 LISTS = {  # column: (numpy kind, items of a sample with L tokens)
     "input_ids": ("u4", lambda L, plan: L),
     "log_z": ("f4", lambda L, plan: L - 1),
-    "gold_log_probs": ("f2", lambda L, plan: L - 1),
+    "gold_log_probs": ("f4", lambda L, plan: L - 1),
     "gold_ranks": ("u4", lambda L, plan: L - 1),
     "tail_logits": ("i2", lambda L, plan: (L - 1) * plan["keep"]["tail"]["atoms"]),
     "tail_log_weights": ("i2", lambda L, plan: (L - 1) * plan["keep"]["tail"]["atoms"]),
     "topk_ids": ("u4", lambda L, plan: (L - 1) * plan["keep"]["selection"]["k"]),
-    "topk_log_probs": ("f2", lambda L, plan: (L - 1) * plan["keep"]["selection"]["k"]),
+    "topk_log_probs": ("f4", lambda L, plan: (L - 1) * plan["keep"]["selection"]["k"]),
 }
 SCALARS = ["sample_id", "document", "document_offset"]
 

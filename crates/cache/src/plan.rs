@@ -22,7 +22,7 @@ pub const TOKENIZER_NAME: &str = "tokenizer.json";
 /// Rows of a block (a Parquet row group) where they are small enough.
 pub const ROWS_PER_BLOCK: u64 = 128;
 /// What a block's lists may take before compression, at most: larger rows make blocks of fewer.
-pub const BLOCK_BYTES: u64 = 16 << 20;
+pub const BLOCK_BYTES: u64 = 20 << 20;
 /// Units, hence shards, of a cache: their numbers have five digits.
 pub const MAX_UNITS: usize = 99_999;
 /// Samples of one unit.
@@ -295,10 +295,10 @@ impl Plan {
 
     /// What the lists of the longest sample take before compression.
     fn row_bytes(&self) -> u64 {
-        // Input id, log_z, gold log-probability, gold rank, counts; two numbers for each atom; then an id and an f16 for
-        // each kept class.
+        // Input id, log_z, gold log-probability, gold rank, counts; two numbers for each atom; then an id and a
+        // value for each kept class.
         let (atoms, cap) = (self.keep.atoms() as u64, u64::from(self.cap()));
-        u64::from(self.max_length) * (4 + 4 + 2 + 4 + 2 + 2 + atoms * 4 + cap * (4 + 2))
+        u64::from(self.max_length) * (4 + 4 + 4 + 4 + 2 + 2 + atoms * 4 + cap * (4 + 4))
     }
 
     /// The largest number of classes that a position keeps.

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 pub struct CachedSample {
     /// The input.
     pub sample: Sample,
-    /// Log-probabilities are the f16 values that were stored.
+    /// Log-probabilities are the values that were stored, already rounded.
     pub rows: SoftRows,
 }
 

@@ -23,7 +23,7 @@ pub const INPUT_HASH: &str = "input_hash";
 pub const INPUT_IDS: &str = "input_ids";
 /// list of f32, L - 1: log-partition at each position.
 pub const LOG_Z: &str = "log_z";
-/// list of f16, L - 1: log p of the observed next token.
+/// list of f32, L - 1: log p of the observed next token, rounded as the plan's values are.
 pub const GOLD_LOG_PROBS: &str = "gold_log_probs";
 /// list of u32, L - 1: its rank.
 pub const GOLD_RANKS: &str = "gold_ranks";
@@ -37,7 +37,8 @@ pub const TOPK_COUNTS: &str = "topk_counts";
 pub const DRAWN_COUNTS: &str = "drawn_counts";
 /// list of u32: the kept classes of all positions; absent where all classes are kept.
 pub const TOPK_IDS: &str = "topk_ids";
-/// list of f16: their log-probabilities at T = 1.
+/// list of f32: their log-probabilities at T = 1, rounded as the plan's values are: an f16's low bits are zero and cost
+/// nothing once split by bytes.
 pub const TOPK_LOG_PROBS: &str = "topk_log_probs";
 /// binary: the kept classes of the sample, entropy-coded.
 pub const PACKED: &str = "packed";
@@ -72,7 +73,7 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
         (INPUT_HASH, DataType::FixedSizeBinary(INPUT_HASH_BYTES)),
         list(INPUT_IDS, DataType::UInt32),
         list(LOG_Z, DataType::Float32),
-        list(GOLD_LOG_PROBS, DataType::Float16),
+        list(GOLD_LOG_PROBS, DataType::Float32),
         list(GOLD_RANKS, DataType::UInt32),
     ];
     if plan.keep.tail.is_some() {
@@ -89,7 +90,7 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
             if !plan.keep.is_dense() {
                 columns.push(list(TOPK_IDS, DataType::UInt32));
             }
-            columns.push(list(TOPK_LOG_PROBS, DataType::Float16));
+            columns.push(list(TOPK_LOG_PROBS, DataType::Float32));
         }
         Layout::Packed => columns.extend([(PACKED, DataType::Binary), (PACKED_MODEL, DataType::Binary)]),
     }
@@ -146,15 +147,10 @@ pub(crate) fn properties(plan: &Plan, unit: usize) -> Result<WriterProperties, P
         let name = field.name().as_str();
         if let DataType::List(item) = field.data_type() {
             let path = ColumnPath::new([name, "list", item.name()].map(str::to_owned).to_vec());
-            // The high bytes of neighbours are alike, and split by bytes zstd sees them side by side; but DuckDB reads no
-            // f16 that is split.
-            let encoding = match item.data_type() {
-                DataType::Float16 => Encoding::PLAIN,
-                _ => Encoding::BYTE_STREAM_SPLIT,
-            };
+            // The high bytes of neighbours are alike, and split by bytes zstd sees them side by side.
             builder = builder
                 .set_column_dictionary_enabled(path.clone(), name == TOPK_IDS)
-                .set_column_encoding(path, encoding);
+                .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
         } else if *field.data_type() == DataType::Binary {
             // Entropy-coded: nothing is left to compress.
             builder = builder.set_column_compression(ColumnPath::from(name), Compression::UNCOMPRESSED);

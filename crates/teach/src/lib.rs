@@ -15,6 +15,6 @@ pub mod select;
 pub mod teacher;
 
 pub use error::{Error, Result};
-pub use pilot::{Pilot, pilot, pilot_samples};
+pub use pilot::{Pilot, PilotSet, pilot, pilot_samples};
 pub use pipeline::{Pipeline, Progress, StageSeconds};
 pub use teacher::{LocalTeacher, Teacher};

@@ -3,10 +3,9 @@
 use crate::pipeline::{place_rows, places};
 use crate::teacher::{LogitsChunk, Teacher};
 use crate::{Error, Result};
-use logitcask_core::{Keep, RowErrors, Sample, SampleId, SoftRows};
+use logitcask_core::{Fingerprint, Keep, RowErrors, Sample, SampleId, SoftRows};
 use logitcask_data::Dataset;
 use logitcask_data::batches::batch_by_length;
-use std::time::Instant;
 
 /// What one way of keeping made of the pilot sample.
 pub struct Kept {
@@ -14,8 +13,6 @@ pub struct Kept {
     pub rows: Vec<(Sample, SoftRows)>,
     /// What writing them costs in truth.
     pub errors: RowErrors,
-    /// Seconds that selection took.
-    pub seconds: f64,
 }
 
 /// A pilot run.
@@ -24,8 +21,36 @@ pub struct Pilot {
     pub kept: Vec<Kept>,
     /// Positions that went through the teacher.
     pub positions: u64,
-    /// Seconds that the teacher took.
-    pub seconds: f64,
+}
+
+/// Samples as a dataset of one split, for a run of the whole pipeline over just them.
+pub struct PilotSet {
+    /// The split's name.
+    pub split: String,
+    /// The samples, numbered from 0.
+    pub samples: Vec<Sample>,
+}
+
+impl Dataset for PilotSet {
+    fn splits(&self) -> Vec<(String, u64)> {
+        vec![(self.split.clone(), self.samples.len() as u64)]
+    }
+
+    fn sample(&self, split: &str, id: SampleId) -> Option<Sample> {
+        self.samples.get(usize::try_from(id.0).ok()?).filter(|_| split == self.split).cloned()
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.samples.iter().flat_map(|sample| sample.input_hash().0).collect::<Vec<u8>>())
+    }
+
+    fn name(&self) -> &str {
+        "pilot"
+    }
+
+    fn max_length(&self) -> usize {
+        self.samples.iter().map(|sample| sample.input_ids.len()).max().unwrap_or(0)
+    }
 }
 
 /// Samples of `split`, evenly spread over it, numbered from 0 so that they make a small dataset of their own.
@@ -47,10 +72,8 @@ pub fn pilot(
     let empty = |keep: &Keep| Kept {
         rows: samples.iter().map(|sample| (sample.clone(), SoftRows::new(keep))).collect(),
         errors: RowErrors::new(keep),
-        seconds: 0.0,
     };
-    let mut out = Pilot { kept: keeps.iter().map(empty).collect(), positions: 0, seconds: 0.0 };
-    let start = Instant::now();
+    let mut out = Pilot { kept: keeps.iter().map(empty).collect(), positions: 0 };
     for batch in batch_by_length(samples, batch_tokens) {
         let places = places(&batch);
         teacher.logits(&batch, &mut |chunk: LogitsChunk| {
@@ -58,14 +81,10 @@ pub fn pilot(
             let places = &places[chunk.first_position..chunk.first_position + count];
             out.positions += count as u64;
             for (keep, kept) in keeps.iter().zip(&mut out.kept) {
-                let start = Instant::now();
                 place_rows(split, keep, places, &chunk.logits, &mut kept.rows, &mut kept.errors)?;
-                kept.seconds += start.elapsed().as_secs_f64();
             }
             Ok::<(), Error>(())
         })?;
     }
-    let selecting: f64 = out.kept.iter().map(|kept| kept.seconds).sum();
-    out.seconds = start.elapsed().as_secs_f64() - selecting;
     Ok(out)
 }

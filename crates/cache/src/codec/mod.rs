@@ -12,9 +12,8 @@ use crate::schema;
 use arrow::{Lists, column, lists, numbers, typed};
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, Int16Type, UInt32Type, UInt64Type};
+use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch};
-use half::f16;
 use logitcask_core::{InputHash, Keep, Origin, Sample, SampleId, SoftRows, TailAtom};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
@@ -64,7 +63,6 @@ pub(crate) fn to_batch(
     for (sample, _) in rows {
         hashes.append_value(sample.input_hash().0)?;
     }
-    let to_f16 = |x: &f32| f16::from_f32(*x);
     let mut columns: Vec<ArrayRef> = vec![
         numbers::<UInt64Type>(rows, |(s, _)| s.id.0),
         numbers::<UInt64Type>(rows, |(s, _)| s.origin.document),
@@ -72,7 +70,7 @@ pub(crate) fn to_batch(
         Arc::new(hashes.finish()),
         lists::<UInt32Type, _>(rows, |(s, _)| s.input_ids.iter().copied()),
         lists::<Float32Type, _>(rows, |(_, r)| r.log_z.iter().copied()),
-        lists::<Float16Type, _>(rows, |(_, r)| r.gold_log_probs.iter().map(to_f16)),
+        lists::<Float32Type, _>(rows, |(_, r)| r.gold_log_probs.iter().copied()),
         lists::<UInt32Type, _>(rows, |(_, r)| r.gold_ranks.iter().copied()),
     ];
     if plan.keep.tail.is_some() {
@@ -100,7 +98,7 @@ pub(crate) struct Columns<'a> {
     input_hashes: &'a FixedSizeBinaryArray,
     input_ids: Lists<'a, UInt32Type>,
     log_z: Lists<'a, Float32Type>,
-    gold_log_probs: Lists<'a, Float16Type>,
+    gold_log_probs: Lists<'a, Float32Type>,
     gold_ranks: Lists<'a, UInt32Type>,
     tail: Option<[Lists<'a, Int16Type>; 2]>,
     kept: Kept<'a>,
@@ -167,7 +165,7 @@ impl<'a> Columns<'a> {
             class_ids: entries.class_ids,
             log_probs: entries.log_probs,
             log_z: self.log_z.row(i)?.to_vec(),
-            gold_log_probs: self.gold_log_probs.row(i)?.iter().map(|x| x.to_f32()).collect(),
+            gold_log_probs: self.gold_log_probs.row(i)?.to_vec(),
             gold_ranks: self.gold_ranks.row(i)?.to_vec(),
             tail,
             ..SoftRows::new(&self.plan.keep)

@@ -4,9 +4,8 @@ use super::Entries;
 use super::arrow::{Lists, Row, lists};
 use crate::plan::Plan;
 use crate::schema;
-use arrow_array::types::{Float16Type, UInt16Type, UInt32Type};
+use arrow_array::types::{Float32Type, UInt16Type, UInt32Type};
 use arrow_array::{ArrayRef, RecordBatch};
-use half::f16;
 
 /// The kept classes of `rows` as columns.
 pub(crate) fn columns_of(plan: &Plan, rows: &[Row]) -> Vec<ArrayRef> {
@@ -20,7 +19,7 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row]) -> Vec<ArrayRef> {
     if !plan.keep.is_dense() {
         columns.push(lists::<UInt32Type, _>(rows, |(_, r)| r.class_ids.iter().copied()));
     }
-    columns.push(lists::<Float16Type, _>(rows, |(_, r)| r.log_probs.iter().map(|x| f16::from_f32(*x))));
+    columns.push(lists::<Float32Type, _>(rows, |(_, r)| r.log_probs.iter().copied()));
     columns
 }
 
@@ -29,7 +28,7 @@ pub(crate) struct Columns<'a> {
     counts: Option<Lists<'a, UInt16Type>>,
     drawn: Option<Lists<'a, UInt16Type>>,
     ids: Option<Lists<'a, UInt32Type>>,
-    log_probs: Lists<'a, Float16Type>,
+    log_probs: Lists<'a, Float32Type>,
 }
 
 impl<'a> Columns<'a> {
@@ -47,7 +46,7 @@ impl<'a> Columns<'a> {
     /// Row `i`, which has so many `positions`; nothing is checked yet.
     pub(crate) fn row(&self, plan: &Plan, i: usize, positions: usize) -> Result<Entries, String> {
         let cap = plan.cap();
-        let log_probs: Vec<f32> = self.log_probs.row(i)?.iter().map(|x| x.to_f32()).collect();
+        let log_probs = self.log_probs.row(i)?.to_vec();
         let class_ids = match &self.ids {
             Some(ids) => ids.row(i)?.to_vec(),
             None => (0..cap).cycle().take(log_probs.len()).collect(),

@@ -12,7 +12,7 @@ fn never_change_these() {
         [PLAN_NAME, COMMITS_DIR, DATA_DIR, TOKENIZER_NAME, MANIFEST_NAME],
         ["plan.json", "_commits", "data", "tokenizer.json", "manifest.json"]
     );
-    assert_eq!((limits::ROWS_PER_BLOCK, limits::BLOCK_BYTES), (128, 16 << 20));
+    assert_eq!((limits::ROWS_PER_BLOCK, limits::BLOCK_BYTES), (128, 20 << 20));
     let columns = |layout, selection| -> Vec<String> {
         let plan = Plan { layout, ..plan(selection, &[("train", 1)], 1) };
         schema::columns(&plan).fields().iter().map(|field| field.name().clone()).collect()
@@ -96,7 +96,7 @@ fn never_change_the_footer() {
         .map(|field| field.data_type().to_string().replace("non-null ", "").replace(", field: 'element'", ""))
         .collect();
     let scalars = ["UInt64", "UInt64", "UInt32", "FixedSizeBinary(16)"];
-    let lists = ["UInt32", "Float32", "Float16", "UInt32", "Int16", "Int16", "UInt16", "UInt32", "Float16"];
+    let lists = ["UInt32", "Float32", "Float32", "UInt32", "Int16", "Int16", "UInt16", "UInt32", "Float32"];
     assert_eq!(types, [&scalars.map(str::to_owned)[..], &lists.map(|of| format!("List({of})"))].concat());
 }
 
@@ -125,8 +125,8 @@ fn blocks_shrink_with_long_rows_but_keep_a_row() {
     assert_eq!(plan.rows_per_block(), 128);
     plan.max_length = 1024;
     plan.keep.selection = Selection::TopK { k: 4 * 9 };
-    // 1024 positions of 18 bytes, 3 atoms of 4 and 36 entries of 6: 246 KiB a row.
-    assert_eq!(plan.rows_per_block(), (16 << 20) / (246 << 10));
+    // 1024 positions of 20 bytes, 3 atoms of 4 and 36 entries of 8: 320 KiB a row.
+    assert_eq!(plan.rows_per_block(), (20 << 20) / (320 << 10));
     plan.max_length = 1 << 20;
     assert_eq!(plan.rows_per_block(), 1);
 }
