@@ -1,14 +1,23 @@
 //! Numbers that another framework wrote.
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/golden")
 }
 
+/// Where the numbers are that can be had for other rows as well: LOGITCASK_GOLDEN, or the project's own.
+pub fn reference_folder() -> PathBuf {
+    std::env::var_os("LOGITCASK_GOLDEN").map_or_else(folder, PathBuf::from)
+}
+
 pub fn read(name: &str) -> Value {
-    let path = folder().join(name);
+    read_from(&folder(), name)
+}
+
+pub fn read_from(folder: &Path, name: &str) -> Value {
+    let path = folder.join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap()
 }

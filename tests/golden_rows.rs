@@ -8,10 +8,9 @@ use logitcask_core::quadrature::gauss;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::soft_row::log_sum_exp;
-use logitcask_core::{Keep, RowErrors, Selection, SoftRow, SoftRows, TailRule, Values};
+use logitcask_core::{Keep, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TailRule, Target, Values};
 use logitcask_teach::select::RowSelector;
 use serde_json::Value;
-use std::path::PathBuf;
 
 // In the project: the folder data/golden of the repository.
 /// 20 bytes a row: worst |log Z as read - log Z| within its temperatures.
@@ -45,7 +44,7 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    let folder = std::env::var_os("LOGITCASK_GOLDEN").map_or_else(golden::folder, PathBuf::from);
+    let folder = golden::reference_folder();
     let mut rows = Vec::new();
     for model in ["", "_smollm2"] {
         let bytes = std::fs::read(folder.join(format!("rows{model}.safetensors"))).unwrap();
@@ -259,8 +258,9 @@ fn golden_sample_has_the_threshold_another_program_found() {
             let outside = (0u32..).zip(&z).filter(|(id, _)| got.binary_search(id).is_err());
             let mass: f64 = outside.map(|(_, z)| (z - log_z).exp()).sum();
             threshold.see(mass / kept.drawn as f64 / tau - 1.0, || format!("{} {who}", row.name));
-            for drawn in &kept.sampled(1.0)[sure..] {
-                weight.see(drawn / tau - 1.0, || format!("{} {who}", row.name));
+            let target = Target::of(&kept, 1.0, TailPolicy::Sampled);
+            for (lp, count) in target.log_probs.iter().zip(&target.counts).skip(sure) {
+                weight.see(lp.exp() * count / tau - 1.0, || format!("{} {who}", row.name));
             }
         }
     }

@@ -4,8 +4,9 @@ use crate::fixture::{config, keep};
 use crate::golden;
 use crate::parity::logits;
 use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::Tensor;
 use logitcask_core::soft_row::log_sum_exp;
-use logitcask_core::{Origin, Sample, SampleId, Selection, SoftRows, TailPolicy};
+use logitcask_core::{Origin, Sample, SampleId, Selection, SoftRows};
 use logitcask_data::batches::batch_by_length;
 use logitcask_model::{Device, DeviceChoice, ModelFiles, Precision, weights};
 use logitcask_teach::select::select_rows;
@@ -87,7 +88,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
 
 /// The loss before and after one step of AdamW.
 fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
-    let loss = LossConfig { alpha: 0.5, temperature: 1.0, tail: TailPolicy::Bucket, classes: None };
+    let loss = LossConfig { alpha: 0.5, ..LossConfig::FORWARD_KL };
     // Rows stand batch by batch, the shorter sample first.
     let mut rows = rows.iter();
     let mut shortest_first: Vec<&Sample> = samples.iter().collect();
@@ -107,9 +108,11 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {
-        let total = loss_sums(&model, &batch, &loss).total / batch.positions.len() as f64;
-        *value = f64::from(total.clone().into_scalar::<f32>());
-        let grads = GradientsParams::from_grads(total.backward(), &model);
+        let sums = loss_sums(&model, &batch, &loss);
+        let number = |sum: Option<Tensor<1>>| f64::from(sum.unwrap().into_scalar::<f32>());
+        *value = 0.5 * (number(sums.divergence) + number(sums.cross_entropy)) / batch.positions.len() as f64;
+        let grads = (sums.surrogate / batch.positions.len() as f64).backward();
+        let grads = GradientsParams::from_grads(grads, &model);
         model = optimizer.step(1e-3, model, grads);
     }
     measured

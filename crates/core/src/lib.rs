@@ -24,7 +24,7 @@ pub mod tail;
 mod tests;
 
 pub use check::RowError;
-pub use divergence::TailPolicy;
+pub use divergence::{Divergence, TailPolicy, Target};
 pub use error_sum::RowErrors;
 pub use fingerprint::Fingerprint;
 pub use keep::{Keep, Values};

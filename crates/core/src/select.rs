@@ -185,6 +185,7 @@ fn draw(relative: &[f64], rest: &[u32], n: usize, lot: f64) -> (Vec<u32>, Vec<u3
 mod tests {
     use super::*;
     use crate::tests::keep;
+    use crate::{TailPolicy, Target};
 
     fn select(logits: &[f32], gold: u32, keep: &Keep, lot: f64) -> SoftRows {
         let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
@@ -232,7 +233,7 @@ mod tests {
                 let lot = keep.selection.lot("train", SampleId(i as u64), 3);
                 let rows = select(&logits, 0, &keep, lot);
                 let row = rows.iter().next().unwrap();
-                let weights = row.sampled(temperature);
+                let weights = weights(&row, temperature);
                 assert_eq!(row.class_ids.len(), 8);
                 assert!(temperature > 1.0 || (weights.iter().sum::<f64>() - 1.0).abs() < 1e-9);
                 for (&id, w) in row.class_ids.iter().zip(&weights) {
@@ -251,6 +252,12 @@ mod tests {
         }
     }
 
+    /// What each kept class stands for: its probability times the number of classes it was drawn for.
+    fn weights(row: &SoftRow, temperature: f64) -> Vec<f64> {
+        let target = Target::of(row, temperature, TailPolicy::Sampled);
+        target.log_probs.iter().zip(&target.counts).map(|(lp, count)| lp.exp() * count).collect()
+    }
+
     #[test]
     fn the_draw_has_less_variance_than_drawing_with_replacement() {
         // Random-sampling KD draws n times from p with replacement; class i's estimate then has variance p (1 - p) / n.
@@ -264,7 +271,7 @@ mod tests {
             let rows = select(&logits, 0, &keep, keep.selection.lot("train", SampleId(i), 0));
             let row = rows.iter().next().unwrap();
             let mut estimate = vec![0.0; 100];
-            row.class_ids.iter().zip(row.sampled(1.0)).for_each(|(&id, w)| estimate[id as usize] = w);
+            row.class_ids.iter().zip(weights(&row, 1.0)).for_each(|(&id, w)| estimate[id as usize] = w);
             total += estimate.iter().zip(&p).map(|(e, p)| (e - p).powi(2)).sum::<f64>();
         }
         let ours = total / draws as f64;

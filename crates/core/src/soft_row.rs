@@ -1,6 +1,5 @@
 //! What a teacher said at one position, at any temperature.
 
-use crate::TailPolicy;
 use crate::tail::Tail;
 
 /// The teacher's view of the observed label: kept even where the label is not among the kept classes.
@@ -32,9 +31,6 @@ pub struct SoftRow<'a> {
     /// The classes that were not kept for sure.
     pub tail: Tail<'a>,
 }
-
-/// log p of the classes kept for sure, and the log of the mass outside them (`None`: the policy gives it no place).
-pub type Tempered = (Vec<f64>, Option<f64>);
 
 impl<'a> SoftRow<'a> {
     /// Log-probabilities at T = 1 of the classes kept for sure.
@@ -113,34 +109,16 @@ impl<'a> SoftRow<'a> {
         (mean + f64::from(self.log_z), (square - mean * mean).max(0.0).sqrt())
     }
 
-    /// The teacher at `temperature` as `policy` sees it. With [`TailPolicy::Bucket`] the probabilities and the mass
-    /// outside add up to 1.
-    pub fn tempered(&self, temperature: f64, policy: TailPolicy) -> Tempered {
-        let b = 1.0 / temperature;
-        let scaled: Vec<f64> = self.sure().iter().map(|&lp| b * f64::from(lp)).collect();
-        let tail = self.tail.log_partition(b);
-        let log_total = match policy {
-            TailPolicy::Renormalize => log_sum_exp(&scaled),
-            TailPolicy::Bucket => self.log_partition(b),
+    /// How many classes each kept one stands for: 1, or for a drawn one 1 over its chance p / tau of being drawn, with
+    /// tau = mass outside / number drawn at T = 1.
+    pub fn counts(&self) -> impl Iterator<Item = f64> {
+        let sure = self.sure().len();
+        let log_tau = match self.drawn {
+            0 => 0.0,
+            drawn => self.tail.log_partition(1.0) - (drawn as f64).ln(),
         };
-        let has_bucket = policy == TailPolicy::Bucket && tail > f64::NEG_INFINITY;
-        (scaled.iter().map(|x| x - log_total).collect(), has_bucket.then_some(tail - log_total))
-    }
-
-    /// Unbiased weights of all kept classes at `temperature`: p for those kept for sure, and for a drawn one
-    /// e^{b z} / (pi Z(b)) with its inclusion probability pi = p / tau, tau = mass outside / number drawn. At T = 1 that
-    /// is tau for each, and the weights add up to 1.
-    pub fn sampled(&self, temperature: f64) -> Vec<f64> {
-        let b = 1.0 / temperature;
-        let log_total = self.log_partition(b);
-        let log_tau = self.tail.log_partition(1.0) - (self.drawn.max(1) as f64).ln();
-        let sure = self.log_probs.len() - self.drawn;
-        let weight = |(i, &lp): (usize, &f32)| {
-            let lp = f64::from(lp);
-            let correction = if i < sure { 0.0 } else { log_tau - lp };
-            (b * lp + correction - log_total).exp()
-        };
-        self.log_probs.iter().enumerate().map(weight).collect()
+        let count = move |(i, &lp): (usize, &f32)| if i < sure { 1.0 } else { (log_tau - f64::from(lp)).exp() };
+        self.log_probs.iter().enumerate().map(count)
     }
 
     /// Log of what each class and pseudo-class adds to the partition function, and its logit relative to log_z.

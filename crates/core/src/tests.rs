@@ -1,5 +1,6 @@
 //! Rows as selections make them: what they know, at which temperature, and what breaks them.
 
+use crate::divergence::{Rest, Target};
 use crate::error_sum::RowErrors;
 use crate::rng::CounterRng;
 use crate::select::select_reference;
@@ -75,17 +76,26 @@ fn bucket_and_renorm_differ_by_the_tail_and_agree_without_one() {
     let (rows, _) = rows(&keep(Selection::TopK { k: 16 }), 0, 0..10);
     for row in rows.iter() {
         for temperature in [1.0, 2.0, 5.0] {
-            let (kept, tail) = row.tempered(temperature, TailPolicy::Bucket);
-            let tail = tail.expect("most classes are outside");
-            assert!((log_sum_exp(&kept).exp() + tail.exp() - 1.0).abs() < 1e-12);
-            assert!((tail.exp() - row.tail_mass(temperature)).abs() < 1e-12);
-            let (renormalised, none) = row.tempered(temperature, TailPolicy::Renormalize);
-            assert!(log_sum_exp(&renormalised).abs() < 1e-12 && none.is_none());
+            let target = Target::of(&row, temperature, TailPolicy::Bucket);
+            let tail = mass(target.rest);
+            assert!((log_sum_exp(&target.log_probs).exp() + tail - 1.0).abs() < 1e-12);
+            assert!((tail - row.tail_mass(temperature)).abs() < 1e-12);
+            let renormalised = Target::of(&row, temperature, TailPolicy::Renormalize);
+            assert!(log_sum_exp(&renormalised.log_probs).abs() < 1e-12 && renormalised.rest == Rest::Nothing);
         }
     }
     let (rows, _) = self::rows(&keep(Selection::Dense), 0, 0..3);
     for row in rows.iter() {
-        assert_eq!(row.tempered(2.0, TailPolicy::Bucket), row.tempered(2.0, TailPolicy::Renormalize));
+        let at = |policy| Target::of(&row, 2.0, policy);
+        assert_eq!(at(TailPolicy::Bucket), at(TailPolicy::Renormalize));
+    }
+}
+
+/// Probability outside the known classes.
+fn mass(rest: Rest) -> f64 {
+    match rest {
+        Rest::Nothing => 0.0,
+        Rest::Bucket { log_mass } | Rest::Uniform { log_mass } => log_mass.exp(),
     }
 }
 
@@ -100,10 +110,9 @@ fn fewer_classes_at_read_time_lose_nothing() {
         for temperature in [0.75, 1.5, 4.0] {
             let off = short.log_z_at(temperature) - row.log_z_at(temperature);
             assert!(off.abs() < 1e-12, "the same sum in another order: {off}");
-            let (kept, _) = row.tempered(temperature, TailPolicy::Bucket);
-            let (shorter, tail) = short.tempered(temperature, TailPolicy::Bucket);
-            assert!((shorter[3] - kept[3]).abs() < 1e-12);
-            assert!((log_sum_exp(&shorter).exp() + tail.unwrap().exp() - 1.0).abs() < 1e-12);
+            let [all, shorter] = [row, short].map(|row| Target::of(&row, temperature, TailPolicy::Bucket));
+            assert!((shorter.log_probs[3] - all.log_probs[3]).abs() < 1e-12);
+            assert!((log_sum_exp(&shorter.log_probs).exp() + mass(shorter.rest) - 1.0).abs() < 1e-12);
         }
     }
 }

@@ -39,8 +39,13 @@ pub trait LogitsModel {
         hidden.reshape([rows * width, size]).select(0, positions)
     }
 
+    /// What turns hidden states into logits: \[hidden, vocabulary\].
+    fn head(&self) -> Tensor<2>;
+
     /// Raw logits. hidden: \[n, hidden\]; output: \[n, vocabulary\].
-    fn logits(&self, hidden: Tensor<2>) -> Tensor<2>;
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.head())
+    }
 
     /// Number of classes.
     fn vocab_size(&self) -> usize;

@@ -148,10 +148,10 @@ impl LogitsModel for Llama {
         rms_norm(x, &self.norm, c.rms_norm_eps)
     }
 
-    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+    fn head(&self) -> Tensor<2> {
         match &self.lm_head {
-            Some(head) => hidden.matmul(head.val()),
-            None => hidden.matmul(self.embed_tokens.val().swap_dims(0, 1)),
+            Some(head) => head.val(),
+            None => self.embed_tokens.val().swap_dims(0, 1),
         }
     }
 

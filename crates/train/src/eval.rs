@@ -1,16 +1,17 @@
 //! How good a student is on text it has not seen.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::{LossConfig, cross_entropy, forward_kl, log_sum_exp};
+use crate::loss::{LossConfig, Teacher, head, losses};
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
-use logitcask_core::TailPolicy;
 use logitcask_model::{Llama, LogitsModel};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const ROWS: usize = 16;
+/// Labels and teacher; the weights are of no account.
+const JUDGE: LossConfig = LossConfig { alpha: 0.5, ..LossConfig::FORWARD_KL };
 
 /// A student's figures on a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,8 +63,7 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
 fn next_batch(samples: &mut Samples) -> Result<Option<Batch>> {
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
-    let soft = LossConfig { alpha: 1.0, temperature: 1.0, tail: TailPolicy::Bucket, classes: None };
-    Batch::new(&rows, taught.is_some().then_some(&soft)).map(Some)
+    Batch::new(&rows, taught.is_some().then_some(&JUDGE)).map(Some)
 }
 
 impl Sums {
@@ -81,13 +81,15 @@ impl Sums {
 
     fn add_part(&mut self, logits: Tensor<2>, part: &Batch) -> Result<()> {
         let count = part.gold_ids.len();
-        let gold = int_tensor(&part.gold_ids, [count, 1], &logits.device());
+        let device = logits.device();
+        let gold = int_tensor(&part.gold_ids, [count, 1], &device);
+        let teacher = part.targets.as_ref().map(|targets| Teacher::new(targets, &device));
+        let judged = losses(&head::student(logits.clone(), gold, teacher.as_ref(), &JUDGE), teacher.as_ref(), &JUDGE);
         self.positions += count as u64;
-        let log_z = log_sum_exp(logits.clone());
-        self.cross_entropy += total(cross_entropy(logits.clone(), log_z.clone(), gold))?;
+        self.cross_entropy += total(judged.cross_entropy)?;
+        self.kl += total(judged.divergence)?;
         if let Some(targets) = &part.targets {
             self.taught += count as u64;
-            self.kl += total(forward_kl(logits.clone(), log_z, targets))?;
             let best = logits.argmax(1).into_data();
             let agreed =
                 best.iter::<i64>().zip(&targets.best_ids).filter(|(mine, theirs)| *mine == i64::from(**theirs));
@@ -98,7 +100,8 @@ impl Sums {
 }
 
 /// Sum over positions in f64.
-fn total(per_position: Tensor<2>) -> Result<f64> {
+fn total(per_position: Option<Tensor<2>>) -> Result<f64> {
+    let Some(per_position) = per_position else { return Ok(0.0) };
     let values = per_position.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
     Ok(values.iter().map(|&v| f64::from(v)).sum())
 }

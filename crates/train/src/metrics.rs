@@ -13,9 +13,9 @@ pub struct StepMetrics {
     pub step: u64,
     /// What was minimised.
     pub loss: f64,
-    /// Forward KL without T², where it was part of the loss.
+    /// The divergence without T², where it was part of the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kl: Option<f64>,
+    pub divergence: Option<f64>,
     /// Cross entropy on the labels, where it was part of the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cross_entropy: Option<f64>,

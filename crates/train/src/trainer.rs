@@ -4,7 +4,7 @@ use crate::batch::{Batch, int_tensor};
 use crate::checkpoint::{Checkpoints, State};
 use crate::clip::clip_global_norm;
 use crate::eval::evaluate;
-use crate::loss::{LossConfig, LossSums, distill};
+use crate::loss::{LossConfig, LossSums, head_loss};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
 use crate::source::{Samples, Taught, prefix};
 use crate::{Error, Result, Schedule, Source};
@@ -216,8 +216,8 @@ impl Trainer<'_> {
             // A fork has a graph of its own (over the same weights); on a common one, backward passes wait in line.
             let model = model.clone().fork(&model.device());
             let sums = loss_sums(&model, part, self.loss);
-            let grads = (sums.total / positions as f64).backward();
-            Ok((GradientsParams::from_grads(grads, &model), scalar(sums.kl)?, scalar(sums.cross_entropy)?))
+            let grads = (sums.surrogate / positions as f64).backward();
+            Ok((GradientsParams::from_grads(grads, &model), scalar(sums.divergence)?, scalar(sums.cross_entropy)?))
         };
         // A CPU has idle cores beside one part's small operations; a GPU has not. Added up in order either way.
         let done: Vec<_> = match self.device == &Device::flex() {
@@ -225,15 +225,15 @@ impl Trainer<'_> {
             false => parts.iter().map(gradients).collect::<Result<_>>()?,
         };
         let mut accumulator = GradientsAccumulator::new();
-        let (mut kl, mut cross_entropy) = (0.0, 0.0);
-        for (grads, part_kl, part_cross_entropy) in done {
+        let (mut divergence, mut cross_entropy) = (0.0, 0.0);
+        for (grads, part_divergence, part_cross_entropy) in done {
             accumulator.accumulate(&model, grads);
-            kl += part_kl;
+            divergence += part_divergence;
             cross_entropy += part_cross_entropy;
         }
-        let (kl, cross_entropy) = (kl / positions as f64, cross_entropy / positions as f64);
+        let (divergence, cross_entropy) = (divergence / positions as f64, cross_entropy / positions as f64);
         let LossConfig { alpha, temperature, .. } = *self.loss;
-        let loss = alpha * temperature.powi(2) * kl + (1.0 - alpha) * cross_entropy;
+        let loss = alpha * temperature.powi(2) * divergence + (1.0 - alpha) * cross_entropy;
         if !loss.is_finite() {
             return Err(Error::Diverged { step: step + 1, loss });
         }
@@ -248,7 +248,7 @@ impl Trainer<'_> {
         let metrics = StepMetrics {
             step: step + 1,
             loss,
-            kl: (alpha > 0.0).then_some(kl),
+            divergence: (alpha > 0.0).then_some(divergence),
             cross_entropy: (alpha < 1.0).then_some(cross_entropy),
             learning_rate,
             gradient_norm,
@@ -326,7 +326,7 @@ pub fn loss_sums(model: &Llama, batch: &Batch, loss: &LossConfig) -> LossSums {
     let device = model.device();
     let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], &device);
     let hidden = model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device));
-    distill(model.logits(hidden), batch, loss)
+    head_loss(hidden, model.head(), batch, loss, model.logits_chunk())
 }
 
 fn scalar(value: Option<Tensor<1>>) -> Result<f64> {

@@ -1,0 +1,77 @@
+//! A teacher's row at one temperature, as a divergence sees it.
+
+use crate::soft_row::SoftRow;
+use serde::{Deserialize, Serialize};
+
+/// What a loss does about the classes a cache did not keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TailPolicy {
+    /// One "other" class on both sides, with the teacher's true tail mass: a lower bound of the full divergence.
+    #[default]
+    Bucket,
+    /// The teacher's kept classes renormalised to 1, the student over its whole vocabulary.
+    #[serde(rename = "renorm")]
+    Renormalize,
+    /// The teacher's tail mass spread evenly over the classes that were not kept.
+    Uniform,
+    /// The classes drawn by lot stand for all that were not kept, each for 1 over its chance: unbiased.
+    Sampled,
+}
+
+/// A teacher's probabilities at one temperature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Classes that are known one by one.
+    pub class_ids: Vec<u32>,
+    /// Their log-probabilities.
+    pub log_probs: Vec<f64>,
+    /// How many classes each stands for: 1, or for one drawn by lot 1 over its chance of being drawn.
+    pub counts: Vec<f64>,
+    /// All others.
+    pub rest: Rest,
+}
+
+/// The classes that are not known one by one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rest {
+    /// There are none, or they have no place in the loss.
+    Nothing,
+    /// They are one class.
+    Bucket {
+        /// Log of their probability.
+        log_mass: f64,
+    },
+    /// They are all alike.
+    Uniform {
+        /// Log of the probability of all of them together.
+        log_mass: f64,
+    },
+}
+
+impl Target {
+    /// `row` at `temperature` as `policy` sees it. With [`TailPolicy::Bucket`] and [`TailPolicy::Uniform`] all
+    /// probabilities add up to 1; with [`TailPolicy::Sampled`] Σ counts · f(probability) is on average over all lots what
+    /// it is over all classes, for any f.
+    pub fn of(row: &SoftRow, temperature: f64, policy: TailPolicy) -> Self {
+        let b = 1.0 / temperature;
+        let known = if policy == TailPolicy::Sampled { row.log_probs } else { row.sure() };
+        let scaled: Vec<f64> = known.iter().map(|&lp| b * f64::from(lp)).collect();
+        let log_total = match policy {
+            TailPolicy::Renormalize => crate::soft_row::log_sum_exp(&scaled),
+            _ => row.log_partition(b),
+        };
+        let log_mass = row.tail.log_partition(b) - log_total;
+        let rest = match policy {
+            TailPolicy::Bucket if log_mass > f64::NEG_INFINITY => Rest::Bucket { log_mass },
+            TailPolicy::Uniform if log_mass > f64::NEG_INFINITY => Rest::Uniform { log_mass },
+            _ => Rest::Nothing,
+        };
+        Self {
+            class_ids: row.class_ids[..known.len()].to_vec(),
+            log_probs: scaled.iter().map(|x| x - log_total).collect(),
+            counts: row.counts().take(known.len()).collect(),
+            rest,
+        }
+    }
+}
