@@ -179,8 +179,8 @@ impl Recipe {
         match (&self.teacher, &self.tokenizer) {
             (None, None) => bail!("name a [teacher], or a [tokenizer] for a run on labels alone"),
             (Some(_), Some(_)) => bail!("[tokenizer] stands beside a [teacher]; the teacher's own tokenizer is used"),
-            (None, Some(_)) if self.loss.alpha > 0.0 => {
-                bail!("[loss] alpha = {} asks for a teacher, and there is no [teacher]", self.loss.alpha)
+            (None, Some(_)) if self.loss.needs_teacher() => {
+                bail!("[loss] alpha asks for a teacher, and there is no [teacher]; name one, or set alpha = 0")
             }
             _ => Ok(()),
         }

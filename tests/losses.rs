@@ -7,12 +7,13 @@ use logitcask_core::divergence::{Rest, compare};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::soft_row::log_sum_exp;
-use logitcask_core::{Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, Target};
+use logitcask_core::{
+    Curve, Divergence, Origin, RowErrors, Sample, SampleId, Selection, SoftRow, SoftRows, Tail, TailPolicy, Target,
+};
 use logitcask_model::DeviceChoice;
-use logitcask_train::LossConfig;
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{head_loss, logits_loss, student};
-use logitcask_train::loss::{Teacher, losses};
+use logitcask_train::loss::{LossConfig, Reading, StepLoss, Teacher, losses};
 use logitcask_train::targets::SoftTargets;
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ const POLICIES: [TailPolicy; 4] =
 /// One reference case: a divergence, a policy and a temperature over a few rows.
 struct Case<'a> {
     what: String,
-    config: LossConfig,
+    config: StepLoss,
     teacher: Vec<Vec<f64>>,
     student: Vec<Vec<f64>>,
     kept: Vec<Vec<u32>>,
@@ -58,7 +59,7 @@ fn cases(golden: &Value) -> Vec<Case<'_>> {
         };
         let tail = serde_json::from_value(case["tail"].clone()).unwrap();
         let temperature = case["T"].as_f64().unwrap();
-        (input, LossConfig { divergence, tail, temperature, ..LossConfig::FORWARD_KL })
+        (input, StepLoss { divergence, tail, temperature, ..StepLoss::FORWARD_KL })
     };
     all.iter()
         .filter(|case| case.get("divergence").is_some())
@@ -83,7 +84,7 @@ fn log_softmax(z: &[f64]) -> Vec<f64> {
 }
 
 /// `teacher` as it would be read from a cache that knows the classes outside exactly.
-fn target(teacher: &[f64], kept: &[u32], config: &LossConfig) -> Target {
+fn target(teacher: &[f64], kept: &[u32], config: &StepLoss) -> Target {
     let log_p = log_softmax(&teacher.iter().map(|z| z / config.temperature).collect::<Vec<_>>());
     let (inside, outside): (Vec<u32>, Vec<u32>) = (0..teacher.len() as u32).partition(|id| kept.contains(id));
     let sum = |ids: &[u32]| log_sum_exp(&ids.iter().map(|&id| log_p[id as usize]).collect::<Vec<_>>());
@@ -147,7 +148,7 @@ fn golden_losses_agree_on_tensors() {
 }
 
 /// Demands this loss at each position and this gradient, by hand and by autodiff.
-fn judge(rows: &[SoftRow], students: &[Vec<f64>], config: &LossConfig, wanted: (&[f64], &[f64]), what: &str) {
+fn judge(rows: &[SoftRow], students: &[Vec<f64>], config: &StepLoss, wanted: (&[f64], &[f64]), what: &str) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let shape = [students.len(), students[0].len()];
     let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
@@ -182,7 +183,7 @@ fn judge(rows: &[SoftRow], students: &[Vec<f64>], config: &LossConfig, wanted: (
 }
 
 /// Rows as a cache holds them, with a student for each: some with fewer classes than others, some complete.
-fn cached(selection: Selection, vocab_size: usize) -> (SoftRows, Vec<Vec<f64>>) {
+pub fn cached(selection: Selection, vocab_size: usize) -> (SoftRows, Vec<Vec<f64>>) {
     let keep = keep(selection);
     let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
     let mut students = Vec::new();
@@ -211,7 +212,7 @@ fn cached_rows_give_what_the_reference_gives() {
         for divergence in ALL {
             for tail in POLICIES.into_iter().filter(|policy| divergence.fits(*policy).is_ok()) {
                 for temperature in [1.0, 2.0] {
-                    let config = LossConfig { divergence, tail, temperature, ..LossConfig::FORWARD_KL };
+                    let config = StepLoss { divergence, tail, temperature, ..StepLoss::FORWARD_KL };
                     let exact: Vec<_> = rows
                         .iter()
                         .zip(&students)
@@ -237,7 +238,7 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
         let mut rng = CounterRng::new("pieces", &[stream]);
         (0..count).map(|_| rng.normal() as f32).collect::<Vec<_>>()
     };
-    let config = LossConfig { alpha: 0.7, temperature: 2.0, ..LossConfig::FORWARD_KL };
+    let config = StepLoss { alpha: 0.7, temperature: 2.0, ..StepLoss::FORWARD_KL };
     let batch = Batch {
         tokens: Vec::new(),
         rows: 1,
@@ -285,7 +286,7 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let config = |divergence, tail| LossConfig { divergence, tail, ..LossConfig::FORWARD_KL };
+    let config = |divergence, tail| LossConfig { alpha: Curve::Constant(0.9), divergence, tail, ..LossConfig::LABELS };
     let refused = config(Divergence::ReverseKl {}, TailPolicy::Renormalize).check().unwrap_err();
     assert!(refused.contains("renorm") && refused.contains("bucket"), "{refused}");
     let refused = config(Divergence::JensenShannon { beta: 2.0 }, TailPolicy::Bucket).check().unwrap_err();
@@ -294,4 +295,35 @@ fn what_makes_no_sense_is_refused_by_name() {
     let refused = sampled.fits(&keep(Selection::TopK { k: 5 })).unwrap_err();
     assert!(refused.contains("drawn_counts"), "{refused}");
     assert!(sampled.fits(&keep(Selection::Sample { n: 8, seed: 0 })).is_ok());
+
+    // What moves is judged by where it goes, not by where it starts.
+    let moving = |alpha: &str, temperature: &str| LossConfig {
+        alpha: serde_json::from_str(alpha).unwrap(),
+        temperature: serde_json::from_str(temperature).unwrap(),
+        ..LossConfig::LABELS
+    };
+    let to = |end: f64| format!(r#"{{"kind":"linear","start":1,"end":{end}}}"#);
+    assert!(moving(&to(1.5), "1").check().unwrap_err().contains("alpha = 1.5"));
+    assert!(moving("0.5", &to(0.0)).check().unwrap_err().contains("temperature = 0"));
+    let hot = moving("0.5", &to(50.0)).fits(&keep(Selection::TopK { k: 5 })).unwrap_err();
+    assert!(hot.contains("temperature = 50 is outside"), "{hot}");
+    assert!(moving(&to(0.0), "1").needs_teacher() && !moving("0", "1").needs_teacher());
+}
+
+#[test]
+fn fewer_classes_join_the_tail() {
+    let (rows, students) = cached(Selection::TopK { k: 9 }, 30);
+    let sample = Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: vec![3; 7] };
+    let reading = Reading { classes: Some(4), ..Reading::default() };
+    let targets = SoftTargets::new(&[(sample, Some(rows.clone()))], reading).unwrap();
+    assert_eq!(targets.width, 4);
+    let short: Vec<SoftRow> = rows.iter().map(|row| row.prefix(4)).collect();
+    assert_eq!(targets, SoftTargets::of_rows(&short, TailPolicy::Bucket));
+    let config = StepLoss { temperature: 2.0, ..StepLoss::FORWARD_KL };
+    let exact =
+        |(row, s): (&SoftRow, &Vec<f64>)| compare(config.divergence, s, 2.0, &Target::of(row, 2.0, TailPolicy::Bucket));
+    let exact: Vec<_> = short.iter().zip(&students).map(exact).collect();
+    let loss: Vec<f64> = exact.iter().map(|e| e.loss).collect();
+    let gradient: Vec<f64> = exact.into_iter().flat_map(|e| e.gradient).collect();
+    judge(&short, &students, &config, (&loss, &gradient), "four of nine classes");
 }

@@ -9,8 +9,8 @@ use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::{Origin, Sample, SampleId, Selection};
 use logitcask_model::{DeviceChoice, KvCache, Llama, LogitsModel, ModelFiles, Precision};
 use logitcask_teach::select::select_rows;
-use logitcask_train::LossConfig;
 use logitcask_train::batch::Batch;
+use logitcask_train::loss::StepLoss;
 use logitcask_train::trainer::loss_sums;
 use serde_json::Value;
 
@@ -88,7 +88,7 @@ fn golden_backward_agrees_with_torch() {
         };
         let samples: Vec<_> = case["sequences"].as_array().unwrap().iter().map(|s| (sample(s), None)).collect();
         let batch = Batch::new(&samples, None).unwrap();
-        let sums = loss_sums(&model, &batch, &LossConfig::LABELS);
+        let sums = loss_sums(&model, &batch, &StepLoss::LABELS);
         let count = batch.positions.len() as f64;
         let wanted = &case["gradient"];
         let got = f64::from(sums.cross_entropy.unwrap().into_scalar::<f32>()) / count;

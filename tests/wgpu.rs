@@ -2,17 +2,20 @@
 
 use crate::fixture::{config, keep};
 use crate::golden;
+use crate::losses::cached;
 use crate::parity::logits;
 use burn::optim::{AdamWConfig, GradientsParams};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use logitcask_core::soft_row::log_sum_exp;
-use logitcask_core::{Origin, Sample, SampleId, Selection, SoftRows};
+use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, SoftRows, TailPolicy};
 use logitcask_data::batches::batch_by_length;
 use logitcask_model::{Device, DeviceChoice, ModelFiles, Precision, weights};
 use logitcask_teach::select::select_rows;
 use logitcask_teach::{LocalTeacher, Teacher};
-use logitcask_train::LossConfig;
 use logitcask_train::batch::Batch;
+use logitcask_train::loss::head::logits_loss;
+use logitcask_train::loss::{Reading, StepLoss};
+use logitcask_train::targets::SoftTargets;
 use logitcask_train::trainer::loss_sums;
 
 fn device() -> Option<Device> {
@@ -80,6 +83,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
     }
 
     let losses = [&cpu, &gpu].map(|device| two_losses(&samples, &taught[0], device));
+
     for (a, b) in losses[0].iter().zip(&losses[1]) {
         golden::assert_close(*b, *a, 1e-3, 1e-4, "loss");
     }
@@ -88,7 +92,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
 
 /// The loss before and after one step of AdamW.
 fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
-    let loss = LossConfig { alpha: 0.5, ..LossConfig::FORWARD_KL };
+    let loss = StepLoss { alpha: 0.5, ..StepLoss::FORWARD_KL };
     // Rows stand batch by batch, the shorter sample first.
     let mut rows = rows.iter();
     let mut shortest_first: Vec<&Sample> = samples.iter().collect();
@@ -103,7 +107,7 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
             (sample.clone(), Some(all))
         })
         .collect();
-    let batch = Batch::new(&taught, Some(&loss)).unwrap();
+    let batch = Batch::new(&taught, Some(Reading::default())).unwrap();
     let mut model = weights::fresh(&config(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
@@ -116,4 +120,38 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
         model = optimizer.step(1e-3, model, grads);
     }
     measured
+}
+
+#[test]
+fn losses_and_their_gradients_agree_with_the_cpu() {
+    let (rows, students) = cached(Selection::TopP { p: 0.8, k: 12 }, 30);
+    let rows: Vec<SoftRow> = rows.iter().collect();
+    let devices = [DeviceChoice::Cpu, DeviceChoice::Wgpu].map(|choice| choice.open().unwrap().0);
+    let cases = [
+        StepLoss { alpha: 0.5, temperature: 2.0, ..StepLoss::FORWARD_KL },
+        StepLoss { alpha: 0.7, divergence: Divergence::JensenShannon { beta: 0.3 }, ..StepLoss::FORWARD_KL },
+        StepLoss { divergence: Divergence::ReverseKl {}, tail: TailPolicy::Uniform, ..StepLoss::FORWARD_KL },
+        StepLoss::LABELS,
+    ];
+    for loss in cases {
+        let batch = Batch {
+            tokens: Vec::new(),
+            rows: 1,
+            width: rows.len(),
+            positions: (0..rows.len() as u32).collect(),
+            gold_ids: vec![3, 1, 4, 29, 5, 9],
+            targets: (loss.alpha > 0.0).then(|| SoftTargets::of_rows(&rows, loss.tail)),
+        };
+        let [cpu, gpu] = devices.each_ref().map(|device| {
+            let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
+            let done = logits_loss(Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device), &batch, &loss);
+            let sum = |sum: Option<Tensor<1>>| sum.map_or(0.0, |sum| sum.into_scalar::<f32>());
+            let mut all = done.gradient.try_into_vec_as::<f32>().unwrap();
+            all.extend([sum(done.divergence), sum(done.cross_entropy)]);
+            all
+        });
+        for (cpu, gpu) in cpu.iter().zip(&gpu) {
+            golden::assert_close(f64::from(*gpu), f64::from(*cpu), 1e-4, 1e-5, &format!("{loss:?}"));
+        }
+    }
 }

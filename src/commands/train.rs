@@ -70,7 +70,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     eprintln!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
     let run = Run { recipe: &recipe, student: &student, train: &train, teaching: &teaching, device: &device };
     let (model, student_seconds) = run.train("student", &recipe.loss, &folder)?;
-    let control = match args.control && recipe.loss.alpha > 0.0 {
+    let control = match args.control && recipe.loss.needs_teacher() {
         true => Some(run.train("control", &LossConfig::LABELS, &folder)?),
         false => None,
     };

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod check;
+pub mod curve;
 pub mod divergence;
 pub mod error_sum;
 pub mod fingerprint;
@@ -24,6 +25,7 @@ pub mod tail;
 mod tests;
 
 pub use check::RowError;
+pub use curve::Curve;
 pub use divergence::{Divergence, TailPolicy, Target};
 pub use error_sum::RowErrors;
 pub use fingerprint::Fingerprint;

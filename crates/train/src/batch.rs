@@ -1,7 +1,7 @@
 //! Samples of different lengths, laid out for a device.
 
 use crate::Result;
-use crate::loss::LossConfig;
+use crate::loss::Reading;
 use crate::source::Taught;
 use crate::targets::SoftTargets;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -25,8 +25,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Lays out `samples`; `loss` says which classes it reads (`None`: labels only).
-    pub fn new(samples: &[Taught], loss: Option<&LossConfig>) -> Result<Self> {
+    /// Lays out `samples`; `reading` says what a loss reads of the teacher's rows (`None`: labels only).
+    pub fn new(samples: &[Taught], reading: Option<Reading>) -> Result<Self> {
         let rows = samples.len();
         let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
         let mut tokens = vec![0; rows * width];
@@ -37,8 +37,8 @@ impl Batch {
             positions.extend((start..start + sample.positions()).map(|p| p as u32));
             gold_ids.extend_from_slice(sample.gold_ids());
         }
-        let targets = match loss {
-            Some(loss) => Some(SoftTargets::new(samples, loss)?),
+        let targets = match reading {
+            Some(reading) => Some(SoftTargets::new(samples, reading)?),
             None => None,
         };
         Ok(Self { tokens, rows, width, positions, gold_ids, targets })

@@ -31,11 +31,8 @@ pub enum Error {
         problem: String,
     },
     /// Soft targets are asked for where there are only labels.
-    #[error("alpha = {alpha} asks for a teacher, but this run has none; name a [teacher] or set alpha = 0")]
-    NoTeacher {
-        /// The weight of the soft targets.
-        alpha: f64,
-    },
+    #[error("the loss asks for a teacher, but this run has none; name a [teacher] or set [loss] alpha = 0")]
+    NoTeacher,
     /// The recipe's numbers make no sense together.
     #[error("{0}")]
     Config(String),

@@ -1,7 +1,7 @@
 //! How good a student is on text it has not seen.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::{LossConfig, Teacher, head, losses};
+use crate::loss::{Reading, StepLoss, Teacher, head, losses};
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const ROWS: usize = 16;
 /// Labels and teacher; the weights are of no account.
-const JUDGE: LossConfig = LossConfig { alpha: 0.5, ..LossConfig::FORWARD_KL };
+const JUDGE: StepLoss = StepLoss { alpha: 0.5, ..StepLoss::FORWARD_KL };
 
 /// A student's figures on a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
 fn next_batch(samples: &mut Samples) -> Result<Option<Batch>> {
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
-    Batch::new(&rows, taught.is_some().then_some(&JUDGE)).map(Some)
+    Batch::new(&rows, taught.is_some().then(Reading::default)).map(Some)
 }
 
 impl Sums {

@@ -19,6 +19,11 @@ pub struct StepMetrics {
     /// Cross entropy on the labels, where it was part of the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cross_entropy: Option<f64>,
+    /// The step's weight of the soft targets.
+    pub alpha: f64,
+    /// The step's temperature, where a teacher was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// The step's learning rate.
     pub learning_rate: f64,
     /// Global gradient norm before clipping.

@@ -1,6 +1,6 @@
 //! What the teacher said about a batch, laid out for a device: as the cache has it, so that any temperature can be asked.
 
-use crate::loss::LossConfig;
+use crate::loss::Reading;
 use crate::source::Taught;
 use crate::{Error, Result};
 use logitcask_core::tail::ATOM_STEP;
@@ -36,14 +36,15 @@ pub struct SoftTargets {
 }
 
 impl SoftTargets {
-    /// The rows of `samples` with what `loss` reads of them.
-    pub fn new(samples: &[Taught], loss: &LossConfig) -> Result<Self> {
+    /// What `reading` wants of the rows of `samples`.
+    pub fn new(samples: &[Taught], reading: Reading) -> Result<Self> {
         let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.as_ref()).collect();
         if taught.len() < samples.len() {
-            return Err(Error::NoTeacher { alpha: loss.alpha });
+            return Err(Error::NoTeacher);
         }
-        let rows: Vec<SoftRow> = taught.iter().flat_map(|rows| rows.iter()).map(|row| shortened(row, loss)).collect();
-        Ok(Self::of_rows(&rows, loss.tail))
+        let rows: Vec<SoftRow> =
+            taught.iter().flat_map(|rows| rows.iter()).map(|row| shortened(row, reading)).collect();
+        Ok(Self::of_rows(&rows, reading.tail))
     }
 
     /// Lays out `rows`. Classes drawn by lot are left out but where `policy` is [`TailPolicy::Sampled`].
@@ -112,8 +113,8 @@ impl SoftTargets {
     }
 }
 
-fn shortened<'a>(row: SoftRow<'a>, loss: &LossConfig) -> SoftRow<'a> {
-    match loss.classes {
+fn shortened(row: SoftRow, reading: Reading) -> SoftRow {
+    match reading.classes {
         Some(classes) if (classes as usize) < row.class_ids.len() => row.prefix(classes as usize),
         _ => row,
     }

@@ -4,7 +4,7 @@ use crate::batch::{Batch, int_tensor};
 use crate::checkpoint::{Checkpoints, State};
 use crate::clip::clip_global_norm;
 use crate::eval::evaluate;
-use crate::loss::{LossConfig, LossSums, head_loss};
+use crate::loss::{LossConfig, LossSums, StepLoss, head_loss};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
 use crate::source::{Samples, Taught, prefix};
 use crate::{Error, Result, Schedule, Source};
@@ -186,13 +186,13 @@ impl Trainer<'_> {
             samples: Box::new(std::iter::empty()),
         };
         let (size, part) = (self.config.batch_size, self.config.batch_size / self.config.accumulate);
-        let soft = (self.loss.alpha > 0.0).then_some(*self.loss);
+        let reading = self.loss.needs_teacher().then(|| self.loss.reading());
         let max_length = self.config.max_length.map_or(usize::MAX, |length| length as usize);
         std::thread::spawn(move || {
             loop {
                 let step = loader.take(size).and_then(|rows| {
                     let rows: Vec<Taught> = rows.into_iter().map(|row| prefix(row, max_length)).collect();
-                    rows.chunks(part).map(|rows| Batch::new(rows, soft.as_ref())).collect()
+                    rows.chunks(part).map(|rows| Batch::new(rows, reading)).collect()
                 });
                 let is_last = step.is_err();
                 // A closed queue means that the run is over.
@@ -211,11 +211,12 @@ impl Trainer<'_> {
         parts: &[Batch],
         step: u64,
     ) -> Result<(Llama, StepMetrics)> {
+        let loss = self.loss.at(step as f64 / self.config.steps as f64);
         let positions: usize = parts.iter().map(|part| part.positions.len()).sum();
         let gradients = |part: &Batch| -> Result<(GradientsParams, f64, f64)> {
             // A fork has a graph of its own (over the same weights); on a common one, backward passes wait in line.
             let model = model.clone().fork(&model.device());
-            let sums = loss_sums(&model, part, self.loss);
+            let sums = loss_sums(&model, part, &loss);
             let grads = (sums.surrogate / positions as f64).backward();
             Ok((GradientsParams::from_grads(grads, &model), scalar(sums.divergence)?, scalar(sums.cross_entropy)?))
         };
@@ -232,7 +233,7 @@ impl Trainer<'_> {
             cross_entropy += part_cross_entropy;
         }
         let (divergence, cross_entropy) = (divergence / positions as f64, cross_entropy / positions as f64);
-        let LossConfig { alpha, temperature, .. } = *self.loss;
+        let StepLoss { alpha, temperature, .. } = loss;
         let loss = alpha * temperature.powi(2) * divergence + (1.0 - alpha) * cross_entropy;
         if !loss.is_finite() {
             return Err(Error::Diverged { step: step + 1, loss });
@@ -250,6 +251,8 @@ impl Trainer<'_> {
             loss,
             divergence: (alpha > 0.0).then_some(divergence),
             cross_entropy: (alpha < 1.0).then_some(cross_entropy),
+            alpha,
+            temperature: (alpha > 0.0).then_some(temperature),
             learning_rate,
             gradient_norm,
             positions: positions as u64,
@@ -322,7 +325,7 @@ impl Loader {
 }
 
 /// Forward and loss of one part of a step. The head's product is taken at real positions only.
-pub fn loss_sums(model: &Llama, batch: &Batch, loss: &LossConfig) -> LossSums {
+pub fn loss_sums(model: &Llama, batch: &Batch, loss: &StepLoss) -> LossSums {
     let device = model.device();
     let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], &device);
     let hidden = model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device));

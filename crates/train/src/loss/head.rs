@@ -11,7 +11,7 @@
 
 use crate::batch::{Batch, int_tensor};
 use crate::loss::student::{NOWHERE, needs_all};
-use crate::loss::{LossConfig, Losses, Student, Teacher, losses};
+use crate::loss::{Losses, StepLoss, Student, Teacher, losses};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 /// Sums over the positions of a batch; a caller divides by the positions of the whole step.
@@ -26,7 +26,7 @@ pub struct LossSums {
 
 /// The loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; head: \[hidden size,
 /// vocabulary\]; `piece`: positions whose logits exist at once.
-pub fn head_loss(hidden: Tensor<2>, head: Tensor<2>, batch: &Batch, config: &LossConfig, piece: usize) -> LossSums {
+pub fn head_loss(hidden: Tensor<2>, head: Tensor<2>, batch: &Batch, config: &StepLoss, piece: usize) -> LossSums {
     let plain_head = head.clone().detach().without_autodiff();
     let (mut of_hidden, mut of_head) = (Vec::new(), None::<Tensor<2>>);
     let (mut divergence, mut cross_entropy) = (None::<Tensor<1>>, None::<Tensor<1>>);
@@ -68,7 +68,7 @@ pub struct LogitsLoss {
 }
 
 /// logits: \[n, vocabulary\], outside any graph; `part` has as many positions.
-pub fn logits_loss(logits: Tensor<2>, part: &Batch, config: &LossConfig) -> LogitsLoss {
+pub fn logits_loss(logits: Tensor<2>, part: &Batch, config: &StepLoss) -> LogitsLoss {
     let device = logits.device();
     let gold_ids = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
     let targets = part.targets.as_ref().filter(|_| config.alpha > 0.0);
@@ -101,9 +101,9 @@ impl Outside {
     }
 }
 
-fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, config: &LossConfig) -> LogitsLoss {
-    let gold = leaf(logits.clone().gather(1, gold_ids.clone()));
-    let kept = teacher.map(|teacher| leaf(logits.clone().gather(1, teacher.class_ids.clone())));
+fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, config: &StepLoss) -> LogitsLoss {
+    let (kept, gold) = look(logits.clone(), teacher, gold_ids.clone());
+    let (kept, gold) = (kept.map(leaf), leaf(gold));
     let masked = match teacher {
         None => logits,
         Some(teacher) => hide(logits, teacher),
@@ -139,7 +139,7 @@ fn by_autodiff(
     logits: Tensor<2>,
     gold_ids: Tensor<2, Int>,
     teacher: Option<&Teacher>,
-    config: &LossConfig,
+    config: &StepLoss,
 ) -> LogitsLoss {
     let logits = leaf(logits);
     let student = student(logits.clone(), gold_ids, teacher, config);
@@ -150,19 +150,20 @@ fn by_autodiff(
 }
 
 /// What a loss needs of these logits, all of it by tensor operations that autodiff can follow. logits: \[n, vocabulary\].
-pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, config: &LossConfig) -> Student {
+pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, config: &StepLoss) -> Student {
     let masked = match teacher {
         None => logits.clone(),
         Some(teacher) => hide(logits.clone(), teacher),
     };
+    let (kept, gold) = look(logits.clone(), teacher, gold_ids);
     let at = |t: f64| (t, super::log_sum_exp(masked.clone() / t));
     let all = teacher.filter(|_| needs_all(config)).map(|_| {
         let is_outside = masked.clone().detach().greater_elem(NOWHERE / 2.0).float();
-        (logits.clone(), is_outside)
+        (logits, is_outside)
     });
     Student {
-        kept: teacher.map(|teacher| logits.clone().gather(1, teacher.class_ids.clone())),
-        gold: logits.gather(1, gold_ids),
+        kept,
+        gold,
         outside: temperatures(teacher, config).into_iter().map(at).collect(),
         absence: teacher.and_then(Teacher::absence),
         all,
@@ -170,10 +171,21 @@ pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Tea
 }
 
 /// Where the student's log-partition is wanted.
-fn temperatures(teacher: Option<&Teacher>, config: &LossConfig) -> Vec<f64> {
+fn temperatures(teacher: Option<&Teacher>, config: &StepLoss) -> Vec<f64> {
     let soft = teacher.map(|_| config.temperature);
     let hard = (config.alpha < 1.0 && soft != Some(1.0)).then_some(1.0);
     soft.into_iter().chain(hard).collect()
+}
+
+/// The logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
+fn look(logits: Tensor<2>, teacher: Option<&Teacher>, gold_ids: Tensor<2, Int>) -> (Option<Tensor<2>>, Tensor<2>) {
+    let Some(teacher) = teacher else { return (None, logits.gather(1, gold_ids)) };
+    // One look for both: burn 0.22 fuses a gather into a wider kernel without broadcasting its indices, and the label's
+    // alone, one column beside many, would read class 0.
+    let [n, width] = teacher.class_ids.dims();
+    let ids = Tensor::cat(vec![teacher.class_ids.clone(), gold_ids], 1);
+    let found = logits.gather(1, ids);
+    (Some(found.clone().slice([0..n, 0..width])), found.slice([0..n, width..width + 1]))
 }
 
 /// The logits with the teacher's kept classes out of sight.
@@ -191,7 +203,7 @@ fn leaf(x: Tensor<2>) -> Tensor<2> {
 }
 
 /// alpha · T² · divergence + (1 - alpha) · cross entropy, summed.
-fn total(losses: &Losses, config: &LossConfig) -> Tensor<1> {
+fn total(losses: &Losses, config: &StepLoss) -> Tensor<1> {
     let soft = losses.divergence.clone().map(|d| d.sum() * (config.alpha * config.temperature.powi(2)));
     let hard = losses.cross_entropy.clone().map(|c| c.sum() * (1.0 - config.alpha));
     let mut sum = None;

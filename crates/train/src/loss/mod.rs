@@ -13,7 +13,7 @@ pub mod positions;
 pub mod student;
 pub mod teacher;
 
-pub use config::LossConfig;
+pub use config::{LossConfig, Reading, StepLoss};
 pub use head::{LossSums, head_loss};
 pub use positions::{Losses, losses};
 pub use student::Student;

@@ -1,7 +1,7 @@
 //! The loss at each position, from the teacher's row and the student's.
 
 use crate::loss::divergence::cells;
-use crate::loss::{LossConfig, Student, Teacher};
+use crate::loss::{StepLoss, Student, Teacher};
 use burn::tensor::Tensor;
 
 /// Both parts of the loss, \[n, 1\] each.
@@ -13,14 +13,14 @@ pub struct Losses {
 }
 
 /// What `config` asks of n positions.
-pub fn losses(student: &Student, teacher: Option<&Teacher>, config: &LossConfig) -> Losses {
+pub fn losses(student: &Student, teacher: Option<&Teacher>, config: &StepLoss) -> Losses {
     Losses {
         divergence: teacher.and_then(|teacher| divergence(student, teacher, config)),
         cross_entropy: (config.alpha < 1.0).then(|| student.cross_entropy()),
     }
 }
 
-fn divergence(student: &Student, teacher: &Teacher, config: &LossConfig) -> Option<Tensor<2>> {
+fn divergence(student: &Student, teacher: &Teacher, config: &StepLoss) -> Option<Tensor<2>> {
     let temperature = config.temperature;
     let tempered = teacher.at(temperature, config.tail);
     let log_q = student.log_probs(temperature)?;

@@ -1,6 +1,6 @@
 //! A student's logits where a loss looks at them.
 
-use crate::loss::{LossConfig, log_sum_exp};
+use crate::loss::{StepLoss, log_sum_exp};
 use burn::tensor::Tensor;
 use logitcask_core::TailPolicy;
 
@@ -23,7 +23,7 @@ pub struct Student {
 }
 
 /// Must a loss see the classes outside one by one?
-pub fn needs_all(config: &LossConfig) -> bool {
+pub fn needs_all(config: &StepLoss) -> bool {
     config.alpha > 0.0 && config.tail == TailPolicy::Uniform
 }
 

@@ -1,0 +1,189 @@
+//! Numbers that move during a run: pure functions of the share of it that is done, so that resuming needs nothing stored.
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::f64::consts::TAU;
+use std::fmt;
+
+/// A number, or how it moves. In a recipe `0.9`, or a table: `{ kind = "linear", start = 1.0, end = 0.1 }`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Curve {
+    /// Always the same.
+    Constant(f64),
+    /// It moves.
+    Moving(Moving),
+}
+
+/// A number at each share of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Moving {
+    /// A straight line.
+    Linear {
+        /// At the first step.
+        start: f64,
+        /// At the end.
+        end: f64,
+    },
+    /// Half a cosine.
+    Cosine {
+        /// At the first step.
+        start: f64,
+        /// At the end.
+        end: f64,
+    },
+    /// Whole cosines: begins and ends at `start`, and is at `turn` in the middle of each.
+    Cyclic {
+        /// Where each cycle begins and ends.
+        start: f64,
+        /// In its middle.
+        turn: f64,
+        /// How often, at least once.
+        cycles: u32,
+    },
+    /// At `start` until the last share `decay` of the run, then straight to `end`: beside a learning rate that does the same
+    /// (2410.16215).
+    Wsd {
+        /// Until the decay.
+        start: f64,
+        /// At the end.
+        end: f64,
+        /// Share of the run spent decaying.
+        decay: f64,
+    },
+}
+
+impl Curve {
+    /// The number when the share `done` of the run, 0..=1, is behind.
+    pub fn at(&self, done: f64) -> f64 {
+        let between = |start: f64, end: f64, share: f64| start + (end - start) * share;
+        match *self {
+            Self::Constant(value) => value,
+            Self::Moving(Moving::Linear { start, end }) => between(start, end, done),
+            Self::Moving(Moving::Cosine { start, end }) => between(start, end, 0.5 - 0.5 * (TAU * done / 2.0).cos()),
+            Self::Moving(Moving::Cyclic { start, turn, cycles }) => {
+                between(start, turn, 0.5 - 0.5 * (TAU * done * f64::from(cycles)).cos())
+            }
+            Self::Moving(Moving::Wsd { start, end, decay }) => {
+                between(start, end, ((done - (1.0 - decay)) / decay).clamp(0.0, 1.0))
+            }
+        }
+    }
+
+    /// The lowest and the highest number it comes to.
+    pub fn range(&self) -> (f64, f64) {
+        let (a, b) = match *self {
+            Self::Constant(value) => (value, value),
+            Self::Moving(Moving::Cyclic { start, turn, .. }) => (start, turn),
+            Self::Moving(
+                Moving::Linear { start, end } | Moving::Cosine { start, end } | Moving::Wsd { start, end, .. },
+            ) => (start, end),
+        };
+        (a.min(b), a.max(b))
+    }
+
+    /// Refuses what is no number.
+    pub fn check(&self) -> Result<(), String> {
+        let (low, high) = self.range();
+        if !(low.is_finite() && high.is_finite()) {
+            return Err(format!("{low} to {high} are not all numbers"));
+        }
+        match *self {
+            Self::Moving(Moving::Wsd { decay, .. }) if !(decay > 0.0 && decay <= 1.0) => {
+                Err(format!("decay = {decay} is no share of a run"))
+            }
+            Self::Moving(Moving::Cyclic { cycles: 0, .. }) => Err("cycles = 0: it has to turn at least once".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Serialize for Curve {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Constant(value) => value.serialize(serializer),
+            Self::Moving(moving) => moving.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Curve {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // An untagged enum would do, but for its errors: they say no more than that nothing matched.
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Curve;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a number, or a table like { kind = \"linear\", start = 1.0, end = 0.1 }")
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Curve, E> {
+                Ok(Curve::Constant(value))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Curve, E> {
+                Ok(Curve::Constant(value as f64))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Curve, E> {
+                Ok(Curve::Constant(value as f64))
+            }
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Curve, M::Error> {
+                Moving::deserialize(MapAccessDeserializer::new(map)).map(Curve::Moving)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(json: &str) -> Result<Curve, String> {
+        serde_json::from_str(json).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_kind_starts_turns_and_ends_where_it_says() {
+        let at = |json: &str| [0.0, 0.25, 0.5, 0.75, 1.0].map(|done| curve(json).unwrap().at(done));
+        let close = |got: [f64; 5], wanted: [f64; 5]| {
+            assert!(got.iter().zip(wanted).all(|(g, w)| (g - w).abs() < 1e-12), "{got:?}, expected {wanted:?}");
+        };
+        close(at("2"), [2.0; 5]);
+        close(at(r#"{"kind":"linear","start":4,"end":2}"#), [4.0, 3.5, 3.0, 2.5, 2.0]);
+        let quarter = 0.5 - 0.5 * 0.5f64.sqrt();
+        close(at(r#"{"kind":"cosine","start":0,"end":1}"#), [0.0, quarter, 0.5, 1.0 - quarter, 1.0]);
+        close(at(r#"{"kind":"cyclic","start":1,"turn":3,"cycles":2}"#), [1.0, 3.0, 1.0, 3.0, 1.0]);
+        close(at(r#"{"kind":"wsd","start":0.9,"end":0.1,"decay":0.5}"#), [0.9, 0.9, 0.9, 0.5, 0.1]);
+    }
+
+    #[test]
+    fn a_curve_stays_within_its_range() {
+        for json in [
+            r#"{"kind":"linear","start":4,"end":2}"#,
+            r#"{"kind":"cosine","start":0.5,"end":3}"#,
+            r#"{"kind":"cyclic","start":1,"turn":0.2,"cycles":3}"#,
+            r#"{"kind":"wsd","start":0.9,"end":0.1,"decay":0.3}"#,
+        ] {
+            let curve = curve(json).unwrap();
+            let (low, high) = curve.range();
+            let values: Vec<f64> = (0..=1000).map(|i| curve.at(f64::from(i) / 1000.0)).collect();
+            let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), &v| (a.min(v), b.max(v)));
+            // Met at its ends, and never left.
+            assert!((least - low).abs() < 1e-4 && (most - high).abs() < 1e-4, "{json}: {least} to {most}");
+            assert!(least >= low - 1e-12 && most <= high + 1e-12, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_curve_says_why() {
+        assert!(curve(r#""high""#).unwrap_err().contains("a number, or a table"));
+        assert!(curve(r#"{"kind":"linear","start":1}"#).unwrap_err().contains("end"));
+        assert!(curve(r#"{"kind":"linear","start":1,"end":2,"decay":1}"#).unwrap_err().contains("decay"));
+        assert!(curve(r#"{"kind":"wsd","start":1,"end":2,"decay":0}"#).unwrap().check().unwrap_err().contains("decay"));
+        assert!(curve(r#"{"kind":"cyclic","start":1,"turn":2,"cycles":0}"#).unwrap().check().is_err());
+        let text = r#"{"kind":"cosine","start":0.0,"end":1.0}"#;
+        assert_eq!(serde_json::to_string(&curve(text).unwrap()).unwrap(), text);
+        assert_eq!(serde_json::to_string(&curve("0.9").unwrap()).unwrap(), "0.9");
+    }
+}
