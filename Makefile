@@ -11,7 +11,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-step bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -25,7 +25,7 @@ build: ## compile the one binary, target/release/logitcask
 FETCHED := $(if $(shell grep -s '^model = "$(STORIES)' $(RECIPE)),$(STORIES)/stories15M.bin)
 
 cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
-	@if grep -q '^\[teacher\]' $(RECIPE); then \
+	@if grep -qE '^(\[teacher\]|extends)' $(RECIPE); then \
 	    echo $(BIN) cache $(RECIPE) --device $(DEVICE) --replace; \
 	    $(BIN) cache $(RECIPE) --device $(DEVICE) --replace; \
 	else echo "$(RECIPE) has no teacher: nothing to cache"; fi
@@ -56,6 +56,12 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 
 bench: ## how opening and streaming a cache grow with it; prints the tables of benches/README.md
 	$(CARGO) bench --workspace --bench reader
+
+bench-step: ## what teaching costs beside plain labels, time and memory, on DEVICE=cpu or wgpu
+	DEVICE=$(DEVICE) $(CARGO) bench --workspace --bench step
+
+bench-methods: cache-teacher ## every recipe of data/recipes/methods for STEPS=150 steps, as a table (half an hour)
+	benches/methods/run.sh
 
 check: ## format and lints, warnings denied
 	$(CARGO) fmt --all --check

@@ -91,7 +91,7 @@ pub struct CacheArgs {
 }
 
 /// Arguments of `train`.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub struct TrainArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,

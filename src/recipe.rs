@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 pub struct Recipe {
     /// Texts, and how they are split.
     pub dataset: DatasetConfig,
+    /// Train the student on labels alone, then let it teach the next one, and so on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generations: Option<Generations>,
     /// Who is asked; without a teacher, a student is trained on labels alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<TeacherConfig>,
@@ -59,8 +62,23 @@ pub struct TeacherConfig {
     pub batch_tokens: usize,
 }
 
+impl TeacherConfig {
+    /// A model with everything else as it is by default.
+    pub fn of(model: PathBuf) -> Self {
+        Self { model, precision: Precision::default(), batch_tokens: default_batch_tokens() }
+    }
+}
+
 const fn default_batch_tokens() -> usize {
     2048
+}
+
+/// A student that becomes the teacher.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generations {
+    /// Students that are taught by the one before them.
+    pub count: u32,
 }
 
 /// A tokenizer of its own.
@@ -159,11 +177,21 @@ impl CacheConfig {
 }
 
 impl Recipe {
-    /// Reads a recipe; a wrong key is named with its line.
+    /// Reads a recipe; a wrong key is named with its line. One that `extends` another has its keys, but for those that it
+    /// gives itself.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the recipe", path.display()))?;
-        let recipe: Self = toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
+        let recipe: Self = match read_table(path)? {
+            (text, None) => toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?,
+            (text, Some(base)) => {
+                let (base_text, further) = read_table(&base)?;
+                if further.is_some() {
+                    bail!("{}: extends {}, which extends another itself", path.display(), base.display());
+                }
+                let merged = merge(&parse(&base, &base_text)?, parse(path, &text)?);
+                let named = |e| anyhow!("{} (over {}): {e}", path.display(), base.display());
+                merged.try_into().map_err(named)?
+            }
+        };
         recipe.check().with_context(|| path.display().to_string())?;
         Ok(recipe)
     }
@@ -179,7 +207,10 @@ impl Recipe {
         match (&self.teacher, &self.tokenizer) {
             (None, None) => bail!("name a [teacher], or a [tokenizer] for a run on labels alone"),
             (Some(_), Some(_)) => bail!("[tokenizer] stands beside a [teacher]; the teacher's own tokenizer is used"),
-            (None, Some(_)) if self.loss.needs_teacher() => {
+            (Some(_), None) if self.generations.is_some() => {
+                bail!("[generations] begin on labels alone; name a [tokenizer] in the place of the [teacher]")
+            }
+            (None, Some(_)) if self.loss.needs_teacher() && self.generations.is_none() => {
                 bail!("[loss] alpha asks for a teacher, and there is no [teacher]; name one, or set alpha = 0")
             }
             _ => Ok(()),
@@ -191,6 +222,38 @@ impl Recipe {
         self.cache.path.clone().unwrap_or_else(|| Path::new("data/caches").join(name(recipe)))
     }
 }
+
+/// A recipe's text, and the one it extends.
+fn read_table(path: &Path) -> Result<(String, Option<PathBuf>)> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the recipe", path.display()))?;
+    let extends = parse(path, &text)?.get(EXTENDS).map(|base| base.as_str().map(PathBuf::from));
+    match extends {
+        Some(None) => bail!("{}: extends = the path of another recipe", path.display()),
+        Some(base) => Ok((text, base)),
+        None => Ok((text, None)),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<toml::Table> {
+    text.parse().map_err(|e| anyhow!("{}: {e}", path.display()))
+}
+
+/// Section by section, key by key: what `over` says, and what `base` says beside it.
+fn merge(base: &toml::Table, over: toml::Table) -> toml::Table {
+    let mut merged = base.clone();
+    for (name, section) in over.into_iter().filter(|(name, _)| name != EXTENDS) {
+        match (merged.get_mut(&name).and_then(toml::Value::as_table_mut), section) {
+            (Some(there), toml::Value::Table(section)) => there.extend(section),
+            (_, section) => {
+                merged.insert(name, section);
+            }
+        }
+    }
+    merged
+}
+
+/// The key that names another recipe.
+const EXTENDS: &str = "extends";
 
 /// A recipe's name: its file without folder and ending.
 pub fn name(recipe: &Path) -> String {

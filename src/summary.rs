@@ -113,6 +113,22 @@ pub struct Summary {
     pub seconds: Seconds,
 }
 
+impl Summary {
+    /// Of the run in `folder`.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(SUMMARY);
+        let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&json).with_context(|| path.display().to_string())
+    }
+
+    /// Into the run's `folder`.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join(SUMMARY), self)
+    }
+}
+
+const SUMMARY: &str = "summary.json";
+
 /// Wall seconds by stage, over all calls it took.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Seconds {

@@ -2,7 +2,7 @@
 
 use crate::fixture::{config, keep};
 use crate::golden;
-use crate::losses::cached;
+use crate::losses::{batch_of, cached, term};
 use crate::parity::logits;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Tensor, TensorData};
@@ -13,10 +13,10 @@ use logitcask_model::{Device, DeviceChoice, ModelFiles, Precision, weights};
 use logitcask_teach::select::select_rows;
 use logitcask_teach::{LocalTeacher, Teacher};
 use logitcask_train::batch::Batch;
-use logitcask_train::loss::head::logits_loss;
-use logitcask_train::loss::{Reading, StepLoss};
-use logitcask_train::targets::SoftTargets;
-use logitcask_train::trainer::loss_sums;
+use logitcask_train::loss::head::{LossSums, logits_loss};
+use logitcask_train::loss::{Reading, StepLoss, StepTerm};
+use logitcask_train::rules::Decided;
+use logitcask_train::update::loss_sums;
 
 fn device() -> Option<Device> {
     match DeviceChoice::Wgpu.open() {
@@ -92,30 +92,29 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
 
 /// The loss before and after one step of AdamW.
 fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
-    let loss = StepLoss { alpha: 0.5, ..StepLoss::FORWARD_KL };
+    let loss = StepLoss { alpha: 0.5, ..StepLoss::teacher(StepTerm::FORWARD_KL) };
     // Rows stand batch by batch, the shorter sample first.
     let mut rows = rows.iter();
     let mut shortest_first: Vec<&Sample> = samples.iter().collect();
     shortest_first.sort_by_key(|sample| sample.input_ids.len());
-    let taught: Vec<(Sample, Option<SoftRows>)> = shortest_first
+    let taught: Vec<(Sample, Vec<SoftRows>)> = shortest_first
         .into_iter()
         .map(|sample| {
             let keep = keep(Selection::TopK { k: 8 });
             let mut all = SoftRows::new(&keep);
             rows.by_ref().take(sample.positions()).for_each(|row| row.iter().for_each(|row| all.push(row)));
             all.check(&keep, sample.gold_ids(), 300).unwrap();
-            (sample.clone(), Some(all))
+            (sample.clone(), vec![all])
         })
         .collect();
-    let batch = Batch::new(&taught, Some(Reading::default())).unwrap();
+    let batch = Batch::new(&taught, Some(&Reading::default())).unwrap();
     let mut model = weights::fresh(&config(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {
         let sums = loss_sums(&model, &batch, &loss);
-        let number = |sum: Option<Tensor<1>>| f64::from(sum.unwrap().into_scalar::<f32>());
-        *value = 0.5 * (number(sums.divergence) + number(sums.cross_entropy)) / batch.positions.len() as f64;
-        let grads = (sums.surrogate / batch.positions.len() as f64).backward();
+        *value = f64::from(sums.loss.unwrap().into_scalar::<f32>()) / batch.positions.len() as f64;
+        let grads = (sums.surrogate.unwrap() / batch.positions.len() as f64).backward();
         let grads = GradientsParams::from_grads(grads, &model);
         model = optimizer.step(1e-3, model, grads);
     }
@@ -127,29 +126,36 @@ fn losses_and_their_gradients_agree_with_the_cpu() {
     let (rows, students) = cached(Selection::TopP { p: 0.8, k: 12 }, 30);
     let rows: Vec<SoftRow> = rows.iter().collect();
     let devices = [DeviceChoice::Cpu, DeviceChoice::Wgpu].map(|choice| choice.open().unwrap().0);
+    let part = |alpha, term| StepLoss { alpha, ..StepLoss::teacher(term) };
     let cases = [
-        StepLoss { alpha: 0.5, temperature: 2.0, ..StepLoss::FORWARD_KL },
-        StepLoss { alpha: 0.7, divergence: Divergence::JensenShannon { beta: 0.3 }, ..StepLoss::FORWARD_KL },
-        StepLoss { divergence: Divergence::ReverseKl {}, tail: TailPolicy::Uniform, ..StepLoss::FORWARD_KL },
+        part(0.5, term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0)),
+        part(0.7, term(Divergence::JensenShannon { beta: 0.3 }, TailPolicy::Bucket, 1.0)),
+        part(1.0, term(Divergence::ReverseKl {}, TailPolicy::Uniform, 1.0)),
+        part(1.0, StepTerm { watches_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
+        part(1.0, StepTerm { spread: Some((0.75, 10.0)), ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
+        part(1.0, term(Divergence::MeanSquares { centred: true }, TailPolicy::Bucket, 2.0)),
+        part(0.5, term(Divergence::Decoupled { label: 1.0, others: 8.0 }, TailPolicy::Bucket, 4.0)),
+        part(1.0, term(Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket, 2.0)),
+        part(1.0, term(Divergence::Spearman {}, TailPolicy::Bucket, 1.0)),
         StepLoss::LABELS,
     ];
     for loss in cases {
-        let batch = Batch {
-            tokens: Vec::new(),
-            rows: 1,
-            width: rows.len(),
-            positions: (0..rows.len() as u32).collect(),
-            gold_ids: vec![3, 1, 4, 29, 5, 9],
-            targets: (loss.alpha > 0.0).then(|| SoftTargets::of_rows(&rows, loss.tail)),
-        };
+        let mut batch =
+            batch_of(&rows, &[3, 1, 4, 29, 5, 9], &Reading { label: true, facts: true, ..Reading::default() });
+        batch.targets = batch.targets.filter(|_| loss.alpha > 0.0);
         let [cpu, gpu] = devices.each_ref().map(|device| {
             let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
-            let done = logits_loss(Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device), &batch, &loss);
-            let sum = |sum: Option<Tensor<1>>| sum.map_or(0.0, |sum| sum.into_scalar::<f32>());
-            let mut all = done.gradient.try_into_vec_as::<f32>().unwrap();
-            all.extend([sum(done.divergence), sum(done.cross_entropy)]);
+            let logits = Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device);
+            let mut sums = LossSums::default();
+            let gradient = logits_loss(logits, &batch, &Decided::default(), &loss, &mut sums);
+            let figures = sums.divergences.into_iter().chain(sums.cross_entropy).chain(sums.loss);
+            let mut all = gradient.try_into_vec_as::<f32>().unwrap();
+            all.extend(figures.map(|sum| sum.into_scalar::<f32>()));
+            let slopes = sums.slopes.into_iter().flatten();
+            all.extend(slopes.flat_map(|slope| slope.try_into_vec_as::<f32>().unwrap()));
             all
         });
+        assert_eq!(cpu.len(), gpu.len());
         for (cpu, gpu) in cpu.iter().zip(&gpu) {
             golden::assert_close(f64::from(*gpu), f64::from(*cpu), 1e-4, 1e-5, &format!("{loss:?}"));
         }

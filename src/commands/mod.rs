@@ -4,6 +4,7 @@ mod cache;
 mod eval;
 mod export;
 mod generate;
+mod generations;
 mod inspect;
 mod plan;
 mod repair;

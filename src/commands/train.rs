@@ -1,17 +1,19 @@
 //! `logitcask train`.
 
+use super::generations;
 use crate::args::TrainArgs;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, move_aside, name};
 use crate::stop;
-use crate::summary::{CacheFigures, CacheRun, Seconds, Summary, write_json};
+use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{CacheReader, Plan};
-use logitcask_core::Keep;
+use logitcask_core::{Keep, TargetRule};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::{Device, Llama, LlamaConfig, export};
+use logitcask_model::{Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
 use logitcask_train::checkpoint::Checkpoints;
+use logitcask_train::similarity::Similarity;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
@@ -40,6 +42,9 @@ struct Teaching {
 /// Trains the recipe's student (and its control), judges them, and exports the student.
 pub fn run(args: &TrainArgs) -> Result<()> {
     let mut recipe = Recipe::read(&args.recipe)?;
+    if let Some(generations) = recipe.generations {
+        return generations::run(args, &recipe, generations);
+    }
     let (Some(student), Some(train)) = (recipe.student.clone(), recipe.train.as_mut()) else {
         bail!("{}: a run needs [student] and [train]", args.recipe.display());
     };
@@ -68,7 +73,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 
     let (device, device_name) = args.device.open()?;
     eprintln!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
-    let run = Run { recipe: &recipe, student: &student, train: &train, teaching: &teaching, device: &device };
+    let similarity = similarity(&recipe, &device)?;
+    let run =
+        Run { recipe: &recipe, student: &student, train: &train, teaching: &teaching, device: &device, similarity };
     let (model, student_seconds) = run.train("student", &recipe.loss, &folder)?;
     let control = match args.control && recipe.loss.needs_teacher() {
         true => Some(run.train("control", &LossConfig::LABELS, &folder)?),
@@ -94,7 +101,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             eval: start.elapsed().as_secs_f64(),
         },
     };
-    write_json(&folder.join("summary.json"), &summary)?;
+    summary.write(&folder)?;
     print_table(&summary, &folder, &recipe.eval.split);
     Ok(())
 }
@@ -120,14 +127,32 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
         format!("{}: stale; `logitcask cache {} --replace` makes it anew", folder.display(), path.display())
     })?;
     let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
+    let source = match recipe.loss.second.as_ref().filter(|_| recipe.loss.needs_teacher()) {
+        None => Source::Cache(cache.clone()),
+        Some(second) => {
+            let second =
+                CacheReader::open(&second.cache).context("[loss] second: no cache to learn from beside the first")?;
+            Source::both(cache.clone(), second)?
+        }
+    };
     Ok(Teaching {
-        data: cache.root().to_string(),
+        data: source.name(),
         tokenizer: TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?,
         vocab_size: plan.vocab_size as usize,
         max_length: plan.max_length as usize,
-        source: Source::Cache(cache.clone()),
+        source,
         cache: Some(cache),
     })
+}
+
+/// How alike the recipe's teacher finds its classes, where that is the target: the one thing of it that no cache holds.
+fn similarity(recipe: &Recipe, device: &Device) -> Result<Option<Arc<Similarity>>> {
+    let TargetRule::Similar { classes, temperature } = recipe.loss.target else { return Ok(None) };
+    let Some(teacher) = recipe.teacher.as_ref().filter(|_| recipe.loss.needs_teacher()) else { return Ok(None) };
+    let model = ModelFiles::open(&teacher.model)
+        .and_then(|files| files.load(device, Precision::F32))
+        .context("[loss] target: likeness of classes is read from the teacher's head")?;
+    Ok(Some(Arc::new(Similarity::of_head(model.head(), classes as usize, temperature)?)))
 }
 
 /// The recipe's half of the cache must be what the cache was made with: the run records it as its own.
@@ -194,6 +219,7 @@ struct Run<'a> {
     train: &'a TrainConfig,
     teaching: &'a Teaching,
     device: &'a Device,
+    similarity: Option<Arc<Similarity>>,
 }
 
 impl Run<'_> {
@@ -212,6 +238,7 @@ impl Run<'_> {
             source: &self.teaching.source,
             folder: &folder,
             device: self.device,
+            similarity: self.similarity.clone().filter(|_| loss.needs_teacher()),
         };
         let outcome = trainer.run(stop::flag(), &mut |step| {
             progress.note(format!("loss {:.3}", step.loss));

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::order::{Block, Samples};
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
+use crate::schema;
 use crate::shard::{Shard, rows_of_block};
 use crate::writer::check_tokenizer;
 use logitcask_core::{Fingerprint, Sample, SampleId, SoftRows};
@@ -135,15 +136,40 @@ impl CacheReader {
         Ok(Samples::shuffled(self.clone(), self.blocks(split)?, seed, epoch, skip))
     }
 
+    /// [`Self::shuffled`] of some samples, whose ids `kept` ascend: pages without one of them are not decoded. The order
+    /// depends on `kept` too.
+    ///
+    /// # Errors
+    /// [`Error::NoSample`] where `kept` does not ascend within the split.
+    pub fn shuffled_among(&self, split: &str, kept: Vec<u64>, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
+        let len = self.len(split)?;
+        let beyond = kept.last().copied().filter(|last| *last >= len);
+        let stray = beyond.or(kept.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| pair[1]));
+        if let Some(sample) = stray {
+            return Err(Error::NoSample { split: split.into(), sample, len });
+        }
+        Ok(self.shuffled(split, seed, epoch, skip)?.among(kept))
+    }
+
+    /// The samples of a split that are decoded together, as ranges of their ids.
+    pub fn groups(&self, split: &str) -> Result<Vec<Range<u64>>> {
+        let page = schema::ROWS_PER_PAGE as u64;
+        let pages = |block: Block| {
+            let ids = block.ids();
+            ids.clone().step_by(page as usize).map(move |first| first..(first + page).min(ids.end))
+        };
+        Ok(self.blocks(split)?.into_iter().flat_map(pages).collect())
+    }
+
     /// Every row of a unit.
     pub(crate) fn unit(&self, unit: usize) -> Result<Vec<CachedSample>> {
-        let blocks = self.blocks_of(unit).map(|block| self.block(block));
+        let blocks = self.blocks_of(unit).map(|block| self.block(block, 0..block.rows));
         Ok(blocks.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    /// Decodes a whole block.
-    pub(crate) fn block(&self, block: Block) -> Result<Vec<CachedSample>> {
-        self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, 0..block.rows)
+    /// Decodes some rows of a block, counted within it.
+    pub(crate) fn block(&self, block: Block, rows: Range<u64>) -> Result<Vec<CachedSample>> {
+        self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, rows)
     }
 
     fn units(&self, split: &str) -> Result<Range<usize>> {
@@ -167,6 +193,7 @@ impl CacheReader {
         (0..(end - start).div_ceil(per_block)).map(move |index| Block {
             unit: unit as u32,
             index: index as u32,
+            first: start + index * per_block,
             rows: rows_of_block(plan, unit, index),
         })
     }

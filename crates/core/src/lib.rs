@@ -8,7 +8,9 @@
 //! then in the fast selection and in the format.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod adapt;
 mod check;
+pub mod condense;
 pub mod curve;
 pub mod divergence;
 pub mod error_sum;
@@ -21,10 +23,14 @@ pub mod select;
 pub mod soft_row;
 pub mod soft_rows;
 pub mod tail;
+pub mod target_rule;
 #[cfg(test)]
 mod tests;
+pub mod weigh;
 
+pub use adapt::Adapt;
 pub use check::RowError;
+pub use condense::Condense;
 pub use curve::Curve;
 pub use divergence::{Divergence, TailPolicy, Target};
 pub use error_sum::RowErrors;
@@ -35,3 +41,5 @@ pub use select::Selection;
 pub use soft_row::{Gold, SoftRow};
 pub use soft_rows::SoftRows;
 pub use tail::{Tail, TailAtom, TailRule};
+pub use target_rule::{EditedRow, TargetRule};
+pub use weigh::{Blend, Weigh};

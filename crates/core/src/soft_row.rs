@@ -67,7 +67,8 @@ impl<'a> SoftRow<'a> {
     /// Log of the sum over all classes of e^{b (z - log_z)}, b an inverse temperature; from the stored numbers alone,
     /// so at b = 1 it is 0 but for their rounding.
     pub fn log_partition(&self, b: f64) -> f64 {
-        log_sum_exp(&self.terms(b).map(|(log_term, _)| log_term).collect::<Vec<_>>())
+        let kept = self.sure().iter().map(|&lp| b * f64::from(lp));
+        log_sum_exp(&kept.chain([self.tail.log_partition(b)]).collect::<Vec<_>>())
     }
 
     /// log sum exp of the raw logits divided by `temperature`, over the whole vocabulary.
@@ -99,10 +100,8 @@ impl<'a> SoftRow<'a> {
     /// Mean and standard deviation of the raw logits under softmax(b z). b = 0 asks for those over all classes alike,
     /// which is beyond the atoms' range: they answer by extrapolation.
     pub fn logit_moments(&self, b: f64) -> (f64, f64) {
-        let log_total = self.log_partition(b);
         let (mut mean, mut square) = (0.0, 0.0);
-        for (log_term, z) in self.terms(b) {
-            let p = (log_term - log_total).exp();
+        for (p, z) in self.shares(b) {
             mean += p * z;
             square += p * z * z;
         }
@@ -121,10 +120,14 @@ impl<'a> SoftRow<'a> {
         self.log_probs.iter().enumerate().map(count)
     }
 
-    /// Log of what each class and pseudo-class adds to the partition function, and its logit relative to log_z.
-    fn terms(&self, b: f64) -> impl Iterator<Item = (f64, f64)> {
+    /// Each class and pseudo-class: its share of the probability at inverse temperature b (negative for one taken out of
+    /// the tail) and its logit relative to log_z.
+    fn shares(&self, b: f64) -> impl Iterator<Item = (f64, f64)> {
+        let log_total = self.log_partition(b);
         let kept = self.sure().iter().map(move |&lp| (b * f64::from(lp), f64::from(lp)));
-        kept.chain(self.tail.terms(b))
+        let inside = kept.chain(self.tail.terms(b)).map(move |(log_term, z)| ((log_term - log_total).exp(), z));
+        let out = self.tail.without.map(f64::from).map(move |z| (-(b * z - log_total).exp(), z));
+        inside.chain(out)
     }
 }
 

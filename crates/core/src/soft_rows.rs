@@ -78,7 +78,12 @@ impl SoftRows {
                 drawn: usize::from(self.drawn[i]),
                 log_z: self.log_z[i],
                 gold: Gold { log_prob: self.gold_log_probs[i], rank: self.gold_ranks[i] },
-                tail: Tail { reference: self.reference, atoms: &self.tail[i * atoms..(i + 1) * atoms], joined: &[] },
+                tail: Tail {
+                    reference: self.reference,
+                    atoms: &self.tail[i * atoms..(i + 1) * atoms],
+                    joined: &[],
+                    without: None,
+                },
             }
         })
     }

@@ -125,15 +125,25 @@ pub struct Tail<'a> {
     pub atoms: &'a [TailAtom],
     /// Log-probabilities at T = 1 of single classes.
     pub joined: &'a [f32],
+    /// Log-probability at T = 1 of a class that the atoms stand for and that a reader knows one by one after all.
+    pub without: Option<f32>,
 }
+
+/// What is left of a tail at least, as a share of it, where a class is taken out: rounding of the atoms could leave less
+/// than nothing.
+pub const LEAST_LEFT: f64 = 1e-4;
 
 impl Tail<'_> {
     /// Log of the sum over the tail of e^{b (z - log_z)}; negative infinity for an empty tail.
     pub fn log_partition(&self, b: f64) -> f64 {
-        log_sum_exp(&self.terms(b).map(|(log_term, _)| log_term).collect::<Vec<_>>())
+        let all = log_sum_exp(&self.terms(b).map(|(log_term, _)| log_term).collect::<Vec<_>>());
+        match self.without {
+            Some(log_prob) => all + (1.0 - (b * f64::from(log_prob) - all).exp()).max(LEAST_LEFT).ln(),
+            None => all,
+        }
     }
 
-    /// Log of what each pseudo-class adds at `b`, and its logit relative to log_z.
+    /// Log of what each pseudo-class adds at `b`, and its logit relative to log_z; a class taken out is still in them.
     pub(crate) fn terms(&self, b: f64) -> impl Iterator<Item = (f64, f64)> {
         let reference = self.reference;
         let atom = move |a: &TailAtom| (a.log_term(b, reference), ATOM_STEP * f64::from(a.log_prob));
@@ -201,7 +211,7 @@ mod tests {
             let rule = TailRule { atoms, ..RULE };
             let tail = tail(seed, n);
             let atoms = rule.atoms_reference(&tail);
-            let view = Tail { reference: rule.reference(), atoms: &atoms, joined: &[] };
+            let view = Tail { reference: rule.reference(), atoms: &atoms, joined: &[], without: None };
             for b in rule.grid() {
                 // Rounding alone: half a step of the weight and of (b - reference) times the logit.
                 let bound = ATOM_STEP / 2.0 * (1.0 + (b - rule.reference()).abs()) + 1e-9;
@@ -224,7 +234,7 @@ mod tests {
         let atoms = RULE.atoms_reference(&tail);
         assert_eq!(atoms[2..], [TailAtom::NONE; 3]);
         assert_eq!((atoms[0].log_prob, atoms[1].log_prob), (-3 * 512, -15 * 256));
-        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[] };
+        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[], without: None };
         for b in [0.1, 0.5, 1.0, 1.3] {
             assert!((view.log_partition(b) - exact(&tail, b)).abs() < 2e-3);
         }
@@ -233,7 +243,7 @@ mod tests {
         // Classes that a mask pushed away weigh nothing, but do not disturb the others.
         let masked: Vec<f64> = tail.iter().copied().chain([-1e9; 4]).collect();
         let atoms = RULE.atoms_reference(&masked);
-        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[] };
+        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[], without: None };
         assert!((view.log_partition(1.0) - exact(&tail, 1.0)).abs() < 2e-3, "{atoms:?}");
     }
 }

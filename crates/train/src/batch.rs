@@ -16,17 +16,21 @@ pub struct Batch {
     pub rows: usize,
     /// Longest sequence.
     pub width: usize,
+    /// Ids of the samples, one a row.
+    pub sample_ids: Vec<u64>,
     /// Flat indices into \[rows, width\] of the positions that have a next token: the only ones a loss ever sees.
     pub positions: Vec<u32>,
     /// The observed next token of each of them.
     pub gold_ids: Vec<u32>,
     /// What the teacher said there.
     pub targets: Option<SoftTargets>,
+    /// What a second teacher said there.
+    pub second: Option<SoftTargets>,
 }
 
 impl Batch {
     /// Lays out `samples`; `reading` says what a loss reads of the teacher's rows (`None`: labels only).
-    pub fn new(samples: &[Taught], reading: Option<Reading>) -> Result<Self> {
+    pub fn new(samples: &[Taught], reading: Option<&Reading>) -> Result<Self> {
         let rows = samples.len();
         let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
         let mut tokens = vec![0; rows * width];
@@ -37,11 +41,11 @@ impl Batch {
             positions.extend((start..start + sample.positions()).map(|p| p as u32));
             gold_ids.extend_from_slice(sample.gold_ids());
         }
-        let targets = match reading {
-            Some(reading) => Some(SoftTargets::new(samples, reading)?),
-            None => None,
-        };
-        Ok(Self { tokens, rows, width, positions, gold_ids, targets })
+        let of = |teacher| reading.map(|reading| SoftTargets::new(samples, teacher, reading)).transpose();
+        let has_second = samples.iter().any(|(_, rows)| rows.len() > 1);
+        let (targets, second) = (of(0)?, if has_second { of(1)? } else { None });
+        let sample_ids = samples.iter().map(|(sample, _)| sample.id.0).collect();
+        Ok(Self { tokens, rows, width, sample_ids, positions, gold_ids, targets, second })
     }
 
     /// The same batch with some of its positions only, so that logits come in bounded pieces.
@@ -50,8 +54,10 @@ impl Batch {
             tokens: Vec::new(),
             rows: self.rows,
             width: self.width,
+            sample_ids: Vec::new(),
             positions: self.positions[range.clone()].to_vec(),
             targets: self.targets.as_ref().map(|all| all.part(range.clone())),
+            second: self.second.as_ref().map(|all| all.part(range.clone())),
             gold_ids: self.gold_ids[range].to_vec(),
         }
     }
@@ -79,7 +85,7 @@ mod tests {
 
     #[test]
     fn padding_is_never_a_position() {
-        let batch = Batch::new(&[(sample(&[1, 2, 3]), None), (sample(&[4, 5]), None)], None).unwrap();
+        let batch = Batch::new(&[(sample(&[1, 2, 3]), Vec::new()), (sample(&[4, 5]), Vec::new())], None).unwrap();
         assert_eq!(batch.tokens, [1, 2, 3, 4, 5, 0]);
         assert_eq!(batch.positions, [0, 1, 3]);
         assert_eq!(batch.gold_ids, [2, 3, 5]);

@@ -1,4 +1,4 @@
-//! All a run needs to go on: weights, optimizer moments, and how far it came. Everything else (order of the data,
+//! All a run needs to go on: weights, optimizer moments, what rules remember, and how far it came. Everything else (order of the data,
 //! learning rate, every random draw) is a function of seed and step.
 
 use crate::{Error, Result};
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Checkpoints that stay: the newest, and one to fall back on.
 const KEPT: usize = 2;
+/// What rules remember, see [`to_bytes`].
+const MEMORY: &str = "memory.bin";
 
 /// How far a run came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,18 @@ pub struct State {
     pub finished: bool,
 }
 
+/// A run as it was left.
+pub struct Loaded {
+    /// The student.
+    pub model: Llama,
+    /// Its optimizer.
+    pub optimizer: ModuleOptimizer,
+    /// What rules remember, a list each; `None` before the first checkpoint.
+    pub memory: Option<Vec<Vec<f64>>>,
+    /// How far it came.
+    pub state: State,
+}
+
 /// The checkpoints of a run.
 pub struct Checkpoints {
     folder: PathBuf,
@@ -37,6 +51,11 @@ impl Checkpoints {
     /// Those under `run`.
     pub fn new(run: &Path) -> Self {
         Self { folder: run.join("checkpoints") }
+    }
+
+    /// Where they lie.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.clone()
     }
 
     /// Folder of the newest one.
@@ -57,8 +76,8 @@ impl Checkpoints {
         Ok(found)
     }
 
-    /// Writes one and removes the oldest beyond two.
-    pub fn save(&self, model: &Llama, optimizer: &ModuleOptimizer, state: &State) -> Result<()> {
+    /// Writes one and removes the oldest beyond two; `memory`: what rules remember.
+    pub fn save(&self, model: &Llama, optimizer: &ModuleOptimizer, memory: &[Vec<f64>], state: &State) -> Result<()> {
         let work = self.folder.join(".work");
         let _ = fs::remove_dir_all(&work);
         fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
@@ -67,7 +86,8 @@ impl Checkpoints {
         optimizer.save(work.join("optimizer.bpk")).map_err(|e| refuse(&e))?;
         let json = serde_json::to_vec_pretty(state).map_err(|e| refuse(&e))?;
         fs::write(work.join("state.json"), json).map_err(Error::io(&work, "write"))?;
-        for name in ["model.bpk", "optimizer.bpk", "state.json"] {
+        fs::write(work.join(MEMORY), to_bytes(memory)).map_err(Error::io(&work, "write"))?;
+        for name in ["model.bpk", "optimizer.bpk", MEMORY, "state.json"] {
             let path = work.join(name);
             File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io(&path, "sync"))?;
         }
@@ -81,15 +101,20 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Loads the newest one into a model and an optimizer of the same shape; `None` where there is none.
-    pub fn load(&self, model: Llama, optimizer: ModuleOptimizer) -> Result<(Llama, ModuleOptimizer, State)> {
-        let Some(path) = self.newest()? else { return Ok((model, optimizer, State::default())) };
+    /// Loads the newest one into a model and an optimizer of the same shape, and gives what rules remember; nothing changes
+    /// where there is none.
+    pub fn load(&self, model: Llama, optimizer: ModuleOptimizer) -> Result<Loaded> {
+        let Some(path) = self.newest()? else {
+            return Ok(Loaded { model, optimizer, memory: None, state: State::default() });
+        };
         let refuse = |e: &dyn std::fmt::Display| Error::Checkpoint { path: path.clone(), problem: e.to_string() };
         let model = model.try_load_file(path.join("model.bpk")).map_err(|e| refuse(&e))?;
         let optimizer = optimizer.load(path.join("optimizer.bpk")).map_err(|e| refuse(&e))?;
+        let bytes = fs::read(path.join(MEMORY)).map_err(Error::io(&path, "read"))?;
+        let memory = from_bytes(&bytes).ok_or_else(|| refuse(&format!("{MEMORY} is no list of lists of numbers")))?;
         let json = fs::read(path.join("state.json")).map_err(Error::io(&path, "read"))?;
         let state = serde_json::from_slice(&json).map_err(|e| refuse(&e))?;
-        Ok((model, optimizer, state))
+        Ok(Loaded { model, optimizer, memory: Some(memory), state })
     }
 
     /// How far the newest one came, without reading its tensors.
@@ -98,4 +123,25 @@ impl Checkpoints {
         let json = fs::read(path.join("state.json")).map_err(Error::io(&path, "read"))?;
         serde_json::from_slice(&json).map_err(|e| Error::Checkpoint { path, problem: e.to_string() })
     }
+}
+
+/// Each list its length and its numbers, 8 bytes each, little end first: JSON does not promise every bit of a number.
+fn to_bytes(lists: &[Vec<f64>]) -> Vec<u8> {
+    let list = |list: &Vec<f64>| {
+        let numbers = list.iter().flat_map(|number| number.to_le_bytes());
+        (list.len() as u64).to_le_bytes().into_iter().chain(numbers).collect::<Vec<u8>>()
+    };
+    lists.iter().flat_map(list).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Option<Vec<Vec<f64>>> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut words = words.iter().copied();
+    let mut lists = Vec::new();
+    while let Some(length) = words.next() {
+        let length = usize::try_from(u64::from_le_bytes(length)).ok()?;
+        let list: Vec<f64> = words.by_ref().take(length).map(f64::from_le_bytes).collect();
+        (list.len() == length).then(|| lists.push(list))?;
+    }
+    rest.is_empty().then_some(lists)
 }

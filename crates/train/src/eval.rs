@@ -1,7 +1,8 @@
 //! How good a student is on text it has not seen.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::{Reading, StepLoss, Teacher, head, losses};
+use crate::loss::{PieceLoss, Reading, StepLoss, StepTerm, Teacher, head, losses};
+use crate::rules::Decided;
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
@@ -10,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const ROWS: usize = 16;
-/// Labels and teacher; the weights are of no account.
-const JUDGE: StepLoss = StepLoss { alpha: 0.5, ..StepLoss::FORWARD_KL };
 
 /// A student's figures on a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +62,7 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
 fn next_batch(samples: &mut Samples) -> Result<Option<Batch>> {
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
-    Batch::new(&rows, taught.is_some().then(Reading::default)).map(Some)
+    Batch::new(&rows, (!taught.is_empty()).then_some(&Reading::default())).map(Some)
 }
 
 impl Sums {
@@ -84,10 +83,13 @@ impl Sums {
         let device = logits.device();
         let gold = int_tensor(&part.gold_ids, [count, 1], &device);
         let teacher = part.targets.as_ref().map(|targets| Teacher::new(targets, &device));
-        let judged = losses(&head::student(logits.clone(), gold, teacher.as_ref(), &JUDGE), teacher.as_ref(), &JUDGE);
+        // Labels and teacher; the weights are of no account.
+        let judge = StepLoss { alpha: 0.5, ..StepLoss::teacher(StepTerm::FORWARD_KL) };
+        let judge = PieceLoss::new(&judge, &Decided::default(), teacher.as_ref(), &logits);
+        let judged = losses(&head::student(logits.clone(), gold, teacher.as_ref(), &judge), teacher.as_ref(), &judge);
         self.positions += count as u64;
         self.cross_entropy += total(judged.cross_entropy)?;
-        self.kl += total(judged.divergence)?;
+        self.kl += total(judged.divergences.into_iter().next())?;
         if let Some(targets) = &part.targets {
             self.taught += count as u64;
             let best = logits.argmax(1).into_data();

@@ -3,25 +3,33 @@
 //! 1. [`source`] gives samples in an order that a seed and an epoch decide alone,
 //! 2. [`batch`] pads them and [`targets`] lays out what the teacher said, ahead of the step and in a thread of its own,
 //! 3. [`loss`] compares a student with them, position by position, padding never among them,
-//! 4. [`trainer`] steps, measures, and can be stopped at any step and resumed to the same bits,
-//! 5. [`eval`] says how good a student is on text it has not seen.
+//! 4. [`rules`] decide temperatures and weights where a recipe leaves these to the run,
+//! 5. [`trainer`] steps, measures, and can be stopped at any step and resumed to the same bits,
+//! 6. [`eval`] says how good a student is on text it has not seen.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod batch;
 pub mod checkpoint;
 mod clip;
+mod condense;
+pub mod config;
 mod error;
 pub mod eval;
+mod loader;
 pub mod loss;
 pub mod metrics;
+pub mod rules;
 pub mod schedule;
+pub mod similarity;
 pub mod source;
 pub mod targets;
 pub mod trainer;
+pub mod update;
 
+pub use config::TrainConfig;
 pub use error::{Error, Result};
 pub use eval::Evaluation;
 pub use loss::LossConfig;
 pub use schedule::Schedule;
 pub use source::Source;
-pub use trainer::{Outcome, TrainConfig, Trainer};
+pub use trainer::{Outcome, Trainer};

@@ -7,23 +7,32 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What happened in one step; means over its positions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// Counted from 1.
     pub step: u64,
     /// What was minimised.
     pub loss: f64,
-    /// The divergence without T², where it was part of the loss.
+    /// The divergence of the first term without factor, scale and weights, where it was part of the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub divergence: Option<f64>,
+    /// Those of the other terms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<f64>,
     /// Cross entropy on the labels, where it was part of the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cross_entropy: Option<f64>,
     /// The step's weight of the soft targets.
     pub alpha: f64,
-    /// The step's temperature, where a teacher was asked.
+    /// The teacher's temperature in the first term, where one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// Share of the positions that have a weight in the soft part, where a rule weighs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<f64>,
+    /// Share of the samples that the run still reads, where it condenses them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<f64>,
     /// The step's learning rate.
     pub learning_rate: f64,
     /// Global gradient norm before clipping.

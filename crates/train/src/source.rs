@@ -1,14 +1,16 @@
 //! Where a trainer's samples come from: a cache, or a dataset's labels alone.
 
 use crate::{Error, Result};
-use logitcask_cache::CacheReader;
+use logitcask_cache::{CacheReader, CachedSample};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Sample, SampleId, SoftRows};
 use logitcask_data::Dataset;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// One sample and what a teacher said about it, if there was one.
-pub type Taught = (Sample, Option<SoftRows>);
+/// One sample and what each of the teachers said about it: none, one or two.
+pub type Taught = (Sample, Vec<SoftRows>);
 
 /// Samples in order.
 pub type Samples = Box<dyn Iterator<Item = Result<Taught>> + Send>;
@@ -18,15 +20,56 @@ pub type Samples = Box<dyn Iterator<Item = Result<Taught>> + Send>;
 pub enum Source {
     /// A cache: every sample with its soft rows.
     Cache(CacheReader),
+    /// Two teachers' caches of the same samples; the first decides the order.
+    Both(CacheReader, CacheReader),
     /// A dataset: labels only.
     Labels(Arc<dyn Dataset>),
 }
 
 impl Source {
+    /// Two caches of the same samples.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where their classes, texts or windows differ: what one teacher says would fall on another text.
+    pub fn both(first: CacheReader, second: CacheReader) -> Result<Self> {
+        let (a, b) = (first.plan(), second.plan());
+        let differs = [
+            ("classes", a.vocab_size.to_string(), b.vocab_size.to_string()),
+            ("tokenizer", a.tokenizer.fingerprint.short(), b.tokenizer.fingerprint.short()),
+            ("dataset", a.dataset.fingerprint.short(), b.dataset.fingerprint.short()),
+            ("max_length", a.max_length.to_string(), b.max_length.to_string()),
+        ];
+        match differs.into_iter().find(|(_, a, b)| a != b) {
+            None => Ok(Self::Both(first, second)),
+            Some((what, a, b)) => Err(Error::Config(format!(
+                "{}: {what} {b}, but {} has {a}: two teachers are read together only over the same samples",
+                second.folder().display(),
+                first.folder().display()
+            ))),
+        }
+    }
+
+    /// What the samples and what is said about them are, by their hashes.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cache(reader) => reader.root().to_string(),
+            Self::Both(first, second) => format!("{} and {}", first.root(), second.root()),
+            Self::Labels(dataset) => dataset.fingerprint().to_string(),
+        }
+    }
+
+    /// The cache that decides the order, if there is one.
+    pub fn cache(&self) -> Option<&CacheReader> {
+        match self {
+            Self::Cache(reader) | Self::Both(reader, _) => Some(reader),
+            Self::Labels(_) => None,
+        }
+    }
+
     /// Number of samples of a split.
     pub fn len(&self, split: &str) -> Result<u64> {
         let count = match self {
-            Self::Cache(reader) => reader.len(split)?,
+            Self::Cache(reader) | Self::Both(reader, _) => reader.len(split)?,
             Self::Labels(dataset) => {
                 dataset.splits().iter().find(|(name, _)| name == split).map_or(0, |(_, count)| *count)
             }
@@ -38,6 +81,7 @@ impl Source {
     pub fn in_order(&self, split: &str) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.in_order(split)?)),
+            Self::Both(first, second) => beside(taught(first.in_order(split)?), second, split),
             Self::Labels(dataset) => Ok(labelled(dataset.clone(), split, (0..self.len(split)?).collect())),
         }
     }
@@ -46,6 +90,7 @@ impl Source {
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.shuffled(split, seed, epoch, skip)?)),
+            Self::Both(first, second) => beside(taught(first.shuffled(split, seed, epoch, skip)?), second, split),
             Self::Labels(dataset) => {
                 let mut ids: Vec<u64> = (0..self.len(split)?).collect();
                 CounterRng::new("logitcask label order", &[seed, epoch]).shuffle(&mut ids);
@@ -53,27 +98,92 @@ impl Source {
             }
         }
     }
+
+    /// Some samples of a cache's split once, whose ids `kept` ascend, in an order that they, `seed` and `epoch` decide;
+    /// pages without one of them are not read.
+    pub(crate) fn shuffled_among(
+        &self,
+        split: &str,
+        kept: &[u64],
+        seed: u64,
+        epoch: u64,
+        skip: u64,
+    ) -> Result<Samples> {
+        match self {
+            Self::Cache(reader) => Ok(taught(reader.shuffled_among(split, kept.to_vec(), seed, epoch, skip)?)),
+            Self::Both(first, second) => {
+                beside(taught(first.shuffled_among(split, kept.to_vec(), seed, epoch, skip)?), second, split)
+            }
+            Self::Labels(_) => Err(Error::NoTeacher),
+        }
+    }
 }
 
 /// The first `max_length` tokens of a sample and what the teacher said about them.
 pub(crate) fn prefix((mut sample, mut rows): Taught, max_length: usize) -> Taught {
     sample.input_ids.truncate(max_length);
-    if let Some(rows) = &mut rows {
+    for rows in &mut rows {
         rows.truncate(sample.positions());
     }
     (sample, rows)
 }
 
-fn taught(
-    rows: impl Iterator<Item = logitcask_cache::Result<logitcask_cache::CachedSample>> + Send + 'static,
-) -> Samples {
-    Box::new(rows.map(|row| row.map(|row| (row.sample, Some(row.rows))).map_err(Error::from)))
+fn taught(rows: impl Iterator<Item = logitcask_cache::Result<CachedSample>> + Send + 'static) -> Samples {
+    Box::new(rows.map(|row| row.map(|row| (row.sample, vec![row.rows])).map_err(Error::from)))
 }
 
 fn labelled(dataset: Arc<dyn Dataset>, split: &str, ids: Vec<u64>) -> Samples {
     let split = split.to_owned();
     Box::new(ids.into_iter().map(move |id| match dataset.sample(&split, SampleId(id)) {
-        Some(sample) => Ok((sample, None)),
+        Some(sample) => Ok((sample, Vec::new())),
         None => Err(Error::Config(format!("split `{split}` announces a sample {id} that it does not have"))),
     }))
+}
+
+/// Groups of the second cache's samples that stay decoded: more than the first one's shuffle window has.
+const GROUPS: usize = 96;
+
+/// A second cache, read in the order of a first.
+struct Beside {
+    reader: CacheReader,
+    split: String,
+    groups: Vec<Range<u64>>,
+    /// Decoded groups, the newest last.
+    near: VecDeque<(Range<u64>, HashMap<u64, CachedSample>)>,
+}
+
+/// What a second teacher said behind what a first did.
+fn beside(first: Samples, second: &CacheReader, split: &str) -> Result<Samples> {
+    let groups = second.groups(split)?;
+    let mut second = Beside { reader: second.clone(), split: split.to_owned(), groups, near: VecDeque::new() };
+    Ok(Box::new(first.map(move |taught| {
+        let (sample, mut rows) = taught?;
+        rows.push(second.rows_of(&sample)?);
+        Ok((sample, rows))
+    })))
+}
+
+impl Beside {
+    fn rows_of(&mut self, sample: &Sample) -> Result<SoftRows> {
+        let id = sample.id.0;
+        if !self.near.iter().any(|(ids, _)| ids.contains(&id)) {
+            let group = self.groups.partition_point(|ids| ids.end <= id);
+            let missing = || Error::Config(format!("split `{}`: the second cache has no sample {id}", self.split));
+            let ids = self.groups.get(group).cloned().ok_or_else(missing)?;
+            let read = self.reader.shuffled_among(&self.split, ids.clone().collect(), 0, 0, 0)?;
+            let read = read.map(|row| row.map(|row| (row.sample.id.0, row))).collect::<logitcask_cache::Result<_>>()?;
+            self.near.push_back((ids, read));
+            if self.near.len() > GROUPS {
+                self.near.pop_front();
+            }
+        }
+        let found = self.near.iter().find_map(|(_, group)| group.get(&id));
+        match found {
+            Some(found) if found.sample.input_ids == sample.input_ids => Ok(found.rows.clone()),
+            _ => Err(Error::Config(format!(
+                "split `{}`, sample {id}: the two caches hold different texts under this id; make both from one dataset",
+                self.split
+            ))),
+        }
+    }
 }

@@ -3,8 +3,9 @@
 use crate::loss::Reading;
 use crate::source::Taught;
 use crate::{Error, Result};
+use logitcask_core::adapt::{Facts, temperature_of_entropy};
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{SoftRow, SoftRows, TailAtom, TailPolicy};
+use logitcask_core::{EditedRow, SoftRow, SoftRows, TailAtom, TargetRule};
 use std::ops::Range;
 
 /// Log-probability of a place that holds no class, and log-weight of one that holds no atom: e^-1e4 is 0 in any float, at
@@ -31,28 +32,98 @@ pub struct SoftTargets {
     /// \[positions, tail_width\]: log-weights w at b = 0; at inverse temperature b one adds e^(w + b x) to the tail's
     /// partition function. [`NO_CLASS`] where a row has fewer.
     pub tail_log_weights: Vec<f32>,
+    /// \[positions\], log-probability at T = 1 of a class that was taken out of the tail, [`NO_CLASS`] where none was;
+    /// `None`: nowhere.
+    pub without: Option<Vec<f32>>,
+    /// \[positions, width\], 1 for the label; `None` where no loss asks.
+    pub is_label: Option<Vec<f32>>,
     /// \[positions\], the teacher's first choice.
     pub best_ids: Vec<u32>,
+    /// \[positions\], the teacher's log-probability of the label at T = 1.
+    pub gold_log_probs: Vec<f32>,
+    /// \[positions\], what else is known of the teacher's rows; `None` where nothing asks.
+    pub facts: Option<Vec<RowFacts>>,
+}
+
+/// What is known of a teacher's row beside its classes; of the row as it was cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RowFacts {
+    /// What rules are told.
+    pub teacher: Facts,
+    /// How many classes the teacher ranks before the label.
+    pub gold_rank: u32,
+    /// Mean of the raw logits over all classes alike.
+    pub mean: f64,
+    /// Their standard deviation.
+    pub std: f64,
+    /// The temperature at which its entropy is as asked; 1 where nothing asks.
+    pub target_temperature: f64,
+}
+
+impl RowFacts {
+    fn new(row: &SoftRow<'_>, reading: &Reading) -> Self {
+        let log_z = f64::from(row.log_z);
+        let mut largest = [f64::NEG_INFINITY; 2];
+        for &log_prob in row.log_probs {
+            let log_prob = f64::from(log_prob);
+            if log_prob > largest[0] {
+                largest = [log_prob, largest[0]];
+            } else if log_prob > largest[1] {
+                largest[1] = log_prob;
+            }
+        }
+        let (mean, std) = row.logit_moments(0.0);
+        let gold = f64::from(row.gold.log_prob);
+        let [largest, second] = largest.map(|log_prob| log_prob.max(f64::from(NO_CLASS)) + log_z);
+        Self {
+            teacher: Facts { log_z, largest, second, entropy: row.entropy(1.0), gold },
+            gold_rank: row.gold.rank,
+            mean,
+            std,
+            target_temperature: reading.entropy.map_or(1.0, |(nats, range)| temperature_of_entropy(row, nats, range)),
+        }
+    }
 }
 
 impl SoftTargets {
-    /// What `reading` wants of the rows of `samples`.
-    pub fn new(samples: &[Taught], reading: Reading) -> Result<Self> {
-        let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.as_ref()).collect();
+    /// What `reading` wants of what the teacher of this number said about `samples`.
+    pub fn new(samples: &[Taught], teacher: usize, reading: &Reading) -> Result<Self> {
+        let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.get(teacher)).collect();
         if taught.len() < samples.len() {
             return Err(Error::NoTeacher);
         }
         let rows: Vec<SoftRow> =
             taught.iter().flat_map(|rows| rows.iter()).map(|row| shortened(row, reading)).collect();
-        Ok(Self::of_rows(&rows, reading.tail))
+        let labels: Vec<u32> = samples.iter().flat_map(|(sample, _)| sample.gold_ids().iter().copied()).collect();
+        Ok(Self::of_rows(&rows, &labels, reading))
     }
 
-    /// Lays out `rows`. Classes drawn by lot are left out but where `policy` is [`TailPolicy::Sampled`].
-    pub fn of_rows(rows: &[SoftRow], policy: TailPolicy) -> Self {
-        let known = |row: &SoftRow| match policy {
-            TailPolicy::Sampled => row.class_ids.len(),
-            _ => row.sure().len(),
+    /// Lays out `rows`, whose labels are `labels`.
+    pub fn of_rows(rows: &[SoftRow<'_>], labels: &[u32], reading: &Reading) -> Self {
+        let facts = reading.facts.then(|| rows.iter().map(|row| RowFacts::new(row, reading)).collect());
+        let gold_log_probs = rows.iter().map(|row| row.gold.log_prob).collect();
+        let out = if let Some(similarity) = &reading.similarity {
+            let rows: Vec<SoftRow> = labels.iter().map(|&label| similarity.row(label)).collect();
+            Self::of_known(&rows, reading)
+        } else if reading.target == (TargetRule::Teacher {}) && !reading.label {
+            Self::of_known(rows, reading)
+        } else {
+            let edit = |(row, &label): (&SoftRow<'_>, &u32)| {
+                let mut edited = EditedRow::new(row, label, reading.target);
+                if reading.label {
+                    edited.tell(label, row.gold.log_prob);
+                }
+                edited
+            };
+            let edited: Vec<EditedRow> = rows.iter().zip(labels).map(edit).collect();
+            let rows: Vec<SoftRow> = edited.iter().zip(rows).map(|(edited, row)| edited.view(row)).collect();
+            Self::of_known(&rows, reading).with_labels(labels, reading)
         };
+        Self { facts, gold_log_probs, ..out }
+    }
+
+    fn of_known(rows: &[SoftRow<'_>], reading: &Reading) -> Self {
+        let known = |row: &SoftRow| if reading.draws { row.class_ids.len() } else { row.sure().len() };
         let tail = |row: &SoftRow| row.tail.atoms.len() + row.tail.joined.len();
         // A row of drawn classes alone has no class for sure: one empty place keeps the tensors' shape.
         let width = rows.iter().map(known).max().unwrap_or(0).max(1);
@@ -73,9 +144,21 @@ impl SoftTargets {
             out.push_tail(row);
             out.best_ids.push(row.best());
         }
+        let without = || rows.iter().map(|row| row.tail.without.unwrap_or(NO_CLASS)).collect();
+        out.without = rows.iter().any(|row| row.tail.without.is_some()).then(without);
         out.counts = has_counts.then_some(counts);
-        out.is_sure = (policy == TailPolicy::Sampled).then_some(is_sure);
+        out.is_sure = reading.draws.then_some(is_sure);
         out
+    }
+
+    fn with_labels(mut self, labels: &[u32], reading: &Reading) -> Self {
+        let width = self.width;
+        // Places without a class are behind those with one, so that id 0 is found where it stands first.
+        let place = |(row, label): (&[u32], &u32)| row.iter().position(|id| id == label);
+        let places: Vec<Option<usize>> = self.class_ids.chunks_exact(width).zip(labels).map(place).collect();
+        let row = |place: &Option<usize>| (0..width).map(|i| f32::from(*place == Some(i))).collect::<Vec<_>>();
+        self.is_label = reading.label.then(|| places.iter().flat_map(row).collect());
+        self
     }
 
     fn push_tail(&mut self, row: &SoftRow) {
@@ -108,12 +191,16 @@ impl SoftTargets {
             tail_width: self.tail_width,
             tail_logits: self.tail_logits[atoms.clone()].to_vec(),
             tail_log_weights: self.tail_log_weights[atoms].to_vec(),
-            best_ids: self.best_ids[range].to_vec(),
+            without: self.without.as_ref().map(|all| all[range.clone()].to_vec()),
+            is_label: cut(&self.is_label),
+            best_ids: self.best_ids[range.clone()].to_vec(),
+            gold_log_probs: self.gold_log_probs[range.clone()].to_vec(),
+            facts: self.facts.as_ref().map(|all| all[range].to_vec()),
         }
     }
 }
 
-fn shortened(row: SoftRow, reading: Reading) -> SoftRow {
+fn shortened<'a>(row: SoftRow<'a>, reading: &Reading) -> SoftRow<'a> {
     match reading.classes {
         Some(classes) if (classes as usize) < row.class_ids.len() => row.prefix(classes as usize),
         _ => row,

@@ -36,28 +36,77 @@ impl ChunkReader for Counting {
     }
 }
 
-#[test]
-fn one_sample_costs_its_pages_and_no_more() {
-    for layout in [Layout::Plain, Layout::Packed] {
+/// A shard of two blocks of 128 rows, and what it costs to read some rows of one of them.
+struct Costs {
+    _folder: tempfile::TempDir,
+    plan: Plan,
+    shard: Shard,
+    bytes: Bytes,
+}
+
+impl Costs {
+    fn new(layout: Layout) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plan = Plan { layout, ..plan(TOP_P, &[("train", 256)], 256) };
         let manifest = write(folder.path(), &plan);
         let shard = Shard::open(folder.path(), &plan, 0, &manifest.shards[0]).unwrap();
         let bytes = Bytes::from(fs::read(folder.path().join(plan.shard_name(0))).unwrap());
-        let cost = |block: usize, rows: std::ops::Range<u64>| {
-            let counting = Counting { bytes: bytes.clone(), read: Arc::default() };
-            let read = shard.read_from(counting.clone(), &plan, block, rows.clone()).unwrap();
-            let wanted = rows_of(&plan, 0, 0).into_iter().skip(block * 128 + rows.start as usize);
-            assert!(read.iter().map(|row| (row.sample.clone(), row.rows.clone())).eq(wanted.take(rows.count())));
-            counting.read.load(Ordering::Relaxed)
-        };
-        let whole = cost(0, 0..128);
+        Self { _folder: folder, plan, shard, bytes }
+    }
+
+    /// Bytes that were asked for; what came of them is right.
+    fn of(&self, block: usize, rows: std::ops::Range<u64>) -> u64 {
+        let counting = Counting { bytes: self.bytes.clone(), read: Arc::default() };
+        let read = self.shard.read_from(counting.clone(), &self.plan, block, rows.clone()).unwrap();
+        let wanted = rows_of(&self.plan, 0, 0).into_iter().skip(block * 128 + rows.start as usize);
+        assert!(read.iter().map(|row| (row.sample.clone(), row.rows.clone())).eq(wanted.take(rows.count())));
+        counting.read.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn one_sample_costs_its_pages_and_no_more() {
+    for layout in [Layout::Plain, Layout::Packed] {
+        let costs = Costs::new(layout);
+        let (file, whole) = (costs.bytes.len() as u64, costs.of(0, 0..128));
         // Two blocks of equal size make the file, but for the footer.
-        assert!(whole > bytes.len() as u64 / 4 && whole < bytes.len() as u64, "{layout:?}: {whole} of {}", bytes.len());
-        let last = cost(1, 127..128);
+        assert!(whole > file / 4 && whole < file, "{layout:?}: {whole} of {file}");
+        let last = costs.of(1, 127..128);
         // One page of four in every column, and the dictionary of one.
         assert!(last < whole / 3, "{layout:?}: one row costs {last} bytes, 128 cost {whole}");
     }
+}
+
+#[test]
+fn bytes_read_fall_with_the_share_of_pages_that_is_kept() {
+    for layout in [Layout::Plain, Layout::Packed] {
+        let costs = Costs::new(layout);
+        let of_pages: Vec<u64> = (1..=4).map(|pages| costs.of(0, 0..32 * pages)).collect();
+        let share = |pages: usize| of_pages[pages - 1] as f64 / of_pages[3] as f64;
+        for pages in 1..4 {
+            // The dictionary is read whichever pages are.
+            let kept = pages as f64 / 4.0;
+            assert!((kept - 0.05..kept + 0.12).contains(&share(pages)), "{layout:?}, {pages} of 4: {}", share(pages));
+        }
+    }
+}
+
+#[test]
+fn samples_left_out_cost_nothing_page_by_page() {
+    // Two blocks of 128 rows in pages of 32. The second block is destroyed: who does not want its samples never knows.
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(TOP_P, &[("train", 256)], 128);
+    write(folder.path(), &plan);
+    let reader = CacheReader::open(folder.path()).unwrap();
+    fs::write(folder.path().join(plan.shard_name(1)), b"").unwrap();
+    let ids = |kept: Vec<u64>| {
+        let samples = reader.shuffled_among("train", kept, 0, 0, 0).unwrap();
+        samples.map(|sample| Ok::<_, crate::Error>(sample?.sample.id.0)).collect::<Result<Vec<_>, _>>()
+    };
+    let kept: Vec<u64> = (0..128).filter(|id| id % 2 == 0).collect();
+    assert_eq!(ids(kept.clone()).unwrap().len(), 64);
+    assert!(ids(kept.into_iter().chain([200]).collect()).is_err());
+    assert_eq!(reader.groups("train").unwrap()[..2], [0..32, 32..64]);
 }
 
 #[test]

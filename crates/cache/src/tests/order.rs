@@ -86,3 +86,32 @@ fn a_reader_can_be_shared_and_its_samples_sent() {
     shared::<CacheReader>();
     sent::<crate::Samples>();
 }
+
+#[test]
+fn some_samples_come_once_each_in_an_order_of_their_own() {
+    let (_folder, reader) = blocks();
+    let among = |kept: &[u64], seed, skip| -> Vec<u64> {
+        let samples = reader.shuffled_among("train", kept.to_vec(), seed, 0, skip).unwrap();
+        samples.map(|sample| sample.unwrap().sample.id.0).collect()
+    };
+    let kept: Vec<u64> = (0..103).filter(|id| id % 3 == 0 || (40..50).contains(id)).collect();
+    let all = among(&kept, 5, 0);
+    let mut sorted = all.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, kept);
+    assert_ne!(all, kept);
+    assert_ne!(all, among(&kept, 6, 0));
+    for skip in 0..=kept.len() {
+        assert_eq!(among(&kept, 5, skip as u64), all[skip..], "skip {skip}");
+    }
+    let everything: Vec<u64> = (0..103).collect();
+    assert_eq!(among(&everything, 5, 0), ids(&reader, 5, 0, 0), "all of them are no subset");
+    assert!(among(&[], 5, 0).is_empty());
+    for stray in [vec![3, 103], vec![3, 3], vec![7, 3]] {
+        let refused = reader.shuffled_among("train", stray, 0, 0, 0).unwrap_err();
+        assert!(matches!(refused, Error::NoSample { .. }), "{refused}");
+    }
+    let groups = reader.groups("train").unwrap();
+    assert_eq!(groups.iter().cloned().flatten().collect::<Vec<_>>(), everything);
+    assert_eq!(groups[22..24], [88..90, 90..94], "none spans two blocks");
+}

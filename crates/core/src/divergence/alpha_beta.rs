@@ -1,6 +1,6 @@
 //! Powers of p and q against the powers of each alone.
 
-use super::Cell;
+use super::cells::Cell;
 
 pub(super) fn cell(alpha: f64, beta: f64, log_p: f64, log_q: f64) -> Cell {
     let sum = alpha + beta;

@@ -1,6 +1,6 @@
 //! p log(p / q).
 
-use super::Cell;
+use super::cells::Cell;
 
 pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
     let p = log_p.exp();

@@ -1,6 +1,6 @@
 //! ½ (√p - √q)².
 
-use super::Cell;
+use super::cells::Cell;
 
 pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
     let (root_p, root_q) = ((0.5 * log_p).exp(), (0.5 * log_q).exp());

@@ -1,6 +1,6 @@
 //! beta p log(p / m) + (1 - beta) q log(q / m), m = beta p + (1 - beta) q.
 
-use super::Cell;
+use super::cells::Cell;
 
 pub(super) fn cell(beta: f64, log_p: f64, log_q: f64) -> Cell {
     let (p, q) = (log_p.exp(), log_q.exp());

@@ -1,15 +1,21 @@
 //! Every divergence in f64 with its gradient: what the tensors of a trainer must agree with.
 //!
-//! A divergence here is a sum over *cells*, pairs of a teacher's and a student's probability: one for each kept class, and
-//! what a [`TailPolicy`] makes of the others. So a divergence is one scalar function of a cell and its slope (a file
-//! each), and [`compare`] does the rest for all of them alike.
+//! Most are sums over *cells*, pairs of a teacher's and a student's probability: one for each kept class, and what a
+//! [`TailPolicy`] makes of the others. Such a divergence is one scalar function of a cell and its slope (a file each), and
+//! [`compare`] does the rest for all of them alike. Those that look at a row as a whole (its logits, its label, its
+//! order) have a file with a function of the row.
 
 mod alpha_beta;
+mod cells;
+mod decoupled;
 mod forward_kl;
 mod hellinger;
 mod jensen_shannon;
+mod mean_squares;
+pub mod pearson;
 mod reverse_kl;
 mod skew_kl;
+mod spearman;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -61,6 +67,33 @@ pub enum Divergence {
         #[serde(default = "seven_tenths")]
         beta: f64,
     },
+    /// Mean over the cells of (z_p / T - z_q / T)², z the raw logits (1312.6184). It sees a constant added to all logits,
+    /// but where both sides are `centred` on their means over all classes.
+    MeanSquares {
+        /// Subtract the mean of all logits on either side; with temperatures that follow the spread of the logits these
+        /// are then standardised.
+        #[serde(default)]
+        centred: bool,
+    },
+    /// label · KL of the label against all others + others · KL among the others alone (DKD, 2203.08679).
+    Decoupled {
+        /// Weight of the first part.
+        #[serde(default = "one")]
+        label: f64,
+        /// Weight of the second.
+        #[serde(default = "eight")]
+        others: f64,
+    },
+    /// 1 - correlation of p and q over all classes, and `columns` times the mean over classes of the same over the
+    /// positions of a batch (DIST, 2205.10536).
+    Pearson {
+        /// Weight of the second part, for which every class must be kept.
+        #[serde(default)]
+        columns: f64,
+    },
+    /// 1 - correlation of the ranks of the kept classes, the student's softened: 1 + Σ_j sigmoid((z_j - z_i) / T)
+    /// (CMKD, 2410.06561).
+    Spearman {},
 }
 
 impl Default for Divergence {
@@ -72,6 +105,12 @@ impl Default for Divergence {
 const fn half() -> f64 {
     0.5
 }
+const fn one() -> f64 {
+    1.0
+}
+const fn eight() -> f64 {
+    8.0
+}
 const fn tenth() -> f64 {
     0.1
 }
@@ -82,21 +121,16 @@ const fn seven_tenths() -> f64 {
     0.7
 }
 
-/// What one cell adds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cell {
-    /// Nats.
-    pub value: f64,
-    /// d value / d log q.
-    pub slope: f64,
-}
-
 impl Divergence {
     /// Refuses parameters for which the formula says nothing.
     pub fn check(&self) -> Result<(), String> {
         let within = |name, share: f64| match share > 0.0 && share < 1.0 {
             true => Ok(()),
             false => Err(format!("{name} = {share} is not between 0 and 1")),
+        };
+        let not_negative = |name, weight: f64| match weight >= 0.0 && weight.is_finite() {
+            true => Ok(()),
+            false => Err(format!("{name} = {weight} is no weight")),
         };
         match *self {
             Self::JensenShannon { beta } => within("beta", beta),
@@ -105,8 +139,25 @@ impl Divergence {
             Self::AlphaBeta { alpha, beta } => Err(format!(
                 "alpha = {alpha} and beta = {beta} must both be positive; forward_kl and reverse_kl are the limits at 0"
             )),
+            Self::Decoupled { label, others } => not_negative("label", label).and(not_negative("others", others)),
+            Self::Pearson { columns } => not_negative("columns", columns),
             _ => Ok(()),
         }
+    }
+
+    /// Is it a sum of one function over pairs of probabilities?
+    pub fn is_sum_of_cells(&self) -> bool {
+        !matches!(self, Self::MeanSquares { .. } | Self::Decoupled { .. } | Self::Pearson { .. } | Self::Spearman {})
+    }
+
+    /// Must the label be among the classes that are known one by one?
+    pub fn needs_label(&self) -> bool {
+        matches!(self, Self::Decoupled { .. })
+    }
+
+    /// Does it compare the raw logits, so that a constant added to all of them is seen?
+    pub fn sees_scale(&self) -> bool {
+        matches!(self, Self::MeanSquares { centred: false })
     }
 
     /// Refuses a policy under which the sum is no divergence: `renorm` compares a p that adds up to 1 with a q that does
@@ -119,21 +170,21 @@ impl Divergence {
                      kept classes less; use \"bucket\" or \"uniform\""
                 ))
             }
+            (Self::Decoupled { .. }, policy) if policy != TailPolicy::Bucket => Err(format!(
+                "{self:?} compares the label with all others together; it is defined for tail = \"bucket\" alone"
+            )),
+            (Self::Pearson { .. }, TailPolicy::Renormalize | TailPolicy::Sampled) => Err(format!(
+                "{self:?} is a correlation over all classes, those outside taken as equally probable; use \"bucket\" or \
+                 \"uniform\""
+            )),
+            (Self::MeanSquares { .. }, TailPolicy::Uniform) => Err(format!(
+                "{self:?} has no logits for classes outside; use \"bucket\" (their log-sum-exp is one), \"renorm\" (the \
+                 kept ones alone) or \"sampled\""
+            )),
+            (Self::Spearman {}, TailPolicy::Sampled) => {
+                Err("spearman ranks the classes kept for sure; drawn ones have no place among them".into())
+            }
             _ => Ok(()),
-        }
-    }
-
-    /// What a teacher's e^log_p beside a student's e^log_q adds.
-    pub fn cell(&self, log_p: f64, log_q: f64) -> Cell {
-        match *self {
-            Self::ForwardKl {} => forward_kl::cell(log_p, log_q),
-            Self::ReverseKl {} => reverse_kl::cell(log_p, log_q),
-            Self::JensenShannon { beta } => jensen_shannon::cell(beta, log_p, log_q),
-            Self::SkewForwardKl { lambda } => skew_kl::forward(lambda, log_p, log_q),
-            Self::SkewReverseKl { lambda } => skew_kl::reverse(lambda, log_p, log_q),
-            Self::TotalVariation {} => total_variation::cell(log_p, log_q),
-            Self::Hellinger {} => hellinger::cell(log_p, log_q),
-            Self::AlphaBeta { alpha, beta } => alpha_beta::cell(alpha, beta, log_p, log_q),
         }
     }
 }
@@ -147,41 +198,51 @@ pub struct Comparison {
     pub gradient: Vec<f64>,
 }
 
-/// `divergence` of `target` and softmax(`student` / `temperature`), the student over its whole vocabulary.
-///
-/// With h = d loss / d log q, class by class, the gradient is (h - q Σ h) / temperature. A class inside the bucket has
-/// the share q / q_other of the bucket's h.
+/// `divergence` of `target` and softmax(`student` / `temperature`), the student over its whole vocabulary. Of
+/// [`Divergence::Pearson`] the part that one row has; [`pearson::columns`] is the other.
 pub fn compare(divergence: Divergence, student: &[f64], temperature: f64, target: &Target) -> Comparison {
-    let scaled: Vec<f64> = student.iter().map(|s| s / temperature).collect();
-    let log_z = log_sum_exp(&scaled);
-    let log_q: Vec<f64> = scaled.iter().map(|s| s - log_z).collect();
-    let mut is_sure = vec![false; student.len()];
-    let (mut slopes, mut loss) = (vec![0.0; student.len()], 0.0);
-    for ((&id, &log_p), &count) in target.class_ids.iter().zip(&target.log_probs).zip(&target.counts) {
-        let cell = divergence.cell(log_p, log_q[id as usize]);
-        is_sure[id as usize] = true;
-        slopes[id as usize] += count * cell.slope;
-        loss += count * cell.value;
+    let student = Student::new(student, temperature, target);
+    match divergence {
+        Divergence::MeanSquares { centred } => mean_squares::compare(centred, &student, target),
+        Divergence::Decoupled { label, others } => decoupled::compare(label, others, &student, target),
+        Divergence::Pearson { .. } => pearson::compare(&student, target),
+        Divergence::Spearman {} => spearman::compare(&student, target),
+        _ => cells::compare(divergence, &student, target),
     }
-    let outside: Vec<usize> = (0..student.len()).filter(|i| !is_sure[*i]).collect();
-    match target.rest {
-        Rest::Nothing => {}
-        Rest::Bucket { log_mass } => {
-            let log_other = log_sum_exp(&outside.iter().map(|&i| log_q[i]).collect::<Vec<_>>());
-            let cell = divergence.cell(log_mass, log_other);
-            loss += cell.value;
-            outside.iter().for_each(|&i| slopes[i] = cell.slope * (log_q[i] - log_other).exp());
-        }
-        Rest::Uniform { log_mass } => {
-            let log_each = log_mass - (outside.len() as f64).ln();
-            for &i in &outside {
-                let cell = divergence.cell(log_each, log_q[i]);
-                loss += cell.value;
-                slopes[i] = cell.slope;
-            }
-        }
+}
+
+/// A student's row at a temperature.
+struct Student {
+    temperature: f64,
+    /// Its logits over the temperature.
+    scaled: Vec<f64>,
+    /// log sum exp of these.
+    log_z: f64,
+    /// Log-probabilities.
+    log_q: Vec<f64>,
+    /// The classes that a target does not know one by one.
+    outside: Vec<usize>,
+}
+
+impl Student {
+    fn new(logits: &[f64], temperature: f64, target: &Target) -> Self {
+        let scaled: Vec<f64> = logits.iter().map(|s| s / temperature).collect();
+        let log_z = log_sum_exp(&scaled);
+        let log_q = scaled.iter().map(|s| s - log_z).collect();
+        let mut is_known = vec![false; logits.len()];
+        target.class_ids.iter().for_each(|&id| is_known[id as usize] = true);
+        let outside = (0..logits.len()).filter(|i| !is_known[*i]).collect();
+        Self { temperature, scaled, log_z, log_q, outside }
     }
-    let total: f64 = slopes.iter().sum();
-    let gradient = log_q.iter().zip(&slopes).map(|(lq, h)| (h - total * lq.exp()) / temperature).collect();
-    Comparison { loss, gradient }
+
+    /// Log of the probability of the classes outside.
+    fn log_other(&self) -> f64 {
+        log_sum_exp(&self.outside.iter().map(|&i| self.log_q[i]).collect::<Vec<_>>())
+    }
+
+    /// The gradient of a loss with these slopes d loss / d log q: (h - q Σ h) / temperature.
+    fn gradient_of_slopes(&self, slopes: &[f64]) -> Vec<f64> {
+        let total: f64 = slopes.iter().sum();
+        self.log_q.iter().zip(slopes).map(|(lq, h)| (h - total * lq.exp()) / self.temperature).collect()
+    }
 }

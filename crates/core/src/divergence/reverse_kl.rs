@@ -1,6 +1,6 @@
 //! q log(q / p).
 
-use super::Cell;
+use super::cells::Cell;
 
 pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
     let q = log_q.exp();

@@ -1,6 +1,6 @@
 //! KL against a mixture that has some of the first distribution in it, so that it stays finite.
 
-use super::Cell;
+use super::cells::Cell;
 
 /// p log(p / m), m = lambda p + (1 - lambda) q.
 pub(super) fn forward(lambda: f64, log_p: f64, log_q: f64) -> Cell {

@@ -30,6 +30,14 @@ pub struct Target {
     pub counts: Vec<f64>,
     /// All others.
     pub rest: Rest,
+    /// Where among the known classes the label is, if it is one of them and a loss asks.
+    pub label: Option<usize>,
+    /// What log-probabilities lack to be raw logits over the temperature.
+    pub log_z: f64,
+    /// Mean of these over all classes.
+    pub mean_logit: f64,
+    /// Sum of the squared probabilities of all classes.
+    pub sum_of_squares: f64,
 }
 
 /// The classes that are not known one by one.
@@ -72,6 +80,10 @@ impl Target {
             log_probs: scaled.iter().map(|x| x - log_total).collect(),
             counts: row.counts().take(known.len()).collect(),
             rest,
+            label: None,
+            log_z: log_total + b * f64::from(row.log_z),
+            mean_logit: b * row.logit_moments(0.0).0,
+            sum_of_squares: row.sum_of_squares(temperature),
         }
     }
 }

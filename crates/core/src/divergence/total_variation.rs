@@ -1,6 +1,6 @@
 //! ½ |p - q|.
 
-use super::Cell;
+use super::cells::Cell;
 
 pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
     let (p, q) = (log_p.exp(), log_q.exp());

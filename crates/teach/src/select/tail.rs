@@ -51,7 +51,7 @@ impl TailSummary {
 
     /// The tail as a row shows it.
     pub(super) fn view(&self) -> Tail<'_> {
-        Tail { reference: self.rule.reference(), atoms: &self.atoms, joined: &[] }
+        Tail { reference: self.rule.reference(), atoms: &self.atoms, joined: &[], without: None }
     }
 
     /// Sums up the classes outside `sure`, of which `top` is the largest logit.

@@ -1,71 +1,133 @@
-//! What a recipe says about the loss, and what it may say over which cache.
+//! What a recipe says about the loss.
 
-use logitcask_core::{Curve, Divergence, Keep, TailPolicy};
+use crate::loss::Scale;
+use crate::similarity::Similarity;
+use logitcask_core::{Adapt, Blend, Curve, Divergence, TailPolicy, TargetRule, Weigh};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// alpha · T² · divergence + (1 - alpha) · cross entropy on the labels; alpha and T may move during the run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// alpha · Σ factor · scale · divergence + (1 - alpha) · cross entropy on the labels. The first term stands in the table
+/// itself, others under `also`; whatever is a [`Curve`] may move during the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
     /// Weight of the soft targets, 0 (labels only) to 1 (teacher only).
     pub alpha: Curve,
+    /// Multiplies the first term.
+    #[serde(default = "one")]
+    pub factor: Curve,
     /// How teacher and student are compared.
     #[serde(default)]
     pub divergence: Divergence,
-    /// Temperature of teacher and student in the soft part.
+    /// Temperature of the soft part.
     #[serde(default = "one")]
     pub temperature: Curve,
+    /// The student's, where it is another than the teacher's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student_temperature: Option<Curve>,
+    /// How temperatures depart from these while the student learns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapt: Option<Adapt>,
+    /// What keeps the gradient from fading as temperatures rise.
+    #[serde(default)]
+    pub scale: Scale,
     /// What the soft part does about classes the cache did not keep.
     #[serde(default)]
     pub tail: TailPolicy,
     /// Read only this many of the kept classes; the others join the tail, exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<u32>,
+    /// What is made of a row beside its label.
+    #[serde(default)]
+    pub target: TargetRule,
+    /// How much of the soft part each position has; left out: all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weigh: Option<Weigh>,
+    /// Further terms of the soft part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Term>,
+    /// Another teacher beside the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<Second>,
+}
+
+/// A second teacher: a cache of the same samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Second {
+    /// Its folder.
+    pub cache: PathBuf,
+    /// Its share of the soft part at each position.
+    pub blend: Blend,
+}
+
+/// One comparison of teacher and student; the keys mean what they do in [`LossConfig`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Term {
+    /// Multiplies it.
+    #[serde(default = "one")]
+    pub factor: Curve,
+    /// How teacher and student are compared.
+    #[serde(default)]
+    pub divergence: Divergence,
+    /// Temperature.
+    #[serde(default = "one")]
+    pub temperature: Curve,
+    /// The student's, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student_temperature: Option<Curve>,
+    /// How temperatures depart from these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapt: Option<Adapt>,
+    /// What keeps the gradient from fading.
+    #[serde(default)]
+    pub scale: Scale,
+    /// What is done about classes the cache did not keep.
+    #[serde(default)]
+    pub tail: TailPolicy,
 }
 
 const fn one() -> Curve {
     Curve::Constant(1.0)
 }
 
-/// A loss at one step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepLoss {
-    /// Weight of the soft targets.
-    pub alpha: f64,
-    /// How teacher and student are compared.
-    pub divergence: Divergence,
-    /// Temperature of both.
-    pub temperature: f64,
-    /// What is done about classes the cache did not keep.
-    pub tail: TailPolicy,
-}
-
 /// What of a cached row a loss reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// With [`TailPolicy::Sampled`] classes drawn by lot as well.
-    pub tail: TailPolicy,
+    /// Classes drawn by lot as well?
+    pub draws: bool,
     /// So many of the kept classes; `None`: all.
     pub classes: Option<u32>,
-}
-
-impl StepLoss {
-    /// The labels alone.
-    pub const LABELS: Self =
-        Self { alpha: 0.0, divergence: Divergence::ForwardKl {}, temperature: 1.0, tail: TailPolicy::Bucket };
-
-    /// The teacher alone: forward KL with a bucket at T = 1.
-    pub const FORWARD_KL: Self = Self { alpha: 1.0, ..Self::LABELS };
+    /// What is made of the row beside its label.
+    pub target: TargetRule,
+    /// Must the label be one of the classes that are told one by one?
+    pub label: bool,
+    /// Are the row's raw logits, entropy and the like wanted?
+    pub facts: bool,
+    /// The temperature at which its entropy is this, within a range of temperatures.
+    pub entropy: Option<(f64, (f64, f64))>,
+    /// What stands in the place of the row's classes.
+    pub similarity: Option<Arc<Similarity>>,
 }
 
 impl LossConfig {
     /// Labels only.
     pub const LABELS: Self = Self {
         alpha: Curve::Constant(0.0),
+        factor: one(),
         divergence: Divergence::ForwardKl {},
-        temperature: Curve::Constant(1.0),
+        temperature: one(),
+        student_temperature: None,
+        adapt: None,
+        scale: Scale::Squared,
         tail: TailPolicy::Bucket,
         classes: None,
+        target: TargetRule::Teacher {},
+        weigh: None,
+        also: Vec::new(),
+        second: None,
     };
 
     /// Is a teacher asked, at any step?
@@ -73,70 +135,10 @@ impl LossConfig {
         self.alpha.range().1 > 0.0
     }
 
-    /// The loss when the share `done` of the run is behind.
-    pub fn at(&self, done: f64) -> StepLoss {
-        StepLoss {
-            alpha: self.alpha.at(done),
-            divergence: self.divergence,
-            temperature: self.temperature.at(done),
-            tail: self.tail,
-        }
-    }
-
-    /// What it reads of a row, at any step.
-    pub fn reading(&self) -> Reading {
-        Reading { tail: self.tail, classes: self.classes }
-    }
-
-    /// Refuses what is no weight, no temperature and no divergence.
-    pub fn check(&self) -> Result<(), String> {
-        for (name, curve) in [("alpha", self.alpha), ("temperature", self.temperature)] {
-            curve.check().map_err(|problem| format!("[loss] {name}: {problem}"))?;
-        }
-        let ((least, most), (lowest, _)) = (self.alpha.range(), self.temperature.range());
-        if let Some(alpha) = [least, most].into_iter().find(|alpha| !(0.0..=1.0).contains(alpha)) {
-            return Err(format!("[loss] alpha = {alpha} is not within 0..=1"));
-        }
-        if self.classes == Some(0) {
-            return Err("[loss] classes = 0 leaves nothing to learn from".into());
-        }
-        if lowest <= 0.0 {
-            return Err(format!("[loss] temperature = {lowest} is not a positive number"));
-        }
-        let divergence = self.divergence.check().and_then(|()| self.divergence.fits(self.tail));
-        divergence.map_err(|problem| format!("[loss] divergence: {problem}"))
-    }
-
-    /// Refuses what rows of this kind cannot answer.
-    pub fn fits(&self, keep: &Keep) -> Result<(), String> {
-        if !self.needs_teacher() {
-            return Ok(());
-        }
-        if let Some(classes) = self.classes
-            && (keep.is_dense() || keep.is_sampled())
-        {
-            return Err(format!(
-                "[loss] classes = {classes} asks for the likeliest of the kept classes, and this cache has none ({}); \
-                 leave it out",
-                if keep.is_dense() { "its rows are dense" } else { "they are drawn by lot" }
-            ));
-        }
-        if self.tail == TailPolicy::Sampled && !keep.is_sampled() {
-            return Err("[loss] tail = \"sampled\" needs classes drawn by lot, and this cache has none (column \
-                        `drawn_counts`); make it with [cache] selection = { kind = \"sample\", n = 32 }, or use \
-                        tail = \"bucket\""
-                .into());
-        }
-        let Some(tail) = keep.tail.filter(|_| self.tail != TailPolicy::Renormalize) else { return Ok(()) };
-        let (low, high) = self.temperature.range();
-        let is_outside = |t: &f64| !(tail.lowest_temperature..=tail.highest_temperature).contains(t);
-        match [low, high].into_iter().find(is_outside) {
-            None => Ok(()),
-            Some(temperature) => Err(format!(
-                "[loss] temperature = {temperature} is outside {} to {}, for which this cache's tail is right; make it again \
-                 with a wider [cache] temperature_range, or use tail = \"renorm\"",
-                tail.lowest_temperature, tail.highest_temperature
-            )),
-        }
+    /// Every term of the soft part.
+    pub fn terms(&self) -> impl Iterator<Item = Term> {
+        let Self { factor, divergence, temperature, student_temperature, adapt, scale, tail, .. } = *self;
+        let first = Term { factor, divergence, temperature, student_temperature, adapt, scale, tail };
+        [first].into_iter().chain(self.also.iter().copied())
     }
 }

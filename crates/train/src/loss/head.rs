@@ -1,53 +1,63 @@
 //! The head's product and the loss together, in pieces of so many positions, with the backward by hand.
 //!
-//! A loss looks at a row of logits in three places: at the kept classes, at the label, and at log sum exp of all others.
-//! Of these few numbers autodiff gives the slopes, and the gradient of the logits is put together from them in the one
-//! buffer that holds the exponentials: softmax of the others times the slope of their log sum exp, and the slopes of the
-//! kept classes where they stand. Logits, exponentials and gradients of a piece are gone before the next one starts, so
-//! no buffer of all positions times the vocabulary ever exists.
+//! A loss looks at a row of logits in few places: at the kept classes, at the label, and at log sum exp of all others at
+//! the temperatures it asks for. Of these few numbers autodiff gives the slopes, and the gradient of the logits is put
+//! together from them in the one buffer that holds the exponentials: softmax of the others times the slope of their log
+//! sum exp, and the slopes of the kept classes where they stand. Logits, exponentials and gradients of a piece are gone
+//! before the next one starts, so no buffer of all positions times the vocabulary ever exists.
 //!
 //! The gradients with respect to the hidden states and the head are then known, before any backward. They enter the graph
 //! as constants: Σ hidden · gradient + Σ head · gradient has them for its gradients.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::student::{NOWHERE, needs_all};
-use crate::loss::{Losses, StepLoss, Student, Teacher, losses};
+use crate::loss::positions::{losses, total};
+use crate::loss::student::{AllClasses, NOWHERE};
+use crate::loss::{Losses, PieceLoss, StepLoss, Student, Teacher, Temperature};
+use crate::rules::Decided;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 /// Sums over the positions of a batch; a caller divides by the positions of the whole step.
+#[derive(Default)]
 pub struct LossSums {
     /// Its gradient is the loss's; its value means nothing. \[1\].
-    pub surrogate: Tensor<1>,
-    /// The divergence without T², where it was asked for. \[1\].
-    pub divergence: Option<Tensor<1>>,
+    pub surrogate: Option<Tensor<1>>,
+    /// What is minimised. \[1\].
+    pub loss: Option<Tensor<1>>,
+    /// The divergence of each term, without factor, scale and weights; behind them those of a second teacher. \[1\] each.
+    pub divergences: Vec<Tensor<1>>,
     /// Cross entropy on the labels, where it was asked for. \[1\].
     pub cross_entropy: Option<Tensor<1>>,
+    /// Of each term, d loss / d T at each position, where that was asked for; in pieces, \[n, 1\].
+    pub slopes: Vec<Vec<Tensor<2>>>,
 }
 
 /// The loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; head: \[hidden size,
-/// vocabulary\]; `piece`: positions whose logits exist at once.
-pub fn head_loss(hidden: Tensor<2>, head: Tensor<2>, batch: &Batch, config: &StepLoss, piece: usize) -> LossSums {
+/// vocabulary\]; `decided`: what rules decided at these positions; `piece`: positions whose logits exist at once, at most.
+pub fn head_loss(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    batch: &Batch,
+    decided: &Decided,
+    loss: &StepLoss,
+    piece: usize,
+) -> LossSums {
     let plain_head = head.clone().detach().without_autodiff();
     let (mut of_hidden, mut of_head) = (Vec::new(), None::<Tensor<2>>);
-    let (mut divergence, mut cross_entropy) = (None::<Tensor<1>>, None::<Tensor<1>>);
+    let mut sums = LossSums::default();
     let mut start = 0;
-    for hidden in hidden.clone().detach().without_autodiff().split(piece, 0) {
+    let width = batch.targets.iter().map(|targets| targets.width).max().unwrap_or(1);
+    for hidden in hidden.clone().detach().without_autodiff().split(piece.min(loss.most_positions(width)), 0) {
         let end = start + hidden.dims()[0];
         let logits = hidden.clone().matmul(plain_head.clone());
-        let done = logits_loss(logits, &batch.part(start..end), config);
-        of_hidden.push(done.gradient.clone().matmul(plain_head.clone().transpose()));
-        add(&mut of_head, Some(hidden.transpose().matmul(done.gradient)));
-        add(&mut divergence, done.divergence);
-        add(&mut cross_entropy, done.cross_entropy);
+        let gradient = logits_loss(logits, &batch.part(start..end), &decided.part(start..end), loss, &mut sums);
+        of_hidden.push(gradient.clone().matmul(plain_head.clone().transpose()));
+        add(&mut of_head, Some(hidden.transpose().matmul(gradient)));
         start = end;
     }
     let of_hidden = Tensor::cat(of_hidden, 0);
-    let surrogate = (hidden * of_hidden).sum();
-    let surrogate = match of_head {
-        None => surrogate,
-        Some(of_head) => surrogate + (head * of_head).sum(),
-    };
-    LossSums { surrogate, divergence, cross_entropy }
+    sums.surrogate = Some((hidden * of_hidden).sum());
+    add(&mut sums.surrogate, of_head.map(|of_head| (head * of_head).sum()));
+    sums
 }
 
 fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tensor<D>>) {
@@ -57,31 +67,62 @@ fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tensor<D>>) {
     };
 }
 
-/// The loss of some rows of logits and its gradient.
-pub struct LogitsLoss {
-    /// d loss / d logits, \[n, vocabulary\].
-    pub gradient: Tensor<2>,
-    /// Sum of the divergence without T². \[1\].
-    pub divergence: Option<Tensor<1>>,
-    /// Sum of the cross entropy. \[1\].
-    pub cross_entropy: Option<Tensor<1>>,
-}
-
-/// logits: \[n, vocabulary\], outside any graph; `part` has as many positions.
-pub fn logits_loss(logits: Tensor<2>, part: &Batch, config: &StepLoss) -> LogitsLoss {
+/// The gradient of the loss of some rows of logits, \[n, vocabulary\]; its figures are added to `sums`. logits: \[n,
+/// vocabulary\], outside any graph; `part` and `decided` have as many positions.
+pub fn logits_loss(
+    logits: Tensor<2>,
+    part: &Batch,
+    decided: &Decided,
+    loss: &StepLoss,
+    sums: &mut LossSums,
+) -> Tensor<2> {
     let device = logits.device();
     let gold_ids = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
-    let targets = part.targets.as_ref().filter(|_| config.alpha > 0.0);
-    let teacher = targets.map(|targets| Teacher::new(targets, &device));
-    match needs_all(config) {
-        true => by_autodiff(logits, gold_ids, teacher.as_ref(), config),
-        false => by_hand(logits, gold_ids, teacher.as_ref(), config),
-    }
+    let is_soft = loss.alpha > 0.0;
+    let [first, second] = [&part.targets, &part.second]
+        .map(|targets| targets.as_ref().filter(|_| is_soft).map(|targets| Teacher::new(targets, &device)));
+    let logits = if loss.needs_all() { leaf(logits) } else { logits };
+    let piece = PieceLoss::new(loss, decided, first.as_ref(), &logits);
+    let gradient = one_teacher(logits.clone(), gold_ids.clone(), first.as_ref(), &piece, 0, sums);
+    let Some(second) = second else { return gradient };
+    let piece = PieceLoss::second(loss, decided, &second, &logits);
+    gradient + one_teacher(logits, gold_ids, Some(&second), &piece, loss.terms.len(), sums)
 }
+
+/// `place`: where among the divergences of `sums` its own begin.
+fn one_teacher(
+    logits: Tensor<2>,
+    gold_ids: Tensor<2, Int>,
+    teacher: Option<&Teacher>,
+    loss: &PieceLoss,
+    place: usize,
+    sums: &mut LossSums,
+) -> Tensor<2> {
+    let device = logits.device();
+    let (gradient, losses, total, slopes) = match loss.needs_all() {
+        true => by_autodiff(logits, gold_ids, teacher, loss),
+        false => by_hand(logits, gold_ids, teacher, loss),
+    };
+    let sum = |per_position: Tensor<2>| per_position.detach().without_autodiff().sum();
+    let there = sums.divergences.len().max(place + losses.divergences.len());
+    sums.divergences.resize_with(there, || Tensor::zeros([1], &device));
+    for (sum, one) in sums.divergences[place..].iter_mut().zip(losses.divergences.into_iter().map(sum)) {
+        *sum = sum.clone() + one;
+    }
+    add(&mut sums.cross_entropy, losses.cross_entropy.map(sum));
+    add(&mut sums.loss, Some(total.detach().without_autodiff()));
+    sums.slopes.resize(slopes.len().max(sums.slopes.len()), Vec::new());
+    sums.slopes.iter_mut().zip(slopes).for_each(|(all, one)| all.extend(one));
+    gradient
+}
+
+/// Gradient of the logits, the losses, their sum, and for each term its slope along the temperature.
+type Done = (Tensor<2>, Losses, Tensor<1>, Vec<Option<Tensor<2>>>);
 
 /// exp((logit - largest) / T) of the classes that are not kept.
 struct Outside {
-    temperature: f64,
+    /// Outside any graph.
+    temperature: Temperature,
     /// \[n, vocabulary\].
     exps: Tensor<2>,
     /// \[n, 1\].
@@ -91,90 +132,100 @@ struct Outside {
 }
 
 impl Outside {
-    fn new(masked: Tensor<2>, temperature: f64) -> Self {
+    fn new(masked: Tensor<2>, temperature: Temperature) -> Self {
         let max = masked.clone().max_dim(1);
-        let below = masked - max.clone();
-        let exps = if temperature == 1.0 { below.exp() } else { (below / temperature).exp() };
+        let exps = temperature.divide(masked - max.clone()).exp();
         let sum = exps.clone().sum_dim(1);
-        let log_sum = leaf(sum.clone().log() + max / temperature);
+        let log_sum = leaf(sum.clone().log() + temperature.divide(max));
         Self { temperature, exps, sum, log_sum }
+    }
+
+    /// d log_sum / d T = -E\[logit\] / T², \[n, 1\].
+    fn slope_along_temperature(&self, masked: Tensor<2>) -> Tensor<2> {
+        let mean = (self.exps.clone() * masked).sum_dim(1) / self.sum.clone();
+        -self.temperature.divide(self.temperature.divide(mean))
     }
 }
 
-fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, config: &StepLoss) -> LogitsLoss {
+fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, loss: &PieceLoss) -> Done {
+    let [n, vocab_size] = logits.dims();
     let (kept, gold) = look(logits.clone(), teacher, gold_ids.clone());
     let (kept, gold) = (kept.map(leaf), leaf(gold));
     let masked = match teacher {
         None => logits,
         Some(teacher) => hide(logits, teacher),
     };
-    let outside: Vec<Outside> =
-        temperatures(teacher, config).into_iter().map(|t| Outside::new(masked.clone(), t)).collect();
+    let outside: Vec<Outside> = loss.views.iter().map(|t| Outside::new(masked.clone(), t.plain())).collect();
+    let along: Vec<Option<Tensor<2>>> = (0..outside.len())
+        .map(|view| {
+            let is_watched =
+                loss.terms.iter().any(|t| t.slope.is_some() && (t.view == view || t.half_view == Some(view)));
+            is_watched.then(|| outside[view].slope_along_temperature(masked.clone()))
+        })
+        .collect();
     drop(masked);
     let student = Student {
         kept: kept.clone(),
         gold: gold.clone(),
-        outside: outside.iter().map(|o| (o.temperature, o.log_sum.clone())).collect(),
+        views: loss.views.iter().cloned().zip(outside.iter().map(|o| o.log_sum.clone())).collect(),
         absence: teacher.and_then(Teacher::absence),
         all: None,
+        vocab_size,
     };
-    let losses = losses(&student, teacher, config);
-    let grads = total(&losses, config).backward();
+    let losses = losses(&student, teacher, loss);
+    let sum = total(&losses, loss, &student);
+    let grads = sum.clone().backward();
+    let slopes = loss.terms.iter().map(|term| {
+        let mut slope = term.slope.as_ref()?.grad(&grads);
+        for (view, share) in [(Some(term.view), 1.0), (term.half_view, 0.5)] {
+            let Some(view) = view else { continue };
+            let through = outside[view].log_sum.grad(&grads).zip(along[view].clone());
+            add(&mut slope, through.map(|(slope, along)| slope * along * share));
+        }
+        slope
+    });
+    let slopes = slopes.collect();
     let mut gradient = None;
     for Outside { temperature, exps, sum, log_sum } in outside {
-        let slope = log_sum.grad(&grads).map(|slope| exps * (slope / sum / temperature));
+        let slope = log_sum.grad(&grads).map(|slope| exps * temperature.divide(slope / sum));
         add(&mut gradient, slope);
     }
-    let mut gradient = gradient.unwrap_or_else(|| gold.clone().without_autodiff().zeros_like());
+    // Nothing of the others is asked where a loss compares the kept classes alone.
+    let mut gradient = gradient.unwrap_or_else(|| Tensor::zeros([n, vocab_size], &gold.device()));
     for (ids, leaf) in [(teacher.map(|t| t.class_ids.clone()), kept), (Some(gold_ids), Some(gold))] {
         let slope = leaf.and_then(|leaf| leaf.grad(&grads));
         if let (Some(ids), Some(slope)) = (ids, slope) {
             gradient = gradient.scatter(1, ids, slope, IndexingUpdateOp::Add);
         }
     }
-    finish(gradient, losses)
+    (gradient, losses, sum, slopes)
 }
 
-fn by_autodiff(
-    logits: Tensor<2>,
-    gold_ids: Tensor<2, Int>,
-    teacher: Option<&Teacher>,
-    config: &StepLoss,
-) -> LogitsLoss {
-    let logits = leaf(logits);
-    let student = student(logits.clone(), gold_ids, teacher, config);
-    let losses = losses(&student, teacher, config);
-    let grads = total(&losses, config).backward();
+fn by_autodiff(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, loss: &PieceLoss) -> Done {
+    let student = student(logits.clone(), gold_ids, teacher, loss);
+    let losses = losses(&student, teacher, loss);
+    let sum = total(&losses, loss, &student);
+    let grads = sum.clone().backward();
     let gradient = logits.grad(&grads).unwrap_or_else(|| logits.without_autodiff().zeros_like());
-    finish(gradient, losses)
+    let slopes = loss.terms.iter().map(|term| term.slope.as_ref()?.grad(&grads)).collect();
+    (gradient, losses, sum, slopes)
 }
 
 /// What a loss needs of these logits, all of it by tensor operations that autodiff can follow. logits: \[n, vocabulary\].
-pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, config: &StepLoss) -> Student {
+pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, loss: &PieceLoss) -> Student {
     let masked = match teacher {
         None => logits.clone(),
         Some(teacher) => hide(logits.clone(), teacher),
     };
     let (kept, gold) = look(logits.clone(), teacher, gold_ids);
-    let at = |t: f64| (t, super::log_sum_exp(masked.clone() / t));
-    let all = teacher.filter(|_| needs_all(config)).map(|_| {
-        let is_outside = masked.clone().detach().greater_elem(NOWHERE / 2.0).float();
-        (logits, is_outside)
+    let view = |t: &Temperature| (t.clone(), super::log_sum_exp(t.divide(masked.clone())));
+    let views = loss.views.iter().map(view).collect();
+    let [_, vocab_size] = logits.dims();
+    let all = loss.needs_all().then(|| {
+        let is_outside = masked.detach().greater_elem(NOWHERE / 2.0).float();
+        AllClasses { logits, is_outside }
     });
-    Student {
-        kept,
-        gold,
-        outside: temperatures(teacher, config).into_iter().map(at).collect(),
-        absence: teacher.and_then(Teacher::absence),
-        all,
-    }
-}
-
-/// Where the student's log-partition is wanted.
-fn temperatures(teacher: Option<&Teacher>, config: &StepLoss) -> Vec<f64> {
-    let soft = teacher.map(|_| config.temperature);
-    let hard = (config.alpha < 1.0 && soft != Some(1.0)).then_some(1.0);
-    soft.into_iter().chain(hard).collect()
+    Student { kept, gold, views, absence: teacher.and_then(Teacher::absence), all, vocab_size }
 }
 
 /// The logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
@@ -198,21 +249,6 @@ fn hide(logits: Tensor<2>, teacher: &Teacher) -> Tensor<2> {
 }
 
 /// A tensor whose gradient is wanted, the first of a graph of its own.
-fn leaf(x: Tensor<2>) -> Tensor<2> {
+pub(super) fn leaf(x: Tensor<2>) -> Tensor<2> {
     x.autodiff().require_grad()
-}
-
-/// alpha · T² · divergence + (1 - alpha) · cross entropy, summed.
-fn total(losses: &Losses, config: &StepLoss) -> Tensor<1> {
-    let soft = losses.divergence.clone().map(|d| d.sum() * (config.alpha * config.temperature.powi(2)));
-    let hard = losses.cross_entropy.clone().map(|c| c.sum() * (1.0 - config.alpha));
-    let mut sum = None;
-    add(&mut sum, soft);
-    add(&mut sum, hard);
-    sum.unwrap_or_else(|| unreachable!("alpha > 0 without targets was refused when the batch was made"))
-}
-
-fn finish(gradient: Tensor<2>, losses: Losses) -> LogitsLoss {
-    let sum = |per_position: Tensor<2>| per_position.detach().without_autodiff().sum();
-    LogitsLoss { gradient, divergence: losses.divergence.map(sum), cross_entropy: losses.cross_entropy.map(sum) }
 }

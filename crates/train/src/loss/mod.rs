@@ -1,23 +1,32 @@
 //! How a student is compared with its targets.
 //!
-//! 1. [`config`] says what is wanted and refuses what makes no sense,
-//! 2. [`teacher`] brings the cached rows to a temperature,
-//! 3. [`student`] looks at the logits where a loss needs them,
-//! 4. [`divergence`] compares the two, one file a divergence, and [`positions`] adds the labels,
-//! 5. [`head`] does all that in pieces of bounded size beside the head's product, with a backward by hand.
+//! 1. [`config`] says what is wanted and [`check`] refuses what makes no sense,
+//! 2. [`step`] is the loss at one step, and at a piece of its positions with their temperatures,
+//! 3. [`teacher`] brings the cached rows to a temperature,
+//! 4. [`student`] looks at the logits where a loss needs them,
+//! 5. [`divergence`] compares the two, one file a divergence, and [`positions`] adds the labels,
+//! 6. [`head`] does all that in pieces of bounded size beside the head's product, with a backward by hand,
+//! 7. [`survey`] tells rules about temperatures and weights what teacher and student say.
 
+pub(crate) mod check;
 pub mod config;
 pub mod divergence;
 pub mod head;
 pub mod positions;
+pub mod step;
 pub mod student;
+pub mod survey;
 pub mod teacher;
+pub mod temperature;
 
-pub use config::{LossConfig, Reading, StepLoss};
+pub use config::{LossConfig, Reading, Second, Term};
 pub use head::{LossSums, head_loss};
 pub use positions::{Losses, losses};
+pub use step::{PieceLoss, PieceTerm, Scale, StepLoss, StepTerm};
 pub use student::Student;
+pub use survey::survey;
 pub use teacher::Teacher;
+pub use temperature::Temperature;
 
 use burn::tensor::Tensor;
 

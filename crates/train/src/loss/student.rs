@@ -1,30 +1,33 @@
 //! A student's logits where a loss looks at them.
 
-use crate::loss::{StepLoss, log_sum_exp};
+use crate::loss::{Temperature, log_sum_exp};
 use burn::tensor::Tensor;
-use logitcask_core::TailPolicy;
 
 /// Logit of a class that is out of sight: e^NOWHERE is 0, and it can still be scaled and subtracted from.
 pub const NOWHERE: f32 = -1e30;
 
-/// What a loss needs of n rows of logits: the kept classes one by one, the others in one number.
+/// What a loss needs of n rows of logits: the kept classes one by one, the others in one number for each temperature.
 pub struct Student {
     /// \[n, width\], logits of the teacher's kept classes; `None`: there is no teacher.
     pub kept: Option<Tensor<2>>,
     /// \[n, 1\], logit of the label.
     pub gold: Tensor<2>,
-    /// log sum exp(logit / T) over all classes that are not kept, \[n, 1\], by T.
-    pub outside: Vec<(f64, Tensor<2>)>,
+    /// log sum exp(logit / T) over all classes that are not kept, \[n, 1\], for each temperature that a loss asks for.
+    pub views: Vec<(Temperature, Tensor<2>)>,
     /// \[n, width\], see [`super::Teacher::absence`].
     pub absence: Option<Tensor<2>>,
-    /// All logits, and 1 for a class that is not kept, 0 for one that is: \[n, vocabulary\] both, where
-    /// [`needs_all`] says so.
-    pub all: Option<(Tensor<2>, Tensor<2>)>,
+    /// Every class, where a loss looks at each of them.
+    pub all: Option<AllClasses>,
+    /// Classes.
+    pub vocab_size: usize,
 }
 
-/// Must a loss see the classes outside one by one?
-pub fn needs_all(config: &StepLoss) -> bool {
-    config.alpha > 0.0 && config.tail == TailPolicy::Uniform
+/// Logits of a whole row.
+pub struct AllClasses {
+    /// \[n, vocabulary\].
+    pub logits: Tensor<2>,
+    /// \[n, vocabulary\], 1 for a class that is not kept, 0 for one that is.
+    pub is_outside: Tensor<2>,
 }
 
 /// Log-probabilities at one temperature.
@@ -36,35 +39,33 @@ pub struct LogProbs {
 }
 
 impl Student {
-    /// log sum exp(logit / T) over all classes, \[n, 1\].
-    pub fn log_z(&self, temperature: f64) -> Tensor<2> {
-        let outside = self.outside(temperature);
-        let Some(kept) = &self.kept else { return outside };
+    /// log sum exp(logit / T) over all classes at one of [`Self::views`], \[n, 1\].
+    pub fn log_z(&self, view: usize) -> Tensor<2> {
+        let (temperature, outside) = &self.views[view];
+        let Some(kept) = &self.kept else { return outside.clone() };
         let kept = match &self.absence {
             None => kept.clone(),
             Some(absence) => kept.clone() + absence.clone(),
         };
-        log_sum_exp(Tensor::cat(vec![kept / temperature, outside], 1))
+        log_sum_exp(Tensor::cat(vec![temperature.divide(kept), outside.clone()], 1))
     }
 
-    /// The kept classes and the others at `temperature`; `None` without a teacher.
-    pub fn log_probs(&self, temperature: f64) -> Option<LogProbs> {
-        let log_z = self.log_z(temperature);
-        let kept = self.kept.clone()? / temperature - log_z.clone();
-        Some(LogProbs { kept, other: self.outside(temperature) - log_z })
+    /// The kept classes and the others at one of [`Self::views`]; `None` without a teacher.
+    pub fn log_probs(&self, view: usize) -> Option<LogProbs> {
+        let (temperature, outside) = &self.views[view];
+        let log_z = self.log_z(view);
+        let kept = temperature.divide(self.kept.clone()?) - log_z.clone();
+        Some(LogProbs { kept, other: outside.clone() - log_z })
     }
 
-    /// -log q(label) at T = 1, \[n, 1\].
-    pub fn cross_entropy(&self) -> Tensor<2> {
-        self.log_z(1.0) - self.gold.clone()
+    /// -log q(label), \[n, 1\], by the view at T = 1.
+    pub fn cross_entropy(&self, view: usize) -> Tensor<2> {
+        self.log_z(view) - self.gold.clone()
     }
+}
 
-    /// # Panics
-    /// At a temperature that it was not made for.
-    fn outside(&self, temperature: f64) -> Tensor<2> {
-        match self.outside.iter().find(|(t, _)| *t == temperature) {
-            Some((_, outside)) => outside.clone(),
-            None => unreachable!("no log-partition at T = {temperature}"),
-        }
-    }
+/// Standard deviation of the logits over all classes, \[n, 1\]. logits: \[n, vocabulary\].
+pub fn spread(logits: Tensor<2>) -> Tensor<2> {
+    let from_mean = logits.clone() - logits.mean_dim(1);
+    (from_mean.clone() * from_mean).mean_dim(1).clamp_min(1e-12).sqrt()
 }

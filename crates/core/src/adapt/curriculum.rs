@@ -1,0 +1,257 @@
+//! A temperature that learns against the student.
+
+use super::mlp::{Adam, Mlp};
+use super::{Heat, Heats, Needs, Outcome, Position, Scene, Temper, check_positive, check_range};
+use crate::rng::CounterRng;
+use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
+
+/// What the perceptron sees of a position.
+const FEATURES: usize = 7;
+const HIDDEN: usize = 16;
+/// The paper's start: T begins at lowest + 0.73 (highest - lowest).
+const START: f64 = 1.0;
+
+/// T = lowest + (highest - lowest) sigmoid(theta). The student lowers the loss, theta raises it, at a strength that grows
+/// over the run's first share `ramp` on half a cosine from 0 to 1. Theta is one number, or with `instance` a perceptron's
+/// answer to what teacher and student say at the position.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Never below.
+    pub lowest: f64,
+    /// Never above.
+    pub highest: f64,
+    /// A temperature for each position?
+    #[serde(default)]
+    pub instance: bool,
+    /// Of Adam, in units of theta: with 0.01 a hundred steps of one direction move theta by 1. A plain gradient step, as
+    /// the paper's, would depend on the scale of the loss.
+    #[serde(default = "hundredth")]
+    pub learning_rate: f64,
+    /// Share of the run until the full strength.
+    #[serde(default = "tenth")]
+    pub ramp: f64,
+}
+
+const fn hundredth() -> f64 {
+    0.01
+}
+const fn tenth() -> f64 {
+    0.1
+}
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_range(self.lowest, self.highest)?;
+        check_positive("learning_rate", self.learning_rate)?;
+        match (0.0..=1.0).contains(&self.ramp) {
+            true => Ok(()),
+            false => Err(format!("ramp = {} is no share of a run", self.ramp)),
+        }
+    }
+
+    /// How strongly theta learns when the share `done` of the run is behind.
+    fn strength(&self, done: f64) -> f64 {
+        if done >= self.ramp { 1.0 } else { 0.5 - 0.5 * (PI * done / self.ramp).cos() }
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The rule at work. One theta is a perceptron without inputs: its last bias.
+pub(super) struct Curriculum {
+    config: Config,
+    mlp: Mlp,
+    adam: Adam,
+    /// Of the last scene: how strongly to learn, and what was seen at each position.
+    strength: f64,
+    seen: Vec<[f64; FEATURES]>,
+}
+
+impl Curriculum {
+    pub(super) fn new(config: Config, seed: u64) -> Self {
+        let (inputs, hidden) = if config.instance { (FEATURES, HIDDEN) } else { (1, 0) };
+        let mlp = Mlp::new(inputs, hidden, START, &mut CounterRng::new("logitcask curriculum", &[seed]));
+        let adam = Adam::new(mlp.parameters.len());
+        Self { config, mlp, adam, strength: 0.0, seen: Vec::new() }
+    }
+
+    fn temperature(&self, theta: f64) -> f64 {
+        self.config.lowest + (self.config.highest - self.config.lowest) * sigmoid(theta)
+    }
+
+    /// d T / d theta.
+    fn slope(&self, theta: f64) -> f64 {
+        let s = sigmoid(theta);
+        (self.config.highest - self.config.lowest) * s * (1.0 - s)
+    }
+
+    /// d loss / d parameters, from d loss / d T at each position of the last scene.
+    fn gradient(&self, slopes: &[f64]) -> Vec<f64> {
+        let mut gradient = vec![0.0; self.mlp.parameters.len()];
+        let mut add = |input: &[f64], slope: f64| {
+            let (theta, hidden) = self.mlp.forward(input);
+            self.mlp.backward(input, &hidden, slope * self.slope(theta), &mut gradient);
+        };
+        match self.config.instance {
+            true => self.seen.iter().zip(slopes).for_each(|(x, slope)| add(x, *slope)),
+            false => add(&[], slopes.iter().sum()),
+        }
+        gradient
+    }
+}
+
+fn features(p: &Position) -> [f64; FEATURES] {
+    [
+        p.teacher.confidence().ln(),
+        p.teacher.entropy,
+        p.teacher.gold,
+        p.student.confidence().ln(),
+        p.student.entropy,
+        p.student.gold,
+        p.distance,
+    ]
+}
+
+impl Temper for Curriculum {
+    fn needs(&self) -> Needs {
+        let position = match self.config.instance {
+            true => Needs { entropy: true, distance: true, ..Needs::POSITIONS },
+            false => Needs::NOTHING,
+        };
+        Needs { slopes: true, ..position }
+    }
+
+    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
+        self.strength = self.config.strength(scene.done);
+        if !self.config.instance {
+            return Heats::Same(Heat::both(self.temperature(self.mlp.forward(&[]).0)));
+        }
+        self.seen = scene.positions.iter().map(features).collect();
+        Heats::Each(self.seen.iter().map(|x| Heat::both(self.temperature(self.mlp.forward(x).0))).collect())
+    }
+
+    fn learn(&mut self, outcome: &Outcome<'_>) {
+        let gradient = self.gradient(outcome.slopes);
+        let rate = self.config.learning_rate * self.strength;
+        self.adam.ascend(&mut self.mlp.parameters, &gradient, rate);
+    }
+
+    fn state(&self) -> Vec<f64> {
+        [self.mlp.parameters.as_slice(), &self.adam.state].concat()
+    }
+
+    fn restore(&mut self, state: &[f64]) -> bool {
+        let parameters = self.mlp.parameters.len();
+        if state.len() != parameters + self.adam.state.len() {
+            return false;
+        }
+        self.mlp.parameters.copy_from_slice(&state[..parameters]);
+        self.adam.state.copy_from_slice(&state[parameters..]);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapt::Facts;
+
+    const CONFIG: Config = Config { lowest: 1.0, highest: 9.0, instance: false, learning_rate: 0.01, ramp: 0.1 };
+
+    fn scene(positions: &[Position], done: f64) -> Scene<'_> {
+        Scene { done, temperature: 1.0, vocab_size: 100, positions }
+    }
+
+    fn temperature(rule: &mut Curriculum, done: f64) -> f64 {
+        let Heats::Same(heat) = rule.heats(&scene(&[], done)) else { panic!("one for all") };
+        heat.teacher
+    }
+
+    /// The temperature after a run whose loss has this slope along it.
+    fn after(slope: f64, steps: u32, done: f64) -> f64 {
+        let mut rule = Curriculum::new(CONFIG, 0);
+        for _ in 0..steps {
+            temperature(&mut rule, done);
+            rule.learn(&Outcome { slopes: &[slope, slope], ..Outcome::default() });
+        }
+        temperature(&mut rule, done)
+    }
+
+    #[test]
+    fn the_temperature_goes_where_the_loss_rises() {
+        let start = after(0.0, 0, 1.0);
+        assert!((start - (1.0 + 8.0 * sigmoid(1.0))).abs() < 1e-12);
+        assert!(after(0.5, 50, 1.0) > start + 0.3);
+        assert!(after(-0.5, 50, 1.0) < start - 0.3);
+        assert_eq!(after(0.5, 50, 0.0), start, "without strength it is a fixed temperature");
+        assert!((CONFIG.strength(0.05) - 0.5).abs() < 1e-12 && CONFIG.strength(0.1) == 1.0);
+        assert!((1.0..=9.0).contains(&after(1e6, 5000, 1.0)));
+    }
+
+    #[test]
+    fn instances_part_where_their_slopes_do() {
+        let at = |distance| Position { distance, ..Position::default() };
+        let positions = [at(0.1), at(0.9)];
+        let mut rule = Curriculum::new(Config { instance: true, ..CONFIG }, 0);
+        let heats = |rule: &mut Curriculum| {
+            let Heats::Each(heats) = rule.heats(&scene(&positions, 1.0)) else { panic!("one for each") };
+            [heats[0].teacher, heats[1].teacher]
+        };
+        let [a, b] = heats(&mut rule);
+        assert_eq!(a, b, "all alike at first");
+        for _ in 0..300 {
+            heats(&mut rule);
+            rule.learn(&Outcome { slopes: &[-0.5, 0.5], ..Outcome::default() });
+        }
+        let [a, b] = heats(&mut rule);
+        assert!(a + 2.0 < b, "{a} and {b}");
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_loss() {
+        let mut rng = CounterRng::new("curriculum test", &[]);
+        let mut facts = || Facts { largest: -rng.uniform(), entropy: rng.uniform(), gold: -2.0, ..Facts::default() };
+        let mut of = |distance| Position { teacher: facts(), student: facts(), distance, ..Position::default() };
+        let positions = [of(0.1), of(0.5), of(0.8)];
+        let mut rule = Curriculum::new(Config { instance: true, ..CONFIG }, 0);
+        rule.mlp.parameters.iter_mut().for_each(|p| *p += 0.3 * rng.normal());
+        // A made-up loss: the mean of (i + 1) T_i².
+        let heats = |rule: &mut Curriculum| {
+            let Heats::Each(heats) = rule.heats(&scene(&positions, 1.0)) else { panic!("one for each") };
+            (1..).map(f64::from).zip(heats.into_iter().map(|heat| heat.teacher)).collect::<Vec<_>>()
+        };
+        let slopes: Vec<f64> = heats(&mut rule).iter().map(|(i, t)| 2.0 * i * t / 3.0).collect();
+        for (i, exact) in rule.gradient(&slopes).into_iter().enumerate() {
+            let start = rule.mlp.parameters[i];
+            let mut at = |by: f64| {
+                rule.mlp.parameters[i] = start + by;
+                heats(&mut rule).iter().map(|(i, t)| i * t * t / 3.0).sum::<f64>()
+            };
+            let found = (at(1e-5) - at(-1e-5)) / 2e-5;
+            rule.mlp.parameters[i] = start;
+            assert!((exact - found).abs() < 1e-6 * exact.abs().max(1.0), "parameter {i}: {exact}, found {found}");
+        }
+    }
+
+    #[test]
+    fn a_resumed_rule_goes_on_with_the_same_bits() {
+        let positions = [Position { distance: 0.3, ..Position::default() }];
+        let config = Config { instance: true, ..CONFIG };
+        let step = |rule: &mut Curriculum, i: u32| {
+            let heats = rule.heats(&scene(&positions, 0.5));
+            rule.learn(&Outcome { slopes: &[f64::from(i).sin()], ..Outcome::default() });
+            heats
+        };
+        let mut whole = Curriculum::new(config, 7);
+        let all: Vec<Heats> = (0..20).map(|i| step(&mut whole, i)).collect();
+        let mut first = Curriculum::new(config, 7);
+        (0..9).for_each(|i| drop(step(&mut first, i)));
+        let mut second = Curriculum::new(config, 7);
+        assert!(second.restore(&first.state()) && !second.restore(&[0.0]));
+        assert_eq!((9..20).map(|i| step(&mut second, i)).collect::<Vec<_>>(), all[9..]);
+    }
+}

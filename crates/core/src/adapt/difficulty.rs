@@ -1,0 +1,65 @@
+//! T + beta (mean of w - w): harder positions, of larger w, at a lower temperature.
+
+use super::{Heat, Heats, Needs, Position, Scene, Temper, check_positive};
+use serde::{Deserialize, Serialize};
+
+/// Never below this share of the recipe's temperature: with a large beta the rule itself goes through 0.
+const LEAST: f64 = 0.1;
+
+/// What makes a position hard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// (1 - cosine of the two vectors of raw logits)^gamma (FLSW); over the classes that were kept, which is the paper's
+    /// where that is all of them.
+    Cosine,
+    /// 1 over the student's largest probability (CWSM).
+    #[default]
+    Confidence,
+}
+
+/// Temperatures whose mean over a step is the recipe's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Difficulty {
+    /// What makes a position hard.
+    pub measure: Measure,
+    /// How strongly.
+    pub beta: f64,
+    /// Power of the cosine's distance; means nothing to the other measure.
+    pub gamma: f64,
+}
+
+impl Default for Difficulty {
+    fn default() -> Self {
+        Self { measure: Measure::default(), beta: 1.0, gamma: 2.0 }
+    }
+}
+
+impl Difficulty {
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_positive("beta", self.beta)?;
+        check_positive("gamma", self.gamma)
+    }
+
+    fn weight(&self, position: &Position) -> f64 {
+        match self.measure {
+            Measure::Cosine => (1.0 - position.cosine).max(0.0).powf(self.gamma),
+            Measure::Confidence => 1.0 / position.student.confidence(),
+        }
+    }
+}
+
+impl Temper for Difficulty {
+    fn needs(&self) -> Needs {
+        Needs { cosine: self.measure == Measure::Cosine, ..Needs::POSITIONS }
+    }
+
+    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
+        let weights: Vec<f64> = scene.positions.iter().map(|p| self.weight(p)).collect();
+        let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
+        let t = scene.temperature;
+        let heat = |w: &f64| Heat::both((t + self.beta * (mean - w)).max(LEAST * t));
+        Heats::Each(weights.iter().map(heat).collect())
+    }
+}

@@ -1,0 +1,94 @@
+//! One temperature that follows half a cosine down, held up while the student is behind.
+
+use super::{Heat, Heats, Needs, Outcome, Scene, Temper, check_range};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
+
+/// How much of the last temperature stays in the next.
+const MOMENTUM: f64 = 0.9;
+
+/// What the student's lag does to the temperature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boost {
+    /// 1 + log(1 + gap): the further behind, the higher. What the paper says it wants.
+    #[default]
+    Monotone,
+    /// 1 + a with a = log(gap) / (log(gap) + 1) where a > 1: the rule as it was published. It fires for gaps *below* 1/e
+    /// alone, and without bound near 1/e.
+    Published,
+}
+
+/// T follows temperature · ½ (1 + cos(pi · share done)) · boost, by a tenth of the way each step, and stays within
+/// lowest..highest. gap = the student's mean cross entropy less the teacher's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dts {
+    /// Never below.
+    pub lowest: f64,
+    /// Never above.
+    pub highest: f64,
+    /// What the student's lag does.
+    #[serde(default)]
+    pub boost: Boost,
+}
+
+impl Dts {
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_range(self.lowest, self.highest)
+    }
+
+    fn boost(&self, gap: f64) -> f64 {
+        match self.boost {
+            Boost::Monotone => 1.0 + gap.max(0.0).ln_1p(),
+            Boost::Published => {
+                let log = gap.max(f64::MIN_POSITIVE).ln();
+                let a = log / (log + 1.0);
+                if a > 1.0 { 1.0 + a } else { 1.0 }
+            }
+        }
+    }
+}
+
+/// The rule at work.
+pub(super) struct State {
+    rule: Dts,
+    /// Of the last step; 0 before the first.
+    temperature: f64,
+    gap: f64,
+}
+
+impl State {
+    pub(super) fn new(rule: Dts) -> Self {
+        Self { rule, temperature: 0.0, gap: 0.0 }
+    }
+}
+
+impl Temper for State {
+    fn needs(&self) -> Needs {
+        Needs { cross_entropy: true, ..Needs::NOTHING }
+    }
+
+    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
+        let Dts { lowest, highest, .. } = self.rule;
+        let envelope = scene.temperature * 0.5 * (1.0 + (PI * scene.done).cos());
+        let target = (envelope * self.rule.boost(self.gap)).clamp(lowest, highest);
+        let last = if self.temperature == 0.0 { scene.temperature.clamp(lowest, highest) } else { self.temperature };
+        self.temperature = MOMENTUM * last + (1.0 - MOMENTUM) * target;
+        Heats::Same(Heat::both(self.temperature))
+    }
+
+    fn learn(&mut self, outcome: &Outcome<'_>) {
+        self.gap = outcome.cross_entropy - outcome.teacher_cross_entropy;
+    }
+
+    fn state(&self) -> Vec<f64> {
+        vec![self.temperature, self.gap]
+    }
+
+    fn restore(&mut self, state: &[f64]) -> bool {
+        let [temperature, gap] = *state else { return false };
+        (self.temperature, self.gap) = (temperature, gap);
+        true
+    }
+}

@@ -1,0 +1,56 @@
+//! The temperature at which a soft label is as uncertain as asked.
+
+use super::{Heat, Heats, Needs, Scene, Temper, check_positive};
+use crate::soft_row::SoftRow;
+use serde::{Deserialize, Serialize};
+
+/// Newton steps at most; four do nearly always.
+const STEPS: u32 = 40;
+/// Nats within which it is met.
+const MET: f64 = 1e-6;
+
+/// Every position at the temperature at which the teacher's entropy is `nats`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entropy {
+    /// The entropy.
+    pub nats: f64,
+}
+
+impl Entropy {
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_positive("nats", self.nats)
+    }
+}
+
+impl Temper for Entropy {
+    fn needs(&self) -> Needs {
+        Needs { target_entropy: Some(self.nats), ..Needs::POSITIONS }
+    }
+
+    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
+        Heats::Each(scene.positions.iter().map(|p| Heat::both(p.target_temperature)).collect())
+    }
+}
+
+/// The temperature within `range` at which the entropy of `row` comes nearest to `nats`. Newton's method with
+/// dH/dT = Var_b\[z\] / T³ on a bracket: entropy grows with the temperature.
+pub fn temperature_of_entropy(row: &SoftRow<'_>, nats: f64, range: (f64, f64)) -> f64 {
+    let (mut low, mut high) = range;
+    let mut t = 1f64.clamp(low, high);
+    for _ in 0..STEPS {
+        let off = row.entropy(t) - nats;
+        if off.abs() < MET || high - low < 1e-9 {
+            break;
+        }
+        if off > 0.0 {
+            high = t
+        } else {
+            low = t
+        }
+        let (_, std) = row.logit_moments(1.0 / t);
+        let newton = t - off * t.powi(3) / (std * std);
+        t = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
+    }
+    t
+}

@@ -1,0 +1,55 @@
+//! Inverse difficulty: T exp(-c s) with s = tanh(log(distance / median distance)).
+
+use super::{Heat, Heats, Needs, Scene, Temper, check_positive};
+use serde::{Deserialize, Serialize};
+
+/// Tokens whose student is far from the teacher get a lower temperature, down to T e^-c; near ones a higher, up to T e^c.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idts {
+    /// How strongly.
+    pub strength: f64,
+    /// The other way round: what the paper shows to be worse.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inverted: bool,
+}
+
+impl Default for Idts {
+    fn default() -> Self {
+        Self { strength: 0.5, inverted: false }
+    }
+}
+
+impl Idts {
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_positive("strength", self.strength)
+    }
+}
+
+/// Distances are kept away from 0, whose logarithm is none.
+const LEAST: f64 = 1e-6;
+
+impl Temper for Idts {
+    fn needs(&self) -> Needs {
+        Needs { distance: true, ..Needs::POSITIONS }
+    }
+
+    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
+        let distances: Vec<f64> = scene.positions.iter().map(|p| p.distance.max(LEAST)).collect();
+        let median = median(&distances);
+        let sign = if self.inverted { self.strength } else { -self.strength };
+        let heat = |s: &f64| Heat::both(scene.temperature * (sign * (s / median).ln().tanh()).exp());
+        Heats::Each(distances.iter().map(heat).collect())
+    }
+}
+
+/// The middle value, the mean of the two middle ones of an even number; 1 of none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 1.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]),
+    }
+}

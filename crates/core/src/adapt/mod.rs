@@ -1,0 +1,150 @@
+//! Temperatures that are decided while a student learns: from how far the run is, from what teacher and student say at
+//! each position, or by learning.
+//!
+//! A rule is plain arithmetic on a few numbers of each position ([`scene`]), in f64 on the host: a file each. It departs
+//! from the recipe's temperature, which may move by itself ([`crate::Curve`]), and answers with a temperature for the
+//! teacher and one for the student at each position. What it remembers is a list of numbers, so that a run that is resumed
+//! goes on with the same bits.
+
+mod agent;
+mod curriculum;
+mod difficulty;
+mod dtkd;
+mod dts;
+mod entropy;
+mod idts;
+mod mlp;
+pub mod scene;
+#[cfg(test)]
+mod tests;
+
+pub use entropy::temperature_of_entropy;
+pub use scene::{Facts, Needs, Outcome, Position, Scene};
+
+use serde::{Deserialize, Serialize};
+
+/// Temperatures at a position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heat {
+    /// The teacher's.
+    pub teacher: f64,
+    /// The student's.
+    pub student: f64,
+}
+
+impl Heat {
+    /// The same for both.
+    pub fn both(temperature: f64) -> Self {
+        Self { teacher: temperature, student: temperature }
+    }
+}
+
+/// A rule at work.
+pub trait Temper: Send {
+    /// What it must be told.
+    fn needs(&self) -> Needs;
+
+    /// One temperature for all positions, or one for each.
+    fn heats(&mut self, scene: &Scene<'_>) -> Heats;
+
+    /// Hears what came of the last scene.
+    fn learn(&mut self, _outcome: &Outcome<'_>) {}
+
+    /// All it remembers, to be kept with a checkpoint.
+    fn state(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// Goes on from a state; `false` where it is not one of this rule's.
+    fn restore(&mut self, state: &[f64]) -> bool {
+        state.is_empty()
+    }
+}
+
+/// What a rule decided.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heats {
+    /// For all positions alike.
+    Same(Heat),
+    /// For each position of the scene.
+    Each(Vec<Heat>),
+}
+
+/// How temperatures depart from the recipe's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Adapt {
+    /// One temperature that falls with the run, and more slowly while the student is far behind the teacher (DTS,
+    /// 2511.13767).
+    Dts(dts::Dts),
+    /// A temperature that learns to make the student's task harder (CTKD, 2211.16231).
+    Curriculum(curriculum::Config),
+    /// The heat is shared so that teacher and student are equally sharp (DTKD, 2404.12711).
+    Dtkd {},
+    /// Harder samples at a lower temperature (KA + DTD, 1911.07471).
+    Difficulty(difficulty::Difficulty),
+    /// Tokens far from the teacher at a lower temperature, near ones at a higher (IDTS of AdaKD, 2510.11615).
+    Idts(idts::Idts),
+    /// The temperature times the standard deviation of the logits, of teacher and student each (NormKD; logit
+    /// standardisation).
+    Spread {},
+    /// The temperature at which every soft label has the same entropy (2605.20357).
+    Entropy(entropy::Entropy),
+    /// An actor and a critic that are rewarded for what the student learns (ITKD, 2407.00115).
+    Agent(agent::Config),
+}
+
+impl Adapt {
+    /// The rule at its start; `seed` decides every draw it makes. `None` for [`Self::Spread`], which needs no telling.
+    pub fn start(&self, seed: u64) -> Option<Box<dyn Temper>> {
+        Some(match *self {
+            Self::Dts(rule) => Box::new(dts::State::new(rule)),
+            Self::Curriculum(config) => Box::new(curriculum::Curriculum::new(config, seed)),
+            Self::Dtkd {} => Box::new(dtkd::Dtkd),
+            Self::Difficulty(rule) => Box::new(rule),
+            Self::Idts(rule) => Box::new(rule),
+            Self::Spread {} => return None,
+            Self::Entropy(rule) => Box::new(rule),
+            Self::Agent(config) => Box::new(agent::Agent::new(config, seed)),
+        })
+    }
+
+    /// The temperatures it stays within; `None`: where it may, that is in the range for which a cache's tail is right.
+    pub fn range(&self) -> Option<(f64, f64)> {
+        match self {
+            Self::Dts(rule) => Some((rule.lowest, rule.highest)),
+            Self::Curriculum(config) => Some((config.lowest, config.highest)),
+            Self::Agent(config) => Some((config.lowest, config.highest)),
+            Self::Dtkd {} | Self::Difficulty(_) | Self::Idts(_) | Self::Spread {} | Self::Entropy(_) => None,
+        }
+    }
+
+    /// Refuses parameters for which the rule says nothing.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Dts(rule) => rule.check(),
+            Self::Curriculum(config) => config.check(),
+            Self::Difficulty(rule) => rule.check(),
+            Self::Idts(rule) => rule.check(),
+            Self::Entropy(rule) => rule.check(),
+            Self::Agent(config) => config.check(),
+            Self::Dtkd {} | Self::Spread {} => Ok(()),
+        }
+    }
+}
+
+/// Refuses anything but 0 < lowest < highest.
+fn check_range(lowest: f64, highest: f64) -> Result<(), String> {
+    match lowest > 0.0 && lowest < highest && highest.is_finite() {
+        true => Ok(()),
+        false => Err(format!("lowest = {lowest} and highest = {highest} are not a range of temperatures")),
+    }
+}
+
+/// Refuses anything but a positive number.
+fn check_positive(name: &str, value: f64) -> Result<(), String> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => Err(format!("{name} = {value} is not a positive number")),
+    }
+}

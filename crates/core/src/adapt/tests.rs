@@ -1,0 +1,130 @@
+use super::*;
+use crate::rng::CounterRng;
+use crate::select::select_reference;
+use crate::tests::keep;
+use crate::{RowErrors, Selection, SoftRows};
+
+fn scene(positions: &[Position]) -> Scene<'_> {
+    Scene { done: 0.0, temperature: 2.0, vocab_size: 100, positions }
+}
+
+fn each(json: &str, positions: &[Position]) -> Vec<Heat> {
+    let rule: Adapt = serde_json::from_str(json).unwrap();
+    rule.check().unwrap();
+    match rule.start(0).unwrap().heats(&scene(positions)) {
+        Heats::Each(heats) => heats,
+        Heats::Same(heat) => vec![heat],
+    }
+}
+
+fn sharpest(x: f64, y: f64) -> Position {
+    let facts = |largest| Facts { largest, ..Facts::default() };
+    Position { teacher: facts(x), student: facts(y), ..Position::default() }
+}
+
+#[test]
+fn dtkd_shares_the_heat_and_is_plain_where_both_are_as_sharp() {
+    let heats = each(r#"{"kind":"dtkd"}"#, &[sharpest(8.0, 8.0), sharpest(12.0, 4.0), sharpest(-1.0, 4.0)]);
+    assert_eq!(heats[0], Heat::both(2.0));
+    assert_eq!(heats[1], Heat { teacher: 3.0, student: 1.0 });
+    assert_eq!(heats[2], Heat::both(2.0), "the rule says nothing of logits that are not positive");
+    let shifted = each(r#"{"kind":"dtkd"}"#, &[sharpest(19.3, 11.3)]);
+    assert_ne!(shifted[0], heats[1], "it sees the raw scale");
+    let extreme = each(r#"{"kind":"dtkd"}"#, &[sharpest(1e6, 1.0)]);
+    assert!((extreme[0].teacher - 4.0).abs() < 1e-4);
+    assert_eq!(extreme[0].student, 0.5, "a quarter at least");
+}
+
+#[test]
+fn idts_is_colder_where_the_student_is_far_and_warmer_where_it_is_near() {
+    let at = |distance| Position { distance, ..Position::default() };
+    let positions = [at(0.1), at(0.4), at(0.9)];
+    let heats = each(r#"{"kind":"idts"}"#, &positions);
+    assert_eq!(heats[1], Heat::both(2.0), "the median keeps the temperature");
+    assert!(heats[0].teacher > 2.0 && heats[2].teacher < 2.0);
+    // s = tanh(log(.9 / .4)), T = 2 e^(-s / 2).
+    let expected = 2.0 * (-0.5 * (2.25f64.ln()).tanh()).exp();
+    assert!((heats[2].student - expected).abs() < 1e-12);
+    let inverted = each(r#"{"kind":"idts","inverted":true}"#, &positions);
+    assert!((inverted[2].teacher * heats[2].teacher - 4.0).abs() < 1e-12);
+    // Never beyond T e^(±c), a student that has arrived included.
+    let far = each(r#"{"kind":"idts"}"#, &[at(0.0), at(0.5), at(1.0)]);
+    let bound = 2.0 * 0.5f64.exp() + 1e-12;
+    assert!(far.iter().all(|h| h.teacher <= bound && h.teacher >= 4.0 / bound), "{far:?}");
+}
+
+#[test]
+fn harder_positions_are_colder_and_the_mean_is_kept() {
+    let student = |confidence: f64| Facts { largest: confidence.ln(), ..Facts::default() };
+    let of = |confidence, cosine| Position { student: student(confidence), cosine, ..Position::default() };
+    let positions = [of(0.9, 0.99), of(0.5, 0.6), of(0.4, 0.1)];
+    for json in [r#"{"kind":"difficulty"}"#, r#"{"kind":"difficulty","measure":"cosine","beta":1.5,"gamma":2}"#] {
+        let heats: Vec<f64> = each(json, &positions).iter().map(|h| h.teacher).collect();
+        assert!(heats[0] > heats[1] && heats[1] > heats[2], "{json}: {heats:?}");
+        assert!((heats.iter().sum::<f64>() / 3.0 - 2.0).abs() < 1e-12, "{json}: {heats:?}");
+    }
+    let cosine = each(r#"{"kind":"difficulty","measure":"cosine","gamma":2}"#, &positions);
+    assert!((cosine[0].teacher - cosine[1].teacher - (0.16 - 0.0001)).abs() < 1e-12);
+}
+
+#[test]
+fn dts_falls_within_its_bounds_and_lingers_while_the_student_lags() {
+    let run = |gap: f64, json: &str| {
+        let rule: Adapt = serde_json::from_str(json).unwrap();
+        let mut rule = rule.start(0).unwrap();
+        let mut all = Vec::new();
+        for step in 0..200 {
+            let scene = Scene { done: f64::from(step) / 200.0, temperature: 8.0, vocab_size: 100, positions: &[] };
+            let Heats::Same(heat) = rule.heats(&scene) else { panic!("one for all") };
+            all.push(heat.teacher);
+            rule.learn(&Outcome { cross_entropy: 2.0 + gap, teacher_cross_entropy: 2.0, ..Outcome::default() });
+        }
+        all
+    };
+    let json = r#"{"kind":"dts","lowest":1,"highest":8}"#;
+    let (near, far) = (run(0.0, json), run(2.0, json));
+    assert_eq!(near[0], 8.0);
+    assert!(near.windows(2).all(|w| w[1] <= w[0]), "falls all the way");
+    assert!(near[199] < 1.6 && near.iter().chain(&far).all(|t| (1.0..=8.0).contains(t)));
+    assert!(near.iter().zip(&far).all(|(n, f)| f >= n) && far[100] > near[100] + 1.0);
+    let still = run(1.0, r#"{"kind":"dts","lowest":3.999999,"highest":4}"#);
+    assert!(still.iter().all(|t| (t - 4.0).abs() < 1e-5), "lowest = highest is a fixed temperature");
+    // As published: the boost is for students that have nearly arrived, not for those that lag.
+    let published = r#"{"kind":"dts","lowest":1,"highest":8,"boost":"published"}"#;
+    assert!(run(0.2, published)[100] > run(2.0, published)[100] + 1.0);
+}
+
+#[test]
+fn newton_finds_the_temperature_of_an_entropy() {
+    let keep = keep(Selection::TopK { k: 6 });
+    for seed in 0..8u64 {
+        let mut rng = CounterRng::new("entropy test", &[seed]);
+        let logits: Vec<f32> = (0..300).map(|_| (2.0 * rng.normal()) as f32).collect();
+        let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+        select_reference(&logits, 0, &keep, 0.5, &mut rows, &mut errors);
+        let row = rows.iter().next().unwrap();
+        for nats in [4.0, 4.5, 5.0] {
+            let t = temperature_of_entropy(&row, nats, (0.75, 10.0));
+            assert!((row.entropy(t) - nats).abs() < 1e-5, "seed {seed}: {} at T = {t}", row.entropy(t));
+            // And of the whole row, within what the atoms promise of entropy.
+            let scaled: Vec<f64> = logits.iter().map(|z| f64::from(*z) / t).collect();
+            let log_z = crate::soft_row::log_sum_exp(&scaled);
+            let dense: f64 = scaled.iter().map(|x| (x - log_z).exp() * (log_z - x)).sum();
+            assert!((dense - nats).abs() < 0.02, "seed {seed}: {dense} at T = {t}");
+        }
+        assert!(
+            (temperature_of_entropy(&row, 100.0, (0.75, 10.0)) - 10.0).abs() < 1e-6,
+            "as near as the range lets it"
+        );
+        assert!((temperature_of_entropy(&row, 1e-6, (0.75, 10.0)) - 0.75).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn rules_that_say_nothing_are_refused() {
+    let refused = |json: &str| serde_json::from_str::<Adapt>(json).unwrap().check().unwrap_err();
+    assert!(refused(r#"{"kind":"dts","lowest":4,"highest":2}"#).contains("lowest = 4"));
+    assert!(refused(r#"{"kind":"idts","strength":0}"#).contains("strength = 0"));
+    assert!(refused(r#"{"kind":"entropy","nats":-1}"#).contains("nats = -1"));
+    assert!(serde_json::from_str::<Adapt>(r#"{"kind":"dtkd","tau":4}"#).is_err(), "no key that is not known");
+}

@@ -1,0 +1,187 @@
+//! Which samples are still worth reading: knowledge condensation (KCD, 2207.05409).
+//!
+//! A sample's value is the student's mean entropy on it, over all the times it was seen, a little more where that was
+//! often. At the end of every few epochs the samples of least value are left out for good, in equal steps down to a share
+//! of all. The paper mixes those left out into the least valuable of the others; a text cannot be mixed with another, so
+//! here they are only left out.
+//!
+//! Samples that are decoded together are judged together, by their mean, and stay or go together: so what is left out is
+//! not read either.
+
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Power of the times a sample was seen.
+const POWER: f64 = 0.03;
+
+/// How a run condenses its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condense {
+    /// Share of the samples that stay at the end.
+    #[serde(default = "most")]
+    pub share: f64,
+    /// Steps down to it.
+    #[serde(default = "six")]
+    pub stages: u32,
+    /// Epochs between two of them.
+    #[serde(default = "one")]
+    pub every: u32,
+}
+
+const fn most() -> f64 {
+    0.7
+}
+const fn six() -> u32 {
+    6
+}
+const fn one() -> u32 {
+    1
+}
+
+impl Condense {
+    /// Refuses what is no share and no stage.
+    pub fn check(&self) -> Result<(), String> {
+        if !(self.share > 0.0 && self.share < 1.0) {
+            return Err(format!("share = {} is not between 0 and 1", self.share));
+        }
+        if self.stages == 0 || self.every == 0 {
+            return Err("stages and every must be at least 1".into());
+        }
+        Ok(())
+    }
+
+    /// How many of `samples` stay after `stage` steps.
+    pub fn count(&self, samples: u64, stage: u32) -> u64 {
+        let done = f64::from(stage.min(self.stages)) / f64::from(self.stages);
+        (samples as f64 * (1.0 - (1.0 - self.share) * done)).round().max(1.0) as u64
+    }
+
+    /// Of the groups that still stay (`staying`, indices into `groups`, ascending), those that do after `stage` steps:
+    /// the most valuable ones, ties to the first, until they hold [`Self::count`] samples.
+    pub fn staying(&self, values: &Values, groups: &[Range<u64>], staying: &[usize], stage: u32) -> Vec<usize> {
+        let samples = groups.iter().map(|group| group.end - group.start).sum();
+        let mean = |group: &Range<u64>| {
+            let sum: f64 = group.clone().map(|id| values.of(id, self.every)).sum();
+            sum / (group.end - group.start) as f64
+        };
+        let mut order: Vec<(f64, usize)> = staying.iter().map(|&i| (mean(&groups[i]), i)).collect();
+        order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let (mut held, wanted) = (0, self.count(samples, stage));
+        let chosen = order.into_iter().map(|(_, i)| i).take_while(|&i| {
+            let is_wanted = held < wanted;
+            held += groups[i].end - groups[i].start;
+            is_wanted
+        });
+        let mut chosen: Vec<usize> = chosen.collect();
+        chosen.sort_unstable();
+        chosen
+    }
+}
+
+/// What the student's entropy was, sample by sample.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values {
+    seen: Vec<f64>,
+    mean: Vec<f64>,
+}
+
+impl Values {
+    /// Of so many samples, none of them seen.
+    pub fn new(samples: u64) -> Self {
+        Self { seen: vec![0.0; samples as usize], mean: vec![0.0; samples as usize] }
+    }
+
+    /// A sample was seen, the student's mean entropy over its positions being `entropy` nats.
+    pub fn see(&mut self, sample: u64, entropy: f64) {
+        let i = sample as usize;
+        self.seen[i] += 1.0;
+        self.mean[i] += (entropy - self.mean[i]) / self.seen[i];
+    }
+
+    /// (times seen / `every`)^0.03 · mean entropy.
+    fn of(&self, sample: u64, every: u32) -> f64 {
+        let i = sample as usize;
+        (self.seen[i] / f64::from(every)).powf(POWER) * self.mean[i]
+    }
+
+    /// As one list of numbers.
+    pub fn state(&self) -> Vec<f64> {
+        [self.seen.as_slice(), &self.mean].concat()
+    }
+
+    /// Goes on from such a list; `false` where it is of another number of samples.
+    pub fn restore(&mut self, state: &[f64]) -> bool {
+        if state.len() != 2 * self.seen.len() {
+            return false;
+        }
+        let (seen, mean) = state.split_at(self.seen.len());
+        self.seen.copy_from_slice(seen);
+        self.mean.copy_from_slice(mean);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: Condense = Condense { share: 0.4, stages: 3, every: 2 };
+
+    fn groups(samples: u64, size: u64) -> Vec<Range<u64>> {
+        (0..samples).step_by(size as usize).map(|first| first..(first + size).min(samples)).collect()
+    }
+
+    fn seen(entropies: &[f64]) -> Values {
+        let mut values = Values::new(entropies.len() as u64);
+        (0..).zip(entropies).for_each(|(id, entropy)| values.see(id, *entropy));
+        values
+    }
+
+    #[test]
+    fn each_stage_keeps_its_share_and_nothing_comes_back() {
+        let entropies: Vec<f64> = (0..100).map(|i| f64::from(i * 37 % 100)).collect();
+        let values = seen(&entropies);
+        for size in [1, 7] {
+            let groups = groups(100, size);
+            let mut staying: Vec<usize> = (0..groups.len()).collect();
+            for (stage, wanted) in [(1, 80), (2, 60), (3, 40), (4, 40)] {
+                let next = RULE.staying(&values, &groups, &staying, stage);
+                assert!(next.windows(2).all(|pair| pair[0] < pair[1]), "ascending, none twice");
+                assert!(next.iter().all(|i| staying.contains(i)), "none comes back");
+                let held: u64 = next.iter().map(|&i| groups[i].end - groups[i].start).sum();
+                assert!((wanted..wanted + size).contains(&held), "stage {stage}, groups of {size}: {held}");
+                staying = next;
+            }
+        }
+    }
+
+    #[test]
+    fn the_least_valuable_go_first_and_ties_stay_in_order() {
+        let values = seen(&[3.0, 1.0, 2.0, 2.0, 5.0]);
+        let all: Vec<usize> = (0..5).collect();
+        let rule = Condense { share: 0.6, stages: 1, every: 1 };
+        assert_eq!(rule.staying(&values, &groups(5, 1), &all, 1), [0, 2, 4]);
+        // (3 + 1) / 2, (2 + 2) / 2 and 5: by their means.
+        assert_eq!(rule.staying(&values, &groups(5, 2), &[0, 1, 2], 1), [0, 2]);
+    }
+
+    #[test]
+    fn a_value_is_the_mean_over_all_times_it_was_seen() {
+        let mut values = Values::new(2);
+        [1.0, 2.0, 6.0].iter().for_each(|entropy| values.see(1, *entropy));
+        assert!((values.of(1, 3) - 3.0).abs() < 1e-12);
+        assert!(values.of(1, 1) > values.of(1, 3), "often seen is worth a little more");
+        assert_eq!(values.of(0, 1), 0.0, "never seen is worth nothing");
+        let mut again = Values::new(2);
+        assert!(again.restore(&values.state()) && again == values);
+        assert!(!again.restore(&[0.0; 3]));
+    }
+
+    #[test]
+    fn impossible_shares_are_refused() {
+        assert!(Condense { share: 1.0, ..RULE }.check().unwrap_err().contains("share = 1"));
+        assert!(Condense { stages: 0, ..RULE }.check().is_err());
+        assert!(RULE.check().is_ok());
+    }
+}

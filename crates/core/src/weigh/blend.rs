@@ -1,0 +1,60 @@
+//! Two teachers.
+
+use super::Weigher;
+use crate::Curve;
+use crate::adapt::{Needs, Scene};
+use serde::{Deserialize, Serialize};
+
+/// How much of the soft part a second teacher has at each position; the first has the rest. With u the student's entropy
+/// as a share of log(classes), the first should be the weaker one, which an uncertain student follows more easily (Dynamic
+/// KD, 2109.11295).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Blend {
+    /// The same everywhere.
+    Fixed {
+        /// The second teacher's, 0 to 1.
+        share: Curve,
+    },
+    /// 1 - u.
+    Soft {},
+    /// 0 for the more uncertain half of a step, 1 for the other.
+    Hard {},
+}
+
+impl Blend {
+    /// Refuses shares that are none.
+    pub fn check(&self) -> Result<(), String> {
+        let Self::Fixed { share } = self else { return Ok(()) };
+        share.check()?;
+        match share.range() {
+            (low, high) if low >= 0.0 && high <= 1.0 => Ok(()),
+            (low, high) => Err(format!("share = {low} to {high} is not within 0..=1")),
+        }
+    }
+}
+
+impl Weigher for Blend {
+    fn needs(&self) -> Needs {
+        match self {
+            Self::Fixed { .. } => Needs::NOTHING,
+            Self::Soft {} | Self::Hard {} => Needs { entropy: true, ..Needs::POSITIONS },
+        }
+    }
+
+    /// The second teacher's; one number for all where it looks at none of them.
+    fn weights(&mut self, scene: &Scene<'_>) -> Vec<f64> {
+        let entropies = scene.positions.iter().map(|p| p.student.entropy);
+        match self {
+            Self::Fixed { share } => vec![share.at(scene.done)],
+            Self::Soft {} => {
+                let most = (scene.vocab_size as f64).ln();
+                entropies.map(|entropy| 1.0 - (entropy / most).clamp(0.0, 1.0)).collect()
+            }
+            Self::Hard {} => {
+                let certain: Vec<f64> = entropies.map(|entropy| -entropy).collect();
+                super::top::top(&certain, 0.5).into_iter().map(|weight| f64::from(weight > 0.0)).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Loss-driven adaptive token focusing.
+
+use super::Weigher;
+use super::top::top;
+use crate::adapt::{Needs, Outcome, Scene};
+use serde::{Deserialize, Serialize};
+
+/// Decay of the loss's moving average.
+const DECAY: f64 = 0.99;
+/// The share never shrinks below this.
+const LEAST: f64 = 0.1;
+
+/// The share r of positions farthest from the teacher. After the warm-up the mean loss L is compared with a reference: where
+/// it fell below by more than `epsilon` of it, r shrinks by `delta` of itself; where it rose above by as much, r grows so;
+/// either makes L the new reference.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Latf {
+    /// Relative change of the share.
+    pub delta: f64,
+    /// Relative change of the loss that is one.
+    pub epsilon: f64,
+    /// Share of the run during which every position counts.
+    pub warmup: f64,
+}
+
+impl Default for Latf {
+    fn default() -> Self {
+        Self { delta: 0.05, epsilon: 0.05, warmup: 0.05 }
+    }
+}
+
+impl Latf {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let parts = [("delta", self.delta), ("epsilon", self.epsilon), ("warmup", self.warmup)];
+        match parts.into_iter().find(|(_, part)| !(0.0..1.0).contains(part)) {
+            Some((name, part)) => Err(format!("{name} = {part} is not within 0..1")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The rule at work.
+pub(super) struct State {
+    rule: Latf,
+    share: f64,
+    /// Moving average of the loss; 0 before the first step.
+    mean: f64,
+    /// What it is compared with; 0 before the warm-up ends.
+    reference: f64,
+    is_warm: bool,
+}
+
+impl State {
+    pub(super) fn new(rule: Latf) -> Self {
+        Self { rule, share: 1.0, mean: 0.0, reference: 0.0, is_warm: false }
+    }
+
+    fn settle(&mut self) {
+        let Latf { delta, epsilon, .. } = self.rule;
+        if self.reference == 0.0 {
+            self.reference = self.mean;
+        } else if self.mean < self.reference * (1.0 - epsilon) {
+            self.share = (self.share * (1.0 - delta)).max(LEAST);
+            self.reference = self.mean;
+        } else if self.mean > self.reference * (1.0 + epsilon) {
+            self.share = (self.share * (1.0 + delta)).min(1.0);
+            self.reference = self.mean;
+        }
+    }
+}
+
+impl Weigher for State {
+    fn needs(&self) -> Needs {
+        Needs { distance: true, ..Needs::POSITIONS }
+    }
+
+    fn weights(&mut self, scene: &Scene<'_>) -> Vec<f64> {
+        self.is_warm = scene.done >= self.rule.warmup;
+        let distances: Vec<f64> = scene.positions.iter().map(|p| p.distance).collect();
+        top(&distances, self.share)
+    }
+
+    fn learn(&mut self, outcome: &Outcome<'_>) {
+        let loss = outcome.divergence;
+        self.mean = if self.mean == 0.0 { loss } else { DECAY * self.mean + (1.0 - DECAY) * loss };
+        if self.is_warm {
+            self.settle();
+        }
+    }
+
+    fn state(&self) -> Vec<f64> {
+        vec![self.share, self.mean, self.reference]
+    }
+
+    fn restore(&mut self, state: &[f64]) -> bool {
+        let [share, mean, reference] = *state else { return false };
+        (self.share, self.mean, self.reference) = (share, mean, reference);
+        true
+    }
+}

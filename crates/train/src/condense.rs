@@ -1,0 +1,143 @@
+//! A run that reads fewer and fewer samples.
+//!
+//! The run's samples are one long line; a stage is a stretch of it with its own set of samples, a few epochs long. Which
+//! samples the next stage has is decided once every step is done that lies wholly within the stage before it, so that the
+//! loader, which reads ahead, knows them when it gets there, and a resumed run decides the same.
+
+use crate::batch::Batch;
+use crate::{Error, Result};
+use logitcask_cache::CacheReader;
+use logitcask_core::Condense;
+use logitcask_core::adapt::{Needs, Position};
+use logitcask_core::condense::Values;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// A stretch of the line.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stage {
+    /// Its number, from 0.
+    pub(crate) number: u32,
+    /// Samples before it.
+    pub(crate) start: u64,
+    /// Ids of its samples, ascending; each comes once an epoch.
+    pub(crate) kept: Vec<u64>,
+    /// Where it ends; the last one never does.
+    pub(crate) end: Option<u64>,
+}
+
+/// What decides which samples stay.
+pub(crate) struct Condenser {
+    rule: Condense,
+    values: Values,
+    groups: Vec<Range<u64>>,
+    /// The groups of the stage at work, and of the next one where it was decided.
+    staying: Vec<usize>,
+    next: Option<Vec<usize>>,
+    number: u32,
+    start: u64,
+    to_loader: Option<SyncSender<Stage>>,
+}
+
+impl Condenser {
+    /// What it must be told.
+    pub(crate) const NEEDS: Needs = Needs { entropy: true, ..Needs::POSITIONS };
+
+    /// At the start of a run over the cache's train split, a step taking `batch_size` samples.
+    pub(crate) fn new(rule: Condense, cache: &CacheReader, batch_size: usize) -> Result<Self> {
+        let groups = cache.groups("train")?;
+        let least = rule.count(cache.len("train")?, rule.stages) * u64::from(rule.every);
+        if least < batch_size as u64 {
+            return Err(Error::Config(format!(
+                "[train] condense: its last stage has {least} samples, less than a step (batch_size = {batch_size})"
+            )));
+        }
+        Ok(Self {
+            rule,
+            values: Values::new(cache.len("train")?),
+            staying: (0..groups.len()).collect(),
+            groups,
+            next: None,
+            number: 0,
+            start: 0,
+            to_loader: None,
+        })
+    }
+
+    /// The stages that are known, and where those to come will be told.
+    pub(crate) fn stages(&mut self) -> (Vec<Stage>, Receiver<Stage>) {
+        let (sender, receiver) = sync_channel(1);
+        self.to_loader = Some(sender);
+        let now = self.stage(self.number, self.start, &self.staying);
+        let next = self.next.as_ref().zip(now.end).map(|(next, end)| self.stage(self.number + 1, end, next));
+        ([now].into_iter().chain(next).collect(), receiver)
+    }
+
+    fn stage(&self, number: u32, start: u64, staying: &[usize]) -> Stage {
+        let kept: Vec<u64> = staying.iter().flat_map(|&i| self.groups[i].clone()).collect();
+        let length = u64::from(self.rule.every) * kept.len() as u64;
+        let end = (number < self.rule.stages).then_some(start + length);
+        Stage { number, start, kept, end }
+    }
+
+    /// Hears what the student thinks of the samples of a part of a step.
+    pub(crate) fn see(&mut self, batch: &Batch, positions: &[Position]) {
+        let row = |at: &u32| *at as usize / batch.width;
+        let mut rest = positions;
+        for run in batch.positions.chunk_by(|a, b| row(a) == row(b)) {
+            let (of_sample, others) = rest.split_at(run.len());
+            rest = others;
+            let sum: f64 = of_sample.iter().map(|p| p.student.entropy).sum();
+            if let Some(sample) = run.first().map(|at| batch.sample_ids[row(at)]) {
+                self.values.see(sample, sum / run.len() as f64);
+            }
+        }
+    }
+
+    /// Decides what is due after so many samples, a step taking `batch_size` of them.
+    pub(crate) fn decide(&mut self, done: u64, batch_size: u64) {
+        let Some(end) = self.stage(self.number, self.start, &self.staying).end else { return };
+        if self.next.is_none() && done + batch_size > end {
+            let number = self.number + 1;
+            let next = self.rule.staying(&self.values, &self.groups, &self.staying, number);
+            if let Some(loader) = &self.to_loader {
+                // A loader that is gone means that the run is over.
+                let _ = loader.send(self.stage(number, end, &next));
+            }
+            self.next = Some(next);
+        }
+        if done >= end
+            && let Some(next) = self.next.take()
+        {
+            (self.staying, self.number, self.start) = (next, self.number + 1, end);
+            self.decide(done, batch_size);
+        }
+    }
+
+    /// Share of the samples that the stage at work reads.
+    pub(crate) fn share(&self) -> f64 {
+        let count = |groups: &mut dyn Iterator<Item = &Range<u64>>| groups.map(|g| g.end - g.start).sum::<u64>() as f64;
+        count(&mut self.staying.iter().map(|&i| &self.groups[i])) / count(&mut self.groups.iter())
+    }
+
+    /// All it remembers.
+    pub(crate) fn state(&self) -> Vec<f64> {
+        let list = |groups: &[usize]| groups.iter().map(|&i| i as f64).collect::<Vec<_>>();
+        let next = self.next.as_ref().map_or(vec![-1.0], |next| list(next));
+        let head = [f64::from(self.number), self.start as f64, self.staying.len() as f64];
+        [head.to_vec(), list(&self.staying), self.values.state(), next].concat()
+    }
+
+    /// Goes on from that; `false` where it is of another cache.
+    pub(crate) fn restore(&mut self, state: &[f64]) -> bool {
+        let [number, start, staying, rest @ ..] = state else { return false };
+        let (count, values) = (*staying as usize, self.values.state().len());
+        let Some((staying, rest)) = rest.split_at_checked(count) else { return false };
+        let Some((values, next)) = rest.split_at_checked(values) else { return false };
+        let list = |groups: &[f64]| groups.iter().map(|&i| i as usize).collect::<Vec<_>>();
+        let is_known = list(staying).iter().chain(&list(next)).all(|i| *i < self.groups.len());
+        (self.number, self.start, self.staying) = (*number as u32, *start as u64, list(staying));
+        self.next = (next != [-1.0]).then(|| list(next));
+        is_known && self.values.restore(values)
+    }
+}

@@ -1,0 +1,93 @@
+//! What a recipe says about training.
+
+use crate::Schedule;
+use logitcask_core::Condense;
+use serde::{Deserialize, Serialize};
+
+/// How a student is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimizer steps, at most.
+    pub steps: u64,
+    /// Samples in a step.
+    pub batch_size: usize,
+    /// Equal parts a step's samples are cut into, their gradients added up: one after the other on a GPU, to save memory;
+    /// side by side on a CPU, to use its cores.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Peak learning rate of AdamW.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    #[serde(default)]
+    pub warmup: u64,
+    /// What follows the warm-up.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Decoupled weight decay of matrices; norms are never decayed.
+    #[serde(default = "default_decay")]
+    pub weight_decay: f64,
+    /// Largest global gradient norm.
+    #[serde(default = "default_clip")]
+    pub clip_norm: f64,
+    /// Decides initial weights and the order of the data.
+    #[serde(default)]
+    pub seed: u64,
+    /// Steps between checkpoints.
+    #[serde(default = "default_every")]
+    pub checkpoint_every: u64,
+    /// Steps between evaluations on the validation split; 0: none.
+    #[serde(default)]
+    pub validate_every: u64,
+    /// Evaluations without a lower validation perplexity after which the run ends; its best weights are the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+    /// Tokens of a sample that the student sees, at most. A shorter prefix is right as it is: what the teacher said at a
+    /// position depends on the tokens before it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<u32>,
+    /// Read fewer and fewer samples: those that the student is least sure of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condense: Option<Condense>,
+}
+
+const fn one() -> usize {
+    1
+}
+const fn default_decay() -> f64 {
+    0.1
+}
+const fn default_clip() -> f64 {
+    1.0
+}
+const fn default_every() -> u64 {
+    100
+}
+
+impl TrainConfig {
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), String> {
+        if self.steps == 0 || self.batch_size == 0 || self.checkpoint_every == 0 {
+            return Err("[train] steps, batch_size and checkpoint_every must be at least 1".into());
+        }
+        if self.accumulate == 0 || !self.batch_size.is_multiple_of(self.accumulate) {
+            return Err(format!(
+                "[train] accumulate = {} does not divide batch_size = {}",
+                self.accumulate, self.batch_size
+            ));
+        }
+        if !(self.learning_rate > 0.0 && self.clip_norm > 0.0 && self.weight_decay >= 0.0) {
+            return Err("[train] learning_rate and clip_norm must be positive, weight_decay not negative".into());
+        }
+        if self.max_length.is_some_and(|length| length < 2) {
+            return Err("[train] max_length must be at least 2: one token and the next".into());
+        }
+        if self.patience.is_some() && self.validate_every == 0 {
+            return Err("[train] patience needs validate_every".into());
+        }
+        if let Some(condense) = self.condense {
+            condense.check().map_err(|problem| format!("[train] condense: {problem}"))?;
+        }
+        self.schedule.check()
+    }
+}

@@ -1,0 +1,101 @@
+//! Batches, ready before they are wanted.
+
+use crate::batch::Batch;
+use crate::condense::Stage;
+use crate::loss::Reading;
+use crate::source::{Samples, Taught, prefix};
+use crate::{Error, Result, Source, TrainConfig};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+/// Steps whose batches are ready before they are wanted.
+const AHEAD: usize = 4;
+
+/// An endless stream of samples: one shuffled epoch after the other without a seam, so that the place in it is a number.
+pub(crate) struct Loader {
+    source: Source,
+    length: u64,
+    seed: u64,
+    place: u64,
+    samples: Samples,
+    /// Samples of a step, and of each of the parts it is cut into.
+    sizes: (usize, usize),
+    max_length: usize,
+    /// Where fewer and fewer samples are read: the stages that are known, and those that will be.
+    stages: Option<(VecDeque<Stage>, Receiver<Stage>)>,
+}
+
+impl Loader {
+    /// The samples of every step from `first` on; `stages`: where fewer and fewer are read.
+    pub(crate) fn new(
+        source: &Source,
+        config: &TrainConfig,
+        first: u64,
+        stages: Option<(Vec<Stage>, Receiver<Stage>)>,
+    ) -> Result<Self> {
+        Ok(Self {
+            source: source.clone(),
+            length: source.len("train")?,
+            seed: config.seed,
+            place: first * config.batch_size as u64,
+            samples: Box::new(std::iter::empty()),
+            sizes: (config.batch_size, config.batch_size / config.accumulate),
+            max_length: config.max_length.map_or(usize::MAX, |length| length as usize),
+            stages: stages.map(|(known, more)| (known.into(), more)),
+        })
+    }
+
+    /// The batches of every step, made ahead in a thread of their own; `reading` says what a loss reads of the teacher.
+    pub(crate) fn start(mut self, reading: Option<Reading>) -> Receiver<Result<Vec<Batch>>> {
+        let (out, batches) = sync_channel(AHEAD);
+        std::thread::spawn(move || {
+            let (size, part) = self.sizes;
+            loop {
+                let step = self.take(size).and_then(|rows| {
+                    let rows: Vec<Taught> = rows.into_iter().map(|row| prefix(row, self.max_length)).collect();
+                    rows.chunks(part).map(|rows| Batch::new(rows, reading.as_ref())).collect()
+                });
+                let is_last = step.is_err();
+                // A closed queue means that the run is over.
+                if out.send(step).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        batches
+    }
+
+    fn take(&mut self, count: usize) -> Result<Vec<Taught>> {
+        let mut rows = Vec::with_capacity(count);
+        while rows.len() < count {
+            match self.samples.next() {
+                Some(row) => {
+                    rows.push(row?);
+                    self.place += 1;
+                }
+                None => self.samples = self.epoch()?,
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The epoch at this place of the line, from there on.
+    fn epoch(&mut self) -> Result<Samples> {
+        let Some((stages, more)) = &mut self.stages else {
+            let (epoch, skip) = (self.place / self.length, self.place % self.length);
+            return self.source.shuffled("train", self.seed, epoch, skip);
+        };
+        let is_over = |stage: &Stage| stage.end.is_some_and(|end| end <= self.place);
+        while stages.front().is_none_or(is_over) {
+            stages.pop_front();
+            if stages.is_empty() {
+                stages.push_back(more.recv().map_err(|_| Error::Config("the run ended before its samples".into()))?);
+            }
+        }
+        let Some(stage) = stages.front() else { return Ok(Box::new(std::iter::empty())) };
+        let (done, length) = (self.place - stage.start, stage.kept.len() as u64);
+        // Epochs of other stages have other samples, and so another order.
+        let seed = self.seed.wrapping_add(u64::from(stage.number) << 32);
+        self.source.shuffled_among("train", &stage.kept, seed, done / length, done % length)
+    }
+}

@@ -1,0 +1,155 @@
+//! What a recipe may say about the loss, and what it may say over which cache.
+
+use crate::loss::{LossConfig, Term};
+use logitcask_core::{Adapt, Divergence, Keep, TailPolicy, TargetRule};
+
+impl LossConfig {
+    /// Refuses what is no weight, no temperature and no divergence, and what makes no sense together.
+    pub fn check(&self) -> Result<(), String> {
+        self.alpha.check().map_err(|problem| format!("[loss] alpha: {problem}"))?;
+        let (least, most) = self.alpha.range();
+        if let Some(alpha) = [least, most].into_iter().find(|alpha| !(0.0..=1.0).contains(alpha)) {
+            return Err(format!("[loss] alpha = {alpha} is not within 0..=1"));
+        }
+        if self.classes == Some(0) {
+            return Err("[loss] classes = 0 leaves nothing to learn from".into());
+        }
+        self.target.check().map_err(|problem| format!("[loss] target: {problem}"))?;
+        if let Some(weigh) = self.weigh {
+            weigh.check().map_err(|problem| format!("[loss] weigh: {problem}"))?;
+        }
+        if self.also.iter().any(|term| (term.tail == TailPolicy::Sampled) != (self.tail == TailPolicy::Sampled)) {
+            return Err("[loss] also: tail = \"sampled\" is for all terms or none, they read the same classes".into());
+        }
+        if let Some(second) = &self.second {
+            second.blend.check().map_err(|problem| format!("[loss] second: {problem}"))?;
+            if self.terms().any(|term| term.adapt.is_some()) {
+                return Err("[loss] second: rules about temperatures look at one teacher; leave adapt out".into());
+            }
+        }
+        self.terms().try_for_each(|term| self.check_term(&term)).map_err(|problem| format!("[loss] {problem}"))
+    }
+
+    fn check_term(&self, term: &Term) -> Result<(), String> {
+        let temperatures = [("temperature", Some(term.temperature)), ("student_temperature", term.student_temperature)];
+        for (name, curve) in temperatures.into_iter().chain([("factor", Some(term.factor))]) {
+            let Some(curve) = curve else { continue };
+            curve.check().map_err(|problem| format!("{name}: {problem}"))?;
+            if curve.range().0 <= 0.0 && name != "factor" {
+                return Err(format!("{name} = {} is not a positive number", curve.range().0));
+            }
+        }
+        if term.factor.range().0 < 0.0 {
+            return Err(format!("factor = {} is no weight", term.factor.range().0));
+        }
+        term.divergence
+            .check()
+            .and_then(|()| term.divergence.fits(term.tail))
+            .map_err(|e| format!("divergence: {e}"))?;
+        if let Some(adapt) = term.adapt {
+            adapt.check().map_err(|problem| format!("adapt: {problem}"))?;
+            if term.student_temperature.is_some() {
+                return Err("adapt decides the student's temperature too; leave student_temperature out".into());
+            }
+            if term.divergence == (Divergence::Spearman {}) && matches!(adapt, Adapt::Curriculum(_)) {
+                return Err(
+                    "adapt: ranks are sharper the lower the temperature, so there is nothing to learn of it".into()
+                );
+            }
+        }
+        if term.tail == TailPolicy::Sampled && self.target != (TargetRule::Teacher {}) {
+            return Err(
+                "target: which classes stand behind drawn ones is not known, so they cannot be edited; use tail = \
+                        \"bucket\""
+                    .into(),
+            );
+        }
+        if matches!(self.target, TargetRule::Similar { .. }) {
+            let one = Some((1.0, 1.0));
+            let is_one = Some(term.temperature.range()) == one && term.student_temperature.is_none();
+            if !is_one || term.adapt.is_some() || !term.divergence.is_sum_of_cells() {
+                return Err("target: likeness of classes has a temperature of its own and no logits; it goes with temperature = \
+                            1, no adapt, and a divergence of probabilities"
+                    .into());
+            }
+        }
+        match term.divergence {
+            Divergence::Pearson { columns } if columns > 0.0 && self.weigh.is_some() => {
+                Err("weigh: a correlation over the positions of a batch has no weight of a single one".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what rows of this kind cannot answer.
+    pub fn fits(&self, keep: &Keep) -> Result<(), String> {
+        if !self.needs_teacher() {
+            return Ok(());
+        }
+        if let Some(classes) = self.classes
+            && (keep.is_dense() || keep.is_sampled())
+        {
+            return Err(format!(
+                "[loss] classes = {classes} asks for the likeliest of the kept classes, and this cache has none ({}); \
+                 leave it out",
+                if keep.is_dense() { "its rows are dense" } else { "they are drawn by lot" }
+            ));
+        }
+        if self.tail == TailPolicy::Sampled && !keep.is_sampled() {
+            return Err("[loss] tail = \"sampled\" needs classes drawn by lot, and this cache has none (column \
+                        `drawn_counts`); make it with [cache] selection = { kind = \"sample\", n = 32 }, or use \
+                        tail = \"bucket\""
+                .into());
+        }
+        if self.target != (TargetRule::Teacher {}) && keep.is_sampled() {
+            return Err(
+                "[loss] target: rows of this cache are drawn by lot (column `drawn_counts`) and cannot be edited; \
+                        make it with [cache] selection = { kind = \"top_k\", k = 64 }"
+                    .into(),
+            );
+        }
+        self.terms().try_for_each(|term| term_fits(&term, keep)).map_err(|problem| format!("[loss] {problem}"))
+    }
+}
+
+fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
+    match term.divergence {
+        Divergence::Pearson { columns } if columns > 0.0 && !keep.is_dense() => {
+            return Err("divergence: a correlation over the positions of a batch (columns > 0) needs every class at every \
+                        position, and this cache keeps some (column `topk_ids`); make it with [cache] selection = { kind \
+                        = \"dense\" }, or set columns = 0"
+                .into());
+        }
+        Divergence::Decoupled { .. } if keep.is_sampled() => {
+            return Err("divergence: decoupled takes the label out of the others, and of classes drawn by lot (column \
+                        `drawn_counts`) it is not known which are left; make the cache with [cache] selection = { kind = \
+                        \"top_k\", k = 64 }"
+                .into());
+        }
+        _ => {}
+    }
+    let Some(tail) = keep.tail.filter(|_| term.tail != TailPolicy::Renormalize) else { return Ok(()) };
+    let reached = match term.adapt {
+        Some(adapt) => adapt.range(),
+        None => Some(term.temperature.range()),
+    };
+    let is_outside = |t: &f64| !(tail.lowest_temperature..=tail.highest_temperature).contains(t);
+    let found = reached.and_then(|(low, high)| [low, high].into_iter().find(is_outside));
+    match found {
+        None => Ok(()),
+        Some(temperature) => Err(format!(
+            "temperature = {temperature} is outside {} to {}, for which this cache's tail is right; make it again with a \
+             wider [cache] temperature_range, or use tail = \"renorm\"",
+            tail.lowest_temperature, tail.highest_temperature
+        )),
+    }
+}
+
+/// The temperatures for which rows of this kind answer: any, where nothing was left out of them.
+pub(crate) fn temperatures(keep: &Keep) -> (f64, f64) {
+    keep.tail.map_or((LOWEST, HIGHEST), |tail| (tail.lowest_temperature, tail.highest_temperature))
+}
+
+/// Beyond these a row is its first choice alone, or says nothing at all.
+const LOWEST: f64 = 0.05;
+const HIGHEST: f64 = 1000.0;

@@ -1,0 +1,203 @@
+//! A loss at one step, and at one piece of it.
+
+use crate::batch::float_tensor;
+use crate::loss::student::spread;
+use crate::loss::{Teacher, Temperature};
+use crate::rules::Decided;
+use burn::tensor::{Device, Tensor};
+use logitcask_core::adapt::{Heat, Heats};
+use logitcask_core::{Divergence, TailPolicy};
+use serde::{Deserialize, Serialize};
+
+/// What a divergence is multiplied by, so that its gradient does not fade as temperatures rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// The teacher's temperature squared.
+    #[default]
+    Squared,
+    /// The teacher's temperature times the student's.
+    Product,
+    /// 1.
+    None,
+}
+
+/// A loss at one step: alpha · Σ factor · scale · divergence over the terms + (1 - alpha) · cross entropy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepLoss {
+    /// Weight of the soft targets.
+    pub alpha: f64,
+    /// What is asked of the teacher.
+    pub terms: Vec<StepTerm>,
+    /// Is the cross entropy wanted where it is no part of the loss?
+    pub watches_labels: bool,
+}
+
+/// One comparison at one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepTerm {
+    /// Multiplies it.
+    pub factor: f64,
+    /// How teacher and student are compared.
+    pub divergence: Divergence,
+    /// At which temperatures, where no rule says another.
+    pub heat: Heat,
+    /// Multiplied by the standard deviation of either's logits; the teacher's then stays within these.
+    pub spread: Option<(f64, f64)>,
+    /// See [`Scale`].
+    pub scale: Scale,
+    /// What is done about classes the cache did not keep.
+    pub tail: TailPolicy,
+    /// Is the slope of the loss along the temperature wanted?
+    pub watches_slopes: bool,
+}
+
+impl StepTerm {
+    /// Forward KL with a bucket at T = 1.
+    pub const FORWARD_KL: Self = Self {
+        factor: 1.0,
+        divergence: Divergence::ForwardKl {},
+        heat: Heat { teacher: 1.0, student: 1.0 },
+        spread: None,
+        scale: Scale::Squared,
+        tail: TailPolicy::Bucket,
+        watches_slopes: false,
+    };
+
+    /// Must a loss see every class of the student one by one?
+    fn needs_all(&self) -> bool {
+        let is_uniform = self.tail == TailPolicy::Uniform && self.divergence.is_sum_of_cells();
+        is_uniform || self.spread.is_some() || matches!(self.divergence, Divergence::MeanSquares { centred: true })
+    }
+}
+
+impl StepLoss {
+    /// The labels alone.
+    pub const LABELS: Self = Self { alpha: 0.0, terms: Vec::new(), watches_labels: false };
+
+    /// The teacher alone.
+    pub fn teacher(term: StepTerm) -> Self {
+        Self { alpha: 1.0, terms: vec![term], watches_labels: false }
+    }
+
+    /// Must it see every class of the student one by one?
+    pub fn needs_all(&self) -> bool {
+        self.alpha > 0.0 && self.terms.iter().any(StepTerm::needs_all)
+    }
+
+    /// Most positions whose every pair of kept classes fits a buffer of 64 MiB, where a loss looks at pairs.
+    pub fn most_positions(&self, width: usize) -> usize {
+        let has_pairs = self.alpha > 0.0 && self.terms.iter().any(|t| t.divergence == (Divergence::Spearman {}));
+        if has_pairs { ((64 << 20) / (4 * width * width)).max(1) } else { usize::MAX }
+    }
+}
+
+/// A loss at n positions of a step.
+pub struct PieceLoss {
+    /// Weight of the soft targets.
+    pub alpha: f64,
+    /// Temperatures at which the student's log-partition is wanted.
+    pub views: Vec<Temperature>,
+    /// Which of them is T = 1, where labels are asked for.
+    pub label_view: Option<usize>,
+    /// What is asked of the teacher; none without one.
+    pub terms: Vec<PieceTerm>,
+    /// How much of the soft part each position has, \[n, 1\]; `None`: 1.
+    pub weights: Option<Tensor<2>>,
+}
+
+/// One comparison at n positions.
+pub struct PieceTerm {
+    /// What holds for the whole step.
+    pub step: StepTerm,
+    /// The teacher's temperature.
+    pub teacher: Temperature,
+    /// Which of [`PieceLoss::views`] the student's is.
+    pub view: usize,
+    /// Which of them is half of it, where squares are asked for.
+    pub half_view: Option<usize>,
+    /// A leaf for the slope along the temperature, \[n, 1\].
+    pub slope: Option<Tensor<2>>,
+}
+
+impl PieceLoss {
+    /// `loss` with what was `decided` at these positions. logits: \[n, vocabulary\], in the graph where one is wanted.
+    pub fn new(loss: &StepLoss, decided: &Decided, teacher: Option<&Teacher>, logits: &Tensor<2>) -> Self {
+        let (n, device) = (logits.dims()[0], logits.device());
+        let mut piece = Self {
+            alpha: loss.alpha,
+            views: Vec::new(),
+            label_view: None,
+            terms: Vec::new(),
+            weights: decided.weights.as_ref().map(|weights| float_tensor(weights, [n, 1], &device)),
+        };
+        for (i, term) in loss.terms.iter().enumerate().filter(|_| teacher.is_some()) {
+            let heats = decided.heats.get(i).cloned().flatten().unwrap_or(Heats::Same(term.heat));
+            piece.push(*term, &heats, teacher, logits);
+        }
+        if teacher.is_none() || loss.alpha < 1.0 || loss.watches_labels {
+            piece.label_view = Some(piece.view(Temperature::Same(1.0)));
+        }
+        piece
+    }
+
+    /// What a second teacher adds to `loss`: the soft part alone.
+    pub fn second(loss: &StepLoss, decided: &Decided, teacher: &Teacher, logits: &Tensor<2>) -> Self {
+        // Labels are no part of it, so that alpha is a factor and no share.
+        let alone = StepLoss { alpha: 1.0, watches_labels: false, ..loss.clone() };
+        let decided = Decided { weights: decided.second.clone(), ..decided.clone() };
+        Self { alpha: loss.alpha, ..Self::new(&alone, &decided, Some(teacher), logits) }
+    }
+
+    /// Must it see every class of the student one by one?
+    pub fn needs_all(&self) -> bool {
+        self.terms.iter().any(|term| term.step.needs_all())
+    }
+
+    fn push(&mut self, term: StepTerm, heats: &Heats, teacher: Option<&Teacher>, logits: &Tensor<2>) {
+        let (n, device) = (logits.dims()[0], logits.device());
+        let [mut theirs, mut ours] =
+            [|h: &Heat| h.teacher, |h: &Heat| h.student].map(|side| temperature(heats, side, &device));
+        let mut slope = None;
+        if term.watches_slopes {
+            let values = match theirs {
+                Temperature::Same(t) => Tensor::full([n, 1], t, &device),
+                Temperature::Each(t) => *t,
+            };
+            let leaf = super::head::leaf(values);
+            (theirs, ours) = (Temperature::each(leaf.clone()), Temperature::each(leaf.clone()));
+            slope = Some(leaf);
+        }
+        if let (Some((low, high)), Some([_, _, std])) = (term.spread, teacher.and_then(|teacher| teacher.raw.as_ref()))
+        {
+            theirs = Temperature::each(theirs.multiply(std.clone())).clamp(low, high);
+            ours = Temperature::each(ours.multiply(spread(logits.clone())));
+        }
+        let half = matches!(term.divergence, Divergence::Pearson { .. }).then(|| ours.half());
+        let view = self.view(ours);
+        let half_view = half.map(|half| self.view(half));
+        self.terms.push(PieceTerm { step: term, teacher: theirs, view, half_view, slope });
+    }
+
+    /// The place of a temperature among the views.
+    fn view(&mut self, temperature: Temperature) -> usize {
+        let same = |there: &Temperature| match (there, &temperature) {
+            (Temperature::Same(a), Temperature::Same(b)) => a == b,
+            _ => false,
+        };
+        self.views.iter().position(same).unwrap_or_else(|| {
+            self.views.push(temperature);
+            self.views.len() - 1
+        })
+    }
+}
+
+fn temperature(heats: &Heats, side: fn(&Heat) -> f64, device: &Device) -> Temperature {
+    match heats {
+        Heats::Same(heat) => Temperature::Same(side(heat)),
+        Heats::Each(heats) => {
+            let values: Vec<f32> = heats.iter().map(|heat| side(heat) as f32).collect();
+            Temperature::each(float_tensor(&values, [values.len(), 1], device))
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What rules about temperatures and weights are told: a look at teacher and student before the loss.
+
+use crate::batch::{Batch, int_tensor};
+use crate::loss::divergence::squared_hellinger;
+use crate::loss::head::student;
+use crate::loss::student::NOWHERE;
+use crate::loss::{PieceLoss, StepLoss, Student, Teacher};
+use crate::rules::Decided;
+use crate::{Error, Result};
+use burn::tensor::{IndexingUpdateOp, Tensor};
+use logitcask_core::adapt::{Facts, Needs, Position};
+
+/// Numbers read back for each position.
+const COLUMNS: usize = 8;
+
+/// Every position of `batch`, which has targets with facts. hidden: \[positions, hidden size\]; head: \[hidden size,
+/// vocabulary\]; `piece`: positions whose logits exist at once, at most. Nothing of it enters a graph.
+pub fn survey(
+    hidden: &Tensor<2>,
+    head: &Tensor<2>,
+    batch: &Batch,
+    needs: &Needs,
+    piece: usize,
+) -> Result<Vec<Position>> {
+    let [hidden, head] = [hidden, head].map(|x| x.clone().detach().without_autodiff());
+    let mut positions = Vec::with_capacity(batch.positions.len());
+    let mut start = 0;
+    for hidden in hidden.split(piece, 0) {
+        let end = start + hidden.dims()[0];
+        let seen = look(hidden.matmul(head.clone()), &batch.part(start..end), needs)?;
+        positions.extend(seen);
+        start = end;
+    }
+    Ok(positions)
+}
+
+fn look(logits: Tensor<2>, part: &Batch, needs: &Needs) -> Result<Vec<Position>> {
+    let Some((targets, facts)) = part.targets.as_ref().and_then(|t| Some((t, t.facts.as_ref()?))) else {
+        return Err(Error::NoTeacher);
+    };
+    let device = logits.device();
+    let n = part.gold_ids.len();
+    let gold_ids = int_tensor(&part.gold_ids, [n, 1], &device);
+    let teacher = Teacher::new(targets, &device);
+    let piece = PieceLoss::new(&StepLoss::LABELS, &Decided::default(), None, &logits);
+    let student = student(logits.clone(), gold_ids.clone(), Some(&teacher), &piece);
+    let largest = logits.clone().max_dim(1);
+    let choice = logits.clone().argmax(1);
+    let log_z = student.log_z(0);
+    let nothing = || largest.zeros_like();
+    let second = match needs.second {
+        false => nothing(),
+        true => {
+            let away = largest.zeros_like() + NOWHERE;
+            logits.clone().scatter(1, choice.clone(), away, IndexingUpdateOp::Add).max_dim(1)
+        }
+    };
+    let entropy = match needs.entropy {
+        false => nothing(),
+        true => log_z.clone() - ((logits.clone() - log_z.clone()).exp() * logits.clone()).sum_dim(1),
+    };
+    let distance = match needs.distance {
+        false => nothing(),
+        true => squared_hellinger(&student, &teacher, 0).unwrap_or_else(nothing),
+    };
+    let cosine = match needs.cosine {
+        false => nothing(),
+        true => cosine(&student, &teacher).unwrap_or_else(nothing),
+    };
+    // One trip from the device for all of them. The first choice comes as "is it the label".
+    let is_right = choice.equal(gold_ids).float();
+    let gold = student.gold - log_z.clone();
+    let all = Tensor::cat(vec![log_z, largest, second, entropy, gold, distance, cosine, is_right], 1);
+    let all = all.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+    let rows = all.chunks_exact(COLUMNS).zip(facts);
+    Ok(rows
+        .map(|(numbers, facts)| {
+            let [log_z, largest, second, entropy, gold, distance, cosine, is_right] =
+                std::array::from_fn(|i| f64::from(numbers[i]));
+            Position {
+                teacher: facts.teacher,
+                student: Facts { log_z, largest, second, entropy, gold },
+                gold_rank: facts.gold_rank,
+                is_right: is_right > 0.5,
+                distance: distance.max(0.0).sqrt().min(1.0),
+                cosine,
+                target_temperature: facts.target_temperature,
+            }
+        })
+        .collect())
+}
+
+/// Of the raw logits of the kept classes, \[n, 1\]: of all classes where rows are dense.
+fn cosine(student: &Student, teacher: &Teacher) -> Option<Tensor<2>> {
+    let [log_z, ..] = teacher.raw.clone()?;
+    let present = teacher.presence();
+    let theirs = (teacher.stored() + log_z) * present.clone();
+    let ours = student.kept.clone()? * present;
+    let dot = |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum_dim(1);
+    Some(dot(&theirs, &ours) / (dot(&theirs, &theirs) * dot(&ours, &ours)).clamp_min(1e-12).sqrt())
+}

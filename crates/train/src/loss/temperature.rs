@@ -1,0 +1,61 @@
+//! Temperatures on the device.
+
+use burn::tensor::Tensor;
+
+/// A temperature: one for all positions, or one for each, \[n, 1\].
+#[derive(Clone, Debug)]
+pub enum Temperature {
+    /// For all.
+    Same(f64),
+    /// For each.
+    Each(Box<Tensor<2>>),
+}
+
+impl Temperature {
+    /// One for each position, \[n, 1\].
+    pub fn each(t: Tensor<2>) -> Self {
+        Self::Each(Box::new(t))
+    }
+
+    /// x / T. x: \[n, width\].
+    pub fn divide(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Same(1.0) => x,
+            Self::Same(t) => x / *t,
+            Self::Each(t) => x / (**t).clone(),
+        }
+    }
+
+    /// x · T. x: \[n, width\].
+    pub fn multiply(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Same(1.0) => x,
+            Self::Same(t) => x * *t,
+            Self::Each(t) => x * (**t).clone(),
+        }
+    }
+
+    /// T / 2, at which probabilities are in proportion to the squares of those at T.
+    pub fn half(&self) -> Self {
+        match self {
+            Self::Same(t) => Self::Same(t / 2.0),
+            Self::Each(t) => Self::each((**t).clone() / 2.0),
+        }
+    }
+
+    /// Brought to within low..=high.
+    pub fn clamp(self, low: f64, high: f64) -> Self {
+        match self {
+            Self::Same(t) => Self::Same(t.clamp(low, high)),
+            Self::Each(t) => Self::each(t.clamp(low, high)),
+        }
+    }
+
+    /// The same numbers outside any graph.
+    pub fn plain(&self) -> Self {
+        match self {
+            Self::Same(t) => Self::Same(*t),
+            Self::Each(t) => Self::each((**t).clone().detach().without_autodiff()),
+        }
+    }
+}

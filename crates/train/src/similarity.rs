@@ -1,0 +1,76 @@
+//! How alike a teacher finds its classes: a target that needs no row of it.
+
+use crate::{Error, Result};
+use burn::tensor::Tensor;
+use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::{SoftRow, Tail};
+use rayon::prelude::*;
+
+/// Labels whose cosines exist at once.
+const PIECE: usize = 256;
+
+/// For every label the classes most like it.
+#[derive(Debug, PartialEq)]
+pub struct Similarity {
+    classes: usize,
+    /// \[labels, classes\].
+    class_ids: Vec<u32>,
+    /// \[labels, classes\].
+    log_probs: Vec<f32>,
+    /// \[labels\], log of the probability of all others.
+    log_rest: Vec<f32>,
+}
+
+impl Similarity {
+    /// softmax(cosine / `temperature`) of each column of `head` with all of them; the `classes` largest are kept. head:
+    /// \[hidden, vocabulary\], outside any graph.
+    pub fn of_head(head: Tensor<2>, classes: usize, temperature: f64) -> Result<Self> {
+        let [_, vocab_size] = head.dims();
+        let classes = classes.min(vocab_size);
+        let length = (head.clone() * head.clone()).sum_dim(0).sqrt().clamp_min(1e-12);
+        let head = head / length;
+        let mut this = Self { classes, class_ids: Vec::new(), log_probs: Vec::new(), log_rest: Vec::new() };
+        for labels in head.clone().split(PIECE, 1) {
+            let cosines = labels.transpose().matmul(head.clone()) / temperature;
+            let cosines = cosines.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+            let rows: Vec<Row> = cosines.par_chunks_exact(vocab_size).map(|row| most_alike(row, classes)).collect();
+            for (ids, log_probs, log_rest) in rows {
+                this.class_ids.extend(ids);
+                this.log_probs.extend(log_probs);
+                this.log_rest.push(log_rest);
+            }
+        }
+        Ok(this)
+    }
+
+    /// The target of a label: nothing but the classes and what they leave.
+    pub fn row(&self, label: u32) -> SoftRow<'_> {
+        let label = label as usize;
+        let range = label * self.classes..(label + 1) * self.classes;
+        let tail = Tail { joined: &self.log_rest[label..=label], ..Tail::default() };
+        SoftRow {
+            class_ids: &self.class_ids[range.clone()],
+            log_probs: &self.log_probs[range],
+            tail,
+            ..SoftRow::default()
+        }
+    }
+}
+
+type Row = (Vec<u32>, Vec<f32>, f32);
+
+/// The largest of a row of logits, largest first, ties to the lower id.
+fn most_alike(row: &[f32], classes: usize) -> Row {
+    let wide: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+    let log_z = log_sum_exp(&wide);
+    let mut ids: Vec<u32> = (0..row.len() as u32).collect();
+    let order = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
+    if classes < ids.len() {
+        ids.select_nth_unstable_by(classes, order);
+        ids.truncate(classes);
+    }
+    ids.sort_unstable_by(order);
+    let log_probs: Vec<f64> = ids.iter().map(|&id| wide[id as usize] - log_z).collect();
+    let rest = 1.0 - log_probs.iter().map(|lp| lp.exp()).sum::<f64>();
+    (ids, log_probs.iter().map(|&lp| lp as f32).collect(), rest.max(f64::MIN_POSITIVE).ln() as f32)
+}

@@ -1,0 +1,201 @@
+//! The gradients of one step.
+
+use crate::batch::{Batch, int_tensor};
+use crate::loss::{LossSums, StepLoss, head_loss, survey};
+use crate::metrics::StepMetrics;
+use crate::rules::{Came, Decided, Rules};
+use crate::{Error, Result};
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
+use logitcask_core::adapt::{Heats, Needs, Position};
+use logitcask_model::{Llama, LogitsModel};
+use rayon::prelude::*;
+
+/// A step's samples and its place in the run.
+pub(crate) struct Update<'a> {
+    /// Equal parts, their gradients added up in order.
+    pub(crate) parts: &'a [Batch],
+    /// Share of the run that is behind.
+    pub(crate) done: f64,
+    /// A CPU has idle cores beside one part's small operations; a GPU has not.
+    pub(crate) side_by_side: bool,
+}
+
+/// What came of a step before its optimizer.
+pub(crate) struct Gradients {
+    pub(crate) grads: GradientsParams,
+    /// Its figures, but for what an optimizer knows.
+    pub(crate) metrics: StepMetrics,
+    /// The positions of each part, where somebody asked for them.
+    pub(crate) seen: Vec<Vec<Position>>,
+}
+
+/// A part after its forward. Its model is a fork, with a graph of its own over the same weights: on a common one, backward
+/// passes wait in line.
+struct Forward<'a> {
+    model: Llama,
+    hidden: Tensor<2>,
+    batch: &'a Batch,
+}
+
+/// A part after its backward.
+struct Backward {
+    grads: GradientsParams,
+    loss: f64,
+    came: Came,
+}
+
+impl Update<'_> {
+    /// Gradients of the mean loss over the step's positions.
+    pub(crate) fn gradients(&self, model: &Llama, rules: &mut Rules) -> Result<Gradients> {
+        let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
+        let loss = rules.loss(self.done);
+        let needs = rules.needs();
+        // Where the teacher is not asked, its rules are not either.
+        let is_soft = loss.alpha > 0.0;
+        let (done, decided, seen) = if needs.positions && is_soft {
+            // Every part is looked at before any is decided: a rule sees a whole step, however it is cut.
+            let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &needs))?;
+            let (forwards, seen): (Vec<Forward>, Vec<Vec<Position>>) = seen.into_iter().unzip();
+            let decided = rules.decide(self.done, &seen.concat(), positions);
+            let parts = forwards.into_iter().zip(self.split(&decided)).collect();
+            let done = self.each(parts, |(forward, decided)| backward(forward, &decided, &loss, positions))?;
+            (done, decided, seen)
+        } else {
+            let decided = if is_soft { rules.decide(self.done, &[], positions) } else { Decided::default() };
+            let parts = self.parts.iter().zip(self.split(&decided)).collect();
+            let both = |(part, decided): (&Batch, Decided)| backward(forward(model, part), &decided, &loss, positions);
+            (self.each(parts, both)?, decided, Vec::new())
+        };
+        let mut accumulator = GradientsAccumulator::new();
+        let (mut sum, mut came) = (0.0, Came::default());
+        for part in done {
+            accumulator.accumulate(model, part.grads);
+            sum += part.loss;
+            came.add(part.came);
+        }
+        came.teacher_cross_entropy = self
+            .parts
+            .iter()
+            .filter_map(|part| part.targets.as_ref())
+            .flat_map(|t| &t.gold_log_probs)
+            .map(|lp| -f64::from(*lp))
+            .sum();
+        if is_soft {
+            rules.learn(&came, positions);
+        }
+        Ok(Gradients { grads: accumulator.grads(), metrics: metrics(&loss, &decided, sum, &came, positions), seen })
+    }
+
+    /// What was decided, part by part.
+    fn split(&self, decided: &Decided) -> Vec<Decided> {
+        let mut start = 0;
+        let part = |part: &Batch| {
+            let range = start..start + part.positions.len();
+            start = range.end;
+            decided.part(range)
+        };
+        self.parts.iter().map(part).collect()
+    }
+
+    fn each<T: Send, R: Send>(&self, parts: Vec<T>, work: impl Fn(T) -> Result<R> + Sync + Send) -> Result<Vec<R>> {
+        match self.side_by_side {
+            true => parts.into_par_iter().map(work).collect(),
+            false => parts.into_iter().map(work).collect(),
+        }
+    }
+}
+
+fn forward<'a>(model: &Llama, batch: &'a Batch) -> Forward<'a> {
+    let model = model.clone().fork(&model.device());
+    let hidden = hidden_at(&model, batch);
+    Forward { model, hidden, batch }
+}
+
+/// Hidden states at the real positions alone.
+fn hidden_at(model: &Llama, batch: &Batch) -> Tensor<2> {
+    let device = model.device();
+    let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], &device);
+    model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device))
+}
+
+fn look<'a>(forward: Forward<'a>, needs: &Needs) -> Result<(Forward<'a>, Vec<Position>)> {
+    let Forward { model, hidden, batch } = &forward;
+    let seen = survey(hidden, &model.head(), batch, needs, model.logits_chunk())?;
+    Ok((forward, seen))
+}
+
+fn backward(forward: Forward<'_>, decided: &Decided, loss: &StepLoss, positions: usize) -> Result<Backward> {
+    let Forward { model, hidden, batch } = forward;
+    let sums = head_loss(hidden, model.head(), batch, decided, loss, model.logits_chunk());
+    let Some(surrogate) = sums.surrogate.clone() else {
+        return Err(Error::Config("a batch without a position".into()));
+    };
+    let grads = (surrogate / positions as f64).backward();
+    let grads = GradientsParams::from_grads(grads, &model);
+    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, came: Came::of(sums)? })
+}
+
+impl Came {
+    fn of(sums: LossSums) -> Result<Self> {
+        let slopes = |pieces: Vec<Tensor<2>>| -> Result<Vec<f64>> {
+            let pieces = pieces.into_iter().map(numbers).collect::<Result<Vec<_>>>()?;
+            Ok(pieces.concat())
+        };
+        Ok(Self {
+            divergences: sums.divergences.into_iter().map(|sum| scalar(Some(sum))).collect::<Result<_>>()?,
+            cross_entropy: scalar(sums.cross_entropy)?,
+            teacher_cross_entropy: 0.0,
+            slopes: sums.slopes.into_iter().map(slopes).collect::<Result<_>>()?,
+        })
+    }
+
+    fn add(&mut self, part: Self) {
+        self.divergences.resize(part.divergences.len().max(self.divergences.len()), 0.0);
+        self.divergences.iter_mut().zip(part.divergences).for_each(|(sum, one)| *sum += one);
+        self.cross_entropy += part.cross_entropy;
+        self.slopes.resize(part.slopes.len().max(self.slopes.len()), Vec::new());
+        self.slopes.iter_mut().zip(part.slopes).for_each(|(all, one)| all.extend(one));
+    }
+}
+
+fn metrics(loss: &StepLoss, decided: &Decided, sum: f64, came: &Came, positions: usize) -> StepMetrics {
+    let n = positions as f64;
+    let temperature = |term: &crate::loss::StepTerm| match decided.heats.first().and_then(|heats| heats.as_ref()) {
+        Some(Heats::Same(heat)) => heat.teacher,
+        Some(Heats::Each(heats)) => heats.iter().map(|heat| heat.teacher).sum::<f64>() / n,
+        None => term.heat.teacher,
+    };
+    let mut divergences = came.divergences.iter().map(|sum| sum / n);
+    StepMetrics {
+        step: 0,
+        loss: sum / n,
+        divergence: divergences.next(),
+        also: divergences.collect(),
+        cross_entropy: (loss.alpha < 1.0 || loss.watches_labels).then_some(came.cross_entropy / n),
+        alpha: loss.alpha,
+        temperature: loss.terms.first().filter(|_| loss.alpha > 0.0).map(temperature),
+        counted: decided.weights.as_ref().map(|weights| weights.iter().filter(|w| **w > 0.0).count() as f64 / n),
+        read: None,
+        learning_rate: 0.0,
+        gradient_norm: 0.0,
+        positions: positions as u64,
+    }
+}
+
+fn scalar(value: Option<Tensor<1>>) -> Result<f64> {
+    let Some(value) = value else { return Ok(0.0) };
+    Ok(numbers(value)?.iter().sum())
+}
+
+fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
+    let values = value.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+    Ok(values.into_iter().map(f64::from).collect())
+}
+
+/// Forward and loss of one part of a step without rules. The head's product is taken at real positions only.
+pub fn loss_sums(model: &Llama, batch: &Batch, loss: &StepLoss) -> LossSums {
+    let hidden = hidden_at(model, batch);
+    head_loss(hidden, model.head(), batch, &Decided::default(), loss, model.logits_chunk())
+}

@@ -1,0 +1,62 @@
+//! `logitcask train` of a recipe with [generations]: every student is the next one's teacher.
+
+use super::{cache, train};
+use crate::args::{CacheArgs, TrainArgs};
+use crate::recipe::{Generations, Recipe, TeacherConfig, name};
+use crate::summary::Summary;
+use anyhow::{Context, Result};
+use logitcask_train::LossConfig;
+use std::path::{Path, PathBuf};
+
+/// Trains generation 0 on labels alone, then caches each student's logits and trains the next one from them. What is done
+/// already is not done again.
+pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -> Result<()> {
+    if args.control {
+        eprintln!("no control beside generations: the first of them is trained on the labels alone");
+    }
+    let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
+    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
+    let mut teacher: Option<PathBuf> = None;
+    let mut summaries = Vec::new();
+    for generation in 0..=generations.count {
+        let run = folder.join(format!("generation-{generation}"));
+        let path = run.with_extension("toml");
+        let derived = derived(recipe, teacher.as_deref(), &run.with_extension("cache"));
+        std::fs::write(&path, toml::to_string(&derived)?)
+            .with_context(|| format!("{}: cannot write it", path.display()))?;
+        println!("\ngeneration {generation}, {}", path.display());
+        if teacher.is_some() {
+            cache::run(&CacheArgs { recipe: path.clone(), device: args.device, replace: true })?;
+        }
+        let TrainArgs { device, seed, .. } = args.clone();
+        train::run(&TrainArgs {
+            recipe: path,
+            device,
+            seed,
+            control: false,
+            out: Some(run.clone()),
+            replace: args.replace,
+        })?;
+        summaries.push(Summary::read(&run)?);
+        teacher = Some(run.join("student/model"));
+    }
+    println!("\n{:<12} {:>12}", "generation", "perplexity");
+    for (generation, summary) in summaries.iter().enumerate() {
+        println!("{generation:<12} {:>12.3}", summary.student.perplexity);
+    }
+    Ok(())
+}
+
+/// The recipe of a generation: of labels alone, or with the student before it for a teacher.
+fn derived(recipe: &Recipe, teacher: Option<&Path>, cache: &Path) -> Recipe {
+    let mut derived = Recipe { generations: None, ..recipe.clone() };
+    match teacher {
+        None => derived.loss = LossConfig::LABELS,
+        Some(model) => {
+            derived.tokenizer = None;
+            derived.teacher = Some(TeacherConfig::of(model.to_owned()));
+            derived.cache.path = Some(cache.to_owned());
+        }
+    }
+    derived
+}

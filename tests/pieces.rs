@@ -1,0 +1,83 @@
+//! A loss in pieces, and over fewer classes than were kept.
+
+use crate::golden::assert_close;
+use crate::losses::{LABEL, batch_of, cached, judge, term};
+use burn::tensor::{Int, Tensor, TensorData};
+use logitcask_core::divergence::compare;
+use logitcask_core::rng::CounterRng;
+use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, Target};
+use logitcask_model::DeviceChoice;
+use logitcask_train::loss::head::{head_loss, student};
+use logitcask_train::loss::{PieceLoss, Reading, StepLoss, Teacher, losses};
+use logitcask_train::rules::Decided;
+use logitcask_train::targets::SoftTargets;
+
+#[test]
+fn pieces_of_any_size_have_the_gradient_of_the_whole() {
+    let (device, _) = DeviceChoice::Cpu.open().unwrap();
+    let device = device.autodiff();
+    let (rows, _) = cached(Selection::TopK { k: 5 }, 30);
+    let rows: Vec<SoftRow> = rows.iter().collect();
+    let numbers = |stream, count: usize| {
+        let mut rng = CounterRng::new("pieces", &[stream]);
+        (0..count).map(|_| rng.normal() as f32).collect::<Vec<_>>()
+    };
+    let term = term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0);
+    let loss = StepLoss { alpha: 0.7, ..StepLoss::teacher(term) };
+    let batch = batch_of(&rows, &[3, 1, 4, 1, 5, 9], &Reading::default());
+    let decided = Decided::default();
+    let of = |piece| {
+        let leaf = |stream, shape: [usize; 2]| {
+            Tensor::<2>::from_data(TensorData::new(numbers(stream, shape[0] * shape[1]), shape), &device).require_grad()
+        };
+        let (hidden, head) = (leaf(0, [6, 8]), leaf(1, [8, 30]));
+        let sums = head_loss(hidden.clone(), head.clone(), &batch, &decided, &loss, piece);
+        let grads = sums.surrogate.unwrap().backward();
+        let values = |x: &Tensor<2>| x.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap();
+        let sum = |x: &Tensor<1>| x.clone().into_scalar::<f32>();
+        let mut all = [values(&hidden), values(&head)].concat();
+        all.extend([sum(&sums.divergences[0]), sum(&sums.cross_entropy.unwrap())]);
+        all
+    };
+    // The naive composition: all logits at once, every step by autodiff.
+    let leaf = |stream, shape: [usize; 2]| {
+        Tensor::<2>::from_data(TensorData::new(numbers(stream, shape[0] * shape[1]), shape), &device).require_grad()
+    };
+    let (hidden, head) = (leaf(0, [6, 8]), leaf(1, [8, 30]));
+    let teacher = Teacher::new(batch.targets.as_ref().unwrap(), &device);
+    let gold = Tensor::<1, Int>::from_data([3, 1, 4, 1, 5, 9], &device).reshape([6, 1]);
+    let logits = hidden.clone().matmul(head.clone());
+    let piece = PieceLoss::new(&loss, &decided, Some(&teacher), &logits);
+    let both = losses(&student(logits, gold, Some(&teacher), &piece), Some(&teacher), &piece);
+    let (soft, hard) = (both.divergences[0].clone().sum(), both.cross_entropy.unwrap().sum());
+    let total = soft.clone() * (0.7 * 4.0) + hard.clone() * 0.3;
+    let grads = total.backward();
+    let mut naive = hidden.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap();
+    naive.extend(head.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap());
+    naive.extend([soft.into_scalar::<f32>(), hard.into_scalar::<f32>()]);
+    for piece in [1, 4, 6, 100] {
+        let got = of(piece);
+        assert_eq!(got.len(), naive.len());
+        for (got, wanted) in got.iter().zip(&naive) {
+            assert_close(f64::from(*got), f64::from(*wanted), 1e-5, 1e-5, &format!("pieces of {piece}"));
+        }
+    }
+}
+
+#[test]
+fn fewer_classes_join_the_tail() {
+    let (rows, students) = cached(Selection::TopK { k: 9 }, 30);
+    let sample = Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: vec![3; 7] };
+    let reading = Reading { classes: Some(4), ..Reading::default() };
+    let targets = SoftTargets::new(&[(sample, vec![rows.clone()])], 0, &reading).unwrap();
+    assert_eq!(targets.width, 4);
+    let short: Vec<SoftRow> = rows.iter().map(|row| row.prefix(4)).collect();
+    assert_eq!(targets, SoftTargets::of_rows(&short, &[LABEL; 6], &Reading::default()));
+    let term = term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0);
+    let exact =
+        |(row, s): (&SoftRow, &Vec<f64>)| compare(term.divergence, s, 2.0, &Target::of(row, 2.0, TailPolicy::Bucket));
+    let exact: Vec<_> = short.iter().zip(&students).map(exact).collect();
+    let loss: Vec<f64> = exact.iter().map(|e| e.loss).collect();
+    let gradient: Vec<f64> = exact.into_iter().flat_map(|e| e.gradient).collect();
+    judge(&short, &[LABEL; 6], &students, &term, (&loss, &gradient), "four of nine classes");
+}

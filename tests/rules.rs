@@ -1,0 +1,248 @@
+//! Temperatures and weights of single positions: on tensors what they are in f64.
+
+use crate::golden::assert_close;
+use crate::losses::{LABEL, batch_of, cached, term};
+use burn::tensor::{Tensor, TensorData};
+use logitcask_core::adapt::{Heat, Heats, Needs, Position};
+use logitcask_core::divergence::compare;
+use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::{Divergence, Selection, SoftRow, SoftRows, TailPolicy, Target};
+use logitcask_model::DeviceChoice;
+use logitcask_train::LossConfig;
+use logitcask_train::loss::head::{LossSums, logits_loss};
+use logitcask_train::loss::{Reading, Scale, StepLoss, StepTerm, survey};
+use logitcask_train::rules::{Came, Decided, Rules};
+
+const VOCAB: usize = 30;
+const HEATS: [Heat; 6] = [
+    Heat { teacher: 1.0, student: 1.0 },
+    Heat { teacher: 2.0, student: 1.0 },
+    Heat { teacher: 4.0, student: 3.0 },
+    Heat { teacher: 0.8, student: 1.7 },
+    Heat { teacher: 1.5, student: 1.5 },
+    Heat { teacher: 9.0, student: 5.0 },
+];
+const FACTS: Reading = Reading {
+    draws: false,
+    classes: None,
+    target: logitcask_core::TargetRule::Teacher {},
+    label: false,
+    facts: true,
+    entropy: None,
+    similarity: None,
+};
+
+/// Loss, gradient row by row and slope along the temperature as tensors have them.
+fn on_tensors(
+    rows: &SoftRows,
+    students: &[Vec<f64>],
+    decided: &Decided,
+    loss: &StepLoss,
+) -> (f64, Vec<Vec<f64>>, Vec<f64>) {
+    let (device, _) = DeviceChoice::Cpu.open().unwrap();
+    let rows: Vec<SoftRow> = rows.iter().collect();
+    let batch = batch_of(&rows, &[LABEL; 6], &FACTS);
+    let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
+    let logits = Tensor::<2>::from_data(TensorData::new(values, [students.len(), VOCAB]), &device);
+    let mut sums = LossSums::default();
+    let gradient = logits_loss(logits, &batch, decided, loss, &mut sums).try_into_vec_as::<f32>().unwrap();
+    let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let slopes = sums.slopes.into_iter().flatten().flat_map(|s| wide(&s.try_into_vec_as::<f32>().unwrap()));
+    let slopes = slopes.collect();
+    (f64::from(sums.loss.unwrap().into_scalar::<f32>()), gradient.chunks(VOCAB).map(wide).collect(), slopes)
+}
+
+#[test]
+fn each_position_has_its_own_temperatures_scale_and_weight() {
+    let (rows, students) = cached(Selection::TopK { k: 5 }, VOCAB);
+    let weights = [1.0, 0.0, 0.5, 2.0, 1.0, 0.25];
+    for (divergence, tail) in [
+        (Divergence::ForwardKl {}, TailPolicy::Bucket),
+        (Divergence::ReverseKl {}, TailPolicy::Uniform),
+        (Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket),
+        (Divergence::MeanSquares { centred: true }, TailPolicy::Bucket),
+    ] {
+        for scale in [Scale::Squared, Scale::Product, Scale::None] {
+            let term = StepTerm { scale, factor: 3.0, ..term(divergence, tail, 1.0) };
+            let decided = Decided {
+                heats: vec![Some(Heats::Each(HEATS.to_vec()))],
+                weights: Some(weights.iter().map(|&w| w as f32).collect()),
+                second: None,
+            };
+            let loss = StepLoss { alpha: 0.5, ..StepLoss::teacher(term) };
+            let (sum, gradient, _) = on_tensors(&rows, &students, &decided, &loss);
+            let mut wanted = 0.0;
+            for (i, (row, student)) in rows.iter().zip(&students).enumerate() {
+                let Heat { teacher, student: t } = HEATS[i];
+                let soft = compare(divergence, student, t, &Target::of(&row, teacher, tail));
+                let hard = label_loss(student);
+                let scale = match scale {
+                    Scale::Squared => teacher * teacher,
+                    Scale::Product => teacher * t,
+                    Scale::None => 1.0,
+                };
+                let share = 0.5 * 3.0 * scale * weights[i];
+                wanted += share * soft.loss + 0.5 * hard.0;
+                for (class, got) in gradient[i].iter().enumerate() {
+                    let wanted = share * soft.gradient[class] + 0.5 * hard.1[class];
+                    assert_close(*got, wanted, 1e-4, 1e-5, &format!("{divergence:?} {scale:?} row {i} class {class}"));
+                }
+            }
+            assert_close(sum, wanted, 1e-5, 1e-5, &format!("{divergence:?} {scale:?}"));
+        }
+    }
+}
+
+/// Cross entropy on the label and its gradient.
+fn label_loss(student: &[f64]) -> (f64, Vec<f64>) {
+    let log_z = log_sum_exp(student);
+    let gradient = (0..).zip(student).map(|(i, s)| (s - log_z).exp() - f64::from(i == LABEL)).collect();
+    (log_z - student[LABEL as usize], gradient)
+}
+
+#[test]
+fn the_slope_along_the_temperature_is_that_of_the_cached_row() {
+    let (rows, students) = cached(Selection::TopK { k: 5 }, VOCAB);
+    for (divergence, tail) in [
+        (Divergence::ForwardKl {}, TailPolicy::Bucket),
+        (Divergence::ForwardKl {}, TailPolicy::Uniform),
+        (Divergence::JensenShannon { beta: 0.4 }, TailPolicy::Bucket),
+        (Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket),
+    ] {
+        for t in [1.0, 3.0] {
+            let term = StepTerm { watches_slopes: true, ..term(divergence, tail, t) };
+            let (_, _, slopes) = on_tensors(&rows, &students, &Decided::default(), &StepLoss::teacher(term));
+            assert_eq!(slopes.len(), 6);
+            for ((row, student), slope) in rows.iter().zip(&students).zip(slopes) {
+                let at = |t: f64| t * t * compare(divergence, student, t, &Target::of(&row, t, tail)).loss;
+                let found = (at(t + 1e-5) - at(t - 1e-5)) / 2e-5;
+                assert_close(slope, found, 1e-3, 1e-4, &format!("{divergence:?} {tail:?} T = {t}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_slope_of_a_cached_row_is_that_of_the_dense_one() {
+    // What a temperature learns from must not depend on how many classes were kept: the bucket loses what it must, and
+    // with every class but the atoms' rounding nothing else does.
+    let (few, students) = cached(Selection::TopK { k: 24 }, VOCAB);
+    let (all, _) = cached(Selection::Dense, VOCAB);
+    let term = StepTerm { watches_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) };
+    let [few, all] =
+        [few, all].map(|rows| on_tensors(&rows, &students, &Decided::default(), &StepLoss::teacher(term)).2);
+    for (few, all) in few.iter().zip(&all) {
+        assert_close(*few, *all, 0.05, 0.02, "d loss / d T");
+    }
+}
+
+#[test]
+fn temperatures_that_follow_the_spread_of_the_logits_are_followed_by_the_gradient() {
+    let (rows, students) = cached(Selection::Dense, VOCAB);
+    let std = |z: &[f64]| {
+        let mean = z.iter().sum::<f64>() / z.len() as f64;
+        (z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / z.len() as f64).sqrt()
+    };
+    let forward = Divergence::ForwardKl {};
+    let term = StepTerm { spread: Some((0.05, 1000.0)), ..term(forward, TailPolicy::Bucket, 2.0) };
+    let (sum, gradient, _) = on_tensors(&rows, &students, &Decided::default(), &StepLoss::teacher(term));
+    let mut wanted = 0.0;
+    for ((row, student), gradient) in rows.iter().zip(&students).zip(&gradient) {
+        let (_, spread) = row.logit_moments(0.0);
+        let at = |student: &[f64]| {
+            let target = Target::of(&row, 2.0 * spread, TailPolicy::Bucket);
+            (2.0 * spread).powi(2) * compare(forward, student, 2.0 * std(student), &target).loss
+        };
+        wanted += at(student);
+        for (class, got) in gradient.iter().enumerate() {
+            let moved = |by: f64| {
+                let mut moved = student.clone();
+                moved[class] += by;
+                at(&moved)
+            };
+            let found = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert_close(*got, found, 1e-3, 1e-3, "d loss / d logit");
+        }
+    }
+    assert_close(sum, wanted, 1e-4, 1e-4, "loss");
+}
+
+/// What a curriculum makes of a student that stays as it is: the loss at each of its steps. `sign` turns what it hears of
+/// the loss's slope.
+fn curriculum(instance: bool, sign: f64) -> Vec<f64> {
+    let adapt = format!(
+        r#"{{"kind":"curriculum","lowest":1,"highest":9,"ramp":0,"learning_rate":0.05,"instance":{instance}}}"#
+    );
+    let config: LossConfig = serde_json::from_str(&format!(r#"{{"alpha":1,"scale":"none","adapt":{adapt}}}"#)).unwrap();
+    let selection = Selection::TopK { k: 5 };
+    let (rows, students) = cached(selection, VOCAB);
+    let mut rules = Rules::new(&config, 0, Some(&crate::fixture::keep(selection)), VOCAB);
+    let seen = seen(&rows, &students, &rules.needs());
+    let mut losses = Vec::new();
+    for _ in 0..60 {
+        let (loss, decided) = (rules.loss(0.5), rules.decide(0.5, &seen, 6));
+        let (sum, _, slopes) = on_tensors(&rows, &students, &decided, &loss);
+        let slopes = vec![slopes.into_iter().map(|slope| sign * slope).collect()];
+        rules.learn(&Came { slopes, ..Came::default() }, 6);
+        losses.push(sum);
+    }
+    losses
+}
+
+#[test]
+fn a_curriculum_makes_the_task_harder_and_without_its_reversal_easier() {
+    for instance in [false, true] {
+        let (harder, easier) = (curriculum(instance, 1.0), curriculum(instance, -1.0));
+        assert_eq!(harder[0], easier[0]);
+        assert!(harder[59] > 1.2 * harder[0] && easier[59] < 0.8 * easier[0], "{harder:?} {easier:?}");
+    }
+}
+
+/// What rules with these needs are told of the rows.
+fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &Needs) -> Vec<Position> {
+    let (device, _) = DeviceChoice::Cpu.open().unwrap();
+    let rows: Vec<SoftRow> = rows.iter().collect();
+    let batch = batch_of(&rows, &[LABEL; 6], &Reading { entropy: Some((2.0, (0.75, 10.0))), ..FACTS });
+    // Hidden states are the logits and the head is 1, in two pieces.
+    let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
+    let hidden = Tensor::<2>::from_data(TensorData::new(values, [6, VOCAB]), &device);
+    survey(&hidden, &Tensor::eye(VOCAB, &device), &batch, needs, 4).unwrap()
+}
+
+#[test]
+fn a_survey_sees_what_is_there() {
+    let (rows, students) = cached(Selection::TopK { k: 5 }, VOCAB);
+    let needs = Needs {
+        second: true,
+        entropy: true,
+        distance: true,
+        cosine: true,
+        target_entropy: Some(2.0),
+        ..Needs::POSITIONS
+    };
+    let seen = seen(&rows, &students, &needs);
+    let rows: Vec<SoftRow> = rows.iter().collect();
+    assert_eq!(seen.len(), 6);
+    for (i, (seen, student)) in seen.iter().zip(&students).enumerate() {
+        let close =
+            |got: f64, wanted: f64, what: &str| assert_close(got, wanted, 1e-4, 1e-4, &format!("row {i}: {what}"));
+        let log_z = log_sum_exp(student);
+        let mut sorted = student.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        close(seen.student.log_z, log_z, "log Z");
+        close(seen.student.largest, sorted[0], "largest");
+        close(seen.student.second, sorted[1], "second");
+        close(seen.student.gold, student[LABEL as usize] - log_z, "label");
+        close(seen.student.entropy, student.iter().map(|s| (s - log_z).exp() * (log_z - s)).sum(), "entropy");
+        assert_eq!(seen.is_right, sorted[0] == student[LABEL as usize]);
+        assert_eq!(seen.gold_rank, rows[i].gold.rank);
+        close(seen.teacher.entropy, rows[i].entropy(1.0), "the teacher's entropy");
+        close(rows[i].entropy(seen.target_temperature).clamp(0.0, 2.0), 2.0f64.min(rows[i].entropy(10.0)), "target");
+        let hellinger = compare(Divergence::Hellinger {}, student, 1.0, &Target::of(&rows[i], 1.0, TailPolicy::Bucket));
+        close(seen.distance.powi(2), hellinger.loss, "distance");
+        let ours: Vec<f64> = rows[i].class_ids.iter().map(|&id| student[id as usize]).collect();
+        let theirs: Vec<f64> = rows[i].log_probs.iter().map(|lp| f64::from(lp + rows[i].log_z)).collect();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        close(seen.cosine, dot(&theirs, &ours) / (dot(&theirs, &theirs) * dot(&ours, &ours)).sqrt(), "cosine");
+    }
+}
