@@ -16,6 +16,10 @@ mod summary;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A step's largest tensors are made anew each time; this one keeps their memory, where the system's maps and clears it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match commands::run(args::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,

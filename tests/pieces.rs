@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::divergence::compare;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, Target};
-use logitcask_model::DeviceChoice;
+use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::loss::head::{head_loss, student};
 use logitcask_train::loss::{PieceLoss, Reading, StepLoss, Teacher, losses};
 use logitcask_train::rules::Decided;
@@ -31,11 +31,12 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
             Tensor::<2>::from_data(TensorData::new(numbers(stream, shape[0] * shape[1]), shape), &device).require_grad()
         };
         let (hidden, head) = (leaf(0, [6, 8]), leaf(1, [8, 30]));
-        let sums = head_loss(hidden.clone(), head.clone(), &batch, &decided, &loss, piece);
+        let sums = head_loss(hidden.clone(), &Head::new(head.clone(), false), &batch, &decided, &loss, piece);
         let grads = sums.surrogate.unwrap().backward();
-        let values = |x: &Tensor<2>| x.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap();
+        let of_hidden = hidden.grad(&grads).unwrap();
+        let of_head = sums.of_head.unwrap().transpose();
         let sum = |x: &Tensor<1>| x.clone().into_scalar::<f32>();
-        let mut all = [values(&hidden), values(&head)].concat();
+        let mut all = [of_hidden, of_head].map(|x| x.try_into_vec_as::<f32>().unwrap()).concat();
         all.extend([sum(&sums.divergences[0]), sum(&sums.cross_entropy.unwrap())]);
         all
     };

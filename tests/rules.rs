@@ -7,7 +7,7 @@ use logitcask_core::adapt::{Heat, Heats, Needs, Position};
 use logitcask_core::divergence::compare;
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::{Divergence, Selection, SoftRow, SoftRows, TailPolicy, Target};
-use logitcask_model::DeviceChoice;
+use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::LossConfig;
 use logitcask_train::loss::head::{LossSums, logits_loss};
 use logitcask_train::loss::{Reading, Scale, StepLoss, StepTerm, survey};
@@ -206,7 +206,7 @@ fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &Needs) -> Vec<Position> 
     // Hidden states are the logits and the head is 1, in two pieces.
     let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
     let hidden = Tensor::<2>::from_data(TensorData::new(values, [6, VOCAB]), &device);
-    survey(&hidden, &Tensor::eye(VOCAB, &device), &batch, needs, 4).unwrap()
+    survey(&hidden, &Head::new(Tensor::eye(VOCAB, &device), true), &batch, needs, 4).unwrap()
 }
 
 #[test]

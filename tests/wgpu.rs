@@ -4,7 +4,7 @@ use crate::fixture::{config, keep};
 use crate::golden;
 use crate::losses::{batch_of, cached, term};
 use crate::parity::logits;
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::AdamWConfig;
 use burn::tensor::{Tensor, TensorData};
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, SoftRows, TailPolicy};
@@ -16,7 +16,7 @@ use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{LossSums, logits_loss};
 use logitcask_train::loss::{Reading, StepLoss, StepTerm};
 use logitcask_train::rules::Decided;
-use logitcask_train::update::loss_sums;
+use logitcask_train::update::{gradients, loss_sums};
 
 fn device() -> Option<Device> {
     match DeviceChoice::Wgpu.open() {
@@ -112,10 +112,9 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {
-        let sums = loss_sums(&model, &batch, &loss);
+        let mut sums = loss_sums(&model, &batch, &loss);
+        let grads = gradients(&model, &mut sums, batch.positions.len()).unwrap();
         *value = f64::from(sums.loss.unwrap().into_scalar::<f32>()) / batch.positions.len() as f64;
-        let grads = (sums.surrogate.unwrap() / batch.positions.len() as f64).backward();
-        let grads = GradientsParams::from_grads(grads, &model);
         model = optimizer.step(1e-3, model, grads);
     }
     measured

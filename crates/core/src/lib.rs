@@ -14,6 +14,7 @@ pub mod condense;
 pub mod curve;
 pub mod divergence;
 pub mod error_sum;
+pub mod exp;
 pub mod fingerprint;
 pub mod keep;
 pub mod quadrature;

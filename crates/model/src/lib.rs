@@ -9,6 +9,7 @@ pub mod config;
 pub mod device;
 mod error;
 pub mod export;
+pub mod head;
 pub mod llama;
 pub mod open;
 mod rope;
@@ -17,6 +18,7 @@ pub mod weights;
 pub use config::LlamaConfig;
 pub use device::{DeviceChoice, Precision};
 pub use error::{Error, Result};
+pub use head::Head;
 pub use llama::{KvCache, Llama};
 pub use open::{ModelFiles, TokenizerSource};
 

@@ -1,8 +1,9 @@
 //! The Llama decoder: RMS norm, rotary grouped-query attention, SwiGLU; also what SmolLM and its kin are.
 
 use crate::rope::Rope;
-use crate::{LlamaConfig, LogitsModel};
+use crate::{Head, LlamaConfig, LogitsModel};
 use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::module::{attention, embedding};
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
@@ -119,6 +120,27 @@ impl Llama {
     /// The device its parameters live on.
     pub fn device(&self) -> Device {
         self.embed_tokens.val().device()
+    }
+
+    /// Its head as it is now, for forwards and gradients outside any graph.
+    pub fn plain_head(&self) -> Head {
+        match &self.lm_head {
+            Some(head) => Head::new(head.val(), false),
+            None => Head::new(self.embed_tokens.val(), true),
+        }
+    }
+
+    /// Adds d loss / d head, \[vocabulary, hidden\] and in no graph, to `grads`.
+    pub fn add_head_gradient(&self, grads: &mut GradientsParams, of_head: Tensor<2>) {
+        let (id, of_head) = match &self.lm_head {
+            Some(head) => (head.id, of_head.transpose()),
+            None => (self.embed_tokens.id, of_head),
+        };
+        let sum = match grads.remove::<2>(id) {
+            Some(there) => there + of_head,
+            None => of_head,
+        };
+        grads.register(id, sum);
     }
 
     /// Logits after one more token in each row. tokens: \[rows\]; output: \[rows, vocabulary\].

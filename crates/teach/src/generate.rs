@@ -1,8 +1,9 @@
 //! A teacher writes a corpus: many texts at once, each from its own random stream.
 
-use crate::select::{exp_nonpositive, sum_exp};
+use crate::select::sum_exp;
 use crate::{Error, Result};
 use burn::tensor::{DType, Int, Tensor, TensorData};
+use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::rng::CounterRng;
 use logitcask_model::{KvCache, Llama};
 use rayon::prelude::*;

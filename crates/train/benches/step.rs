@@ -5,21 +5,24 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Gold, SoftRow, Tail};
-use logitcask_model::{DeviceChoice, Llama, LlamaConfig, weights};
+use logitcask_model::{DeviceChoice, Head, Llama, LlamaConfig, weights};
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{head_loss, student};
 use logitcask_train::loss::positions::total;
 use logitcask_train::loss::{PieceLoss, Reading, StepLoss, StepTerm, Teacher, losses};
 use logitcask_train::rules::Decided;
 use logitcask_train::targets::SoftTargets;
-use logitcask_train::update::loss_sums;
+use logitcask_train::update::{gradients, loss_sums};
 use rayon::prelude::*;
 use std::process::Command;
 use std::time::Instant;
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Which case a process measures: "kind vocabulary".
 const CASE: &str = "LOGITCASK_BENCH_CASE";
@@ -186,9 +189,9 @@ fn judged(hidden: Tensor<2>, head: Tensor<2>) -> f64 {
 }
 
 fn in_pieces(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &StepLoss, piece: usize) -> f64 {
-    let sums = head_loss(hidden.clone(), head.clone(), batch, &Decided::default(), loss, piece);
+    let sums = head_loss(hidden.clone(), &Head::new(head.clone(), false), batch, &Decided::default(), loss, piece);
     let grads = sums.surrogate.unwrap().backward();
-    judged(hidden.grad(&grads).unwrap(), head.grad(&grads).unwrap())
+    judged(hidden.grad(&grads).unwrap(), sums.of_head.unwrap())
 }
 
 /// The same composed of tensor operations over all positions, autodiff doing the rest.
@@ -235,8 +238,8 @@ fn whole_step(vocab_size: usize, device: &Device) {
 fn step(model: Llama, optimizer: &mut ModuleOptimizer, parts: &[Batch], loss: &StepLoss, side_by_side: bool) -> Llama {
     let backward = |part: &Batch| {
         let fork = model.clone().fork(&model.device());
-        let sums = loss_sums(&fork, part, loss);
-        let grads = GradientsParams::from_grads((sums.surrogate.unwrap() / POSITIONS as f64).backward(), &fork);
+        let mut sums = loss_sums(&fork, part, loss);
+        let grads = gradients(&fork, &mut sums, WINDOWS * POSITIONS).unwrap();
         (grads, f64::from(sums.loss.unwrap().into_scalar::<f32>()))
     };
     let done: Vec<_> = match side_by_side {

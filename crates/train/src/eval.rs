@@ -6,7 +6,7 @@ use crate::rules::Decided;
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
-use logitcask_model::{Llama, LogitsModel};
+use logitcask_model::{Head, Llama, LogitsModel};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,14 +40,14 @@ struct Sums {
 /// Evaluates `model` (without gradients) on every sample of `split`. `None` where `stop` was raised meanwhile.
 pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
     source.len(split)?;
-    let device = model.device();
+    let (device, head) = (model.device(), model.plain_head());
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
     while let Some(batch) = next_batch(&mut samples)? {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        sums.add(model, &batch, &device)?;
+        sums.add(model, &head, &batch, &device)?;
     }
     let mean = |sum: f64| sum / sums.positions as f64;
     let taught = sums.taught > 0;
@@ -66,13 +66,13 @@ fn next_batch(samples: &mut Samples) -> Result<Option<Batch>> {
 }
 
 impl Sums {
-    fn add(&mut self, model: &Llama, batch: &Batch, device: &Device) -> Result<()> {
+    fn add(&mut self, model: &Llama, head: &Head, batch: &Batch, device: &Device) -> Result<()> {
         let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], device);
         let hidden = model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], device));
         let mut start = 0;
         for hidden in hidden.split(model.logits_chunk(), 0) {
             let end = start + hidden.dims()[0];
-            self.add_part(model.logits(hidden), &batch.part(start..end))?;
+            self.add_part(head.logits(hidden), &batch.part(start..end))?;
             start = end;
         }
         Ok(())

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use logitcask_core::adapt::{Heats, Needs, Position};
-use logitcask_model::{Llama, LogitsModel};
+use logitcask_model::{Head, Llama, LogitsModel};
 use rayon::prelude::*;
 
 /// A step's samples and its place in the run.
@@ -51,21 +51,24 @@ impl Update<'_> {
     pub(crate) fn gradients(&self, model: &Llama, rules: &mut Rules) -> Result<Gradients> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
+        // One for all parts: they have the same weights.
+        let head = model.plain_head();
         let needs = rules.needs();
         // Where the teacher is not asked, its rules are not either.
         let is_soft = loss.alpha > 0.0;
         let (done, decided, seen) = if needs.positions && is_soft {
             // Every part is looked at before any is decided: a rule sees a whole step, however it is cut.
-            let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &needs))?;
+            let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
             let (forwards, seen): (Vec<Forward>, Vec<Vec<Position>>) = seen.into_iter().unzip();
             let decided = rules.decide(self.done, &seen.concat(), positions);
             let parts = forwards.into_iter().zip(self.split(&decided)).collect();
-            let done = self.each(parts, |(forward, decided)| backward(forward, &decided, &loss, positions))?;
+            let done = self.each(parts, |(forward, decided)| backward(forward, &head, &decided, &loss, positions))?;
             (done, decided, seen)
         } else {
             let decided = if is_soft { rules.decide(self.done, &[], positions) } else { Decided::default() };
             let parts = self.parts.iter().zip(self.split(&decided)).collect();
-            let both = |(part, decided): (&Batch, Decided)| backward(forward(model, part), &decided, &loss, positions);
+            let both =
+                |(part, decided): (&Batch, Decided)| backward(forward(model, part), &head, &decided, &loss, positions);
             (self.each(parts, both)?, decided, Vec::new())
         };
         let mut accumulator = GradientsAccumulator::new();
@@ -120,21 +123,34 @@ fn hidden_at(model: &Llama, batch: &Batch) -> Tensor<2> {
     model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device))
 }
 
-fn look<'a>(forward: Forward<'a>, needs: &Needs) -> Result<(Forward<'a>, Vec<Position>)> {
+fn look<'a>(forward: Forward<'a>, head: &Head, needs: &Needs) -> Result<(Forward<'a>, Vec<Position>)> {
     let Forward { model, hidden, batch } = &forward;
-    let seen = survey(hidden, &model.head(), batch, needs, model.logits_chunk())?;
+    let seen = survey(hidden, head, batch, needs, model.logits_chunk())?;
     Ok((forward, seen))
 }
 
-fn backward(forward: Forward<'_>, decided: &Decided, loss: &StepLoss, positions: usize) -> Result<Backward> {
+fn backward(
+    forward: Forward<'_>,
+    head: &Head,
+    decided: &Decided,
+    loss: &StepLoss,
+    positions: usize,
+) -> Result<Backward> {
     let Forward { model, hidden, batch } = forward;
-    let sums = head_loss(hidden, model.head(), batch, decided, loss, model.logits_chunk());
-    let Some(surrogate) = sums.surrogate.clone() else {
+    let mut sums = head_loss(hidden, head, batch, decided, loss, model.logits_chunk());
+    let grads = gradients(&model, &mut sums, positions)?;
+    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, came: Came::of(sums)? })
+}
+
+/// Gradients of `sums` over so many positions, which are taken out of them.
+pub fn gradients(model: &Llama, sums: &mut LossSums, positions: usize) -> Result<GradientsParams> {
+    let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
         return Err(Error::Config("a batch without a position".into()));
     };
-    let grads = (surrogate / positions as f64).backward();
-    let grads = GradientsParams::from_grads(grads, &model);
-    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, came: Came::of(sums)? })
+    let n = positions as f64;
+    let mut grads = GradientsParams::from_grads((surrogate / n).backward(), model);
+    model.add_head_gradient(&mut grads, of_head / n);
+    Ok(grads)
 }
 
 impl Came {
@@ -197,5 +213,5 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
 /// Forward and loss of one part of a step without rules. The head's product is taken at real positions only.
 pub fn loss_sums(model: &Llama, batch: &Batch, loss: &StepLoss) -> LossSums {
     let hidden = hidden_at(model, batch);
-    head_loss(hidden, model.head(), batch, &Decided::default(), loss, model.logits_chunk())
+    head_loss(hidden, &model.plain_head(), batch, &Decided::default(), loss, model.logits_chunk())
 }

@@ -12,7 +12,6 @@ mod tests;
 mod top;
 
 pub use cpu::{RowProblem, RowSelector};
-pub(crate) use exp::exp_nonpositive;
 pub(crate) use lanes::sum_exp;
 
 use logitcask_core::{Keep, RowErrors, SoftRows};

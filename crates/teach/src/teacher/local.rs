@@ -4,11 +4,12 @@ use super::{LogitsChunk, Teacher};
 use crate::{Error, Result};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use logitcask_data::batches::TokenBatch;
-use logitcask_model::{Llama, LogitsModel};
+use logitcask_model::{Head, Llama, LogitsModel};
 
 /// A model whose weights are in this process.
 pub struct LocalTeacher {
     model: Llama,
+    head: Head,
     device: Device,
 }
 
@@ -16,7 +17,7 @@ impl LocalTeacher {
     /// Takes a loaded model.
     pub fn new(model: Llama) -> Self {
         let device = model.device();
-        Self { model, device }
+        Self { head: model.plain_head(), model, device }
     }
 }
 
@@ -42,7 +43,7 @@ impl Teacher for LocalTeacher {
         let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &self.device);
         let hidden = self.model.hidden_at(tokens, wanted);
         for (i, part) in hidden.split(self.model.logits_chunk(), 0).into_iter().enumerate() {
-            let logits = self.model.logits(part).cast(DType::F32);
+            let logits = self.head.logits(part).cast(DType::F32);
             let logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
             each(LogitsChunk { first_position: i * self.model.logits_chunk(), logits })?;
         }

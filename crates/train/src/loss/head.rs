@@ -6,21 +6,27 @@
 //! sum exp, and the slopes of the kept classes where they stand. Logits, exponentials and gradients of a piece are gone
 //! before the next one starts, so no buffer of all positions times the vocabulary ever exists.
 //!
-//! The gradients with respect to the hidden states and the head are then known, before any backward. They enter the graph
-//! as constants: Σ hidden · gradient + Σ head · gradient has them for its gradients.
+//! The gradients with respect to the hidden states and the head are then known, before any backward. The former enters the
+//! graph as a constant: Σ hidden · gradient has it for its gradient. The latter is handed over as it is: with many classes it
+//! is the largest tensor of a step, and every detour through the graph would be another pass over all of it.
 
 use crate::batch::{Batch, int_tensor};
 use crate::loss::positions::{losses, total};
+use crate::loss::rows::{Host, Rows, Slopes, Tensors};
 use crate::loss::student::{AllClasses, NOWHERE};
 use crate::loss::{Losses, PieceLoss, StepLoss, Student, Teacher, Temperature};
 use crate::rules::Decided;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use crate::targets::SoftTargets;
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
+use logitcask_model::Head;
 
 /// Sums over the positions of a batch; a caller divides by the positions of the whole step.
 #[derive(Default)]
 pub struct LossSums {
-    /// Its gradient is the loss's; its value means nothing. \[1\].
+    /// Its gradient with respect to the hidden states is the loss's; its value means nothing. \[1\].
     pub surrogate: Option<Tensor<1>>,
+    /// d loss / d head, \[vocabulary, hidden size\], in no graph.
+    pub of_head: Option<Tensor<2>>,
     /// What is minimised. \[1\].
     pub loss: Option<Tensor<1>>,
     /// The divergence of each term, without factor, scale and weights; behind them those of a second teacher. \[1\] each.
@@ -31,36 +37,32 @@ pub struct LossSums {
     pub slopes: Vec<Vec<Tensor<2>>>,
 }
 
-/// The loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; head: \[hidden size,
-/// vocabulary\]; `decided`: what rules decided at these positions; `piece`: positions whose logits exist at once, at most.
+/// The loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; `decided`: what rules decided
+/// at these positions; `piece`: positions whose logits exist at once, at most.
 pub fn head_loss(
     hidden: Tensor<2>,
-    head: Tensor<2>,
+    head: &Head,
     batch: &Batch,
     decided: &Decided,
     loss: &StepLoss,
     piece: usize,
 ) -> LossSums {
-    let plain_head = head.clone().detach().without_autodiff();
-    let (mut of_hidden, mut of_head) = (Vec::new(), None::<Tensor<2>>);
+    let mut of_hidden = Vec::new();
     let mut sums = LossSums::default();
     let mut start = 0;
     let width = batch.targets.iter().map(|targets| targets.width).max().unwrap_or(1);
     for hidden in hidden.clone().detach().without_autodiff().split(piece.min(loss.most_positions(width)), 0) {
         let end = start + hidden.dims()[0];
-        let logits = hidden.clone().matmul(plain_head.clone());
+        let logits = head.logits(hidden.clone());
         let gradient = logits_loss(logits, &batch.part(start..end), &decided.part(start..end), loss, &mut sums);
-        of_hidden.push(gradient.clone().matmul(plain_head.clone().transpose()));
-        add(&mut of_head, Some(hidden.transpose().matmul(gradient)));
+        of_hidden.push(head.backward(hidden, gradient, &mut sums.of_head));
         start = end;
     }
-    let of_hidden = Tensor::cat(of_hidden, 0);
-    sums.surrogate = Some((hidden * of_hidden).sum());
-    add(&mut sums.surrogate, of_head.map(|of_head| (head * of_head).sum()));
+    sums.surrogate = Some((hidden * Tensor::cat(of_hidden, 0)).sum());
     sums
 }
 
-fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tensor<D>>) {
+pub(super) fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tensor<D>>) {
     *sum = match (sum.take(), one) {
         (Some(sum), Some(one)) => Some(sum + one),
         (sum, one) => sum.or(one),
@@ -77,31 +79,39 @@ pub fn logits_loss(
     sums: &mut LossSums,
 ) -> Tensor<2> {
     let device = logits.device();
-    let gold_ids = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
     let is_soft = loss.alpha > 0.0;
-    let [first, second] = [&part.targets, &part.second]
-        .map(|targets| targets.as_ref().filter(|_| is_soft).map(|targets| Teacher::new(targets, &device)));
+    let [first, second] = [&part.targets, &part.second].map(|targets| {
+        let targets = targets.as_ref().filter(|_| is_soft);
+        Side { targets, teacher: targets.map(|targets| Teacher::new(targets, &device)) }
+    });
     let logits = if loss.needs_all() { leaf(logits) } else { logits };
-    let piece = PieceLoss::new(loss, decided, first.as_ref(), &logits);
-    let gradient = one_teacher(logits.clone(), gold_ids.clone(), first.as_ref(), &piece, 0, sums);
-    let Some(second) = second else { return gradient };
-    let piece = PieceLoss::second(loss, decided, &second, &logits);
-    gradient + one_teacher(logits, gold_ids, Some(&second), &piece, loss.terms.len(), sums)
+    let piece = PieceLoss::new(loss, decided, first.teacher.as_ref(), &logits);
+    let Some(teacher) = &second.teacher else { return one_teacher(logits, part, &first, &piece, 0, sums) };
+    let second_piece = PieceLoss::second(loss, decided, teacher, &logits);
+    let gradient = one_teacher(logits.clone(), part, &first, &piece, 0, sums);
+    gradient + one_teacher(logits, part, &second, &second_piece, loss.terms.len(), sums)
+}
+
+/// A teacher's rows, in this process and on the device; neither where the labels are alone.
+struct Side<'a> {
+    targets: Option<&'a SoftTargets>,
+    teacher: Option<Teacher>,
 }
 
 /// `place`: where among the divergences of `sums` its own begin.
 fn one_teacher(
     logits: Tensor<2>,
-    gold_ids: Tensor<2, Int>,
-    teacher: Option<&Teacher>,
+    part: &Batch,
+    side: &Side<'_>,
     loss: &PieceLoss,
     place: usize,
     sums: &mut LossSums,
 ) -> Tensor<2> {
     let device = logits.device();
+    let gold_ids = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
     let (gradient, losses, total, slopes) = match loss.needs_all() {
-        true => by_autodiff(logits, gold_ids, teacher, loss),
-        false => by_hand(logits, gold_ids, teacher, loss),
+        true => by_autodiff(logits, gold_ids, side.teacher.as_ref(), loss),
+        false => by_hand(logits, gold_ids, part, side, loss),
     };
     let sum = |per_position: Tensor<2>| per_position.detach().without_autodiff().sum();
     let there = sums.divergences.len().max(place + losses.divergences.len());
@@ -119,55 +129,24 @@ fn one_teacher(
 /// Gradient of the logits, the losses, their sum, and for each term its slope along the temperature.
 type Done = (Tensor<2>, Losses, Tensor<1>, Vec<Option<Tensor<2>>>);
 
-/// exp((logit - largest) / T) of the classes that are not kept.
-struct Outside {
-    /// Outside any graph.
-    temperature: Temperature,
-    /// \[n, vocabulary\].
-    exps: Tensor<2>,
-    /// \[n, 1\].
-    sum: Tensor<2>,
-    /// log sum exp(logit / T), \[n, 1\], a leaf.
-    log_sum: Tensor<2>,
-}
-
-impl Outside {
-    fn new(masked: Tensor<2>, temperature: Temperature) -> Self {
-        let max = masked.clone().max_dim(1);
-        let exps = temperature.divide(masked - max.clone()).exp();
-        let sum = exps.clone().sum_dim(1);
-        let log_sum = leaf(sum.clone().log() + temperature.divide(max));
-        Self { temperature, exps, sum, log_sum }
-    }
-
-    /// d log_sum / d T = -E\[logit\] / T², \[n, 1\].
-    fn slope_along_temperature(&self, masked: Tensor<2>) -> Tensor<2> {
-        let mean = (self.exps.clone() * masked).sum_dim(1) / self.sum.clone();
-        -self.temperature.divide(self.temperature.divide(mean))
+/// On a CPU in the process's own memory, elsewhere by tensor operations.
+fn rows(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &PieceLoss) -> Box<dyn Rows> {
+    match logits.device() == Device::flex() && logits.dtype() == DType::F32 {
+        true => Box::new(Host::new(logits, &part.gold_ids, side.targets, &loss.views)),
+        false => Box::new(Tensors::new(logits, gold_ids, side.teacher.as_ref(), &loss.views)),
     }
 }
 
-fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, loss: &PieceLoss) -> Done {
-    let [n, vocab_size] = logits.dims();
-    let (kept, gold) = look(logits.clone(), teacher, gold_ids.clone());
-    let (kept, gold) = (kept.map(leaf), leaf(gold));
-    let masked = match teacher {
-        None => logits,
-        Some(teacher) => hide(logits, teacher),
-    };
-    let outside: Vec<Outside> = loss.views.iter().map(|t| Outside::new(masked.clone(), t.plain())).collect();
-    let along: Vec<Option<Tensor<2>>> = (0..outside.len())
-        .map(|view| {
-            let is_watched =
-                loss.terms.iter().any(|t| t.slope.is_some() && (t.view == view || t.half_view == Some(view)));
-            is_watched.then(|| outside[view].slope_along_temperature(masked.clone()))
-        })
-        .collect();
-    drop(masked);
+fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &PieceLoss) -> Done {
+    let [_, vocab_size] = logits.dims();
+    let teacher = side.teacher.as_ref();
+    let rows = rows(logits, gold_ids, part, side, loss);
+    let (kept, gold) = (rows.kept().map(leaf), leaf(rows.gold()));
+    let log_sums: Vec<Tensor<2>> = rows.log_sums().into_iter().map(leaf).collect();
     let student = Student {
         kept: kept.clone(),
         gold: gold.clone(),
-        views: loss.views.iter().cloned().zip(outside.iter().map(|o| o.log_sum.clone())).collect(),
+        views: loss.views.iter().cloned().zip(log_sums.iter().cloned()).collect(),
         absence: teacher.and_then(Teacher::absence),
         all: None,
         vocab_size,
@@ -179,25 +158,17 @@ fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher
         let mut slope = term.slope.as_ref()?.grad(&grads);
         for (view, share) in [(Some(term.view), 1.0), (term.half_view, 0.5)] {
             let Some(view) = view else { continue };
-            let through = outside[view].log_sum.grad(&grads).zip(along[view].clone());
-            add(&mut slope, through.map(|(slope, along)| slope * along * share));
+            let through = log_sums[view].grad(&grads);
+            add(&mut slope, through.map(|slope| slope * rows.along(view) * share));
         }
         slope
     });
     let slopes = slopes.collect();
-    let mut gradient = None;
-    for Outside { temperature, exps, sum, log_sum } in outside {
-        let slope = log_sum.grad(&grads).map(|slope| exps * temperature.divide(slope / sum));
-        add(&mut gradient, slope);
-    }
-    // Nothing of the others is asked where a loss compares the kept classes alone.
-    let mut gradient = gradient.unwrap_or_else(|| Tensor::zeros([n, vocab_size], &gold.device()));
-    for (ids, leaf) in [(teacher.map(|t| t.class_ids.clone()), kept), (Some(gold_ids), Some(gold))] {
-        let slope = leaf.and_then(|leaf| leaf.grad(&grads));
-        if let (Some(ids), Some(slope)) = (ids, slope) {
-            gradient = gradient.scatter(1, ids, slope, IndexingUpdateOp::Add);
-        }
-    }
+    let gradient = rows.gradient(Slopes {
+        kept: kept.and_then(|kept| kept.grad(&grads)),
+        gold: gold.grad(&grads),
+        log_sums: log_sums.iter().map(|log_sum| log_sum.grad(&grads)).collect(),
+    });
     (gradient, losses, sum, slopes)
 }
 
@@ -229,7 +200,11 @@ pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Tea
 }
 
 /// The logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
-fn look(logits: Tensor<2>, teacher: Option<&Teacher>, gold_ids: Tensor<2, Int>) -> (Option<Tensor<2>>, Tensor<2>) {
+pub(super) fn look(
+    logits: Tensor<2>,
+    teacher: Option<&Teacher>,
+    gold_ids: Tensor<2, Int>,
+) -> (Option<Tensor<2>>, Tensor<2>) {
     let Some(teacher) = teacher else { return (None, logits.gather(1, gold_ids)) };
     // One look for both: burn 0.22 fuses a gather into a wider kernel without broadcasting its indices, and the label's
     // alone, one column beside many, would read class 0.
@@ -240,7 +215,7 @@ fn look(logits: Tensor<2>, teacher: Option<&Teacher>, gold_ids: Tensor<2, Int>) 
 }
 
 /// The logits with the teacher's kept classes out of sight.
-fn hide(logits: Tensor<2>, teacher: &Teacher) -> Tensor<2> {
+pub(super) fn hide(logits: Tensor<2>, teacher: &Teacher) -> Tensor<2> {
     let away = match &teacher.counts {
         None => teacher.class_ids.clone().float().zeros_like() + NOWHERE,
         Some(counts) => counts.clone().greater_elem(0.0).float() * NOWHERE,

@@ -13,6 +13,7 @@ pub mod config;
 pub mod divergence;
 pub mod head;
 pub mod positions;
+mod rows;
 pub mod step;
 pub mod student;
 pub mod survey;

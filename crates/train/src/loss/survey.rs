@@ -9,25 +9,20 @@ use crate::rules::Decided;
 use crate::{Error, Result};
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use logitcask_core::adapt::{Facts, Needs, Position};
+use logitcask_model::Head;
 
 /// Numbers read back for each position.
 const COLUMNS: usize = 8;
 
-/// Every position of `batch`, which has targets with facts. hidden: \[positions, hidden size\]; head: \[hidden size,
-/// vocabulary\]; `piece`: positions whose logits exist at once, at most. Nothing of it enters a graph.
-pub fn survey(
-    hidden: &Tensor<2>,
-    head: &Tensor<2>,
-    batch: &Batch,
-    needs: &Needs,
-    piece: usize,
-) -> Result<Vec<Position>> {
-    let [hidden, head] = [hidden, head].map(|x| x.clone().detach().without_autodiff());
+/// Every position of `batch`, which has targets with facts. hidden: \[positions, hidden size\]; `piece`: positions whose
+/// logits exist at once, at most. Nothing of it enters a graph.
+pub fn survey(hidden: &Tensor<2>, head: &Head, batch: &Batch, needs: &Needs, piece: usize) -> Result<Vec<Position>> {
+    let hidden = hidden.clone().detach().without_autodiff();
     let mut positions = Vec::with_capacity(batch.positions.len());
     let mut start = 0;
     for hidden in hidden.split(piece, 0) {
         let end = start + hidden.dims()[0];
-        let seen = look(hidden.matmul(head.clone()), &batch.part(start..end), needs)?;
+        let seen = look(head.logits(hidden), &batch.part(start..end), needs)?;
         positions.extend(seen);
         start = end;
     }

@@ -1,0 +1,171 @@
+//! The head's products: with many classes the largest of a step, and its results the largest tensors.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use gemm::Parallelism;
+
+/// A head outside any graph.
+pub enum Head {
+    /// On a CPU, in this process's memory. burn's CPU product clears its result and copies it before it computes it, and
+    /// once more when it is read; with many classes that takes as long as a third of the product.
+    Host(HostHead),
+    /// Anywhere: \[hidden, vocabulary\].
+    Device(Tensor<2>),
+}
+
+/// A head's weights in memory.
+pub struct HostHead {
+    weights: Vec<f32>,
+    hidden_size: usize,
+    vocab_size: usize,
+    /// From one class to the next, and from one hidden unit to the next.
+    strides: (isize, isize),
+}
+
+impl Head {
+    /// Of weights that lie class by class, \[vocabulary, hidden\], or unit by unit, \[hidden, vocabulary\].
+    pub fn new(weights: Tensor<2>, is_by_class: bool) -> Self {
+        let weights = weights.detach().without_autodiff();
+        if weights.device() != Device::flex() || weights.dtype() != DType::F32 {
+            return Self::Device(if is_by_class { weights.transpose() } else { weights });
+        }
+        let [rows, columns] = weights.dims();
+        let (vocab_size, hidden_size) = if is_by_class { (rows, columns) } else { (columns, rows) };
+        let strides = if is_by_class { (hidden_size as isize, 1) } else { (1, vocab_size as isize) };
+        Self::Host(HostHead { weights: numbers(weights), hidden_size, vocab_size, strides })
+    }
+
+    /// hidden: \[n, hidden\], outside any graph; output: \[n, vocabulary\].
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        let head = match self {
+            Self::Device(head) => return hidden.matmul(head.clone()),
+            Self::Host(head) => head,
+        };
+        let (device, n) = (hidden.device(), hidden.dims()[0]);
+        let (by_class, by_unit) = head.strides;
+        let hidden = Factor::by_rows(numbers(hidden), head.hidden_size);
+        let weights = Factor { values: &head.weights[..], strides: (by_unit, by_class) };
+        let logits = product((n, head.vocab_size, head.hidden_size), hidden.view(), weights, None);
+        Tensor::from_data(TensorData::new(logits, [n, head.vocab_size]), &device)
+    }
+
+    /// d loss / d hidden, \[n, hidden\], from d loss / d logits, \[n, vocabulary\]; d loss / d head, \[vocabulary, hidden\], is
+    /// added to `of_head`. Nothing of it is in a graph.
+    pub fn backward(&self, hidden: Tensor<2>, of_logits: Tensor<2>, of_head: &mut Option<Tensor<2>>) -> Tensor<2> {
+        let head = match self {
+            Self::Host(head) => head,
+            Self::Device(head) => {
+                let one = of_logits.clone().transpose().matmul(hidden);
+                *of_head = Some(match of_head.take() {
+                    Some(sum) => sum + one,
+                    None => one,
+                });
+                return of_logits.matmul(head.clone().transpose());
+            }
+        };
+        let (device, n) = (hidden.device(), hidden.dims()[0]);
+        let (d, vocab_size) = (head.hidden_size, head.vocab_size);
+        let hidden = Factor::by_rows(numbers(hidden), d);
+        let of_logits = Factor::by_rows(numbers(of_logits), vocab_size);
+        let sum = product((vocab_size, d, n), of_logits.turned(), hidden.view(), of_head.take().map(numbers));
+        *of_head = Some(Tensor::from_data(TensorData::new(sum, [vocab_size, d]), &device));
+        let weights = Factor { values: &head.weights[..], strides: head.strides };
+        let of_hidden = product((n, d, vocab_size), of_logits.view(), weights, None);
+        Tensor::from_data(TensorData::new(of_hidden, [n, d]), &device)
+    }
+}
+
+fn numbers(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.try_into_vec_as().unwrap_or_else(|_| unreachable!("f32 of a CPU lie in memory"))
+}
+
+/// A matrix: its numbers, and how far it is from one row, and from one column, to the next.
+struct Factor<V> {
+    values: V,
+    strides: (isize, isize),
+}
+
+impl Factor<Vec<f32>> {
+    fn by_rows(values: Vec<f32>, columns: usize) -> Self {
+        Self { values, strides: (columns as isize, 1) }
+    }
+
+    fn view(&self) -> Factor<&[f32]> {
+        Factor { values: &self.values, strides: self.strides }
+    }
+
+    fn turned(&self) -> Factor<&[f32]> {
+        Factor { values: &self.values, strides: (self.strides.1, self.strides.0) }
+    }
+}
+
+/// left · right, \[m, n\] with k between them, row by row; added to `sum` where there is one.
+fn product(
+    (m, n, k): (usize, usize, usize),
+    left: Factor<&[f32]>,
+    right: Factor<&[f32]>,
+    sum: Option<Vec<f32>>,
+) -> Vec<f32> {
+    assert!(left.values.len() >= m * k && right.values.len() >= k * n, "factors of another size");
+    let is_sum = sum.is_some();
+    let mut out = sum.unwrap_or_else(|| Vec::with_capacity(m * n));
+    assert!(out.capacity() >= m * n && (!is_sum || out.len() == m * n), "a sum of another size");
+    // SAFETY: `left` holds the m · k and `right` the k · n numbers that their strides reach (those of whole matrices, by
+    // rows or turned; asserted above), and `out` has room for m · n. Where it is no sum none of it is read (`read_dst` is
+    // false) and all m · n numbers are written, so that the length is right afterwards.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            is_sum,
+            left.values.as_ptr(),
+            left.strides.1,
+            left.strides.0,
+            right.values.as_ptr(),
+            right.strides.1,
+            right.strides.0,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::Rayon(0),
+        );
+        out.set_len(m * n);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(values: &[f32], shape: [usize; 2]) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+    }
+
+    #[test]
+    fn products_in_memory_are_those_of_tensors() {
+        let (n, d, vocab_size) = (5, 3, 7);
+        let count =
+            |start: usize, count: usize| (start..start + count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+        let (hidden, slopes) = (tensor(&count(0, n * d), [n, d]), tensor(&count(40, n * vocab_size), [n, vocab_size]));
+        let by_class = tensor(&count(90, vocab_size * d), [vocab_size, d]);
+        let by_unit = by_class.clone().transpose();
+        let device = Head::Device(by_unit.clone());
+        for head in [Head::new(by_class.clone(), true), Head::new(by_unit, false)] {
+            assert!(matches!(head, Head::Host(_)));
+            let close = |a: Tensor<2>, b: Tensor<2>| assert!((a - b).abs().max().into_scalar::<f32>() < 1e-5);
+            close(head.logits(hidden.clone()), device.logits(hidden.clone()));
+            let (mut here, mut there) = (None, None);
+            for _ in 0..2 {
+                let wanted = device.backward(hidden.clone(), slopes.clone(), &mut there);
+                close(head.backward(hidden.clone(), slopes.clone(), &mut here), wanted);
+            }
+            close(here.unwrap(), there.unwrap());
+        }
+    }
+}
