@@ -1,5 +1,6 @@
 //! What must hold between a sample's rows and the labels they were made for.
 
+use crate::exp::exp_nonpositive;
 use crate::keep::Keep;
 use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
@@ -59,7 +60,7 @@ impl SoftRows {
             ("gold_ranks", self.gold_ranks.len(), positions),
             ("tail", self.tail.len(), positions * keep.atoms()),
         ])?;
-        let mut seen = Vec::new();
+        let mut seen = Seen::new(vocab_size);
         for (position, (row, &gold_id)) in self.iter().zip(gold_ids).enumerate() {
             check_row(row, keep, gold_id, vocab_size, &mut seen).map_err(at(position))?;
         }
@@ -83,7 +84,7 @@ fn check_counts(keep: &Keep, count: u16, drawn: u16, vocab_size: u32) -> Result<
 }
 
 /// One position's invariants; `Err` says what is broken. `seen` is scratch space.
-fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen: &mut Vec<u32>) -> Result<(), String> {
+fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen: &mut Seen) -> Result<(), String> {
     if !row.log_z.is_finite() || !row.gold.log_prob.is_finite() || row.log_probs.iter().any(|lp| !lp.is_finite()) {
         return Err("a log-probability or log_z is not a finite number".into());
     }
@@ -92,11 +93,15 @@ fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen:
     }
     check_order(row, keep, seen)?;
     let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
-    let mass = row.kept_mass();
+    let largest = row.log_probs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mass = match largest <= 0.0 {
+        // Far more exact than what it is compared with.
+        true => row.sure().iter().map(|&lp| exp_nonpositive(lp)).sum::<f32>().into(),
+        false => row.kept_mass(),
+    };
     if mass.ln() > slack {
         return Err(format!("kept classes hold {mass:.4} of the probability: log_z is below their log-sum-exp"));
     }
-    let largest = row.log_probs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if f64::from(largest) < -f64::from(vocab_size).ln() - slack && row.drawn == 0 {
         return Err(format!("largest log-probability {largest} is below -ln V: log_z is too large"));
     }
@@ -105,7 +110,7 @@ fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen:
 }
 
 /// Each part sorted by value, ties by id, and no class twice; dense rows in the order of ids.
-fn check_order(row: SoftRow<'_>, keep: &Keep, seen: &mut Vec<u32>) -> Result<(), String> {
+fn check_order(row: SoftRow<'_>, keep: &Keep, seen: &mut Seen) -> Result<(), String> {
     if keep.is_dense() {
         let in_order = row.class_ids.iter().zip(0u32..).all(|(&id, i)| id == i);
         return if in_order { Ok(()) } else { Err("classes of a dense row are not in their own order".into()) };
@@ -119,15 +124,38 @@ fn check_order(row: SoftRow<'_>, keep: &Keep, seen: &mut Vec<u32>) -> Result<(),
             }
         }
     }
-    seen.clear();
-    seen.extend_from_slice(row.class_ids);
-    seen.sort_unstable();
-    match seen.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("class {} is kept twice", pair[0])),
-        None => match keep.always_keep.iter().find(|id| seen.binary_search(id).is_err()) {
-            Some(id) => Err(format!("class {id} is always kept, and missing here")),
-            None => Ok(()),
-        },
+    let twice = row.class_ids.iter().find(|id| !seen.add(**id)).copied();
+    let missing = keep.always_keep.iter().find(|id| !seen.has(**id)).copied();
+    seen.remove(row.class_ids);
+    match (twice, missing) {
+        (Some(id), _) => Err(format!("class {id} is kept twice")),
+        (None, Some(id)) => Err(format!("class {id} is always kept, and missing here")),
+        (None, None) => Ok(()),
+    }
+}
+
+/// A set of classes, a bit each.
+struct Seen(Vec<u64>);
+
+impl Seen {
+    fn new(vocab_size: u32) -> Self {
+        Self(vec![0; vocab_size as usize / 64 + 1])
+    }
+
+    /// `false` where it was there before.
+    fn add(&mut self, id: u32) -> bool {
+        let (word, bit) = (&mut self.0[id as usize / 64], 1 << (id % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    fn has(&self, id: u32) -> bool {
+        self.0.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
+    }
+
+    fn remove(&mut self, ids: &[u32]) {
+        ids.iter().for_each(|id| self.0[*id as usize / 64] = 0);
     }
 }
 

@@ -60,6 +60,22 @@ impl Values {
         self.code(log_prob).map(|code| self.value(code))
     }
 
+    /// Is it a number that is written, and so one that is read?
+    pub fn writes(self, log_prob: f32) -> bool {
+        let bits = log_prob.to_bits();
+        // Most are f16's normal numbers: a sign, an exponent that f16 has, and nothing in the 13 bits that it lacks.
+        let is_normal = bits & 0x1fff == 0 && (0xb880_0000..=0xc77f_e000).contains(&bits);
+        match self {
+            Self::F16 if is_normal || bits == 0 => true,
+            Self::F16 => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
+            Self::Quantised { step } => {
+                // Steps are powers of two: nothing is rounded here.
+                let code = -log_prob / step as f32;
+                code.fract() == 0.0 && (0.0..=f32::from(MAX_CODE)).contains(&code) && bits != (-0.0f32).to_bits()
+            }
+        }
+    }
+
     /// What rounding may add to a sum of probabilities, relatively: half a step of the exponent.
     pub fn mass_tolerance(self) -> f64 {
         match self {
@@ -185,6 +201,20 @@ mod tests {
             assert_eq!(values.code(-1e6), None);
         }
         assert_eq!(Values::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
+    }
+
+    #[test]
+    fn what_is_written_is_what_rounds_to_itself() {
+        for values in [Values::F16, Values::Quantised { step: 0.5 }, Values::Quantised { step: 0.031_25 }] {
+            let near = |bits: u32| [bits.wrapping_sub(1), bits, bits + 1, bits ^ 0x1000, bits ^ 0x8000_0000];
+            let codes = (0..=values.max_code()).flat_map(|code| near(values.value(code).to_bits()));
+            let odd =
+                [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 1.0, -1e6, -65520.0, f32::MIN].map(f32::to_bits);
+            for bits in codes.chain(odd).chain((0..1 << 16).map(|high| high << 16 | 0x2000)) {
+                let slow = values.round(f32::from_bits(bits)).is_some_and(|written| written.to_bits() == bits);
+                assert_eq!(values.writes(f32::from_bits(bits)), slow, "{values:?}: {}", f32::from_bits(bits));
+            }
+        }
     }
 
     #[test]

@@ -202,9 +202,7 @@ pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result
 
 /// Only numbers that the format can write: what is read is then what was written, in either layout.
 fn check_values(keep: &Keep, rows: &SoftRows) -> Result<(), String> {
-    let values = rows.log_probs.iter().chain(&rows.gold_log_probs);
-    let is_written = |lp: f32| keep.values.round(lp).is_some_and(|written| written.to_bits() == lp.to_bits());
-    match values.into_iter().find(|lp| !is_written(**lp)) {
+    match rows.log_probs.iter().chain(&rows.gold_log_probs).find(|lp| !keep.values.writes(**lp)) {
         Some(lp) => Err(format!("log-probability {lp} is none that {:?} writes", keep.values)),
         None => Ok(()),
     }

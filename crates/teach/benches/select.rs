@@ -1,0 +1,90 @@
+//! What selection costs: microseconds a row on one thread, and on all, beside one pass that only reads the row.
+//!
+//! `make bench-select`; prints a table of benches/README.md. Every answer is compared with the f64 reference first.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+use logitcask_core::rng::CounterRng;
+use logitcask_core::select::select_reference;
+use logitcask_core::{Keep, RowErrors, Selection, SoftRows, TailRule, Values};
+use logitcask_teach::select::{RowSelector, select_rows};
+use std::hint::black_box;
+use std::time::Instant;
+
+/// More than the caches of a core hold at the smaller vocabulary: a teacher's logits come from memory.
+const ROWS: usize = 128;
+const RUNS: usize = 15;
+
+fn keep(selection: Selection, tail: bool) -> Keep {
+    let rule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: tail.then_some(rule) }
+}
+
+/// Logits as a language model has them: most near one another, a few far above.
+fn logits(vocab_size: usize) -> Vec<f32> {
+    let mut rng = CounterRng::new("select bench", &[vocab_size as u64]);
+    let mut logit = |_| {
+        let z = 2.2 * rng.normal();
+        (if z > 5.0 { 2.0 * z } else { z }) as f32
+    };
+    (0..ROWS * vocab_size).map(&mut logit).collect()
+}
+
+/// The best of some runs, in microseconds a row.
+fn best(mut work: impl FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        let clock = Instant::now();
+        work();
+        best = best.min(clock.elapsed().as_secs_f64());
+    }
+    best * 1e6 / ROWS as f64
+}
+
+fn prove(logits: &[f32], gold: &[u32], keep: &Keep, vocab_size: usize) {
+    let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
+    RowSelector::new(keep).select(&logits[..vocab_size], gold[0], 0.5, &mut rows, &mut errors).unwrap();
+    let (mut slow, mut slow_errors) = (SoftRows::new(keep), RowErrors::new(keep));
+    select_reference(&logits[..vocab_size], gold[0], keep, 0.5, &mut slow, &mut slow_errors);
+    assert_eq!(rows.class_ids, slow.class_ids);
+    assert!((rows.log_z[0] - slow.log_z[0]).abs() < 1e-5);
+}
+
+/// A pass that reads a row and keeps its largest number.
+fn stream(row: &[f32]) -> f32 {
+    let mut lanes = [f32::MIN; 64];
+    for chunk in row.as_chunks::<64>().0 {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &z)| *lane = if z > *lane { z } else { *lane });
+    }
+    lanes.into_iter().fold(f32::MIN, f32::max)
+}
+
+fn main() {
+    println!(
+        "| classes | keeps | one thread, us a row | x one reading pass | all threads, us a row |\n|---|---|---|---|---|"
+    );
+    for vocab_size in [32_768, 131_072] {
+        let logits = logits(vocab_size);
+        let gold: Vec<u32> = (0..ROWS as u32).collect();
+        let lots = vec![0.5; ROWS];
+        let pass = best(|| logits.chunks_exact(vocab_size).for_each(|row| drop(black_box(stream(row)))));
+        println!("| {vocab_size} | one reading pass | {pass:.1} | 1.0 | |");
+        let cases = [
+            ("top 64, log Z", keep(Selection::TopK { k: 64 }, false)),
+            ("top 64, log Z, 5 atoms, errors at 19 T", keep(Selection::TopK { k: 64 }, true)),
+            ("top_p .95 of 64, the same", keep(Selection::TopP { p: 0.95, k: 64 }, true)),
+            ("sample 32, the same", keep(Selection::Sample { n: 32, seed: 0 }, true)),
+        ];
+        for (name, keep) in cases {
+            prove(&logits, &gold, &keep, vocab_size);
+            let mut selector = RowSelector::new(&keep);
+            let one = best(|| {
+                let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+                for (row, &gold) in logits.chunks_exact(vocab_size).zip(&gold) {
+                    selector.select(row, gold, 0.5, &mut rows, &mut errors).unwrap();
+                }
+            });
+            let all = best(|| drop(select_rows(&logits, &gold, &lots, &keep, vocab_size).unwrap()));
+            println!("| {vocab_size} | {name} | {one:.1} | {:.1} | {all:.1} |", one / pass);
+        }
+    }
+}
