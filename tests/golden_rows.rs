@@ -268,3 +268,31 @@ fn golden_sample_has_the_threshold_another_program_found() {
     // The tail's atoms and the sure classes are rounded.
     weight.within(5e-3, "weight of a drawn class against tau, relatively");
 }
+
+#[test]
+fn golden_rows_outdo_one_bucket_at_every_temperature() {
+    // What a cache without a tail can do: the leftover mass is one class, and its power stands for the others' powers.
+    for t in [1.5, 2.0, 4.0] {
+        let (mut ours, mut bucket, mut mean, mut outside) = (Worst::default(), Worst::default(), 0.0, 0.0);
+        let all = rows();
+        for row in &all {
+            let scaled: Vec<f64> = row.logits.iter().map(|&z| f64::from(z) / t).collect();
+            let truth = log_sum_exp(&scaled);
+            let [(_, rows, _), _] = both(row, &keep(Selection::TopK { k: 64 }, WIDE.0), 0.0);
+            let kept = rows.iter().next().unwrap();
+            ours.see(kept.log_z_at(t) - truth, || row.name.clone());
+            let left = (1.0 - kept.kept_mass()).max(1e-9).ln();
+            let terms = kept.log_probs.iter().map(|&lp| f64::from(lp) / t).chain([left / t]);
+            let error = log_sum_exp(&terms.collect::<Vec<_>>()) + f64::from(kept.log_z) / t - truth;
+            bucket.see(error, || row.name.clone());
+            mean += error.abs() / all.len() as f64;
+            outside += kept.tail_mass(t) / all.len() as f64;
+        }
+        eprintln!(
+            "T = {t}: atoms off by {:.1e} at worst; one bucket by {:.2}, {mean:.2} on average; {outside:.2} of the \
+             probability is outside",
+            ours.0, bucket.0
+        );
+        assert!(bucket.0 > 100.0 * ours.0);
+    }
+}

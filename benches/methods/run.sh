@@ -19,7 +19,6 @@ shorten() {
         END { if (!seen) print "\n[train]\nsteps = " steps }' "$1" >"$2"
 }
 number() { sed -n "/\"student\"/,/}/s/.*\"$2\": *\([-0-9.e]*\).*/\1/p" "$1" | head -n 1; }
-seconds() { sed -n "/\"seconds\"/,/}/s/.*\"student\": *\([-0-9.e]*\).*/\1/p" "$1" | head -n 1; }
 metric() { sed -n "s/.*\"$2\":\([-0-9.e]*\).*/\1/p" "$1"; }
 
 run() { # $1: name, $2: recipe
@@ -27,7 +26,7 @@ run() { # $1: name, $2: recipe
     if grep -q '^\[generations\]' "$2"; then
         "$bin" train "$2" --device "$device" --seed "$seed" --out "$out" >/dev/null
         for generation in "$out"/generation-*; do
-            case $generation in *.cache) ;; *) row "$1, ${generation##*/}" "$generation" ;; esac
+            case $generation in *.cache | *.toml) ;; *) row "$1, ${generation##*/}" "$generation" ;; esac
         done
         return
     fi
@@ -39,13 +38,13 @@ run() { # $1: name, $2: recipe
 row() { # $1: name, $2: folder of the run
     log="$2/student/metrics.jsonl"
     awk -v name="$1" -v p="$(number "$2/summary.json" perplexity)" -v k="$(number "$2/summary.json" kl_to_teacher)" \
-        -v a="$(number "$2/summary.json" top1_agreement)" -v s="$(seconds "$2/summary.json")" -v n="$steps" \
+        -v a="$(number "$2/summary.json" top1_agreement)" \
         -v first="$(metric "$log" temperature | head -n 1)" -v last="$(metric "$log" temperature | tail -n 1)" \
         -v counted="$(metric "$log" counted | tail -n 1)" -v read="$(metric "$log" read | tail -n 1)" 'BEGIN {
             t = first == "" ? "" : sprintf("%.2f to %.2f", first, last)
-            printf "| %s | %.2f | %s | %s | %s | %s | %s | %.3f |\n", name, p, k == "" ? "" : sprintf("%.3f", k),
+            printf "| %s | %.2f | %s | %s | %s | %s | %s |\n", name, p, k == "" ? "" : sprintf("%.3f", k),
                 a == "" ? "" : sprintf("%.3f", a), t, counted == "" ? "" : sprintf("%.2f", counted),
-                read == "" ? "" : sprintf("%.2f", read), s / n }'
+                read == "" ? "" : sprintf("%.2f", read) }'
 }
 
 # The weaker of two teachers.
@@ -53,8 +52,8 @@ if [ ! -f data/runs/demo/student/model/model.safetensors ]; then
     "$bin" cache data/recipes/demo.toml --device "$device" >/dev/null
     "$bin" train data/recipes/demo.toml --device "$device" >/dev/null
 fi
-echo "| method | perplexity | KL to teacher | top-1 agreement | T | counted | read | s/step |"
-echo "|---|---|---|---|---|---|---|---|"
+echo "| method | perplexity | KL to teacher | top-1 agreement | T | counted | read |"
+echo "|---|---|---|---|---|---|---|"
 if [ -z "${METHODS:-}" ]; then
     shorten data/recipes/demo.toml "$work/labels.toml"
     sed -i 's/^alpha = .*/alpha = 0.0/' "$work/labels.toml"
