@@ -1,16 +1,17 @@
 //! The same numbers on a wgpu device: a real GPU, or a software one such as lavapipe; without either, nothing to test.
 
-use crate::fixture::{config, keep};
+use crate::fixture::{Fixture, config, keep};
 use crate::golden;
 use crate::losses::{batch_of, cached, term};
 use crate::parity::logits;
 use burn::optim::AdamWConfig;
 use burn::tensor::{Tensor, TensorData};
+use logitcask_cache::CacheReader;
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, SoftRows, TailPolicy};
 use logitcask_data::batches::batch_by_length;
 use logitcask_model::{Device, DeviceChoice, ModelFiles, Precision, weights};
-use logitcask_teach::select::select_rows;
+use logitcask_teach::select::select_logits;
 use logitcask_teach::{LocalTeacher, Teacher};
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{LossSums, logits_loss};
@@ -65,7 +66,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
             let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
             teacher
                 .logits(&batch, &mut |chunk| {
-                    let (selected, _) = select_rows(&chunk.logits, &gold, &vec![0.0; gold.len()], &keep, 300).unwrap();
+                    let (selected, _) = select_logits(&chunk.logits, &gold, &vec![0.0; gold.len()], &keep).unwrap();
                     for row in selected.iter().flat_map(SoftRows::iter) {
                         let mut alone = SoftRows::new(&keep);
                         alone.push(row);
@@ -88,6 +89,33 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
         golden::assert_close(*b, *a, 1e-3, 1e-4, "loss");
     }
     assert!(losses[0][1] < losses[0][0], "a step lowers the loss: {:?}", losses[0]);
+}
+
+#[test]
+fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
+    if device().is_none() {
+        return;
+    }
+    let fixture = Fixture::new(40);
+    let mut made = Vec::new();
+    for device in ["cpu", "wgpu"] {
+        fixture.ok(&["cache", "recipe.toml", "--device", device, "--replace"]);
+        fixture.ok(&["verify", "cache"]);
+        let cache = CacheReader::open(&fixture.path("cache")).unwrap();
+        made.push(cache.in_order("train").unwrap().map(|row| row.unwrap().rows).collect::<Vec<_>>());
+    }
+    let [cpu, gpu] = [&made[0], &made[1]].map(|rows| rows.iter().flat_map(SoftRows::iter).collect::<Vec<_>>());
+    assert!(cpu.len() == gpu.len() && cpu.len() > 500);
+    let mut same = 0;
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        golden::assert_close(f64::from(gpu.log_z), f64::from(cpu.log_z), 1e-4, 1e-4, "log Z");
+        for b in [0.2, 0.5, 1.0, 1.3] {
+            golden::assert_close(gpu.log_partition(b), cpu.log_partition(b), 1e-3, 5e-3, "log Z of the written row");
+        }
+        same += usize::from(gpu.class_ids == cpu.class_ids && gpu.gold.rank == cpu.gold.rank);
+    }
+    // Logits differ in their last bits from device to device, and so does the order of near ties.
+    assert!(same * 10 > cpu.len() * 9, "{same} of {}", cpu.len());
 }
 
 /// The loss before and after one step of AdamW.

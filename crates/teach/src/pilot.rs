@@ -77,7 +77,7 @@ pub fn pilot(
     for batch in batch_by_length(samples, batch_tokens) {
         let places = places(&batch);
         teacher.logits(&batch, &mut |chunk: LogitsChunk| {
-            let count = chunk.logits.len() / teacher.vocab_size();
+            let count = chunk.logits.positions(teacher.vocab_size());
             let places = &places[chunk.first_position..chunk.first_position + count];
             out.positions += count as u64;
             for (keep, kept) in keeps.iter().zip(&mut out.kept) {

@@ -7,8 +7,9 @@
 //! ```
 //! Queues hold two items: enough that nobody waits for a neighbour's hiccup, little enough that memory stays flat.
 
-use crate::teacher::{LogitsChunk, Teacher};
-use crate::{Error, Result, select::select_rows};
+use crate::select::{SelectProblem, select_logits};
+use crate::teacher::{Logits, LogitsChunk, Teacher};
+use crate::{Error, Result};
 use logitcask_cache::CacheWriter;
 use logitcask_core::{Keep, RowErrors, Sample, SampleId, SoftRows};
 use logitcask_data::Dataset;
@@ -37,9 +38,9 @@ pub enum Progress {
 /// Time each stage was busy. Stages overlap, so they add up to more than the run took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StageSeconds {
-    /// Batching, teacher forward and reading the logits back.
+    /// Batching and teacher forward. A GPU's is only queued here: selection waits for it.
     pub forward: f64,
-    /// Selection.
+    /// Selection, and reading back what it needs.
     pub select: f64,
     /// Encoding, compressing, hashing, fsync.
     pub write: f64,
@@ -68,7 +69,7 @@ pub struct Pipeline<'a> {
 /// From the forward to the selection.
 enum ToSelect {
     Unit { unit: usize, samples: Vec<Sample> },
-    Chunk { places: Vec<Place>, logits: Vec<f32> },
+    Chunk { places: Vec<Place>, logits: Logits },
     End,
 }
 
@@ -179,7 +180,7 @@ impl Pipeline<'_> {
         let places = places(batch);
         self.teacher.logits(batch, &mut |chunk: LogitsChunk| {
             let first = chunk.first_position;
-            let count = chunk.logits.len() / self.teacher.vocab_size();
+            let count = chunk.logits.positions(self.teacher.vocab_size());
             on_progress(Progress::Positions(count as u64));
             let places = places[first..first + count].to_vec();
             let wait = Instant::now();
@@ -260,19 +261,22 @@ pub(crate) fn place_rows(
     split: &str,
     keep: &Keep,
     places: &[Place],
-    logits: &[f32],
+    logits: &Logits,
     rows: &mut [(Sample, SoftRows)],
     errors: &mut RowErrors,
 ) -> Result<()> {
     let gold: Vec<u32> = places.iter().map(|p| rows[p.sample].0.input_ids[p.position + 1]).collect();
     let lot = |place: &Place| keep.selection.lot(split, rows[place.sample].0.id, place.position);
     let lots: Vec<f64> = places.iter().map(lot).collect();
-    let selected = select_rows(logits, &gold, &lots, keep, logits.len() / places.len().max(1));
-    let (selected, costs) = selected.map_err(|(row, problem)| Error::BadRow {
-        split: split.to_owned(),
-        sample: rows[places[row].sample].0.id,
-        position: places[row].position,
-        problem,
+    let selected = select_logits(logits, &gold, &lots, keep);
+    let (selected, costs) = selected.map_err(|problem| match problem {
+        SelectProblem::Device(problem) => Error::Device(problem),
+        SelectProblem::Row(row, problem) => Error::BadRow {
+            split: split.to_owned(),
+            sample: rows[places[row].sample].0.id,
+            position: places[row].position,
+            problem,
+        },
     })?;
     for (place, row) in places.iter().zip(selected.iter().flat_map(SoftRows::iter)) {
         rows[place.sample].1.push(row);

@@ -1,41 +1,12 @@
-//! One row: which classes, what of them is written, and what that costs.
+//! One row in memory: which classes, what of them is written, and what that costs.
 
+use super::finish::{Finisher, LogProbs, RowProblem};
 use super::lanes::{sum_exp, summarise};
 use super::sample::Draw;
-use super::tail::TailSummary;
-use super::top::TopClasses;
-use logitcask_core::{Gold, Keep, RowErrors, Selection, SoftRow, SoftRows, Tail};
-use std::fmt;
+use logitcask_core::{Keep, RowErrors, Selection, SoftRows};
 
 /// Nearer to `p` than this, a nucleus' mass is computed again in f64: f32 exponentials are no judge of it.
 const NUCLEUS_DOUBT: f64 = 1e-6;
-
-/// Why a row cannot be kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RowProblem {
-    /// It holds a NaN or an infinity.
-    NotFinite,
-    /// A kept class or the label lies below what [`Keep::values`] can write.
-    TooSmall {
-        /// Which class.
-        class_id: u32,
-        /// Its log-probability at T = 1.
-        log_prob: f32,
-    },
-}
-
-impl fmt::Display for RowProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFinite => write!(f, "a logit is not a finite number"),
-            Self::TooSmall { class_id, log_prob } => {
-                write!(f, "class {class_id} has log-probability {log_prob}, below all that can be written")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RowProblem {}
 
 /// A row of raw logits and its log-partition.
 #[derive(Clone, Copy)]
@@ -46,43 +17,27 @@ pub(super) struct Row<'a> {
     pub(super) log_z: f64,
 }
 
-impl Row<'_> {
-    /// log p at T = 1.
-    pub(super) fn log_prob(&self, id: u32) -> f64 {
+impl LogProbs for Row<'_> {
+    fn log_z(self) -> f64 {
+        self.log_z
+    }
+
+    fn log_prob(self, id: u32) -> f64 {
         f64::from(self.logits[id as usize]) - self.log_z
     }
 }
 
 /// Selects row after row with the same buffers.
 pub struct RowSelector {
-    keep: Keep,
     block_max: Vec<f32>,
-    top: TopClasses,
     draw: Draw,
-    tail: Option<TailSummary>,
-    sure: Vec<u32>,
-    drawn: Vec<u32>,
-    /// Code and id of a part's classes.
-    codes: Vec<u64>,
-    class_ids: Vec<u32>,
-    log_probs: Vec<f32>,
+    finisher: Finisher,
 }
 
 impl RowSelector {
     /// For rows of which `keep` is kept.
     pub fn new(keep: &Keep) -> Self {
-        Self {
-            keep: keep.clone(),
-            block_max: Vec::new(),
-            top: TopClasses::default(),
-            draw: Draw::default(),
-            tail: keep.tail.map(TailSummary::new),
-            sure: Vec::new(),
-            drawn: Vec::new(),
-            codes: Vec::new(),
-            class_ids: Vec::new(),
-            log_probs: Vec::new(),
-        }
+        Self { block_max: Vec::new(), draw: Draw::default(), finisher: Finisher::new(keep) }
     }
 
     /// Appends to `out` what is kept of one row of raw logits and counts in `errors` what writing it costs; neither
@@ -107,104 +62,52 @@ impl RowSelector {
         let mut row = Row { logits, log_z };
         let tail_top = self.choose(&mut row, summary.max, lot);
 
-        self.class_ids.clear();
-        self.log_probs.clear();
-        self.write(row, false)?;
-        self.write(row, true)?;
-        let gold = Gold { log_prob: self.round(row, gold_id)?, rank: summary.rank };
-        let sure = self.sure.len();
-        if let Some(tail) = &mut self.tail {
-            tail.summarise(row, &self.sure, tail_top);
-            tail.count_errors(row, &self.class_ids[..sure], &self.log_probs[..sure], errors);
+        let finisher = &mut self.finisher;
+        let gold = finisher.write(row, gold_id, summary.rank)?;
+        if let Some(tail) = &mut finisher.tail {
+            tail.summarise(row, &finisher.sure, tail_top);
         }
-        for (&id, &written) in self.class_ids.iter().zip(&self.log_probs) {
-            errors.codec.add(f64::from(written) - row.log_prob(id));
-        }
-        out.push(SoftRow {
-            class_ids: &self.class_ids,
-            log_probs: &self.log_probs,
-            drawn: self.drawn.len(),
-            log_z: row.log_z as f32,
-            gold,
-            tail: self.tail.as_ref().map_or(Tail::default(), TailSummary::view),
-        });
+        finisher.push(row, gold, out, errors);
         Ok(())
     }
 
     /// Fills `sure` and `drawn`, in any order; the largest logit outside `sure`, if anything is.
     fn choose(&mut self, row: &mut Row<'_>, max: f32, lot: f64) -> Option<f32> {
-        self.sure.clear();
-        self.drawn.clear();
-        let always = &self.keep.always_keep;
-        match self.keep.selection {
+        let finisher = &mut self.finisher;
+        let (selection, always) = (finisher.keep.selection, finisher.keep.always_keep.len());
+        let count = match selection {
             Selection::Dense => {
-                self.sure.extend(0..row.logits.len() as u32);
-                None
+                finisher.sure.clear();
+                finisher.sure.extend(0..row.logits.len() as u32);
+                return None;
             }
             Selection::TopK { k } => {
-                self.top.find(row.logits, &self.block_max, k as usize + always.len() + 1);
-                self.take(row.logits, k as usize)
+                finisher.top.find(row.logits, &self.block_max, k as usize + always + 1);
+                k as usize
             }
             Selection::TopP { p, k } => {
-                self.top.find(row.logits, &self.block_max, k as usize + always.len() + 1);
-                let (mut size, doubt) = self.nucleus(*row, p);
+                finisher.top.find(row.logits, &self.block_max, k as usize + always + 1);
+                let (mut size, doubt) = finisher.nucleus(*row, p);
                 if doubt < NUCLEUS_DOUBT {
                     row.log_z = exact_log_z(row.logits, max);
-                    (size, _) = self.nucleus(*row, p);
+                    (size, _) = finisher.nucleus(*row, p);
                 }
-                self.take(row.logits, size.min(k as usize))
+                size.min(k as usize)
             }
-            Selection::Sample { n, .. } => {
-                let places = n as usize - always.len();
-                self.top.find(row.logits, &self.block_max, n as usize + 1);
-                self.draw.draw(*row, self.top.ids(), always, places, lot, (&mut self.sure, &mut self.drawn))
-            }
-        }
+            Selection::Sample { n, .. } => return self.cast(*row, n as usize, lot),
+        };
+        finisher.take(count);
+        finisher.left(count).next().map(|(_, logit)| logit)
     }
 
-    /// Takes the `count` largest and what is always kept; the largest logit of those left.
-    fn take(&mut self, logits: &[f32], count: usize) -> Option<f32> {
-        let always = &self.keep.always_keep;
-        let skipped = always.iter().filter(|&&id| !self.top.holds(logits, id, count));
-        self.sure.extend(self.top.ids().take(count).chain(skipped.copied()));
-        let left = self.top.ids().skip(count).find(|id| always.binary_search(id).is_err());
-        left.map(|id| logits[id as usize])
-    }
-
-    /// How many of the largest classes it takes to reach the mass p, and how close the decision was.
-    fn nucleus(&self, row: Row<'_>, p: f64) -> (usize, f64) {
-        let (mut mass, mut doubt) = (0.0f64, f64::INFINITY);
-        let short = self.top.ids().take_while(|&id| {
-            mass += row.log_prob(id).exp();
-            doubt = doubt.min((mass - p).abs());
-            mass < p
-        });
-        (1 + short.count(), doubt)
-    }
-
-    /// Appends the sure or the drawn classes as they are written: by rounded value, largest first, ties to the lower
-    /// id.
-    fn write(&mut self, row: Row<'_>, is_drawn: bool) -> Result<(), RowProblem> {
-        let part = if is_drawn { &self.drawn } else { &self.sure };
-        let values = self.keep.values;
-        self.codes.clear();
-        for &class_id in part {
-            let log_prob = row.log_prob(class_id) as f32;
-            let code = values.code(log_prob).ok_or(RowProblem::TooSmall { class_id, log_prob })?;
-            self.codes.push(u64::from(code) << 32 | u64::from(class_id));
-        }
-        if !self.keep.is_dense() {
-            self.codes.sort_unstable();
-        }
-        self.class_ids.extend(self.codes.iter().map(|&key| key as u32));
-        self.log_probs.extend(self.codes.iter().map(|&key| values.value((key >> 32) as u16)));
-        Ok(())
-    }
-
-    /// A class's log-probability as it is written.
-    fn round(&self, row: Row<'_>, class_id: u32) -> Result<f32, RowProblem> {
-        let log_prob = row.log_prob(class_id) as f32;
-        self.keep.values.round(log_prob).ok_or(RowProblem::TooSmall { class_id, log_prob })
+    /// [`Self::choose`] by lot.
+    fn cast(&mut self, row: Row<'_>, n: usize, lot: f64) -> Option<f32> {
+        let Finisher { top, sure, drawn, keep, .. } = &mut self.finisher;
+        sure.clear();
+        drawn.clear();
+        top.find(row.logits, &self.block_max, n + 1);
+        let always = &keep.always_keep;
+        self.draw.draw(row, top.ids(), always, n - always.len(), lot, (sure, drawn))
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod cpu;
 mod exp;
+mod finish;
+mod gpu;
 mod lanes;
 mod moments;
 mod rule;
@@ -11,14 +13,34 @@ mod tail;
 mod tests;
 mod top;
 
-pub use cpu::{RowProblem, RowSelector};
+pub use cpu::RowSelector;
+pub use finish::RowProblem;
+pub use gpu::{SelectProblem, select_on_device};
 pub(crate) use lanes::sum_exp;
 
+use crate::teacher::Logits;
+use burn::tensor::Tensor;
 use logitcask_core::{Keep, RowErrors, SoftRows};
 use rayon::prelude::*;
 
 /// Pieces of work for each thread, so that none waits long for the last one.
 const CHUNKS_PER_THREAD: usize = 4;
+
+/// [`select_rows`] or [`select_on_device`], wherever the logits are.
+pub fn select_logits(
+    logits: &Logits,
+    gold_ids: &[u32],
+    lots: &[f64],
+    keep: &Keep,
+) -> Result<(Vec<SoftRows>, RowErrors), SelectProblem> {
+    match logits {
+        Logits::Device(logits) => select_on_device(Tensor::clone(logits), gold_ids, lots, keep),
+        Logits::Host(logits) => {
+            let vocab_size = logits.len() / gold_ids.len().max(1);
+            select_rows(logits, gold_ids, lots, keep, vocab_size).map_err(|(i, e)| SelectProblem::Row(i, e))
+        }
+    }
+}
 
 /// Selects from consecutive rows of logits (\[labels, vocabulary\], row-major), in parallel over rows; `lots` holds
 /// [`logitcask_core::Selection::lot`] of each.

@@ -1,6 +1,7 @@
 //! Fixed-size sampling without replacement: [`logitcask_core::Selection::Sample`].
 
 use super::cpu::Row;
+use super::finish::LogProbs;
 use super::lanes::{BLOCK, block_sums};
 
 /// Buffers of a draw.

@@ -1,14 +1,15 @@
 //! The classes outside the kept ones: their atoms, and how far the written row is from the full one.
 
 use super::cpu::Row;
+use super::finish::LogProbs;
 use super::moments::{MAX_SUMS, PowerSums};
-use super::rule::{meets_knots, rule_of_sums};
+use super::rule::{is_near, meets_knots, rule_of_sums};
 use logitcask_core::quadrature::Rule;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{RowErrors, Tail, TailAtom, TailRule};
 
 /// Fewer classes than this outside are looked at one by one in f64: Lanczos finds out how many points there are.
-const FEW: usize = 256;
+pub(super) const FEW: usize = 256;
 /// Up to so many atoms, sums in f32 nearly always tell the points apart.
 const MOST_F32_ATOMS: u32 = 5;
 /// Terms that are added side by side.
@@ -91,16 +92,42 @@ impl TailSummary {
         if rule.len() < atoms && !meets_knots(&rule, &self.sums) {
             return self.sum_up_few(row);
         }
+        self.adopt(&rule, f64::from(top) - row.log_z);
+    }
+
+    /// Sums up a tail of which all but a few classes were added up elsewhere: `far` holds the sums of e^{b (z - last)}
+    /// over those, `near` the logits of the others, largest first. `false` where no rule gives these sums, or
+    /// their last bits decide which.
+    pub(super) fn complete(&mut self, far: &[f64], last: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
+        let mut near = near.map(f64::from).peekable();
+        let Some(&top) = near.peek() else { return false };
         let (low, step) = self.grid;
-        let relative = f64::from(top) - row.log_z;
+        let shift = f64::from(last) - top;
+        for (j, (sum, &far)) in self.sums.iter_mut().zip(far).enumerate() {
+            *sum = far * ((low + j as f64 * step) * shift).exp();
+        }
+        add_terms(self.grid, near.map(|z| (low * (z - top), z - top)), &mut self.sums);
+        let rule = rule_of_sums(&self.sums);
+        // Points many orders of magnitude apart are missing, and arithmetic worse than it should be shows here.
+        let is_sure = self.rule.atoms <= MOST_F32_ATOMS || is_near(&rule, &self.sums);
+        if !(is_sure && meets_knots(&rule, &self.sums)) {
+            return false;
+        }
+        self.adopt(&rule, top - log_z);
+        true
+    }
+
+    /// Makes atoms of the rule of `sums`, and of these what is true; `relative` is the top's log-probability.
+    fn adopt(&mut self, rule: &Rule, relative: f64) {
+        let (low, step) = self.grid;
         for (j, (truth, sum)) in self.truth.iter_mut().zip(&self.sums).enumerate() {
             *truth = sum * ((low + j as f64 * step) * relative).exp();
         }
-        self.atoms = self.rule.atoms_of_rule(&rule, relative);
+        self.atoms = self.rule.atoms_of_rule(rule, relative);
     }
 
     /// Counts the errors of log Z in `errors`, with `log_probs` and the atoms as they are written.
-    pub(super) fn count_errors(&self, row: Row<'_>, sure: &[u32], log_probs: &[f32], errors: &mut RowErrors) {
+    pub(super) fn count_errors(&self, row: impl LogProbs, sure: &[u32], log_probs: &[f32], errors: &mut RowErrors) {
         let points = self.truth.len();
         let (low, _) = self.grid;
         let mut truth = [0.0; MAX_SUMS];

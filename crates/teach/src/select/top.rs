@@ -46,15 +46,21 @@ impl TopClasses {
         *self.group_max.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
     }
 
-    /// Is this class among the first `count` of them?
-    pub(super) fn holds(&self, logits: &[f32], id: u32, count: usize) -> bool {
-        let last = self.keys[..count.min(self.keys.len())].last();
-        last.is_some_and(|last| key(logits[id as usize], id) <= *last)
+    /// Takes the largest classes of a row from elsewhere, in any order.
+    pub(super) fn set(&mut self, classes: impl Iterator<Item = (u32, f32)>) {
+        self.keys.clear();
+        self.keys.extend(classes.map(|(id, z)| key(z, id)));
+        self.keys.sort_unstable();
     }
 
     /// Their ids.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
         self.keys.iter().map(|&key| key as u32)
+    }
+
+    /// Their ids and logits.
+    pub(super) fn classes(&self) -> impl Iterator<Item = (u32, f32)> + Clone {
+        self.keys.iter().map(|&key| (key as u32, logit(key)))
     }
 }
 
@@ -64,4 +70,10 @@ fn key(z: f32, id: u32) -> u64 {
     let bits = (z + 0.0).to_bits();
     let ascending = if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 };
     u64::from(!ascending) << 32 | u64::from(id)
+}
+
+/// The logit of a [`key`].
+fn logit(key: u64) -> f32 {
+    let ascending = !(key >> 32) as u32;
+    f32::from_bits(if ascending >> 31 == 1 { ascending & 0x7fff_ffff } else { !ascending })
 }

@@ -1,8 +1,8 @@
 //! A model on this machine.
 
-use super::{LogitsChunk, Teacher};
-use crate::{Error, Result};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use super::{Logits, LogitsChunk, Teacher, host};
+use crate::Result;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_data::batches::TokenBatch;
 use logitcask_model::{Head, Llama, LogitsModel};
 
@@ -19,6 +19,10 @@ impl LocalTeacher {
         let device = model.device();
         Self { head: model.plain_head(), model, device }
     }
+
+    fn is_cpu(&self) -> bool {
+        self.device == Device::flex()
+    }
 }
 
 impl Teacher for LocalTeacher {
@@ -28,7 +32,7 @@ impl Teacher for LocalTeacher {
 
     /// On a CPU one batch a core: most of a small model's operations are too small to share out. A GPU takes one.
     fn workers(&self) -> usize {
-        if self.device != Device::flex() {
+        if !self.is_cpu() {
             return 1;
         }
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -43,8 +47,8 @@ impl Teacher for LocalTeacher {
         let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &self.device);
         let hidden = self.model.hidden_at(tokens, wanted);
         for (i, part) in hidden.split(self.model.logits_chunk(), 0).into_iter().enumerate() {
-            let logits = self.head.logits(part).cast(DType::F32);
-            let logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
+            let logits = self.head.logits(part);
+            let logits = if self.is_cpu() { Logits::Host(host(logits)?) } else { Logits::Device(Box::new(logits)) };
             each(LogitsChunk { first_position: i * self.model.logits_chunk(), logits })?;
         }
         Ok(())

@@ -4,15 +4,48 @@ mod local;
 
 pub use local::LocalTeacher;
 
-use crate::Result;
+use crate::{Error, Result};
+use burn::tensor::{DType, Tensor};
 use logitcask_data::batches::TokenBatch;
 
 /// Raw logits of consecutive positions of a batch.
 pub struct LogitsChunk {
     /// Number of the first position, counted through the batch sample by sample, padding left out.
     pub first_position: usize,
-    /// \[positions, vocabulary\], row-major.
-    pub logits: Vec<f32>,
+    /// \[positions, vocabulary\].
+    pub logits: Logits,
+}
+
+/// Rows of logits, where the teacher computed them.
+#[derive(Clone)]
+pub enum Logits {
+    /// In memory, row-major.
+    Host(Vec<f32>),
+    /// On a device of CubeCL, which is slow to read from.
+    Device(Box<Tensor<2>>),
+}
+
+impl Logits {
+    /// Number of rows.
+    pub fn positions(&self, vocab_size: usize) -> usize {
+        match self {
+            Self::Host(logits) => logits.len() / vocab_size,
+            Self::Device(logits) => logits.dims()[0],
+        }
+    }
+
+    /// All of them in memory.
+    pub fn into_host(self) -> Result<Vec<f32>> {
+        match self {
+            Self::Host(logits) => Ok(logits),
+            Self::Device(logits) => host(*logits),
+        }
+    }
+}
+
+/// The numbers of a tensor in memory.
+fn host(logits: Tensor<2>) -> Result<Vec<f32>> {
+    logits.cast(DType::F32).try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))
 }
 
 /// Gives logits for batches of tokens.

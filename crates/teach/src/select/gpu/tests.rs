@@ -1,0 +1,217 @@
+//! Digests of a wgpu device, a real GPU or a software one, against whole rows in memory; without a device, nothing.
+#![allow(clippy::print_stderr)]
+
+use super::*;
+use logitcask_core::rng::CounterRng;
+use logitcask_core::tail::ATOM_STEP;
+use logitcask_core::{TailRule, Values};
+use logitcask_model::{Device, DeviceChoice};
+
+const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+
+fn device() -> Option<Device> {
+    match DeviceChoice::Wgpu.open() {
+        Ok((device, name)) => {
+            eprintln!("on {name}");
+            Some(device)
+        }
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn keep(selection: Selection) -> Keep {
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(RULE) }
+}
+
+/// Rows as a language model has them, the second with many ties, and labels in and outside the largest.
+fn rows(vocab: usize, count: usize) -> (Vec<f32>, Vec<u32>) {
+    let mut rng = CounterRng::new("gpu selection test", &[vocab as u64]);
+    let mut logits = Vec::with_capacity(vocab * count);
+    let mut gold = Vec::new();
+    for i in 0..count {
+        let row: Vec<f32> = (0..vocab)
+            .map(|_| {
+                let z = 2.2 * rng.normal();
+                let z = if z > 5.0 { 2.0 * z } else { z } as f32;
+                if i % 3 == 1 { (z * 2.0).round() / 2.0 } else { z }
+            })
+            .collect();
+        let max = (0..vocab).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+        gold.push(if i % 2 == 0 { max as u32 } else { rng.below(vocab as u64) as u32 });
+        logits.extend(row);
+    }
+    (logits, gold)
+}
+
+fn tensor(logits: &[f32], vocab: usize, device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(logits.to_vec(), [logits.len() / vocab, vocab]), device)
+}
+
+/// How many rows their digests settle, after all were compared with the same rows in memory.
+fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Keep) -> usize {
+    let (lots, vocab) = (vec![0.3; gold.len()], on_device.dims()[1]);
+    let logits = read(on_device.clone()).unwrap();
+    let (slow, slow_errors) = select_rows(&logits, gold, &lots, keep, vocab).unwrap();
+    let (fast, errors) = select_on_device(on_device.clone(), gold, &lots, keep).unwrap();
+    let [fast, slow] = [&fast, &slow].map(|parts| parts.iter().flat_map(SoftRows::iter).collect::<Vec<_>>());
+    assert_eq!(fast.len(), slow.len());
+    for (i, (fast, slow)) in fast.iter().zip(&slow).enumerate() {
+        let context = format!("{vocab} classes, {keep:?}, row {i}");
+        let sorted = |ids: &[u32]| {
+            let mut ids = ids.to_vec();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(sorted(fast.class_ids), sorted(slow.class_ids), "{context}");
+        assert_eq!(fast.gold.rank, slow.gold.rank, "{context}");
+        assert!((fast.log_z - slow.log_z).abs() < 1e-5, "{context}: log Z {} {}", fast.log_z, slow.log_z);
+        // One step of f16 where log Z differs in its last bits.
+        assert!((fast.gold.log_prob - slow.gold.log_prob).abs() <= slow.gold.log_prob.abs() / 1000.0, "{context}");
+        for b in keep.tail.iter().flat_map(TailRule::grid) {
+            let (fast, slow) = (fast.log_partition(b), slow.log_partition(b));
+            assert!(
+                (fast - slow).abs() < 1e-4 + ATOM_STEP * (1.0 + (b - RULE.reference()).abs()),
+                "{context}, b = {b}: {fast} {slow}"
+            );
+        }
+    }
+    for (fast, slow) in errors.log_z.iter().zip(&slow_errors.log_z) {
+        // A last bit decides where an atom between two steps goes.
+        assert!((fast.worst() - slow.worst()).abs() < 2.0 * ATOM_STEP && (fast.mean() - slow.mean()).abs() < ATOM_STEP);
+    }
+    assert!((errors.codec.worst() - slow_errors.codec.worst()).abs() < 1e-4);
+    let ask = ask(keep, vocab);
+    ask.map_or(0, |ask| settle(on_device, gold, keep, ask).unwrap().iter().filter(|row| **row != Ok(None)).count())
+}
+
+#[test]
+fn rows_on_a_device_give_what_they_give_in_memory() {
+    let Some(device) = device() else { return };
+    for (vocab, count) in [(1_000, 7), (4_097, 7), (32_000, 5), (262_144, 2)] {
+        let (logits, gold) = rows(vocab, count);
+        let on_device = tensor(&logits, vocab, &device);
+        for k in [1, 5, 64, 512] {
+            for selection in [Selection::TopK { k }, Selection::TopP { p: 0.9, k }] {
+                let settled = compare(&on_device, &gold, &keep(selection));
+                // A digest of half the classes is no shorter than the row.
+                assert!(settled == count || (vocab, k) == (1_000, 512), "{settled} of {count}");
+            }
+        }
+    }
+}
+
+/// The words of a row by the definition, in f64: head, pairs by id, sums.
+fn slow_digest(row: &[f32], gold: usize, ask: Ask) -> (u32, Vec<(u32, f32)>, Vec<f64>) {
+    let mut ids: Vec<u32> = (0..row.len() as u32).collect();
+    ids.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
+    let rank = ids.iter().position(|&id| id as usize == gold).unwrap() as u32;
+    let (near, far) = ids.split_at(ask.count);
+    let last = f64::from(row[near[ask.count - 1] as usize]);
+    let sum = |b: f64| far.iter().map(|&id| (b * (f64::from(row[id as usize]) - last)).exp()).sum::<f64>();
+    let grid = (0..ask.points).map(|j| ask.grid.0 + j as f64 * ask.grid.1);
+    let sums = grid.chain([1.0]).map(sum).collect();
+    let mut pairs: Vec<(u32, f32)> = near.iter().map(|&id| (id, row[id as usize])).collect();
+    pairs.sort_unstable_by_key(|pair| pair.0);
+    (rank, pairs, sums)
+}
+
+#[test]
+fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
+    let Some(device) = device() else { return };
+    let vocab = 5_003;
+    let (mut logits, mut gold) = rows(vocab, 3);
+    // All alike, two values, masked classes, a spread near the end of f32, steps far finer than the logits.
+    let odd: [&dyn Fn(usize) -> f32; 5] = [
+        &|_| -3.5,
+        &|i| if i % 2 == 0 { 1.0 } else { -1.0 },
+        &|i| if i % 7 > 2 { -1e30 } else { (i % 1000) as f32 / 100.0 },
+        &|i| if i % 2 == 0 { i as f32 } else { f32::MIN },
+        &|i| 1000.0 + (i * 7 % 5) as f32 * 6.1e-5,
+    ];
+    for value in odd {
+        gold.push(gold.len() as u32 * 601);
+        logits.extend((0..vocab).map(value));
+    }
+    for count in [2, 65, 700] {
+        let (low, distance) = RULE.knots();
+        let ask = Ask { count, fixed: 0, points: RULE.grid().len(), grid: (low, distance / 2.0) };
+        let ids = indices(gold.iter().map(|&id| id as usize), &device);
+        let words = digests(tensor(&logits, vocab, &device), ids, ask).try_into_vec_as::<u32>().unwrap();
+        for (i, (words, row)) in words.chunks(ask.width()).zip(logits.chunks(vocab)).enumerate() {
+            let (rank, pairs, sums) = slow_digest(row, gold[i] as usize, ask);
+            let (bits, far) = words[kernel::HEAD..].split_at(2 * count);
+            let mut got: Vec<_> = (0..count).map(|j| (bits[j], f32::from_bits(bits[count + j]))).collect();
+            got.sort_unstable_by_key(|pair| pair.0);
+            assert_eq!(got, pairs, "row {i}, {count} classes");
+            let head = [0, rank, row[gold[i] as usize].to_bits()];
+            assert_eq!([words[kernel::BROKEN], words[kernel::RANK], words[kernel::GOLD]], head, "row {i}");
+            for (j, (got, wanted)) in far.chunks(2).zip(&sums).enumerate() {
+                let got: f64 = got.iter().map(|&bits| f64::from(f32::from_bits(bits))).sum();
+                assert!((got - wanted).abs() <= 1e-5 * wanted, "row {i}, sum {j}: {got} {wanted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_rule_and_classes_always_kept_are_settled_too() {
+    let Some(device) = device() else { return };
+    let (logits, gold) = rows(3_001, 6);
+    let on_device = tensor(&logits, 3_001, &device);
+    let top = keep(Selection::TopK { k: 8 });
+    let always = Keep { always_keep: vec![7, 90, 3_000], ..top.clone() };
+    let nucleus = Keep { selection: Selection::TopP { p: 0.7, k: 30 }, ..always.clone() };
+    for keep in [always, nucleus] {
+        assert_eq!(compare(&on_device, &gold, &keep), 6);
+    }
+    for (lowest_temperature, highest_temperature, atoms) in [(0.75, 10.0, 1), (1.0, 4.0, 4), (0.5, 20.0, 6)] {
+        let tail = Some(TailRule { lowest_temperature, highest_temperature, atoms });
+        assert_eq!(compare(&on_device, &gold, &Keep { tail, ..top.clone() }), 6, "{tail:?}");
+    }
+    // Ranges too wide for their atoms, where rounding places the points: rows that show it are fetched.
+    for (lowest_temperature, highest_temperature, atoms) in [(0.05, 1000.0, 7), (0.05, 1000.0, 3), (1.0, 4.0, 8)] {
+        let tail = Some(TailRule { lowest_temperature, highest_temperature, atoms });
+        compare(&on_device, &gold, &Keep { tail, ..top.clone() });
+    }
+    if device.supports_dtype(DType::F16) {
+        assert_eq!(compare(&on_device.cast(DType::F16), &gold, &top), 6);
+    }
+}
+
+#[test]
+fn what_digests_do_not_settle_is_fetched() {
+    let Some(device) = device() else { return };
+    let (logits, gold) = rows(3_001, 6);
+    let on_device = tensor(&logits, 3_001, &device);
+    let dense = Keep { tail: None, ..keep(Selection::Dense) };
+    for keep in [keep(Selection::Sample { n: 9, seed: 0 }), dense] {
+        assert_eq!(compare(&on_device, &gold, &keep), 0);
+    }
+    let few = tensor(&logits[..300 * 6], 300, &device);
+    assert_eq!(compare(&few, &[3; 6], &keep(Selection::TopK { k: 64 })), 0);
+    // Exactly two thirds lie on class 0 of the middle row, as near as f32 tells.
+    let mut close = logits[..3 * 3_001].to_vec();
+    close[3_001..2 * 3_001].fill(-100.0);
+    (close[3_001], close[3_002]) = (2.0f32.ln(), 0.0);
+    let nucleus = keep(Selection::TopP { p: 2.0 / 3.0, k: 8 });
+    assert_eq!(compare(&tensor(&close, 3_001, &device), &[0; 3], &nucleus), 2);
+}
+
+#[test]
+fn rows_that_cannot_be_kept_are_refused_and_the_first_named() {
+    let Some(device) = device() else { return };
+    let (mut logits, gold) = rows(4_097, 4);
+    let keep = keep(Selection::TopK { k: 5 });
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        logits[2 * 4_097 + 4_096] = bad;
+        logits[3 * 4_097] = bad;
+        let got = select_on_device(tensor(&logits, 4_097, &device), &gold, &[0.0; 4], &keep);
+        assert_eq!(got.err(), Some(SelectProblem::Row(2, RowProblem::NotFinite)));
+    }
+    logits[4_097 + 9] = -1e6;
+    let got = select_on_device(tensor(&logits, 4_097, &device), &[0, 9, 0, 0], &[0.0; 4], &keep);
+    assert!(matches!(got.err(), Some(SelectProblem::Row(1, RowProblem::TooSmall { class_id: 9, .. }))));
+}
