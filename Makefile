@@ -11,7 +11,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-step bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-step bench-select bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -59,6 +59,12 @@ bench: ## how opening and streaming a cache grow with it; prints the tables of b
 
 bench-step: ## what teaching costs beside plain labels, time and memory, on DEVICE=cpu or wgpu
 	DEVICE=$(DEVICE) $(CARGO) bench --workspace --bench step
+
+bench-select: ## what selection costs a row, beside one pass that reads it
+	$(CARGO) bench --workspace --bench select
+
+bench-peers: build fetch-stories15m ## the same step, selection and forward in PyTorch and transformers (needs Python)
+	benches/peers/run.sh
 
 bench-methods: cache-teacher ## every recipe of data/recipes/methods for STEPS=150 steps, as a table (half an hour)
 	benches/methods/run.sh
