@@ -3,12 +3,14 @@
 use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, judge, term};
 use burn::tensor::{Int, Tensor, TensorData};
+use logitcask_core::adapt::{Heat, Heats};
 use logitcask_core::divergence::compare;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, Target};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::loss::head::{head_loss, student};
-use logitcask_train::loss::{PieceLoss, Reading, StepLoss, Teacher, losses};
+use logitcask_train::loss::positions::total;
+use logitcask_train::loss::{PieceLoss, Reading, Scale, StepLoss, StepTerm, Teacher, losses};
 use logitcask_train::rules::Decided;
 use logitcask_train::targets::SoftTargets;
 
@@ -22,10 +24,19 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
         let mut rng = CounterRng::new("pieces", &[stream]);
         (0..count).map(|_| rng.normal() as f32).collect::<Vec<_>>()
     };
-    let term = term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0);
-    let loss = StepLoss { alpha: 0.7, ..StepLoss::teacher(term) };
+    // Two terms with temperatures and weights of each position's own, and the labels: all that is judged in memory.
+    let terms = vec![
+        term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0),
+        StepTerm { factor: 0.3, scale: Scale::Product, ..term(Divergence::Hellinger {}, TailPolicy::Renormalize, 1.0) },
+    ];
+    let loss = StepLoss { alpha: 0.7, terms, watches_labels: false };
     let batch = batch_of(&rows, &[3, 1, 4, 1, 5, 9], &Reading::default());
-    let decided = Decided::default();
+    let heats = (0..6).map(|i| Heat { teacher: 1.0 + 0.3 * f64::from(i), student: 2.0 - 0.2 * f64::from(i) }).collect();
+    let decided = Decided {
+        heats: vec![None, Some(Heats::Each(heats))],
+        weights: Some(vec![0.5, 1.0, 0.0, 2.0, 1.5, 0.7]),
+        second: None,
+    };
     let of = |piece| {
         let leaf = |stream, shape: [usize; 2]| {
             Tensor::<2>::from_data(TensorData::new(numbers(stream, shape[0] * shape[1]), shape), &device).require_grad()
@@ -37,7 +48,7 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
         let of_head = sums.of_head.unwrap().transpose();
         let sum = |x: &Tensor<1>| x.clone().into_scalar::<f32>();
         let mut all = [of_hidden, of_head].map(|x| x.try_into_vec_as::<f32>().unwrap()).concat();
-        all.extend([sum(&sums.divergences[0]), sum(&sums.cross_entropy.unwrap())]);
+        all.extend(sums.divergences.iter().chain(&sums.cross_entropy).chain(&sums.loss).map(sum));
         all
     };
     // The naive composition: all logits at once, every step by autodiff.
@@ -49,13 +60,14 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
     let gold = Tensor::<1, Int>::from_data([3, 1, 4, 1, 5, 9], &device).reshape([6, 1]);
     let logits = hidden.clone().matmul(head.clone());
     let piece = PieceLoss::new(&loss, &decided, Some(&teacher), &logits);
-    let both = losses(&student(logits, gold, Some(&teacher), &piece), Some(&teacher), &piece);
-    let (soft, hard) = (both.divergences[0].clone().sum(), both.cross_entropy.unwrap().sum());
-    let total = soft.clone() * (0.7 * 4.0) + hard.clone() * 0.3;
-    let grads = total.backward();
+    let student = student(logits, gold, Some(&teacher), &piece);
+    let all = losses(&student, Some(&teacher), &piece);
+    let total = total(&all, &piece, &student);
+    let grads = total.clone().backward();
     let mut naive = hidden.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap();
     naive.extend(head.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap());
-    naive.extend([soft.into_scalar::<f32>(), hard.into_scalar::<f32>()]);
+    let figures = all.divergences.into_iter().chain(all.cross_entropy).map(Tensor::sum);
+    naive.extend(figures.chain([total]).map(|sum| sum.into_scalar::<f32>()));
     for piece in [1, 4, 6, 100] {
         let got = of(piece);
         assert_eq!(got.len(), naive.len());

@@ -2,9 +2,11 @@
 
 use crate::exp::exp_nonpositive;
 use crate::keep::Keep;
+use crate::lanes::{LANES, all, largest, sum};
 use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
-use crate::tail::TailAtom;
+use crate::tail::{ATOM_STEP, Tail, TailAtom};
+use pulp::{Arch, Simd, WithSimd};
 
 /// Slack in nats for checks that compare a sum of stored log-probabilities with 1: each of them may have been rounded to
 /// f16, whose relative step is 2^-11, and log-probabilities of a kept class seldom pass -30.
@@ -60,9 +62,27 @@ impl SoftRows {
             ("gold_ranks", self.gold_ranks.len(), positions),
             ("tail", self.tail.len(), positions * keep.atoms()),
         ])?;
-        let mut seen = Seen::new(vocab_size);
-        for (position, (row, &gold_id)) in self.iter().zip(gold_ids).enumerate() {
-            check_row(row, keep, gold_id, vocab_size, &mut seen).map_err(at(position))?;
+        Arch::new().dispatch(CheckRows { rows: self, keep, gold_ids, vocab_size })
+    }
+}
+
+/// Every position, in vectors: most of it is comparing neighbours.
+struct CheckRows<'a> {
+    rows: &'a SoftRows,
+    keep: &'a Keep,
+    gold_ids: &'a [u32],
+    vocab_size: u32,
+}
+
+impl WithSimd for CheckRows<'_> {
+    type Output = Result<(), RowError>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let mut seen = Seen::new(self.vocab_size);
+        for (position, (row, &gold_id)) in self.rows.iter().zip(self.gold_ids).enumerate() {
+            check_row(row, self.keep, gold_id, self.vocab_size, &mut seen)
+                .map_err(|problem| RowError::Position { position, problem })?;
         }
         Ok(())
     }
@@ -84,19 +104,21 @@ fn check_counts(keep: &Keep, count: u16, drawn: u16, vocab_size: u32) -> Result<
 }
 
 /// One position's invariants; `Err` says what is broken. `seen` is scratch space.
+#[inline(always)]
 fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen: &mut Seen) -> Result<(), String> {
-    if !row.log_z.is_finite() || !row.gold.log_prob.is_finite() || row.log_probs.iter().any(|lp| !lp.is_finite()) {
+    if !row.log_z.is_finite() || !row.gold.log_prob.is_finite() || !all(row.log_probs, f32::is_finite) {
         return Err("a log-probability or log_z is not a finite number".into());
     }
-    if let Some(id) = row.class_ids.iter().chain([&gold_id]).find(|&&id| id >= vocab_size) {
-        return Err(format!("class {id} is outside the vocabulary of {vocab_size}"));
+    if gold_id >= vocab_size || !all(row.class_ids, |id| id < vocab_size) {
+        let stray = row.class_ids.iter().find(|&&id| id >= vocab_size).unwrap_or(&gold_id);
+        return Err(format!("class {stray} is outside the vocabulary of {vocab_size}"));
     }
     check_order(row, keep, seen)?;
     let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
-    let largest = row.log_probs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let largest = largest(row.log_probs);
     let mass = match largest <= 0.0 {
         // Far more exact than what it is compared with.
-        true => row.sure().iter().map(|&lp| exp_nonpositive(lp)).sum::<f32>().into(),
+        true => sum(row.sure(), exp_nonpositive).into(),
         false => row.kept_mass(),
     };
     if mass.ln() > slack {
@@ -110,6 +132,7 @@ fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen:
 }
 
 /// Each part sorted by value, ties by id, and no class twice; dense rows in the order of ids.
+#[inline(always)]
 fn check_order(row: SoftRow<'_>, keep: &Keep, seen: &mut Seen) -> Result<(), String> {
     if keep.is_dense() {
         let in_order = row.class_ids.iter().zip(0u32..).all(|(&id, i)| id == i);
@@ -118,15 +141,15 @@ fn check_order(row: SoftRow<'_>, keep: &Keep, seen: &mut Seen) -> Result<(), Str
     let sure = row.class_ids.len() - row.drawn;
     for part in [0..sure, sure..row.class_ids.len()] {
         let (ids, values) = (&row.class_ids[part.clone()], &row.log_probs[part]);
-        for (id, lp) in ids.windows(2).zip(values.windows(2)) {
-            if lp[1] > lp[0] || (lp[1] == lp[0] && id[1] <= id[0]) {
-                return Err("log-probabilities are not sorted, largest first and ties to the lower id".into());
-            }
+        let neighbours = ids.iter().zip(ids.iter().skip(1)).zip(values.iter().zip(values.iter().skip(1)));
+        let in_order = |((a, b), (x, y)): ((&u32, &u32), (&f32, &f32))| (y < x) | ((y == x) & (b > a));
+        if !neighbours.fold(true, |all, pair| all & in_order(pair)) {
+            return Err("log-probabilities are not sorted, largest first and ties to the lower id".into());
         }
     }
-    let twice = row.class_ids.iter().find(|id| !seen.add(**id)).copied();
+    let is_twice = seen.add_all(row.class_ids);
+    let twice = is_twice.then(|| twice(row.class_ids)).flatten();
     let missing = keep.always_keep.iter().find(|id| !seen.has(**id)).copied();
-    seen.remove(row.class_ids);
     match (twice, missing) {
         (Some(id), _) => Err(format!("class {id} is kept twice")),
         (None, Some(id)) => Err(format!("class {id} is always kept, and missing here")),
@@ -134,32 +157,44 @@ fn check_order(row: SoftRow<'_>, keep: &Keep, seen: &mut Seen) -> Result<(), Str
     }
 }
 
-/// A set of classes, a bit each.
-struct Seen(Vec<u64>);
+/// A class that stands among them a second time.
+fn twice(ids: &[u32]) -> Option<u32> {
+    ids.iter().enumerate().find(|(i, id)| ids[..*i].contains(id)).map(|(_, id)| *id)
+}
+
+/// The classes of one row after the other.
+struct Seen {
+    /// Of each class, the number of the last row that had it; counted from 1, and anew when the numbers run out.
+    rows: Vec<u8>,
+    row: u8,
+}
 
 impl Seen {
     fn new(vocab_size: u32) -> Self {
-        Self(vec![0; vocab_size as usize / 64 + 1])
+        Self { rows: vec![0; vocab_size as usize], row: 0 }
     }
 
-    /// `false` where it was there before.
-    fn add(&mut self, id: u32) -> bool {
-        let (word, bit) = (&mut self.0[id as usize / 64], 1 << (id % 64));
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
+    /// Takes the classes of the next row, all below the vocabulary's size; true where one of them comes twice.
+    #[inline(always)]
+    fn add_all(&mut self, ids: &[u32]) -> bool {
+        self.row = self.row.wrapping_add(1);
+        if self.row == 0 {
+            self.rows.fill(0);
+            self.row = 1;
+        }
+        ids.iter().fold(false, |twice, &id| {
+            let before = std::mem::replace(&mut self.rows[id as usize], self.row);
+            twice | (before == self.row)
+        })
     }
 
     fn has(&self, id: u32) -> bool {
-        self.0.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
-    }
-
-    fn remove(&mut self, ids: &[u32]) {
-        ids.iter().for_each(|id| self.0[*id as usize / 64] = 0);
+        self.rows.get(id as usize).is_some_and(|row| *row == self.row)
     }
 }
 
 /// Atoms from the largest logit down, unused ones last, and together with the kept classes a whole distribution.
+#[inline(always)]
 fn check_tail(row: SoftRow<'_>, mass: f64, slack: f64) -> Result<(), String> {
     let atoms = row.tail.atoms;
     let used = atoms.iter().take_while(|atom| **atom != TailAtom::NONE).count();
@@ -169,7 +204,7 @@ fn check_tail(row: SoftRow<'_>, mass: f64, slack: f64) -> Result<(), String> {
     if !(is_sorted && is_canonical) {
         return Err("tail atoms are not sorted, largest logit first and unused ones last".into());
     }
-    let total = mass + row.tail.log_partition(1.0).exp();
+    let total = mass + tail_mass(row.tail);
     let is_whole = total.ln().abs() <= slack;
     if !is_whole {
         return Err(format!("kept classes and tail hold {total:.4} of the probability, 1 belongs there"));
@@ -177,12 +212,35 @@ fn check_tail(row: SoftRow<'_>, mass: f64, slack: f64) -> Result<(), String> {
     Ok(())
 }
 
+/// Probability of the tail at T = 1.
+#[inline(always)]
+fn tail_mass(tail: Tail<'_>) -> f64 {
+    let (step, rest) = (ATOM_STEP as f32, (1.0 - tail.reference) as f32);
+    let (mut mass, mut largest) = (0.0, f32::MIN);
+    for atom in tail.atoms {
+        let log_term = step * (f32::from(atom.log_weight) + rest * f32::from(atom.log_prob));
+        // One that stands for no class has the lowest numbers there are, and adds e^-87.
+        mass += exp_nonpositive(log_term);
+        largest = if log_term > largest { log_term } else { largest };
+    }
+    // As exact as what it is compared with; a term beyond 1 is refused anyway, by exact numbers.
+    match largest <= 0.0 && tail.joined.is_empty() && tail.without.is_none() {
+        true => mass.into(),
+        false => tail.log_partition(1.0).exp(),
+    }
+}
+
 /// The label must stand where its rank says, with the log-probability stored for it. Classes of the same stored value
 /// stand in the order of their ids, whatever the teacher's; so the rank may be any place of its equals.
+#[inline(always)]
 fn check_gold(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32) -> Result<(), String> {
     let Gold { log_prob, rank } = row.gold;
     let rank = rank as usize;
-    let found = row.class_ids.iter().position(|&id| id == gold_id);
+    let chunk = row.class_ids.chunks(LANES).position(|ids| !all(ids, |id| id != gold_id));
+    let found = chunk.and_then(|chunk| {
+        let ids = row.class_ids[chunk * LANES..].iter();
+        ids.copied().position(|id| id == gold_id).map(|place| chunk * LANES + place)
+    });
     let sure = row.class_ids.len() - row.drawn;
     // Classes kept whatever their rank stand behind some that they skipped.
     let chosen = sure - keep.always_keep.len().min(sure);

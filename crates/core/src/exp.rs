@@ -1,30 +1,31 @@
 //! A fast exp, for sums over many classes.
 
+/// e^r = 1 + r (c0 + c1 r + ...) for |r| <= ln 2 / 2, with the least largest relative error: 9.2e-8.
+const EXP: [f32; 5] = [0.999_999_7, 0.499_991_5, 0.166_676_36, 0.041_897_93, 0.008_290_313];
+
 /// e^x for x <= 0, relative error below 2e-7; below -87 it gives a number under 1e-37 instead of a denormal.
 ///
-/// 2^n by the exponent bits and a polynomial of degree 7 (Taylor) on the rest, |r| <= ln 2 / 2. No step may be
-/// contracted into a fused multiply-add: the same bits on every machine.
+/// 2^n by the exponent bits and a polynomial on the rest. Every multiply-add is fused, whatever the machine: the same bits
+/// everywhere. Where it is called from code that was not dispatched to a processor that has the instruction, it is slow.
 #[inline(always)]
 pub fn exp_nonpositive(x: f32) -> f32 {
-    const LOG2_E: f32 = std::f32::consts::LOG2_E;
     // Adding and subtracting 1.5 · 2^23 rounds to the nearest integer without a rounding instruction.
     const MAGIC: f32 = 12_582_912.0;
     // ln 2 in two parts, so that n · ln 2 is subtracted exactly.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = if x > -87.0 { x } else { -87.0 };
-    let shifted = x * LOG2_E + MAGIC;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, MAGIC);
     let n = shifted - MAGIC;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let mut p = 1.0 / 5040.0;
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
-        p = p * r + c;
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
+    let [first, rest @ .., last] = EXP;
+    let mut p = last;
+    for &c in rest.iter().rev() {
+        p = p.mul_add(r, c);
     }
-    // The largest term last, so that only its rounding shows.
-    let p = (p * r * r + r) + 1.0;
-    // The low mantissa bits of `shifted` hold n; the exponent field of a float starts at bit 23.
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-    p * power
+    let p = p.mul_add(r, first).mul_add(r, 1.0);
+    // The low bits of `shifted` hold n; the exponent field of a float starts at bit 23.
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What is kept of a row: which classes, how finely their log-probabilities are written, and how the rest is summed up.
 
+use crate::lanes::all;
 use crate::{Selection, TailRule};
 use half::f16;
+use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
 /// Coarsest and finest step of [`Values::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
@@ -63,10 +65,8 @@ impl Values {
     /// Is it a number that is written, and so one that is read?
     pub fn writes(self, log_prob: f32) -> bool {
         let bits = log_prob.to_bits();
-        // Most are f16's normal numbers: a sign, an exponent that f16 has, and nothing in the 13 bits that it lacks.
-        let is_normal = bits & 0x1fff == 0 && (0xb880_0000..=0xc77f_e000).contains(&bits);
         match self {
-            Self::F16 if is_normal || bits == 0 => true,
+            Self::F16 if is_normal_f16(bits) || bits == 0 => true,
             Self::F16 => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
             Self::Quantised { step } => {
                 // Steps are powers of two: nothing is rounded here.
@@ -74,6 +74,11 @@ impl Values {
                 code.fract() == 0.0 && (0.0..=f32::from(MAX_CODE)).contains(&code) && bits != (-0.0f32).to_bits()
             }
         }
+    }
+
+    /// The first that is none of them.
+    pub fn find_foreign(self, log_probs: &[f32]) -> Option<f32> {
+        Arch::new().dispatch(FindForeign { values: self, log_probs })
     }
 
     /// What rounding may add to a sum of probabilities, relatively: half a step of the exponent.
@@ -92,6 +97,33 @@ impl Values {
             _ => Ok(()),
         }
     }
+}
+
+/// [`Values::find_foreign`].
+struct FindForeign<'a> {
+    values: Values,
+    log_probs: &'a [f32],
+}
+
+impl WithSimd for FindForeign<'_> {
+    type Output = Option<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Option<f32> {
+        // Nearly all are f16's normal numbers, which a vector tells; others are looked at one by one.
+        let is_plain = |lp: f32| is_normal_f16(lp.to_bits()) | (lp.to_bits() == 0);
+        let mut chunks = self.log_probs.chunks(64);
+        chunks.find_map(|chunk| match self.values == Values::F16 && all(chunk, is_plain) {
+            true => None,
+            false => chunk.iter().find(|lp| !self.values.writes(**lp)).copied(),
+        })
+    }
+}
+
+/// Is it one of f16's negative normal numbers: an exponent that f16 has, and nothing in the 13 bits that it lacks?
+#[inline(always)]
+fn is_normal_f16(bits: u32) -> bool {
+    (bits & 0x1fff == 0) & (0xb880_0000 <= bits) & (bits <= 0xc77f_e000)
 }
 
 /// Everything that decides what a row holds.

@@ -17,6 +17,7 @@ pub mod error_sum;
 pub mod exp;
 pub mod fingerprint;
 pub mod keep;
+pub mod lanes;
 pub mod quadrature;
 pub mod rng;
 pub mod sample;

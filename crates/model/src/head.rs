@@ -1,6 +1,7 @@
 //! The head's products: with many classes the largest of a step, and its results the largest tensors.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use crate::memory::{is_in_memory, numbers};
+use burn::tensor::{Tensor, TensorData};
 use gemm::Parallelism;
 
 /// A head outside any graph.
@@ -25,7 +26,7 @@ impl Head {
     /// Of weights that lie class by class, \[vocabulary, hidden\], or unit by unit, \[hidden, vocabulary\].
     pub fn new(weights: Tensor<2>, is_by_class: bool) -> Self {
         let weights = weights.detach().without_autodiff();
-        if weights.device() != Device::flex() || weights.dtype() != DType::F32 {
+        if !is_in_memory(&weights) {
             return Self::Device(if is_by_class { weights.transpose() } else { weights });
         }
         let [rows, columns] = weights.dims();
@@ -72,10 +73,6 @@ impl Head {
         let of_hidden = product((n, d, vocab_size), of_logits.view(), weights, None);
         Tensor::from_data(TensorData::new(of_hidden, [n, d]), &device)
     }
-}
-
-fn numbers(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.try_into_vec_as().unwrap_or_else(|_| unreachable!("f32 of a CPU lie in memory"))
 }
 
 /// A matrix: its numbers, and how far it is from one row, and from one column, to the next.
@@ -142,6 +139,7 @@ fn product(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
 
     fn tensor(values: &[f32], shape: [usize; 2]) -> Tensor<2> {
         Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())

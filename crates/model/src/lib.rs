@@ -11,6 +11,7 @@ mod error;
 pub mod export;
 pub mod head;
 pub mod llama;
+pub mod memory;
 pub mod open;
 mod rope;
 pub mod weights;

@@ -227,8 +227,10 @@ fn whole_step(vocab_size: usize, device: &Device) {
     let mut models = [0, 1].map(|_| Some(weights::fresh(&config, 0, &device.clone().autodiff())));
     let mut optimizers = [0, 1].map(|_| AdamWConfig::new().init());
     let mut seconds = [Vec::new(), Vec::new()];
-    for _ in 0..WARM + 11 {
-        for (side, (parts, loss)) in sides.iter().enumerate() {
+    for turn in 0..WARM + 12 {
+        // Now this one first, now that one: whoever comes second finds the allocator as the first one left it.
+        for side in [turn % 2, 1 - turn % 2] {
+            let (parts, loss) = &sides[side];
             let clock = Instant::now();
             let model = models[side].take().unwrap();
             models[side] = Some(step(model, &mut optimizers[side], parts, loss, side_by_side));

@@ -4,27 +4,94 @@ use super::{
     Comparison, Divergence, Rest, Student, Target, alpha_beta, forward_kl, hellinger, jensen_shannon, reverse_kl,
     skew_kl, total_variation,
 };
+use crate::exp::exp_nonpositive;
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// What one cell adds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Cell {
-    /// Nats.
-    pub(super) value: f64,
-    /// d value / d log q.
-    pub(super) slope: f64,
+/// Numbers of a formula: f64, which everything is tested against, or f32 for many of them at once.
+pub trait Real:
+    Copy
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// 0.
+    const ZERO: Self;
+    /// The nearest number.
+    fn of(x: f64) -> Self;
+    /// e^x, of x <= 0 as logarithms of probabilities are.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
 }
 
-/// What a teacher's e^log_p beside a student's e^log_q adds.
-fn cell(divergence: Divergence, log_p: f64, log_q: f64) -> Cell {
+impl Real for f64 {
+    const ZERO: Self = 0.0;
+
+    fn of(x: f64) -> Self {
+        x
+    }
+
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+
+    fn ln(self) -> Self {
+        f64::ln(self)
+    }
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        x as f32
+    }
+
+    #[inline(always)]
+    fn exp(self) -> Self {
+        exp_nonpositive(self)
+    }
+
+    #[inline(always)]
+    fn ln(self) -> Self {
+        f32::ln(self)
+    }
+}
+
+/// What one cell adds.
+pub(super) struct Cell<R> {
+    /// Nats.
+    pub(super) value: R,
+    /// d value / d log q.
+    pub(super) slope: R,
+}
+
+/// What the cells of a row add: a teacher's e^log_p beside a student's e^log_q, in nats into `values` and along log q into
+/// `slopes`. Of [`Divergence::is_sum_of_cells`] alone.
+#[inline(always)]
+pub fn judge_cells<R: Real>(divergence: Divergence, log_p: &[R], log_q: &[R], values: &mut [R], slopes: &mut [R]) {
+    // The formula is chosen once, outside the loop, so that the loop can become one of vectors.
+    macro_rules! each {
+        ($cell:expr) => {{
+            let cell = $cell;
+            for (((&p, &q), value), slope) in log_p.iter().zip(log_q).zip(values).zip(slopes) {
+                Cell { value: *value, slope: *slope } = cell(p, q);
+            }
+        }};
+    }
     match divergence {
-        Divergence::ForwardKl {} => forward_kl::cell(log_p, log_q),
-        Divergence::ReverseKl {} => reverse_kl::cell(log_p, log_q),
-        Divergence::JensenShannon { beta } => jensen_shannon::cell(beta, log_p, log_q),
-        Divergence::SkewForwardKl { lambda } => skew_kl::forward(lambda, log_p, log_q),
-        Divergence::SkewReverseKl { lambda } => skew_kl::reverse(lambda, log_p, log_q),
-        Divergence::TotalVariation {} => total_variation::cell(log_p, log_q),
-        Divergence::Hellinger {} => hellinger::cell(log_p, log_q),
-        Divergence::AlphaBeta { alpha, beta } => alpha_beta::cell(alpha, beta, log_p, log_q),
+        Divergence::ForwardKl {} => each!(forward_kl::cell),
+        Divergence::ReverseKl {} => each!(reverse_kl::cell),
+        Divergence::JensenShannon { beta } => each!(|p, q| jensen_shannon::cell(beta, p, q)),
+        Divergence::SkewForwardKl { lambda } => each!(|p, q| skew_kl::forward(lambda, p, q)),
+        Divergence::SkewReverseKl { lambda } => each!(|p, q| skew_kl::reverse(lambda, p, q)),
+        Divergence::TotalVariation {} => each!(total_variation::cell),
+        Divergence::Hellinger {} => each!(hellinger::cell),
+        Divergence::AlphaBeta { alpha, beta } => each!(|p, q| alpha_beta::cell(alpha, beta, p, q)),
         Divergence::MeanSquares { .. }
         | Divergence::Decoupled { .. }
         | Divergence::Pearson { .. }
@@ -36,25 +103,32 @@ fn cell(divergence: Divergence, log_p: f64, log_q: f64) -> Cell {
 pub(super) fn compare(divergence: Divergence, student: &Student, target: &Target) -> Comparison {
     let log_q = &student.log_q;
     let (mut slopes, mut loss) = (vec![0.0; log_q.len()], 0.0);
-    for ((&id, &log_p), &count) in target.class_ids.iter().zip(&target.log_probs).zip(&target.counts) {
-        let cell = cell(divergence, log_p, log_q[id as usize]);
-        slopes[id as usize] += count * cell.slope;
-        loss += count * cell.value;
+    let judge = |log_p: &[f64], log_q: &[f64]| {
+        let (mut values, mut slopes) = (vec![0.0; log_p.len()], vec![0.0; log_p.len()]);
+        judge_cells(divergence, log_p, log_q, &mut values, &mut slopes);
+        values.into_iter().zip(slopes)
+    };
+    let kept: Vec<f64> = target.class_ids.iter().map(|&id| log_q[id as usize]).collect();
+    let cells = judge(&target.log_probs, &kept).zip(&target.class_ids).zip(&target.counts);
+    for (((value, slope), &id), count) in cells {
+        slopes[id as usize] += count * slope;
+        loss += count * value;
     }
     match target.rest {
         Rest::Nothing => {}
         Rest::Bucket { log_mass } => {
             let log_other = student.log_other();
-            let cell = cell(divergence, log_mass, log_other);
-            loss += cell.value;
-            student.outside.iter().for_each(|&i| slopes[i] = cell.slope * (log_q[i] - log_other).exp());
+            for (value, slope) in judge(&[log_mass], &[log_other]) {
+                loss += value;
+                student.outside.iter().for_each(|&i| slopes[i] = slope * (log_q[i] - log_other).exp());
+            }
         }
         Rest::Uniform { log_mass } => {
             let log_each = log_mass - (student.outside.len() as f64).ln();
-            for &i in &student.outside {
-                let cell = cell(divergence, log_each, log_q[i]);
-                loss += cell.value;
-                slopes[i] = cell.slope;
+            let outside: Vec<f64> = student.outside.iter().map(|&i| log_q[i]).collect();
+            for ((value, slope), &i) in judge(&vec![log_each; outside.len()], &outside).zip(&student.outside) {
+                loss += value;
+                slopes[i] = slope;
             }
         }
     }

@@ -1,8 +1,9 @@
 //! p log(p / q).
 
-use super::cells::Cell;
+use super::cells::{Cell, Real};
 
-pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
+#[inline(always)]
+pub(super) fn cell<R: Real>(log_p: R, log_q: R) -> Cell<R> {
     let p = log_p.exp();
-    Cell { value: if p > 0.0 { p * (log_p - log_q) } else { 0.0 }, slope: -p }
+    Cell { value: if p > R::ZERO { p * (log_p - log_q) } else { R::ZERO }, slope: -p }
 }

@@ -1,8 +1,11 @@
 //! ½ (√p - √q)².
 
-use super::cells::Cell;
+use super::cells::{Cell, Real};
 
-pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
-    let (root_p, root_q) = ((0.5 * log_p).exp(), (0.5 * log_q).exp());
-    Cell { value: 0.5 * (root_p - root_q).powi(2), slope: 0.5 * root_q * (root_q - root_p) }
+#[inline(always)]
+pub(super) fn cell<R: Real>(log_p: R, log_q: R) -> Cell<R> {
+    let half = R::of(0.5);
+    let (root_p, root_q) = ((half * log_p).exp(), (half * log_q).exp());
+    let difference = root_q - root_p;
+    Cell { value: half * difference * difference, slope: half * root_q * difference }
 }

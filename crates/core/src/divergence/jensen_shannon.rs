@@ -1,12 +1,14 @@
 //! beta p log(p / m) + (1 - beta) q log(q / m), m = beta p + (1 - beta) q.
 
-use super::cells::Cell;
+use super::cells::{Cell, Real};
 
-pub(super) fn cell(beta: f64, log_p: f64, log_q: f64) -> Cell {
+#[inline(always)]
+pub(super) fn cell<R: Real>(beta: f64, log_p: R, log_q: R) -> Cell<R> {
+    let (theirs, ours) = (R::of(beta), R::of(1.0 - beta));
     let (p, q) = (log_p.exp(), log_q.exp());
-    let log_m = (beta * p + (1.0 - beta) * q).ln();
-    let part = |x: f64, log_x: f64| if x > 0.0 { x * (log_x - log_m) } else { 0.0 };
+    let log_m = (theirs * p + ours * q).ln();
+    let part = |x: R, log_x: R| if x > R::ZERO { x * (log_x - log_m) } else { R::ZERO };
     // The terms in 1 / m of the slope cancel: beta p + (1 - beta) q over m is 1.
-    let slope = (1.0 - beta) * part(q, log_q);
-    Cell { value: beta * part(p, log_p) + slope, slope }
+    let slope = ours * part(q, log_q);
+    Cell { value: theirs * part(p, log_p) + slope, slope }
 }

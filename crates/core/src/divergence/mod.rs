@@ -21,6 +21,7 @@ mod target;
 mod tests;
 mod total_variation;
 
+pub use cells::{Real, judge_cells};
 pub use target::{Rest, TailPolicy, Target};
 
 use crate::soft_row::log_sum_exp;

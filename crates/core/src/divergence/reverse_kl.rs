@@ -1,9 +1,10 @@
 //! q log(q / p).
 
-use super::cells::Cell;
+use super::cells::{Cell, Real};
 
-pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
+#[inline(always)]
+pub(super) fn cell<R: Real>(log_p: R, log_q: R) -> Cell<R> {
     let q = log_q.exp();
-    let value = if q > 0.0 { q * (log_q - log_p) } else { 0.0 };
+    let value = if q > R::ZERO { q * (log_q - log_p) } else { R::ZERO };
     Cell { value, slope: value + q }
 }

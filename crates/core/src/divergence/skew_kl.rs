@@ -1,21 +1,27 @@
 //! KL against a mixture that has some of the first distribution in it, so that it stays finite.
 
-use super::cells::Cell;
+use super::cells::{Cell, Real};
 
 /// p log(p / m), m = lambda p + (1 - lambda) q.
-pub(super) fn forward(lambda: f64, log_p: f64, log_q: f64) -> Cell {
-    let (p, q) = (log_p.exp(), (1.0 - lambda) * log_q.exp());
-    let m = lambda * p + q;
-    if p > 0.0 { Cell { value: p * (log_p - m.ln()), slope: -p * q / m } } else { Cell { value: 0.0, slope: 0.0 } }
+#[inline(always)]
+pub(super) fn forward<R: Real>(lambda: f64, log_p: R, log_q: R) -> Cell<R> {
+    let (p, q) = (log_p.exp(), R::of(1.0 - lambda) * log_q.exp());
+    let m = R::of(lambda) * p + q;
+    match p > R::ZERO {
+        true => Cell { value: p * (log_p - m.ln()), slope: -p * q / m },
+        false => Cell { value: R::ZERO, slope: R::ZERO },
+    }
 }
 
 /// q log(q / m), m = lambda q + (1 - lambda) p.
-pub(super) fn reverse(lambda: f64, log_p: f64, log_q: f64) -> Cell {
+#[inline(always)]
+pub(super) fn reverse<R: Real>(lambda: f64, log_p: R, log_q: R) -> Cell<R> {
     let q = log_q.exp();
-    if q == 0.0 {
-        return Cell { value: 0.0, slope: 0.0 };
-    }
-    let m = lambda * q + (1.0 - lambda) * log_p.exp();
+    let ours = R::of(lambda) * q;
+    let m = ours + R::of(1.0 - lambda) * log_p.exp();
     let value = q * (log_q - m.ln());
-    Cell { value, slope: value + q - lambda * q * q / m }
+    match q > R::ZERO {
+        true => Cell { value, slope: value + q - ours * q / m },
+        false => Cell { value: R::ZERO, slope: R::ZERO },
+    }
 }

@@ -1,13 +1,11 @@
 //! ½ |p - q|.
 
-use super::cells::Cell;
+use super::cells::{Cell, Real};
 
-pub(super) fn cell(log_p: f64, log_q: f64) -> Cell {
-    let (p, q) = (log_p.exp(), log_q.exp());
-    let slope = match q.total_cmp(&p) {
-        std::cmp::Ordering::Less => -0.5 * q,
-        std::cmp::Ordering::Equal => 0.0,
-        std::cmp::Ordering::Greater => 0.5 * q,
-    };
-    Cell { value: 0.5 * (p - q).abs(), slope }
+#[inline(always)]
+pub(super) fn cell<R: Real>(log_p: R, log_q: R) -> Cell<R> {
+    let (p, q, half) = (log_p.exp(), log_q.exp(), R::of(0.5));
+    let sign = if q > p { half } else { -half };
+    // Where both are the same any slope between the two is one; 0 is between them.
+    Cell { value: sign * (q - p), slope: if q == p { R::ZERO } else { sign * q } }
 }

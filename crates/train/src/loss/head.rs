@@ -11,14 +11,17 @@
 //! is the largest tensor of a step, and every detour through the graph would be another pass over all of it.
 
 use crate::batch::{Batch, int_tensor};
+use crate::loss::in_place::{self, InPlace};
 use crate::loss::positions::{losses, total};
 use crate::loss::rows::{Host, Rows, Slopes, Tensors};
 use crate::loss::student::{AllClasses, NOWHERE};
 use crate::loss::{Losses, PieceLoss, StepLoss, Student, Teacher, Temperature};
 use crate::rules::Decided;
 use crate::targets::SoftTargets;
-use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use logitcask_model::Head;
+use logitcask_model::memory::is_in_memory;
+use std::borrow::Cow;
 
 /// Sums over the positions of a batch; a caller divides by the positions of the whole step.
 #[derive(Default)]
@@ -54,12 +57,35 @@ pub fn head_loss(
     for hidden in hidden.clone().detach().without_autodiff().split(piece.min(loss.most_positions(width)), 0) {
         let end = start + hidden.dims()[0];
         let logits = head.logits(hidden.clone());
-        let gradient = logits_loss(logits, &batch.part(start..end), &decided.part(start..end), loss, &mut sums);
+        let (part, decided) = match end - start == batch.positions.len() {
+            true => (Cow::Borrowed(batch), Cow::Borrowed(decided)),
+            false => (Cow::Owned(batch.part(start..end)), Cow::Owned(decided.part(start..end))),
+        };
+        let gradient = logits_loss(logits, &part, &decided, loss, &mut sums);
         of_hidden.push(head.backward(hidden, gradient, &mut sums.of_head));
         start = end;
     }
     sums.surrogate = Some((hidden * Tensor::cat(of_hidden, 0)).sum());
     sums
+}
+
+impl LossSums {
+    fn add(&mut self, figures: in_place::Sums, device: &Device) {
+        let number = |x: f64| Tensor::<1>::from_floats([x as f32], device);
+        let in_place::Sums { divergences, cross_entropy, loss } = figures;
+        self.add_divergences(0, divergences.into_iter().map(number), device);
+        add(&mut self.cross_entropy, cross_entropy.map(number));
+        add(&mut self.loss, Some(number(loss)));
+    }
+
+    /// `place`: where among the divergences these begin.
+    fn add_divergences(&mut self, place: usize, sums: impl ExactSizeIterator<Item = Tensor<1>>, device: &Device) {
+        let there = self.divergences.len().max(place + sums.len());
+        self.divergences.resize_with(there, || Tensor::zeros([1], device));
+        for (sum, one) in self.divergences[place..].iter_mut().zip(sums) {
+            *sum = sum.clone() + one;
+        }
+    }
 }
 
 pub(super) fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tensor<D>>) {
@@ -78,8 +104,15 @@ pub fn logits_loss(
     loss: &StepLoss,
     sums: &mut LossSums,
 ) -> Tensor<2> {
-    let device = logits.device();
     let is_soft = loss.alpha > 0.0;
+    let targets = part.targets.as_ref().filter(|_| is_soft);
+    let in_place = InPlace { loss, decided, targets, gold_ids: &part.gold_ids };
+    if in_place.serves(&logits) && (part.second.is_none() || !is_soft) {
+        let (gradient, figures) = in_place.run(logits);
+        sums.add(figures, &gradient.device());
+        return gradient;
+    }
+    let device = logits.device();
     let [first, second] = [&part.targets, &part.second].map(|targets| {
         let targets = targets.as_ref().filter(|_| is_soft);
         Side { targets, teacher: targets.map(|targets| Teacher::new(targets, &device)) }
@@ -114,11 +147,7 @@ fn one_teacher(
         false => by_hand(logits, gold_ids, part, side, loss),
     };
     let sum = |per_position: Tensor<2>| per_position.detach().without_autodiff().sum();
-    let there = sums.divergences.len().max(place + losses.divergences.len());
-    sums.divergences.resize_with(there, || Tensor::zeros([1], &device));
-    for (sum, one) in sums.divergences[place..].iter_mut().zip(losses.divergences.into_iter().map(sum)) {
-        *sum = sum.clone() + one;
-    }
+    sums.add_divergences(place, losses.divergences.into_iter().map(sum), &device);
     add(&mut sums.cross_entropy, losses.cross_entropy.map(sum));
     add(&mut sums.loss, Some(total.detach().without_autodiff()));
     sums.slopes.resize(slopes.len().max(sums.slopes.len()), Vec::new());
@@ -131,7 +160,7 @@ type Done = (Tensor<2>, Losses, Tensor<1>, Vec<Option<Tensor<2>>>);
 
 /// On a CPU in the process's own memory, elsewhere by tensor operations.
 fn rows(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &PieceLoss) -> Box<dyn Rows> {
-    match logits.device() == Device::flex() && logits.dtype() == DType::F32 {
+    match is_in_memory(&logits) {
         true => Box::new(Host::new(logits, &part.gold_ids, side.targets, &loss.views)),
         false => Box::new(Tensors::new(logits, gold_ids, side.teacher.as_ref(), &loss.views)),
     }

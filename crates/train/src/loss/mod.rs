@@ -6,12 +6,15 @@
 //! 4. [`student`] looks at the logits where a loss needs them,
 //! 5. [`divergence`] compares the two, one file a divergence, and [`positions`] adds the labels,
 //! 6. [`head`] does all that in pieces of bounded size beside the head's product, with a backward by hand,
-//! 7. [`survey`] tells rules about temperatures and weights what teacher and student say.
+//! 7. `in_place` does the same for what is asked most, row by row in memory and without a graph,
+//! 8. [`survey`] tells rules about temperatures and weights what teacher and student say.
 
 pub(crate) mod check;
 pub mod config;
 pub mod divergence;
 pub mod head;
+mod in_place;
+mod lanes;
 pub mod positions;
 mod rows;
 pub mod step;

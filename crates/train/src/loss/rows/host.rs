@@ -6,17 +6,15 @@
 use super::{Rows, Slopes};
 use crate::batch::float_tensor;
 use crate::loss::Temperature;
+use crate::loss::lanes::TILE;
 use crate::loss::student::NOWHERE;
 use crate::targets::SoftTargets;
 use burn::tensor::{Device, Tensor, TensorData};
 use logitcask_core::exp::exp_nonpositive;
+use logitcask_core::lanes::{LANES, largest};
+use logitcask_model::memory::numbers;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
-
-/// Numbers that are added up side by side: as many as the widest register holds.
-const LANES: usize = 16;
-/// Numbers that f32 adds up before f64 does.
-const TILE: usize = 64 * LANES;
 
 /// In this process's memory.
 pub(in crate::loss) struct Host {
@@ -147,10 +145,19 @@ impl Rows for Host {
                 inverse: 1.0 / view.temperature[i],
                 share: share[i],
             });
-            Arch::new().dispatch(TurnInto { row, terms: terms.collect() });
-            if let (Some(ids), Some(kept)) = (&self.class_ids, &kept) {
-                let range = i * width..(i + 1) * width;
-                ids[range.clone()].iter().zip(&kept[range]).for_each(|(&id, slope)| row[id as usize] += slope);
+            let terms: Vec<Term> = terms.collect();
+            let ids = self.class_ids.as_ref().map_or(&[][..], |ids| &ids[i * width..(i + 1) * width]);
+            // What is out of sight would give e^-87 times a share, which is no normal number, and a processor takes a hundred
+            // times as long for such a product.
+            let is_hidden = |id: &&u32| row[**id as usize] == NOWHERE;
+            let hidden: Vec<u32> = ids.iter().filter(is_hidden).copied().collect();
+            let visible = terms.first().map_or(0.0, |term| term.largest);
+            hidden.iter().for_each(|&id| row[id as usize] = visible);
+            Arch::new().dispatch(TurnInto { row, terms });
+            hidden.iter().for_each(|&id| row[id as usize] = 0.0);
+            if let Some(kept) = &kept {
+                let slopes = &kept[i * width..(i + 1) * width];
+                ids.iter().zip(slopes).for_each(|(&id, slope)| row[id as usize] += slope);
             }
             if let Some(gold) = &gold {
                 row[self.gold_ids[i] as usize] += gold[i];
@@ -158,10 +165,6 @@ impl Rows for Host {
         });
         Tensor::from_data(TensorData::new(self.logits, [n, vocab_size]), &self.device)
     }
-}
-
-fn numbers(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.try_into_vec_as().unwrap_or_else(|_| unreachable!("f32 of a CPU lie in memory"))
 }
 
 struct Sums {
@@ -183,13 +186,7 @@ impl WithSimd for SumUp<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Sums {
         let (whole, rest) = self.row.as_chunks::<LANES>();
-        let mut lanes = [f32::MIN; LANES];
-        for chunk in whole {
-            for (max, &z) in lanes.iter_mut().zip(chunk) {
-                *max = if z > *max { z } else { *max };
-            }
-        }
-        let largest = lanes.iter().chain(rest).fold(f32::MIN, |a, &b| if b > a { b } else { a });
+        let largest = largest(self.row);
         let (mut sum, mut weighted) = (0.0f64, 0.0f64);
         for tile in whole.chunks(TILE / LANES) {
             let (mut sums, mut weights) = ([0.0f32; LANES], [0.0f32; LANES]);

@@ -1,0 +1,96 @@
+//! Loss and gradient of rows of logits on a CPU, one row at a time while it is in the cache of its core.
+//!
+//! A divergence that is a sum over cells has its slope written down beside it ([`logitcask_core::divergence`]), so that no
+//! graph is needed for it: a row is read, judged and turned into its own gradient where it stands. Cells are judged in
+//! f32, many at once; what other losses ask goes through autodiff ([`super::head`]).
+
+mod row;
+mod teacher;
+
+use crate::loss::{Scale, StepLoss};
+use crate::rules::Decided;
+use crate::targets::SoftTargets;
+use burn::tensor::{Tensor, TensorData};
+use logitcask_core::TailPolicy;
+use logitcask_core::adapt::{Heat, Heats};
+use logitcask_model::memory::{is_in_memory, numbers};
+use pulp::Arch;
+use rayon::prelude::*;
+use row::{Judge, Scratch};
+
+/// A loss at some positions.
+pub(super) struct InPlace<'a> {
+    pub(super) loss: &'a StepLoss,
+    pub(super) decided: &'a Decided,
+    /// `None`: the labels alone.
+    pub(super) targets: Option<&'a SoftTargets>,
+    pub(super) gold_ids: &'a [u32],
+}
+
+/// What came of it: sums over the positions.
+pub(super) struct Sums {
+    /// Of each term, without factor, scale and weight.
+    pub(super) divergences: Vec<f64>,
+    /// Where it was asked for.
+    pub(super) cross_entropy: Option<f64>,
+    /// What is minimised.
+    pub(super) loss: f64,
+}
+
+impl InPlace<'_> {
+    /// Can this be done here? logits: \[n, vocabulary\].
+    pub(super) fn serves(&self, logits: &Tensor<2>) -> bool {
+        let is_known = |term: &super::StepTerm| {
+            let is_plain = term.spread.is_none() && !term.watches_slopes && term.tail != TailPolicy::Uniform;
+            is_plain && term.divergence.is_sum_of_cells()
+        };
+        is_in_memory(logits) && (self.targets.is_none() || self.loss.terms.iter().all(is_known))
+    }
+
+    /// The gradient of the sum over all rows, \[n, vocabulary\], and the sums. logits: \[n, vocabulary\], outside any graph;
+    /// taken over where nobody else has them.
+    pub(super) fn run(&self, logits: Tensor<2>) -> (Tensor<2>, Sums) {
+        let (device, [n, vocab_size]) = (logits.device(), logits.dims());
+        let mut logits = numbers(logits);
+        // Of each row: its divergences, its cross entropy, its loss.
+        let terms = if self.targets.is_some() { self.loss.terms.len() } else { 0 };
+        let mut figures = vec![0.0f32; n * (terms + 2)];
+        let rows = logits.par_chunks_exact_mut(vocab_size).zip(figures.par_chunks_exact_mut(terms + 2)).enumerate();
+        rows.for_each_init(Scratch::default, |scratch, (i, (row, figures))| {
+            Arch::new().dispatch(Judge { all: self, i, row, figures, scratch });
+        });
+        let column = |place| figures.iter().skip(place).step_by(terms + 2).map(|&x| f64::from(x)).sum::<f64>();
+        let sums = Sums {
+            divergences: (0..terms).map(column).collect(),
+            cross_entropy: self.sees_labels().then(|| column(terms)),
+            loss: column(terms + 1),
+        };
+        (Tensor::from_data(TensorData::new(logits, [n, vocab_size]), &device), sums)
+    }
+
+    /// Is the cross entropy asked for?
+    fn sees_labels(&self) -> bool {
+        self.targets.is_none() || self.loss.alpha < 1.0 || self.loss.watches_labels
+    }
+
+    /// Temperatures of a term at position i.
+    fn heat(&self, term: usize, i: usize) -> Heat {
+        match self.decided.heats.get(term).and_then(Option::as_ref) {
+            None => self.loss.terms[term].heat,
+            Some(Heats::Same(heat)) => *heat,
+            Some(Heats::Each(heats)) => heats[i],
+        }
+    }
+
+    /// What the divergence of a term is multiplied by at position i.
+    fn weight(&self, term: usize, i: usize, heat: Heat) -> f32 {
+        let term = &self.loss.terms[term];
+        let scale = match term.scale {
+            Scale::Squared => heat.teacher * heat.teacher,
+            Scale::Product => heat.teacher * heat.student,
+            Scale::None => 1.0,
+        };
+        let weight = self.decided.weights.as_ref().map_or(1.0, |weights| f64::from(weights[i]));
+        (self.loss.alpha * term.factor * scale * weight) as f32
+    }
+}
