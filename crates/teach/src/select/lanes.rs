@@ -1,14 +1,14 @@
 //! Passes over a row in vector registers, dispatched at run time.
 //!
-//! Sixteen lanes whatever the register width, each added up on its own and without fused multiply-adds: every machine
-//! gets the same bits.
+//! Sixteen lanes whatever the register width, each added up on its own, and every multiply-add either fused everywhere or
+//! nowhere: every machine gets the same bits.
 
 use super::exp::{exp_vector, log2_scale};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Numbers that are added up apart from each other: as many as the widest register holds.
 pub(super) const LANES: usize = 16;
-/// Columns whose maximum or sum is taken together: two cache lines, and many more blocks than kept classes.
+/// Columns that are added up together where lots are cast: two cache lines.
 pub(super) const BLOCK: usize = 2 * LANES;
 /// Columns worked on at once: few enough for the first cache, and for f32 to add them up.
 pub(super) const TILE: usize = 16 * BLOCK;
@@ -41,71 +41,6 @@ pub(super) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<
 pub(super) fn add<V: bytemuck::Pod, T: bytemuck::Pod + Into<f64>>(sums: &mut [f64], register: V) {
     for (sum, &lane) in sums.iter_mut().zip(bytemuck::cast_slice::<V, T>(std::slice::from_ref(&register))) {
         *sum += lane.into();
-    }
-}
-
-/// What the first pass finds out.
-pub(super) struct Summary {
-    /// The largest logit.
-    pub(super) max: f32,
-    /// How many classes stand before the label when sorted by logit, ties by id.
-    pub(super) rank: u32,
-}
-
-/// Maximum of each block into `block_max`, and the label's rank. `None` on a NaN or an infinity.
-pub(super) fn summarise(logits: &[f32], gold_id: u32, block_max: &mut Vec<f32>) -> Option<Summary> {
-    let gold_id = gold_id as usize;
-    let gold = logits[gold_id];
-    block_max.resize(logits.len().div_ceil(BLOCK), 0.0);
-    let (above, is_finite) = Arch::new().dispatch(Summarise { logits, gold_id, gold, block_max });
-    // The label's own block was compared as if all of it came later.
-    let first = gold_id / BLOCK * BLOCK;
-    let before = logits[first..gold_id].iter().map(|&z| u32::from(z == gold)).sum::<u32>();
-    let max = block_max.iter().copied().fold(f32::MIN, larger);
-    is_finite.then_some(Summary { max, rank: before + above })
-}
-
-/// The larger of two finite numbers, in one instruction.
-#[inline(always)]
-pub(super) fn larger(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
-}
-
-/// The first pass. Gives the number of logits that stand before the label, and whether all are finite.
-struct Summarise<'a> {
-    logits: &'a [f32],
-    gold_id: usize,
-    gold: f32,
-    block_max: &'a mut [f32],
-}
-
-impl WithSimd for Summarise<'_> {
-    type Output = (u32, bool);
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) -> (u32, bool) {
-        let (mut above, mut poison) = (s.splat_u32s(0), s.splat_f32s(0.0));
-        let (none, one) = (s.splat_u32s(0), s.splat_u32s(1));
-        let mut padded = Tile::default();
-        for (i, maxima) in self.block_max.chunks_mut(TILE / BLOCK).enumerate() {
-            let tile = tile_at(self.logits, i * TILE, &mut padded);
-            for (j, (block, block_max)) in tile.as_chunks::<BLOCK>().0.iter().zip(maxima).enumerate() {
-                // Ties go to the lower id: "no less" is "more than the next number below".
-                let is_before = i * TILE + (j + 1) * BLOCK <= self.gold_id;
-                let bar = s.splat_f32s(if is_before { self.gold.next_down() } else { self.gold });
-                let mut max = s.splat_f32s(f32::MIN);
-                for &z in S::as_simd_f32s(block).0 {
-                    max = s.max_f32s(max, z);
-                    above = s.add_u32s(above, s.select_u32s(s.greater_than_f32s(z, bar), one, none));
-                    // 0 for every finite number, NaN for all others.
-                    poison = s.add_f32s(poison, s.mul_f32s(z, s.splat_f32s(0.0)));
-                }
-                *block_max = s.reduce_max_f32s(max);
-            }
-        }
-        let above = bytemuck::cast_slice::<S::u32s, u32>(std::slice::from_ref(&above)).iter().sum();
-        let poison = bytemuck::cast_slice::<S::f32s, f32>(std::slice::from_ref(&poison)).iter().sum::<f32>();
-        (above, !poison.is_nan())
     }
 }
 

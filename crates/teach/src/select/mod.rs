@@ -8,6 +8,7 @@ mod lanes;
 mod moments;
 mod rule;
 mod sample;
+mod scan;
 mod tail;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,9 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Neighbouring powers whose sums stay in registers together.
 const GROUP: usize = 4;
+/// Numbers that are added up apart from each other: two registers of the widest kind, for an addition takes several
+/// cycles and the next one to the same sum has to wait.
+const SUMS: usize = 2 * LANES;
 /// Most sums there are: 4 · atoms, with at most 8 atoms.
 pub(super) const MAX_SUMS: usize = 32;
 
@@ -29,13 +32,15 @@ pub(super) trait Real: bytemuck::Pod + Default + From<f32> + Into<f64> {
     fn add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a · b.
     fn mul<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// a · b + c, fused.
+    fn mul_add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
     /// With 0 in place of what is not above TINY.
     fn drop_tiny<S: Simd>(s: S, a: Self::Vector<S>) -> Self::Vector<S>;
 }
 
 macro_rules! real {
     ($real:ident, $vector:ident, $lanes:ident, $tiny:literal, $lowest:literal,
-     $slices:ident, $splat:ident, $select:ident, $greater:ident, $add:ident, $mul:ident) => {
+     $slices:ident, $splat:ident, $select:ident, $greater:ident, $add:ident, $mul:ident, $mul_add:ident) => {
         impl Real for $real {
             type Vector<S: Simd> = S::$vector;
             const TINY: Self = $tiny;
@@ -62,6 +67,11 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn mul_add<S: Simd>(s: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+                s.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
             fn drop_tiny<S: Simd>(s: S, a: S::$vector) -> S::$vector {
                 s.$select(s.$greater(a, s.$splat(Self::TINY)), a, s.$splat(0.0))
             }
@@ -71,21 +81,23 @@ macro_rules! real {
 
 real! {
     f32, f32s, F32_LANES, 1e-36, -115.0,
-    as_mut_simd_f32s, splat_f32s, select_f32s, greater_than_f32s, add_f32s, mul_f32s
+    as_mut_simd_f32s, splat_f32s, select_f32s, greater_than_f32s, add_f32s, mul_f32s, mul_add_f32s
 }
 real! {
     f64, f64s, F64_LANES, 1e-306, -1000.0,
-    as_mut_simd_f64s, splat_f64s, select_f64s, greater_than_f64s, add_f64s, mul_f64s
+    as_mut_simd_f64s, splat_f64s, select_f64s, greater_than_f64s, add_f64s, mul_f64s, mul_add_f64s
 }
 
 /// Sums of w v^k over classes, w = e^{low (z - top)}, v = e^{step (z - top)}.
 pub(super) struct PowerSums<T> {
     weights: Tile<f32>,
     powers: Tile<f32>,
+    /// w v^k of the power that comes next.
     terms: Tile<T>,
-    steps: Tile<T>,
-    tile_sums: [T; MAX_SUMS * LANES],
-    sums: [f64; MAX_SUMS * LANES],
+    /// v, v², v³ and v⁴.
+    steps: [Tile<T>; GROUP],
+    tile_sums: [T; MAX_SUMS * SUMS],
+    sums: [f64; MAX_SUMS * SUMS],
 }
 
 impl<T: Real> Default for PowerSums<T> {
@@ -94,9 +106,9 @@ impl<T: Real> Default for PowerSums<T> {
             weights: Tile::default(),
             powers: Tile::default(),
             terms: Tile::default(),
-            steps: Tile::default(),
-            tile_sums: [T::default(); MAX_SUMS * LANES],
-            sums: [0.0; MAX_SUMS * LANES],
+            steps: Default::default(),
+            tile_sums: [T::default(); MAX_SUMS * SUMS],
+            sums: [0.0; MAX_SUMS * SUMS],
         }
     }
 }
@@ -105,11 +117,11 @@ impl<T: Real> PowerSums<T> {
     /// Sums over the classes outside `kept` (ids, ascending), of which `top` is the largest logit, for k below
     /// `totals.len()`.
     pub(super) fn sum(&mut self, logits: &[f32], kept: &[u32], top: f32, (low, step): (f64, f64), totals: &mut [f64]) {
-        self.sums = [0.0; MAX_SUMS * LANES];
+        self.sums = [0.0; MAX_SUMS * SUMS];
         let groups = totals.len().div_ceil(GROUP);
         let (low, step) = (log2_scale(low as f32), log2_scale(step as f32));
         Arch::new().dispatch(Pass { logits, kept, top, low, step, groups, state: self });
-        for (total, lanes) in totals.iter_mut().zip(self.sums.as_chunks::<LANES>().0) {
+        for (total, lanes) in totals.iter_mut().zip(self.sums.as_chunks::<SUMS>().0) {
             *total = lanes.iter().sum();
         }
     }
@@ -137,19 +149,16 @@ impl<T: Real> WithSimd for Pass<'_, T> {
             let tile = tile_at(self.logits, start, &mut padded);
             let least = self.fill(s, tile);
             drop_listed(&mut self.state.terms, start, &mut self.kept);
-            let terms = T::vectors::<S>(&mut self.state.terms.0[..tile.len()]);
-            let steps = T::vectors::<S>(&mut self.state.steps.0[..tile.len()]);
             let is_safe = highest * least > T::LOWEST;
-            let sums = T::vectors::<S>(&mut self.state.tile_sums[..self.groups * GROUP * LANES]);
-            for group in sums.chunks_exact_mut(GROUP * LANES / T::lanes::<S>()) {
-                if is_safe {
-                    sum_powers::<T, S, false>(s, terms, steps, group);
-                } else {
-                    sum_powers::<T, S, true>(s, terms, steps, group);
-                }
+            let sums = T::vectors::<S>(&mut self.state.tile_sums[..self.groups * GROUP * SUMS]);
+            let terms = T::vectors::<S>(&mut self.state.terms.0[..tile.len()]);
+            let steps = self.state.steps.each_mut().map(|steps| T::vectors::<S>(&mut steps.0[..tile.len()]));
+            match is_safe {
+                true => sum_groups::<T, S, false>(s, terms, steps, sums),
+                false => sum_groups::<T, S, true>(s, terms, steps, sums),
             }
             // Apart from the above: a loop this plain becomes a few wide additions.
-            let used = self.groups * GROUP * LANES;
+            let used = self.groups * GROUP * SUMS;
             for (sum, &tile_sum) in self.state.sums[..used].iter_mut().zip(&self.state.tile_sums[..used]) {
                 *sum += tile_sum.into();
             }
@@ -176,9 +185,28 @@ impl<T: Real> Pass<'_, T> {
         }
         for i in 0..TILE {
             state.terms.0[i] = state.weights.0[i].into();
-            state.steps.0[i] = state.powers.0[i].into();
+            state.steps[0].0[i] = state.powers.0[i].into();
         }
         s.reduce_min_f32s(least)
+    }
+}
+
+/// All sums of a tile, group by group. steps: v in the first.
+#[inline(always)]
+fn sum_groups<T: Real, S: Simd, const DROPS: bool>(
+    s: S,
+    terms: &mut [T::Vector<S>],
+    [first, second, third, fourth]: [&mut [T::Vector<S>]; GROUP],
+    sums: &mut [T::Vector<S>],
+) {
+    let powers = first.iter().zip(second.iter_mut()).zip(third.iter_mut()).zip(fourth.iter_mut());
+    for (((&v, second), third), fourth) in powers {
+        *second = product::<T, S, DROPS>(s, v, v);
+        *third = product::<T, S, DROPS>(s, *second, v);
+        *fourth = product::<T, S, DROPS>(s, *second, *second);
+    }
+    for group in sums.chunks_exact_mut(GROUP * SUMS / T::lanes::<S>()) {
+        sum_powers::<T, S, DROPS>(s, terms, [first, second, third, fourth], group);
     }
 }
 
@@ -187,36 +215,41 @@ impl<T: Real> Pass<'_, T> {
 fn sum_powers<T: Real, S: Simd, const DROPS: bool>(
     s: S,
     terms: &mut [T::Vector<S>],
-    steps: &[T::Vector<S>],
+    steps: [&[T::Vector<S>]; GROUP],
     sums: &mut [T::Vector<S>],
 ) {
-    let steps = &steps[..terms.len()];
-    let stride = LANES / T::lanes::<S>();
-    for i in 0..stride {
+    let [first, second, third, fourth] = steps.map(|steps| &steps[..terms.len()]);
+    let stride = SUMS / T::lanes::<S>();
+    for i in (0..stride).step_by(2) {
+        // Each in a variable of its own: an array would go through memory.
         let [mut a, mut b, mut c, mut d] = [bytemuck::Zeroable::zeroed(); GROUP];
+        let [mut e, mut f, mut g, mut h] = [bytemuck::Zeroable::zeroed(); GROUP];
         let mut j = i;
-        while j < terms.len() {
-            // Each in a variable of its own: an array would go through memory.
-            let (term, step) = (terms[j], steps[j]);
+        while j + 1 < terms.len() {
+            let term = terms[j];
             a = T::add(s, a, term);
-            let term = next::<T, S, DROPS>(s, term, step);
-            b = T::add(s, b, term);
-            let term = next::<T, S, DROPS>(s, term, step);
-            c = T::add(s, c, term);
-            let term = next::<T, S, DROPS>(s, term, step);
-            d = T::add(s, d, term);
-            terms[j] = next::<T, S, DROPS>(s, term, step);
+            b = T::mul_add(s, term, first[j], b);
+            c = T::mul_add(s, term, second[j], c);
+            d = T::mul_add(s, term, third[j], d);
+            terms[j] = product::<T, S, DROPS>(s, term, fourth[j]);
+            let term = terms[j + 1];
+            e = T::add(s, e, term);
+            f = T::mul_add(s, term, first[j + 1], f);
+            g = T::mul_add(s, term, second[j + 1], g);
+            h = T::mul_add(s, term, third[j + 1], h);
+            terms[j + 1] = product::<T, S, DROPS>(s, term, fourth[j + 1]);
             j += stride;
         }
-        [sums[i], sums[stride + i], sums[2 * stride + i], sums[3 * stride + i]] = [a, b, c, d];
+        for (power, pair) in [[a, e], [b, f], [c, g], [d, h]].into_iter().enumerate() {
+            sums[power * stride + i..power * stride + i + 2].copy_from_slice(&pair);
+        }
     }
 }
 
-/// w v^(k + 1) from w v^k and v.
 #[inline(always)]
-fn next<T: Real, S: Simd, const DROPS: bool>(s: S, term: T::Vector<S>, step: T::Vector<S>) -> T::Vector<S> {
-    let term = T::mul(s, term, step);
-    if DROPS { T::drop_tiny(s, term) } else { term }
+fn product<T: Real, S: Simd, const DROPS: bool>(s: S, a: T::Vector<S>, b: T::Vector<S>) -> T::Vector<S> {
+    let product = T::mul(s, a, b);
+    if DROPS { T::drop_tiny(s, product) } else { product }
 }
 
 #[cfg(test)]

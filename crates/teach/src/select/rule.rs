@@ -9,8 +9,6 @@ const NEGLIGIBLE: f64 = 1e-17;
 const SLACK: f64 = 1e-5;
 /// Relative error at a knot that a rule of too few points may have: far below what rounding its atoms adds.
 const KNOT_TOLERANCE: f64 = 1e-5;
-/// Relative error between the knots of a rule that has enough points for its range.
-const NEAR: f64 = 1e-2;
 
 /// The Gauss rule of the sums at the knots, every other one of the grid.
 pub(super) fn rule_of_sums(sums: &[f64]) -> Rule {
@@ -26,11 +24,18 @@ pub(super) fn meets_knots(rule: &Rule, sums: &[f64]) -> bool {
     sums.iter().step_by(2).enumerate().all(|(k, sum)| (moment(k) / sum - 1.0).abs() <= KNOT_TOLERANCE)
 }
 
-/// Is the rule near all sums? One of many points that is far off between the knots has too wide a range for them, and then
-/// the last bits of the sums decide where they lie.
-pub(super) fn is_near(rule: &Rule, sums: &[f64]) -> bool {
-    let moment = |j: usize| rule.iter().map(|(u, weight)| weight * u.powf(j as f64 / 2.0)).sum::<f64>();
-    sums.iter().enumerate().all(|(j, sum)| (moment(j) / sum - 1.0).abs() <= NEAR)
+/// The largest relative distance of the rule from the sums, those between the knots included. One of enough points is far off
+/// there only where its range is too wide for them, and then the last bits of the sums decide where the points lie.
+pub(super) fn distance(rule: &Rule, sums: &[f64]) -> f64 {
+    let mut moments = [0.0; MAX_SUMS];
+    for &(u, weight) in rule {
+        let (step, mut term) = (u.sqrt(), weight);
+        for moment in &mut moments[..sums.len()] {
+            *moment += term;
+            term *= step;
+        }
+    }
+    moments.iter().zip(sums).map(|(moment, sum)| (moment / sum - 1.0).abs()).fold(0.0, f64::max)
 }
 
 /// The Gauss rule in (0, 1] of at most moments.len() / 2 points with these power moments; fewer points where the noise

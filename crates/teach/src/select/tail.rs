@@ -3,7 +3,7 @@
 use super::cpu::Row;
 use super::finish::LogProbs;
 use super::moments::{MAX_SUMS, PowerSums};
-use super::rule::{is_near, meets_knots, rule_of_sums};
+use super::rule::{distance, meets_knots, rule_of_sums};
 use logitcask_core::quadrature::Rule;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{RowErrors, Tail, TailAtom, TailRule};
@@ -12,6 +12,10 @@ use logitcask_core::{RowErrors, Tail, TailAtom, TailRule};
 pub(super) const FEW: usize = 256;
 /// Up to so many atoms, sums in f32 nearly always tell the points apart.
 const MOST_F32_ATOMS: u32 = 5;
+/// Relative error between the knots up to which sums in f32 are believed: rounding the atoms adds about as much.
+const NEAR: f64 = 2e-3;
+/// That up to which sums from elsewhere are.
+const WITHIN_SIGHT: f64 = 1e-2;
 /// Terms that are added side by side.
 const ABREAST: usize = 8;
 
@@ -83,8 +87,9 @@ impl TailSummary {
             self.fast.sum(row.logits, &self.kept, top, self.grid, &mut self.sums);
             rule = rule_of_sums(&self.sums);
         }
-        // Points are missing where the tail has fewer, or where rounding hides them: only exact products tell.
-        if rule.len() < atoms {
+        // Points are missing where the tail has fewer, or where rounding hides them: only exact products tell. In a range too
+        // wide for its points they may be misplaced.
+        if rule.len() < atoms || distance(&rule, &self.sums) > NEAR {
             self.exact.sum(row.logits, &self.kept, top, self.grid, &mut self.sums);
             rule = rule_of_sums(&self.sums);
         }
@@ -109,7 +114,7 @@ impl TailSummary {
         add_terms(self.grid, near.map(|z| (low * (z - top), z - top)), &mut self.sums);
         let rule = rule_of_sums(&self.sums);
         // Points many orders of magnitude apart are missing, and arithmetic worse than it should be shows here.
-        let is_sure = self.rule.atoms <= MOST_F32_ATOMS || is_near(&rule, &self.sums);
+        let is_sure = self.rule.atoms <= MOST_F32_ATOMS || distance(&rule, &self.sums) <= WITHIN_SIGHT;
         if !(is_sure && meets_knots(&rule, &self.sums)) {
             return false;
         }

@@ -1,31 +1,37 @@
 //! The largest classes of a row, without sorting the row.
 
-use super::lanes::{BLOCK, larger};
+use super::lanes::LANES;
+use super::scan::STRIP;
 
-/// Groups of blocks for each wanted class: with two, a threshold lets 1.4 times the wanted number through.
+/// Groups for each wanted class: with two, a threshold lets 1.4 times the wanted number through.
 const GROUPS_PER_CLASS: usize = 2;
 
 /// The largest classes, largest first, ties to the lower id.
 #[derive(Default)]
 pub(super) struct TopClasses {
-    /// Scratch: maxima of groups of blocks.
+    /// Scratch: maxima of groups.
     group_max: Vec<f32>,
     /// [`key`]s, ascending.
     keys: Vec<u64>,
 }
 
 impl TopClasses {
-    /// Finds the `count` largest of the row with these block maxima, or all where it has fewer.
+    /// Finds the `count` largest of the row with these [`super::scan::scan`] maxima, or all where it has fewer.
     ///
     /// The count-th largest group maximum is reached by at least `count` classes (one in each of as many groups), so
     /// nothing below it is among the `count` largest, and few classes lie above it.
-    pub(super) fn find(&mut self, logits: &[f32], block_max: &[f32], count: usize) {
-        let threshold = self.threshold(block_max, count);
+    pub(super) fn find(&mut self, logits: &[f32], maxima: &[f32], count: usize) {
+        let threshold = self.threshold(maxima, count);
         self.keys.clear();
-        for (block, (values, &max)) in logits.chunks(BLOCK).zip(block_max).enumerate() {
-            if max >= threshold {
-                let reach = values.iter().zip((block * BLOCK) as u32..).filter(|(z, _)| **z >= threshold);
-                self.keys.extend(reach.map(|(&z, id)| key(z, id)));
+        for (strip, maxima) in maxima.as_chunks::<LANES>().0.iter().enumerate() {
+            let first = strip * STRIP;
+            let columns = &logits[first..logits.len().min(first + STRIP)];
+            for lane in ones(maxima.iter().map(|max| *max >= threshold)) {
+                let column = |i: usize| first + i * LANES + lane;
+                let in_lane = columns.iter().skip(lane).step_by(LANES);
+                for i in ones(in_lane.map(|z| *z >= threshold)) {
+                    self.keys.push(key(logits[column(i)], column(i) as u32));
+                }
             }
         }
         if count < self.keys.len() {
@@ -36,10 +42,17 @@ impl TopClasses {
     }
 
     /// What every one of the `count` largest reaches.
-    fn threshold(&mut self, block_max: &[f32], count: usize) -> f32 {
-        let stride = (block_max.len() / (GROUPS_PER_CLASS * count.max(1))).max(1);
+    fn threshold(&mut self, maxima: &[f32], count: usize) -> f32 {
+        // A group is a lane of some neighbouring strips, so that 16 of them are compared at once.
+        let strips = maxima.len() / LANES / (GROUPS_PER_CLASS * count).div_ceil(LANES).max(1);
         self.group_max.clear();
-        self.group_max.extend(block_max.chunks(stride).map(|group| group.iter().copied().fold(f32::MIN, larger)));
+        for strips in maxima.chunks(LANES * strips.max(1)) {
+            let mut lanes = [f32::MIN; LANES];
+            for maxima in strips.as_chunks::<LANES>().0 {
+                lanes.iter_mut().zip(maxima).for_each(|(max, &z)| *max = if z > *max { z } else { *max });
+            }
+            self.group_max.extend(lanes);
+        }
         if count == 0 || self.group_max.len() < count {
             return f32::MIN;
         }
@@ -62,6 +75,18 @@ impl TopClasses {
     pub(super) fn classes(&self) -> impl Iterator<Item = (u32, f32)> + Clone {
         self.keys.iter().map(|&key| (key as u32, logit(key)))
     }
+}
+
+/// The places of what is true among a few. All are looked at before any is told, for a branch at each would be guessed
+/// wrong as often as one is true.
+#[inline(always)]
+fn ones(are: impl Iterator<Item = bool>) -> impl Iterator<Item = usize> {
+    let mut bits = are.enumerate().fold(0u32, |bits, (i, is)| bits | u32::from(is) << i);
+    std::iter::from_fn(move || {
+        let place = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(place)
+    })
 }
 
 /// Orders classes by logit, largest first, and ties by id.
