@@ -11,7 +11,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-step bench-select bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-select bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -54,14 +54,19 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 	        -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 -max_len=16384 || exit 1; \
 	done
 
-bench: ## how opening and streaming a cache grow with it; prints the tables of benches/README.md
-	$(CARGO) bench --workspace --bench reader
+bench: bench-select bench-step bench-reader bench-growth ## measure everything; prints the tables of benches/README.md
+
+bench-select: ## what selection costs a row, beside one pass that reads it
+	$(CARGO) bench --workspace --bench select
 
 bench-step: ## what teaching costs beside plain labels, time and memory, on DEVICE=cpu or wgpu
 	DEVICE=$(DEVICE) $(CARGO) bench --workspace --bench step
 
-bench-select: ## what selection costs a row, beside one pass that reads it
-	$(CARGO) bench --workspace --bench select
+bench-reader: ## opening, streaming in order and shuffled, students beside each other
+	$(CARGO) bench --workspace --bench reader
+
+bench-growth: ## making, resuming, opening, reading and verifying 1, 10 and 100 times the data (five minutes)
+	$(CARGO) bench --workspace --bench growth
 
 bench-peers: build fetch-stories15m ## the same step, selection and forward in PyTorch and transformers (needs Python)
 	benches/peers/run.sh

@@ -12,7 +12,7 @@ use logitcask_core::{Keep, TargetRule};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
-use logitcask_train::checkpoint::Checkpoints;
+use logitcask_train::checkpoint::{Checkpoints, State};
 use logitcask_train::similarity::Similarity;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
 use serde::{Deserialize, Serialize};
@@ -252,9 +252,11 @@ impl Run<'_> {
                 self.train.steps
             );
         }
+        let State { seconds, waited, .. } = outcome.state;
+        eprintln!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
         let tokenizer = self.teaching.tokenizer.to_json()?;
         export::export(&outcome.model, self.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
-        Ok((outcome.model, outcome.state.seconds))
+        Ok((outcome.model, seconds))
     }
 }
 

@@ -1,16 +1,26 @@
-//! How opening and streaming grow with the cache: time and memory for 10 to 10,000 shards, and for 1x, 4x, 16x the data.
+//! Opening a cache of many shards, streaming it in order and shuffled, and students beside each other on one cache.
 //!
-//! `cargo bench --bench reader`; prints the tables of benches/README.md.
+//! `make bench-reader`; prints the tables of benches/README.md. LOGITCASK_BENCH_FOLDER keeps the streamed caches for others to
+//! read.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use logitcask_cache::{CacheReader, CacheWriter, FORMAT_VERSION, Layout, Pin, Plan};
+use logitcask_cache::{CacheReader, CacheWriter, CachedSample, FORMAT_VERSION, Layout, Pin, Plan};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{Fingerprint, Keep, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Values};
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The cache that a process streams, where it is a student beside others.
+const STUDENT: &str = "LOGITCASK_BENCH_STUDENT";
 const VOCAB: u32 = 1000;
+/// Samples of the caches that are streamed: four windows of a shuffled epoch.
+const SAMPLES: u64 = 8_192;
 
 fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
     let pin = |bytes: &[u8]| Pin { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
@@ -69,56 +79,132 @@ fn write(folder: &Path, plan: &Plan, length: usize) {
     writer.finish().unwrap();
 }
 
-/// A line of /proc/self/status in MiB; 0 where there is none.
-fn status(key: &str) -> f64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// A line of a file under /proc/self in MiB; 0 where there is none.
+fn memory(file: &str, key: &str) -> f64 {
+    let text = std::fs::read_to_string(Path::new("/proc/self").join(file)).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(key));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
     kib.unwrap_or(0.0) / 1024.0
 }
 
 fn main() {
-    println!("| shards | manifest, KiB | open, ms | memory of the open reader, MiB | first sample after open, ms |");
-    println!("|---|---|---|---|---|");
+    if let Ok(folder) = std::env::var(STUDENT) {
+        return student(Path::new(&folder));
+    }
+    opening();
+    let kept = std::env::var("LOGITCASK_BENCH_FOLDER").map(PathBuf::from);
+    let scratch = tempfile::tempdir().unwrap();
+    let base = kept.unwrap_or_else(|_| scratch.path().to_owned());
+    let folder = |layout: Layout| base.join(format!("reader-{}", layout.name()));
+    for layout in [Layout::Plain, Layout::Packed] {
+        if !folder(layout).exists() {
+            write(&folder(layout), &plan(SAMPLES, 128, layout), 128);
+        }
+    }
+    streaming(&folder);
+    side_by_side(&folder(Layout::Plain));
+}
+
+fn opening() {
+    println!(
+        "| shards | manifest, KiB | open, ms | memory of the open reader, MiB | first sample, ms | first batch, ms |"
+    );
+    println!("|---|---|---|---|---|---|");
     for shards in [10, 100, 1_000, 10_000] {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(shards, 1, Layout::Plain);
         write(folder.path(), &plan, 3);
-        let before = status("RssAnon");
+        let before = memory("status", "RssAnon");
         let start = Instant::now();
         let reader = CacheReader::open(folder.path()).unwrap();
         let open = start.elapsed().as_secs_f64();
-        let memory = status("RssAnon") - before;
+        let memory = memory("status", "RssAnon") - before;
         let start = Instant::now();
         assert_eq!(reader.get("train", SampleId(shards - 1)).unwrap().rows.len(), 2);
         let first = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        assert_eq!(reader.shuffled("train", 1, 0, 0).unwrap().take(8).filter(|row| row.is_ok()).count(), 8);
+        let batch = start.elapsed().as_secs_f64();
         let manifest = std::fs::metadata(folder.path().join("manifest.json")).unwrap().len();
-        println!("| {shards} | {} | {:.1} | {memory:.1} | {:.2} |", manifest / 1024, open * 1e3, first * 1e3);
+        let [open, first, batch] = [open, first, batch].map(|seconds| 1e3 * seconds);
+        println!("| {shards} | {} | {open:.1} | {memory:.1} | {first:.2} | {batch:.2} |", manifest / 1024);
     }
+}
+
+/// Entries of an epoch, and seconds.
+fn epoch(rows: impl Iterator<Item = logitcask_cache::Result<CachedSample>>) -> (u64, f64) {
+    let start = Instant::now();
+    let entries = rows.map(|row| row.unwrap().rows.class_ids.len() as u64).sum();
+    (entries, start.elapsed().as_secs_f64())
+}
+
+fn streaming(folder: &dyn Fn(Layout) -> PathBuf) {
+    println!("\n{SAMPLES} samples of 128 positions, 64 classes kept, one thread, best of 5 by turns\n");
     println!(
-        "\n| layout | samples | shards' bytes, MiB | epoch, s | entries/s | heap at the end, MiB | mapped pages, MiB |"
+        "| layout | shards, MiB | in order, M entries/s | shuffled, M entries/s | time shuffled / in order | first batch after \
+         open, ms |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|");
     for layout in [Layout::Plain, Layout::Packed] {
-        for times in [1, 4, 16] {
-            let folder = tempfile::tempdir().unwrap();
-            let plan = plan(512 * times, 128, layout);
-            write(folder.path(), &plan, 128);
-            let reader = CacheReader::open(folder.path()).unwrap();
-            let (start, mut entries) = (Instant::now(), 0);
-            for row in reader.shuffled("train", 1, 0, 0).unwrap() {
-                entries += row.unwrap().rows.class_ids.len();
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            println!(
-                "| {} | {} | {:.0} | {seconds:.2} | {:.1} M | {:.0} | {:.0} |",
-                layout.name(),
-                512 * times,
-                reader.manifest().totals.bytes as f64 / (1 << 20) as f64,
-                entries as f64 / seconds / 1e6,
-                status("RssAnon"),
-                status("RssFile")
-            );
+        let start = Instant::now();
+        let reader = CacheReader::open(&folder(layout)).unwrap();
+        assert_eq!(reader.shuffled("train", 1, 0, 0).unwrap().take(8).filter(|row| row.is_ok()).count(), 8);
+        let first = 1e3 * start.elapsed().as_secs_f64();
+        let mut best = [f64::INFINITY; 2];
+        let mut entries = 0;
+        for turn in 0..5 {
+            let ordered = epoch(reader.in_order("train").unwrap());
+            let shuffled = epoch(reader.shuffled("train", 1, turn, 0).unwrap());
+            assert_eq!(ordered.0, shuffled.0);
+            entries = ordered.0;
+            best = [best[0].min(ordered.1), best[1].min(shuffled.1)];
         }
+        let [ordered, shuffled] = best.map(|seconds| entries as f64 / seconds / 1e6);
+        let bytes = reader.manifest().totals.bytes as f64 / f64::from(1 << 20);
+        let (name, ratio) = (layout.name(), ordered / shuffled);
+        println!("| {name} | {bytes:.0} | {ordered:.1} | {shuffled:.1} | {ratio:.2} | {first:.1} |");
+    }
+}
+
+/// Streams an epoch, and says how long it took and what memory the process has: its own, and its share of common pages.
+fn student(folder: &Path) {
+    let reader = CacheReader::open(folder).unwrap();
+    let (entries, seconds) = epoch(reader.shuffled("train", 1, 0, 0).unwrap());
+    let own = memory("status", "RssAnon");
+    let (mapped, share) = (memory("status", "RssFile"), memory("smaps_rollup", "Pss_File"));
+    println!("{entries} {seconds} {own} {mapped} {share}");
+    drop(reader);
+    // The others measure their share of the common pages while this process has its own.
+    _ = std::io::stdin().read_line(&mut String::new());
+}
+
+fn side_by_side(folder: &Path) {
+    println!(
+        "\n| students | M entries/s of all | own memory, MiB each | mapped pages, MiB each | of these its share, MiB |"
+    );
+    println!("|---|---|---|---|---|");
+    for students in [1, 2, 4] {
+        let start = |_| {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.env(STUDENT, folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        };
+        let clock = Instant::now();
+        let mut children: Vec<_> = (0..students).map(start).collect();
+        let told: Vec<String> = children
+            .iter_mut()
+            .map(|child| {
+                let mut line = String::new();
+                BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+                line
+            })
+            .collect();
+        let seconds = clock.elapsed().as_secs_f64();
+        children.iter_mut().for_each(|child| assert!(child.stdin.take().is_some() && child.wait().unwrap().success()));
+        let numbers = |line: &String| line.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<f64>>();
+        let told: Vec<Vec<f64>> = told.iter().map(numbers).collect();
+        let sum = |i: usize| told.iter().map(|of| of[i]).sum::<f64>();
+        let each = |i: usize| sum(i) / f64::from(students);
+        let rate = sum(0) / seconds / 1e6;
+        println!("| {students} | {rate:.1} | {:.0} | {:.0} | {:.0} |", each(2), each(3), each(4));
     }
 }

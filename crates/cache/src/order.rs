@@ -4,6 +4,8 @@ use crate::error::Result;
 use crate::reader::{CacheReader, CachedSample};
 use crate::schema::ROWS_PER_PAGE;
 use logitcask_core::rng::CounterRng;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::vec;
 
@@ -44,8 +46,17 @@ pub struct Samples {
     kept: Option<Vec<u64>>,
     /// Rows still to be left out.
     skip: u64,
-    /// The window in memory.
-    rows: vec::IntoIter<CachedSample>,
+    /// What is still to come of the window, in its order.
+    places: vec::IntoIter<Place>,
+    /// Pages of the window that were decoded, each until its last sample is gone.
+    pages: HashMap<(u32, u64), HashMap<u64, CachedSample>>,
+}
+
+/// Where a sample is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    block: Block,
+    id: u64,
 }
 
 impl Samples {
@@ -58,7 +69,8 @@ impl Samples {
             shuffle: None,
             kept: None,
             skip: 0,
-            rows: Vec::new().into_iter(),
+            places: Vec::new().into_iter(),
+            pages: HashMap::new(),
         }
     }
 
@@ -75,49 +87,58 @@ impl Samples {
         self
     }
 
-    /// How many rows of a block are wanted.
-    fn wanted(&self, block: &Block) -> u64 {
-        self.kept.as_ref().map_or(block.rows, |kept| within(kept, block.ids()).len() as u64)
+    /// Ids of a range that are wanted.
+    fn wanted(&self, ids: Range<u64>) -> Vec<u64> {
+        self.kept.as_ref().map_or_else(|| ids.clone().collect(), |kept| within(kept, ids.clone()).to_vec())
     }
 
-    /// The rows of a block that are wanted; only the pages that hold one are decoded.
-    fn read(&self, block: Block) -> Result<Vec<CachedSample>> {
-        let Some(kept) = &self.kept else { return self.reader.block(block, 0..block.rows) };
-        let page = |id: &u64| (id - block.first) / ROWS_PER_PAGE as u64;
-        let mut rows = Vec::new();
-        // Pages that follow one another are read in one go.
-        for run in within(kept, block.ids()).chunk_by(|a, b| page(b) - page(a) <= 1) {
-            if let [first, .., last] | [first @ last] = run {
-                let span = self.reader.block(block, first - block.first..last + 1 - block.first)?;
-                rows.extend(span.into_iter().filter(|row| run.binary_search(&row.sample.id.0).is_ok()));
-            }
-        }
-        Ok(rows)
-    }
-
-    /// Decodes the next window, passing over those that lie wholly within `skip`; `false` at the end.
-    fn fill(&mut self) -> Result<bool> {
+    /// Orders the next window, passing over those that lie wholly within `skip`; `false` at the end. Nothing is decoded.
+    fn fill(&mut self) -> bool {
         loop {
-            let Some(blocks) = self.blocks.chunks(self.window_blocks).nth(self.window) else { return Ok(false) };
+            let Some(blocks) = self.blocks.chunks(self.window_blocks).nth(self.window) else { return false };
+            let places_of = |&block: &Block| self.wanted(block.ids()).into_iter().map(move |id| Place { block, id });
+            let mut places: Vec<Place> = blocks.iter().flat_map(places_of).collect();
             let window = self.window as u64;
             self.window += 1;
-            let len: u64 = blocks.iter().map(|block| self.wanted(block)).sum();
-            if self.skip >= len {
-                self.skip -= len;
+            if self.skip >= places.len() as u64 {
+                self.skip -= places.len() as u64;
                 continue;
             }
-            let mut rows = Vec::with_capacity(len as usize);
-            for block in blocks {
-                rows.extend(self.read(*block)?);
-            }
             if let Some((seed, epoch)) = self.shuffle {
-                CounterRng::new("logitcask window order", &[seed, epoch, window]).shuffle(&mut rows);
+                CounterRng::new("logitcask window order", &[seed, epoch, window]).shuffle(&mut places);
             }
-            rows.drain(..self.skip as usize);
+            places.drain(..self.skip as usize);
             self.skip = 0;
-            self.rows = rows.into_iter();
-            return Ok(true);
+            self.places = places.into_iter();
+            self.pages.clear();
+            return true;
         }
+    }
+
+    /// The sample at a place. Its page is decoded when the first of its samples is asked for, so that the first batch of an
+    /// epoch does not wait for a whole window; one without a wanted sample is never read.
+    fn take(&mut self, Place { block, id }: Place) -> Result<CachedSample> {
+        let page = (id - block.first) / ROWS_PER_PAGE as u64;
+        let key = (block.unit, block.first + page * ROWS_PER_PAGE as u64);
+        if let Entry::Occupied(mut page) = self.pages.entry(key)
+            && let Some(sample) = page.get_mut().remove(&id)
+        {
+            if page.get().is_empty() {
+                page.remove();
+            }
+            return Ok(sample);
+        }
+        let end = block.ids().end.min(key.1 + ROWS_PER_PAGE as u64);
+        let wanted = self.wanted(key.1..end);
+        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
+            unreachable!("a place is of a sample that is wanted")
+        };
+        let rows = self.reader.block(block, first - block.first..last + 1 - block.first)?;
+        let rows = rows.into_iter().map(|row| (row.sample.id.0, row));
+        let mut rows: HashMap<u64, CachedSample> = rows.filter(|(id, _)| wanted.binary_search(id).is_ok()).collect();
+        let sample = rows.remove(&id);
+        self.pages.insert(key, rows);
+        Ok(sample.unwrap_or_else(|| unreachable!("every row of a page was checked to be the sample of its place")))
     }
 }
 
@@ -126,16 +147,16 @@ impl Iterator for Samples {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(sample) = self.rows.next() {
-                return Some(Ok(sample));
-            }
-            match self.fill() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
+            if let Some(place) = self.places.next() {
+                let sample = self.take(place);
+                if sample.is_err() {
+                    self.places = Vec::new().into_iter();
                     self.blocks.clear();
-                    return Some(Err(error));
                 }
+                return Some(sample);
+            }
+            if !self.fill() {
+                return None;
             }
         }
     }

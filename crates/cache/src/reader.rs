@@ -130,8 +130,8 @@ impl CacheReader {
 
     /// Every sample of a split once, in an order that depends on `seed` and `epoch` alone, from the `skip`th on.
     ///
-    /// Blocks are shuffled, then the rows of every [`crate::order::WINDOW_BLOCKS`] of them; one such window is in memory
-    /// at a time, and skipped windows are not decoded.
+    /// Blocks are shuffled, then the rows of every [`crate::order::WINDOW_BLOCKS`] of them. Pages of one such window are in
+    /// memory at a time, each from its first sample to its last, and those whose samples are skipped are not decoded.
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         Ok(Samples::shuffled(self.clone(), self.blocks(split)?, seed, epoch, skip))
     }

@@ -66,9 +66,13 @@ impl Shard {
         let start = plan.units[unit].start;
         let mut shard = Self { path, bytes, is_mapped: false, footer, start, model: None };
         if plan.layout == Layout::Packed {
-            let first = shard.decode(shard.bytes.clone(), 0, 0..1, Some(schema::PACKED_MODEL))?;
-            let model = codec::model_of(plan, &first);
-            shard.model = Some(model.map_err(|problem| Error::malformed(&shard.path, problem))?);
+            let mut model = None;
+            shard.decode(shard.bytes.clone(), 0, 0..1, Some(schema::PACKED_MODEL), |first| {
+                let found = codec::model_of(plan, &first).map_err(|problem| Error::malformed(&shard.path, problem))?;
+                model = Some(found);
+                Ok(())
+            })?;
+            shard.model = model;
         }
         Ok(shard)
     }
@@ -89,28 +93,40 @@ impl Shard {
         if self.is_mapped {
             map::check_whole(&self.path, self.bytes.len() as u64)?;
         }
-        let batch = self.decode(input, block, rows.clone(), None)?;
-        let columns = Columns::of(plan, &batch, self.model.as_ref());
+        let mut samples = Vec::with_capacity((rows.end - rows.start) as usize);
+        let mut first = block as u64 * plan.rows_per_block() + rows.start;
+        self.decode(input, block, rows, None, |batch| {
+            self.believe_all(plan, &batch, first, &mut samples)?;
+            first += batch.num_rows() as u64;
+            Ok(())
+        })?;
+        Ok(samples)
+    }
+
+    /// Appends the rows of a batch, of which the first is the shard's row `first`, if they are what they must be.
+    fn believe_all(&self, plan: &Plan, batch: &RecordBatch, first: u64, out: &mut Vec<CachedSample>) -> Result<()> {
+        let columns = Columns::of(plan, batch, self.model.as_ref());
         let columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
-        let first = block as u64 * plan.rows_per_block() + rows.start;
-        let sample = |i| {
+        for i in 0..columns.len() {
             let row = first + i as u64;
             let sample = self.start + row;
             let error = |problem| Error::Row { path: self.path.clone(), row, sample, problem };
-            believe(plan, &columns, i, sample).map_err(error)
-        };
-        (0..columns.len()).map(sample).collect()
+            out.push(believe(plan, &columns, i, sample).map_err(error)?);
+        }
+        Ok(())
     }
 
-    /// The columns of some rows; all columns, or one. Only the pages that hold them are decoded, but those from their
-    /// first row: within a page, the decoder would look without end for rows to pass over that a damaged page lacks.
+    /// Hands `each` the columns of some rows, in batches from the first to the last; all columns, or one. Only the pages that
+    /// hold them are decoded, but those from their first row: within a page, the decoder would look without end for rows to
+    /// pass over that a damaged page lacks.
     fn decode(
         &self,
         input: impl ChunkReader + Clone + 'static,
         block: usize,
         rows: Range<u64>,
         only: Option<&str>,
-    ) -> Result<RecordBatch> {
+        mut each: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
         let pages = self.footer.metadata().page_index_for_row_group(block);
         let first_row = |column| {
             let firsts = pages.page_locations(column).into_iter().flatten().map(|page| page.first_row_index as u64);
@@ -123,41 +139,58 @@ impl Shard {
                 columns_from.entry(first_row(column)).or_default().push(column);
             }
         }
+        if let [(first, roots)] = &columns_from.iter().collect::<Vec<_>>()[..]
+            && **first == rows.start
+        {
+            // Page by page: what a page unfolds to stays in the cache of a core until it has been looked at.
+            return self.decode_from(input, block, rows, roots, schema::ROWS_PER_PAGE, each);
+        }
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
         for (first, roots) in columns_from {
-            let batch = self.decode_from(input.clone(), block, first..rows.end, roots)?;
-            let batch = batch.slice((rows.start - first) as usize, (rows.end - rows.start) as usize);
-            fields.extend(batch.schema().fields().iter().cloned());
-            columns.extend(batch.columns().iter().cloned());
+            let (all, skipped) = (first..rows.end, (rows.start - first) as usize);
+            let wanted = (rows.end - rows.start) as usize;
+            self.decode_from(input.clone(), block, all, &roots, skipped + wanted, |batch| {
+                let batch = batch.slice(skipped, wanted);
+                fields.extend(batch.schema().fields().iter().cloned());
+                columns.extend(batch.columns().iter().cloned());
+                Ok(())
+            })?;
         }
-        guarded(&self.path, || Ok(RecordBatch::try_new(Schema::new(fields).into(), columns)?))
+        each(guarded(&self.path, || Ok(RecordBatch::try_new(Schema::new(fields).into(), columns)?))?)
     }
 
-    /// All of `rows` in the columns `roots`, each of which begins a page with their first.
+    /// All of `rows` in the columns `roots`, each of which begins a page with their first, so many at once.
     fn decode_from(
         &self,
         input: impl ChunkReader + 'static,
         block: usize,
         rows: Range<u64>,
-        roots: Vec<usize>,
-    ) -> Result<RecordBatch> {
+        roots: &[usize],
+        at_once: usize,
+        mut each: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
         let wanted = (rows.end - rows.start) as usize;
-        let mask = ProjectionMask::roots(self.footer.parquet_schema(), roots);
-        let batches = guarded(&self.path, || {
+        let mask = ProjectionMask::roots(self.footer.parquet_schema(), roots.iter().copied());
+        let mut batches = guarded(&self.path, || {
             ParquetRecordBatchReaderBuilder::new_with_metadata(input, self.footer.clone())
                 .with_row_groups(vec![block])
                 .with_projection(mask)
-                .with_batch_size(wanted.max(1))
+                .with_batch_size(at_once.max(1))
                 .with_offset(rows.start as usize)
                 .with_limit(wanted)
-                .build()?
-                .map(|batch| Ok(batch?))
-                .collect::<Result<Vec<RecordBatch>, ParquetError>>()
+                .build()
         })?;
-        let got = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-        match batches.into_iter().next() {
-            Some(batch) if batch.num_rows() == wanted => Ok(batch),
-            _ => Err(Error::malformed(&self.path, format!("block {block} gave {got} of {wanted} rows"))),
+        let mut got = 0;
+        while let Some(batch) = guarded(&self.path, || Ok(batches.next().transpose()?))? {
+            if batch.num_rows() != at_once.min(wanted - got) {
+                break;
+            }
+            got += batch.num_rows();
+            each(batch)?;
+        }
+        match got == wanted {
+            true => Ok(()),
+            false => Err(Error::malformed(&self.path, format!("block {block} gave {got} of {wanted} rows"))),
         }
     }
 }

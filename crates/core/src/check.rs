@@ -7,6 +7,7 @@ use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
 use crate::tail::{ATOM_STEP, Tail, TailAtom};
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::RangeInclusive;
 
 /// Slack in nats for checks that compare a sum of stored log-probabilities with 1: each of them may have been rounded to
 /// f16, whose relative step is 2^-11, and log-probabilities of a kept class seldom pass -30.
@@ -79,9 +80,10 @@ impl WithSimd for CheckRows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let bounds = Bounds::new(self.keep, self.vocab_size);
         let mut seen = Seen::new(self.vocab_size);
         for (position, (row, &gold_id)) in self.rows.iter().zip(self.gold_ids).enumerate() {
-            check_row(row, self.keep, gold_id, self.vocab_size, &mut seen)
+            check_row(row, self.keep, gold_id, &bounds, &mut seen)
                 .map_err(|problem| RowError::Position { position, problem })?;
         }
         Ok(())
@@ -103,9 +105,26 @@ fn check_counts(keep: &Keep, count: u16, drawn: u16, vocab_size: u32) -> Result<
     Ok(())
 }
 
+/// What holds for all positions of a row.
+struct Bounds {
+    vocab_size: u32,
+    /// How far a sum of probabilities that is 1 may be from it, either way.
+    mass: RangeInclusive<f64>,
+    /// The largest log-probability is no less.
+    largest: f64,
+}
+
+impl Bounds {
+    fn new(keep: &Keep, vocab_size: u32) -> Self {
+        let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
+        Self { vocab_size, mass: (-slack).exp()..=slack.exp(), largest: -f64::from(vocab_size).ln() - slack }
+    }
+}
+
 /// One position's invariants; `Err` says what is broken. `seen` is scratch space.
 #[inline(always)]
-fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen: &mut Seen) -> Result<(), String> {
+fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, bounds: &Bounds, seen: &mut Seen) -> Result<(), String> {
+    let vocab_size = bounds.vocab_size;
     if !row.log_z.is_finite() || !row.gold.log_prob.is_finite() || !all(row.log_probs, f32::is_finite) {
         return Err("a log-probability or log_z is not a finite number".into());
     }
@@ -114,20 +133,19 @@ fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32, seen:
         return Err(format!("class {stray} is outside the vocabulary of {vocab_size}"));
     }
     check_order(row, keep, seen)?;
-    let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
     let largest = largest(row.log_probs);
     let mass = match largest <= 0.0 {
         // Far more exact than what it is compared with.
         true => sum(row.sure(), exp_nonpositive).into(),
         false => row.kept_mass(),
     };
-    if mass.ln() > slack {
+    if mass > *bounds.mass.end() {
         return Err(format!("kept classes hold {mass:.4} of the probability: log_z is below their log-sum-exp"));
     }
-    if f64::from(largest) < -f64::from(vocab_size).ln() - slack && row.drawn == 0 {
+    if f64::from(largest) < bounds.largest && row.drawn == 0 {
         return Err(format!("largest log-probability {largest} is below -ln V: log_z is too large"));
     }
-    check_tail(row, mass, slack)?;
+    check_tail(row, mass, bounds)?;
     if keep.is_dense() { check_dense_gold(row, gold_id) } else { check_gold(row, keep, gold_id, vocab_size) }
 }
 
@@ -195,7 +213,7 @@ impl Seen {
 
 /// Atoms from the largest logit down, unused ones last, and together with the kept classes a whole distribution.
 #[inline(always)]
-fn check_tail(row: SoftRow<'_>, mass: f64, slack: f64) -> Result<(), String> {
+fn check_tail(row: SoftRow<'_>, mass: f64, bounds: &Bounds) -> Result<(), String> {
     let atoms = row.tail.atoms;
     let used = atoms.iter().take_while(|atom| **atom != TailAtom::NONE).count();
     let is_sorted = atoms[..used].windows(2).all(|pair| pair[1].log_prob <= pair[0].log_prob);
@@ -205,8 +223,8 @@ fn check_tail(row: SoftRow<'_>, mass: f64, slack: f64) -> Result<(), String> {
         return Err("tail atoms are not sorted, largest logit first and unused ones last".into());
     }
     let total = mass + tail_mass(row.tail);
-    let is_whole = total.ln().abs() <= slack;
-    if !is_whole {
+    // Not "outside": a sum that is no number is within nothing.
+    if !bounds.mass.contains(&total) {
         return Err(format!("kept classes and tail hold {total:.4} of the probability, 1 belongs there"));
     }
     Ok(())

@@ -26,6 +26,8 @@ pub struct State {
     pub stale: u32,
     /// Wall seconds of all the calls it took.
     pub seconds: f64,
+    /// Of these, how long steps waited for their batches.
+    pub waited: f64,
     /// Did the run end, by its last step or for lack of improvement?
     pub finished: bool,
 }

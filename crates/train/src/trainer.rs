@@ -80,7 +80,9 @@ impl Trainer<'_> {
         let mut clock = Instant::now();
         let mut stopping = stop.load(Ordering::Relaxed);
         while !state.finished && !stopping {
+            let asked = Instant::now();
             let parts = batches.recv().map_err(|_| Error::Config("the batch loader ended before the run".into()))??;
+            state.waited += asked.elapsed().as_secs_f64();
             let metrics;
             (model, metrics) = self.step(model, &mut optimizer, &mut learner, &parts, state.step)?;
             state.step += 1;

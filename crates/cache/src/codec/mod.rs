@@ -202,7 +202,8 @@ pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result
 
 /// Only numbers that the format can write: what is read is then what was written, in either layout.
 fn check_values(keep: &Keep, rows: &SoftRows) -> Result<(), String> {
-    match rows.log_probs.iter().chain(&rows.gold_log_probs).find(|lp| !keep.values.writes(**lp)) {
+    let find = |log_probs| keep.values.find_foreign(log_probs);
+    match find(&rows.log_probs).or_else(|| find(&rows.gold_log_probs)) {
         Some(lp) => Err(format!("log-probability {lp} is none that {:?} writes", keep.values)),
         None => Ok(()),
     }
