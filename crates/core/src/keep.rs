@@ -123,7 +123,7 @@ impl WithSimd for FindForeign<'_> {
 /// Is it one of f16's negative normal numbers: an exponent that f16 has, and nothing in the 13 bits that it lacks?
 #[inline(always)]
 fn is_normal_f16(bits: u32) -> bool {
-    (bits & 0x1fff == 0) & (0xb880_0000 <= bits) & (bits <= 0xc77f_e000)
+    (bits & 0x1fff == 0) & (0xb880_0000..=0xc77f_e000).contains(&bits)
 }
 
 /// Everything that decides what a row holds.

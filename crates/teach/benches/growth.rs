@@ -127,9 +127,11 @@ fn fill(samples: u64, folder: &Path, stop_at: usize) {
         }
     });
     match done {
-        Ok(_) => _ = writer.finish().unwrap(),
         Err(Error::Interrupted { committed, units }) => assert!(committed < units && seen.into_inner()),
-        Err(e) => panic!("{e}"),
+        done => {
+            done.unwrap();
+            writer.finish().unwrap();
+        }
     }
 }
 
