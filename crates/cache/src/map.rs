@@ -6,21 +6,22 @@ use memmap2::Mmap;
 use std::fs::{self, File, Metadata};
 use std::path::Path;
 
-/// Maps the shard at `path`, which must be exactly `expected` bytes long.
-pub(crate) fn map(path: &Path, expected: u64) -> Result<Bytes> {
+/// Maps the shard at `path`, which must be exactly `expected` bytes long; with what its file is.
+pub(crate) fn map(path: &Path, expected: u64) -> Result<(Bytes, Metadata)> {
     let file = File::open(path).map_err(Error::io(path, "open the shard"))?;
-    check_length(path, &file.metadata().map_err(Error::io(path, "stat the shard"))?, expected)?;
+    let metadata = file.metadata().map_err(Error::io(path, "stat the shard"))?;
+    check_length(path, &metadata, expected)?;
     // SAFETY: no shard may change while a reader lives. Our writer keeps this: a shard gets its name once, when it is
     // complete, and is never written again (`publish::create`); FORMAT.md asks the same of every other program. Against
     // a program that breaks it and cuts the file, `check_whole` is asked before every decode. What remains is a cut during
     // a decode, which ends the process (SIGBUS), and bytes changed in place, which every row's checks may or may not see.
     let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path, "map the shard"))?;
-    Ok(Bytes::from_owner(map))
+    Ok((Bytes::from_owner(map), metadata))
 }
 
 /// Maps the whole shard at `path`, whatever its length.
 pub(crate) fn map_all(path: &Path) -> Result<Bytes> {
-    map(path, fs::metadata(path).map_err(Error::io(path, "stat the shard"))?.len())
+    Ok(map(path, fs::metadata(path).map_err(Error::io(path, "stat the shard"))?.len())?.0)
 }
 
 /// Refuses to go on with the map of a shard that has another length by now: pages beyond its end cannot be touched.

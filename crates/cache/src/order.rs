@@ -92,18 +92,24 @@ impl Samples {
         self.kept.as_ref().map_or_else(|| ids.clone().collect(), |kept| within(kept, ids.clone()).to_vec())
     }
 
+    /// How many they are.
+    fn samples_in(&self, ids: Range<u64>) -> u64 {
+        self.kept.as_ref().map_or(ids.end - ids.start, |kept| within(kept, ids).len() as u64)
+    }
+
     /// Orders the next window, passing over those that lie wholly within `skip`; `false` at the end. Nothing is decoded.
     fn fill(&mut self) -> bool {
         loop {
             let Some(blocks) = self.blocks.chunks(self.window_blocks).nth(self.window) else { return false };
-            let places_of = |&block: &Block| self.wanted(block.ids()).into_iter().map(move |id| Place { block, id });
-            let mut places: Vec<Place> = blocks.iter().flat_map(places_of).collect();
+            let samples = blocks.iter().map(|block| self.samples_in(block.ids())).sum::<u64>();
             let window = self.window as u64;
             self.window += 1;
-            if self.skip >= places.len() as u64 {
-                self.skip -= places.len() as u64;
+            if self.skip >= samples {
+                self.skip -= samples;
                 continue;
             }
+            let places_of = |&block: &Block| self.wanted(block.ids()).into_iter().map(move |id| Place { block, id });
+            let mut places: Vec<Place> = blocks.iter().flat_map(places_of).collect();
             if let Some((seed, epoch)) = self.shuffle {
                 CounterRng::new("logitcask window order", &[seed, epoch, window]).shuffle(&mut places);
             }
@@ -137,7 +143,9 @@ impl Samples {
         let rows = rows.into_iter().map(|row| (row.sample.id.0, row));
         let mut rows: HashMap<u64, CachedSample> = rows.filter(|(id, _)| wanted.binary_search(id).is_ok()).collect();
         let sample = rows.remove(&id);
-        self.pages.insert(key, rows);
+        if !rows.is_empty() {
+            self.pages.insert(key, rows);
+        }
         Ok(sample.unwrap_or_else(|| unreachable!("every row of a page was checked to be the sample of its place")))
     }
 }

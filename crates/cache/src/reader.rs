@@ -6,13 +6,14 @@ use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::order::{Block, Samples};
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
 use crate::schema;
-use crate::shard::{Shard, rows_of_block};
+use crate::shard::{Proof, Shard, rows_of_block};
 use crate::writer::check_tokenizer;
 use logitcask_core::{Fingerprint, Sample, SampleId, SoftRows};
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A sample and what the teacher said about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +32,39 @@ struct Inner {
     folder: PathBuf,
     plan: Plan,
     manifest: Manifest,
-    shards: Vec<OnceLock<Shard>>,
+    /// One for each shard that was opened once.
+    proofs: Vec<Mutex<Option<Proof>>>,
+    open: Mutex<OpenShards>,
+}
+
+/// Shards that stay open: several windows of a shuffled epoch. With all that were ever used, memory would grow with the
+/// cache.
+pub(crate) const MOST_OPEN: usize = 256;
+
+/// The shards that were used last.
+#[derive(Default)]
+struct OpenShards {
+    /// By unit, with the time of their last use.
+    shards: HashMap<usize, (u64, Arc<Shard>)>,
+    clock: u64,
+}
+
+impl OpenShards {
+    fn get(&mut self, unit: usize) -> Option<Arc<Shard>> {
+        self.clock += 1;
+        let (used, shard) = self.shards.get_mut(&unit)?;
+        *used = self.clock;
+        Some(shard.clone())
+    }
+
+    fn put(&mut self, unit: usize, shard: Arc<Shard>) {
+        self.shards.insert(unit, (self.clock, shard));
+        if self.shards.len() > MOST_OPEN
+            && let Some(oldest) = self.shards.iter().min_by_key(|(_, (used, _))| *used).map(|(unit, _)| *unit)
+        {
+            self.shards.remove(&oldest);
+        }
+    }
 }
 
 impl fmt::Debug for CacheReader {
@@ -62,8 +95,8 @@ impl CacheReader {
         }
         let manifest = Manifest::read(folder, &plan)?;
         check_tokenizer(&folder.join(TOKENIZER_NAME), &plan)?;
-        let shards = (0..units).map(|_| OnceLock::new()).collect();
-        Ok(Self(Arc::new(Inner { folder: path, plan, manifest, shards })))
+        let proofs = (0..units).map(|_| Mutex::default()).collect();
+        Ok(Self(Arc::new(Inner { folder: path, plan, manifest, proofs, open: Mutex::default() })))
     }
 
     /// Every choice the cache was made with.
@@ -172,6 +205,12 @@ impl CacheReader {
         self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, rows)
     }
 
+    /// How many shards are open.
+    #[cfg(test)]
+    pub(crate) fn open_shards(&self) -> usize {
+        lock(&self.0.open).shards.len()
+    }
+
     fn units(&self, split: &str) -> Result<Range<usize>> {
         let plan = self.plan();
         let found = plan.splits().into_iter().find(|units| plan.units[units.start].split == split);
@@ -199,14 +238,23 @@ impl CacheReader {
     }
 
     /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next.
-    fn shard(&self, unit: usize) -> Result<&Shard> {
-        let Inner { folder, plan, manifest, shards } = &*self.0;
-        match shards[unit].get() {
-            Some(shard) => Ok(shard),
-            None => {
-                let shard = Shard::open(folder, plan, unit, &manifest.shards[unit])?;
-                Ok(shards[unit].get_or_init(|| shard))
-            }
+    fn shard(&self, unit: usize) -> Result<Arc<Shard>> {
+        let Inner { folder, plan, manifest, proofs, open } = &*self.0;
+        if let Some(shard) = lock(open).get(unit) {
+            return Ok(shard);
         }
+        // Who comes second waits, and does not hash the same bytes again.
+        let mut proof = lock(&proofs[unit]);
+        if let Some(shard) = lock(open).get(unit) {
+            return Ok(shard);
+        }
+        let shard = Arc::new(Shard::open(folder, plan, unit, &manifest.shards[unit], &mut proof)?);
+        lock(open).put(unit, shard.clone());
+        Ok(shard)
     }
+}
+
+/// What a thread that panicked has left behind is whole: nothing is changed in more than one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

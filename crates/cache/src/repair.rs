@@ -105,7 +105,9 @@ impl Repair {
             }
             let path = folder.join(name);
             let is_recorded = match Commit::read(folder, self.writer.plan(), unit)? {
-                Some(commit) => map::map(&path, commit.bytes).map(|bytes| Fingerprint::of(&bytes) == commit.blake3),
+                Some(commit) => {
+                    map::map(&path, commit.bytes).map(|(bytes, _)| Fingerprint::of(&bytes) == commit.blake3)
+                }
                 None => File::open(&path).map(|_| false).map_err(Error::io(&path, "open the shard")),
             };
             if matches!(is_recorded, Ok(true)) {

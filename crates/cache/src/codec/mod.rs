@@ -1,20 +1,21 @@
 //! Samples and soft rows to the bytes of a shard and back, and what must hold of every row on either way.
 
 pub(crate) mod arrow;
+mod columns;
 pub(crate) mod packed;
 mod plain;
 
 pub(crate) use arrow::Row;
-pub(crate) use packed::Model;
+pub(crate) use columns::Columns;
+pub(crate) use packed::{Model, model_of};
 
 use crate::plan::{Layout, Plan};
 use crate::schema;
-use arrow::{Lists, column, lists, numbers, typed};
+use arrow::{lists, numbers};
 use arrow_array::builder::FixedSizeBinaryBuilder;
-use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
-use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch};
-use logitcask_core::{InputHash, Keep, Origin, Sample, SampleId, SoftRows, TailAtom};
+use arrow_array::{ArrayRef, RecordBatch};
+use logitcask_core::{InputHash, Keep, Sample, SoftRows};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use std::sync::Arc;
@@ -82,104 +83,6 @@ pub(crate) fn to_batch(
         Some(model) => packed::columns_of(plan, rows, model, is_first),
     });
     Ok(RecordBatch::try_new(schema::columns(plan), columns)?)
-}
-
-/// The model that decodes a packed shard, from the batch that has its first row.
-pub(crate) fn model_of(plan: &Plan, batch: &RecordBatch) -> Result<Model, String> {
-    packed::model_of(plan, packed::model_bytes(batch)?)
-}
-
-/// The columns of a batch under their types.
-pub(crate) struct Columns<'a> {
-    plan: &'a Plan,
-    sample_ids: &'a [u64],
-    documents: &'a [u64],
-    document_offsets: &'a [u32],
-    input_hashes: &'a FixedSizeBinaryArray,
-    input_ids: Lists<'a, UInt32Type>,
-    log_z: Lists<'a, Float32Type>,
-    gold_log_probs: Lists<'a, Float32Type>,
-    gold_ranks: Lists<'a, UInt32Type>,
-    tail: Option<[Lists<'a, Int16Type>; 2]>,
-    kept: Kept<'a>,
-}
-
-enum Kept<'a> {
-    Plain(plain::Columns<'a>),
-    Packed(packed::Columns<'a>),
-}
-
-impl<'a> Columns<'a> {
-    /// `Err` says which column is missing or of another type. `model` is the shard's, where it is packed.
-    pub(crate) fn of(plan: &'a Plan, batch: &'a RecordBatch, model: Option<&'a Model>) -> Result<Self, String> {
-        let atoms = || Ok([Lists::of(batch, schema::TAIL_LOGITS)?, Lists::of(batch, schema::TAIL_LOG_WEIGHTS)?]);
-        Ok(Self {
-            plan,
-            sample_ids: typed::<UInt64Type>(batch, schema::SAMPLE_ID)?,
-            documents: typed::<UInt64Type>(batch, schema::DOCUMENT)?,
-            document_offsets: typed::<UInt32Type>(batch, schema::DOCUMENT_OFFSET)?,
-            input_hashes: column(batch, schema::INPUT_HASH, |c| c.as_fixed_size_binary_opt())?,
-            input_ids: Lists::of(batch, schema::INPUT_IDS)?,
-            log_z: Lists::of(batch, schema::LOG_Z)?,
-            gold_log_probs: Lists::of(batch, schema::GOLD_LOG_PROBS)?,
-            gold_ranks: Lists::of(batch, schema::GOLD_RANKS)?,
-            tail: plan.keep.tail.map(|_| atoms()).transpose().map_err(|e: String| e)?,
-            kept: match model {
-                None => Kept::Plain(plain::Columns::of(plan, batch)?),
-                Some(model) => Kept::Packed(packed::Columns::of(batch, model)?),
-            },
-        })
-    }
-
-    /// Number of rows.
-    pub(crate) fn len(&self) -> usize {
-        self.sample_ids.len()
-    }
-
-    /// Row `i` (below [`Self::len`]) with the input hash that is stored for it; nothing is checked but the length, which
-    /// bounds everything else.
-    pub(crate) fn row(&self, i: usize) -> Result<(Sample, SoftRows, InputHash), String> {
-        let sample = Sample {
-            id: SampleId(self.sample_ids[i]),
-            origin: Origin { document: self.documents[i], offset: self.document_offsets[i] },
-            input_ids: self.input_ids.row(i)?.to_vec(),
-        };
-        check_tokens(self.plan, &sample)?;
-        let mut hash = InputHash([0; 16]);
-        let stored = self.input_hashes.value(i);
-        if stored.len() != hash.0.len() {
-            return Err(format!("an input hash of {} bytes", stored.len()));
-        }
-        hash.0.copy_from_slice(stored);
-        let entries = match &self.kept {
-            Kept::Plain(columns) => columns.row(self.plan, i, sample.positions())?,
-            Kept::Packed(columns) => columns.row(self.plan, i, &sample.input_ids)?,
-        };
-        let tail = match &self.tail {
-            None => Vec::new(),
-            Some([logits, weights]) => atoms(logits.row(i)?, weights.row(i)?)?,
-        };
-        let rows = SoftRows {
-            counts: entries.counts,
-            drawn: entries.drawn,
-            class_ids: entries.class_ids,
-            log_probs: entries.log_probs,
-            log_z: self.log_z.row(i)?.to_vec(),
-            gold_log_probs: self.gold_log_probs.row(i)?.to_vec(),
-            gold_ranks: self.gold_ranks.row(i)?.to_vec(),
-            tail,
-            ..SoftRows::new(&self.plan.keep)
-        };
-        Ok((sample, rows, hash))
-    }
-}
-
-fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, String> {
-    if logits.len() != weights.len() {
-        return Err(format!("{} tail logits with {} weights", logits.len(), weights.len()));
-    }
-    let pairs = logits.iter().zip(weights);
-    Ok(pairs.map(|(&log_prob, &log_weight)| TailAtom { log_prob, log_weight }).collect())
 }
 
 fn check_tokens(plan: &Plan, sample: &Sample) -> Result<(), String> {

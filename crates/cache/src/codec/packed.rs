@@ -1,13 +1,14 @@
 //! The `packed` layout of the kept classes: one entropy-coded binary value a sample, see [`crate::pack`].
 
 use super::Entries;
-use super::arrow::{Row, column};
+use super::arrow::Row;
+use super::columns::{Kept, Open};
 use crate::pack::{self, Codes, Shape};
+use crate::pages::Plain;
 use crate::plan::Plan;
 use crate::schema;
+use arrow_array::ArrayRef;
 use arrow_array::builder::BinaryBuilder;
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch};
 use logitcask_core::{Keep, Selection, SoftRows, Values};
 use std::sync::Arc;
 
@@ -69,21 +70,23 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row], model: &Model, is_first: boo
     vec![Arc::new(packed.finish()), Arc::new(models.finish())]
 }
 
-/// The packed classes of a batch and what decodes them.
+/// The packed classes of a block, row by row, and what decodes them.
 pub(crate) struct Columns<'a> {
-    packed: &'a BinaryArray,
+    packed: Plain<'a>,
     model: &'a Model,
 }
 
 impl<'a> Columns<'a> {
-    /// `Err` says which column is missing or of another type.
-    pub(crate) fn of(batch: &'a RecordBatch, model: &'a Model) -> Result<Self, String> {
-        Ok(Self { packed: column(batch, schema::PACKED, |c| c.as_binary_opt::<i32>())?, model })
+    /// The column that `open` opens by name.
+    pub(crate) fn of(model: &'a Model, open: &Open<'a, '_>) -> Result<Self, String> {
+        Ok(Self { packed: Plain::of(open(schema::PACKED)?, None)?, model })
     }
+}
 
-    /// Row `i`, the sample of these tokens; memory is bounded by their number and the plan's cap.
-    pub(crate) fn row(&self, plan: &Plan, i: usize, input_ids: &[u32]) -> Result<Entries, String> {
-        let entries = self.model.decode(input_ids, self.packed.value(i)).map_err(|e| format!("packed: {e}"))?;
+impl Kept for Columns<'_> {
+    // Memory is bounded by the number of tokens and the plan's cap.
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String> {
+        let entries = self.model.decode(input_ids, self.packed.next()?).map_err(|e| format!("packed: {e}"))?;
         let keep = &plan.keep;
         if let Some(code) = entries.codes.iter().find(|code| **code > keep.values.max_code()) {
             return Err(format!("packed: code {code} is beyond the last, {}", keep.values.max_code()));
@@ -101,10 +104,4 @@ impl<'a> Columns<'a> {
             log_probs: entries.codes.iter().map(|code| keep.values.value(*code)).collect(),
         })
     }
-}
-
-/// The bytes of the model in a batch's first row.
-pub(crate) fn model_bytes(batch: &RecordBatch) -> Result<&[u8], String> {
-    let models: &BinaryArray = column(batch, schema::PACKED_MODEL, |c| c.as_binary_opt::<i32>())?;
-    if models.is_empty() { Err("no row carries the model".into()) } else { Ok(models.value(0)) }
 }

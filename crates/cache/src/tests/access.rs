@@ -3,64 +3,70 @@
 use super::*;
 use crate::shard::Shard;
 use bytes::Bytes;
-use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The shard's bytes, counting how many of them anybody asked for.
-#[derive(Clone)]
-struct Counting {
-    bytes: Bytes,
-    read: Arc<AtomicU64>,
-}
-
-impl Length for Counting {
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-}
-
-impl ChunkReader for Counting {
-    type T = <Bytes as ChunkReader>::T;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        // A stream has no end: whoever opens one may read the rest of the file.
-        self.read.fetch_add(self.bytes.len() as u64 - start, Ordering::Relaxed);
-        self.bytes.get_read(start)
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        self.read.fetch_add(length as u64, Ordering::Relaxed);
-        self.bytes.get_bytes(start, length)
-    }
-}
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use std::ops::Range;
 
 /// A shard of two blocks of 128 rows, and what it costs to read some rows of one of them.
 struct Costs {
-    _folder: tempfile::TempDir,
     plan: Plan,
-    shard: Shard,
-    bytes: Bytes,
+    bytes: Vec<u8>,
+    footer: ParquetMetaData,
 }
 
 impl Costs {
     fn new(layout: Layout) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plan = Plan { layout, ..plan(TOP_P, &[("train", 256)], 256) };
-        let manifest = write(folder.path(), &plan);
-        let shard = Shard::open(folder.path(), &plan, 0, &manifest.shards[0]).unwrap();
-        let bytes = Bytes::from(fs::read(folder.path().join(plan.shard_name(0))).unwrap());
-        Self { _folder: folder, plan, shard, bytes }
+        write(folder.path(), &plan);
+        let bytes = fs::read(folder.path().join(plan.shard_name(0))).unwrap();
+        let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Required);
+        let footer = reader.parse_and_finish(&Bytes::from(bytes.clone())).unwrap();
+        Self { plan, bytes, footer }
     }
 
-    /// Bytes that were asked for; what came of them is right.
-    fn of(&self, block: usize, rows: std::ops::Range<u64>) -> u64 {
-        let counting = Counting { bytes: self.bytes.clone(), read: Arc::default() };
-        let read = self.shard.read_from(counting.clone(), &self.plan, block, rows.clone()).unwrap();
+    /// Where the pages are that hold rows of a block, and what is needed to decode them.
+    fn pages(&self, block: usize, rows: &Range<u64>) -> Vec<Range<usize>> {
+        let mut pages = Vec::new();
+        let (group, index) = (self.footer.row_group(block), self.footer.page_index_for_row_group(block));
+        for (number, column) in group.columns().iter().enumerate() {
+            let all = index.page_locations(number).unwrap();
+            if let Some(dictionary) = column.dictionary_page_offset() {
+                pages.push(dictionary as usize..all[0].offset as usize);
+            }
+            for (page, location) in all.iter().enumerate() {
+                let end = all.get(page + 1).map_or(group.num_rows(), |next| next.first_row_index) as u64;
+                let start = location.offset as usize;
+                if location.first_row_index as u64 >= rows.end || end <= rows.start {
+                    continue;
+                }
+                pages.push(start..start + location.compressed_page_size as usize);
+            }
+        }
+        pages
+    }
+
+    /// Bytes of the pages that hold some rows: these are read from a shard in which no other page is whole.
+    fn of(&self, block: usize, rows: Range<u64>) -> u64 {
+        let pages = self.pages(block, &rows);
+        let blocks = 0..self.footer.num_row_groups();
+        let mut spoilt = self.bytes.clone();
+        blocks.flat_map(|block| self.pages(block, &(0..128))).for_each(|page| spoilt[page].fill(0xaa));
+        let mut keep = |page: &Range<usize>| spoilt[page.clone()].copy_from_slice(&self.bytes[page.clone()]);
+        pages.iter().for_each(&mut keep);
+        // The model, which the shard's first row has and opening reads.
+        let model = self.footer.row_group(0).columns().iter().position(|c| c.column_path().string() == "packed_model");
+        if let Some(model) = model {
+            let index = self.footer.page_index_for_row_group(0);
+            let page = &index.page_locations(model).unwrap()[0];
+            keep(&(page.offset as usize..page.offset as usize + page.compressed_page_size as usize));
+        }
+        let shard = Shard::of_bytes("spoilt".into(), spoilt.into(), &self.plan, 0).unwrap();
+        let read = shard.read(&self.plan, block, rows.clone()).unwrap();
         let wanted = rows_of(&self.plan, 0, 0).into_iter().skip(block * 128 + rows.start as usize);
-        assert!(read.iter().map(|row| (row.sample.clone(), row.rows.clone())).eq(wanted.take(rows.count())));
-        counting.read.load(Ordering::Relaxed)
+        assert!(read.iter().map(|row| (row.sample.clone(), row.rows.clone())).eq(wanted.take(rows.clone().count())));
+        let beyond = if rows.start > 32 { 0..32 } else { 96..128 };
+        assert!(rows.contains(&beyond.start) || shard.read(&self.plan, block, beyond).is_err());
+        pages.iter().map(|page| page.len() as u64).sum()
     }
 }
 
@@ -122,4 +128,30 @@ fn a_sample_is_found_by_arithmetic() {
         assert_eq!((row.sample.id, row.sample.origin.document), (SampleId(id), id / 3));
     }
     assert!(reader.get("train", SampleId(140)).is_err());
+}
+
+#[test]
+fn shards_that_were_not_used_for_long_are_closed_and_believed_again_only_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let most = crate::reader::MOST_OPEN as u64;
+    let plan = plan(TOP_K, &[("train", most + 20)], 1);
+    write(folder.path(), &plan);
+    let reader = CacheReader::open(folder.path()).unwrap();
+    let read = |id| reader.get("train", SampleId(id));
+    (0..most + 20).for_each(|id| assert_eq!(read(id).unwrap().sample.id.0, id));
+    assert_eq!(reader.open_shards(), most as usize);
+    // The first is closed, the last is not; both become another file of the same length.
+    for unit in [0, most as usize + 19] {
+        let path = folder.path().join(plan.shard_name(unit));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[50] ^= 1;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+    }
+    assert!(matches!(read(0), Err(crate::Error::Checksum { .. })));
+    assert_eq!(read(most + 19).unwrap().sample.id.0, most + 19);
+    assert_eq!(read(1).unwrap().sample.id.0, 1);
+    assert_eq!(reader.open_shards(), most as usize);
 }

@@ -320,7 +320,7 @@ fn a_shard_that_is_cut_under_its_map_is_refused() {
     let (good, plan) = whole(Layout::Plain);
     let folder = laid_out(&good);
     let manifest = Manifest::read(folder.path(), &plan).unwrap();
-    let shard = Shard::open(folder.path(), &plan, 0, &manifest.shards[0]).unwrap();
+    let shard = Shard::open(folder.path(), &plan, 0, &manifest.shards[0], &mut None).unwrap();
     assert_eq!(shard.read(&plan, 0, 0..5).unwrap().len(), 5);
     let path = folder.path().join(plan.shard_name(0));
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();

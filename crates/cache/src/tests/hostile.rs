@@ -57,7 +57,8 @@ fn damage_that_a_manifest_vouches_for_never_panics() {
         bad[at] ^= [0x01, 0x80, 0xff][at % 3];
         fs::write(&path, &bad).unwrap();
         commit.blake3 = Fingerprint::of(&bad);
-        let read = Shard::open(folder.path(), &plan, 0, &commit).and_then(|shard| shard.read(&plan, 0, 0..6));
+        let read =
+            Shard::open(folder.path(), &plan, 0, &commit, &mut None).and_then(|shard| shard.read(&plan, 0, 0..6));
         refused += usize::from(read.is_err());
     }
     // The others hit what is not read, or a value that stays plausible.

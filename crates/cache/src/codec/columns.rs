@@ -1,0 +1,125 @@
+//! The columns of a block as samples and soft rows.
+
+use super::packed::{self, Model};
+use super::{Entries, check_tokens, plain};
+use crate::pages::{Lists, Pages, Plain};
+use crate::plan::Plan;
+use crate::schema;
+use logitcask_core::{InputHash, Origin, Sample, SampleId, SoftRows, TailAtom};
+
+/// Opens a column by its name, at the first of the rows that are wanted; `Err` says what is wrong with its pages.
+pub(super) type Open<'a, 'o> = dyn Fn(&'static str) -> Result<Pages<'a>, String> + 'o;
+
+/// Some rows of a block, one after the other.
+pub(crate) struct Columns<'a> {
+    plan: &'a Plan,
+    sample_ids: Plain<'a>,
+    documents: Plain<'a>,
+    document_offsets: Plain<'a>,
+    input_hashes: Plain<'a>,
+    input_ids: Lists<'a>,
+    log_z: Lists<'a>,
+    gold_log_probs: Lists<'a>,
+    gold_ranks: Lists<'a>,
+    tail: Option<[Lists<'a>; 2]>,
+    kept: Box<dyn Kept + 'a>,
+}
+
+/// The columns of a layout.
+pub(super) trait Kept {
+    /// The kept classes of the next row, the sample of these tokens; nothing is checked yet.
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String>;
+}
+
+impl<'a> Columns<'a> {
+    /// The columns that `open` opens by name. `model` is the shard's, where it is packed.
+    pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, open: &Open<'a, '_>) -> Result<Self, String> {
+        let list = |name| Lists::of(open(name)?);
+        let number = |name, width| Plain::of(open(name)?, Some(width));
+        let atoms = || Ok([list(schema::TAIL_LOGITS)?, list(schema::TAIL_LOG_WEIGHTS)?]);
+        Ok(Self {
+            plan,
+            sample_ids: number(schema::SAMPLE_ID, size_of::<u64>())?,
+            documents: number(schema::DOCUMENT, size_of::<u64>())?,
+            document_offsets: number(schema::DOCUMENT_OFFSET, size_of::<u32>())?,
+            input_hashes: number(schema::INPUT_HASH, size_of::<InputHash>())?,
+            input_ids: list(schema::INPUT_IDS)?,
+            log_z: list(schema::LOG_Z)?,
+            gold_log_probs: list(schema::GOLD_LOG_PROBS)?,
+            gold_ranks: list(schema::GOLD_RANKS)?,
+            tail: plan.keep.tail.map(|_| atoms()).transpose().map_err(|problem: String| problem)?,
+            kept: match model {
+                None => Box::new(plain::Columns::of(plan, open)?),
+                Some(model) => Box::new(packed::Columns::of(model, open)?),
+            },
+        })
+    }
+
+    /// The next row with the input hash that is stored for it; nothing is checked but the length, which bounds everything
+    /// else.
+    pub(crate) fn next(&mut self) -> Result<(Sample, SoftRows, InputHash), String> {
+        let sample = Sample {
+            id: SampleId(u64::from_le_bytes(fixed(&mut self.sample_ids)?)),
+            origin: Origin {
+                document: u64::from_le_bytes(fixed(&mut self.documents)?),
+                offset: u32::from_le_bytes(fixed(&mut self.document_offsets)?),
+            },
+            input_ids: self.input_ids.next()?,
+        };
+        let hash = InputHash(fixed(&mut self.input_hashes)?);
+        check_tokens(self.plan, &sample)?;
+        let entries = self.kept.next(self.plan, &sample.input_ids)?;
+        let tail = match &mut self.tail {
+            None => Vec::new(),
+            Some([logits, weights]) => atoms(
+                &narrow(schema::TAIL_LOGITS, &logits.next()?)?,
+                &narrow(schema::TAIL_LOG_WEIGHTS, &weights.next()?)?,
+            )?,
+        };
+        let rows = SoftRows {
+            counts: entries.counts,
+            drawn: entries.drawn,
+            class_ids: entries.class_ids,
+            log_probs: entries.log_probs,
+            log_z: floats(self.log_z.next()?),
+            gold_log_probs: floats(self.gold_log_probs.next()?),
+            gold_ranks: self.gold_ranks.next()?,
+            tail,
+            ..SoftRows::new(&self.plan.keep)
+        };
+        Ok((sample, rows, hash))
+    }
+}
+
+/// The next value of a column of this width.
+fn fixed<const WIDTH: usize>(column: &mut Plain<'_>) -> Result<[u8; WIDTH], String> {
+    let value = column.next()?;
+    value.try_into().map_err(|_| format!("a value of {} bytes, {WIDTH} belong there", value.len()))
+}
+
+/// What bits say as numbers.
+pub(super) fn floats(bits: Vec<u32>) -> Vec<f32> {
+    bits.into_iter().map(f32::from_bits).collect()
+}
+
+/// Numbers of 32 bits with a sign as the shorter ones that they must be.
+pub(super) fn narrow<T: TryFrom<i32> + Default>(name: &str, bits: &[u32]) -> Result<Vec<T>, String> {
+    let (mut numbers, mut fits) = (Vec::with_capacity(bits.len()), true);
+    numbers.extend(bits.iter().map(|&bits| {
+        let number = T::try_from(bits as i32);
+        fits &= number.is_ok();
+        number.unwrap_or_default()
+    }));
+    match fits {
+        true => Ok(numbers),
+        false => Err(format!("column {name} holds numbers of more than {} bytes", size_of::<T>())),
+    }
+}
+
+fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, String> {
+    if logits.len() != weights.len() {
+        return Err(format!("{} tail logits with {} weights", logits.len(), weights.len()));
+    }
+    let pairs = logits.iter().zip(weights);
+    Ok(pairs.map(|(&log_prob, &log_weight)| TailAtom { log_prob, log_weight }).collect())
+}
