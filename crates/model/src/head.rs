@@ -1,8 +1,8 @@
 //! The head's products: with many classes the largest of a step, and its results the largest tensors.
 
 use crate::memory::{is_in_memory, numbers};
+use crate::product::{Factor, product};
 use burn::tensor::{Tensor, TensorData};
-use gemm::Parallelism;
 
 /// A head outside any graph.
 pub enum Head {
@@ -19,7 +19,7 @@ pub struct HostHead {
     hidden_size: usize,
     vocab_size: usize,
     /// From one class to the next, and from one hidden unit to the next.
-    strides: (isize, isize),
+    strides: (usize, usize),
 }
 
 impl Head {
@@ -31,7 +31,7 @@ impl Head {
         }
         let [rows, columns] = weights.dims();
         let (vocab_size, hidden_size) = if is_by_class { (rows, columns) } else { (columns, rows) };
-        let strides = if is_by_class { (hidden_size as isize, 1) } else { (1, vocab_size as isize) };
+        let strides = if is_by_class { (hidden_size, 1) } else { (1, vocab_size) };
         Self::Host(HostHead { weights: numbers(weights), hidden_size, vocab_size, strides })
     }
 
@@ -43,9 +43,10 @@ impl Head {
         };
         let (device, n) = (hidden.device(), hidden.dims()[0]);
         let (by_class, by_unit) = head.strides;
-        let hidden = Factor::by_rows(numbers(hidden), head.hidden_size);
-        let weights = Factor { values: &head.weights[..], strides: (by_unit, by_class) };
-        let logits = product((n, head.vocab_size, head.hidden_size), hidden.view(), weights, None);
+        let hidden = numbers(hidden);
+        let hidden = Factor::by_rows(&hidden, head.hidden_size);
+        let weights = Factor { values: &head.weights, strides: (by_unit, by_class) };
+        let logits = product((n, head.vocab_size, head.hidden_size), hidden, weights, None);
         Tensor::from_data(TensorData::new(logits, [n, head.vocab_size]), &device)
     }
 
@@ -65,75 +66,14 @@ impl Head {
         };
         let (device, n) = (hidden.device(), hidden.dims()[0]);
         let (d, vocab_size) = (head.hidden_size, head.vocab_size);
-        let hidden = Factor::by_rows(numbers(hidden), d);
-        let of_logits = Factor::by_rows(numbers(of_logits), vocab_size);
-        let sum = product((vocab_size, d, n), of_logits.turned(), hidden.view(), of_head.take().map(numbers));
+        let (hidden, of_logits) = (numbers(hidden), numbers(of_logits));
+        let (hidden, of_logits) = (Factor::by_rows(&hidden, d), Factor::by_rows(&of_logits, vocab_size));
+        let sum = product((vocab_size, d, n), of_logits.turned(), hidden, of_head.take().map(numbers));
         *of_head = Some(Tensor::from_data(TensorData::new(sum, [vocab_size, d]), &device));
-        let weights = Factor { values: &head.weights[..], strides: head.strides };
-        let of_hidden = product((n, d, vocab_size), of_logits.view(), weights, None);
+        let weights = Factor { values: &head.weights, strides: head.strides };
+        let of_hidden = product((n, d, vocab_size), of_logits, weights, None);
         Tensor::from_data(TensorData::new(of_hidden, [n, d]), &device)
     }
-}
-
-/// A matrix: its numbers, and how far it is from one row, and from one column, to the next.
-struct Factor<V> {
-    values: V,
-    strides: (isize, isize),
-}
-
-impl Factor<Vec<f32>> {
-    fn by_rows(values: Vec<f32>, columns: usize) -> Self {
-        Self { values, strides: (columns as isize, 1) }
-    }
-
-    fn view(&self) -> Factor<&[f32]> {
-        Factor { values: &self.values, strides: self.strides }
-    }
-
-    fn turned(&self) -> Factor<&[f32]> {
-        Factor { values: &self.values, strides: (self.strides.1, self.strides.0) }
-    }
-}
-
-/// left · right, \[m, n\] with k between them, row by row; added to `sum` where there is one.
-fn product(
-    (m, n, k): (usize, usize, usize),
-    left: Factor<&[f32]>,
-    right: Factor<&[f32]>,
-    sum: Option<Vec<f32>>,
-) -> Vec<f32> {
-    assert!(left.values.len() >= m * k && right.values.len() >= k * n, "factors of another size");
-    let is_sum = sum.is_some();
-    let mut out = sum.unwrap_or_else(|| Vec::with_capacity(m * n));
-    assert!(out.capacity() >= m * n && (!is_sum || out.len() == m * n), "a sum of another size");
-    // SAFETY: `left` holds the m · k and `right` the k · n numbers that their strides reach (those of whole matrices, by
-    // rows or turned; asserted above), and `out` has room for m · n. Where it is no sum none of it is read (`read_dst` is
-    // false) and all m · n numbers are written, so that the length is right afterwards.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            is_sum,
-            left.values.as_ptr(),
-            left.strides.1,
-            left.strides.0,
-            right.values.as_ptr(),
-            right.strides.1,
-            right.strides.0,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::Rayon(0),
-        );
-        out.set_len(m * n);
-    }
-    out
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@ pub mod device;
 mod error;
 pub mod export;
 pub mod head;
+mod host;
 pub mod llama;
 pub mod memory;
 pub mod open;
+mod product;
 mod rope;
 pub mod weights;
 

@@ -1,12 +1,14 @@
 //! The Llama decoder: RMS norm, rotary grouped-query attention, SwiGLU; also what SmolLM and its kin are.
 
-use crate::rope::Rope;
+use crate::host::{self, Heads};
+use crate::rope::{Angles, Rope};
 use crate::{Head, LlamaConfig, LogitsModel};
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::module::{attention, embedding};
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
+use std::sync::Arc;
 
 /// A Llama decoder. Linear weights are stored \[in, out\], the transpose of Hugging Face's layout, so that forward and
 /// gradients are plain products.
@@ -147,10 +149,11 @@ impl Llama {
     pub fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         cache.layers.resize(self.layers.len(), None);
         let c = &self.config;
-        let rope = Rope::new(cache.length, 1, c.head_dim, c.rope_theta, &self.device());
+        let (heads, angles) = (c.heads(1), Angles::new(cache.length, 1, c.head_dim, c.rope_theta));
+        let rope = Rope::new(&angles, &self.device());
         let mut x = embedding(self.embed_tokens.val(), tokens.unsqueeze_dim(1));
         for (layer, entry) in self.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(x, c, &rope, Some(entry));
+            x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &rope, Some(entry)));
         }
         cache.length += 1;
         let [rows, _, d] = x.dims();
@@ -158,14 +161,30 @@ impl Llama {
     }
 }
 
+impl LlamaConfig {
+    /// The shape of an attention over windows of so many positions.
+    fn heads(&self, width: usize) -> Heads {
+        let (count, kv_count) = (self.num_attention_heads, self.num_key_value_heads);
+        Heads { width, count, kv_count, head_dim: self.head_dim }
+    }
+}
+
 impl LogitsModel for Llama {
     fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let c = &self.config;
         let [_, width] = tokens.dims();
-        let rope = Rope::new(0, width, c.head_dim, c.rope_theta, &self.device());
+        let (heads, angles) = (c.heads(width), Angles::new(0, width, c.head_dim, c.rope_theta));
         let mut x = embedding(self.embed_tokens.val(), tokens);
-        for layer in &self.layers {
-            x = layer.forward(x, c, &rope, None);
+        if host::serves(&x) {
+            let angles = Arc::new(angles);
+            for layer in &self.layers {
+                x = layer.forward(x, c, |q, k, v| host::attention(q, k, v, heads, angles.clone()));
+            }
+        } else {
+            let rope = Rope::new(&angles, &self.device());
+            for layer in &self.layers {
+                x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &rope, None));
+            }
         }
         rms_norm(x, &self.norm, c.rms_norm_eps)
     }
@@ -183,40 +202,56 @@ impl LogitsModel for Llama {
 }
 
 impl Layer {
-    /// x: \[rows, width, hidden\]. With a cache entry, x is one new token a row and attends to all before it.
+    /// x: \[rows, width, hidden\]. `attention` of queries, keys and values as the projections leave them, \[rows · width,
+    /// heads · head_dim\].
     fn forward(
         &self,
         x: Tensor<3>,
         c: &LlamaConfig,
-        rope: &Rope,
-        past: Option<&mut Option<(Tensor<4>, Tensor<4>)>>,
+        attention: impl FnOnce(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<3> {
         let [rows, width, d] = x.dims();
-        let y = rms_norm(x.clone(), &self.input_norm, c.rms_norm_eps).reshape([rows * width, d]);
-        let heads = |w: &Param<Tensor<2>>, count: usize| {
-            y.clone().matmul(w.val()).reshape([rows, width, count, c.head_dim]).swap_dims(1, 2)
-        };
-        let q = rope.apply(heads(&self.q, c.num_attention_heads));
-        let mut k = rope.apply(heads(&self.k, c.num_key_value_heads));
-        let mut v = heads(&self.v, c.num_key_value_heads);
-        let is_causal = past.is_none();
-        if let Some(entry) = past {
-            if let Some((past_k, past_v)) = entry.take() {
-                k = Tensor::cat(vec![past_k, k], 2);
-                v = Tensor::cat(vec![past_v, v], 2);
-            }
-            *entry = Some((k.clone(), v.clone()));
-        }
-        let group = c.num_attention_heads / c.num_key_value_heads;
-        let options = AttentionModuleOptions { is_causal, ..Default::default() };
-        let a = attention(q, share(k, group), share(v, group), None, None, options);
-        let a = a.swap_dims(1, 2).reshape([rows * width, c.num_attention_heads * c.head_dim]);
-        let x = x.reshape([rows * width, d]) + a.matmul(self.o.val());
+        let x = x.reshape([rows * width, d]);
+        let y = rms_norm(x.clone(), &self.input_norm, c.rms_norm_eps);
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|w| y.clone().matmul(w.val()));
+        let x = x + attention(q, k, v).matmul(self.o.val());
 
         let y = rms_norm(x.clone(), &self.post_norm, c.rms_norm_eps);
-        let gated = activation::silu(y.clone().matmul(self.gate.val())) * y.matmul(self.up.val());
+        let (gate, up) = (y.clone().matmul(self.gate.val()), y.matmul(self.up.val()));
+        let gated = match host::serves(&gate) {
+            true => host::gate(gate, up),
+            false => activation::silu(gate) * up,
+        };
         (x + gated.matmul(self.down.val())).reshape([rows, width, d])
     }
+}
+
+/// Causal attention by tensor operations. With a cache entry, there is one new token a row, which attends to all before it.
+pub(crate) fn attend(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: &Heads,
+    rope: &Rope,
+    past: Option<&mut Option<(Tensor<4>, Tensor<4>)>>,
+) -> Tensor<2> {
+    let n = q.dims()[0];
+    let split =
+        |x: Tensor<2>, count: usize| x.reshape([n / heads.width, heads.width, count, heads.head_dim]).swap_dims(1, 2);
+    let q = rope.apply(split(q, heads.count));
+    let (mut k, mut v) = (rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
+    let is_causal = past.is_none();
+    if let Some(entry) = past {
+        if let Some((past_k, past_v)) = entry.take() {
+            k = Tensor::cat(vec![past_k, k], 2);
+            v = Tensor::cat(vec![past_v, v], 2);
+        }
+        *entry = Some((k.clone(), v.clone()));
+    }
+    let group = heads.count / heads.kv_count;
+    let options = AttentionModuleOptions { is_causal, ..Default::default() };
+    let a = attention(q, share(k, group), share(v, group), None, None, options);
+    a.swap_dims(1, 2).reshape([n, heads.count * heads.head_dim])
 }
 
 /// Repeats every key-value head for the `group` query heads that share it. \[rows, kv, positions, head_dim\] in,
@@ -232,6 +267,9 @@ fn share(x: Tensor<4>, group: usize) -> Tensor<4> {
 
 /// x / sqrt(mean(x²) + eps) · weight over the last dimension, computed in f32 whatever x is.
 fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Param<Tensor<1>>, eps: f64) -> Tensor<D> {
+    if host::serves(&x) {
+        return host::rms_norm(x, weight.val(), eps);
+    }
     let dtype = x.dtype();
     let x = x.cast(DType::F32);
     let scale = (x.clone().square().mean_dim(D - 1) + eps).sqrt().recip();

@@ -2,7 +2,42 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// cos and sin of every angle, \[1, 1, positions, head_dim / 2\] each.
+/// cos and sin of the angles of some positions, \[positions, head_dim / 2\].
+#[derive(Debug)]
+pub(crate) struct Angles {
+    half: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Angles {
+    /// Of positions `start..start + len`: position · theta^(-2 i / head_dim).
+    pub(crate) fn new(start: usize, len: usize, head_dim: usize, theta: f64) -> Self {
+        let half = head_dim / 2;
+        let speeds: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
+        let angles = || (start..start + len).flat_map(|p| speeds.iter().map(move |speed| p as f64 * speed));
+        let table = |f: fn(f64) -> f64| angles().map(|a| f(a) as f32).collect();
+        Self { half, cos: table(f64::cos), sin: table(f64::sin) }
+    }
+
+    /// Turns the pairs (i, i + head_dim / 2) of `heads` heads at each position of x, \[positions, heads · head_dim\], forth
+    /// (`direction` 1) or back (-1), and scales them.
+    pub(crate) fn turn(&self, x: &mut [f32], heads: usize, scale: f32, direction: f32) {
+        let half = self.half;
+        let angles = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half));
+        for (x, (cos, sin)) in x.chunks_exact_mut(heads * 2 * half).zip(angles) {
+            for head in x.chunks_exact_mut(2 * half) {
+                let (first, second) = head.split_at_mut(half);
+                for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    let (cos, sin) = (scale * cos, scale * direction * sin);
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+    }
+}
+
+/// [`Angles`] as tensors, \[1, 1, positions, head_dim / 2\] each.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
     cos: Tensor<4>,
@@ -10,21 +45,17 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// Angles of positions `start..start + len`: position · theta^(-2 i / head_dim).
-    pub fn new(start: usize, len: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
-        let half = head_dim / 2;
-        let angles: Vec<f64> = (start..start + len)
-            .flat_map(|p| (0..half).map(move |i| p as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64)))
-            .collect();
-        let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = angles.iter().map(|&a| f(a) as f32).collect();
-            Tensor::from_data(TensorData::new(values, [1, 1, len, half]), device)
+    /// The same angles on a device.
+    pub(crate) fn new(angles: &Angles, device: &Device) -> Self {
+        let table = |values: &[f32]| {
+            let shape = [1, 1, values.len() / angles.half, angles.half];
+            Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
         };
-        Self { cos: table(f64::cos), sin: table(f64::sin) }
+        Self { cos: table(&angles.cos), sin: table(&angles.sin) }
     }
 
     /// Turns the pairs (i, i + head_dim / 2) of x: \[rows, heads, positions, head_dim\].
-    pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let half = x.dims()[3] / 2;
         let dtype = x.dtype();
         let (cos, sin) = (self.cos.clone().cast(dtype), self.sin.clone().cast(dtype));

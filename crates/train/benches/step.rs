@@ -24,7 +24,7 @@ use std::time::Instant;
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Which case a process measures: "kind vocabulary".
+/// Which case a process measures: "vocabulary kind".
 const CASE: &str = "LOGITCASK_BENCH_CASE";
 const KEPT: usize = 64;
 const HIDDEN: usize = 96;
@@ -42,14 +42,14 @@ fn main() {
     let device = std::env::var("DEVICE").ok().filter(|name| name != "auto").unwrap_or("cpu".into());
     let device: DeviceChoice = device.parse().unwrap();
     if let Ok(case) = std::env::var(CASE) {
-        let (kind, vocab_size) = case.split_once(' ').unwrap();
+        let (vocab_size, kind) = case.split_once(' ').unwrap();
         return measure(kind, vocab_size.parse().unwrap(), device);
     }
     let (opened, name) = device.open().unwrap();
     println!("{name}: {} windows of {POSITIONS} positions, hidden {HIDDEN}, {KEPT} classes kept", windows(&opened));
     let run = |kind: &str, vocab_size: usize| {
         let this = std::env::current_exe().unwrap();
-        let out = Command::new(this).env(CASE, format!("{kind} {vocab_size}")).output().unwrap();
+        let out = Command::new(this).env(CASE, format!("{vocab_size} {kind}")).output().unwrap();
         assert!(out.status.success(), "{kind}: {}", String::from_utf8_lossy(&out.stderr));
         print!("{}", String::from_utf8_lossy(&out.stdout));
     };
@@ -61,12 +61,18 @@ fn main() {
         "\n| training step | classes | labels alone, ms | distilled, ms | ratio | of the best |\n|---|---|---|---|---|---|"
     );
     [2_048, 32_000].iter().for_each(|&vocab_size| run("step", vocab_size));
+    println!("\n| a run of steps | classes | peak, MiB above the model |\n|---|---|---|");
+    for vocab_size in [2_048, 32_000] {
+        ["run of labels", "run of distilled"].iter().for_each(|kind| run(kind, vocab_size));
+    }
 }
 
 fn measure(kind: &str, vocab_size: usize, device: DeviceChoice) {
     let (device, _) = device.open().unwrap();
     match kind {
         "step" => whole_step(vocab_size, &device),
+        "run of labels" => run_alone(LABELS, vocab_size, &device),
+        "run of distilled" => run_alone(DISTILLED, vocab_size, &device),
         kind => loss_alone(kind, vocab_size, &device),
     }
 }
@@ -214,18 +220,41 @@ fn composed(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &StepLoss
     judged(hidden.grad(&grads).unwrap(), head.grad(&grads).unwrap())
 }
 
-/// The recipes' student, forward to optimizer, by turns on labels alone and distilled.
-fn whole_step(vocab_size: usize, device: &Device) {
+/// The sides that are compared.
+const LABELS: usize = 0;
+const DISTILLED: usize = 1;
+
+/// The recipes' student, and the windows and the loss of each side.
+fn recipe(vocab_size: usize, device: &Device) -> (LlamaConfig, [(Vec<Batch>, StepLoss); 2]) {
     let config: LlamaConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": HIDDEN, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
         "num_key_value_heads": 2
     }))
     .unwrap();
-    let config = config.resolved(vocab_size, POSITIONS + 1).unwrap();
-    let side_by_side = device == &Device::flex();
     let taught: Vec<Batch> = (0..windows(device) as u64).map(|number| window(number, vocab_size)).collect();
     let bare: Vec<Batch> = taught.iter().map(labels_alone).collect();
-    let sides = [(bare, StepLoss::LABELS), (taught, distilled())];
+    let config = config.resolved(vocab_size, POSITIONS + 1).unwrap();
+    (config, [(bare, StepLoss::LABELS), (taught, distilled())])
+}
+
+/// One side alone, for what memory it takes.
+fn run_alone(side: usize, vocab_size: usize, device: &Device) {
+    let (config, sides) = recipe(vocab_size, device);
+    let (parts, loss) = &sides[side];
+    let mut model = weights::fresh(&config, 0, &device.clone().autodiff());
+    let mut optimizer = AdamWConfig::new().init();
+    let start = status("VmRSS");
+    for _ in 0..13 {
+        model = step(model, &mut optimizer, parts, loss, device == &Device::flex());
+    }
+    let name = if side == LABELS { "labels alone" } else { "distilled" };
+    println!("| {name} | {vocab_size} | {:.0} |", status("VmHWM") - start);
+}
+
+/// Forward to optimizer, by turns on labels alone and distilled.
+fn whole_step(vocab_size: usize, device: &Device) {
+    let (config, sides) = recipe(vocab_size, device);
+    let side_by_side = device == &Device::flex();
     let mut models = [0, 1].map(|_| Some(weights::fresh(&config, 0, &device.clone().autodiff())));
     let mut optimizers = [0, 1].map(|_| AdamWConfig::new().init());
     let mut seconds = [Vec::new(), Vec::new()];

@@ -1,0 +1,159 @@
+//! Causal attention with rotary positions, one window after the other.
+//!
+//! The probabilities of some queries at a time are made in scratch space, used and forgotten; the backward pass makes them
+//! again. No window of them ever becomes a tensor.
+
+use super::Heads;
+use crate::product::{Factor, product_into};
+use crate::rope::Angles;
+use logitcask_core::exp::exp_nonpositive;
+use logitcask_core::lanes::{dot, largest, sum};
+use rayon::prelude::*;
+
+/// Queries whose probabilities exist at a time.
+const BLOCK: usize = 64;
+/// Scores so far below the largest add nothing to f32, and their exponentials would be slow to multiply with.
+const FAINT: f32 = -60.0;
+
+/// q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads · head_dim\], as the projections leave them;
+/// output as q.
+pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: &Heads, angles: &Angles) -> Vec<f32> {
+    let mut out = vec![0.0; q.len()];
+    let [wide, narrow] = heads.window_sizes();
+    let inputs = q.par_chunks_exact(wide).zip(k.par_chunks_exact(narrow)).zip(v.par_chunks_exact(narrow));
+    out.par_chunks_exact_mut(wide).zip(inputs).for_each(|(out, ((q, k), v))| {
+        let window = Window::new(q, k, v, heads, angles);
+        let (stride, mut scores) = (heads.count * heads.head_dim, Vec::new());
+        for (head, first) in window.blocks() {
+            let (n, end) = window.probabilities(head, first, &mut scores);
+            let out = &mut out[first * stride + head * heads.head_dim..];
+            let values = window.of_key_head(v, head);
+            product_into((n, heads.head_dim, end), Factor::by_rows(&scores, end), values, (out, stride), false);
+        }
+    });
+    out
+}
+
+/// d loss / d (q, k, v) from `slopes`, d loss / d output.
+pub(super) fn backward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    slopes: &[f32],
+    heads: &Heads,
+    angles: &Angles,
+) -> [Vec<f32>; 3] {
+    let mut of_q = vec![0.0; q.len()];
+    let [mut of_k, mut of_v] = [k, v].map(|x| vec![0.0; x.len()]);
+    let [wide, narrow] = heads.window_sizes();
+    let inputs = q.par_chunks_exact(wide).zip(k.par_chunks_exact(narrow)).zip(v.par_chunks_exact(narrow));
+    let outputs = of_q.par_chunks_exact_mut(wide).zip(of_k.par_chunks_exact_mut(narrow));
+    let all = outputs.zip(of_v.par_chunks_exact_mut(narrow)).zip(inputs).zip(slopes.par_chunks_exact(wide));
+    all.for_each(|((((of_q, of_k), of_v), ((q, k), v)), slopes)| {
+        let window = Window::new(q, k, v, heads, angles);
+        let mut scratch = [Vec::new(), Vec::new()];
+        for (head, first) in window.blocks() {
+            window.backward(head, first, slopes, [of_q, of_k, of_v], &mut scratch);
+        }
+        angles.turn(of_q, heads.count, heads.scale(), -1.0);
+        angles.turn(of_k, heads.kv_count, 1.0, -1.0);
+    });
+    [of_q, of_k, of_v]
+}
+
+/// One window, queries and keys turned by their positions.
+struct Window<'a> {
+    heads: &'a Heads,
+    /// By 1 / sqrt(head_dim).
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: &'a [f32],
+}
+
+impl<'a> Window<'a> {
+    fn new(q: &[f32], k: &[f32], v: &'a [f32], heads: &'a Heads, angles: &Angles) -> Self {
+        let (mut q, mut k) = (q.to_vec(), k.to_vec());
+        angles.turn(&mut q, heads.count, heads.scale(), 1.0);
+        angles.turn(&mut k, heads.kv_count, 1.0, 1.0);
+        Self { heads, q, k, v }
+    }
+
+    /// Each head with each block's first query.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (count, width) = (self.heads.count, self.heads.width);
+        (0..count).flat_map(move |head| (0..width).step_by(BLOCK).map(move |first| (head, first)))
+    }
+
+    /// What a head reads of `keys`, which are the window's keys or values: a matrix of a row for each position.
+    fn of_key_head<'b>(&self, keys: &'b [f32], head: usize) -> Factor<'b> {
+        let (count, head_dim) = (self.heads.kv_count, self.heads.head_dim);
+        let key_head = head * count / self.heads.count;
+        Factor { values: &keys[key_head * head_dim..], strides: (count * head_dim, 1) }
+    }
+
+    /// What a head has of `queries`, which are the window's queries or of their shape, from the `first` on.
+    fn of_head<'b>(&self, queries: &'b [f32], head: usize, first: usize) -> Factor<'b> {
+        let stride = self.heads.count * self.heads.head_dim;
+        Factor { values: &queries[first * stride + head * self.heads.head_dim..], strides: (stride, 1) }
+    }
+
+    /// Probabilities of a block, a row for each of its n queries with a column for each key up to the last of them; 0 for
+    /// keys behind a query. n, and the number of columns.
+    fn probabilities(&self, head: usize, first: usize, out: &mut Vec<f32>) -> (usize, usize) {
+        let end = self.heads.width.min(first + BLOCK);
+        let n = end - first;
+        out.resize(n * end, 0.0);
+        let (q, k) = (self.of_head(&self.q, head, first), self.of_key_head(&self.k, head).turned());
+        product_into((n, end, self.heads.head_dim), q, k, (out, end), false);
+        let scores = &mut out[..];
+        in_vectors!(|scores: &'a mut [f32], first: usize, end: usize| {
+            for (i, row) in scores.chunks_exact_mut(end).enumerate() {
+                let (seen, behind) = row.split_at_mut(first + i + 1);
+                let max = largest(seen);
+                for x in &mut *seen {
+                    let below = *x - max;
+                    // What is no number stays none; the product is 0 for all others.
+                    *x = if below <= FAINT { 0.0 } else { exp_nonpositive(below) + 0.0 * below };
+                }
+                let share = 1.0 / sum(seen, |x| x);
+                seen.iter_mut().for_each(|x| *x *= share);
+                behind.fill(0.0);
+            }
+        });
+        (n, end)
+    }
+
+    /// Adds what a block gives to the gradients; those of queries and keys as they were turned, and not yet scaled.
+    fn backward(
+        &self,
+        head: usize,
+        first: usize,
+        slopes: &[f32],
+        [of_q, of_k, of_v]: [&mut [f32]; 3],
+        [scores, of_scores]: &mut [Vec<f32>; 2],
+    ) {
+        let head_dim = self.heads.head_dim;
+        let (n, end) = self.probabilities(head, first, scores);
+        let slopes = self.of_head(slopes, head, first);
+        of_scores.resize(n * end, 0.0);
+        let values = self.of_key_head(self.v, head);
+        product_into((n, end, head_dim), slopes, values.turned(), (of_scores, end), false);
+        let (p, of_p) = (&scores[..], &mut of_scores[..]);
+        in_vectors!(|p: &'a [f32], of_p: &'a mut [f32], end: usize| {
+            for (p, of_p) in p.chunks_exact(end).zip(of_p.chunks_exact_mut(end)) {
+                // The slope of a softmax: P (dP - Σ P dP).
+                let mean = dot(p, of_p);
+                of_p.iter_mut().zip(p).for_each(|(of_p, p)| *of_p = p * (*of_p - mean));
+            }
+        });
+        let (p, of_scores) = (Factor::by_rows(scores, end), Factor::by_rows(of_scores, end));
+        let (wide, narrow) = (self.heads.count * head_dim, self.heads.kv_count * head_dim);
+        let key_head = head * self.heads.kv_count / self.heads.count;
+        let of_v = (&mut of_v[key_head * head_dim..], narrow);
+        product_into((end, head_dim, n), p.turned(), slopes, of_v, true);
+        let of_k = (&mut of_k[key_head * head_dim..], narrow);
+        product_into((end, head_dim, n), of_scores.turned(), self.of_head(&self.q, head, first), of_k, true);
+        let of_q = (&mut of_q[first * wide + head * head_dim..], wide);
+        product_into((n, head_dim, end), of_scores, self.of_key_head(&self.k, head), of_q, false);
+    }
+}

@@ -1,0 +1,186 @@
+//! burn's door for operations of our own, with and without a graph.
+
+use super::{attention, pointwise};
+use crate::rope::Angles;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
+use burn::tensor::TensorData;
+use std::sync::Arc;
+
+/// The shape of an attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Positions of a window; the windows stand one behind the other.
+    pub(crate) width: usize,
+    /// Of queries.
+    pub(crate) count: usize,
+    /// Of keys and values, shared out among the queries'.
+    pub(crate) kv_count: usize,
+    /// Width of a head.
+    pub(crate) head_dim: usize,
+}
+
+impl Heads {
+    /// Numbers of a window of queries, and of one of keys or values.
+    pub(super) fn window_sizes(&self) -> [usize; 2] {
+        [self.count, self.kv_count].map(|count| self.width * count * self.head_dim)
+    }
+
+    /// What scores are multiplied by.
+    pub(super) fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+}
+
+/// The operations, on tensors of f32.
+#[backend_extension(Flex, Autodiff)]
+pub trait Operations: Backend {
+    /// [`super::attention()`].
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: Heads,
+        angles: Arc<Angles>,
+    ) -> FloatTensor<Self>;
+    /// [`super::gate()`].
+    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// [`super::rms_norm()`].
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
+}
+
+impl Operations for Flex {
+    fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, angles: Arc<Angles>) -> FlexTensor {
+        let [q, k, v] = [q, k, v].map(|x| x.to_contiguous());
+        tensor(attention::forward(numbers(&q), numbers(&k), numbers(&v), &heads, &angles), &q)
+    }
+
+    fn gate(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+        let [gate, up] = [gate, up].map(|x| x.to_contiguous());
+        tensor(pointwise::gate(numbers(&gate), numbers(&up)), &gate)
+    }
+
+    fn rms_norm(x: FlexTensor, weight: FlexTensor, eps: f64) -> FlexTensor {
+        let [x, weight] = [x, weight].map(|x| x.to_contiguous());
+        tensor(pointwise::rms_norm(numbers(&x), numbers(&weight), eps), &x)
+    }
+}
+
+/// The numbers of a contiguous tensor.
+fn numbers(x: &FlexTensor) -> &[f32] {
+    x.as_slice().unwrap_or_else(|| unreachable!("a contiguous tensor of f32"))
+}
+
+/// A tensor of these numbers in the shape of another.
+fn tensor(numbers: Vec<f32>, like: &FlexTensor) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(numbers, like.layout().shape().clone()))
+}
+
+impl<C: CheckpointStrategy> Operations for Autodiff<Flex, C> {
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: Heads,
+        angles: Arc<Angles>,
+    ) -> FloatTensor<Self> {
+        let (inputs, nodes) = parts([q, k, v]);
+        let [q, k, v] = inputs.clone();
+        let out = Flex::attend(q, k, v, heads, angles.clone());
+        match Attend.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, heads, angles), out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (inputs, nodes) = parts([gate, up]);
+        let [gate, up] = inputs.clone();
+        let out = Flex::gate(gate, up);
+        match Gate.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(inputs, out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        let (inputs, nodes) = parts([x, weight]);
+        let [x, weight] = inputs.clone();
+        let out = Flex::rms_norm(x, weight, eps);
+        match RmsNorm.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, eps), out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+}
+
+/// Contiguous inputs, and their places in the graph.
+fn parts<const N: usize>(inputs: [FloatTensor<Autodiff<Flex>>; N]) -> ([FlexTensor; N], [NodeGuard; N]) {
+    let nodes = inputs.each_ref().map(|input| input.node());
+    (inputs.map(|input| input.into_primitive().to_contiguous()), nodes)
+}
+
+/// Gives the nodes that ask for them their gradients, each in the shape of its input.
+fn register<const N: usize>(
+    nodes: [Option<NodeId>; N],
+    inputs: [&FlexTensor; N],
+    gradients: [Vec<f32>; N],
+    grads: &mut Gradients,
+) {
+    for ((node, input), gradient) in nodes.into_iter().zip(inputs).zip(gradients) {
+        if let Some(node) = node {
+            grads.register::<Flex>(node, tensor(gradient, input));
+        }
+    }
+}
+
+/// The backward pass of [`Operations::attend`].
+#[derive(Debug)]
+struct Attend;
+
+impl Backward<Flex, 3> for Attend {
+    type State = ([FlexTensor; 3], Heads, Arc<Angles>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let ([q, k, v], heads, angles) = &ops.state;
+        let of = attention::backward(numbers(q), numbers(k), numbers(v), numbers(&slopes), heads, angles);
+        register(ops.parents.map(|node| Some(node?.id)), [q, k, v], of, grads);
+    }
+}
+
+/// The backward pass of [`Operations::gate`].
+#[derive(Debug)]
+struct Gate;
+
+impl Backward<Flex, 2> for Gate {
+    type State = [FlexTensor; 2];
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let [gate, up] = &ops.state;
+        let of = pointwise::gate_backward(numbers(gate), numbers(up), numbers(&slopes));
+        register(ops.parents.map(|node| Some(node?.id)), [gate, up], of, grads);
+    }
+}
+
+/// The backward pass of [`Operations::rms_norm`].
+#[derive(Debug)]
+struct RmsNorm;
+
+impl Backward<Flex, 2> for RmsNorm {
+    type State = ([FlexTensor; 2], f64);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let ([x, weight], eps) = &ops.state;
+        let of = pointwise::rms_norm_backward(numbers(x), numbers(weight), *eps, numbers(&slopes));
+        register(ops.parents.map(|node| Some(node?.id)), [x, weight], of, grads);
+    }
+}

@@ -1,0 +1,58 @@
+//! What a decoder layer does between its products, on a CPU: each operation in one pass over the numbers in this process's
+//! memory, with its own backward pass. Composed of tensor operations the same takes a pass and a tensor for every
+//! multiplication, and under autodiff keeps most of them until the backward pass.
+
+/// Runs a block in the widest vectors that the processor has, on the variables that it names with their types.
+macro_rules! in_vectors {
+    (|$($name:ident: $type:ty),*| $body:block) => {{
+        struct Run<'a> {
+            $($name: $type),*
+        }
+        impl pulp::WithSimd for Run<'_> {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: pulp::Simd>(self, _: S) {
+                let Self { $($name),* } = self;
+                $body
+            }
+        }
+        pulp::Arch::new().dispatch(Run { $($name),* });
+    }};
+}
+
+mod attention;
+mod door;
+mod pointwise;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use door::Heads;
+
+use crate::memory::is_on_host;
+use crate::rope::Angles;
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+use door::Operations;
+use std::sync::Arc;
+
+/// Can the operations be done here? The same for all tensors of a model.
+pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
+    is_on_host(tensor)
+}
+
+/// Causal attention with rotary positions. q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads ·
+/// head_dim\], as the projections leave them; output as q.
+pub(crate) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, angles: Arc<Angles>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::attend(q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), heads, angles))
+}
+
+/// silu(gate) · up, number by number.
+pub(crate) fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch()))
+}
+
+/// x / sqrt(mean(x²) + eps) · weight over the last dimension.
+pub(crate) fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps))
+}

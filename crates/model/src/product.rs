@@ -1,0 +1,107 @@
+//! Products of matrices in this process's memory, without the copies that tensors make of them.
+
+use gemm::Parallelism;
+
+/// A matrix: its numbers from its first on, and how far it is from one row, and from one column, to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Factor<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) strides: (usize, usize),
+}
+
+impl<'a> Factor<'a> {
+    /// Of rows one behind the other.
+    pub(crate) fn by_rows(values: &'a [f32], columns: usize) -> Self {
+        Self { values, strides: (columns, 1) }
+    }
+
+    /// Rows and columns exchanged.
+    pub(crate) fn turned(self) -> Self {
+        Self { strides: (self.strides.1, self.strides.0), ..self }
+    }
+
+    /// Does it hold so many rows and columns?
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        last(rows, columns, self.strides).is_none_or(|last| last < self.values.len())
+    }
+}
+
+/// Place of the last number of a matrix; `None` where it has none.
+fn last(rows: usize, columns: usize, strides: (usize, usize)) -> Option<usize> {
+    Some(rows.checked_sub(1)? * strides.0 + columns.checked_sub(1)? * strides.1)
+}
+
+/// left · right, \[m, n\] with k between them, row by row; added to `sum` where there is one. On all cores.
+pub(crate) fn product(
+    (m, n, k): (usize, usize, usize),
+    left: Factor<'_>,
+    right: Factor<'_>,
+    sum: Option<Vec<f32>>,
+) -> Vec<f32> {
+    let is_sum = sum.is_some();
+    let mut out = sum.unwrap_or_else(|| Vec::with_capacity(m * n));
+    assert!(left.holds(m, k) && right.holds(k, n), "factors of another size");
+    assert!(out.capacity() >= m * n && (!is_sum || out.len() == m * n), "a sum of another size");
+    // SAFETY: the factors hold all that their strides reach (asserted above), and `out` has room for m · n numbers, row by
+    // row. Where it is no sum none of it is read and all m · n numbers are written, so that the length is right afterwards.
+    unsafe {
+        multiply((m, n, k), left, right, (out.as_mut_ptr(), n), is_sum, Parallelism::Rayon(0));
+        out.set_len(m * n);
+    }
+    out
+}
+
+/// left · right, \[m, n\] with k between them, into `out`, whose rows are `stride` apart; added to what is there where
+/// `is_sum`. On this thread.
+pub(crate) fn product_into(
+    (m, n, k): (usize, usize, usize),
+    left: Factor<'_>,
+    right: Factor<'_>,
+    (out, stride): (&mut [f32], usize),
+    is_sum: bool,
+) {
+    assert!(left.holds(m, k) && right.holds(k, n), "factors of another size");
+    assert!(n <= stride && last(m, n, (stride, 1)).is_none_or(|last| last < out.len()), "a result of another size");
+    // SAFETY: the factors and `out` hold all that their strides reach (asserted above); all of `out` is initialised.
+    unsafe { multiply((m, n, k), left, right, (out.as_mut_ptr(), stride), is_sum, Parallelism::None) }
+}
+
+/// # Safety
+/// The factors must hold \[m, k\] and \[k, n\] numbers at their strides, and `out` must be good for writes of \[m, n\] at a
+/// row stride of at least n; for reads too where `is_sum`.
+unsafe fn multiply(
+    (m, n, k): (usize, usize, usize),
+    left: Factor<'_>,
+    right: Factor<'_>,
+    (out, stride): (*mut f32, usize),
+    is_sum: bool,
+    parallelism: Parallelism,
+) {
+    let strides = |factor: &Factor<'_>| (factor.strides.0 as isize, factor.strides.1 as isize);
+    let ((left_row, left_column), (right_row, right_column)) = (strides(&left), strides(&right));
+    let (left, right) = (left.values.as_ptr(), right.values.as_ptr());
+    // SAFETY: the caller's promise is what the product asks for.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out,
+            1,
+            stride as isize,
+            is_sum,
+            left,
+            left_column,
+            left_row,
+            right,
+            right_column,
+            right_row,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
