@@ -12,6 +12,10 @@ use std::vec;
 /// Blocks whose rows are shuffled together.
 pub const WINDOW_BLOCKS: usize = 16;
 
+/// Samples at the start of an order that are decoded alone: a first batch does not wait for pages of which it needs a row
+/// each.
+const ALONE: usize = 16;
+
 /// Some rows of a shard that are decoded together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block {
@@ -50,6 +54,8 @@ pub struct Samples {
     places: vec::IntoIter<Place>,
     /// Pages of the window that were decoded, each until its last sample is gone.
     pages: HashMap<(u32, u64), HashMap<u64, CachedSample>>,
+    /// Those that were decoded alone.
+    alone: Vec<u64>,
 }
 
 /// Where a sample is.
@@ -71,6 +77,7 @@ impl Samples {
             skip: 0,
             places: Vec::new().into_iter(),
             pages: HashMap::new(),
+            alone: Vec::new(),
         }
     }
 
@@ -121,8 +128,8 @@ impl Samples {
         }
     }
 
-    /// The sample at a place. Its page is decoded when the first of its samples is asked for, so that the first batch of an
-    /// epoch does not wait for a whole window; one without a wanted sample is never read.
+    /// The sample at a place. A page is decoded when the first of its samples is asked for, the first few of an order apart,
+    /// so that the first batch of an epoch does not wait for a whole window; one without a wanted sample is never read.
     fn take(&mut self, Place { block, id }: Place) -> Result<CachedSample> {
         let page = (id - block.first) / ROWS_PER_PAGE as u64;
         let key = (block.unit, block.first + page * ROWS_PER_PAGE as u64);
@@ -134,8 +141,15 @@ impl Samples {
             }
             return Ok(sample);
         }
-        let end = block.ids().end.min(key.1 + ROWS_PER_PAGE as u64);
-        let wanted = self.wanted(key.1..end);
+        let wanted = if self.shuffle.is_some() && self.alone.len() < ALONE {
+            self.alone.push(id);
+            vec![id]
+        } else {
+            let end = block.ids().end.min(key.1 + ROWS_PER_PAGE as u64);
+            let mut wanted = self.wanted(key.1..end);
+            wanted.retain(|id| !self.alone.contains(id));
+            wanted
+        };
         let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
             unreachable!("a place is of a sample that is wanted")
         };
