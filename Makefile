@@ -11,7 +11,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-select bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -54,10 +54,13 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 	        -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 -max_len=16384 || exit 1; \
 	done
 
-bench: bench-select bench-step bench-reader bench-growth ## measure everything; prints the tables of benches/README.md
+bench: bench-select bench-stage bench-step bench-reader bench-growth ## measure everything; prints the tables of benches/README.md
 
 bench-select: ## what selection costs a row, beside one pass that reads it
 	$(CARGO) bench --workspace --bench select
+
+bench-stage: fetch-stories15m ## what stage 1 costs beside its teacher's forward alone (four minutes)
+	$(CARGO) bench --workspace --bench stage
 
 bench-step: ## what teaching costs beside plain labels, time and memory, on DEVICE=cpu or wgpu
 	DEVICE=$(DEVICE) $(CARGO) bench --workspace --bench step

@@ -11,7 +11,7 @@ pub(super) const LANES: usize = 16;
 /// Columns that are added up together where lots are cast: two cache lines.
 pub(super) const BLOCK: usize = 2 * LANES;
 /// Columns worked on at once: few enough for the first cache, and for f32 to add them up.
-pub(super) const TILE: usize = 16 * BLOCK;
+pub(super) const TILE: usize = 32 * BLOCK;
 
 /// One number for each column of a tile.
 #[repr(align(64))]

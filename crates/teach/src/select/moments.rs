@@ -8,11 +8,8 @@ use super::exp::{exp_vector, log2_scale};
 use super::lanes::{LANES, TILE, Tile, drop_listed, tile_at};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-/// Neighbouring powers whose sums stay in registers together.
+/// Powers that one multiplication with v⁴ moves on.
 const GROUP: usize = 4;
-/// Numbers that are added up apart from each other: two registers of the widest kind, for an addition takes several
-/// cycles and the next one to the same sum has to wait.
-const SUMS: usize = 2 * LANES;
 /// Most sums there are: 4 · atoms, with at most 8 atoms.
 pub(super) const MAX_SUMS: usize = 32;
 
@@ -96,8 +93,8 @@ pub(super) struct PowerSums<T> {
     terms: Tile<T>,
     /// v, v², v³ and v⁴.
     steps: [Tile<T>; GROUP],
-    tile_sums: [T; MAX_SUMS * SUMS],
-    sums: [f64; MAX_SUMS * SUMS],
+    tile_sums: [T; MAX_SUMS * LANES],
+    sums: [f64; MAX_SUMS * LANES],
 }
 
 impl<T: Real> Default for PowerSums<T> {
@@ -107,8 +104,8 @@ impl<T: Real> Default for PowerSums<T> {
             powers: Tile::default(),
             terms: Tile::default(),
             steps: Default::default(),
-            tile_sums: [T::default(); MAX_SUMS * SUMS],
-            sums: [0.0; MAX_SUMS * SUMS],
+            tile_sums: [T::default(); MAX_SUMS * LANES],
+            sums: [0.0; MAX_SUMS * LANES],
         }
     }
 }
@@ -117,11 +114,11 @@ impl<T: Real> PowerSums<T> {
     /// Sums over the classes outside `kept` (ids, ascending), of which `top` is the largest logit, for k below
     /// `totals.len()`.
     pub(super) fn sum(&mut self, logits: &[f32], kept: &[u32], top: f32, (low, step): (f64, f64), totals: &mut [f64]) {
-        self.sums = [0.0; MAX_SUMS * SUMS];
+        self.sums = [0.0; MAX_SUMS * LANES];
         let groups = totals.len().div_ceil(GROUP);
         let (low, step) = (log2_scale(low as f32), log2_scale(step as f32));
         Arch::new().dispatch(Pass { logits, kept, top, low, step, groups, state: self });
-        for (total, lanes) in totals.iter_mut().zip(self.sums.as_chunks::<SUMS>().0) {
+        for (total, lanes) in totals.iter_mut().zip(self.sums.as_chunks::<LANES>().0) {
             *total = lanes.iter().sum();
         }
     }
@@ -150,15 +147,18 @@ impl<T: Real> WithSimd for Pass<'_, T> {
             let least = self.fill(s, tile);
             drop_listed(&mut self.state.terms, start, &mut self.kept);
             let is_safe = highest * least > T::LOWEST;
-            let sums = T::vectors::<S>(&mut self.state.tile_sums[..self.groups * GROUP * SUMS]);
+            let sums = T::vectors::<S>(&mut self.state.tile_sums[..self.groups * GROUP * LANES]);
             let terms = T::vectors::<S>(&mut self.state.terms.0[..tile.len()]);
             let steps = self.state.steps.each_mut().map(|steps| T::vectors::<S>(&mut steps.0[..tile.len()]));
-            match is_safe {
-                true => sum_groups::<T, S, false>(s, terms, steps, sums),
-                false => sum_groups::<T, S, true>(s, terms, steps, sums),
+            // A register that holds all lanes belongs to a machine with registers for all sums.
+            match (is_safe, T::lanes::<S>() == LANES) {
+                (true, true) => sum_at_once::<T, S, false>(s, terms, steps[0], sums),
+                (false, true) => sum_at_once::<T, S, true>(s, terms, steps[0], sums),
+                (true, false) => sum_groups::<T, S, false>(s, terms, steps, sums),
+                (false, false) => sum_groups::<T, S, true>(s, terms, steps, sums),
             }
             // Apart from the above: a loop this plain becomes a few wide additions.
-            let used = self.groups * GROUP * SUMS;
+            let used = self.groups * GROUP * LANES;
             for (sum, &tile_sum) in self.state.sums[..used].iter_mut().zip(&self.state.tile_sums[..used]) {
                 *sum += tile_sum.into();
             }
@@ -191,7 +191,51 @@ impl<T: Real> Pass<'_, T> {
     }
 }
 
-/// All sums of a tile, group by group. steps: v in the first.
+/// All sums of a tile in one pass, each in a register. terms: w, powers: v.
+#[inline(always)]
+fn sum_at_once<T: Real, S: Simd, const DROPS: bool>(
+    s: S,
+    terms: &[T::Vector<S>],
+    powers: &[T::Vector<S>],
+    sums: &mut [T::Vector<S>],
+) {
+    // As a constant, so that the sums are no array in memory.
+    macro_rules! sum {
+        ($($groups:literal)*) => {
+            match sums.len() / GROUP {
+                $($groups => sum_in_registers::<T, S, DROPS, $groups>(s, terms, powers, sums),)*
+                groups => unreachable!("{groups} groups of sums"),
+            }
+        };
+    }
+    sum!(1 2 3 4 5 6 7 8);
+}
+
+#[inline(always)]
+fn sum_in_registers<T: Real, S: Simd, const DROPS: bool, const GROUPS: usize>(
+    s: S,
+    terms: &[T::Vector<S>],
+    powers: &[T::Vector<S>],
+    out: &mut [T::Vector<S>],
+) {
+    let mut sums: [[T::Vector<S>; GROUP]; GROUPS] = bytemuck::Zeroable::zeroed();
+    for (&term, &v) in terms.iter().zip(powers) {
+        let second = product::<T, S, DROPS>(s, v, v);
+        let third = product::<T, S, DROPS>(s, second, v);
+        let fourth = product::<T, S, DROPS>(s, second, second);
+        let mut term = term;
+        for [a, b, c, d] in &mut sums {
+            *a = T::add(s, *a, term);
+            *b = T::mul_add(s, term, v, *b);
+            *c = T::mul_add(s, term, second, *c);
+            *d = T::mul_add(s, term, third, *d);
+            term = product::<T, S, DROPS>(s, term, fourth);
+        }
+    }
+    out.copy_from_slice(sums.as_flattened());
+}
+
+/// All sums of a tile, group by group, for machines with few registers. steps: v in the first.
 #[inline(always)]
 fn sum_groups<T: Real, S: Simd, const DROPS: bool>(
     s: S,
@@ -205,7 +249,7 @@ fn sum_groups<T: Real, S: Simd, const DROPS: bool>(
         *third = product::<T, S, DROPS>(s, *second, v);
         *fourth = product::<T, S, DROPS>(s, *second, *second);
     }
-    for group in sums.chunks_exact_mut(GROUP * SUMS / T::lanes::<S>()) {
+    for group in sums.chunks_exact_mut(GROUP * LANES / T::lanes::<S>()) {
         sum_powers::<T, S, DROPS>(s, terms, [first, second, third, fourth], group);
     }
 }
@@ -219,7 +263,7 @@ fn sum_powers<T: Real, S: Simd, const DROPS: bool>(
     sums: &mut [T::Vector<S>],
 ) {
     let [first, second, third, fourth] = steps.map(|steps| &steps[..terms.len()]);
-    let stride = SUMS / T::lanes::<S>();
+    let stride = LANES / T::lanes::<S>();
     for i in (0..stride).step_by(2) {
         // Each in a variable of its own: an array would go through memory.
         let [mut a, mut b, mut c, mut d] = [bytemuck::Zeroable::zeroed(); GROUP];

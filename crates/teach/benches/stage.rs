@@ -1,0 +1,143 @@
+//! What stage 1 costs beside its teacher's forward alone: the same batches on the same workers, with and without selection,
+//! encoding and writing.
+//!
+//! `make bench-stage`; prints a table of benches/README.md. The first teacher is stories15M, which `make fetch-stories15m`
+//! fetches; the others have random weights, for how the cost falls with a teacher's size. By turns, the best of each.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+use logitcask_cache::{CacheWriter, FORMAT_VERSION, Layout, Pin, Plan};
+use logitcask_core::rng::CounterRng;
+use logitcask_core::{Fingerprint, Keep, Origin, Sample, SampleId, Selection, TailRule, Values};
+use logitcask_data::Dataset;
+use logitcask_data::batches::{TokenBatch, batch_by_length};
+use logitcask_model::{Device, Llama, LlamaConfig, ModelFiles, Precision, weights};
+use logitcask_teach::{LocalTeacher, Pipeline, Teacher};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/models/stories15M/stories15M.bin");
+/// Positions of a window, and of a batch at the most.
+const POSITIONS: usize = 255;
+const BATCH_TOKENS: usize = 1_024;
+
+/// Windows of random tokens.
+struct Random {
+    samples: u64,
+    vocab_size: usize,
+}
+
+impl Dataset for Random {
+    fn splits(&self) -> Vec<(String, u64)> {
+        vec![("train".to_owned(), self.samples)]
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+        let mut rng = CounterRng::new("stage", &[id.0]);
+        let input_ids = (0..=POSITIONS).map(|_| rng.below(self.vocab_size as u64) as u32).collect();
+        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(b"random")
+    }
+
+    fn name(&self) -> &str {
+        "random"
+    }
+
+    fn max_length(&self) -> usize {
+        POSITIONS + 1
+    }
+}
+
+fn plan(dataset: &Random) -> Plan {
+    let pin = |bytes: &[u8]| Pin { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
+    let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+    let selection = Selection::TopK { k: 64 };
+    Plan {
+        format_version: FORMAT_VERSION,
+        code_version: "bench".into(),
+        layout: Layout::Plain,
+        vocab_size: dataset.vocab_size as u32,
+        max_length: POSITIONS as u32 + 1,
+        precision: "f32".into(),
+        batch_tokens: BATCH_TOKENS as u64,
+        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail) },
+        teacher: pin(b"teacher"),
+        tokenizer: pin(b"{}"),
+        bos: None,
+        end: None,
+        dataset: Pin { name: "random".into(), fingerprint: dataset.fingerprint() },
+        units: Plan::units_of(&dataset.splits(), dataset.samples / 2),
+    }
+}
+
+/// The teacher alone, on as many workers as it asks for, each with one thread as in stage 1.
+fn forward_alone(teacher: &LocalTeacher, batches: &[TokenBatch]) -> f64 {
+    let (clock, next) = (Instant::now(), AtomicUsize::new(0));
+    let work = || {
+        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            teacher.logits(batch, &mut |_| Ok(())).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..teacher.workers() {
+            scope.spawn(|| rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(work));
+        }
+    });
+    clock.elapsed().as_secs_f64()
+}
+
+/// All of stage 1, into a folder of its own.
+fn stage(teacher: &LocalTeacher, dataset: &Random) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Instant::now();
+    let writer = CacheWriter::open(folder.path(), plan(dataset), b"{}").unwrap();
+    Pipeline { dataset, teacher, writer: &writer, batch_tokens: BATCH_TOKENS }
+        .run(&AtomicBool::new(false), &|_| {})
+        .unwrap();
+    let manifest = writer.finish().unwrap();
+    assert_eq!(manifest.totals.entries, dataset.samples * POSITIONS as u64 * 64);
+    clock.elapsed().as_secs_f64()
+}
+
+fn measure(name: &str, model: Llama, samples: u64, turns: usize) {
+    let teacher = LocalTeacher::new(model);
+    let dataset = Random { samples, vocab_size: teacher.vocab_size() };
+    let windows: Vec<Sample> = (0..samples).filter_map(|id| dataset.sample("train", SampleId(id))).collect();
+    let batches = batch_by_length(&windows, BATCH_TOKENS);
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..turns {
+        best[0] = best[0].min(forward_alone(&teacher, &batches));
+        best[1] = best[1].min(stage(&teacher, &dataset));
+    }
+    let [alone, whole] = best.map(|seconds| (samples * POSITIONS as u64) as f64 / seconds);
+    println!("| {name} | {} | {alone:.0} | {whole:.0} | {:.3} |", dataset.vocab_size, alone / whole);
+}
+
+/// A model of random weights.
+fn fresh(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Llama {
+    let config: LlamaConfig = serde_json::from_value(serde_json::json!({
+        "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": heads
+    }))
+    .unwrap();
+    weights::fresh(&config.resolved(vocab_size, POSITIONS + 1).unwrap(), 0, &Device::flex())
+}
+
+fn main() {
+    println!("windows of {POSITIONS} positions, 64 classes kept, 5 atoms, f16; best of a few by turns\n");
+    println!("| teacher | classes | forward alone, positions/s | stage 1, positions/s | time of stage 1 / forward |");
+    println!("|---|---|---|---|---|");
+    if Path::new(STORIES).exists() {
+        let files = ModelFiles::open(Path::new(STORIES)).unwrap();
+        measure("stories15M", files.load(&Device::flex(), Precision::F32).unwrap(), 256, 5);
+    }
+    // Two units, each with a batch for each of two workers at least.
+    measure("110 M, random", fresh(768, 2_048, 12, 12, 32_000), 64, 2);
+    measure("1.2 B, random", fresh(2_048, 8_192, 16, 32, 32_000), 16, 2);
+}
