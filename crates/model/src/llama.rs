@@ -175,16 +175,13 @@ impl LogitsModel for Llama {
         let [_, width] = tokens.dims();
         let (heads, angles) = (c.heads(width), Angles::new(0, width, c.head_dim, c.rope_theta));
         let mut x = embedding(self.embed_tokens.val(), tokens);
-        if host::serves(&x) {
-            let angles = Arc::new(angles);
-            for layer in &self.layers {
-                x = layer.forward(x, c, |q, k, v| host::attention(q, k, v, heads, angles.clone()));
-            }
-        } else {
-            let rope = Rope::new(&angles, &self.device());
-            for layer in &self.layers {
-                x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &rope, None));
-            }
+        let rope = (!host::serves(&x)).then(|| Rope::new(&angles, &self.device()));
+        let angles = Arc::new(angles);
+        for layer in &self.layers {
+            x = layer.forward(x, c, |q, k, v| match &rope {
+                None => host::attention(q, k, v, heads, angles.clone()),
+                Some(rope) => attend(q, k, v, &heads, rope, None),
+            });
         }
         rms_norm(x, &self.norm, c.rms_norm_eps)
     }

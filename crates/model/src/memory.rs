@@ -2,9 +2,9 @@
 
 use burn::tensor::{DType, Device, Tensor};
 
-/// Do its numbers lie in this process's memory as f32, so that [`numbers`] takes them without a copy?
+/// Do its numbers lie in this process's memory as f32 and in no graph, so that [`numbers`] takes them without a copy?
 pub fn is_in_memory<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.device() == Device::flex() && tensor.dtype() == DType::F32
+    is_on_host(tensor) && !tensor.device().is_autodiff()
 }
 
 /// The same, in a graph or not.

@@ -20,8 +20,9 @@ use std::time::Instant;
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/models/stories15M/stories15M.bin");
-/// Positions of a window, and of a batch at the most.
+/// Positions of a window.
 const POSITIONS: usize = 255;
+/// Tokens of a batch, four windows.
 const BATCH_TOKENS: usize = 1_024;
 
 /// Windows of random tokens.

@@ -27,19 +27,15 @@ mod pointwise;
 #[cfg(test)]
 mod tests;
 
+/// Can the operations be done here? The same for all tensors of a model.
+pub(crate) use crate::memory::is_on_host as serves;
 pub(crate) use door::Heads;
 
-use crate::memory::is_on_host;
 use crate::rope::Angles;
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use door::Operations;
 use std::sync::Arc;
-
-/// Can the operations be done here? The same for all tensors of a model.
-pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
-    is_on_host(tensor)
-}
 
 /// Causal attention with rotary positions. q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads ·
 /// head_dim\], as the projections leave them; output as q.
