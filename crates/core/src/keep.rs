@@ -27,6 +27,7 @@ pub enum Values {
 
 impl Values {
     /// The code of a log-probability: 0 for 0, growing as it falls. `None` below what can be written.
+    #[inline]
     pub fn code(self, log_prob: f32) -> Option<u16> {
         // Not -0, whose bits are another code.
         let magnitude = 0.0 - log_prob.min(0.0);
@@ -40,6 +41,7 @@ impl Values {
     }
 
     /// The log-probability that a code stands for; what a reader gets.
+    #[inline]
     pub fn value(self, code: u16) -> f32 {
         let magnitude = match self {
             Self::F16 => f16::from_bits(code).to_f32(),

@@ -70,11 +70,11 @@ pub fn from_jacobi(diagonal: &[f64], off: &[f64], total: f64) -> Rule {
 /// One implicit QL step on rows `l..=m`, carrying the first row of the eigenvectors along.
 fn ql_step(d: &mut [f64], e: &mut [f64], first: &mut [f64], l: usize, m: usize) {
     let shift = (d[l + 1] - d[l]) / (2.0 * e[l]);
-    let mut g = d[m] - d[l] + e[l] / (shift + shift.hypot(1.0).copysign(shift));
+    let mut g = d[m] - d[l] + e[l] / (shift + length(shift, 1.0).copysign(shift));
     let (mut s, mut c, mut p) = (1.0, 1.0, 0.0);
     for i in (l..m).rev() {
         let (f, b) = (s * e[i], c * e[i]);
-        let r = f.hypot(g);
+        let r = length(f, g);
         e[i + 1] = r;
         if r == 0.0 {
             d[i + 1] -= p;
@@ -94,6 +94,12 @@ fn ql_step(d: &mut [f64], e: &mut [f64], first: &mut [f64], l: usize, m: usize) 
     d[l] -= p;
     e[l] = g;
     e[m] = 0.0;
+}
+
+/// √(a² + b²), the slow way only where squares leave the range of numbers.
+fn length(a: f64, b: f64) -> f64 {
+    let squared = a * a + b * b;
+    if (1e-280..1e280).contains(&squared) { squared.sqrt() } else { a.hypot(b) }
 }
 
 #[cfg(test)]

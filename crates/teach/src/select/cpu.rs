@@ -3,7 +3,7 @@
 use super::finish::{Finisher, LogProbs, RowProblem};
 
 use super::sample::Draw;
-use super::scan::scan;
+use super::scan::{Extremes, scan};
 use logitcask_core::{Keep, RowErrors, Selection, SoftRows};
 
 /// Nearer to `p` than this, a nucleus' mass is computed again in f64: f32 exponentials are no judge of it.
@@ -30,7 +30,7 @@ impl LogProbs for Row<'_> {
 
 /// Selects row after row with the same buffers.
 pub struct RowSelector {
-    maxima: Vec<f32>,
+    extremes: Extremes,
     draw: Draw,
     finisher: Finisher,
 }
@@ -38,7 +38,7 @@ pub struct RowSelector {
 impl RowSelector {
     /// For rows of which `keep` is kept.
     pub fn new(keep: &Keep) -> Self {
-        Self { maxima: Vec::new(), draw: Draw::default(), finisher: Finisher::new(keep) }
+        Self { extremes: Extremes::default(), draw: Draw::default(), finisher: Finisher::new(keep) }
     }
 
     /// Appends to `out` what is kept of one row of raw logits and counts in `errors` what writing it costs; neither
@@ -58,14 +58,14 @@ impl RowSelector {
         errors: &mut RowErrors,
     ) -> Result<(), RowProblem> {
         assert!((gold_id as usize) < logits.len(), "label {gold_id} is outside the row");
-        let summary = scan(logits, gold_id, &mut self.maxima).ok_or(RowProblem::NotFinite)?;
+        let summary = scan(logits, gold_id, &mut self.extremes).ok_or(RowProblem::NotFinite)?;
         let mut row = Row { logits, log_z: summary.log_z };
         let tail_top = self.choose(&mut row, summary.max, lot);
 
         let finisher = &mut self.finisher;
         let gold = finisher.write(row, gold_id, summary.rank)?;
         if let Some(tail) = &mut finisher.tail {
-            tail.summarise(row, &finisher.sure, tail_top);
+            tail.summarise(row, &self.extremes, &finisher.sure, tail_top);
         }
         finisher.push(row, gold, out, errors);
         Ok(())
@@ -82,11 +82,11 @@ impl RowSelector {
                 return None;
             }
             Selection::TopK { k } => {
-                finisher.top.find(row.logits, &self.maxima, k as usize + always + 1);
+                finisher.top.find(row.logits, &self.extremes.maxima, k as usize + always + 1);
                 k as usize
             }
             Selection::TopP { p, k } => {
-                finisher.top.find(row.logits, &self.maxima, k as usize + always + 1);
+                finisher.top.find(row.logits, &self.extremes.maxima, k as usize + always + 1);
                 let (mut size, doubt) = finisher.nucleus(*row, p);
                 if doubt < NUCLEUS_DOUBT {
                     row.log_z = exact_log_z(row.logits, max);
@@ -105,7 +105,7 @@ impl RowSelector {
         let Finisher { top, sure, drawn, keep, .. } = &mut self.finisher;
         sure.clear();
         drawn.clear();
-        top.find(row.logits, &self.maxima, n + 1);
+        top.find(row.logits, &self.extremes.maxima, n + 1);
         let always = &keep.always_keep;
         self.draw.draw(row, top.ids(), always, n - always.len(), lot, (sure, drawn))
     }

@@ -1,14 +1,14 @@
 //! What a row becomes once its largest classes are known, wherever they were found.
 
 use super::tail::TailSummary;
-use super::top::TopClasses;
+use super::top::{TopClasses, sort};
 use logitcask_core::{Gold, Keep, RowErrors, SoftRow, SoftRows, Tail};
 use std::fmt;
 
 /// Why a row cannot be kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowProblem {
-    /// It holds a NaN or an infinity.
+    /// It holds a NaN or an infinity, or its largest logit is beyond 2e38.
     NotFinite,
     /// A kept class or the label lies below what [`Keep::values`] can write.
     TooSmall {
@@ -22,7 +22,7 @@ pub enum RowProblem {
 impl fmt::Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFinite => write!(f, "a logit is not a finite number"),
+            Self::NotFinite => write!(f, "a logit is not a finite number, or the largest is beyond 2e38"),
             Self::TooSmall { class_id, log_prob } => {
                 write!(f, "class {class_id} has log-probability {log_prob}, below all that can be written")
             }
@@ -53,6 +53,7 @@ pub(super) struct Finisher {
     pub(super) drawn: Vec<u32>,
     /// Code and id of a part's classes.
     codes: Vec<u64>,
+    scratch: Vec<u64>,
     class_ids: Vec<u32>,
     log_probs: Vec<f32>,
 }
@@ -66,6 +67,7 @@ impl Finisher {
             sure: Vec::new(),
             drawn: Vec::new(),
             codes: Vec::new(),
+            scratch: Vec::new(),
             class_ids: Vec::new(),
             log_probs: Vec::new(),
         }
@@ -123,7 +125,7 @@ impl Finisher {
             self.codes.push(u64::from(code) << 32 | u64::from(class_id));
         }
         if !self.keep.is_dense() {
-            self.codes.sort_unstable();
+            sort(&mut self.codes, &mut self.scratch);
         }
         self.class_ids.extend(self.codes.iter().map(|&key| key as u32));
         self.log_probs.extend(self.codes.iter().map(|&key| values.value((key >> 32) as u16)));

@@ -3,7 +3,7 @@
 //! Sixteen lanes whatever the register width, each added up on its own, and every multiply-add either fused everywhere or
 //! nowhere: every machine gets the same bits.
 
-use super::exp::{exp_vector, log2_scale};
+use super::exp::{add_exp, exp_vector, log2_scale};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Numbers that are added up apart from each other: as many as the widest register holds.
@@ -34,6 +34,20 @@ pub(super) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<
     padded.0 = [f32::MIN; TILE];
     padded.0[..rest.len()].copy_from_slice(rest);
     &padded.0[..rest.len().next_multiple_of(BLOCK)]
+}
+
+/// Asks for COLUMNS columns of the row from `start` on, ahead of their use. Where they lie beyond its end, they are those
+/// of the next row, if rows stand one after the other, or nothing.
+#[inline(always)]
+pub(super) fn fetch<const COLUMNS: usize>(logits: &[f32], start: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..COLUMNS / LANES {
+        let address = logits.as_ptr().wrapping_add(start + line * LANES);
+        // SAFETY: a hint that reads nothing and cannot fault, whatever the address; every x86-64 processor has it.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (logits, start);
 }
 
 /// Adds the numbers of a register to those of f64 lanes.
@@ -68,7 +82,7 @@ impl WithSimd for SumExp<'_> {
             for (i, sums) in sums.chunks_exact_mut(S::F32_LANES).enumerate() {
                 let mut lanes = s.splat_f32s(0.0);
                 for &z in tile.iter().skip(i).step_by(LANES / S::F32_LANES) {
-                    lanes = s.add_f32s(lanes, exp_vector(s, s.mul_f32s(s.sub_f32s(z, max), scale)));
+                    lanes = add_exp(s, s.mul_f32s(s.sub_f32s(z, max), scale), true, lanes);
                 }
                 add::<_, f32>(sums, lanes);
             }
@@ -102,7 +116,7 @@ impl WithSimd for BlockSums<'_> {
         for (i, sums) in self.sums.chunks_mut(TILE / BLOCK).enumerate() {
             let tile = S::as_simd_f32s(tile_at(self.logits, i * TILE, &mut padded)).0;
             for (weight, &z) in S::as_mut_simd_f32s(&mut weights.0).0.iter_mut().zip(tile) {
-                *weight = exp_vector(s, s.mul_f32s(s.min_f32s(s.sub_f32s(z, max), zero), scale));
+                *weight = exp_vector(s, s.mul_f32s(s.min_f32s(s.sub_f32s(z, max), zero), scale), true);
             }
             drop_listed(&mut weights, i * TILE, &mut without);
             for (sum, block) in sums.iter_mut().zip(weights.0.as_chunks::<BLOCK>().0) {

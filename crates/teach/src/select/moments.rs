@@ -8,11 +8,16 @@
 mod tests;
 
 use super::exp::{exp_vector, log2_scale};
-use super::lanes::{LANES, TILE, Tile, drop_listed, tile_at};
+use super::lanes::{LANES, TILE, Tile, drop_listed, fetch, tile_at};
+use super::scan::{Extremes, STRIP};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Powers that one multiplication with v⁴ moves on.
 const GROUP: usize = 4;
+/// Base-2 logarithm of a number whose powers, as far as they are taken, stay in f32's range.
+const HIGHEST: f32 = 100.0;
+/// So much of the next row is fetched while this one keeps the arithmetic busy, in columns: a quarter of a megabyte.
+const NEXT: usize = 64 * TILE;
 /// Most sums there are: 4 · atoms, with at most 8 atoms.
 pub(super) const MAX_SUMS: usize = 32;
 
@@ -34,6 +39,8 @@ pub(super) trait Real: bytemuck::Pod + Default + From<f32> + Into<f64> {
     fn mul<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a · b + c, fused.
     fn mul_add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// Writes a register of f32 into as many places.
+    fn put<S: Simd>(numbers: S::f32s, places: &mut [Self]);
     /// With 0 in place of what is not above TINY.
     fn drop_tiny<S: Simd>(s: S, a: Self::Vector<S>) -> Self::Vector<S>;
 }
@@ -72,6 +79,12 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn put<S: Simd>(numbers: S::f32s, places: &mut [Self]) {
+                let numbers = bytemuck::cast_slice::<S::f32s, f32>(std::slice::from_ref(&numbers));
+                places.iter_mut().zip(numbers).for_each(|(place, &number)| *place = number.into());
+            }
+
+            #[inline(always)]
             fn drop_tiny<S: Simd>(s: S, a: S::$vector) -> S::$vector {
                 s.$select(s.$greater(a, s.$splat(Self::TINY)), a, s.$splat(0.0))
             }
@@ -90,8 +103,6 @@ real! {
 
 /// Sums of w v^k over classes, w = e^{low (z - top)}, v = e^{step (z - top)}.
 pub(super) struct PowerSums<T> {
-    weights: Tile<f32>,
-    powers: Tile<f32>,
     /// w v^k of the power that comes next.
     terms: Tile<T>,
     /// v, v², v³ and v⁴.
@@ -103,8 +114,6 @@ pub(super) struct PowerSums<T> {
 impl<T: Real> Default for PowerSums<T> {
     fn default() -> Self {
         Self {
-            weights: Tile::default(),
-            powers: Tile::default(),
             terms: Tile::default(),
             steps: Default::default(),
             tile_sums: [T::default(); MAX_SUMS * LANES],
@@ -115,12 +124,19 @@ impl<T: Real> Default for PowerSums<T> {
 
 impl<T: Real> PowerSums<T> {
     /// Sums over the classes outside `kept` (ids, ascending), of which `top` is the largest logit, for k below
-    /// `totals.len()`.
-    pub(super) fn sum(&mut self, logits: &[f32], kept: &[u32], top: f32, (low, step): (f64, f64), totals: &mut [f64]) {
+    /// `totals.len()`. The row comes with its extremes.
+    pub(super) fn sum(
+        &mut self,
+        (logits, extremes): (&[f32], &Extremes),
+        kept: &[u32],
+        top: f32,
+        (low, step): (f64, f64),
+        totals: &mut [f64],
+    ) {
         self.sums = [0.0; MAX_SUMS * LANES];
         let groups = totals.len().div_ceil(GROUP);
         let (low, step) = (log2_scale(low as f32), log2_scale(step as f32));
-        Arch::new().dispatch(Pass { logits, kept, top, low, step, groups, state: self });
+        Arch::new().dispatch(Pass { logits, extremes, kept, top, low, step, groups, state: self });
         for (total, lanes) in totals.iter_mut().zip(self.sums.as_chunks::<LANES>().0) {
             *total = lanes.iter().sum();
         }
@@ -130,6 +146,7 @@ impl<T: Real> PowerSums<T> {
 /// [`PowerSums::sum`]; `low` and `step` for powers of 2.
 struct Pass<'a, T> {
     logits: &'a [f32],
+    extremes: &'a Extremes,
     kept: &'a [u32],
     top: f32,
     low: f32,
@@ -146,10 +163,18 @@ impl<T: Real> WithSimd for Pass<'_, T> {
         let highest = self.low + self.step * (self.groups * GROUP) as f32;
         let mut padded = Tile::default();
         for start in (0..self.logits.len()).step_by(TILE) {
+            if start < NEXT {
+                fetch::<TILE>(self.logits, self.logits.len() + start);
+            }
             let tile = tile_at(self.logits, start, &mut padded);
-            let least = self.fill(s, tile);
+            let strips = start / STRIP..(start + TILE) / STRIP;
+            let [least, most] = self.extremes.range(s, strips).map(|z| highest * (z - self.top));
+            match least > f32::LOWEST && most < HIGHEST {
+                true => self.fill::<S, false>(s, tile),
+                false => self.fill::<S, true>(s, tile),
+            }
             drop_listed(&mut self.state.terms, start, &mut self.kept);
-            let is_safe = highest * least > T::LOWEST;
+            let is_safe = least > T::LOWEST;
             let sums = T::vectors::<S>(&mut self.state.tile_sums[..self.groups * GROUP * LANES]);
             let terms = T::vectors::<S>(&mut self.state.terms.0[..tile.len()]);
             let steps = self.state.steps.each_mut().map(|steps| T::vectors::<S>(&mut steps.0[..tile.len()]));
@@ -170,27 +195,23 @@ impl<T: Real> WithSimd for Pass<'_, T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// w and v of a tile; the least z - top.
+    /// w and v of a tile, some of which may be far from the top.
     #[inline(always)]
-    fn fill<S: Simd>(&mut self, s: S, tile: &[f32]) -> f32 {
+    fn fill<S: Simd, const IS_FAR: bool>(&mut self, s: S, tile: &[f32]) {
         let (top, zero) = (s.splat_f32s(self.top), s.splat_f32s(0.0));
         let (low, step) = (s.splat_f32s(self.low), s.splat_f32s(self.step));
-        let mut least = zero;
         let state = &mut *self.state;
-        let weights = S::as_mut_simd_f32s(&mut state.weights.0).0;
-        let powers = S::as_mut_simd_f32s(&mut state.powers.0).0;
-        for ((&z, weights), powers) in S::as_simd_f32s(tile).0.iter().zip(weights).zip(powers) {
-            // Kept classes stand above the tail. They get no weight, but must not overflow on the way.
-            let x = s.min_f32s(s.sub_f32s(z, top), zero);
-            least = s.min_f32s(least, x);
-            *weights = exp_vector(s, s.mul_f32s(x, low));
-            *powers = exp_vector(s, s.mul_f32s(x, step));
+        let terms = state.terms.0.chunks_exact_mut(S::F32_LANES);
+        let powers = state.steps[0].0.chunks_exact_mut(S::F32_LANES);
+        for ((&z, term), power) in S::as_simd_f32s(tile).0.iter().zip(terms).zip(powers) {
+            let mut x = s.sub_f32s(z, top);
+            if IS_FAR {
+                // Kept classes stand above the tail. They get no weight, but must not overflow on the way.
+                x = s.min_f32s(x, zero);
+            }
+            T::put::<S>(exp_vector(s, s.mul_f32s(x, low), IS_FAR), term);
+            T::put::<S>(exp_vector(s, s.mul_f32s(x, step), IS_FAR), power);
         }
-        for i in 0..TILE {
-            state.terms.0[i] = state.weights.0[i].into();
-            state.steps[0].0[i] = state.powers.0[i].into();
-        }
-        s.reduce_min_f32s(least)
     }
 }
 

@@ -4,6 +4,7 @@ use super::cpu::Row;
 use super::finish::LogProbs;
 use super::moments::{MAX_SUMS, PowerSums};
 use super::rule::{distance, meets_knots, rule_of_sums};
+use super::scan::Extremes;
 use logitcask_core::quadrature::Rule;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{RowErrors, Tail, TailAtom, TailRule};
@@ -60,12 +61,12 @@ impl TailSummary {
     }
 
     /// Sums up the classes outside `sure`, of which `top` is the largest logit.
-    pub(super) fn summarise(&mut self, row: Row<'_>, sure: &[u32], top: Option<f32>) {
+    pub(super) fn summarise(&mut self, row: Row<'_>, extremes: &Extremes, sure: &[u32], top: Option<f32>) {
         self.kept.clear();
         self.kept.extend_from_slice(sure);
         self.kept.sort_unstable();
         match top {
-            Some(top) if row.logits.len() - sure.len() >= FEW => self.sum_up_many(row, top),
+            Some(top) if row.logits.len() - sure.len() >= FEW => self.sum_up_many(row, extremes, top),
             _ => self.sum_up_few(row),
         }
     }
@@ -80,17 +81,17 @@ impl TailSummary {
         self.atoms = self.rule.atoms_reference(&self.few);
     }
 
-    fn sum_up_many(&mut self, row: Row<'_>, top: f32) {
+    fn sum_up_many(&mut self, row: Row<'_>, extremes: &Extremes, top: f32) {
         let atoms = self.rule.atoms as usize;
         let mut rule = Rule::new();
         if self.rule.atoms <= MOST_F32_ATOMS {
-            self.fast.sum(row.logits, &self.kept, top, self.grid, &mut self.sums);
+            self.fast.sum((row.logits, extremes), &self.kept, top, self.grid, &mut self.sums);
             rule = rule_of_sums(&self.sums);
         }
         // Points are missing where the tail has fewer, or where rounding hides them: only exact products tell. In a range too
         // wide for its points they may be misplaced.
         if rule.len() < atoms || distance(&rule, &self.sums) > NEAR {
-            self.exact.sum(row.logits, &self.kept, top, self.grid, &mut self.sums);
+            self.exact.sum((row.logits, extremes), &self.kept, top, self.grid, &mut self.sums);
             rule = rule_of_sums(&self.sums);
         }
         // Points many orders of magnitude apart leave no trace in each other's moments.

@@ -1,16 +1,27 @@
 //! The largest classes of a row, without sorting the row.
 
-use super::lanes::LANES;
-use super::scan::STRIP;
+#[cfg(test)]
+mod tests;
 
-/// Groups for each wanted class: with two, a threshold lets 1.4 times the wanted number through.
-const GROUPS_PER_CLASS: usize = 2;
+use super::lanes::LANES;
+use super::scan::{STRIP, strip_at};
+use pulp::{Arch, Simd, WithSimd, bytemuck};
+
+/// Groups for each wanted class: with four, a threshold lets 1.2 times the wanted number through.
+const GROUPS_PER_CLASS: usize = 4;
+/// Up to so many classes are sorted by counting, for each, those before it: more comparisons, but sixteen at once and none of
+/// them to be guessed.
+const FEW: usize = 192;
 
 /// The largest classes, largest first, ties to the lower id.
 #[derive(Default)]
 pub(super) struct TopClasses {
     /// Scratch: maxima of groups.
     group_max: Vec<f32>,
+    /// Scratch: lanes of strips in which one of them stands.
+    lanes: Vec<u32>,
+    /// Scratch: keys that are not sorted yet.
+    scratch: Vec<u64>,
     /// [`key`]s, ascending.
     keys: Vec<u64>,
 }
@@ -18,32 +29,15 @@ pub(super) struct TopClasses {
 impl TopClasses {
     /// Finds the `count` largest of the row with these [`super::scan::scan`] maxima, or all where it has fewer.
     ///
-    /// The count-th largest group maximum is reached by at least `count` classes (one in each of as many groups), so
+    /// What `count` of the groups' maxima reach is reached by at least `count` classes (one in each of as many groups), so
     /// nothing below it is among the `count` largest, and few classes lie above it.
     pub(super) fn find(&mut self, logits: &[f32], maxima: &[f32], count: usize) {
-        let threshold = self.threshold(maxima, count);
-        self.keys.clear();
-        for (strip, maxima) in maxima.as_chunks::<LANES>().0.iter().enumerate() {
-            let first = strip * STRIP;
-            let columns = &logits[first..logits.len().min(first + STRIP)];
-            for lane in ones(maxima.iter().map(|max| *max >= threshold)) {
-                let column = |i: usize| first + i * LANES + lane;
-                let in_lane = columns.iter().skip(lane).step_by(LANES);
-                for i in ones(in_lane.map(|z| *z >= threshold)) {
-                    self.keys.push(key(logits[column(i)], column(i) as u32));
-                }
-            }
-        }
-        if count < self.keys.len() {
-            self.keys.select_nth_unstable(count);
-            self.keys.truncate(count);
-        }
-        self.keys.sort_unstable();
+        self.fill_groups(maxima, count);
+        Arch::new().dispatch(Find { logits, maxima, count, top: self });
     }
 
-    /// What every one of the `count` largest reaches.
-    fn threshold(&mut self, maxima: &[f32], count: usize) -> f32 {
-        // A group is a lane of some neighbouring strips, so that 16 of them are compared at once.
+    /// A group is a lane of some neighbouring strips, so that 16 of them are compared at once.
+    fn fill_groups(&mut self, maxima: &[f32], count: usize) {
         let strips = maxima.len() / LANES / (GROUPS_PER_CLASS * count).div_ceil(LANES).max(1);
         self.group_max.clear();
         for strips in maxima.chunks(LANES * strips.max(1)) {
@@ -53,10 +47,6 @@ impl TopClasses {
             }
             self.group_max.extend(lanes);
         }
-        if count == 0 || self.group_max.len() < count {
-            return f32::MIN;
-        }
-        *self.group_max.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
     }
 
     /// Takes the largest classes of a row from elsewhere, in any order.
@@ -77,11 +67,166 @@ impl TopClasses {
     }
 }
 
-/// The places of what is true among a few. All are looked at before any is told, for a branch at each would be guessed
-/// wrong as often as one is true.
+/// [`TopClasses::find`], from the groups on.
+struct Find<'a> {
+    logits: &'a [f32],
+    maxima: &'a [f32],
+    count: usize,
+    top: &'a mut TopClasses,
+}
+
+impl WithSimd for Find<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self { logits, maxima, count, top } = self;
+        let threshold = threshold(s, &top.group_max, count);
+        let lanes = list_lanes(s, maxima, threshold, &mut top.lanes);
+        collect(s, logits, &top.lanes[..lanes], threshold, &mut top.keys);
+        if top.keys.len() > FEW && count < top.keys.len() {
+            top.keys.select_nth_unstable(count);
+            top.keys.truncate(count);
+        }
+        sort(&mut top.keys, &mut top.scratch);
+        top.keys.truncate(count);
+    }
+}
+
+/// Sorts numbers no two of which are equal.
+pub(super) fn sort(keys: &mut [u64], scratch: &mut Vec<u64>) {
+    match keys.len() > FEW {
+        true => keys.sort_unstable(),
+        false => Arch::new().dispatch(Sort { keys, scratch }),
+    }
+}
+
+/// [`sort`] of a few.
+struct Sort<'a> {
+    keys: &'a mut [u64],
+    scratch: &'a mut Vec<u64>,
+}
+
+impl WithSimd for Sort<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { keys, scratch } = self;
+        scratch.clear();
+        scratch.extend_from_slice(keys);
+        // Past the end, so that all that is looked at is whole.
+        scratch.resize(keys.len().next_multiple_of(LANES), u64::MAX);
+        for mine in scratch.as_chunks::<LANES>().0 {
+            let mut places = [0u64; LANES];
+            for &other in &*scratch {
+                for (place, &key) in places.iter_mut().zip(mine) {
+                    *place += u64::from(other < key);
+                }
+            }
+            for (&place, &key) in places.iter().zip(mine) {
+                if let Some(slot) = keys.get_mut(place as usize) {
+                    *slot = key;
+                }
+            }
+        }
+    }
+}
+
+/// The `count`-th largest of the numbers; what all reach if there are fewer.
 #[inline(always)]
-fn ones(are: impl Iterator<Item = bool>) -> impl Iterator<Item = usize> {
-    let mut bits = are.enumerate().fold(0u32, |bits, (i, is)| bits | u32::from(is) << i);
+fn threshold<S: Simd>(s: S, numbers: &[f32], count: usize) -> f32 {
+    if count == 0 || numbers.len() < count {
+        return f32::MIN;
+    }
+    let (registers, one, none) = (S::as_simd_f32s(numbers).0, s.splat_u32s(1), s.splat_u32s(0));
+    let extreme = |from, of: fn(S, S::f32s, S::f32s) -> S::f32s| registers.iter().fold(from, |a, &b| of(s, a, b));
+    let largest = s.reduce_max_f32s(extreme(s.splat_f32s(f32::MIN), |s, a, b| s.max_f32s(a, b)));
+    let least = s.reduce_min_f32s(extreme(s.splat_f32s(f32::MAX), |s, a, b| s.min_f32s(a, b)));
+    // Enough reach the first, too few the second.
+    let (mut low, mut high) = (ascending(least), ascending(largest) + 1);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let (bar, mut counts) = (s.splat_f32s(of_ascending(middle)), none);
+        for &z in registers {
+            counts = s.add_u32s(counts, s.select_u32s(s.greater_than_or_equal_f32s(z, bar), one, none));
+        }
+        let reach = bytemuck::cast_slice::<S::u32s, u32>(std::slice::from_ref(&counts)).iter().sum::<u32>() as usize;
+        match reach >= count {
+            true => low = middle,
+            false => high = middle,
+        }
+        if reach == count {
+            break;
+        }
+    }
+    of_ascending(low)
+}
+
+/// The lanes whose largest number reaches the threshold, counted through all strips, to the front of `lanes`; how many.
+#[inline(always)]
+fn list_lanes<S: Simd>(s: S, maxima: &[f32], threshold: f32, lanes: &mut Vec<u32>) -> usize {
+    lanes.resize(maxima.len() + LANES, 0);
+    let mut count = 0;
+    for (strip, maxima) in maxima.as_chunks::<LANES>().0.iter().enumerate() {
+        let mut bits = reaching(s, maxima, threshold);
+        // Most strips have none or one or two: written in any case, so that no branch is guessed.
+        for _ in 0..2 {
+            lanes[count] = strip as u32 * LANES as u32 + bits.trailing_zeros();
+            count += usize::from(bits != 0);
+            bits &= bits.wrapping_sub(1);
+        }
+        for lane in ones(bits) {
+            lanes[count] = (strip * LANES + lane) as u32;
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The keys of all classes of these lanes that reach the threshold.
+#[inline(always)]
+fn collect<S: Simd>(s: S, logits: &[f32], lanes: &[u32], threshold: f32, keys: &mut Vec<u64>) {
+    keys.clear();
+    let mut padded = [f32::MIN; STRIP];
+    for &lane in lanes {
+        let (strip, lane) = (lane as usize / LANES, lane as usize % LANES);
+        let (columns, _) = strip_at(logits, strip, &mut padded).as_chunks::<LANES>();
+        for column in ones(reaching(s, &std::array::from_fn(|i| columns[i][lane]), threshold)) {
+            let id = strip * STRIP + column * LANES + lane;
+            if id < logits.len() {
+                keys.push(key(columns[column][lane], id as u32));
+            }
+        }
+    }
+}
+
+/// A bit for each number that reaches the threshold. All are looked at before any is told, for a branch at each would be
+/// guessed wrong as often as one is true.
+#[inline(always)]
+fn reaching<S: Simd>(s: S, numbers: &[f32; LANES], threshold: f32) -> u32 {
+    let bar = s.splat_f32s(threshold);
+    let masks = S::as_simd_f32s(numbers).0.iter().map(|&z| s.greater_than_or_equal_f32s(z, bar));
+    masks.enumerate().fold(0, |bits, (i, mask)| bits | bits_of::<S>(mask) << (i * S::F32_LANES))
+}
+
+/// A bit for each lane of a mask.
+#[inline(always)]
+fn bits_of<S: Simd>(mask: S::m32s) -> u32 {
+    match size_of::<S::m32s>() {
+        // A mask register.
+        1 => bytemuck::cast::<_, u8>(mask).into(),
+        2 => bytemuck::cast::<_, u16>(mask).into(),
+        _ => {
+            let lanes = bytemuck::cast_slice::<S::m32s, u32>(std::slice::from_ref(&mask));
+            lanes.iter().enumerate().fold(0, |bits, (i, &lane)| bits | (lane & 1) << i)
+        }
+    }
+}
+
+/// The places of the bits that are 1.
+#[inline(always)]
+fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let place = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
         bits &= bits - 1;
@@ -90,15 +235,26 @@ fn ones(are: impl Iterator<Item = bool>) -> impl Iterator<Item = usize> {
 }
 
 /// Orders classes by logit, largest first, and ties by id.
+#[inline(always)]
 fn key(z: f32, id: u32) -> u64 {
     // -0 ties with 0.
-    let bits = (z + 0.0).to_bits();
-    let ascending = if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 };
-    u64::from(!ascending) << 32 | u64::from(id)
+    u64::from(!ascending(z + 0.0)) << 32 | u64::from(id)
 }
 
 /// The logit of a [`key`].
 fn logit(key: u64) -> f32 {
-    let ascending = !(key >> 32) as u32;
-    f32::from_bits(if ascending >> 31 == 1 { ascending & 0x7fff_ffff } else { !ascending })
+    of_ascending(!(key >> 32) as u32)
+}
+
+/// Integers in the order of the numbers.
+#[inline(always)]
+fn ascending(z: f32) -> u32 {
+    let bits = z.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 }
+}
+
+/// The number of [`ascending`].
+#[inline(always)]
+fn of_ascending(order: u32) -> f32 {
+    f32::from_bits(if order >> 31 == 1 { order & 0x7fff_ffff } else { !order })
 }

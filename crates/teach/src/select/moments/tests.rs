@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::select::rule::rule_of_sums;
+use crate::select::scan::scan;
 use logitcask_core::TailRule;
 use logitcask_core::quadrature::{Rule, gauss};
 use logitcask_core::rng::CounterRng;
@@ -25,7 +26,9 @@ fn case(spread: f64) -> Case {
 fn errors<T: Real>(rule: TailRule, case: &Case) -> (usize, f64, f64) {
     let (low, distance) = rule.knots();
     let mut sums = vec![0.0; rule.grid().len()];
-    PowerSums::<T>::default().sum(&case.logits, &[0, 1], case.top, (low, distance / 2.0), &mut sums);
+    let mut extremes = Extremes::default();
+    scan(&case.logits, 0, &mut extremes).unwrap();
+    PowerSums::<T>::default().sum((&case.logits, &extremes), &[0, 1], case.top, (low, distance / 2.0), &mut sums);
     let fast = rule_of_sums(&sums);
     let points: Vec<f64> = case.tail.iter().map(|z| (distance * z).exp()).collect();
     let weights: Vec<f64> = case.tail.iter().map(|z| (low * z).exp()).collect();
@@ -68,10 +71,13 @@ fn products_of_f32_do_where_they_find_all_points() {
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
     let case = case(30.0);
+    let mut extremes = Extremes::default();
+    scan(&case.logits[..1_001], 0, &mut extremes).unwrap();
     let sums = |is_plain: bool| {
         let mut state = PowerSums::<f32>::default();
         let (logits, top) = (&case.logits[..1_001], case.top);
-        let pass = Pass { logits, kept: &[3], top, low: 0.3, step: 0.2, groups: 5, state: &mut state };
+        let pass =
+            Pass { logits, extremes: &extremes, kept: &[3], top, low: 0.3, step: 0.2, groups: 5, state: &mut state };
         if is_plain {
             pass.with_simd(pulp::Scalar::new())
         } else {
