@@ -42,12 +42,16 @@ impl Head {
             Self::Host(head) => head,
         };
         let (device, n) = (hidden.device(), hidden.dims()[0]);
-        let (by_class, by_unit) = head.strides;
-        let hidden = numbers(hidden);
-        let hidden = Factor::by_rows(&hidden, head.hidden_size);
-        let weights = Factor { values: &head.weights, strides: (by_unit, by_class) };
-        let logits = product((n, head.vocab_size, head.hidden_size), hidden, weights, None);
-        Tensor::from_data(TensorData::new(logits, [n, head.vocab_size]), &device)
+        Tensor::from_data(TensorData::new(head.logits(hidden, Vec::new()), [n, head.vocab_size]), &device)
+    }
+
+    /// [`Self::logits`] row by row in the memory of `out`, whatever that holds; as a tensor where the head is not in this
+    /// process's memory.
+    pub fn logits_into(&self, hidden: Tensor<2>, out: Vec<f32>) -> Result<Vec<f32>, Box<Tensor<2>>> {
+        match self {
+            Self::Device(_) => Err(Box::new(self.logits(hidden))),
+            Self::Host(head) => Ok(head.logits(hidden, out)),
+        }
     }
 
     /// d loss / d hidden, \[n, hidden\], from d loss / d logits, \[n, vocabulary\]; d loss / d head, \[vocabulary, hidden\], is
@@ -68,11 +72,24 @@ impl Head {
         let (d, vocab_size) = (head.hidden_size, head.vocab_size);
         let (hidden, of_logits) = (numbers(hidden), numbers(of_logits));
         let (hidden, of_logits) = (Factor::by_rows(&hidden, d), Factor::by_rows(&of_logits, vocab_size));
-        let sum = product((vocab_size, d, n), of_logits.turned(), hidden, of_head.take().map(numbers));
+        let (sum, is_sum) = of_head.take().map_or((Vec::new(), false), |sum| (numbers(sum), true));
+        let sum = product((vocab_size, d, n), of_logits.turned(), hidden, sum, is_sum);
         *of_head = Some(Tensor::from_data(TensorData::new(sum, [vocab_size, d]), &device));
         let weights = Factor { values: &head.weights, strides: head.strides };
-        let of_hidden = product((n, d, vocab_size), of_logits, weights, None);
+        let of_hidden = product((n, d, vocab_size), of_logits, weights, Vec::new(), false);
         Tensor::from_data(TensorData::new(of_hidden, [n, d]), &device)
+    }
+}
+
+impl HostHead {
+    /// Row by row in the memory of `out`.
+    fn logits(&self, hidden: Tensor<2>, out: Vec<f32>) -> Vec<f32> {
+        let n = hidden.dims()[0];
+        let (by_class, by_unit) = self.strides;
+        let hidden = numbers(hidden);
+        let hidden = Factor::by_rows(&hidden, self.hidden_size);
+        let weights = Factor { values: &self.weights, strides: (by_unit, by_class) };
+        product((n, self.vocab_size, self.hidden_size), hidden, weights, out, false)
     }
 }
 

@@ -31,15 +31,19 @@ fn last(rows: usize, columns: usize, strides: (usize, usize)) -> Option<usize> {
     Some(rows.checked_sub(1)? * strides.0 + columns.checked_sub(1)? * strides.1)
 }
 
-/// left · right, \[m, n\] with k between them, row by row; added to `sum` where there is one. On all cores.
+/// left · right, \[m, n\] with k between them, row by row in the memory of `out`; added to what that holds where it
+/// `is_sum`. On all cores.
 pub(crate) fn product(
     (m, n, k): (usize, usize, usize),
     left: Factor<'_>,
     right: Factor<'_>,
-    sum: Option<Vec<f32>>,
+    mut out: Vec<f32>,
+    is_sum: bool,
 ) -> Vec<f32> {
-    let is_sum = sum.is_some();
-    let mut out = sum.unwrap_or_else(|| Vec::with_capacity(m * n));
+    if !is_sum {
+        out.clear();
+        out.reserve_exact(m * n);
+    }
     assert!(left.holds(m, k) && right.holds(k, n), "factors of another size");
     assert!(out.capacity() >= m * n && (!is_sum || out.len() == m * n), "a sum of another size");
     // SAFETY: the factors hold all that their strides reach (asserted above), and `out` has room for m · n numbers, row by

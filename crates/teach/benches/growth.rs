@@ -84,7 +84,7 @@ impl Teacher for Free {
         let mut first_position = 0;
         for (row, &length) in batch.tokens.chunks_exact(batch.width).zip(&batch.lengths) {
             let said = row[..length - 1].iter().flat_map(|&token| &self.0[token as usize % self.0.len()]);
-            each(LogitsChunk { first_position, logits: Logits::Host(said.copied().collect()) })?;
+            each(LogitsChunk { first_position, logits: Logits::Host(said.copied().collect::<Vec<_>>().into()) })?;
             first_position += length - 1;
         }
         Ok(())

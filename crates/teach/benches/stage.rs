@@ -73,7 +73,7 @@ fn plan(dataset: &Random) -> Plan {
         bos: None,
         end: None,
         dataset: Pin { name: "random".into(), fingerprint: dataset.fingerprint() },
-        units: Plan::units_of(&dataset.splits(), dataset.samples / 2),
+        units: Plan::units_of(&dataset.splits(), (dataset.samples / 8).max(4)),
     }
 }
 
@@ -138,7 +138,7 @@ fn main() {
         let files = ModelFiles::open(Path::new(STORIES)).unwrap();
         measure("stories15M", files.load(&Device::flex(), Precision::F32).unwrap(), 256, 5);
     }
-    // Two units, each with a batch for each of two workers at least.
+    // Units of a batch at least.
     measure("110 M, random", fresh(768, 2_048, 12, 12, 32_000), 64, 2);
     measure("1.2 B, random", fresh(2_048, 8_192, 16, 32, 32_000), 16, 2);
 }

@@ -5,17 +5,24 @@
 //! batch → forward  ──>  rows of a chunk   ──>    encode, fsync, commit
 //!            bounded queue           bounded queue
 //! ```
-//! Queues hold two items: enough that nobody waits for a neighbour's hiccup, little enough that memory stays flat.
+//! Queues hold two items: enough that nobody waits for a neighbour's hiccup, little enough that memory stays flat. Workers go
+//! on to the next unit while others are still at the last; its rows go to the writer when the last of them is there.
 
+#[cfg(test)]
+mod tests;
+
+use crate::feed::Feed;
 use crate::select::{SelectProblem, select_logits};
 use crate::teacher::{Logits, LogitsChunk, Teacher};
 use crate::{Error, Result};
 use logitcask_cache::CacheWriter;
-use logitcask_core::{Keep, RowErrors, Sample, SampleId, SoftRows};
+use logitcask_core::{Keep, RowErrors, Sample, SoftRows};
 use logitcask_data::Dataset;
-use logitcask_data::batches::{TokenBatch, batch_by_length};
+use logitcask_data::batches::TokenBatch;
+use std::collections::HashMap;
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -69,8 +76,7 @@ pub struct Pipeline<'a> {
 /// From the forward to the selection.
 enum ToSelect {
     Unit { unit: usize, samples: Vec<Sample> },
-    Chunk { places: Vec<Place>, logits: Logits },
-    End,
+    Chunk { unit: usize, places: Vec<Place>, logits: Logits },
 }
 
 /// A position of a unit: which sample, and where in it.
@@ -88,8 +94,8 @@ struct ToWrite {
 }
 
 impl Pipeline<'_> {
-    /// Works off every unit that has no commit yet. `stop` ends the run at the next unit's boundary, with
-    /// [`Error::Interrupted`].
+    /// Works off every unit that has no commit yet. Once `stop` is set no unit is begun, and the run ends with
+    /// [`Error::Interrupted`] when those begun are done.
     pub fn run(&self, stop: &AtomicBool, on_progress: &(dyn Fn(Progress) + Sync)) -> Result<StageSeconds> {
         let pending = self.writer.pending()?;
         let units = self.writer.plan().units.len();
@@ -113,6 +119,7 @@ impl Pipeline<'_> {
         }
     }
 
+    /// Runs as many batches at once as the teacher finds worth it; returns the mean time a worker was busy.
     fn forward(
         &self,
         pending: &[usize],
@@ -120,59 +127,40 @@ impl Pipeline<'_> {
         stop: &AtomicBool,
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<f64> {
-        let mut busy = Duration::ZERO;
-        for &unit in pending {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let samples = self.samples(unit)?;
-            let batches = batch_by_length(&samples, self.batch_tokens);
-            if out.send(ToSelect::Unit { unit, samples }).is_err() {
-                break;
-            }
-            busy += self.forward_unit(&batches, &out, on_progress)?;
-            if out.send(ToSelect::End).is_err() {
-                break;
-            }
-        }
-        Ok(busy.as_secs_f64())
-    }
-
-    /// Runs the batches of a unit, as many at once as the teacher finds worth it; returns the mean time a worker was busy.
-    fn forward_unit(
-        &self,
-        batches: &[TokenBatch],
-        out: &SyncSender<ToSelect>,
-        on_progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Duration> {
-        let next = AtomicUsize::new(0);
+        let feed = Feed {
+            pending,
+            units: &self.writer.plan().units,
+            dataset: self.dataset,
+            vocab_size: self.teacher.vocab_size(),
+            batch_tokens: self.batch_tokens,
+            stop,
+            place: Mutex::default(),
+        };
+        let begin = |unit, samples| out.send(ToSelect::Unit { unit, samples }).is_ok();
         let work = || -> Result<Duration> {
             let mut busy = Duration::ZERO;
-            while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let done = self.forward_batch(batch, out, on_progress);
-                if done.is_err() {
-                    // Nothing is left for the other workers either.
-                    next.store(batches.len(), Ordering::Relaxed);
-                }
-                busy += done?;
+            while let Some((unit, batch)) = feed.next(&begin)? {
+                busy += self.forward_batch((unit, &batch), &out, on_progress)?;
             }
             Ok(busy)
         };
+        // Where one fails, nothing is left for the others either.
+        let work = || work().inspect_err(|_| feed.close());
         let workers = self.teacher.workers().max(1);
         if workers == 1 {
-            return work();
+            return Ok(work()?.as_secs_f64());
         }
         let busy = std::thread::scope(|scope| {
             let alone = || single_thread_pool().map_or_else(|_| work(), |pool| pool.install(work));
             let started: Vec<_> = (0..workers).map(|_| scope.spawn(alone)).collect();
             started.into_iter().map(join).collect::<Result<Vec<_>>>()
         })?;
-        Ok(busy.iter().sum::<Duration>() / workers as u32)
+        Ok(busy.iter().sum::<Duration>().as_secs_f64() / workers as f64)
     }
 
     fn forward_batch(
         &self,
-        batch: &TokenBatch,
+        (unit, batch): (usize, &TokenBatch),
         out: &SyncSender<ToSelect>,
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Duration> {
@@ -184,7 +172,7 @@ impl Pipeline<'_> {
             on_progress(Progress::Positions(count as u64));
             let places = places[first..first + count].to_vec();
             let wait = Instant::now();
-            let is_open = out.send(ToSelect::Chunk { places, logits: chunk.logits }).is_ok();
+            let is_open = out.send(ToSelect::Chunk { unit, places, logits: chunk.logits }).is_ok();
             waited += wait.elapsed();
             // The selection or the writer stopped; it has the reason, which outranks this one.
             if is_open { Ok(()) } else { Err(Error::Closed) }
@@ -192,46 +180,34 @@ impl Pipeline<'_> {
         Ok(start.elapsed().saturating_sub(waited))
     }
 
-    /// The samples of a unit, every token known to the teacher.
-    fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
-        let range = &self.writer.plan().units[unit];
-        let vocab_size = self.teacher.vocab_size();
-        let sample = |id: u64| {
-            let (split, id) = (range.split.clone(), SampleId(id));
-            let Some(sample) = self.dataset.sample(&range.split, id) else {
-                return Err(Error::NoSample { split, sample: id });
-            };
-            match sample.input_ids.iter().find(|&&token| token as usize >= vocab_size) {
-                Some(&token) => Err(Error::Token { split, sample: id, token, vocab_size }),
-                None => Ok(sample),
-            }
-        };
-        (range.start..range.end).map(sample).collect()
-    }
-
     fn select(&self, from: Receiver<ToSelect>, out: SyncSender<ToWrite>) -> Result<f64> {
         let keep = &self.writer.plan().keep;
         let mut busy = Duration::ZERO;
-        let mut current: Option<ToWrite> = None;
+        // Each with the number of positions that are still to come.
+        let mut open: HashMap<usize, (ToWrite, usize)> = HashMap::new();
         for message in from {
-            match message {
+            let unit = match message {
                 ToSelect::Unit { unit, samples } => {
+                    let positions = samples.iter().map(|sample| sample.input_ids.len().saturating_sub(1)).sum();
                     let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
-                    current = Some(ToWrite { unit, rows, errors: RowErrors::new(keep) });
+                    open.insert(unit, (ToWrite { unit, rows, errors: RowErrors::new(keep) }, positions));
+                    unit
                 }
-                ToSelect::Chunk { places, logits } => {
-                    let Some(work) = current.as_mut() else { continue };
+                ToSelect::Chunk { unit, places, logits } => {
+                    let Some((work, left)) = open.get_mut(&unit) else { continue };
                     let start = Instant::now();
-                    let split = &self.writer.plan().units[work.unit].split;
+                    let split = &self.writer.plan().units[unit].split;
                     place_rows(split, keep, &places, &logits, &mut work.rows, &mut work.errors)?;
+                    *left -= places.len();
                     busy += start.elapsed();
+                    unit
                 }
-                ToSelect::End => {
-                    let Some(work) = current.take() else { continue };
-                    if out.send(work).is_err() {
-                        break;
-                    }
-                }
+            };
+            let is_whole = open.get(&unit).is_some_and(|(_, left)| *left == 0);
+            if let Some((work, _)) = is_whole.then(|| open.remove(&unit)).flatten()
+                && out.send(work).is_err()
+            {
+                break;
             }
         }
         Ok(busy.as_secs_f64())

@@ -1,5 +1,6 @@
 //! A model on this machine.
 
+use super::spare::Spare;
 use super::{Logits, LogitsChunk, Teacher, host};
 use crate::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -11,13 +12,14 @@ pub struct LocalTeacher {
     model: Llama,
     head: Head,
     device: Device,
+    spare: Spare,
 }
 
 impl LocalTeacher {
     /// Takes a loaded model.
     pub fn new(model: Llama) -> Self {
         let device = model.device();
-        Self { head: model.plain_head(), model, device }
+        Self { head: model.plain_head(), model, device, spare: Spare::default() }
     }
 
     fn is_cpu(&self) -> bool {
@@ -47,8 +49,11 @@ impl Teacher for LocalTeacher {
         let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &self.device);
         let hidden = self.model.hidden_at(tokens, wanted);
         for (i, part) in hidden.split(self.model.logits_chunk(), 0).into_iter().enumerate() {
-            let logits = self.head.logits(part);
-            let logits = if self.is_cpu() { Logits::Host(host(logits)?) } else { Logits::Device(Box::new(logits)) };
+            let logits = match self.head.logits_into(part, self.spare.take()) {
+                Ok(numbers) => Logits::Host(self.spare.lend(numbers)),
+                Err(logits) if self.is_cpu() => Logits::Host(host(*logits)?.into()),
+                Err(logits) => Logits::Device(logits),
+            };
             each(LogitsChunk { first_position: i * self.model.logits_chunk(), logits })?;
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! Who gives the logits.
 
 mod local;
+mod spare;
 
 pub use local::LocalTeacher;
+pub use spare::HostLogits;
 
 use crate::{Error, Result};
 use burn::tensor::{DType, Tensor};
@@ -17,10 +19,9 @@ pub struct LogitsChunk {
 }
 
 /// Rows of logits, where the teacher computed them.
-#[derive(Clone)]
 pub enum Logits {
-    /// In memory, row-major.
-    Host(Vec<f32>),
+    /// In memory.
+    Host(HostLogits),
     /// On a device of CubeCL, which is slow to read from.
     Device(Box<Tensor<2>>),
 }
@@ -31,14 +32,6 @@ impl Logits {
         match self {
             Self::Host(logits) => logits.len() / vocab_size,
             Self::Device(logits) => logits.dims()[0],
-        }
-    }
-
-    /// All of them in memory.
-    pub fn into_host(self) -> Result<Vec<f32>> {
-        match self {
-            Self::Host(logits) => Ok(logits),
-            Self::Device(logits) => host(*logits),
         }
     }
 }

@@ -1,0 +1,145 @@
+//! Workers that are done at any time and in any order give the cache that one alone gives.
+
+use super::*;
+use logitcask_cache::{FORMAT_VERSION, Layout, Pin, Plan, Unit};
+use logitcask_core::{Fingerprint, Origin, SampleId, Selection, TailRule, Values};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+const VOCAB: usize = 40;
+const SAMPLES: u64 = 23;
+
+/// Samples of 2 to 9 tokens.
+struct Short;
+
+impl Dataset for Short {
+    fn splits(&self) -> Vec<(String, u64)> {
+        vec![("train".to_owned(), SAMPLES)]
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+        let input_ids = (0..2 + id.0 * 5 % 8).map(|i| ((id.0 * 7 + i * 11) % VOCAB as u64) as u32).collect();
+        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(b"short")
+    }
+
+    fn name(&self) -> &str {
+        "short"
+    }
+
+    fn max_length(&self) -> usize {
+        9
+    }
+}
+
+/// Says something of each token, in two pieces; the fewer tokens a batch has, the longer it takes.
+struct Slow {
+    workers: usize,
+    /// Fails where a sample begins with this token.
+    fails_at: Option<u32>,
+}
+
+impl Teacher for Slow {
+    fn vocab_size(&self) -> usize {
+        VOCAB
+    }
+
+    fn workers(&self) -> usize {
+        self.workers
+    }
+
+    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
+        if batch.tokens.chunks_exact(batch.width).any(|row| self.fails_at == Some(row[0])) {
+            return Err(Error::Device("lost".into()));
+        }
+        std::thread::sleep(Duration::from_millis(40 / batch.tokens.len() as u64));
+        let rows = batch.tokens.chunks_exact(batch.width).zip(&batch.lengths);
+        let said: Vec<f32> = rows
+            .flat_map(|(row, &length)| &row[..length - 1])
+            .flat_map(|&token| (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0))
+            .collect();
+        let half = said.len() / VOCAB / 2 * VOCAB;
+        for (first, part) in [(0, &said[..half]), (half, &said[half..])] {
+            each(LogitsChunk { first_position: first / VOCAB, logits: Logits::Host(part.to_vec().into()) })?;
+        }
+        Ok(())
+    }
+}
+
+fn plan() -> Plan {
+    let pin = |name: &str| Pin { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
+    let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
+    let selection = Selection::TopK { k: 5 };
+    Plan {
+        format_version: FORMAT_VERSION,
+        code_version: "test".into(),
+        layout: Layout::Plain,
+        vocab_size: VOCAB as u32,
+        max_length: 9,
+        precision: "f32".into(),
+        batch_tokens: 10,
+        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail) },
+        teacher: pin("teacher"),
+        tokenizer: Pin { name: "tokenizer".into(), fingerprint: Fingerprint::of(b"{}") },
+        bos: None,
+        end: None,
+        dataset: Pin { name: "short".into(), fingerprint: Short.fingerprint() },
+        units: [0..4, 4..9, 9..10, 10..17, 17..23]
+            .map(|ids| Unit { split: "train".into(), start: ids.start, end: ids.end })
+            .into(),
+    }
+}
+
+/// Runs until a unit is committed where it `stops`, or to the end.
+fn run(folder: &Path, teacher: &Slow, stops: bool) -> Result<StageSeconds> {
+    let writer = CacheWriter::open(folder, plan(), b"{}").unwrap();
+    let stop = AtomicBool::new(false);
+    let on_progress = |progress| {
+        if matches!(progress, Progress::Committed { .. }) {
+            stop.store(stops, Ordering::Relaxed);
+        }
+    };
+    let done = Pipeline { dataset: &Short, teacher, writer: &writer, batch_tokens: 10 }.run(&stop, &on_progress)?;
+    writer.finish().unwrap();
+    Ok(done)
+}
+
+fn root(folder: &Path) -> Fingerprint {
+    logitcask_cache::CacheReader::open(folder).unwrap().root()
+}
+
+#[test]
+fn any_number_of_workers_gives_the_same_cache() {
+    let folders = [1, 2, 5].map(|workers| {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), &Slow { workers, fails_at: None }, false).unwrap();
+        folder
+    });
+    let [one, others @ ..] = folders.each_ref().map(|folder| root(folder.path()));
+    assert!(others.iter().all(|root| *root == one));
+}
+
+#[test]
+fn a_stopped_run_commits_what_it_began_and_another_goes_on() {
+    let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let teacher = Slow { workers: 2, fails_at: None };
+    let stopped = run(folder.path(), &teacher, true);
+    assert!(matches!(stopped, Err(Error::Interrupted { committed: 1..=4, units: 5 })), "{stopped:?}");
+    run(folder.path(), &teacher, false).unwrap();
+    run(whole.path(), &teacher, false).unwrap();
+    assert_eq!(root(folder.path()), root(whole.path()));
+}
+
+#[test]
+fn a_worker_that_fails_ends_the_run_with_its_reason() {
+    for workers in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Short.sample("train", SampleId(13)).unwrap().input_ids[0];
+        let failed = run(folder.path(), &Slow { workers, fails_at: Some(first) }, false);
+        assert!(matches!(&failed, Err(Error::Device(reason)) if reason == "lost"), "{failed:?}");
+        run(folder.path(), &Slow { workers, fails_at: None }, false).unwrap();
+    }
+}
