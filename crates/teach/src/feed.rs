@@ -20,14 +20,14 @@ pub(crate) struct Feed<'a> {
     pub(crate) batch_tokens: usize,
     /// No unit is begun once it is set.
     pub(crate) stop: &'a AtomicBool,
-    pub(crate) place: Mutex<Place>,
+    pub(crate) begun: Mutex<Begun>,
 }
 
-/// How far it is.
+/// What of it was begun.
 #[derive(Default)]
-pub(crate) struct Place {
-    /// Units begun.
-    begun: usize,
+pub(crate) struct Begun {
+    /// How many units.
+    units: usize,
     /// Batches that are left of the last of them, which comes first last.
     batches: Vec<TokenBatch>,
     is_closed: bool,
@@ -37,26 +37,26 @@ impl Feed<'_> {
     /// The next batch, and which unit it is of; a unit's samples go to `begin` before its first batch comes, and nothing more
     /// comes where that gives `false`.
     pub(crate) fn next(&self, begin: &dyn Fn(usize, Vec<Sample>) -> bool) -> Result<Option<(usize, TokenBatch)>> {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        while !place.is_closed {
-            if let Some(batch) = place.batches.pop() {
-                return Ok(Some((self.pending[place.begun - 1], batch)));
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        while !begun.is_closed {
+            if let Some(batch) = begun.batches.pop() {
+                return Ok(Some((self.pending[begun.units - 1], batch)));
             }
-            let Some(&unit) = self.pending.get(place.begun).filter(|_| !self.stop.load(Ordering::Relaxed)) else {
+            let Some(&unit) = self.pending.get(begun.units).filter(|_| !self.stop.load(Ordering::Relaxed)) else {
                 break;
             };
             let samples = self.samples(unit)?;
-            place.batches = batch_by_length(&samples, self.batch_tokens);
-            place.batches.reverse();
-            place.begun += 1;
-            place.is_closed = !begin(unit, samples);
+            begun.batches = batch_by_length(&samples, self.batch_tokens);
+            begun.batches.reverse();
+            begun.units += 1;
+            begun.is_closed = !begin(unit, samples);
         }
         Ok(None)
     }
 
     /// Nothing more comes, for anybody.
     pub(crate) fn close(&self) {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
     }
 
     /// The samples of a unit, every token known to the teacher.

@@ -134,7 +134,7 @@ impl Pipeline<'_> {
             vocab_size: self.teacher.vocab_size(),
             batch_tokens: self.batch_tokens,
             stop,
-            place: Mutex::default(),
+            begun: Mutex::default(),
         };
         let begin = |unit, samples| out.send(ToSelect::Unit { unit, samples }).is_ok();
         let work = || -> Result<Duration> {

@@ -4,10 +4,9 @@
 //! nowhere: every machine gets the same bits.
 
 use super::exp::{add_exp, exp_vector, log2_scale};
+pub(super) use logitcask_core::lanes::LANES;
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-/// Numbers that are added up apart from each other: as many as the widest register holds.
-pub(super) const LANES: usize = 16;
 /// Columns that are added up together where lots are cast: two cache lines.
 pub(super) const BLOCK: usize = 2 * LANES;
 /// Columns worked on at once: few enough for the first cache, and for f32 to add them up.

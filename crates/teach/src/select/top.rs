@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Groups for each wanted class: with four, a threshold lets 1.2 times the wanted number through.
 const GROUPS_PER_CLASS: usize = 4;
-/// Up to so many classes are sorted by counting, for each, those before it: more comparisons, but sixteen at once and none of
+/// Up to so many classes are sorted by counting, for each, those before it: more comparisons, but many at once and none of
 /// them to be guessed.
 const FEW: usize = 192;
 

@@ -61,7 +61,7 @@ fn has_mass(log_mass: &Tensor<2>) -> Tensor<2> {
 }
 
 /// Log of a mass that is none: no tail that was stored is as light.
-const NOTHING: f32 = -500.0;
+pub(super) const NOTHING: f32 = -500.0;
 
 /// What each cell adds. log_p, log_q: \[n, cells\], or \[n, 1\] for a teacher who finds all alike; output: \[n, cells\].
 fn cells(divergence: Divergence, log_p: Tensor<2>, log_q: Tensor<2>) -> Tensor<2> {

@@ -1,5 +1,6 @@
 //! [`crate::loss::Teacher`] of one row, in memory.
 
+use crate::loss::divergence::NOTHING;
 use crate::loss::lanes::{log_add_exp, log_sum_exp};
 use crate::targets::{NO_CLASS, SoftTargets};
 use logitcask_core::TailPolicy;
@@ -38,9 +39,6 @@ pub(super) fn temper(
         _ => false,
     }
 }
-
-/// Log of a mass that is none: no tail that was stored is as light.
-const NOTHING: f32 = -500.0;
 
 /// Log of the tail's partition function relative to log_z.
 #[inline(always)]
