@@ -22,8 +22,8 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/models/stories15M/stories15M.bin");
 /// Positions of a window.
 const POSITIONS: usize = 255;
-/// Tokens of a batch, four windows.
-const BATCH_TOKENS: usize = 1_024;
+/// Tokens of a batch, one window: with few batches a worker that is left with the last one decides the time.
+const BATCH_TOKENS: usize = 256;
 
 /// Windows of random tokens.
 struct Random {
