@@ -2,6 +2,8 @@
 
 RECIPE ?= data/recipes/demo.toml
 DEVICE ?= auto
+# REPLACE=1 moves a cache or a run of another recipe aside; without it they are left alone, and what differs is said.
+REPLACE ?=
 SEEDS  ?= 0 1 2
 CARGO  ?= cargo
 BIN    := target/release/logitcask
@@ -17,6 +19,7 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N"
+	@echo "  REPLACE=1 moves a cache or run of another recipe aside; otherwise it is left alone and what differs is said"
 
 build: ## compile the one binary, target/release/logitcask
 	$(CARGO) build --release --workspace
@@ -26,15 +29,15 @@ FETCHED := $(if $(shell grep -s '^model = "$(STORIES)' $(RECIPE)),$(STORIES)/sto
 
 cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
 	@if grep -qE '^(\[teacher\]|extends)' $(RECIPE); then \
-	    echo $(BIN) cache $(RECIPE) --device $(DEVICE) --replace; \
-	    $(BIN) cache $(RECIPE) --device $(DEVICE) --replace; \
+	    echo $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
+	    $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
 	else echo "$(RECIPE) has no teacher: nothing to cache"; fi
 
 train-student: cache-teacher ## stage 2: train the recipe's student and its hard-label control, print the table
-	$(BIN) train $(RECIPE) --device $(DEVICE) --control --replace
+	$(BIN) train $(RECIPE) --device $(DEVICE) --control $(if $(REPLACE),--replace)
 
 seeds: cache-teacher ## train student and control with SEEDS="0 1 2", print mean and spread
-	DEVICE=$(DEVICE) scripts/seeds.sh $(RECIPE) $(SEEDS)
+	DEVICE=$(DEVICE) REPLACE=$(REPLACE) scripts/seeds.sh $(RECIPE) $(SEEDS)
 
 test: ## run every test
 	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace

@@ -8,6 +8,6 @@ mkdir -p $demo/teacher
 $bin generate data/models/stories15M/stories15M.bin --count 3800 --seed 20261122 --top-p 0.95 --finished-only \
     --device cpu --out $demo/corpus.parquet
 $bin tokenizer $demo/corpus.parquet --split-column split --size 2048 --out $demo/teacher/tokenizer.json
-$bin train data/recipes/demo-teacher.toml --device cpu --replace
+$bin train data/recipes/demo-teacher.toml --device cpu
 cp data/runs/demo-teacher/student/model/* $demo/teacher/
 sha256sum $demo/corpus.parquet $demo/teacher/*

@@ -7,7 +7,7 @@ bin=target/release/logitcask
 name=$(basename "$recipe" .toml)
 number() { sed -n "/\"$2\"/,/}/s/.*\"$3\": *\([-0-9.e]*\).*/\1/p" "$1" | head -n 1; }
 for seed in "$@"; do
-    "$bin" train "$recipe" --control --seed "$seed" --out "data/runs/$name-seed-$seed" --device "${DEVICE:-auto}" --replace >/dev/null
+    "$bin" train "$recipe" --control --seed "$seed" --out "data/runs/$name-seed-$seed" --device "${DEVICE:-auto}" ${REPLACE:+--replace} >/dev/null
 done
 printf '\n%-9s %-8s %11s %14s %16s\n' "" seed perplexity 'KL to teacher' 'top-1 agreement'
 for who in student control; do

@@ -1,14 +1,16 @@
 //! A recipe with its teacher, tokenizer and dataset opened: what every command of stage 1 begins with.
 
 use crate::commands::tokenizer_of;
+use crate::output::note;
 use crate::recipe::{Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow};
-use logitcask_cache::{FORMAT_VERSION, Pin, Plan};
+use logitcask_cache::{CODEC_VERSION, FORMAT_VERSION, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::{Fingerprint, Keep, RowErrors, Selection};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{DeviceChoice, ModelFiles};
 use logitcask_teach::pilot::Kept;
+use logitcask_teach::select::SELECTION_VERSION;
 use logitcask_teach::{LocalTeacher, pilot, pilot_samples};
 use std::path::{Path, PathBuf};
 
@@ -36,9 +38,13 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Opens everything but the weights.
+    /// Opens everything but the weights, and says what is odd about it.
     pub fn open(path: &Path) -> Result<Self> {
-        let recipe = Recipe::read(path)?;
+        Self::of(Recipe::read(path)?, path)
+    }
+
+    /// Opens everything that a recipe names but the weights; `path` is the recipe's.
+    pub fn of(recipe: Recipe, path: &Path) -> Result<Self> {
         let teacher = recipe.teacher.clone().ok_or_else(|| {
             anyhow!(
                 "{}: it has no [teacher], so there is nothing to cache; `logitcask train` runs it as it is",
@@ -57,25 +63,53 @@ impl Experiment {
             ));
         }
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset };
+        this.note_missing_splits();
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
     }
 
-    /// Classes of the teacher.
+    /// Says which splits a student of this recipe will look for in vain: better now than when the teacher is through.
+    fn note_missing_splits(&self) {
+        let Some(train) = &self.recipe.train else { return };
+        let there: Vec<String> = self.dataset.splits().into_iter().map(|(name, _)| name).collect();
+        let validation = (train.validate_every > 0).then_some(("validation", "[train] validate_every"));
+        let wanted = [Some(("train", "training")), Some((&*self.recipe.eval.split, "[eval] split")), validation];
+        for (split, asks) in wanted.into_iter().flatten().filter(|(split, _)| !there.iter().any(|name| name == split)) {
+            note!(
+                "no text fell into the split `{split}`, which {asks} asks for; there is {}. {}",
+                there.join(", "),
+                missing_split_help(&there)
+            );
+        }
+    }
+
+    /// Classes that may be kept: those that a token has.
     pub fn vocab_size(&self) -> u32 {
-        self.files.config().vocab_size as u32
+        self.tokenizer.vocab_size()
+    }
+
+    /// Rows of the teacher's head that no token has.
+    fn padding(&self) -> u32 {
+        (self.files.config().vocab_size as u32).saturating_sub(self.vocab_size())
     }
 
     /// What the recipe keeps of a row.
     pub fn keep(&self, atoms: u32) -> Keep {
-        self.recipe.cache.keep(atoms)
+        Keep { padding: self.padding(), ..self.recipe.cache.keep(atoms) }
     }
 
     /// Loads the teacher on the device that was chosen and says so; gives the device's name too.
     pub fn load_on(&self, choice: &DeviceChoice) -> Result<(LocalTeacher, String)> {
         let (device, device_name) = choice.open()?;
         let parameters = self.files.config().parameters() as f64 / 1e6;
-        eprintln!("teacher {} ({parameters:.2} M parameters) on {device_name}", self.files.name());
+        note!("teacher {} ({parameters:.2} M parameters) on {device_name}", self.files.name());
+        if self.padding() > 0 {
+            note!(
+                "{} of the teacher's {} classes belong to no token: they are part of log Z and of the tail, and never kept",
+                self.padding(),
+                self.files.config().vocab_size
+            );
+        }
         Ok((LocalTeacher::new(self.files.load(&device, self.teacher.precision)?), device_name))
     }
 
@@ -84,6 +118,7 @@ impl Experiment {
         Ok(Plan {
             format_version: FORMAT_VERSION,
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
+            versions: Versions { tokenisation: 1, selection: SELECTION_VERSION, codec: CODEC_VERSION },
             layout: self.recipe.cache.layout,
             vocab_size: self.vocab_size(),
             max_length: self.recipe.cache.max_length as u32,
@@ -95,6 +130,8 @@ impl Experiment {
                 name: "tokenizer.json".to_owned(),
                 fingerprint: Fingerprint::of(&self.tokenizer.to_json()?),
             },
+            added_tokens: Vec::new(),
+            special_tokens: REFUSE_SPECIAL_TOKENS.to_owned(),
             bos: self.tokenizer.bos(),
             end: self.tokenizer.end(),
             dataset: Pin { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },
@@ -107,7 +144,7 @@ impl Experiment {
     pub fn begun(&self) -> Result<Option<Plan>> {
         let Ok(there) = Plan::read(&self.folder) else { return Ok(None) };
         let wanted = self.plan(self.keep(there.keep.atoms() as u32))?;
-        Ok((wanted == there).then_some(there))
+        Ok((wanted.id() == there.id()).then_some(there))
     }
 
     /// The fewest atoms whose log Z is right to [`TOLERATED`] over the whole temperature range, on a pilot sample.
@@ -126,6 +163,16 @@ impl Experiment {
         let enough = outcome.kept.iter().position(is_enough).unwrap_or(keeps.len() - 1);
         Ok(ATOMS.start() + enough as u32)
     }
+}
+
+/// How to have a split that is not there.
+pub fn missing_split_help(there: &[String]) -> String {
+    let other = there.iter().find(|name| *name != "train");
+    let other = other.map_or(String::new(), |name| format!("set [eval] split = \"{name}\", or "));
+    format!(
+        "To judge a student, {other}raise [dataset] held_out (a share of the texts), or name each text's split in a column \
+         with [dataset] split_column"
+    )
 }
 
 /// The largest error of log Z at any temperature that was looked at, in nats.

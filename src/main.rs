@@ -1,13 +1,11 @@
 //! `logitcask`: run a teacher once, keep its logits, train students from the cache as often as you like.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the commands are the only place that speaks to a person"
-)]
-
 mod args;
 mod commands;
 mod experiment;
+mod inputs;
+mod output;
+mod paths;
+mod pins;
 mod progress;
 mod recipe;
 mod stop;
@@ -22,9 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match commands::run(args::Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => output::exit_code(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::note!("error: {error:#}");
             // 130 is what a shell reports for a program ended by Ctrl-C.
             if stop::was_asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }

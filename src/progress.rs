@@ -1,5 +1,6 @@
 //! A bar with rate and ETA on a terminal, a plain line now and then elsewhere.
 
+use crate::output::note;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -12,13 +13,13 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     name: String,
     unit: &'static str,
-    total: u64,
     start: Instant,
     bar: Option<ProgressBar>,
     plain: Mutex<Plain>,
 }
 
 struct Plain {
+    total: u64,
     done: u64,
     spoken: Instant,
     note: String,
@@ -35,8 +36,8 @@ impl Progress {
             ProgressBar::new(total).with_style(style).with_prefix(name.clone())
         });
         let start = Instant::now();
-        let plain = Mutex::new(Plain { done: 0, spoken: start, note: String::new() });
-        Self { name, unit, total, start, bar, plain }
+        let plain = Mutex::new(Plain { total, done: 0, spoken: start, note: String::new() });
+        Self { name, unit, start, bar, plain }
     }
 
     /// More was done.
@@ -49,17 +50,26 @@ impl Progress {
         if self.bar.is_none() && plain.spoken.elapsed() >= PLAIN_EVERY {
             plain.spoken = Instant::now();
             let rate = plain.done as f64 / self.start.elapsed().as_secs_f64();
-            let left = self.total.saturating_sub(plain.done) as f64 / rate.max(1e-9);
-            eprintln!(
+            let left = plain.total.saturating_sub(plain.done) as f64 / rate.max(1e-9);
+            note!(
                 "{}: {}/{} {}, {}/s, ETA {} {}",
                 self.name,
                 HumanCount(plain.done),
-                HumanCount(self.total),
+                HumanCount(plain.total),
                 self.unit,
                 three_digits(rate),
                 HumanDuration(Duration::from_secs_f64(left.min(1e9))),
                 plain.note,
             );
+        }
+    }
+
+    /// So many need not be done any more: somebody else did them.
+    pub fn less(&self, count: u64) {
+        let Ok(mut plain) = self.plain.lock() else { return };
+        plain.total = plain.total.saturating_sub(count);
+        if let Some(bar) = &self.bar {
+            bar.set_length(plain.total);
         }
     }
 
@@ -72,15 +82,19 @@ impl Progress {
         }
     }
 
+    /// How much was done so far.
+    pub fn done(&self) -> u64 {
+        self.plain.lock().map_or(0, |plain| plain.done)
+    }
+
     /// Removes the bar and says in one line what was done; returns the seconds it took.
     pub fn finish(&self) -> f64 {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let seconds = self.start.elapsed().as_secs_f64();
-        let done = self.plain.lock().map_or(0, |plain| plain.done);
+        let (seconds, done) = (self.start.elapsed().as_secs_f64(), self.done());
         let rate = three_digits(done as f64 / seconds.max(1e-9));
-        eprintln!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
+        note!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
         seconds
     }
 }

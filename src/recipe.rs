@@ -1,5 +1,6 @@
 //! One TOML file per experiment.
 
+use crate::paths::Bases;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Layout;
 use logitcask_core::{Keep, Selection, TailRule, Values};
@@ -9,7 +10,8 @@ use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// An experiment. Paths are taken from the folder the command is run in; unknown keys are refused.
+/// An experiment. Relative paths are taken from the recipe's folder, or else from the one that the command is run in;
+/// unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -172,34 +174,57 @@ impl CacheConfig {
                 highest_temperature,
                 atoms,
             }),
+            padding: 0,
         }
     }
 }
 
 impl Recipe {
     /// Reads a recipe; a wrong key is named with its line. One that `extends` another has its keys, but for those that it
-    /// gives itself.
+    /// gives itself. Relative paths are found as [`Bases`] says.
     pub fn read(path: &Path) -> Result<Self> {
-        let recipe: Self = match read_table(path)? {
-            (text, None) => toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?,
+        let (mut recipe, bases): (Self, _) = match read_table(path)? {
+            (text, None) => {
+                (toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?, Bases::of(&[path]))
+            }
             (text, Some(base)) => {
+                let base = Bases::of(&[path]).find(&base);
                 let (base_text, further) = read_table(&base)?;
                 if further.is_some() {
                     bail!("{}: extends {}, which extends another itself", path.display(), base.display());
                 }
                 let merged = merge(&parse(&base, &base_text)?, parse(path, &text)?);
                 let named = |e| anyhow!("{} (over {}): {e}", path.display(), base.display());
-                merged.try_into().map_err(named)?
+                (merged.try_into().map_err(named)?, Bases::of(&[path, &base]))
             }
         };
+        recipe.find_paths(&bases);
         recipe.check().with_context(|| path.display().to_string())?;
         Ok(recipe)
+    }
+
+    fn find_paths(&mut self, bases: &Bases) {
+        let read = [
+            Some(&mut self.dataset.path),
+            self.teacher.as_mut().map(|teacher| &mut teacher.model),
+            self.tokenizer.as_mut().map(|tokenizer| &mut tokenizer.path),
+            self.loss.second.as_mut().map(|second| &mut second.cache),
+        ];
+        read.into_iter().flatten().for_each(|path| *path = bases.find(path));
+        if let Some(path) = &mut self.cache.path {
+            *path = bases.find_or_make(path);
+        }
     }
 
     fn check(&self) -> Result<()> {
         self.loss.check().map_err(|e| anyhow!(e))?;
         if let Some(train) = &self.train {
             train.check().map_err(|e| anyhow!(e))?;
+        }
+        if self.teacher.as_ref().is_some_and(|teacher| teacher.batch_tokens == 0) {
+            bail!(
+                "[teacher] batch_tokens = 0 holds no token; it is rows times width of a batch, 2048 where it is left out"
+            );
         }
         if self.cache.max_length < 2 || self.cache.samples_per_unit == 0 {
             bail!("[cache] max_length must be at least 2 and samples_per_unit at least 1");
@@ -258,12 +283,4 @@ const EXTENDS: &str = "extends";
 /// A recipe's name: its file without folder and ending.
 pub fn name(recipe: &Path) -> String {
     recipe.file_stem().map_or_else(|| "recipe".to_owned(), |stem| stem.to_string_lossy().into_owned())
-}
-
-/// Moves a folder out of the way: `name.old-1`, or the first such name that is free.
-pub fn move_aside(folder: &Path) -> Result<PathBuf> {
-    let free = (1..1000).map(|i| folder.with_extension(format!("old-{i}"))).find(|path| !path.exists());
-    let free = free.ok_or_else(|| anyhow!("{}: too many old copies beside it; remove some", folder.display()))?;
-    std::fs::rename(folder, &free).with_context(|| format!("{}: cannot move it aside", folder.display()))?;
-    Ok(free)
 }

@@ -11,7 +11,7 @@ pub fn flag() -> &'static AtomicBool {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping at the next boundary; Ctrl-C again ends at once");
+        crate::output::note!("\nstopping at the next boundary; Ctrl-C again ends at once");
     });
     &STOP
 }

@@ -1,11 +1,13 @@
 //! What machines read: figures of a cache, of its making, and of a training run.
 
 use anyhow::{Context, Result};
-use logitcask_cache::{CodecError, LogZError, Manifest};
+use logitcask_cache::{CodecError, LogZError, Manifest, PLAN_NAME};
 use logitcask_core::Fingerprint;
 use logitcask_teach::StageSeconds;
 use logitcask_train::Evaluation;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 /// Size and content of a cache.
@@ -71,8 +73,11 @@ pub struct CacheRun {
     pub seconds: f64,
     /// Positions that went through the teacher.
     pub positions: u64,
-    /// Where the teacher ran.
+    /// Where the teacher ran last.
     pub device: String,
+    /// The recipe that was run last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
     /// Busy seconds of each part.
     pub stages: Stages,
 }
@@ -80,8 +85,12 @@ pub struct CacheRun {
 const CACHE_RUN: &str = "_runs.json";
 
 impl CacheRun {
-    /// Adds it to what earlier runs left in the cache's folder.
+    /// Adds it to what earlier runs left in the cache's folder; several workers may do so at once.
     pub fn add_to(mut self, folder: &Path) -> Result<()> {
+        let path = folder.join(PLAN_NAME);
+        let lock = File::open(&path).with_context(|| format!("{}: cannot open it", path.display()))?;
+        // Where a file system has no locks, two workers that end at the same moment lose one's figures.
+        let _ = lock.lock();
         if let Some(earlier) = Self::read(folder) {
             self.seconds += earlier.seconds;
             self.positions += earlier.positions;
@@ -144,9 +153,19 @@ pub struct Seconds {
     pub eval: f64,
 }
 
-/// Pretty JSON and a newline.
+/// Pretty JSON and a newline; whoever reads it sees the old file or the new one.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(value)?;
     json.push(b'\n');
-    std::fs::write(path, json).with_context(|| format!("{}: cannot write it", path.display()))
+    let cannot = || format!("{}: cannot write it", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).with_context(cannot)?;
+    file.write_all(&json).and_then(|()| file.as_file().sync_all()).with_context(cannot)?;
+    file.persist(path).with_context(cannot)?;
+    Ok(())
 }

@@ -99,7 +99,7 @@ impl Fixture {
 pub fn keep(selection: Selection) -> Keep {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
     let tail = (selection != Selection::Dense).then_some(tail);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
 }
 
 /// A random teacher of that many classes with weights large enough to prefer some words over others.

@@ -74,7 +74,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 fn keep(selection: Selection, tail: TailRule) -> Keep {
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail) }
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 }
 }
 
 /// The row as the reference and as the fast selection keep it, with what they say it costs.

@@ -7,6 +7,7 @@ mod crash;
 mod fixture;
 mod golden;
 mod golden_rows;
+mod identity;
 mod losses;
 mod methods;
 mod parity;

@@ -25,6 +25,6 @@ echo
 [ -d target/peers-model ] || "$bin" export data/models/stories15M/stories15M.bin --out target/peers-model >/dev/null
 recipe=$(mktemp)
 sed 's#^\[dataset\]#[dataset]\nmax_documents = 240#; s#^\[cache\]#[cache]\npath = "target/peers-cache"#' data/recipes/stories15m.toml >"$recipe"
-"$bin" cache "$recipe" --device cpu --replace 2>/dev/null
+"$bin" cache "$recipe" --device cpu 2>/dev/null
 $python benches/peers/forward.py target/peers-model "$(ls target/peers-cache/data/train-*.parquet | head -n 1)" 2>/dev/null
 rm -f "$recipe"

@@ -2,29 +2,54 @@
 
 use crate::args::CacheArgs;
 use crate::experiment::Experiment;
+use crate::inputs::Inputs;
+use crate::output::{note, say};
+use crate::paths::{are_one, move_aside};
 use crate::progress::Progress;
-use crate::recipe::move_aside;
+use crate::recipe::Recipe;
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
-use anyhow::{Context, Result, anyhow};
-use logitcask_cache::{CacheReader, CacheWriter, Manifest, Plan};
+use anyhow::{Context, Result, anyhow, bail};
+use logitcask_cache::Error::{Malformed, NotACache, OtherPlan, Unfinished, Version};
+use logitcask_cache::{CacheReader, CacheWriter, Manifest, PLAN_NAME, Plan};
 use logitcask_core::SampleId;
 use logitcask_data::TextDataset;
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Fills the recipe's cache, or says that it is full.
 pub fn run(args: &CacheArgs) -> Result<()> {
-    let start = Instant::now();
-    let experiment = Experiment::open(&args.recipe)?;
-    let folder = &experiment.folder;
-    let begun = experiment.begun()?;
-    if begun.is_some()
-        && let Ok(cache) = CacheReader::open(folder)
+    let (start, read_at) = (Instant::now(), SystemTime::now());
+    let recipe = Recipe::read(&args.recipe)?;
+    let folder = recipe.cache_folder(&args.recipe);
+    let there = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
+    if let Some(Err(Malformed { .. })) = &there
+        && !args.replace
     {
-        println!("{} is up to date (root {})", folder.display(), cache.root().short());
-        return Ok(());
+        let error = there.and_then(Result::err).map_or_else(|| anyhow!("its plan cannot be read"), Into::into);
+        return Err(damaged(&folder, &args.recipe, error));
+    }
+    let inputs = Inputs::of(&recipe);
+    if let (Some(Ok(plan)), Some(inputs)) = (&there, &inputs)
+        && inputs.gave(&folder, plan)
+        && let Some(cache) = open_whole(&folder, &args.recipe)?
+    {
+        return up_to_date(&cache);
+    }
+    let experiment = Experiment::of(recipe, &args.recipe)?;
+    let begun = experiment.begun()?;
+    if let Some(plan) = &begun
+        && let Some(cache) = open_whole(&folder, &args.recipe)?
+    {
+        inputs.map_or(Ok(()), |inputs| inputs.record(&folder, plan, read_at))?;
+        return up_to_date(&cache);
+    }
+    if let (None, Some(Ok(there))) = (&begun, &there)
+        && !args.replace
+    {
+        // Before the teacher is loaded, and before its pilot run settles the number of atoms.
+        return Err(stale(&experiment, there, &args.recipe)?);
     }
     // The model comes first: one that cannot be loaded leaves no half-made cache behind.
     let (teacher, device) = experiment.load_on(&args.device)?;
@@ -32,34 +57,98 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         Some(plan) => plan,
         None => experiment.plan(experiment.keep(experiment.settle_atoms(&teacher)?))?,
     };
-    let writer = open_writer(folder, plan, &experiment.tokenizer.to_json()?, args.replace)?;
-    fill(&experiment, &teacher, &writer, (start, device))?;
+    let writer = open_writer(&experiment, plan, &args.recipe, args.replace)?;
+    let run = Run { start, device, recipe: args.recipe.clone() };
+    fill(&experiment, &teacher, &writer, &run)?;
+    inputs.map_or(Ok(()), |inputs| inputs.record(&folder, writer.plan(), read_at))
+}
+
+fn up_to_date(cache: &CacheReader) -> Result<()> {
+    say!("{} is up to date (root {})", cache.folder().display(), cache.root().short());
     Ok(())
 }
 
-/// Works off the writer's pending units and completes the cache; `since` is when the work on it began and where it runs.
+/// The finished cache in `folder`, every shard of which is there with its length; `None` where it is not finished.
+///
+/// # Errors
+/// What is damaged, and how it is mended.
+fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
+    match CacheReader::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
+        Ok(cache) => Ok(Some(cache)),
+        Err(Unfinished { .. } | NotACache { .. }) => Ok(None),
+        Err(error) => Err(damaged(folder, recipe, error.into())),
+    }
+}
+
+/// `error`, with the way out.
+pub(super) fn damaged(folder: &Path, recipe: &Path, error: anyhow::Error) -> anyhow::Error {
+    error.context(format!(
+        "{}: the cache is damaged; `logitcask repair {}` mends it",
+        folder.display(),
+        recipe.display()
+    ))
+}
+
+/// Why the cache in the folder is not the recipe's.
+fn stale(experiment: &Experiment, there: &Plan, recipe: &Path) -> Result<anyhow::Error> {
+    let wanted = experiment.plan(experiment.keep(there.keep.atoms() as u32))?;
+    let error = OtherPlan { path: experiment.folder.clone(), differences: there.differences(&wanted) };
+    let context = match owner(experiment, recipe) {
+        Some(owner) => format!("it was made from {owner}; name another folder with [cache] path"),
+        None => "use --replace to move it aside and start anew".to_owned(),
+    };
+    Ok(anyhow!(error).context(context))
+}
+
+/// The other recipe that the cache in the folder belongs to, where two recipes of one file name meet in the folder that no
+/// recipe names.
+fn owner(experiment: &Experiment, recipe: &Path) -> Option<String> {
+    let made_from = CacheRun::read(&experiment.folder)?.recipe?;
+    let other = Path::new(&made_from);
+    let is_another = experiment.recipe.cache.path.is_none() && other.exists() && !are_one(other, recipe);
+    is_another.then_some(made_from)
+}
+
+/// One call of a command that fills a cache.
+pub(super) struct Run {
+    /// When the work on it began.
+    pub start: Instant,
+    /// Where the teacher runs.
+    pub device: String,
+    /// The recipe's path.
+    pub recipe: std::path::PathBuf,
+}
+
+/// Works off the writer's pending units and completes the cache.
 pub(super) fn fill(
     experiment: &Experiment,
     teacher: &LocalTeacher,
     writer: &CacheWriter,
-    since: (Instant, String),
+    run: &Run,
 ) -> Result<Manifest> {
-    let (start, device) = since;
     let folder = &experiment.folder;
-    let positions = positions(writer, &experiment.dataset)?;
-    let progress = Progress::new("caching", "positions", positions);
+    let progress = Progress::new("caching", "positions", positions(writer, &experiment.dataset)?);
     let pipeline =
         Pipeline { dataset: &experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
-    let stages = pipeline.run(stop::flag(), &|event| match event {
+    let mut stages = StageSeconds::default();
+    let filled = pipeline.run(stop::flag(), &mut stages, &|event| match event {
         logitcask_teach::Progress::Positions(count) => progress.add(count),
+        logitcask_teach::Progress::Elsewhere(count) => progress.less(count),
         logitcask_teach::Progress::Committed { committed, units } => {
             progress.note(format!("{committed}/{units} units"));
         }
     });
     let seconds = progress.finish();
-    let stages = stages.with_context(|| folder.display().to_string())?;
+    let this = CacheRun {
+        seconds: run.start.elapsed().as_secs_f64(),
+        positions: progress.done(),
+        device: run.device.clone(),
+        recipe: Some(run.recipe.display().to_string()),
+        stages: stages.into(),
+    };
+    this.add_to(folder)?;
+    filled.with_context(|| folder.display().to_string())?;
     let manifest = writer.finish()?;
-    CacheRun { seconds: start.elapsed().as_secs_f64(), positions, device, stages: stages.into() }.add_to(folder)?;
     report(folder, &manifest, stages, seconds);
     Ok(manifest)
 }
@@ -76,7 +165,7 @@ fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
 
 fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64) {
     let figures = CacheFigures::of(manifest);
-    println!(
+    say!(
         "{}: root {}, {} positions, {:.1} bytes per position ({:.2} per kept entry), mean kept mass {:.4}",
         folder.display(),
         manifest.root().short(),
@@ -86,7 +175,7 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
         figures.kept_mass,
     );
     if let Some(worst) = figures.log_z_error.iter().max_by(|a, b| a.worst.total_cmp(&b.worst)) {
-        println!(
+        say!(
             "log Z at any temperature from {} to {}: right to {:.1e} nat (worst at T = {:.2}), {:.1e} on average",
             figures.log_z_error.last().map_or(0.0, |e| e.temperature),
             figures.log_z_error.first().map_or(0.0, |e| e.temperature),
@@ -96,7 +185,7 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
         );
     }
     let share = |busy: f64| 100.0 * busy / seconds;
-    println!(
+    say!(
         "busy: forward {:.0} %, selection {:.0} %, encoding and writing {:.0} % of {seconds:.0} s (they overlap)",
         share(stages.forward),
         share(stages.select),
@@ -104,9 +193,10 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
     );
 }
 
-fn open_writer(folder: &Path, plan: Plan, tokenizer: &[u8], replace: bool) -> Result<CacheWriter> {
-    use logitcask_cache::Error::{Malformed, OtherPlan, Version};
-    let error = match CacheWriter::open(folder, plan.clone(), tokenizer) {
+fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool) -> Result<CacheWriter> {
+    let folder = &experiment.folder;
+    let tokenizer = experiment.tokenizer.to_json()?;
+    let error = match CacheWriter::open(folder, plan.clone(), &tokenizer) {
         Ok(writer) => return Ok(writer),
         Err(error) => error,
     };
@@ -119,6 +209,9 @@ fn open_writer(folder: &Path, plan: Plan, tokenizer: &[u8], replace: bool) -> Re
     if !replace {
         return Err(anyhow!(error).context("use --replace to move it aside and start anew"));
     }
-    eprintln!("{} is stale ({why}); moved to {}", folder.display(), move_aside(folder)?.display());
-    Ok(CacheWriter::open(folder, plan, tokenizer)?)
+    if let Some(owner) = owner(experiment, recipe) {
+        bail!("{} was made from {owner}; name another folder with [cache] path", folder.display());
+    }
+    note!("{} is stale ({why}); moved to {}", folder.display(), move_aside(folder)?.display());
+    Ok(CacheWriter::open(folder, plan, &tokenizer)?)
 }

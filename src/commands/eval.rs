@@ -2,6 +2,7 @@
 
 use super::tokenizer_of;
 use crate::args::EvalArgs;
+use crate::output::say;
 use crate::stop;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::CacheReader;
@@ -24,12 +25,12 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let model = files.load(&device, Precision::F32)?;
     let evaluation = eval::evaluate(&model, &source, split, stop::flag())?.ok_or_else(|| anyhow!("stopped"))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&evaluation)?);
+        say!("{}", serde_json::to_string_pretty(&evaluation)?);
         return Ok(());
     }
-    println!("perplexity       {:.4}  (over {} positions)", evaluation.perplexity, evaluation.positions);
+    say!("perplexity       {:.4}  (over {} positions)", evaluation.perplexity, evaluation.positions);
     if let (Some(kl), Some(agreement)) = (evaluation.kl_to_teacher, evaluation.top1_agreement) {
-        println!("KL to teacher    {kl:.4}\ntop-1 agreement  {agreement:.4}");
+        say!("KL to teacher    {kl:.4}\ntop-1 agreement  {agreement:.4}");
     }
     Ok(())
 }

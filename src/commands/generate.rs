@@ -2,6 +2,7 @@
 
 use super::tokenizer_of;
 use crate::args::GenerateArgs;
+use crate::output::{note, say};
 use crate::progress::Progress;
 use crate::stop;
 use anyhow::{Result, bail};
@@ -48,21 +49,25 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             })
         })
         .collect::<Result<_, _>>()?;
-    if stop.load(Ordering::Relaxed) {
-        bail!("stopped; nothing was written");
-    }
+    // Of a run that was stopped, texts that ended by themselves are whole; the others were cut off anywhere.
+    let is_stopped = stop.load(Ordering::Relaxed);
     let all = || written.iter().flatten();
     let unfinished = all().filter(|text| !text.finished).count();
     let texts: Vec<String> = all()
-        .filter(|text| text.finished || !args.finished_only)
+        .filter(|text| text.finished || !(args.finished_only || is_stopped))
         .map(|text| Ok(tokenizer.decode(&text.tokens)?.trim().to_owned()))
         .collect::<Result<_>>()?;
     if args.out.is_some() {
         progress.finish();
     }
+    let count = texts.len();
     match &args.out {
-        None => texts.iter().for_each(|text| println!("{text}\n")),
+        _ if count == 0 => note!("no text was finished, nothing is written"),
+        None => texts.iter().for_each(|text| say!("{text}\n")),
         Some(path) => write(path, args, texts, unfinished)?,
+    }
+    if is_stopped {
+        bail!("stopped: {count} finished texts of {} were kept, the others were dropped", args.count);
     }
     Ok(())
 }
@@ -73,12 +78,12 @@ fn write(path: &Path, args: &GenerateArgs, texts: Vec<String>, unfinished: usize
         texts.into_iter().enumerate().map(|(i, text)| (text, split(args.seed, i as u64))).collect();
     write_corpus(path, &corpus)?;
     let share = |count: usize| 100.0 * count as f64 / report.documents.max(1) as f64;
-    println!(
+    say!(
         "{}: {} texts ({unfinished} of {} reached the length limit{}), {:.2} % exact duplicates, {:.2} % near-duplicates",
         path.display(),
         report.documents,
         args.count,
-        if args.finished_only { " and were left out" } else { "" },
+        if args.finished_only { " or were stopped, and were left out" } else { "" },
         share(report.exact_duplicates),
         share(report.near_duplicates),
     );

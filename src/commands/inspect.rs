@@ -1,6 +1,7 @@
 //! `logitcask inspect`.
 
 use crate::args::InspectArgs;
+use crate::output::say;
 use crate::summary::CacheFigures;
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, HumanCount};
@@ -28,7 +29,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         (Some(id), _) => show_sample(&cache, args, SampleId(id)),
         (None, true) => {
             let figures = CacheFigures::of(cache.manifest());
-            println!(
+            say!(
                 "{}",
                 serde_json::to_string_pretty(&Report { figures, plan: cache.plan(), manifest: cache.manifest() })?
             );
@@ -41,29 +42,33 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 fn show_cache(cache: &CacheReader) -> Result<()> {
     let (plan, manifest) = (cache.plan(), cache.manifest());
     let figures = CacheFigures::of(manifest);
-    println!("{}", cache.folder().display());
-    println!("  root         {}", figures.root);
-    println!("  plan         {}", manifest.plan_id);
-    println!("  format       version {}, made by logitcask {}", plan.format_version, plan.code_version);
-    println!("  teacher      {} ({}), {}", plan.teacher.name, plan.teacher.fingerprint.short(), plan.precision);
-    println!("  dataset      {} ({})", plan.dataset.name, plan.dataset.fingerprint.short());
-    println!("  tokenizer    {}, vocabulary {}", plan.tokenizer.fingerprint.short(), plan.vocab_size);
-    println!("  keeps        {}, layout {}", plan.selection(), plan.layout.name());
-    for split in cache.splits() {
-        println!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
+    say!("{}", cache.folder().display());
+    say!("  root         {}", figures.root);
+    say!("  plan         {}", manifest.plan_id);
+    say!("  format       version {}, made by logitcask {}", plan.format_version, plan.code_version);
+    say!("  teacher      {} ({}), {}", plan.teacher.name, plan.teacher.fingerprint.short(), plan.precision);
+    say!("  dataset      {} ({})", plan.dataset.name, plan.dataset.fingerprint.short());
+    say!("  tokenizer    {}, vocabulary {}", plan.tokenizer.fingerprint.short(), plan.vocab_size);
+    if plan.keep.padding > 0 {
+        say!(
+            "  padding      {} classes behind the vocabulary, which no token has: in log Z and the tail, never kept",
+            plan.keep.padding
+        );
     }
-    println!("  shards       {}, {}", manifest.shards.len(), HumanBytes(figures.bytes));
-    println!("  positions    {}, {:.1} bytes each", HumanCount(figures.positions), figures.bytes_per_position);
-    println!(
+    say!("  special      tokens spelled out in texts: {}", plan.special_tokens);
+    say!("  keeps        {}, layout {}", plan.selection(), plan.layout.name());
+    for split in cache.splits() {
+        say!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
+    }
+    say!("  shards       {}, {}", manifest.shards.len(), HumanBytes(figures.bytes));
+    say!("  positions    {}, {:.1} bytes each", HumanCount(figures.positions), figures.bytes_per_position);
+    say!(
         "  entries      {}, {:.3} bytes each, all else included",
         HumanCount(figures.entries),
         figures.bytes_per_entry
     );
-    println!("  kept mass    {:.4} on average at T = 1", figures.kept_mass);
-    println!(
-        "  rounding     {:.1e} nat at worst, {:.1e} on average",
-        figures.codec_error.worst, figures.codec_error.mean
-    );
+    say!("  kept mass    {:.4} on average at T = 1", figures.kept_mass);
+    say!("  rounding     {:.1e} nat at worst, {:.1e} on average", figures.codec_error.worst, figures.codec_error.mean);
     show_log_z_error(plan, &figures);
     Ok(())
 }
@@ -71,14 +76,16 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
 /// How right a reader's log Z is, temperature by temperature.
 fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
     let Some(tail) = plan.keep.tail else { return };
-    println!(
+    say!(
         "  tail         {} atoms for T = {}..{}; error of log Z in nats, against every full row:",
-        tail.atoms, tail.lowest_temperature, tail.highest_temperature
+        tail.atoms,
+        tail.lowest_temperature,
+        tail.highest_temperature
     );
-    println!("               {:>8} {:>9} {:>9}", "T", "worst", "mean");
+    say!("               {:>8} {:>9} {:>9}", "T", "worst", "mean");
     // Every second one: those between the temperatures that the rule meets exactly, where it errs most.
     for error in figures.log_z_error.iter().rev().skip(1).step_by(2) {
-        println!("               {:>8.3} {:>9.1e} {:>9.1e}", error.temperature, error.worst, error.mean);
+        say!("               {:>8.3} {:>9.1e} {:>9.1e}", error.temperature, error.worst, error.mean);
     }
 }
 
@@ -88,7 +95,7 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
     let tokenizer = TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?;
     let row = cache.get(&args.split, id)?;
     let sample = &row.sample;
-    println!(
+    say!(
         "{} sample {}: {} tokens, document {} from its token {}, input hash {}",
         args.split,
         id.0,
@@ -97,10 +104,16 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
         sample.origin.offset,
         sample.input_hash()
     );
-    println!("{}\n", tokenizer.decode(&sample.input_ids)?.trim());
-    println!(
+    say!("{}\n", tokenizer.decode(&sample.input_ids)?.trim());
+    say!(
         "{:>4}  {:<14} {:<14} {:>8} {:>5}  {:>7} {:>7}  kept, largest first",
-        "pos", "token", "next token", "log p", "rank", "log Z", "mass"
+        "pos",
+        "token",
+        "next token",
+        "log p",
+        "rank",
+        "log Z",
+        "mass"
     );
     for (position, soft) in row.rows.iter().enumerate().take(args.positions) {
         let kept: Vec<String> = soft
@@ -110,7 +123,7 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
             .take(SHOWN)
             .map(|(&id, lp)| format!("{} {:.2}", tokenizer.token_text(id), lp.exp()))
             .collect();
-        println!(
+        say!(
             "{position:>4}  {:<14} {:<14} {:>8.3} {:>5}  {:>7.2} {:>7.4}  {}",
             tokenizer.token_text(sample.input_ids[position]),
             tokenizer.token_text(sample.input_ids[position + 1]),

@@ -2,13 +2,14 @@
 
 use crate::args::PlanArgs;
 use crate::experiment::{Experiment, worst_log_z};
+use crate::output::say;
 use crate::stop;
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{CacheWriter, Layout, Pin, Plan, shard_bytes};
 use logitcask_core::{Keep, Sample, Selection, SoftRows, Values};
 use logitcask_data::Dataset;
-use logitcask_teach::{LocalTeacher, Pilot, PilotSet, Pipeline, Teacher, pilot, pilot_samples};
+use logitcask_teach::{LocalTeacher, Pilot, PilotSet, Pipeline, StageSeconds, Teacher, pilot, pilot_samples};
 use std::time::Instant;
 
 /// Values and layouts that are compared.
@@ -44,16 +45,17 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         candidates.push(candidate(&plan, kept, &outcome, 2 * i)?);
     }
     let positions = all_positions(&experiment.dataset);
-    println!(
+    say!(
         "{} positions in {}; judged from {} samples ({} positions)",
         HumanCount(positions),
         splits.iter().map(|(name, len)| format!("{name} {len}")).collect::<Vec<_>>().join(", "),
         samples.len(),
         HumanCount(outcome.positions)
     );
-    println!(
+    say!(
         "tail: {atoms} atoms for T = {} to {}\n",
-        experiment.recipe.cache.temperature_range[0], experiment.recipe.cache.temperature_range[1]
+        experiment.recipe.cache.temperature_range[0],
+        experiment.recipe.cache.temperature_range[1]
     );
     print_table(&candidates, positions);
     print_times(&experiment, &rehearse(&experiment, &teacher, plan)?, positions);
@@ -117,25 +119,19 @@ fn all_positions(dataset: &dyn Dataset) -> u64 {
 }
 
 fn print_table(candidates: &[Candidate], positions: u64) {
-    println!("{:<22} {:>9} {:>11}  bytes per token, whole dataset", "", "kept mass", "log Z error");
-    print!("{:<22} {:>9} {:>11}", "keeps", "at T = 1", "worst, nat");
-    FORMS.iter().for_each(|(_, _, name)| print!("  {name:>20}"));
-    println!();
-    for candidate in candidates {
-        let mark = if candidate.is_recipe { " *" } else { "" };
-        print!(
-            "{:<22} {:>9.4} {:>11.1e}",
-            format!("{}{mark}", candidate.name),
-            candidate.kept_mass,
-            candidate.log_z_error
-        );
-        for bytes in &candidate.bytes {
+    say!("{:<22} {:>9} {:>11}  bytes per token, whole dataset", "", "kept mass", "log Z error");
+    let forms: String = FORMS.iter().map(|(_, _, name)| format!("  {name:>20}")).collect();
+    say!("{:<22} {:>9} {:>11}{forms}", "keeps", "at T = 1", "worst, nat");
+    for Candidate { name, is_recipe, kept_mass, log_z_error, bytes } in candidates {
+        let name = format!("{name}{}", if *is_recipe { " *" } else { "" });
+        let size = |bytes: &f64| {
             let whole = HumanBytes((bytes * positions as f64) as u64).to_string();
-            print!("  {bytes:>7.1} {whole:>12}");
-        }
-        println!();
+            format!("  {bytes:>7.1} {whole:>12}")
+        };
+        let sizes: String = bytes.iter().map(size).collect();
+        say!("{name:<22} {kept_mass:>9.4} {log_z_error:>11.1e}{sizes}");
     }
-    println!("* this recipe\n");
+    say!("* this recipe\n");
 }
 
 /// Seconds of one position.
@@ -162,20 +158,21 @@ fn rehearse(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Resu
     let plan = Plan { units, dataset, ..plan };
     let writer = CacheWriter::open(&folder.path().join("cache"), plan, &experiment.tokenizer.to_json()?)?;
     let start = Instant::now();
-    let stages = Pipeline { dataset: &set, teacher, writer: &writer, batch_tokens }.run(stop::flag(), &|_| {})?;
+    let mut stages = StageSeconds::default();
+    Pipeline { dataset: &set, teacher, writer: &writer, batch_tokens }.run(stop::flag(), &mut stages, &|_| {})?;
     let per_position = |seconds: f64| seconds / positions.max(1) as f64;
     Ok(Pace { forward: per_position(stages.forward), stage_1: per_position(start.elapsed().as_secs_f64()) })
 }
 
 fn print_times(experiment: &Experiment, pace: &Pace, positions: u64) {
     let (forward, stage_1) = (pace.forward * positions as f64, pace.stage_1 * positions as f64);
-    println!("stage 1 on this device: about {}", duration(stage_1));
+    say!("stage 1 on this device: about {}", duration(stage_1));
     let Some(train) = &experiment.recipe.train else { return };
     let train_len = experiment.dataset.splits().first().map_or(1, |(_, len)| *len).max(1);
     let samples: u64 = experiment.dataset.splits().iter().map(|(_, len)| len).sum();
     let seen = train.steps * train.batch_size as u64;
     let in_loop = forward * seen as f64 / samples.max(1) as f64;
-    println!(
+    say!(
         "a student of this recipe sees {} samples ({:.1} epochs): with the teacher in the loop that is {} of teacher in \
          every run; caching has paid after {} run{}",
         HumanCount(seen),

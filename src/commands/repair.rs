@@ -1,9 +1,10 @@
 //! `logitcask repair`.
 
-use super::cache::fill;
+use super::cache::{Run, fill};
 use super::verify::verify_aloud;
 use crate::args::RepairArgs;
 use crate::experiment::Experiment;
+use crate::output::say;
 use anyhow::{Result, bail};
 use logitcask_cache::{Plan, repair, verify};
 use std::time::Instant;
@@ -16,10 +17,11 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let there = Plan::read(folder).ok();
     let report = verify_aloud(folder, verify::Tier::Rows)?;
     if report.is_whole() {
-        println!("{}: whole, nothing to repair", folder.display());
+        report.notes.iter().for_each(|note| say!("note: {note}"));
+        say!("{}: whole, nothing to repair", folder.display());
         return Ok(());
     }
-    report.findings.iter().for_each(|finding| println!("{finding}"));
+    report.findings.iter().for_each(|finding| say!("{finding}"));
     let (teacher, device) = experiment.load_on(&args.device)?;
     let atoms = match &there {
         Some(plan) => plan.keep.atoms() as u32,
@@ -27,7 +29,8 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     };
     let plan = experiment.plan(experiment.keep(atoms))?;
     let prepared = repair::prepare(folder, plan, &experiment.tokenizer.to_json()?, &report)?;
-    let manifest = fill(&experiment, &teacher, &prepared.writer, (start, device))?;
+    let run = Run { start, device, recipe: args.recipe.clone() };
+    let manifest = fill(&experiment, &teacher, &prepared.writer, &run)?;
     match prepared.root {
         Some(root) if root != manifest.root() => bail!(
             "{}: repaired, but its root is {} now and was {}: some rows are not what they were",
@@ -35,8 +38,14 @@ pub fn run(args: &RepairArgs) -> Result<()> {
             manifest.root().short(),
             root.short()
         ),
-        Some(_) => println!("{}: whole again, with the root it had", folder.display()),
-        None => println!("{}: whole again, root {}", folder.display(), manifest.root().short()),
+        // What has the name of a shard and is none of the format's may be somebody's: it is not for us to remove.
+        _ if !prepared.left.is_empty() => bail!(
+            "{}: repaired, but {} is no file of this cache and readers of datasets would take it for one; move it away",
+            folder.display(),
+            prepared.left[0].file
+        ),
+        Some(_) => say!("{}: whole again, with the root it had", folder.display()),
+        None => say!("{}: whole again, root {}", folder.display(), manifest.root().short()),
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use super::generations;
 use crate::args::TrainArgs;
+use crate::paths::move_aside;
 use crate::progress::Progress;
-use crate::recipe::{Recipe, move_aside, name};
+use crate::recipe::{Recipe, name};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};

@@ -2,6 +2,7 @@
 
 use crate::args::VerifyArgs;
 use crate::experiment::Experiment;
+use crate::output::say;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use logitcask_cache::{CacheReader, CachedSample, Plan, verify};
@@ -20,6 +21,8 @@ const LEAST: f64 = 1e-4;
 struct Findings {
     whole: bool,
     findings: Vec<verify::Finding>,
+    /// Odd, but nothing that readers miss.
+    notes: Vec<verify::Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     live: Option<Live>,
 }
@@ -44,7 +47,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         true => verify(&args.cache, tier, &mut |_, _| ())?,
         false => verify_aloud(&args.cache, tier)?,
     };
-    let mut findings = report.findings;
+    let (mut findings, notes) = (report.findings, report.notes);
     let live = match (args.live, &args.recipe) {
         (Some(count), Some(recipe)) if findings.is_empty() => {
             Some(live(&args.cache, recipe, count, &args.device, &mut findings)?)
@@ -53,24 +56,30 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     };
     let whole = findings.is_empty();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&Findings { whole, findings, live })?);
+        say!("{}", serde_json::to_string_pretty(&Findings { whole, findings, notes, live })?);
     } else {
-        findings.iter().for_each(|finding| println!("{finding}"));
+        findings.iter().for_each(|finding| say!("{finding}"));
+        notes.iter().for_each(|note| say!("note: {note}"));
         if let Some(live) = live {
-            println!(
+            say!(
                 "live: {} samples, {} positions; log Z differs by {:.1e} nat at most ({:.1e} between two live runs, {:.1e} tolerated)",
-                live.samples, live.positions, live.stored_against_live, live.live_against_live, live.tolerance
+                live.samples,
+                live.positions,
+                live.stored_against_live,
+                live.live_against_live,
+                live.tolerance
             );
         }
         if whole {
             let depth = if args.quick { "structure" } else { "every hash and every row" };
-            println!("{}: whole ({depth} checked)", args.cache.display());
+            say!("{}: whole ({depth} checked)", args.cache.display());
         }
     }
     match whole {
         true => Ok(()),
         false => bail!(
-            "{}: not whole; `logitcask repair RECIPE` makes what is missing or damaged anew",
+            "{}: not whole; `logitcask repair RECIPE` makes what is missing or damaged anew (whoever was handed the cache \
+             without its teacher copies those files again)",
             args.cache.display()
         ),
     }

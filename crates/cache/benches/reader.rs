@@ -4,7 +4,9 @@
 //! read.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use logitcask_cache::{CacheReader, CacheWriter, CachedSample, FORMAT_VERSION, Layout, Pin, Plan};
+use logitcask_cache::{
+    CacheReader, CacheWriter, CachedSample, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions,
+};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{Fingerprint, Keep, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Values};
@@ -28,6 +30,9 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
     Plan {
         format_version: FORMAT_VERSION,
         code_version: "bench".into(),
+        versions: Versions::FIRST,
+        added_tokens: Vec::new(),
+        special_tokens: REFUSE_SPECIAL_TOKENS.into(),
         layout,
         vocab_size: VOCAB,
         max_length: 128,
@@ -38,6 +43,7 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
             always_keep: Vec::new(),
             values: Values::F16,
             tail: Some(tail),
+            padding: 0,
         },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),

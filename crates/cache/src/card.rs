@@ -33,7 +33,12 @@ fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
     writeln!(card, "configs:\n- config_name: default\n  data_files:")?;
     for units in plan.splits() {
         let split = &plan.units[units.start].split;
-        writeln!(card, "  - split: {}\n    path: {DATA_DIR}/{split}-*.parquet", split.replace('-', "_"))?;
+        // In quotes: YAML takes `no` for false. By the whole name: `train-*` would take the shards of `train-hard` too.
+        writeln!(
+            card,
+            "  - split: \"{}\"\n    path: \"{DATA_DIR}/{split}-?????-of-?????.parquet\"",
+            card_split(split)
+        )?;
     }
     writeln!(card, "---\n\n# What {} says about {}\n", plain(&plan.teacher.name), plain(&plan.dataset.name))?;
     writeln!(
@@ -52,7 +57,14 @@ fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
         plan.teacher.fingerprint.short(),
         plan.precision
     )?;
-    writeln!(card, "| vocabulary | {} classes |", plan.vocab_size)?;
+    write!(card, "| vocabulary | {} classes", plan.vocab_size)?;
+    match plan.keep.padding {
+        0 => writeln!(card, " |")?,
+        padding => writeln!(
+            card,
+            "; the teacher's head has {padding} more that no token has, in `log_z` and the tail alone |"
+        )?,
+    }
     writeln!(card, "| samples, positions, kept classes | {}, {}, {} |", totals.rows, totals.positions, totals.entries)?;
     writeln!(
         card,
@@ -71,6 +83,11 @@ fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
     }
     writeln!(card, "| rounding of log-probabilities | {:.1e} nat at worst |\n", totals.codec_error.worst)?;
     write_columns(card, plan)
+}
+
+/// A split's name as dataset hubs take it: they know no `-` there.
+pub(crate) fn card_split(split: &str) -> String {
+    split.replace('-', "_")
 }
 
 fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {

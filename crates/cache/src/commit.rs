@@ -80,14 +80,14 @@ pub(crate) fn exists(folder: &Path, unit: usize) -> Result<bool> {
 }
 
 impl Commit {
-    /// The commit of `unit`, if there is one.
-    pub(crate) fn read(folder: &Path, plan: &Plan, unit: usize) -> Result<Option<Self>> {
+    /// The commit of `unit`, whose shard has this name, if there is one.
+    pub(crate) fn read(folder: &Path, plan: &Plan, unit: usize, shard: &str) -> Result<Option<Self>> {
         if !exists(folder, unit)? {
             return Ok(None);
         }
         let path = path(folder, unit);
         let commit: Self = json::read(&path)?;
-        commit.check(plan, unit, &plan.shard_name(unit)).map_err(|problem| Error::malformed(&path, problem))?;
+        commit.check(plan, unit, shard).map_err(|problem| Error::malformed(&path, problem))?;
         Ok(Some(commit))
     }
 

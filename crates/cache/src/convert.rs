@@ -38,7 +38,7 @@ pub fn convert(
 /// # Errors
 /// What [`CacheWriter::write_unit`] refuses.
 pub fn shard_bytes(plan: &Plan, rows: &[(logitcask_core::Sample, logitcask_core::SoftRows)]) -> Result<u64> {
-    let folder = Path::new("pilot");
-    let bytes = crate::codec::encode(plan, 0, rows);
-    Ok(bytes.map_err(|reason| crate::Error::Parquet { path: folder.to_owned(), reason })?.len() as u64)
+    let bytes = crate::codec::encode(plan, plan.id(), 0, rows);
+    let path = || Path::new(&plan.shard_name(0)).to_owned();
+    Ok(bytes.map_err(|reason| crate::Error::Parquet { path: path(), reason })?.len() as u64)
 }

@@ -40,6 +40,17 @@ pub enum Error {
         /// One sentence for each field that differs.
         differences: Vec<String>,
     },
+    /// A folder of something else.
+    #[error(
+        "{}: no cache is begun here, the folder holds `{found}`: name an empty folder, or one that is not there",
+        path.display()
+    )]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// One of the files or folders in it.
+        found: String,
+    },
     /// A folder without a plan.
     #[error("{}: not a cache, it has no {}", path.display(), crate::PLAN_NAME)]
     NotACache {
@@ -75,7 +86,7 @@ pub enum Error {
         problem: String,
     },
     /// A file with other bytes than those that were pinned.
-    #[error("{}: BLAKE3 is {got}, {expected} was recorded: the file was changed or damaged, restore it or rebuild the cache", path.display())]
+    #[error("{}: BLAKE3 is {got}, {expected} was recorded: the file was changed or damaged; restore it, or let `logitcask repair RECIPE` make it anew", path.display())]
     Checksum {
         /// The file.
         path: PathBuf,
@@ -85,7 +96,7 @@ pub enum Error {
         got: Fingerprint,
     },
     /// A shard that is shorter or longer than its manifest says.
-    #[error("{}: {got} bytes, the manifest says {expected}: the file was cut or changed, restore it or rebuild the cache", path.display())]
+    #[error("{}: {got} bytes, the manifest says {expected}: the file was cut or changed; restore it, or let `logitcask repair RECIPE` make it anew", path.display())]
     Size {
         /// The shard.
         path: PathBuf,

@@ -4,7 +4,7 @@ use crate::codec::Row;
 use crate::codec::packed::{self, Model};
 use crate::commit::{self, Commit};
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::plan::{COMMITS_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Pin, Plan};
+use crate::plan::{COMMITS_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::shard::Shard;
 use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
@@ -44,12 +44,15 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, Values)) -> 
     Plan {
         format_version: FORMAT_VERSION,
         code_version: "fuzz".into(),
+        versions: Versions::FIRST,
+        added_tokens: Vec::new(),
+        special_tokens: REFUSE_SPECIAL_TOKENS.into(),
         layout,
         vocab_size: VOCAB,
         max_length: 12,
         precision: "f32".into(),
         batch_tokens: 4096,
-        keep: Keep { selection, always_keep: Vec::new(), values, tail },
+        keep: Keep { selection, always_keep: Vec::new(), values, tail, padding: 0 },
         teacher: pin("teacher"),
         tokenizer: pin("tokenizer"),
         bos: Some(0),
@@ -93,8 +96,8 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
         _ => {
             fs::create_dir(folder.join(COMMITS_DIR))?;
             fs::write(commit::path(folder, 0), bytes)?;
-            if let Ok(Some(read)) = Commit::read(folder, &plan, 0) {
-                Manifest::new(&plan, vec![read]).root();
+            if let Ok(Some(read)) = Commit::read(folder, &plan, 0, &plan.shard_name(0)) {
+                Manifest::new(&plan, plan.id(), vec![read]).root();
             }
         }
     }
@@ -105,7 +108,7 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
 pub fn plain(data: &[u8]) {
     let plan = plain_plan();
     let bytes = Bytes::copy_from_slice(data);
-    let Ok(shard) = Shard::of_bytes(PathBuf::from("fuzz.parquet"), bytes, &plan, 0) else { return };
+    let Ok(shard) = Shard::of_bytes(PathBuf::from("fuzz.parquet"), bytes, (&plan, plan.id()), 0) else { return };
     let all = shard.read(&plan, 0, 0..ROWS);
     for row in 0..ROWS {
         let one = shard.read(&plan, 0, row..row + 1);

@@ -1,7 +1,8 @@
-//! The one way this crate writes and reads JSON: pretty, newline at the end, the same bytes for the same value.
+//! JSON files: written for people, hashed in their RFC 8785 form, so that any program may write them anew.
 
 use crate::error::{Error, Result};
 use crate::plan::FORMAT_VERSION;
+use logitcask_core::Fingerprint;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::fs;
@@ -11,12 +12,22 @@ use std::path::Path;
 /// More than a manifest of [`crate::plan::MAX_UNITS`] shards needs; anything larger is not ours and is not loaded.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The canonical bytes of `value`, which every hash of a plan or manifest is taken over.
+/// Largest integer of a JSON number that every reader takes for the same: RFC 8785 knows doubles alone.
+pub(crate) const MAX_INTEGER: u64 = 1 << 53;
+
+/// The bytes of a file that holds `value`: indented by two spaces, a newline at the end. They identify nothing.
 pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .unwrap_or_else(|e| unreachable!("structs with text keys always serialise: {e}"));
     bytes.push(b'\n');
     bytes
+}
+
+/// BLAKE3 of the RFC 8785 form of `value`: sorted keys, no white space, numbers as JavaScript prints them.
+pub(crate) fn hash<T: Serialize>(value: &T) -> Fingerprint {
+    let canonical = serde_json_canonicalizer::to_vec(value)
+        .unwrap_or_else(|e| unreachable!("finite numbers and text keys always have a canonical form: {e}"));
+    Fingerprint::of(&canonical)
 }
 
 /// The whole file, unless it is implausibly large.
@@ -30,15 +41,14 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The value that canonical bytes describe; other bytes with the same meaning are refused, so that the file's hash and
-/// the value's are one.
-pub(crate) fn read<T: Serialize + DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = read_bytes(path)?;
-    let value: T = serde_json::from_slice(&bytes).map_err(|e| Error::malformed(path, e.to_string()))?;
-    if to_bytes(&value) != bytes {
-        return Err(Error::malformed(path, "not written as a cache writes it: the file was edited"));
-    }
-    Ok(value)
+/// The value that a file describes, however it is spelled.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_slice(&read_bytes(path)?).map_err(|e| malformed(path, &e))
+}
+
+/// What is wrong with JSON that cannot be read. A file that a crash or a copy cut off ends in the middle.
+fn malformed(path: &Path, error: &serde_json::Error) -> Error {
+    Error::malformed(path, if error.is_eof() { format!("cut off: {error}") } else { error.to_string() })
 }
 
 /// Refuses another format version before its unknown fields are called mistakes.
@@ -50,7 +60,7 @@ pub(crate) fn check_version(path: &Path) -> Result<()> {
         selection: Option<IgnoredAny>,
     }
     let bytes = read_bytes(path)?;
-    let got = serde_json::from_slice::<Versioned>(&bytes).map_err(|e| Error::malformed(path, e.to_string()))?;
+    let got = serde_json::from_slice::<Versioned>(&bytes).map_err(|e| malformed(path, &e))?;
     if got.selection.is_some() {
         let problem = "written before the format was settled: remove the folder and run `cache` again";
         return Err(Error::malformed(path, problem));

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod card;
+pub mod claim;
 mod codec;
 pub mod commit;
 mod convert;
@@ -28,13 +29,17 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use claim::{Claim, Claimed};
 pub use commit::Commit;
 pub use convert::{convert, shard_bytes};
 pub use error::{Error, Result};
 pub use manifest::{MANIFEST_NAME, Manifest, Totals};
 pub use measured::{CodecError, LogZError};
 pub use order::Samples;
-pub use plan::{COMMITS_DIR, DATA_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Pin, Plan, TOKENIZER_NAME, Unit};
+pub use plan::{
+    AddedToken, CODEC_VERSION, COMMITS_DIR, DATA_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Pin, Plan,
+    REFUSE_SPECIAL_TOKENS, TOKENIZER_NAME, Unit, Versions,
+};
 pub use reader::{CacheReader, CachedSample};
 pub use repair::Repair;
 pub use verify::{Finding, Report, Tier, verify};

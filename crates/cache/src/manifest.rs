@@ -47,7 +47,8 @@ pub struct Totals {
 }
 
 impl Manifest {
-    pub(crate) fn new(plan: &Plan, shards: Vec<Commit>) -> Self {
+    /// Of the plan with this id.
+    pub(crate) fn new(plan: &Plan, plan_id: Fingerprint, shards: Vec<Commit>) -> Self {
         // Saturating: sums of untrusted numbers must not panic, and what saturates is refused for its rows anyway.
         let sum = |of: fn(&Commit) -> u64| shards.iter().map(of).fold(0, u64::saturating_add);
         let positions = sum(|c| c.positions);
@@ -62,12 +63,12 @@ impl Manifest {
             log_z_error,
             codec_error,
         };
-        Self { format_version: FORMAT_VERSION, plan_id: plan.id(), shards, totals }
+        Self { format_version: FORMAT_VERSION, plan_id, shards, totals }
     }
 
-    /// BLAKE3 of the bytes of `manifest.json`: the cache's id. Equal roots mean equal rows.
+    /// BLAKE3 of the manifest's RFC 8785 form: the cache's id. Equal roots mean equal rows.
     pub fn root(&self) -> Fingerprint {
-        Fingerprint::of(&json::to_bytes(self))
+        json::hash(self)
     }
 
     /// The manifest in `folder`, which must be exactly what `plan` and its own commits make.
@@ -76,8 +77,9 @@ impl Manifest {
         json::check_version(&path)?;
         let manifest: Self = json::read(&path)?;
         let malformed = |problem: String| Error::malformed(&path, problem);
-        if manifest.plan_id != plan.id() {
-            return Err(malformed(format!("made from plan {}, the plan beside it is {}", manifest.plan_id, plan.id())));
+        let id = plan.id();
+        if manifest.plan_id != id {
+            return Err(malformed(format!("made from plan {}, the plan beside it is {id}", manifest.plan_id)));
         }
         if manifest.shards.len() != plan.units.len() {
             let (got, expected) = (manifest.shards.len(), plan.units.len());
@@ -86,7 +88,7 @@ impl Manifest {
         for (unit, (commit, shard)) in manifest.shards.iter().zip(plan.shard_names()).enumerate() {
             commit.check(plan, unit, &shard).map_err(malformed)?;
         }
-        if Self::new(plan, manifest.shards.clone()).totals != manifest.totals {
+        if Self::new(plan, id, manifest.shards.clone()).totals != manifest.totals {
             return Err(malformed("totals are not the sums of the shards' numbers".into()));
         }
         Ok(manifest)

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Maps the shard at `path`, which must be exactly `expected` bytes long; with what its file is.
 pub(crate) fn map(path: &Path, expected: u64) -> Result<(Bytes, Metadata)> {
     let file = File::open(path).map_err(Error::io(path, "open the shard"))?;
-    let metadata = file.metadata().map_err(Error::io(path, "stat the shard"))?;
+    let metadata = file.metadata().map_err(Error::io(path, "find the shard"))?;
     check_length(path, &metadata, expected)?;
     // SAFETY: no shard may change while a reader lives. Our writer keeps this: a shard gets its name once, when it is
     // complete, and is never written again (`publish::create`); FORMAT.md asks the same of every other program. Against
@@ -21,13 +21,13 @@ pub(crate) fn map(path: &Path, expected: u64) -> Result<(Bytes, Metadata)> {
 
 /// Maps the whole shard at `path`, whatever its length.
 pub(crate) fn map_all(path: &Path) -> Result<Bytes> {
-    Ok(map(path, fs::metadata(path).map_err(Error::io(path, "stat the shard"))?.len())?.0)
+    Ok(map(path, fs::metadata(path).map_err(Error::io(path, "find the shard"))?.len())?.0)
 }
 
 /// Refuses to go on with the map of a shard that has another length by now: pages beyond its end cannot be touched.
 /// By its path and not by an open file, of which a cache of many shards would need too many.
 pub(crate) fn check_whole(path: &Path, expected: u64) -> Result<()> {
-    check_length(path, &fs::metadata(path).map_err(Error::io(path, "stat the shard"))?, expected)
+    check_length(path, &fs::metadata(path).map_err(Error::io(path, "find the shard"))?, expected)
 }
 
 fn check_length(path: &Path, metadata: &Metadata, expected: u64) -> Result<()> {

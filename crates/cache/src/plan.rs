@@ -1,10 +1,11 @@
 //! What a cache will hold, settled before the first sample: every pin, and the units that the work is cut into.
 
 use crate::error::{Error, Result};
-use crate::{json, pack};
+use crate::{card, json, pack};
 use logitcask_core::{Fingerprint, Keep, Selection, Values};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -35,6 +36,7 @@ const MAX_ROW_BYTES: u64 = 1 << 30;
 #[serde(deny_unknown_fields)]
 pub struct Pin {
     /// For messages; does not identify.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Identifies.
     pub fingerprint: Fingerprint,
@@ -50,6 +52,46 @@ pub struct Unit {
     pub start: u64,
     /// One past the last sample id.
     pub end: u64,
+}
+
+/// Versions of what turns texts into tokens, logits into rows, and rows into bytes, counted up by hand whenever the same
+/// input would give other output. The program's own version says nothing about that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Versions {
+    /// Of how texts become windows of tokens.
+    pub tokenisation: u32,
+    /// Of how logits become rows.
+    pub selection: u32,
+    /// Of how rows become the bytes of a shard: [`CODEC_VERSION`].
+    pub codec: u32,
+}
+
+impl Versions {
+    /// What a plan without the field means.
+    pub const FIRST: Self = Self { tokenisation: 1, selection: 1, codec: 1 };
+
+    const fn first() -> Self {
+        Self::FIRST
+    }
+
+    fn are_first(&self) -> bool {
+        *self == Self::FIRST
+    }
+}
+
+/// Version of the bytes that rows become, that of the libraries that compress them included. A test holds a shard's hash
+/// and says when to count it up.
+pub const CODEC_VERSION: u32 = 1;
+
+/// A token that the tokenizer's file lacks and its configuration adds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddedToken {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub content: String,
 }
 
 /// How rows become columns.
@@ -73,17 +115,22 @@ impl Layout {
     }
 }
 
-/// Every choice that decides a cache's bytes.
+/// Every choice that decides a cache's bytes, and, beside them, who made them and how people call them: `code_version` and
+/// the names of the pins identify nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Version of the program that writes.
+    /// Version of the program that began the cache. Identifies nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub code_version: String,
+    /// Versions of what decides the bytes.
+    #[serde(default = "Versions::first", skip_serializing_if = "Versions::are_first")]
+    pub versions: Versions,
     /// How rows become columns.
     pub layout: Layout,
-    /// Classes of the teacher's last layer.
+    /// Classes that may be kept: the tokenizer's highest id + 1. The teacher's head has [`Keep::padding`] more.
     pub vocab_size: u32,
     /// Tokens of a sample, at most.
     pub max_length: u32,
@@ -97,6 +144,12 @@ pub struct Plan {
     pub teacher: Pin,
     /// The tokenizer: hash of the bytes of `tokenizer.json`.
     pub tokenizer: Pin,
+    /// Tokens that `tokenizer.json` lacks: its configuration gave them the next ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_tokens: Vec<AddedToken>,
+    /// What became of special tokens that a text spells out: `refuse`, `plain` or `parse`.
+    #[serde(default = "refuse", skip_serializing_if = "is_refuse")]
+    pub special_tokens: String,
     /// Token in front of every window, if there is one.
     pub bos: Option<u32>,
     /// Token behind every document, if there is one.
@@ -105,6 +158,43 @@ pub struct Plan {
     pub dataset: Pin,
     /// Units of one split stand together, in the order of their samples.
     pub units: Vec<Unit>,
+}
+
+/// A field's value as a message shows it; what is equal identifies the same.
+enum Described {
+    Text(String),
+    /// The name is shown, the fingerprint is compared.
+    Pin(String, Fingerprint),
+}
+
+impl PartialEq for Described {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Pin(_, a), Self::Pin(_, b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Pin(name, fingerprint) => write!(f, "{name} ({})", fingerprint.short()),
+        }
+    }
+}
+
+/// What a plan without the field means by `special_tokens`.
+pub const REFUSE_SPECIAL_TOKENS: &str = "refuse";
+
+fn refuse() -> String {
+    REFUSE_SPECIAL_TOKENS.to_owned()
+}
+
+fn is_refuse(special_tokens: &str) -> bool {
+    special_tokens == REFUSE_SPECIAL_TOKENS
 }
 
 impl Plan {
@@ -125,26 +215,41 @@ impl Plan {
         splits.iter().flat_map(cut).collect()
     }
 
-    /// BLAKE3 of the bytes of `plan.json`.
+    /// BLAKE3 of the RFC 8785 form of the plan without `code_version` and without the names of its pins. Two plans of one
+    /// id are the same plan: they make the same cache.
     pub fn id(&self) -> Fingerprint {
-        Fingerprint::of(&json::to_bytes(self))
+        let nameless = |pin: &Pin| Pin { name: String::new(), fingerprint: pin.fingerprint };
+        let identity = Self {
+            code_version: String::new(),
+            teacher: nameless(&self.teacher),
+            tokenizer: nameless(&self.tokenizer),
+            dataset: nameless(&self.dataset),
+            ..self.clone()
+        };
+        json::hash(&identity)
     }
 
-    /// One sentence for each field in which `self`, the plan that is here, differs from the one that is wanted.
+    /// One sentence for each field in which `self`, the plan that is here, differs from the one that is wanted; none for
+    /// plans of one id.
     pub fn differences(&self, wanted: &Self) -> Vec<String> {
         let all = self.described().into_iter().zip(wanted.described());
         let mut differences: Vec<String> = all
-            .filter(|(here, wanted)| here != wanted)
+            .filter(|((_, here), (_, wanted))| here != wanted)
             .map(|((field, here), (_, wanted))| format!("{field}: {here} here, {wanted} wanted"))
             .collect();
-        if differences.is_empty() && self != wanted {
-            differences.push("the same samples are cut into other units".into());
+        if self.units != wanted.units {
+            let (here, wanted) = (self.cut(), wanted.cut());
+            differences.push(match here == wanted {
+                true => "the same samples are cut into other units".into(),
+                false => format!("units: {here} here, {wanted} wanted"),
+            });
         }
         differences
     }
 
-    fn described(&self) -> [(&'static str, String); 16] {
-        let pin = |pin: &Pin| format!("{} ({})", pin.name, pin.fingerprint.short());
+    fn described(&self) -> [(&'static str, Described); 18] {
+        let pin = |pin: &Pin| Described::Pin(pin.name.clone(), pin.fingerprint);
+        let text = Described::Text;
         let values = match self.keep.values {
             Values::F16 => "f16".to_owned(),
             Values::Quantised { step } => format!("quantised to {step} nat"),
@@ -152,28 +257,36 @@ impl Plan {
         let tail = self.keep.tail.map_or("none".to_owned(), |tail| {
             format!("{} atoms for T = {}..{}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)
         });
+        let Versions { tokenisation, selection, codec } = self.versions;
+        [
+            ("format_version", text(self.format_version.to_string())),
+            ("versions", text(format!("tokenisation {tokenisation}, selection {selection}, codec {codec}"))),
+            ("layout", text(self.layout.name().to_owned())),
+            ("vocab_size", text(self.vocab_size.to_string())),
+            ("padding", text(self.keep.padding.to_string())),
+            ("max_length", text(self.max_length.to_string())),
+            ("precision", text(self.precision.clone())),
+            ("batch_tokens", text(self.batch_tokens.to_string())),
+            ("selection", text(self.selection())),
+            ("always_keep", text(format!("{:?}", self.keep.always_keep))),
+            ("values", text(values)),
+            ("tail", text(tail)),
+            ("teacher", pin(&self.teacher)),
+            ("tokenizer", pin(&self.tokenizer)),
+            ("added_tokens", text(format!("{:?}", self.added_tokens))),
+            ("special_tokens", text(self.special_tokens.clone())),
+            ("bos and end", text(format!("{:?} and {:?}", self.bos, self.end))),
+            ("dataset", pin(&self.dataset)),
+        ]
+    }
+
+    /// How each split is cut, in words.
+    fn cut(&self) -> String {
         let split = |units: Range<usize>| {
             let (first, last) = (&self.units[units.start], &self.units[units.end - 1]);
             format!("{} {} samples by {}", first.split, last.end, first.end.saturating_sub(first.start))
         };
-        [
-            ("format_version", self.format_version.to_string()),
-            ("code_version", self.code_version.clone()),
-            ("layout", self.layout.name().to_owned()),
-            ("vocab_size", self.vocab_size.to_string()),
-            ("max_length", self.max_length.to_string()),
-            ("precision", self.precision.clone()),
-            ("batch_tokens", self.batch_tokens.to_string()),
-            ("selection", self.selection()),
-            ("always_keep", format!("{:?}", self.keep.always_keep)),
-            ("values", values),
-            ("tail", tail),
-            ("teacher", pin(&self.teacher)),
-            ("tokenizer", pin(&self.tokenizer)),
-            ("bos and end", format!("{:?} and {:?}", self.bos, self.end)),
-            ("dataset", pin(&self.dataset)),
-            ("units", self.splits().into_iter().map(split).collect::<Vec<_>>().join(", ")),
-        ]
+        self.splits().into_iter().map(split).collect::<Vec<_>>().join(", ")
     }
 
     /// The selection in a few words.
@@ -213,6 +326,13 @@ impl Plan {
                  keep fewer classes or cut shorter samples"
             ));
         }
+        let seed = if let Selection::Sample { seed, .. } = self.keep.selection { seed } else { 0 };
+        let largest = self.batch_tokens.max(seed);
+        if largest > json::MAX_INTEGER {
+            return Some(format!(
+                "{largest} is more than 2^53, the largest integer that every JSON reader takes exactly"
+            ));
+        }
         if serde_json::from_slice::<Self>(&json::to_bytes(self)).ok().as_ref() != Some(self) {
             return Some(format!(
                 "{:?} does not survive being written as JSON: give its numbers fewer digits",
@@ -226,7 +346,7 @@ impl Plan {
         if self.units.is_empty() || self.units.len() > MAX_UNITS {
             return Some(format!("{} units, 1 to {MAX_UNITS} can be written", self.units.len()));
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut in_card) = (BTreeSet::new(), BTreeSet::new());
         for units in self.splits() {
             let split = &self.units[units.start].split;
             let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
@@ -235,6 +355,11 @@ impl Plan {
             }
             if !seen.insert(split) {
                 return Some(format!("the units of split `{split}` do not stand together"));
+            }
+            if !in_card.insert(card::card_split(split)) {
+                return Some(format!(
+                    "split `{split}` and another differ in - and _ alone, which is one name to dataset hubs: rename one"
+                ));
             }
             let mut expected = 0;
             for unit in &self.units[units] {

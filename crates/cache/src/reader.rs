@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::order::{Block, Samples};
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
-use crate::schema;
 use crate::shard::{Proof, Shard, rows_of_block};
 use crate::writer::check_tokenizer;
+use crate::{map, schema};
 use logitcask_core::{Fingerprint, Sample, SampleId, SoftRows};
 use std::collections::HashMap;
 use std::fmt;
@@ -31,7 +31,12 @@ pub struct CacheReader(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     plan: Plan,
+    /// [`Plan::id`].
+    id: Fingerprint,
     manifest: Manifest,
+    root: Fingerprint,
+    /// Units of each split, in the plan's order.
+    splits: Vec<Range<usize>>,
     /// One for each shard that was opened once.
     proofs: Vec<Mutex<Option<Proof>>>,
     open: Mutex<OpenShards>,
@@ -96,7 +101,18 @@ impl CacheReader {
         let manifest = Manifest::read(folder, &plan)?;
         check_tokenizer(&folder.join(TOKENIZER_NAME), &plan)?;
         let proofs = (0..units).map(|_| Mutex::default()).collect();
-        Ok(Self(Arc::new(Inner { folder: path, plan, manifest, proofs, open: Mutex::default() })))
+        let (id, root, splits) = (manifest.plan_id, manifest.root(), plan.splits());
+        let open = Mutex::default();
+        Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, root, splits, proofs, open })))
+    }
+
+    /// Is every shard there, as long as the manifest says? Their bytes are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Size`] of the first shard that is not.
+    pub fn check_lengths(&self) -> Result<()> {
+        let shards = &self.0.manifest.shards;
+        shards.iter().try_for_each(|commit| map::check_whole(&self.0.folder.join(&commit.shard), commit.bytes))
     }
 
     /// Every choice the cache was made with.
@@ -111,7 +127,7 @@ impl CacheReader {
 
     /// The cache's id, see [`Manifest::root`].
     pub fn root(&self) -> Fingerprint {
-        self.0.manifest.root()
+        self.0.root
     }
 
     /// Where it lives.
@@ -126,8 +142,7 @@ impl CacheReader {
 
     /// Names of the splits, in the plan's order.
     pub fn splits(&self) -> Vec<&str> {
-        let plan = self.plan();
-        plan.splits().into_iter().map(|units| plan.units[units.start].split.as_str()).collect()
+        self.0.splits.iter().map(|units| self.plan().units[units.start].split.as_str()).collect()
     }
 
     /// Samples of a split.
@@ -212,9 +227,8 @@ impl CacheReader {
     }
 
     fn units(&self, split: &str) -> Result<Range<usize>> {
-        let plan = self.plan();
-        let found = plan.splits().into_iter().find(|units| plan.units[units.start].split == split);
-        found.ok_or_else(|| Error::NoSplit {
+        let found = self.0.splits.iter().find(|units| self.plan().units[units.start].split == split);
+        found.cloned().ok_or_else(|| Error::NoSplit {
             split: split.to_owned(),
             there: self.splits().into_iter().map(str::to_owned).collect(),
         })
@@ -239,7 +253,7 @@ impl CacheReader {
 
     /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next.
     fn shard(&self, unit: usize) -> Result<Arc<Shard>> {
-        let Inner { folder, plan, manifest, proofs, open } = &*self.0;
+        let Inner { folder, plan, id, manifest, proofs, open, .. } = &*self.0;
         if let Some(shard) = lock(open).get(unit) {
             return Ok(shard);
         }
@@ -248,7 +262,7 @@ impl CacheReader {
         if let Some(shard) = lock(open).get(unit) {
             return Ok(shard);
         }
-        let shard = Arc::new(Shard::open(folder, plan, unit, &manifest.shards[unit], &mut proof)?);
+        let shard = Arc::new(Shard::open(folder, (plan, *id), unit, &manifest.shards[unit], &mut proof)?);
         lock(open).put(unit, shard.clone());
         Ok(shard)
     }

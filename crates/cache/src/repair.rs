@@ -75,10 +75,10 @@ impl Repair {
         } else {
             read.ok()
         };
-        let mut commits = Vec::new();
-        for unit in 0..plan.units.len() {
+        let (mut commits, id) = (Vec::new(), plan.id());
+        for (unit, shard) in plan.shard_names().iter().enumerate() {
             let (name, path) = (commit::name(unit), commit::path(folder, unit));
-            let mut commit = Commit::read(folder, &plan, unit);
+            let mut commit = Commit::read(folder, &plan, unit, shard);
             if damaged.contains(name.as_str()) || commit.is_err() {
                 is_damaged(commit.map(|_| ()))?;
                 remove(folder, &name, &mut self.removed)?;
@@ -93,7 +93,7 @@ impl Repair {
                 (commit, _) => commit,
             });
         }
-        let by_commits = || commits.into_iter().collect::<Option<Vec<_>>>().map(|all| Manifest::new(&plan, all));
+        let by_commits = || commits.into_iter().collect::<Option<Vec<_>>>().map(|all| Manifest::new(&plan, id, all));
         self.root = manifest.or_else(by_commits).map(|manifest| manifest.root());
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Repair {
                 continue;
             }
             let path = folder.join(name);
-            let is_recorded = match Commit::read(folder, self.writer.plan(), unit)? {
+            let is_recorded = match Commit::read(folder, self.writer.plan(), unit, name)? {
                 Some(commit) => {
                     map::map(&path, commit.bytes).map(|(bytes, _)| Fingerprint::of(&bytes) == commit.blake3)
                 }
@@ -139,15 +139,15 @@ impl Repair {
 
 /// Makes room for `plan` where the one that is there is damaged; `false` where it is not there (any more).
 fn remove_other_plan(folder: &Path, plan: &Plan, removed: &mut Vec<String>) -> Result<bool> {
-    let here = Plan::read(folder);
-    if here.as_ref().is_ok_and(|here| here == plan) {
+    let (here, id) = (Plan::read(folder), plan.id());
+    if here.as_ref().is_ok_and(|here| here.id() == id) {
         return Ok(true);
     }
-    let differences = match (&here, verify::made_from(folder, plan.id())) {
+    let differences = match (&here, verify::made_from(folder, id)) {
         // Where nothing was written yet, a plan that can be read is somebody's.
         (Ok(here), MadeFrom::Other(_) | MadeFrom::Unknown) => here.differences(plan),
         (Err(_), MadeFrom::Other(other)) => {
-            vec![format!("its manifest and shards were made from plan {other}, {} is wanted", plan.id())]
+            vec![format!("its manifest and shards were made from plan {other}, {id} is wanted")]
         }
         (_, MadeFrom::This) | (Err(_), MadeFrom::Unknown) => Vec::new(),
     };

@@ -3,7 +3,7 @@
 use crate::plan::{FORMAT_VERSION, Layout, Plan};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{Selection, Values};
+use logitcask_core::{Fingerprint, Selection, Values};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -97,8 +97,8 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
     Arc::new(Schema::new(columns.into_iter().map(|(name, of)| Field::new(name, of, false)).collect::<Vec<_>>()))
 }
 
-/// The footer's key-values: what a shard found without its cache still says of itself.
-pub(crate) fn constants(plan: &Plan, unit: usize) -> Vec<(String, String)> {
+/// The footer's key-values: what a shard found without its cache still says of itself. `id` is the plan's.
+pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(String, String)> {
     let keep = &plan.keep;
     let (kind, k, p) = match keep.selection {
         Selection::TopK { k } => ("top_k", k, None),
@@ -112,7 +112,7 @@ pub(crate) fn constants(plan: &Plan, unit: usize) -> Vec<(String, String)> {
     };
     let all = [
         ("format_version", Some(FORMAT_VERSION.to_string())),
-        (PLAN_ID, Some(plan.id().to_string())),
+        (PLAN_ID, Some(id.to_string())),
         ("unit", Some(unit.to_string())),
         ("layout", Some(plan.layout.name().to_owned())),
         ("vocab_size", Some(plan.vocab_size.to_string())),
@@ -127,11 +127,21 @@ pub(crate) fn constants(plan: &Plan, unit: usize) -> Vec<(String, String)> {
     all.into_iter().filter_map(|(key, value)| Some((format!("{PREFIX}{key}"), value?))).collect()
 }
 
+/// Does a footer that says `got` of a constant agree with the plan? Numbers that may have a fraction are compared as
+/// numbers: languages spell them differently.
+pub(crate) fn agrees(key: &str, got: &str, wanted: &str) -> bool {
+    let has_fraction = key.strip_prefix(PREFIX).is_some_and(|key| FRACTIONS.contains(&key));
+    got == wanted || (has_fraction && matches!((got.parse::<f64>(), wanted.parse::<f64>()), (Ok(a), Ok(b)) if a == b))
+}
+
+/// Constants that may have a fraction.
+const FRACTIONS: [&str; 4] = ["p", "value_step", "tail_reference", "tail_step"];
+
 /// How a shard is written; `benches/README.md` has the measurements. Class ids repeat within a
 /// block, so a dictionary pays there and nowhere else. Minima and maxima of a list's items help nobody: only `sample_id`
 /// keeps its statistics, by which other readers find a row without decoding the others.
-pub(crate) fn properties(plan: &Plan, unit: usize) -> Result<WriterProperties, ParquetError> {
-    let constants = constants(plan, unit).into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+pub(crate) fn properties(plan: &Plan, id: Fingerprint, unit: usize) -> Result<WriterProperties, ParquetError> {
+    let constants = constants(plan, id, unit).into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
     let mut builder = WriterProperties::builder()
         .set_created_by(format!("logitcask version {FORMAT_VERSION}"))
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))

@@ -45,11 +45,11 @@ pub(crate) struct Proof {
 }
 
 impl Shard {
-    /// Maps the shard of `unit` and checks everything but its rows. The bytes of a file that is still what `proof` was
+    /// Maps the shard of `unit` and checks everything but its rows; `id` is the plan's. The bytes of a file that is still what `proof` was
     /// given for are not hashed again.
     pub(crate) fn open(
         folder: &Path,
-        plan: &Plan,
+        (plan, id): (&Plan, Fingerprint),
         unit: usize,
         commit: &Commit,
         proof: &mut Option<Proof>,
@@ -64,20 +64,20 @@ impl Shard {
             }
             *proof = now;
         }
-        Self::of_map(path, bytes, plan, unit)
+        Self::of_map(path, bytes, (plan, id), unit)
     }
 
     /// The shard of `unit` in a map of the file at `path`, whoever vouches for its bytes.
-    pub(crate) fn of_map(path: PathBuf, bytes: Bytes, plan: &Plan, unit: usize) -> Result<Self> {
+    pub(crate) fn of_map(path: PathBuf, bytes: Bytes, plan: (&Plan, Fingerprint), unit: usize) -> Result<Self> {
         Ok(Self { is_mapped: true, ..Self::of_bytes(path, bytes, plan, unit)? })
     }
 
     /// The shard of `unit` in `bytes`, whoever vouches for them.
-    pub(crate) fn of_bytes(path: PathBuf, bytes: Bytes, plan: &Plan, unit: usize) -> Result<Self> {
+    pub(crate) fn of_bytes(path: PathBuf, bytes: Bytes, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<Self> {
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_offset_index_policy(PageIndexPolicy::Skip);
         let footer = guarded(&path, || ArrowReaderMetadata::load(&bytes, options))?;
-        check_footer(&footer, plan, unit).map_err(|problem| Error::malformed(&path, problem))?;
+        check_footer(&footer, (plan, id), unit).map_err(|problem| Error::malformed(&path, problem))?;
         let blocks = blocks(&footer, bytes.len()).map_err(|problem| Error::malformed(&path, problem))?;
         let columns = footer.schema().clone();
         let start = plan.units[unit].start;
@@ -165,12 +165,12 @@ fn believe(plan: &Plan, columns: &mut Columns<'_>, expected: u64) -> Result<Cach
 }
 
 /// Constants, columns and blocks as the plan has them; counts are bounded here, before memory is taken for any.
-fn check_footer(footer: &ArrowReaderMetadata, plan: &Plan, unit: usize) -> Result<(), String> {
+fn check_footer(footer: &ArrowReaderMetadata, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<(), String> {
     let metadata = footer.metadata();
     let stored = metadata.file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
-    for (key, value) in schema::constants(plan, unit) {
+    for (key, value) in schema::constants(plan, id, unit) {
         let got = stored.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
-        if got != Some(value.as_str()) {
+        if !got.is_some_and(|got| schema::agrees(&key, got, &value)) {
             return Err(format!("footer has {key} = {}, the plan says {value}", got.unwrap_or("nothing")));
         }
     }

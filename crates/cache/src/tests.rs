@@ -6,6 +6,7 @@ pub(crate) mod crash;
 mod damage;
 mod fuzz_seeds;
 mod hostile;
+mod identity;
 mod order;
 mod plans;
 mod vectors;
@@ -13,7 +14,7 @@ mod verify;
 mod writing;
 
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::plan::{FORMAT_VERSION, Layout, Pin, Plan};
+use crate::plan::{FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::{CacheReader, CacheWriter, json};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
@@ -35,6 +36,9 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
     Plan {
         format_version: FORMAT_VERSION,
         code_version: "test".into(),
+        versions: Versions::FIRST,
+        added_tokens: Vec::new(),
+        special_tokens: REFUSE_SPECIAL_TOKENS.into(),
         layout: Layout::Plain,
         vocab_size: VOCAB,
         max_length: 12,
@@ -53,7 +57,7 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
 fn keep(selection: Selection) -> Keep {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
     let tail = (selection != Selection::Dense).then_some(tail);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
 }
 
 /// Samples of 2 to 12 tokens and what a teacher of random logits says about them; the same for the same unit and seed.
@@ -82,7 +86,7 @@ fn measured_row(plan: &Plan, id: u64, length: usize, seed: u64, errors: &mut Row
     let sample = Sample { id: SampleId(id), origin: Origin { document: id / 3, offset: id as u32 % 3 }, input_ids };
     let mut rows = SoftRows::new(&plan.keep);
     for &gold in sample.gold_ids() {
-        let logits: Vec<f32> = (0..plan.vocab_size).map(|_| 2.0 * rng.normal() as f32).collect();
+        let logits: Vec<f32> = (0..plan.vocab_size + plan.keep.padding).map(|_| 2.0 * rng.normal() as f32).collect();
         let lot = rng.uniform();
         select_reference(&logits, gold, &plan.keep, lot, &mut rows, errors);
     }
@@ -111,7 +115,7 @@ fn forge(folder: &Path, plan: &Plan, unit: usize, bytes: &[u8]) {
     shards[unit].bytes = bytes.len() as u64;
     shards[unit].blake3 = Fingerprint::of(bytes);
     fs::write(folder.join(&shards[unit].shard), bytes).unwrap();
-    fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, shards))).unwrap();
+    fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, plan.id(), shards))).unwrap();
 }
 
 /// What reading the whole split says: nothing, or its first error.

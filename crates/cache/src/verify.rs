@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
-use crate::publish::TEMP_PREFIX;
 use crate::shard;
 use crate::writer::check_tokenizer;
 use logitcask_core::Fingerprint;
@@ -24,7 +23,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
     /// Plan, manifest, commits and tokenizer belong together, every shard is there with its length and a footer as the
-    /// plan has it, and nothing else is.
+    /// plan has it, and no other shard is.
     Structure,
     /// That, the hash of every shard, every row with all that must hold of it, and the commits' counts from the rows.
     Rows,
@@ -59,6 +58,8 @@ impl fmt::Display for Finding {
 pub struct Report {
     /// In the order of the plan's units, after those of the whole folder; none for a whole cache.
     pub findings: Vec<Finding>,
+    /// What is odd and takes nothing from readers: commits that whoever goes on writing would miss, files of others.
+    pub notes: Vec<Finding>,
     /// Units that were looked at.
     pub units: usize,
     /// Rows that were decoded and are what they must be.
@@ -166,6 +167,10 @@ impl Check<'_> {
         self.report.findings.push(Finding { file: file.to_owned(), unit, rows: None, what: what.into() });
     }
 
+    fn noted(&mut self, file: &str, unit: Option<usize>, what: &str) {
+        self.report.notes.push(Finding { file: file.to_owned(), unit, rows: None, what: what.to_owned() });
+    }
+
     /// What `error` says of `file`, which it need not name again.
     fn what(&self, file: &str, error: &Error) -> String {
         let (text, path) = (error.to_string(), self.folder.join(file).display().to_string());
@@ -200,54 +205,69 @@ impl Check<'_> {
         if let Err(error) = check_tokenizer(&self.folder.join(TOKENIZER_NAME), plan) {
             self.failed(TOKENIZER_NAME, None, &error);
         }
-        let records = self.records(plan);
         let (shards, units) = (plan.shard_names(), plan.units.len());
+        let id = plan.id();
+        let records = self.records((plan, id), &shards);
         let known: BTreeSet<String> = shards.iter().cloned().chain((0..units).map(commit::name)).collect();
         self.foreign(&|name| known.contains(name));
         for (unit, shard) in shards.iter().enumerate() {
-            self.unit(plan, unit, shard, &records);
+            self.unit((plan, id), unit, shard, &records);
             self.report.units += 1;
             on_unit(unit + 1, units);
         }
         self.report.root = records.manifest.map(|manifest| manifest.root());
     }
 
-    fn records(&mut self, plan: &Plan) -> Records {
-        let units = plan.units.len();
+    fn records(&mut self, (plan, id): (&Plan, Fingerprint), shards: &[String]) -> Records {
+        let units = shards.len();
+        let manifest = match self.folder.join(MANIFEST_NAME).exists() {
+            true => Some(Manifest::read(self.folder, plan)),
+            false => None,
+        };
+        let is_finished = matches!(manifest, Some(Ok(_)));
         let mut commits = Vec::new();
-        for unit in 0..units {
-            let read = Commit::read(self.folder, plan, unit);
+        for (unit, shard) in shards.iter().enumerate() {
+            let read = Commit::read(self.folder, plan, unit, shard);
+            let name = commit::name(unit);
             match &read {
                 Ok(Some(_)) => {}
-                Ok(None) => self.found(&commit::name(unit), Some(unit), "missing: the unit is not committed"),
-                Err(error) => self.failed(&commit::name(unit), Some(unit), error),
+                // Readers ask the manifest alone.
+                Ok(None) if is_finished => self.noted(&name, Some(unit), "missing; the manifest has what it said"),
+                Ok(None) => self.found(&name, Some(unit), "missing: the unit is not committed"),
+                Err(error) => self.failed(&name, Some(unit), error),
             }
             commits.push(read.ok().flatten());
         }
-        let manifest = if self.folder.join(MANIFEST_NAME).exists() {
-            let read = Manifest::read(self.folder, plan);
-            read.map_err(|error| self.failed(MANIFEST_NAME, None, &error)).ok()
-        } else {
-            let committed = commits.iter().flatten().count();
-            let what = format!("missing: {committed} of {units} units are committed, run cache again to finish it");
-            self.found(MANIFEST_NAME, None, what);
-            None
+        let manifest = match manifest {
+            Some(read) => read.map_err(|error| self.failed(MANIFEST_NAME, None, &error)).ok(),
+            None => {
+                let committed = commits.iter().flatten().count();
+                let what = format!("missing: {committed} of {units} units are committed, run cache again to finish it");
+                self.found(MANIFEST_NAME, None, what);
+                None
+            }
         };
         // The card names the root that the cache had when it was finished.
         let card = fs::read_to_string(self.folder.join(CARD_NAME)).unwrap_or_default();
         let by_commits = commits.iter().cloned().collect::<Option<Vec<_>>>();
-        let by_commits = by_commits.map(|commits| Manifest::new(plan, commits).root());
+        let by_commits = by_commits.map(|commits| Manifest::new(plan, id, commits).root());
         let is_named = |root: Option<Fingerprint>| root.is_some_and(|root| card.contains(&root.to_string()));
         let commits_win = is_named(by_commits) && !is_named(manifest.as_ref().map(Manifest::root));
         Records { manifest, commits, commits_win }
     }
 
-    /// Names what is where only files of the cache belong.
+    /// Names what is where only files of the cache belong. What a reader of datasets could take for one of its shards is
+    /// wrong; anything else is somebody's own, and hidden files (temporary ones among them) are nobody's concern.
     fn foreign(&mut self, is_known: &dyn Fn(&str) -> bool) {
         for name in [DATA_DIR, COMMITS_DIR].into_iter().flat_map(|dir| names_in(self.folder, dir)) {
-            let is_temporary = name.rsplit('/').next().is_some_and(|name| name.starts_with(TEMP_PREFIX));
-            if !is_temporary && !is_known(&name) {
-                self.found(&name, None, "not of this cache: its plan has no such file");
+            let is_hidden = name.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+            if is_hidden || is_known(&name) {
+                continue;
+            }
+            let what = "not of this cache: its plan has no such file";
+            match name.ends_with(".parquet") || is_commit(&name) {
+                true => self.found(&name, None, what),
+                false => self.noted(&name, None, what),
             }
         }
         // Others may keep what they like beside a cache, but readers of datasets take every shard they see.

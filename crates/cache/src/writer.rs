@@ -18,33 +18,61 @@ use std::path::{Path, PathBuf};
 pub struct CacheWriter {
     folder: PathBuf,
     plan: Plan,
+    id: Fingerprint,
+    /// Names of the units' shards.
+    shards: Vec<String>,
 }
 
 impl CacheWriter {
-    /// Begins a cache in `folder`, or goes on with the one that is there if its plan is the same.
+    /// Begins a cache in `folder`, or goes on with the one that is there if its plan has the same [`Plan::id`]; names and
+    /// the program's version stay those of whoever began it.
     ///
     /// # Errors
-    /// [`Error::OtherPlan`] where another cache lives in `folder`, [`Error::BadPlan`] where [`Plan::check`] refuses the
-    /// plan or `tokenizer_json` is not the tokenizer it pins.
+    /// [`Error::OtherPlan`] where another cache lives in `folder`, [`Error::Occupied`] where something else does,
+    /// [`Error::BadPlan`] where [`Plan::check`] refuses the plan or `tokenizer_json` is not the tokenizer it pins.
     pub fn open(folder: &Path, plan: Plan, tokenizer_json: &[u8]) -> Result<Self> {
         plan.check()?;
         let (got, pinned) = (Fingerprint::of(tokenizer_json), plan.tokenizer.fingerprint);
         if got != pinned {
             return Err(Error::BadPlan { problem: format!("the tokenizer's hash is {got}, the plan pins {pinned}") });
         }
-        publish::create_folder(&folder.join(DATA_DIR))?;
+        check_vacant(folder)?;
         publish::create_folder(&folder.join(COMMITS_DIR))?;
+        publish::create_folder(&folder.join(DATA_DIR))?;
+        let (mut plan, id) = (plan.clone(), plan.id());
         if !publish::create(&folder.join(PLAN_NAME), &json::to_bytes(&plan))? {
             let here = Plan::read(folder)?;
-            if here != plan {
+            if here.id() != id {
                 return Err(Error::OtherPlan { path: folder.to_owned(), differences: here.differences(&plan) });
             }
+            plan = here;
         }
         let tokenizer = folder.join(TOKENIZER_NAME);
         if !publish::create(&tokenizer, tokenizer_json)? {
             check_tokenizer(&tokenizer, &plan)?;
         }
-        Ok(Self { folder: folder.to_owned(), plan })
+        let shards = plan.shard_names();
+        Ok(Self { folder: folder.to_owned(), plan, id, shards })
+    }
+
+    /// Lays files beside the cache that are no part of it, such as a tokenizer's configuration. One that is there stays.
+    pub fn lay_beside<'a>(&self, files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<()> {
+        files.into_iter().try_for_each(|(name, bytes)| publish::create(&self.folder.join(name), bytes).map(|_| ()))
+    }
+
+    /// Where it lives.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Path of a unit's shard below the folder.
+    pub(crate) fn shard(&self, unit: usize) -> &str {
+        &self.shards[unit]
+    }
+
+    /// The commit of `unit`, if there is one.
+    fn recorded(&self, unit: usize) -> Result<Option<Commit>> {
+        Commit::read(&self.folder, &self.plan, unit, self.shard(unit))
     }
 
     /// What is being written.
@@ -55,8 +83,8 @@ impl CacheWriter {
     /// Units without a commit or, where [`crate::repair::prepare`] removed it, without their shard; ascending.
     pub fn pending(&self) -> Result<Vec<usize>> {
         let mut pending = Vec::new();
-        for (unit, shard) in self.plan.shard_names().iter().enumerate() {
-            if !commit::exists(&self.folder, unit)? || !exists(&self.folder.join(shard))? {
+        for unit in 0..self.shards.len() {
+            if !self.is_committed(unit)? {
                 pending.push(unit);
             }
         }
@@ -84,16 +112,16 @@ impl CacheWriter {
         (log_z_error, codec_error): (Vec<LogZError>, CodecError),
     ) -> Result<Commit> {
         let tally = self.check_rows(unit, rows)?;
-        let shard = self.plan.shard_name(unit);
+        let shard = self.shard(unit).to_owned();
         let path = self.folder.join(&shard);
-        let recorded = Commit::read(&self.folder, &self.plan, unit)?;
+        let recorded = self.recorded(unit)?;
         if let Some(recorded) = &recorded
             && exists(&path)?
         {
             return Ok(recorded.clone());
         }
-        let bytes =
-            codec::encode(&self.plan, unit, rows).map_err(|reason| Error::Parquet { path: path.clone(), reason })?;
+        let bytes = codec::encode(&self.plan, self.id, unit, rows)
+            .map_err(|reason| Error::Parquet { path: path.clone(), reason })?;
         let blake3 = Fingerprint::of(&bytes);
         let range = &self.plan.units[unit];
         let commit = Commit {
@@ -119,7 +147,7 @@ impl CacheWriter {
             let got = Fingerprint::of(&there);
             if got != blake3 {
                 // Unless another worker committed its own bytes meanwhile, nobody vouches for the shard that is there.
-                let commit = Commit::read(&self.folder, &self.plan, unit)?;
+                let commit = self.recorded(unit)?;
                 return commit.ok_or(Error::ForeignShard { path, expected: blake3, got });
             }
         }
@@ -127,7 +155,7 @@ impl CacheWriter {
         if publish::create(&path, &json::to_bytes(&commit))? {
             return Ok(commit);
         }
-        let there = Commit::read(&self.folder, &self.plan, unit)?;
+        let there = self.recorded(unit)?;
         there.filter(|there| *there == commit).ok_or_else(|| Error::malformed(&path, "speaks of another shard"))
     }
 
@@ -173,7 +201,7 @@ impl CacheWriter {
     /// # Errors
     /// [`Error::Unfinished`] while a unit lacks its commit.
     pub fn finish(&self) -> Result<Manifest> {
-        let commits = (0..self.plan.units.len()).map(|unit| Commit::read(&self.folder, &self.plan, unit));
+        let commits = (0..self.plan.units.len()).map(|unit| self.recorded(unit));
         let commits: Vec<Commit> = commits.filter_map(Result::transpose).collect::<Result<_>>()?;
         let (committed, units) = (commits.len(), self.plan.units.len());
         if committed < units {
@@ -191,7 +219,7 @@ impl CacheWriter {
         for folder in [DATA_DIR, COMMITS_DIR] {
             publish::remove_leftovers(&self.folder.join(folder))?;
         }
-        let manifest = Manifest::new(&self.plan, commits);
+        let manifest = Manifest::new(&self.plan, self.id, commits);
         // Before the manifest, so that no complete cache lacks it; who edited it keeps the edit.
         publish::create(&self.folder.join(CARD_NAME), card::text(&self.plan, &manifest).as_bytes())?;
         let path = self.folder.join(MANIFEST_NAME);
@@ -204,8 +232,29 @@ impl CacheWriter {
     }
 }
 
-fn exists(shard: &Path) -> Result<bool> {
+pub(crate) fn exists(shard: &Path) -> Result<bool> {
     shard.try_exists().map_err(Error::io(shard, "look for the shard"))
+}
+
+/// A cache begins in a folder that holds nothing yet: what lies there may be a corpus or a model, whose readers would stumble
+/// over its files. Hidden files are nobody's concern.
+fn check_vacant(folder: &Path) -> Result<()> {
+    // The folder of commits comes first: with it, the folder is a cache's, even if it lost its plan.
+    let is_a_cache = || [PLAN_NAME, COMMITS_DIR].iter().any(|name| folder.join(name).exists());
+    if is_a_cache() {
+        return Ok(());
+    }
+    // A folder that is not there is made, and one that cannot be listed cannot be written either.
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry.map_err(Error::io(folder, "list the folder"))?;
+        let found = entry.file_name().to_string_lossy().into_owned();
+        // Another worker may begin the cache meanwhile.
+        if !found.starts_with('.') && !is_a_cache() {
+            return Err(Error::Occupied { path: folder.to_owned(), found });
+        }
+    }
+    Ok(())
 }
 
 /// The tokenizer beside the shards must be the one the plan pins.

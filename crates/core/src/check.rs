@@ -117,7 +117,9 @@ struct Bounds {
 impl Bounds {
     fn new(keep: &Keep, vocab_size: u32) -> Self {
         let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
-        Self { vocab_size, mass: (-slack).exp()..=slack.exp(), largest: -f64::from(vocab_size).ln() - slack }
+        // Padding may be likelier than every class that can be kept.
+        let largest = if keep.padding > 0 { f64::NEG_INFINITY } else { -f64::from(vocab_size).ln() - slack };
+        Self { vocab_size, mass: (-slack).exp()..=slack.exp(), largest }
     }
 }
 

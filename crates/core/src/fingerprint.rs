@@ -46,9 +46,14 @@ impl Serialize for Fingerprint {
 impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let hash = blake3::Hash::from_hex(&text)
-            .map_err(|e| serde::de::Error::custom(format!("`{text}` is not a BLAKE3 hash of 64 hex digits: {e}")))?;
-        Ok(hash.into())
+        let refused = |why: &dyn fmt::Display| {
+            serde::de::Error::custom(format!("`{text}` is not a BLAKE3 hash of 64 lowercase hex digits: {why}"))
+        };
+        // One spelling, so that texts are equal where hashes are.
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(refused(&"an uppercase digit"));
+        }
+        Ok(blake3::Hash::from_hex(&text).map_err(|e| refused(&e))?.into())
     }
 }
 
@@ -64,5 +69,6 @@ mod tests {
         assert_eq!(json, "\"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85\"");
         assert_eq!(serde_json::from_str::<Fingerprint>(&json).unwrap(), hash);
         assert!(serde_json::from_str::<Fingerprint>("\"6437\"").is_err());
+        assert!(serde_json::from_str::<Fingerprint>(&json.to_uppercase()).is_err());
     }
 }

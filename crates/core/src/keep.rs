@@ -140,6 +140,14 @@ pub struct Keep {
     pub values: Values,
     /// How the classes outside are summed up; `None` exactly for [`Selection::Dense`], which leaves none outside.
     pub tail: Option<TailRule>,
+    /// Rows of the teacher's head behind its vocabulary, which no token has: part of log Z and of the tail, never kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub padding: u32,
+}
+
+/// No padding is written as no field at all.
+fn is_zero(padding: &u32) -> bool {
+    *padding == 0
 }
 
 impl Keep {
@@ -186,7 +194,7 @@ impl Keep {
         self.tail.map_or(0, |tail| tail.atoms as usize)
     }
 
-    /// Refuses what cannot be kept of `vocab_size` classes; the message says what would do.
+    /// Refuses what cannot be kept of `vocab_size` classes (padding not counted); the message says what would do.
     pub fn check(&self, vocab_size: u32) -> Result<(), String> {
         self.selection.check(vocab_size)?;
         self.values.check()?;
@@ -198,6 +206,12 @@ impl Keep {
         }
         let extra = self.always_keep.len();
         match (self.selection, &self.tail) {
+            (Selection::Dense, _) if self.padding > 0 => Err(format!(
+                "dense keeps every class, but {} of the teacher's {} belong to no token and are never kept: keep the \
+                 top k instead",
+                self.padding,
+                u64::from(vocab_size) + u64::from(self.padding)
+            )),
             (Selection::Dense, None) if extra > 0 => Err("always_keep says nothing where every class is kept".into()),
             (Selection::Sample { n, .. }, _) if extra >= n as usize => {
                 Err(format!("always_keep takes {extra} of the n = {n} places, none is left to draw"))
@@ -258,6 +272,7 @@ mod tests {
             always_keep: always_keep.to_vec(),
             values: Values::F16,
             tail,
+            padding: 0,
         };
         let top = Selection::TopK { k: 4 };
         let sample = Selection::Sample { n: 2, seed: 0 };
@@ -269,6 +284,7 @@ mod tests {
             (keep(top, &[], None), "needs a tail"),
             (keep(Selection::Dense, &[], Some(TAIL)), "no tail"),
             (keep(sample, &[1, 2], Some(TAIL)), "none is left"),
+            (Keep { padding: 3, ..keep(Selection::Dense, &[], None) }, "3 of the teacher's 11"),
             (Keep { values: Values::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),
             (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "must contain 1"),
         ] {

@@ -89,7 +89,8 @@ pub fn select_reference(
     let raw: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
     let log_z = log_sum_exp(&raw);
     let relative: Vec<f64> = raw.iter().map(|z| z - log_z).collect();
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let classes = logits.len() - keep.padding as usize;
+    let mut order: Vec<u32> = (0..classes as u32).collect();
     let descending = |a: u32, b: u32| logits[b as usize].partial_cmp(&logits[a as usize]);
     order.sort_by(|&a, &b| descending(a, b).unwrap_or(Ordering::Equal).then(a.cmp(&b)));
     let rank = order.iter().position(|&id| id == gold_id).unwrap_or(logits.len());
@@ -144,7 +145,7 @@ fn choose(relative: &[f64], order: &[u32], keep: &Keep, lot: f64) -> (Vec<u32>, 
                 mass += relative[id as usize].exp();
                 mass < p
             });
-            (with_always((1 + short.count()).min(k as usize)), Vec::new())
+            (with_always((1 + short.count()).min(k as usize).min(order.len())), Vec::new())
         }
         Selection::Dense => ((0..order.len() as u32).collect(), Vec::new()),
         Selection::Sample { n, .. } => {

@@ -12,7 +12,7 @@ const VOCAB: u32 = 200;
 
 pub(crate) fn keep(selection: Selection) -> Keep {
     let tail = (selection != Selection::Dense).then_some(TAIL);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
 }
 
 fn logits(seed: u64, vocab: u32) -> Vec<f32> {

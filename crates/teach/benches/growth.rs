@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use logitcask_cache::verify::{Tier, verify};
-use logitcask_cache::{CacheReader, CacheWriter, FORMAT_VERSION, Layout, Pin, Plan};
+use logitcask_cache::{CacheReader, CacheWriter, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, Keep, Origin, Sample, SampleId, Selection, TailRule, Values};
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
 use logitcask_teach::teacher::{Logits, LogitsChunk};
-use logitcask_teach::{Error, Pipeline, Progress, Result, Teacher};
+use logitcask_teach::{Error, Pipeline, Progress, Result, StageSeconds, Teacher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,12 +98,15 @@ fn plan(samples: u64) -> Plan {
     Plan {
         format_version: FORMAT_VERSION,
         code_version: "bench".into(),
+        versions: Versions::FIRST,
+        added_tokens: Vec::new(),
+        special_tokens: REFUSE_SPECIAL_TOKENS.into(),
         layout: Layout::Plain,
         vocab_size: VOCAB as u32,
         max_length: LENGTH as u32,
         precision: "f32".into(),
         batch_tokens: 4_096,
-        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail) },
+        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),
         bos: None,
@@ -120,7 +123,7 @@ fn fill(samples: u64, folder: &Path, stop_at: usize) {
     let pipeline = Pipeline { dataset: &dataset, teacher: &teacher, writer: &writer, batch_tokens: 4_096 };
     // Some units are on their way when the last one that is wanted is started.
     let (stop, seen) = (AtomicBool::new(false), AtomicBool::new(false));
-    let done = pipeline.run(&stop, &|progress| {
+    let done = pipeline.run(&stop, &mut StageSeconds::default(), &|progress| {
         if let Progress::Committed { committed, .. } = progress {
             seen.store(true, Ordering::Relaxed);
             stop.store(committed + 3 > stop_at, Ordering::Relaxed);

@@ -19,7 +19,7 @@ const RUNS: usize = 10;
 
 fn keep(selection: Selection, tail: bool) -> Keep {
     let rule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: tail.then_some(rule) }
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: tail.then_some(rule), padding: 0 }
 }
 
 /// Logits as a language model has them: most near one another, a few far above.

@@ -5,13 +5,13 @@
 //! fetches; the others have random weights, for how the cost falls with a teacher's size. By turns, the best of each.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use logitcask_cache::{CacheWriter, FORMAT_VERSION, Layout, Pin, Plan};
+use logitcask_cache::{CacheWriter, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, Keep, Origin, Sample, SampleId, Selection, TailRule, Values};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
 use logitcask_model::{Device, Llama, LlamaConfig, ModelFiles, Precision, weights};
-use logitcask_teach::{LocalTeacher, Pipeline, Teacher};
+use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds, Teacher};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -62,12 +62,15 @@ fn plan(dataset: &Random) -> Plan {
     Plan {
         format_version: FORMAT_VERSION,
         code_version: "bench".into(),
+        versions: Versions::FIRST,
+        added_tokens: Vec::new(),
+        special_tokens: REFUSE_SPECIAL_TOKENS.into(),
         layout: Layout::Plain,
         vocab_size: dataset.vocab_size as u32,
         max_length: POSITIONS as u32 + 1,
         precision: "f32".into(),
         batch_tokens: BATCH_TOKENS as u64,
-        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail) },
+        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),
         bos: None,
@@ -99,7 +102,7 @@ fn stage(teacher: &LocalTeacher, dataset: &Random) -> f64 {
     let clock = Instant::now();
     let writer = CacheWriter::open(folder.path(), plan(dataset), b"{}").unwrap();
     Pipeline { dataset, teacher, writer: &writer, batch_tokens: BATCH_TOKENS }
-        .run(&AtomicBool::new(false), &|_| {})
+        .run(&AtomicBool::new(false), &mut StageSeconds::default(), &|_| {})
         .unwrap();
     let manifest = writer.finish().unwrap();
     assert_eq!(manifest.totals.entries, dataset.samples * POSITIONS as u64 * 64);

@@ -1,67 +1,143 @@
 //! Batches of one unit after the other, for workers that take one whenever they are done with the last: where a unit ends,
-//! none waits for the others.
+//! none waits for the others, and while one reads the next unit the others have batches left.
 
 use crate::{Error, Result};
-use logitcask_cache::Unit;
+use logitcask_cache::{CacheWriter, Claim, Claimed};
 use logitcask_core::{Sample, SampleId};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often a unit that another process is at is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Without any commit for so long, units of other processes are made here too: one of them may stand still.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where the batches come from.
 pub(crate) struct Feed<'a> {
-    /// Units to be worked off, in order.
-    pub(crate) pending: &'a [usize],
-    /// All units.
-    pub(crate) units: &'a [Unit],
+    pub(crate) writer: &'a CacheWriter,
     pub(crate) dataset: &'a dyn Dataset,
+    /// Rows of the teacher's head.
     pub(crate) vocab_size: usize,
     pub(crate) batch_tokens: usize,
+    /// Threads that take batches.
+    pub(crate) workers: usize,
     /// No unit is begun once it is set.
     pub(crate) stop: &'a AtomicBool,
-    pub(crate) begun: Mutex<Begun>,
+    /// Hears of the positions of units that other processes committed.
+    pub(crate) on_elsewhere: &'a (dyn Fn(u64) + Sync),
+    pub(crate) state: Mutex<State>,
+    /// Something was read, or there is nothing more.
+    pub(crate) changed: Condvar,
 }
 
-/// What of it was begun.
-#[derive(Default)]
-pub(crate) struct Begun {
-    /// How many units.
-    units: usize,
-    /// Batches that are left of the last of them, which comes first last.
-    batches: Vec<TokenBatch>,
+/// What is left to do.
+pub(crate) struct State {
+    /// Units that nobody here has begun.
+    pending: VecDeque<usize>,
+    batches: VecDeque<(usize, TokenBatch)>,
+    /// Some worker reads the next unit.
+    is_reading: bool,
     is_closed: bool,
 }
 
+impl State {
+    /// Nothing begun of these units.
+    pub(crate) fn of(pending: &[usize]) -> Self {
+        let pending = pending.iter().copied().collect();
+        Self { pending, batches: VecDeque::new(), is_reading: false, is_closed: false }
+    }
+}
+
+/// Hears of a unit with its samples before its first batch comes; nothing more comes where it gives `false`.
+type Begin<'b> = &'b dyn Fn(usize, Vec<Sample>, Claim) -> bool;
+
 impl Feed<'_> {
-    /// The next batch, and which unit it is of; a unit's samples go to `begin` before its first batch comes, and nothing more
-    /// comes where that gives `false`.
-    pub(crate) fn next(&self, begin: &dyn Fn(usize, Vec<Sample>) -> bool) -> Result<Option<(usize, TokenBatch)>> {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        while !begun.is_closed {
-            if let Some(batch) = begun.batches.pop() {
-                return Ok(Some((self.pending[begun.units - 1], batch)));
-            }
-            let Some(&unit) = self.pending.get(begun.units).filter(|_| !self.stop.load(Ordering::Relaxed)) else {
+    /// The next batch, and which unit it is of.
+    pub(crate) fn next(&self, begin: Begin<'_>) -> Result<Option<(usize, TokenBatch)>> {
+        let mut state = self.state();
+        while !state.is_closed {
+            if !state.is_reading && !state.pending.is_empty() && state.batches.len() < self.workers {
+                state.is_reading = true;
+                drop(state);
+                let read = self.read(begin);
+                state = self.state();
+                state.is_reading = false;
+                self.changed.notify_all();
+                match read? {
+                    Some((unit, batches)) => state.batches.extend(batches.into_iter().map(|batch| (unit, batch))),
+                    None => state.pending.clear(),
+                }
+            } else if let Some(batch) = state.batches.pop_front() {
+                return Ok(Some(batch));
+            } else if state.is_reading {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
                 break;
-            };
-            let samples = self.samples(unit)?;
-            begun.batches = batch_by_length(&samples, self.batch_tokens);
-            begun.batches.reverse();
-            begun.units += 1;
-            begun.is_closed = !begin(unit, samples);
+            }
         }
         Ok(None)
     }
 
     /// Nothing more comes, for anybody.
     pub(crate) fn close(&self) {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        self.state().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batches of the next unit that is ours to make; `None` where there is none. Only one worker is here at a time.
+    fn read(&self, begin: Begin<'_>) -> Result<Option<(usize, Vec<TokenBatch>)>> {
+        let Some((unit, claim)) = self.claim()? else { return Ok(None) };
+        let samples = self.samples(unit)?;
+        let batches = batch_by_length(&samples, self.batch_tokens);
+        Ok(begin(unit, samples, claim).then_some((unit, batches)))
+    }
+
+    /// A unit that nobody else is at, or that others are at and do not finish.
+    fn claim(&self) -> Result<Option<(usize, Claim)>> {
+        let mut since = Instant::now();
+        loop {
+            let (mut elsewhere, left) = (0, self.state().pending.len());
+            for _ in 0..left {
+                let Some(unit) = self.state().pending.pop_front().filter(|_| !self.stop.load(Ordering::Relaxed)) else {
+                    return Ok(None);
+                };
+                match self.writer.claim(unit)? {
+                    Claimed::Mine(claim) => return Ok(Some((unit, claim))),
+                    Claimed::Committed => {
+                        since = Instant::now();
+                        (self.on_elsewhere)(self.positions(unit));
+                    }
+                    Claimed::Elsewhere if since.elapsed() > PATIENCE => return Ok(Some((unit, Claim::none()))),
+                    Claimed::Elsewhere => {
+                        elsewhere += 1;
+                        self.state().pending.push_back(unit);
+                    }
+                }
+            }
+            if elsewhere == 0 {
+                return Ok(None);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn positions(&self, unit: usize) -> u64 {
+        let unit = &self.writer.plan().units[unit];
+        let samples = (unit.start..unit.end).filter_map(|id| self.dataset.sample(&unit.split, SampleId(id)));
+        samples.map(|sample| sample.positions() as u64).sum()
     }
 
     /// The samples of a unit, every token known to the teacher.
     fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
-        let range = &self.units[unit];
+        let range = &self.writer.plan().units[unit];
         let sample = |id: u64| {
             let (split, id) = (range.split.clone(), SampleId(id));
             let Some(sample) = self.dataset.sample(&range.split, id) else {

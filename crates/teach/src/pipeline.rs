@@ -11,19 +11,19 @@
 #[cfg(test)]
 mod tests;
 
-use crate::feed::Feed;
+use crate::feed::{Feed, State};
 use crate::select::{SelectProblem, select_logits};
 use crate::teacher::{Logits, LogitsChunk, Teacher};
 use crate::{Error, Result};
-use logitcask_cache::CacheWriter;
+use logitcask_cache::{CacheWriter, Claim};
 use logitcask_core::{Keep, RowErrors, Sample, SoftRows};
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
 use std::collections::HashMap;
 use std::ops::AddAssign;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 const QUEUE: usize = 2;
@@ -33,6 +33,8 @@ const QUEUE: usize = 2;
 pub enum Progress {
     /// This many positions went through the teacher.
     Positions(u64),
+    /// This many positions need not go through the teacher any more: another worker committed their unit.
+    Elsewhere(u64),
     /// A unit is durable.
     Committed {
         /// Units committed so far, those of earlier runs included.
@@ -75,7 +77,7 @@ pub struct Pipeline<'a> {
 
 /// From the forward to the selection.
 enum ToSelect {
-    Unit { unit: usize, samples: Vec<Sample> },
+    Unit { unit: usize, samples: Vec<Sample>, claim: Claim },
     Chunk { unit: usize, places: Vec<Place>, logits: Logits },
 }
 
@@ -91,12 +93,20 @@ struct ToWrite {
     unit: usize,
     rows: Vec<(Sample, SoftRows)>,
     errors: RowErrors,
+    /// Held until it is written.
+    claim: Claim,
 }
 
 impl Pipeline<'_> {
-    /// Works off every unit that has no commit yet. Once `stop` is set no unit is begun, and the run ends with
-    /// [`Error::Interrupted`] when those begun are done.
-    pub fn run(&self, stop: &AtomicBool, on_progress: &(dyn Fn(Progress) + Sync)) -> Result<StageSeconds> {
+    /// Works off every unit that has no commit yet and that no other worker is at, and waits for those of the others. Once
+    /// `stop` is set no unit is begun, and the run ends with
+    /// [`Error::Interrupted`] when those begun are done. `seconds` says, then too, how long each stage was busy.
+    pub fn run(
+        &self,
+        stop: &AtomicBool,
+        seconds: &mut StageSeconds,
+        on_progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<()> {
         let pending = self.writer.pending()?;
         let units = self.writer.plan().units.len();
         let done = units - pending.len();
@@ -110,11 +120,10 @@ impl Pipeline<'_> {
             (forward, join(select), join(write))
         });
         // A stage that meets a closed queue stops quietly; the one that closed it has the reason.
-        let mut seconds = StageSeconds { write: write?, select: select?, ..Default::default() };
-        seconds += StageSeconds { forward: forward?, ..Default::default() };
+        *seconds += StageSeconds { write: write?, select: select?, forward: forward? };
         let left = self.writer.pending()?.len();
         match left {
-            0 => Ok(seconds),
+            0 => Ok(()),
             _ => Err(Error::Interrupted { committed: units - left, units }),
         }
     }
@@ -127,16 +136,20 @@ impl Pipeline<'_> {
         stop: &AtomicBool,
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<f64> {
+        let workers = self.teacher.workers().max(1);
+        let elsewhere = |positions| on_progress(Progress::Elsewhere(positions));
         let feed = Feed {
-            pending,
-            units: &self.writer.plan().units,
+            writer: self.writer,
             dataset: self.dataset,
             vocab_size: self.teacher.vocab_size(),
             batch_tokens: self.batch_tokens,
+            workers,
             stop,
-            begun: Mutex::default(),
+            on_elsewhere: &elsewhere,
+            state: Mutex::new(State::of(pending)),
+            changed: Condvar::new(),
         };
-        let begin = |unit, samples| out.send(ToSelect::Unit { unit, samples }).is_ok();
+        let begin = |unit, samples, claim| out.send(ToSelect::Unit { unit, samples, claim }).is_ok();
         let work = || -> Result<Duration> {
             let mut busy = Duration::ZERO;
             while let Some((unit, batch)) = feed.next(&begin)? {
@@ -146,7 +159,6 @@ impl Pipeline<'_> {
         };
         // Where one fails, nothing is left for the others either.
         let work = || work().inspect_err(|_| feed.close());
-        let workers = self.teacher.workers().max(1);
         if workers == 1 {
             return Ok(work()?.as_secs_f64());
         }
@@ -187,10 +199,10 @@ impl Pipeline<'_> {
         let mut open: HashMap<usize, (ToWrite, usize)> = HashMap::new();
         for message in from {
             let unit = match message {
-                ToSelect::Unit { unit, samples } => {
+                ToSelect::Unit { unit, samples, claim } => {
                     let positions = samples.iter().map(|sample| sample.input_ids.len().saturating_sub(1)).sum();
                     let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
-                    open.insert(unit, (ToWrite { unit, rows, errors: RowErrors::new(keep) }, positions));
+                    open.insert(unit, (ToWrite { unit, rows, errors: RowErrors::new(keep), claim }, positions));
                     unit
                 }
                 ToSelect::Chunk { unit, places, logits } => {
@@ -224,6 +236,7 @@ impl Pipeline<'_> {
         for work in from {
             let start = Instant::now();
             self.writer.write_unit(work.unit, &work.rows, &work.errors)?;
+            drop(work.claim);
             busy += start.elapsed();
             committed += 1;
             on_progress(Progress::Committed { committed, units });

@@ -15,7 +15,7 @@ use arrow::{lists, numbers};
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, RecordBatch};
-use logitcask_core::{InputHash, Keep, Sample, SoftRows};
+use logitcask_core::{Fingerprint, InputHash, Keep, Sample, SoftRows};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use std::sync::Arc;
@@ -28,23 +28,24 @@ pub(crate) struct Entries {
     pub(crate) log_probs: Vec<f32>,
 }
 
-/// The bytes of `unit`'s shard: the same rows always give the same bytes.
-pub(crate) fn encode(plan: &Plan, unit: usize, rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
+/// The bytes of `unit`'s shard: the same rows always give the same bytes. `id` is the plan's.
+pub(crate) fn encode(plan: &Plan, id: Fingerprint, unit: usize, rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
     let model = (plan.layout == Layout::Packed).then(|| packed::train(plan, rows));
     let per_block = plan.rows_per_block() as usize;
     let blocks = rows.chunks(per_block).enumerate();
-    write(plan, unit, blocks.map(|(number, block)| to_batch(plan, block, model.as_ref(), number == 0)))
+    write(plan, id, unit, blocks.map(|(number, block)| to_batch(plan, block, model.as_ref(), number == 0)))
 }
 
 /// One row group for each batch.
 pub(crate) fn write(
     plan: &Plan,
+    id: Fingerprint,
     unit: usize,
     blocks: impl Iterator<Item = Result<RecordBatch, ParquetError>>,
 ) -> Result<Vec<u8>, ParquetError> {
     // Without the Arrow schema in the footer: plain Parquet types say all there is.
     let options =
-        ArrowWriterOptions::new().with_properties(schema::properties(plan, unit)?).with_skip_arrow_metadata(true);
+        ArrowWriterOptions::new().with_properties(schema::properties(plan, id, unit)?).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema::columns(plan), options)?;
     for block in blocks {
         writer.write(&block?)?;

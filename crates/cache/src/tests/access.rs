@@ -60,7 +60,7 @@ impl Costs {
             let page = &index.page_locations(model).unwrap()[0];
             keep(&(page.offset as usize..page.offset as usize + page.compressed_page_size as usize));
         }
-        let shard = Shard::of_bytes("spoilt".into(), spoilt.into(), &self.plan, 0).unwrap();
+        let shard = Shard::of_bytes("spoilt".into(), spoilt.into(), (&self.plan, self.plan.id()), 0).unwrap();
         let read = shard.read(&self.plan, block, rows.clone()).unwrap();
         let wanted = rows_of(&self.plan, 0, 0).into_iter().skip(block * 128 + rows.start as usize);
         assert!(read.iter().map(|row| (row.sample.clone(), row.rows.clone())).eq(wanted.take(rows.clone().count())));

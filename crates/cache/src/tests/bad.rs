@@ -147,13 +147,13 @@ const SHARDS: &[(&str, &str, Make)] = &[
         Shard(two_units, |plan| {
             let mut rows = rows_of_base(plan);
             rows.iter_mut().for_each(|(sample, _)| sample.id.0 += 2);
-            crate::codec::encode(plan, 1, &rows).unwrap()
+            crate::codec::encode(plan, plan.id(), 1, &rows).unwrap()
         }),
     ),
     (
         "shard-lacks-a-row",
         "block 0 has 1 rows, 2 belong there",
-        Shard(top_k, |plan| crate::codec::encode(plan, 0, &rows_of_base(plan)[..1]).unwrap()),
+        Shard(top_k, |plan| crate::codec::encode(plan, plan.id(), 0, &rows_of_base(plan)[..1]).unwrap()),
     ),
     (
         "shard-in-other-blocks",
@@ -161,7 +161,7 @@ const SHARDS: &[(&str, &str, Make)] = &[
         Shard(top_k, |plan| {
             let rows = rows_of_base(plan);
             let blocks = rows.chunks(1).map(|row| Ok(make::to_batch(plan, row)));
-            crate::codec::write(plan, 0, blocks).unwrap()
+            crate::codec::write(plan, plan.id(), 0, blocks).unwrap()
         }),
     ),
     ("shard-lacks-a-column", "the format has", Shard(top_k, make::without_ranks)),
@@ -209,7 +209,6 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ),
     ("plan-before-the-format", "written before the format was settled", Files(make::before_the_format)),
     ("plan-unknown-field", "unknown field `colour`", Text("plan.json", "\"layout\"", "\"colour\": 1,\n  \"layout\"")),
-    ("plan-reformatted", "the file was edited", Text("plan.json", "  ", "\t")),
     ("plan-with-a-hole", "a unit of samples 1..2 where 0.. follows", Make::Plan(|plan| plan.units[0].start = 1)),
     ("plan-split-outside", "is no name for a split", Make::Plan(|plan| plan.units[0].split = "../train".into())),
     ("plan-huge-samples", "keep fewer classes or cut shorter samples", Make::Plan(|plan| plan.max_length = u32::MAX)),
@@ -232,7 +231,7 @@ const FOLDERS: &[(&str, &str, Make)] = &[
         Files(|folder, plan| {
             let shards = Manifest::read(folder, plan).unwrap().shards;
             let other = Plan { precision: "bf16".into(), ..plan.clone() };
-            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&other, shards))).unwrap();
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&other, other.id(), shards))).unwrap();
         }),
     ),
     ("manifest-absolute-path", "the plan says", Text("manifest.json", "data/train-00000-of-00001", "/etc/passwd")),
@@ -256,7 +255,7 @@ const FOLDERS: &[(&str, &str, Make)] = &[
         "manifest-without-shards",
         "0 shards, the plan has 1 units",
         Files(|folder, plan| {
-            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, Vec::new()))).unwrap();
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, plan.id(), Vec::new()))).unwrap();
         }),
     ),
     (
@@ -265,7 +264,7 @@ const FOLDERS: &[(&str, &str, Make)] = &[
         Files(|folder, plan| {
             let mut shards = Manifest::read(folder, plan).unwrap().shards;
             shards[0].blake3 = Fingerprint::of(b"other");
-            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, shards))).unwrap();
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, plan.id(), shards))).unwrap();
         }),
     ),
 ];

@@ -56,7 +56,7 @@ fn plain_seeds() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let rows = fuzzing::rows(&plan, fuzzing::ROWS);
     let batch = codec::to_batch(&plan, &rows, None, true).unwrap();
     let constants: Vec<_> =
-        schema::constants(&plan, 0).into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+        schema::constants(&plan, plan.id(), 0).into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
     let other = |compression, version, has_dictionary| {
         let properties = WriterProperties::builder()
             .set_compression(compression)
@@ -75,7 +75,7 @@ fn plain_seeds() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         writer.into_inner().unwrap()
     };
     let (first, second) = (WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0);
-    let written = codec::encode(&plan, 0, &rows).unwrap();
+    let written = codec::encode(&plan, plan.id(), 0, &rows).unwrap();
     let refused = [
         written[..written.len() - 9].to_vec(),
         other(Compression::UNCOMPRESSED, second, false),
@@ -128,12 +128,12 @@ fn seeds_are_what_a_cache_of_today_holds() {
     let plan = fuzzing::plain_plan();
     let (refused, read) = plain_seeds();
     for seed in refused {
-        let shard = Shard::of_bytes("seed".into(), seed.into(), &plan, 0);
+        let shard = Shard::of_bytes("seed".into(), seed.into(), (&plan, plan.id()), 0);
         assert!(shard.and_then(|shard| shard.read(&plan, 0, 0..fuzzing::ROWS)).is_err());
     }
     for seed in read {
         fuzzing::plain(&seed);
-        let shard = Shard::of_bytes("seed".into(), seed.into(), &plan, 0).unwrap();
+        let shard = Shard::of_bytes("seed".into(), seed.into(), (&plan, plan.id()), 0).unwrap();
         assert_eq!(shard.read(&plan, 0, 0..fuzzing::ROWS).unwrap().len() as u64, fuzzing::ROWS);
     }
     let folder = tempfile::tempdir().unwrap();

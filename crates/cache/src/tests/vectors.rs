@@ -22,8 +22,15 @@ fn vectors() -> BTreeMap<String, Plan> {
         plan.keep.values = QUANTISED;
         plan.keep.always_keep = vec![5, 30];
         vectors.insert(format!("{}-quantised", layout.name()), plan);
+        let mut plan = Plan { layout, ..plan_of_one(TOP_K) };
+        plan.keep.padding = 9;
+        vectors.insert(format!("{}-padding", layout.name()), plan);
     }
     vectors
+}
+
+fn plan_of_one(selection: Selection) -> Plan {
+    plan(selection, &[("train", 2)], 2)
 }
 
 fn folder() -> PathBuf {

@@ -74,7 +74,6 @@ fn every_finding_is_listed() {
     let expected = [
         ("tokenizer.json", "BLAKE3 is"),
         ("_commits/00000.json", "missing field"),
-        ("data/notes.txt", "not of this cache"),
         ("data/train-00002-of-00003.parquet", "not of this cache"),
         ("_commits/00002.json", "not of this cache"),
         ("copy.parquet", "not of this cache"),
@@ -85,6 +84,7 @@ fn every_finding_is_listed() {
         let found = report.findings.iter().any(|f| f.file == file && f.what.contains(what));
         assert!(found, "{file} {what}: {:#?}", lines(&report));
     }
+    assert_eq!(report.notes.iter().map(|note| note.file.as_str()).collect::<Vec<_>>(), ["data/notes.txt"]);
     assert!(lines(&report).iter().all(|line| !line.contains('\n')));
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["findings"][0]["file"], "tokenizer.json");
@@ -125,7 +125,7 @@ fn bad_rows_are_named_though_every_hash_fits() {
         let columns = batch.schema().fields().iter().map(|f| column(f.name()).unwrap().clone()).collect();
         Ok(RecordBatch::try_new(batch.schema(), columns).unwrap())
     });
-    let bytes = codec::write(&plan, 0, blocks).unwrap();
+    let bytes = codec::write(&plan, plan.id(), 0, blocks).unwrap();
     forge(folder.path(), &plan, 0, &bytes);
     fs::remove_file(folder.path().join("_commits/00000.json")).unwrap();
     let report = rows(folder.path());
@@ -149,7 +149,7 @@ fn counts_are_taken_from_the_rows() {
         let mut shards = Manifest::read(folder.path(), &plan).unwrap().shards;
         change(&mut shards[1]);
         fs::write(folder.path().join("_commits/00001.json"), json::to_bytes(&shards[1])).unwrap();
-        fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&plan, shards))).unwrap();
+        fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&plan, plan.id(), shards))).unwrap();
         let report = rows(folder.path());
         let files: Vec<_> = report.findings.iter().map(|f| (f.file.as_str(), f.what.contains("kept mass"))).collect();
         assert_eq!(files, [("manifest.json", true), ("_commits/00001.json", true)], "{what}: {:#?}", lines(&report));
@@ -179,7 +179,7 @@ fn whoever_contradicts_the_shard_is_named() {
     let better = usize::from(manifest.shards[1].codec_error.worst < manifest.shards[0].codec_error.worst);
     let mut shards = manifest.shards;
     shards[better].codec_error.worst += 1e-9;
-    let changed = Manifest::new(&plan, shards);
+    let changed = Manifest::new(&plan, plan.id(), shards);
     assert_eq!(changed.totals, manifest.totals, "a sum would give it away");
     fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&changed)).unwrap();
     assert_eq!(rows(folder.path()).findings.iter().map(|f| f.file.as_str()).collect::<Vec<_>>(), [MANIFEST_NAME]);
@@ -226,7 +226,7 @@ fn untrusted_records_open_no_file_outside() {
     let mut shards = Manifest::read(folder.path(), &plan).unwrap().shards;
     shards[0].shard = "../../secret".into();
     shards[1].shard = "data/../../x-00000-of-00001.parquet".into();
-    fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&plan, shards))).unwrap();
+    fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&plan, plan.id(), shards))).unwrap();
     fs::remove_file(folder.path().join(PLAN_NAME)).unwrap();
     fs::remove_dir_all(folder.path().join(COMMITS_DIR)).unwrap();
     // The plan is missing; shards of such names are none.

@@ -16,7 +16,7 @@ type Record<'a> = (String, &'a Commit);
 
 impl Check<'_> {
     /// Everything about `unit`.
-    pub(super) fn unit(&mut self, plan: &Plan, unit: usize, shard: &str, records: &Records) {
+    pub(super) fn unit(&mut self, plan: (&Plan, Fingerprint), unit: usize, shard: &str, records: &Records) {
         let commit = records.commits[unit].as_ref().map(|commit| (commit::name(unit), commit));
         let manifest = records.manifest.as_ref().map(|m| (MANIFEST_NAME.to_owned(), &m.shards[unit]));
         let both = [manifest, commit];
@@ -66,8 +66,15 @@ impl Check<'_> {
         Some((bytes, agreeing))
     }
 
-    fn rows_and_counts(&mut self, plan: &Plan, unit: usize, name: &str, bytes: Bytes, records: &[Record<'_>]) {
-        let shard = match Shard::of_map(self.folder.join(name), bytes, plan, unit) {
+    fn rows_and_counts(
+        &mut self,
+        (plan, id): (&Plan, Fingerprint),
+        unit: usize,
+        name: &str,
+        bytes: Bytes,
+        records: &[Record<'_>],
+    ) {
+        let shard = match Shard::of_map(self.folder.join(name), bytes, (plan, id), unit) {
             Ok(shard) => shard,
             Err(error) => return self.failed(name, Some(unit), &error),
         };

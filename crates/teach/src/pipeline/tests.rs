@@ -1,10 +1,10 @@
 //! Workers that are done at any time and in any order give the cache that one alone gives.
 
 use super::*;
-use logitcask_cache::{FORMAT_VERSION, Layout, Pin, Plan, Unit};
+use logitcask_cache::{FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Unit, Versions};
 use logitcask_core::{Fingerprint, Origin, SampleId, Selection, TailRule, Values};
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const VOCAB: usize = 40;
 const SAMPLES: u64 = 23;
@@ -76,12 +76,15 @@ fn plan() -> Plan {
     Plan {
         format_version: FORMAT_VERSION,
         code_version: "test".into(),
+        versions: Versions::FIRST,
+        added_tokens: Vec::new(),
+        special_tokens: REFUSE_SPECIAL_TOKENS.into(),
         layout: Layout::Plain,
         vocab_size: VOCAB as u32,
         max_length: 9,
         precision: "f32".into(),
         batch_tokens: 10,
-        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail) },
+        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 },
         teacher: pin("teacher"),
         tokenizer: Pin { name: "tokenizer".into(), fingerprint: Fingerprint::of(b"{}") },
         bos: None,
@@ -94,17 +97,33 @@ fn plan() -> Plan {
 }
 
 /// Runs until a unit is committed where it `stops`, or to the end.
-fn run(folder: &Path, teacher: &Slow, stops: bool) -> Result<StageSeconds> {
+fn run(folder: &Path, teacher: &Slow, stops: bool) -> Result<u64> {
+    let positions = AtomicU64::new(0);
     let writer = CacheWriter::open(folder, plan(), b"{}").unwrap();
     let stop = AtomicBool::new(false);
-    let on_progress = |progress| {
-        if matches!(progress, Progress::Committed { .. }) {
-            stop.store(stops, Ordering::Relaxed);
-        }
+    let on_progress = |progress| match progress {
+        Progress::Committed { .. } => stop.store(stops, Ordering::Relaxed),
+        Progress::Positions(count) => drop(positions.fetch_add(count, Ordering::Relaxed)),
+        Progress::Elsewhere(_) => {}
     };
-    let done = Pipeline { dataset: &Short, teacher, writer: &writer, batch_tokens: 10 }.run(&stop, &on_progress)?;
+    let pipeline = Pipeline { dataset: &Short, teacher, writer: &writer, batch_tokens: 10 };
+    pipeline.run(&stop, &mut StageSeconds::default(), &on_progress)?;
     writer.finish().unwrap();
-    Ok(done)
+    Ok(positions.into_inner())
+}
+
+#[test]
+fn two_runs_at_once_share_the_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = tempfile::tempdir().unwrap();
+    let all = run(alone.path(), &Slow { workers: 1, fails_at: None }, false).unwrap();
+    let run_beside = || run(folder.path(), &Slow { workers: 2, fails_at: None }, false).unwrap();
+    let read: u64 = std::thread::scope(|scope| {
+        let both = [scope.spawn(run_beside), scope.spawn(run_beside)];
+        both.into_iter().map(|run| run.join().unwrap()).sum()
+    });
+    assert_eq!(read, all, "no position goes through a teacher twice");
+    assert_eq!(root(folder.path()), root(alone.path()));
 }
 
 fn root(folder: &Path) -> Fingerprint {

@@ -9,12 +9,12 @@ use logitcask_core::{Keep, RowErrors, Selection, SoftRows};
 /// Nearer to `p` than this, a nucleus' mass is computed again in f64: f32 exponentials are no judge of it.
 const NUCLEUS_DOUBT: f64 = 1e-6;
 
-/// A row of raw logits and its log-partition.
+/// A row of raw logits, or the first classes of one, and its log-partition.
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
     /// Raw.
     pub(super) logits: &'a [f32],
-    /// log sum exp of all of them.
+    /// log sum exp of the whole row.
     pub(super) log_z: f64,
 }
 
@@ -31,6 +31,8 @@ impl LogProbs for Row<'_> {
 /// Selects row after row with the same buffers.
 pub struct RowSelector {
     extremes: Extremes,
+    /// Of a row with its padding.
+    padded: Extremes,
     draw: Draw,
     finisher: Finisher,
 }
@@ -38,10 +40,15 @@ pub struct RowSelector {
 impl RowSelector {
     /// For rows of which `keep` is kept.
     pub fn new(keep: &Keep) -> Self {
-        Self { extremes: Extremes::default(), draw: Draw::default(), finisher: Finisher::new(keep) }
+        Self {
+            extremes: Extremes::default(),
+            padded: Extremes::default(),
+            draw: Draw::default(),
+            finisher: Finisher::new(keep),
+        }
     }
 
-    /// Appends to `out` what is kept of one row of raw logits and counts in `errors` what writing it costs; neither
+    /// Appends to `out` what is kept of one row of raw logits (\[vocabulary + padding\]) and counts in `errors` what writing it costs; neither
     /// changes on `Err`. `lot` is [`Selection::lot`] of the position.
     ///
     /// Agrees with [`logitcask_core::select::select_reference`] in ids and ranks exactly, but for draws whose lot falls
@@ -57,22 +64,32 @@ impl RowSelector {
         out: &mut SoftRows,
         errors: &mut RowErrors,
     ) -> Result<(), RowProblem> {
-        assert!((gold_id as usize) < logits.len(), "label {gold_id} is outside the row");
-        let summary = scan(logits, gold_id, &mut self.extremes).ok_or(RowProblem::NotFinite)?;
-        let mut row = Row { logits, log_z: summary.log_z };
-        let tail_top = self.choose(&mut row, summary.max, lot);
+        let (vocabulary, padding) = logits.split_at(logits.len() - self.finisher.keep.padding as usize);
+        assert!((gold_id as usize) < vocabulary.len(), "label {gold_id} is outside the row");
+        let summary = scan(vocabulary, gold_id, &mut self.extremes).ok_or(RowProblem::NotFinite)?;
+        let mut row = Row { logits: vocabulary, log_z: summary.log_z };
+        let mut max = summary.max;
+        if !padding.is_empty() {
+            let whole = scan(logits, gold_id, &mut self.padded).ok_or(RowProblem::NotFinite)?;
+            (row.log_z, max) = (whole.log_z, whole.max);
+        }
+        let tail_top = self.choose(&mut row, || exact_log_z(logits, max), lot);
 
         let finisher = &mut self.finisher;
         let gold = finisher.write(row, gold_id, summary.rank)?;
         if let Some(tail) = &mut finisher.tail {
-            tail.summarise(row, &self.extremes, &finisher.sure, tail_top);
+            // The tail is what is left of the whole row.
+            let (extremes, row) =
+                if padding.is_empty() { (&self.extremes, row) } else { (&self.padded, Row { logits, ..row }) };
+            let top = padding.iter().copied().chain(tail_top).reduce(f32::max);
+            tail.summarise(row, extremes, &finisher.sure, top);
         }
         finisher.push(row, gold, out, errors);
         Ok(())
     }
 
-    /// Fills `sure` and `drawn`, in any order; the largest logit outside `sure`, if anything is.
-    fn choose(&mut self, row: &mut Row<'_>, max: f32, lot: f64) -> Option<f32> {
+    /// Fills `sure` and `drawn`, in any order; the largest logit of the vocabulary outside `sure`, if anything is.
+    fn choose(&mut self, row: &mut Row<'_>, exact_log_z: impl FnOnce() -> f64, lot: f64) -> Option<f32> {
         let finisher = &mut self.finisher;
         let (selection, always) = (finisher.keep.selection, finisher.keep.always_keep.len());
         let count = match selection {
@@ -89,7 +106,7 @@ impl RowSelector {
                 finisher.top.find(row.logits, &self.extremes.maxima, k as usize + always + 1);
                 let (mut size, doubt) = finisher.nucleus(*row, p);
                 if doubt < NUCLEUS_DOUBT {
-                    row.log_z = exact_log_z(row.logits, max);
+                    row.log_z = exact_log_z();
                     (size, _) = finisher.nucleus(*row, p);
                 }
                 size.min(k as usize)

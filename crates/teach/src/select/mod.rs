@@ -24,6 +24,10 @@ use burn::tensor::Tensor;
 use logitcask_core::{Keep, RowErrors, SoftRows};
 use rayon::prelude::*;
 
+/// Version of how logits become rows, for [`logitcask_cache::Versions`]. A test holds the hash of some rows and says when to
+/// count it up.
+pub const SELECTION_VERSION: u32 = 1;
+
 /// Pieces of work for each thread, so that none waits long for the last one.
 const CHUNKS_PER_THREAD: usize = 4;
 
@@ -37,13 +41,13 @@ pub fn select_logits(
     match logits {
         Logits::Device(logits) => select_on_device(Tensor::clone(logits), gold_ids, lots, keep),
         Logits::Host(logits) => {
-            let vocab_size = logits.len() / gold_ids.len().max(1);
-            select_rows(logits, gold_ids, lots, keep, vocab_size).map_err(|(i, e)| SelectProblem::Row(i, e))
+            let width = logits.len() / gold_ids.len().max(1);
+            select_rows(logits, gold_ids, lots, keep, width).map_err(|(i, e)| SelectProblem::Row(i, e))
         }
     }
 }
 
-/// Selects from consecutive rows of logits (\[labels, vocabulary\], row-major), in parallel over rows; `lots` holds
+/// Selects from consecutive rows of `width` logits (\[labels, vocabulary + padding\], row-major), in parallel; `lots` holds
 /// [`logitcask_core::Selection::lot`] of each.
 ///
 /// Each `SoftRows` holds some consecutive rows, one after the other: how many depends on the threads, what is in them
@@ -53,16 +57,16 @@ pub fn select_rows(
     gold_ids: &[u32],
     lots: &[f64],
     keep: &Keep,
-    vocab_size: usize,
+    width: usize,
 ) -> Result<(Vec<SoftRows>, RowErrors), (usize, RowProblem)> {
-    assert_eq!(logits.len(), gold_ids.len() * vocab_size, "one row of logits for each label");
+    assert_eq!(logits.len(), gold_ids.len() * width, "one row of logits for each label");
     assert_eq!(lots.len(), gold_ids.len(), "one lot for each label");
     let labels = gold_ids.len();
     let rows = labels.div_ceil(CHUNKS_PER_THREAD * rayon::current_num_threads()).max(1);
     let select_chunk = |selector: &mut RowSelector, chunk: usize| {
         let (mut out, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
         for i in chunk * rows..labels.min((chunk + 1) * rows) {
-            let row = &logits[i * vocab_size..(i + 1) * vocab_size];
+            let row = &logits[i * width..(i + 1) * width];
             selector.select(row, gold_ids[i], lots[i], &mut out, &mut errors).map_err(|problem| (i, problem))?;
         }
         Ok((out, errors))

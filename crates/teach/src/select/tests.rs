@@ -15,7 +15,7 @@ const LOT_DOUBT: f64 = 1e-6;
 
 fn keep(selection: Selection, tail: TailRule) -> Keep {
     let tail = (selection != Selection::Dense).then_some(tail);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail }
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
 }
 
 fn row(rng: &mut CounterRng, kind: u64, vocab: usize) -> Vec<f32> {
@@ -45,8 +45,9 @@ fn both(logits: &[f32], gold: u32, keep: &Keep, lot: f64) -> (SoftRows, SoftRows
     let worst = |errors: &RowErrors| errors.log_z.iter().map(|error| error.worst()).fold(0.0, f64::max);
     let is_better = worst(&errors) <= worst(&slow_errors) + ATOM_STEP;
     // A range too wide for its atoms fails the check, whoever makes them.
-    if slow.check(keep, &[gold], logits.len() as u32).is_ok() {
-        fast.check(keep, &[gold], logits.len() as u32).unwrap_or_else(|e| panic!("{keep:?}: {e}"));
+    let classes = logits.len() as u32 - keep.padding;
+    if slow.check(keep, &[gold], classes).is_ok() {
+        fast.check(keep, &[gold], classes).unwrap_or_else(|e| panic!("{keep:?}: {e}"));
     }
     (fast, slow, is_better)
 }
@@ -308,4 +309,56 @@ fn chunks_hold_the_same_as_one_row_after_the_other() {
     assert!(parts.iter().flat_map(SoftRows::iter).eq(out.iter()) && errors == wanted);
     let (none, _) = select_rows(&[], &[], &[], &keep, 700).unwrap();
     assert!(none.is_empty());
+}
+
+#[test]
+fn padding_counts_in_log_z_and_in_the_tail_and_is_never_kept() {
+    let mut rng = CounterRng::new("padded rows", &[]);
+    let selections =
+        [Selection::TopK { k: 9 }, Selection::TopP { p: 0.8, k: 40 }, Selection::Sample { n: 12, seed: 0 }];
+    for (padding, vocab) in [(1, 300), (62, 258), (267, 1_000), (700, 40)] {
+        for kind in [0, 1, 3] {
+            let mut logits = row(&mut rng, kind, vocab + padding);
+            // Whatever a head's unused rows hold: here the likeliest classes are among them.
+            logits[vocab..].iter_mut().step_by(2).for_each(|z| *z += 3.0);
+            let gold = rng.below(vocab as u64) as u32;
+            for selection in selections {
+                let keep = Keep { padding: padding as u32, always_keep: vec![3, 5], ..keep(selection, NARROW) };
+                let (fast, slow, _) = both(&logits, gold, &keep, 0.37);
+                assert_eq!((&fast.class_ids, &fast.gold_ranks), (&slow.class_ids, &slow.gold_ranks), "{keep:?}");
+                assert!(fast.class_ids.iter().all(|&id| (id as usize) < vocab));
+                let whole: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
+                assert!((f64::from(fast.log_z[0]) - log_sum_exp(&whole)).abs() < 1e-5, "log Z is of the whole row");
+                let sure: f64 = fast.iter().map(|row| row.kept_mass()).sum();
+                let tail = fast.iter().map(|row| row.tail_mass(1.0)).sum::<f64>();
+                assert!((sure + tail - 1.0).abs() < 4e-3, "{sure} and {tail}");
+            }
+        }
+    }
+}
+
+/// Where this fails, the same logits become other rows than before. Count [`super::SELECTION_VERSION`] up, and put its new
+/// number and hash here.
+#[test]
+fn the_selection_has_another_version_when_its_rows_are_others() {
+    let mut text = String::new();
+    let mut rng = CounterRng::new("rows of the version", &[]);
+    for kind in [0, 1, 3] {
+        let logits = row(&mut rng, kind, 900);
+        for selection in [
+            Selection::TopK { k: 16 },
+            Selection::TopP { p: 0.9, k: 64 },
+            Selection::Sample { n: 12, seed: 0 },
+            Selection::Dense,
+        ] {
+            let keep = keep(selection, WIDE);
+            let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+            RowSelector::new(&keep).select(&logits, 7, 0.41, &mut rows, &mut errors).unwrap();
+            let tail: Vec<_> = rows.tail.iter().map(|atom| (atom.log_prob, atom.log_weight)).collect();
+            let gold = (&rows.gold_log_probs, &rows.gold_ranks);
+            text += &format!("{:?}\n", (&rows.class_ids, &rows.log_probs, &rows.log_z, gold, tail));
+        }
+    }
+    let hash = logitcask_core::Fingerprint::of(text.as_bytes()).short();
+    assert_eq!((super::SELECTION_VERSION, hash.as_str()), (1, "efe252b0"));
 }

@@ -96,7 +96,7 @@ pub(super) fn without_model(good: &Batch) -> Batch {
 
 /// A whole shard's rows as one batch, in either layout.
 fn good_batch(plan: &Plan) -> Batch {
-    let bytes = Bytes::from(codec::encode(plan, 0, &rows_of_base(plan)).unwrap());
+    let bytes = Bytes::from(codec::encode(plan, plan.id(), 0, &rows_of_base(plan)).unwrap());
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 2).unwrap();
     let batch = reader.map(Result::unwrap).next().unwrap();
     RecordBatch::try_new(schema::columns(plan), batch.columns().to_vec()).unwrap()
@@ -107,7 +107,7 @@ pub(in crate::tests) fn shard_with(
     plan: &Plan,
     change: &dyn Fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
 ) -> Vec<u8> {
-    let properties = change(schema::properties(plan, 0).unwrap().into()).build();
+    let properties = change(schema::properties(plan, plan.id(), 0).unwrap().into()).build();
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema::columns(plan), options).unwrap();
     writer.write(&good_batch(plan)).unwrap();
@@ -119,7 +119,7 @@ pub(super) fn without_ranks(plan: &Plan) -> Vec<u8> {
     let place = good.schema().index_of(schema::GOLD_RANKS).unwrap();
     let mut less = good.clone();
     less.remove_column(place);
-    let options = ArrowWriterOptions::new().with_properties(schema::properties(plan, 0).unwrap());
+    let options = ArrowWriterOptions::new().with_properties(schema::properties(plan, plan.id(), 0).unwrap());
     let options = options.with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), less.schema(), options).unwrap();
     writer.write(&less).unwrap();
@@ -128,7 +128,7 @@ pub(super) fn without_ranks(plan: &Plan) -> Vec<u8> {
 
 /// A whole shard and the metadata of one of its columns.
 fn shard_and_column(plan: &Plan, name: &str) -> (Vec<u8>, ColumnChunkMetaData, usize) {
-    let shard = codec::encode(plan, 0, &rows_of_base(plan)).unwrap();
+    let shard = codec::encode(plan, plan.id(), 0, &rows_of_base(plan)).unwrap();
     let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Required);
     let metadata = reader.parse_and_finish(&Bytes::copy_from_slice(&shard)).unwrap();
     let group = metadata.row_group(0);
@@ -196,7 +196,8 @@ pub(super) fn write(folder: &Path, make: &Make) {
     // A reader needs neither.
     fs::remove_file(folder.join(card::CARD_NAME)).unwrap();
     fs::remove_dir_all(folder.join(COMMITS_DIR)).unwrap();
-    let forge_batch = |batch| forge(folder, &plan, 0, &codec::write(&plan, 0, std::iter::once(Ok(batch))).unwrap());
+    let forge_batch =
+        |batch| forge(folder, &plan, 0, &codec::write(&plan, plan.id(), 0, std::iter::once(Ok(batch))).unwrap());
     match make {
         Make::Rows(_, change) => {
             let mut rows = rows_of_base(&plan);

@@ -78,10 +78,11 @@ pub fn select_on_device(
     Ok((parts, errors))
 }
 
-/// What to ask of rows; `None` where no digest settles them, or where one is as long as the row.
+/// What to ask of rows; `None` where no digest settles them (it does not tell padding from classes that may be kept), or
+/// where one is as long as the row.
 fn ask(keep: &Keep, vocab_size: usize) -> Option<Ask> {
     let (Selection::TopK { k } | Selection::TopP { k, .. }) = keep.selection else { return None };
-    let rule = keep.tail?;
+    let rule = keep.tail.filter(|_| keep.padding == 0)?;
     let fixed = keep.always_keep.len();
     let count = k as usize + fixed + 1;
     let (low, distance) = rule.knots();

@@ -23,7 +23,7 @@ fn device() -> Option<Device> {
 }
 
 fn keep(selection: Selection) -> Keep {
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(RULE) }
+    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(RULE), padding: 0 }
 }
 
 /// Rows as a language model has them, the second with many ties, and labels in and outside the largest.

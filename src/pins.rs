@@ -1,0 +1,88 @@
+//! Does a cache hold what a recipe's teacher says about a recipe's texts? Asked wherever a student is trained from one.
+
+use crate::experiment::Experiment;
+use crate::inputs::Inputs;
+use crate::recipe::Recipe;
+use anyhow::{Context, Result};
+use logitcask_cache::{CacheReader, Plan};
+use logitcask_data::TextDataset;
+use logitcask_data::tokenizer::TextTokenizer;
+use logitcask_model::ModelFiles;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// How a recipe and a cache compare.
+pub struct Comparison {
+    /// One sentence for each thing that differs.
+    pub differences: Vec<String>,
+    /// What of the recipe could not be compared, since its files are not here: the cache came from elsewhere.
+    pub unseen: Vec<&'static str>,
+}
+
+/// Compares what the recipe at `path` names with the pins of `cache`, as far as its files are at hand.
+pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comparison> {
+    let (plan, read_at) = (cache.plan(), SystemTime::now());
+    let inputs = Inputs::of(recipe);
+    if inputs.as_ref().is_some_and(|inputs| inputs.gave(cache.folder(), plan)) {
+        return Ok(Comparison { differences: Vec::new(), unseen: Vec::new() });
+    }
+    let has_teacher = recipe.teacher.as_ref().is_some_and(|teacher| teacher.model.exists());
+    let has_texts = recipe.dataset.path.exists();
+    if has_teacher && has_texts {
+        let experiment = Experiment::of(recipe.clone(), path)?;
+        let wanted = experiment.plan(experiment.keep(plan.keep.atoms() as u32))?;
+        let differences = plan.differences(&wanted);
+        if let (Some(inputs), true) = (inputs, differences.is_empty()) {
+            // A cache that cannot be written to is compared anew each time.
+            let _ = inputs.record(cache.folder(), plan, read_at);
+        }
+        return Ok(Comparison { differences, unseen: Vec::new() });
+    }
+    let mut compared = Comparison { differences: Vec::new(), unseen: Vec::new() };
+    match has_teacher {
+        true => compared.teacher(recipe, plan)?,
+        false => compared.unseen.push("teacher"),
+    }
+    match has_texts {
+        true => compared.texts(recipe, cache)?,
+        false => compared.unseen.push("dataset"),
+    }
+    Ok(compared)
+}
+
+impl Comparison {
+    fn teacher(&mut self, recipe: &Recipe, plan: &Plan) -> Result<()> {
+        let Some(teacher) = &recipe.teacher else { return Ok(()) };
+        let files = ModelFiles::open(&teacher.model)?;
+        self.pin("teacher", (&plan.teacher.name, plan.teacher.fingerprint), (&files.name(), files.fingerprint()?));
+        Ok(())
+    }
+
+    /// With the cache's own tokenizer, since the teacher's is not here.
+    fn texts(&mut self, recipe: &Recipe, cache: &CacheReader) -> Result<()> {
+        let plan = cache.plan();
+        let tokenizer = tokenizer_of(cache)?;
+        let dataset = TextDataset::load(&recipe.dataset, &tokenizer, plan.max_length as usize)?;
+        self.pin("dataset", (&plan.dataset.name, plan.dataset.fingerprint), (dataset.name(), dataset.fingerprint()));
+        Ok(())
+    }
+
+    fn pin(
+        &mut self,
+        what: &str,
+        (here, here_fingerprint): (&str, logitcask_core::Fingerprint),
+        (wanted, wanted_fingerprint): (&str, logitcask_core::Fingerprint),
+    ) {
+        if here_fingerprint != wanted_fingerprint {
+            let (a, b) = (here_fingerprint.short(), wanted_fingerprint.short());
+            self.differences.push(format!("{what}: {here} ({a}) here, {wanted} ({b}) wanted"));
+        }
+    }
+}
+
+/// The tokenizer that lies in a cache, as it made the cache's samples.
+pub fn tokenizer_of(cache: &CacheReader) -> Result<TextTokenizer> {
+    let (plan, path) = (cache.plan(), cache.tokenizer_path());
+    let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    Ok(TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?)
+}

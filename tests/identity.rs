@@ -1,0 +1,158 @@
+//! A cache outlives programs, folders and formats: what is the same goes on, what is not is told apart.
+
+use crate::fixture::Fixture;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
+const TRAIN: [&str; 6] = ["train", "recipe.toml", "--device", "cpu", "--out", "run"];
+const LIVE: [&str; 8] = ["verify", "cache", "--live", "3", "--recipe", "recipe.toml", "--device", "cpu"];
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{} has no `{from}`", path.display());
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+fn root(fixture: &Fixture) -> String {
+    let report: Value = serde_json::from_str(&fixture.ok(&["inspect", "cache", "--json"])).unwrap();
+    report["root"].as_str().unwrap().to_owned()
+}
+
+/// The same cache goes on in every way that there is: taken up half-made, called up to date, verified, repaired, trained
+/// from.
+fn goes_on(fixture: &Fixture, wanted: &str, what: &str) {
+    assert!(fixture.ok(&CACHE).contains("is up to date"), "{what}");
+    assert!(fixture.ok(&LIVE).contains("whole"), "{what}");
+    let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::remove_file(shard).unwrap();
+    let repaired = fixture.ok(&["repair", "recipe.toml", "--device", "cpu"]);
+    assert!(repaired.contains("with the root it had"), "{what}: {repaired}");
+    assert_eq!(root(fixture), wanted, "{what}");
+}
+
+#[test]
+fn a_cache_of_another_build_folder_or_serialiser_is_the_same_cache() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    let wanted = root(&fixture);
+
+    edit(&fixture.path("cache/plan.json"), &format!("\"{}\"", env!("CARGO_PKG_VERSION")), "\"0.0.9\"");
+    goes_on(&fixture, &wanted, "another version of the program");
+
+    edit(&fixture.path("teacher/config.json"), "{", "{\"a_new_key\": [1, 2.5], \"torch_dtype\": \"float32\",");
+    goes_on(&fixture, &wanted, "a key of the config that this build does not know");
+
+    fs::rename(fixture.path("teacher"), fixture.path("a.b-c")).unwrap();
+    fixture.edit_recipe("/teacher\"", "/a.b-c\"");
+    goes_on(&fixture, &wanted, "the teacher's folder renamed");
+
+    fs::rename(fixture.path("texts.jsonl"), fixture.path("corpus.jsonl")).unwrap();
+    fixture.edit_recipe("texts.jsonl", "corpus.jsonl");
+    goes_on(&fixture, &wanted, "the corpus renamed");
+
+    for name in ["plan.json", "manifest.json"] {
+        let path = fixture.path("cache").join(name);
+        let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        fs::write(&path, value.to_string()).unwrap();
+    }
+    goes_on(&fixture, &wanted, "written anew by another serialiser");
+
+    fs::remove_file(fixture.path("cache/manifest.json")).unwrap();
+    fs::remove_file(fixture.path("cache/_commits/00000.json")).unwrap();
+    let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|entry| entry.unwrap().path()).min();
+    fs::remove_file(shard.unwrap()).unwrap();
+    fixture.ok(&CACHE);
+    assert_eq!(root(&fixture), wanted, "taken up half-made");
+}
+
+#[test]
+fn what_changes_the_rows_is_another_cache_and_said_to_be() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    let stale = |words: &[&str], what: &str| {
+        for args in [&CACHE[..], &TRAIN[..], &LIVE[..]] {
+            let error = fixture.fails(args);
+            assert!(words.iter().all(|word| error.contains(word)), "{what}: {args:?}: {error}");
+        }
+        assert!(!fixture.path("run").exists(), "{what}: nothing was trained");
+    };
+    let weights = fs::read(fixture.path("teacher/model.safetensors")).unwrap();
+    let mut other = weights.clone();
+    let last = other.len() - 2;
+    other[last] ^= 1;
+    fs::write(fixture.path("teacher/model.safetensors"), other).unwrap();
+    stale(&["teacher: teacher (", ") here, teacher ("], "one bit of a weight");
+    fs::write(fixture.path("teacher/model.safetensors"), weights).unwrap();
+
+    let texts = fs::read_to_string(fixture.path("texts.jsonl")).unwrap();
+    fs::write(fixture.path("texts.jsonl"), texts.replacen("the", "tha", 1)).unwrap();
+    stale(&["dataset: texts (", "wanted"], "one letter of a text");
+    fs::write(fixture.path("texts.jsonl"), texts).unwrap();
+    assert!(fixture.ok(&CACHE).contains("is up to date"), "all is as it was");
+}
+
+#[test]
+fn inputs_are_known_again_by_their_lengths_and_times_and_a_change_is_noticed() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    assert!(!fixture.path("cache/_inputs.json").exists(), "files as young as this may change within a clock's tick");
+    // As old as files usually are.
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    assert!(fixture.ok(&CACHE).contains("is up to date"));
+    assert!(fixture.path("cache/_inputs.json").exists());
+    let path = fixture.path("teacher/model.safetensors");
+    let good = fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    let last = bad.len() - 2;
+    bad[last] ^= 1;
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, bad).unwrap();
+    // A file that keeps its length and its age.
+    fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    assert!(fixture.fails(&CACHE).contains("teacher: teacher ("), "a changed weight is noticed all the same");
+}
+
+#[test]
+fn a_cache_that_lost_a_shard_is_never_called_up_to_date() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let good = fs::read(&shard).unwrap();
+    let name = shard.file_name().unwrap().to_string_lossy().into_owned();
+    let damaged = |what: &str| {
+        for args in [&CACHE[..], &TRAIN[..]] {
+            let error = fixture.fails(args);
+            let says = error.contains("logitcask repair recipe.toml") && !error.contains("no cache to train from");
+            assert!(says && error.contains("damaged"), "{what}: {args:?}: {error}");
+        }
+    };
+    fs::write(&shard, &good[..good.len() - 5]).unwrap();
+    damaged(&name);
+    fs::remove_file(&shard).unwrap();
+    damaged(&name);
+    fs::write(&shard, &good).unwrap();
+    let tokenizer = fixture.path("cache/tokenizer.json");
+    let json = fs::read(&tokenizer).unwrap();
+    fs::write(&tokenizer, [&json[..], b"\n"].concat()).unwrap();
+    damaged("tokenizer.json");
+    fs::write(&tokenizer, json).unwrap();
+    let plan = fixture.path("cache/plan.json");
+    let json = fs::read(&plan).unwrap();
+    fs::write(&plan, &json[..1]).unwrap();
+    damaged("plan.json");
+    fixture.ok(&["repair", "recipe.toml", "--device", "cpu"]);
+    assert!(fixture.ok(&CACHE).contains("is up to date"));
+}
+
+#[test]
+fn a_cache_from_elsewhere_is_trained_from_without_teacher_and_texts() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    fs::remove_dir_all(fixture.path("teacher")).unwrap();
+    fs::remove_file(fixture.path("texts.jsonl")).unwrap();
+    fixture.ok(&TRAIN);
+    let record = fs::read_to_string(fixture.path("run/recipe.toml")).unwrap();
+    assert!(record.contains("# teacher: teacher (") && record.contains("# dataset: texts ("), "{record}");
+}
