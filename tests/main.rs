@@ -17,5 +17,6 @@ mod refusals;
 mod repair;
 mod resume;
 mod rules;
+mod runs;
 mod tidy;
 mod wgpu;

@@ -28,8 +28,12 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         return Ok(());
     }
     println!("perplexity       {:.4}  (over {} positions)", evaluation.perplexity, evaluation.positions);
-    if let (Some(kl), Some(agreement)) = (evaluation.kl_to_teacher, evaluation.top1_agreement) {
-        println!("KL to teacher    {kl:.4}\ntop-1 agreement  {agreement:.4}");
+    if let Some(kl) = evaluation.kl_to_teacher {
+        println!("KL to teacher    {kl:.4}");
+        match evaluation.top1_agreement {
+            Some(agreement) => println!("top-1 agreement  {agreement:.4}"),
+            None => println!("top-1 agreement  -  (the teacher's first choice need not be among classes drawn by lot)"),
+        }
     }
     Ok(())
 }
