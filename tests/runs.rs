@@ -210,6 +210,13 @@ fn a_recipe_that_asks_for_more_than_there_is_is_refused_with_both_numbers() {
         assert!(!fixture.path("run").exists(), "{to}: nothing was begun");
         fixture.write_recipe("");
     }
+    // Nor is a model judged on windows that it cannot read.
+    let config = fixture.path("teacher/config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"max_position_embeddings\": 64", "\"max_position_embeddings\": 40")).unwrap();
+    let error = fixture.fails(&["eval", "teacher", "--cache", "cache", "--device", "cpu"]);
+    assert!(error.contains("windows of 48") && error.contains("context of 40"), "{error}");
+    fs::write(&config, text).unwrap();
     fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\nclasses = 16");
     fixture.edit_recipe("hidden_size = 16", "hidden_size = 16\nmax_position_embeddings = 48");
     fixture.edit_recipe("steps = 12", "steps = 2\nmax_length = 48");

@@ -50,6 +50,10 @@ fn open_cache(files: &ModelFiles, folder: &Path) -> Result<Source> {
             plan.vocab_size
         );
     }
+    let (context, window) = (files.config().max_position_embeddings, plan.max_length as usize);
+    if context < window {
+        bail!("{}: its windows of {window} tokens are longer than the model's context of {context}", folder.display());
+    }
     let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
     let theirs = TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?;
     let mine = tokenizer_of(files)?;

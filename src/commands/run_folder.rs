@@ -18,8 +18,6 @@ use std::path::{Path, PathBuf};
 
 /// The record of a run, in its folder.
 const RECORD: &str = "recipe.toml";
-/// Keys that change no bit of what is trained.
-const OF_NO_ACCOUNT: [&str; 1] = ["checkpoint_every"];
 
 /// What a run is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,7 +40,7 @@ struct Record {
 
 /// A folder that is ours while this lives.
 pub struct Claim {
-    _lock: Option<File>,
+    lock: Option<File>,
     /// What a user should know of it.
     pub note: Option<String>,
 }
@@ -50,13 +48,8 @@ pub struct Claim {
 impl Identity {
     /// The id of the run that trains the recipe's student with this loss.
     pub fn id(&self, loss: &LossConfig) -> Result<Fingerprint> {
-        let mut loss = without_defaults(loss)?;
-        if let Some(second) = loss.get_mut("second").and_then(Value::as_object_mut) {
-            // Where it lies; what it holds is in `data`.
-            second.remove("cache");
-        }
-        let mut train = without_defaults(&self.recipe.train)?;
-        OF_NO_ACCOUNT.iter().for_each(|key| drop(train.remove(*key)));
+        let (mut loss, mut train) = (without_defaults(loss)?, without_defaults(&self.recipe.train)?);
+        leave_out(&mut loss, &mut train);
         let student = without_defaults(&self.recipe.student)?;
         let all = serde_json::json!({ "data": self.data, "student": student, "loss": loss, "train": train });
         Ok(Fingerprint::of(&serde_json_canonicalizer::to_vec(&all)?))
@@ -72,8 +65,7 @@ impl Identity {
         if self.data != wanted.data {
             found.push(format!("data: {} there, {} wanted", short(&self.data), short(&wanted.data)));
         }
-        for (there, wanted) in self.sections()?.into_iter().zip(wanted.sections()?) {
-            let ((name, there), (_, wanted)) = (there, wanted);
+        for ((name, there), (_, wanted)) in self.sections()?.into_iter().zip(wanted.sections()?) {
             for key in there.keys().chain(wanted.keys()).collect::<BTreeSet<_>>() {
                 let text = |map: &Map<String, Value>| map.get(key).map_or("nothing".to_owned(), Value::to_string);
                 if there.get(key) != wanted.get(key) {
@@ -85,12 +77,8 @@ impl Identity {
     }
 
     fn sections(&self) -> Result<[(&'static str, Map<String, Value>); 3]> {
-        let mut loss = object(&self.recipe.loss)?;
-        if let Some(second) = loss.get_mut("second").and_then(Value::as_object_mut) {
-            second.remove("cache");
-        }
-        let mut train = object(&self.recipe.train)?;
-        OF_NO_ACCOUNT.iter().for_each(|key| drop(train.remove(*key)));
+        let (mut loss, mut train) = (object(&self.recipe.loss)?, object(&self.recipe.train)?);
+        leave_out(&mut loss, &mut train);
         Ok([("student", object(&self.recipe.student)?), ("loss", loss), ("train", train)])
     }
 
@@ -103,6 +91,15 @@ impl Identity {
         }
         Ok(found)
     }
+}
+
+/// Takes out of [loss] and [train] what changes no bit of what is trained.
+fn leave_out(loss: &mut Map<String, Value>, train: &mut Map<String, Value>) {
+    if let Some(second) = loss.get_mut("second").and_then(Value::as_object_mut) {
+        // Where it lies; what it holds is in [`Identity::data`].
+        second.remove("cache");
+    }
+    train.remove("checkpoint_every");
 }
 
 /// The first eight digits of each hash.
@@ -124,7 +121,7 @@ fn without_defaults<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> R
     let all = object(value)?;
     let says_something = |key: &String| {
         let less: Map<String, Value> = all.clone().into_iter().filter(|(other, _)| other != key).collect();
-        serde_json::from_value::<T>(Value::Object(less)).map_or(true, |default| default != *value)
+        !serde_json::from_value::<T>(Value::Object(less)).is_ok_and(|default| default == *value)
     };
     Ok(all.clone().into_iter().filter(|(key, _)| says_something(key)).collect())
 }
@@ -139,10 +136,10 @@ enum Holds {
 
 /// Makes the run folder, or checks that it belongs to the same run, and writes its record.
 pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim> {
-    let mut claim = Claim { _lock: None, note: None };
+    let mut claim = Claim { lock: None, note: None };
     if folder.is_dir() {
         // Held until the old folder has its new name: a run at work in it is not moved away under its feet.
-        claim._lock = Some(lock(folder)?);
+        claim.lock = Some(lock(folder)?);
         match look(folder, identity)? {
             Holds::Ours(note) => claim.note = note,
             Holds::Others(problem) if !replace => {
@@ -150,13 +147,13 @@ pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim>
             }
             Holds::Others(problem) => {
                 claim.note = Some(format!("{problem}; moved to {}", move_aside(folder)?.display()));
-                claim._lock = None;
+                claim.lock = None;
             }
         }
     }
-    if claim._lock.is_none() {
+    if claim.lock.is_none() {
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
-        claim._lock = Some(lock(folder)?);
+        claim.lock = Some(lock(folder)?);
     }
     let Identity { data, recipe } = identity.clone();
     let text = format!(
