@@ -18,5 +18,6 @@ mod refusals;
 mod repair;
 mod resume;
 mod rules;
+mod runs;
 mod tidy;
 mod wgpu;

@@ -193,7 +193,8 @@ fn alike_classes_are_those_whose_weights_point_the_same_way() {
     // Columns: 0 and 2 point the same way at different lengths, 1 across, 3 the other way.
     let head = Tensor::<2>::from_data([[1.0, 0.0, 4.0, -2.0], [0.0, 1.0, 0.0, 0.0]], &device);
     let table = Similarity::of_head(head, 2, 0.5).unwrap();
-    let row = table.row(0);
+    let row = table.row(0).unwrap();
+    assert_eq!((table.labels(), table.row(4)), (4, None), "a label that the head does not have");
     assert_eq!(row.class_ids, [0, 2]);
     // softmax of 2, 0, 2, -2.
     let z: f64 = [2.0f64, 0.0, 2.0, -2.0].iter().map(|x| x.exp()).sum();

@@ -1,7 +1,7 @@
 //! What a recipe may not say about a loss, and why.
 
 use crate::fixture::keep;
-use logitcask_core::{Curve, Divergence, Selection, TailPolicy};
+use logitcask_core::{Curve, Divergence, Keep, Selection, TailPolicy, TailRule};
 use logitcask_train::LossConfig;
 
 #[test]
@@ -28,4 +28,51 @@ fn what_makes_no_sense_is_refused_by_name() {
     let hot = moving("0.5", &to(50.0)).fits(&keep(Selection::TopK { k: 5 })).unwrap_err();
     assert!(hot.contains("temperature = 50 is outside"), "{hot}");
     assert!(moving(&to(0.0), "1").needs_teacher() && !moving("0", "1").needs_teacher());
+}
+
+#[test]
+fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
+    let loss = |more: &str| -> LossConfig { serde_json::from_str(&format!("{{\"alpha\":0.5{more}}}")).unwrap() };
+    let top_k = keep(Selection::TopK { k: 5 });
+    let drawn = keep(Selection::Sample { n: 8, seed: 0 });
+    let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 4.0, atoms: 5 };
+    let narrow = Keep { tail: Some(tail), ..top_k.clone() };
+    let always = Keep { always_keep: vec![1, 2], ..top_k.clone() };
+    let bounds = r#""lowest":1,"highest":4"#;
+    let refused = |more: &str, keep: &Keep, words: &[&str]| {
+        let problem = loss(more).fits(keep).unwrap_err();
+        assert!(words.iter().all(|word| problem.contains(word)), "{more}: {problem}");
+    };
+    refused(r#","classes":8"#, &always, &["classes = 8", "keeps 7"]);
+    assert_eq!(loss(r#","classes":7"#).fits(&always), Ok(()));
+    // The teacher's first choice need not have been drawn.
+    for rule in [
+        r#""kind":"dtkd""#.to_owned(),
+        format!(r#""kind":"agent",{bounds}"#),
+        format!(r#""kind":"curriculum","instance":true,{bounds}"#),
+        r#""kind":"difficulty","measure":"cosine""#.to_owned(),
+    ] {
+        let more = format!(r#","adapt":{{{rule}}}"#);
+        refused(&more, &drawn, &["adapt", "drawn_counts"]);
+        assert_eq!(loss(&more).fits(&top_k), Ok(()), "{more}");
+    }
+    assert_eq!(loss(&format!(r#","adapt":{{"kind":"curriculum",{bounds}}}"#)).fits(&drawn), Ok(()));
+    // A recipe's own temperature counts beside a rule's.
+    refused(r#","temperature":12,"adapt":{"kind":"idts"}"#, &top_k, &["temperature = 12", "0.75 to 10"]);
+    // All classes alike: an endless temperature.
+    for more in
+        [r#","adapt":{"kind":"spread"}"#, r#","divergence":{"kind":"mean_squares","centred":true},"tail":"renorm""#]
+    {
+        refused(more, &narrow, &["up to 10", "0.75 to 4"]);
+        assert_eq!(loss(more).fits(&top_k), Ok(()), "{more}");
+    }
+    // Squares: half the temperature.
+    refused(r#","divergence":{"kind":"pearson"}"#, &drawn, &["temperature = 1", "0.5"]);
+    assert_eq!(loss(r#","divergence":{"kind":"pearson"},"temperature":1.5"#).fits(&drawn), Ok(()));
+    refused(
+        r#","divergence":{"kind":"pearson"},"temperature":2,"adapt":{"kind":"idts"}"#,
+        &drawn,
+        &["temperature = 0.75"],
+    );
+    assert_eq!(loss(r#","divergence":{"kind":"pearson"}"#).fits(&top_k), Ok(()));
 }

@@ -25,6 +25,7 @@ const HEATS: [Heat; 6] = [
 const FACTS: Reading = Reading {
     draws: false,
     classes: None,
+    always_kept: 0,
     target: logitcask_core::TargetRule::Teacher {},
     label: false,
     facts: true,

@@ -29,8 +29,12 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         return Ok(());
     }
     say!("perplexity       {:.4}  (over {} positions)", evaluation.perplexity, evaluation.positions);
-    if let (Some(kl), Some(agreement)) = (evaluation.kl_to_teacher, evaluation.top1_agreement) {
-        say!("KL to teacher    {kl:.4}\ntop-1 agreement  {agreement:.4}");
+    if let Some(kl) = evaluation.kl_to_teacher {
+        say!("KL to teacher    {kl:.4}");
+        match evaluation.top1_agreement {
+            Some(agreement) => say!("top-1 agreement  {agreement:.4}"),
+            None => say!("top-1 agreement  -  (the teacher's first choice need not be among classes drawn by lot)"),
+        }
     }
     Ok(())
 }
@@ -46,6 +50,10 @@ fn open_cache(files: &ModelFiles, folder: &Path) -> Result<Source> {
             files.config().vocab_size,
             plan.vocab_size
         );
+    }
+    let (context, window) = (files.config().max_position_embeddings, plan.max_length as usize);
+    if context < window {
+        bail!("{}: its windows of {window} tokens are longer than the model's context of {context}", folder.display());
     }
     let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
     let theirs = TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?;

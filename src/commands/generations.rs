@@ -1,5 +1,6 @@
 //! `logitcask train` of a recipe with [generations]: every student is the next one's teacher.
 
+use super::run_folder::replace_file;
 use super::{cache, train};
 use crate::args::{CacheArgs, TrainArgs};
 use crate::recipe::{Generations, Recipe, TeacherConfig, name};
@@ -22,11 +23,10 @@ pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -
         let run = folder.join(format!("generation-{generation}"));
         let path = run.with_extension("toml");
         let derived = derived(recipe, teacher.as_deref(), &run.with_extension("cache"));
-        std::fs::write(&path, toml::to_string(&derived)?)
-            .with_context(|| format!("{}: cannot write it", path.display()))?;
+        replace_file(&path, toml::to_string(&derived)?.as_bytes())?;
         println!("\ngeneration {generation}, {}", path.display());
         if teacher.is_some() {
-            cache::run(&CacheArgs { recipe: path.clone(), device: args.device, replace: true })?;
+            cache::run(&CacheArgs { recipe: path.clone(), device: args.device, replace: args.replace })?;
         }
         let TrainArgs { device, seed, .. } = args.clone();
         train::run(&TrainArgs {

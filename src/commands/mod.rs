@@ -8,6 +8,7 @@ mod generations;
 mod inspect;
 mod plan;
 mod repair;
+mod run_folder;
 mod tokenizer;
 mod train;
 mod verify;

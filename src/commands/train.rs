@@ -1,10 +1,10 @@
 //! `logitcask train`.
 
 use super::generations;
+use super::run_folder::{Identity, claim};
 use crate::args::TrainArgs;
-use crate::paths::move_aside;
 use crate::progress::Progress;
-use crate::recipe::{Recipe, name};
+use crate::recipe::{Recipe, TeacherConfig, name};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,21 +13,12 @@ use logitcask_core::{Keep, TargetRule};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
-use logitcask_train::checkpoint::{Checkpoints, State};
+use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::similarity::Similarity;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
-use serde::{Deserialize, Serialize};
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What a run folder belongs to.
-#[derive(Serialize, Deserialize)]
-struct Identity {
-    recipe: Recipe,
-    data: String,
-}
 
 /// Where samples come from, and what the student inherits from there.
 struct Teaching {
@@ -52,17 +43,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     train.seed = args.seed.unwrap_or(train.seed);
     let train = train.clone();
     let teaching = open_teaching(&recipe, &args.recipe)?;
-    if ![0, teaching.vocab_size].contains(&student.vocab_size) {
-        let classes = teaching.vocab_size;
-        bail!(
-            "[student] vocab_size = {}, but what it learns from has {classes} classes; leave it out",
-            student.vocab_size
-        );
-    }
-    let student =
-        LlamaConfig { bos_token_id: teaching.tokenizer.bos(), eos_token_id: teaching.tokenizer.end(), ..student }
-            .resolved(teaching.vocab_size, teaching.max_length)
-            .map_err(|e| anyhow!("{}: [student] {e}", args.recipe.display()))?;
+    let student = resolved(student, &teaching).with_context(|| format!("{}: [student]", args.recipe.display()))?;
     recipe.student = Some(student.clone());
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
     // What would be missed at the end is better missed now.
@@ -70,13 +51,16 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     for split in [Some("train"), validation, Some(recipe.eval.split.as_str())].into_iter().flatten() {
         teaching.source.len(split)?;
     }
-    let _lock = claim(&folder, &Identity { recipe: recipe.clone(), data: teaching.data.clone() }, args.replace)?;
+    refuse_misfits(&recipe, &train, &student, &teaching).with_context(|| args.recipe.display().to_string())?;
+    let identity = Identity { recipe: recipe.clone(), data: teaching.data.clone() };
+    let claimed = claim(&folder, &identity, args.replace)?;
+    claimed.note.iter().for_each(|note| eprintln!("{note}"));
 
     let (device, device_name) = args.device.open()?;
     eprintln!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
     let similarity = similarity(&recipe, &device)?;
     let run =
-        Run { recipe: &recipe, student: &student, train: &train, teaching: &teaching, device: &device, similarity };
+        Run { identity: &identity, student: &student, train: &train, teaching: &teaching, device: &device, similarity };
     let (model, student_seconds) = run.train("student", &recipe.loss, &folder)?;
     let control = match args.control && recipe.loss.needs_teacher() {
         true => Some(run.train("control", &LossConfig::LABELS, &folder)?),
@@ -105,6 +89,17 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     summary.write(&folder)?;
     print_table(&summary, &folder, &recipe.eval.split);
     Ok(())
+}
+
+/// The student's shape with what it inherits from its data.
+fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
+    let (classes, own) = (teaching.vocab_size, student.vocab_size);
+    if ![0, classes].contains(&own) {
+        bail!("vocab_size = {own}, but what it learns from has {classes} classes; leave it out");
+    }
+    let (bos, end) = (teaching.tokenizer.bos(), teaching.tokenizer.end());
+    let student = LlamaConfig { bos_token_id: bos, eos_token_id: end, ..student };
+    student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))
 }
 
 fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
@@ -146,13 +141,55 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     })
 }
 
+/// Refuses what the data cannot give and the student cannot read, before anything is written.
+fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &LlamaConfig, teaching: &Teaching) -> Result<()> {
+    let window = teaching.max_length;
+    if let Some(length) = train.max_length.filter(|length| *length as usize > window) {
+        bail!("[train] max_length = {length}, but the data's windows have {window} tokens at most; leave it out");
+    }
+    // Whatever [train] max_length says, it is judged on whole windows.
+    let context = student.max_position_embeddings;
+    if context < window {
+        bail!(
+            "[student] max_position_embeddings = {context}, but it would read windows of {window} tokens; leave it out, or \
+             name {window} or more"
+        );
+    }
+    teaching.source.check(&recipe.loss).map_err(|e| anyhow!(e))?;
+    let Some((teacher, cache)) = head_that_is_read(recipe).zip(teaching.cache.as_ref()) else { return Ok(()) };
+    let files = ModelFiles::open(&teacher.model).context(READ_FROM_HEAD)?;
+    let (classes, pin) = (files.config().vocab_size, &cache.plan().teacher);
+    if classes != teaching.vocab_size {
+        let (model, wanted) = (teacher.model.display(), teaching.vocab_size);
+        bail!("{READ_FROM_HEAD}: {model} has {classes} classes, and the cache's teacher {wanted}");
+    }
+    let found = files.fingerprint()?;
+    if found != pin.fingerprint {
+        bail!(
+            "{READ_FROM_HEAD}: {} is the model {}, and the cache was made with {} ({}); name that one in [teacher]",
+            teacher.model.display(),
+            found.short(),
+            pin.name,
+            pin.fingerprint.short()
+        );
+    }
+    Ok(())
+}
+
+const READ_FROM_HEAD: &str = "[loss] target: likeness of classes is read from the teacher's head";
+
+/// The teacher, where the target is how alike its head finds its classes.
+fn head_that_is_read(recipe: &Recipe) -> Option<&TeacherConfig> {
+    let is_similar = matches!(recipe.loss.target, TargetRule::Similar { .. });
+    recipe.teacher.as_ref().filter(|_| is_similar && recipe.loss.needs_teacher())
+}
+
 /// How alike the recipe's teacher finds its classes, where that is the target: the one thing of it that no cache holds.
 fn similarity(recipe: &Recipe, device: &Device) -> Result<Option<Arc<Similarity>>> {
     let TargetRule::Similar { classes, temperature } = recipe.loss.target else { return Ok(None) };
-    let Some(teacher) = recipe.teacher.as_ref().filter(|_| recipe.loss.needs_teacher()) else { return Ok(None) };
-    let model = ModelFiles::open(&teacher.model)
-        .and_then(|files| files.load(device, Precision::F32))
-        .context("[loss] target: likeness of classes is read from the teacher's head")?;
+    let Some(teacher) = head_that_is_read(recipe) else { return Ok(None) };
+    let model = ModelFiles::open(&teacher.model).and_then(|files| files.load(device, Precision::F32));
+    let model = model.context(READ_FROM_HEAD)?;
     Ok(Some(Arc::new(Similarity::of_head(model.head(), classes as usize, temperature)?)))
 }
 
@@ -176,46 +213,8 @@ fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
     }
 }
 
-/// Makes the run folder, or checks that it belongs to the same recipe and data; it is ours while the file lives.
-fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<File> {
-    let path = folder.join("recipe.toml");
-    let text = format!(
-        "# The resolved recipe of this run; `data` is the root of the cache (or the dataset) it was trained on.\n{}",
-        toml::to_string(identity)?
-    );
-    if let Ok(old) = std::fs::read_to_string(&path) {
-        // Held until the old folder has its new name: a run at work in it is not moved away under its feet.
-        let held = lock(folder)?;
-        if old == text {
-            return Ok(held);
-        }
-        if !replace {
-            bail!(
-                "{} holds a run of another recipe, seed or cache; name another folder with --out, or use --replace to move it aside",
-                folder.display()
-            );
-        }
-        eprintln!("{} is of another recipe or cache; moved to {}", folder.display(), move_aside(folder)?.display());
-    }
-    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
-    let lock = lock(folder)?;
-    std::fs::write(&path, text).with_context(|| format!("{}: cannot write it", path.display()))?;
-    Ok(lock)
-}
-
-/// Two runs in one folder would write over each other's checkpoints.
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(".lock");
-    let file = File::create(&path).with_context(|| format!("{}: cannot create it", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("{}: another run is at work in this folder", folder.display()),
-        Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("{}: cannot lock it", path.display())),
-    }
-}
-
 struct Run<'a> {
-    recipe: &'a Recipe,
+    identity: &'a Identity,
     student: &'a LlamaConfig,
     train: &'a TrainConfig,
     teaching: &'a Teaching,
@@ -227,7 +226,11 @@ impl Run<'_> {
     /// Trains one model into `folder/name` and exports it; returns it with the seconds all its calls spent.
     fn train(&self, name: &str, loss: &LossConfig, folder: &Path) -> Result<(Llama, f64)> {
         let folder: PathBuf = folder.join(name);
-        let done = Checkpoints::new(&folder).state()?.step;
+        let checkpoints = Checkpoints::open(&folder, self.identity.id(loss)?)?;
+        let done = checkpoints.state().step;
+        for Skipped { path, problem } in checkpoints.skipped() {
+            eprintln!("{name}: {}: passed over, for {problem}", path.display());
+        }
         if done > 0 {
             eprintln!("{name}: going on after step {done}");
         }
@@ -241,7 +244,7 @@ impl Run<'_> {
             device: self.device,
             similarity: self.similarity.clone().filter(|_| loss.needs_teacher()),
         };
-        let outcome = trainer.run(stop::flag(), &mut |step| {
+        let outcome = trainer.run(checkpoints, stop::flag(), &mut |step| {
             progress.note(format!("loss {:.3}", step.loss));
             progress.add(1);
         })?;
@@ -256,7 +259,7 @@ impl Run<'_> {
         let State { seconds, waited, .. } = outcome.state;
         eprintln!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
         let tokenizer = self.teaching.tokenizer.to_json()?;
-        export::export(&outcome.model, self.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
+        export::export(&outcome.model, self.identity.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
         Ok((outcome.model, seconds))
     }
 }

@@ -171,6 +171,31 @@ impl CacheReader {
         samples.into_iter().next().ok_or_else(none)
     }
 
+    /// Some samples of a split by ascending id; every block that holds one of them is decoded once, those rows of it alone.
+    ///
+    /// # Errors
+    /// [`Error::NoSample`] where `ids` go past the split's end.
+    pub fn range(&self, split: &str, ids: Range<u64>) -> Result<Vec<CachedSample>> {
+        let (units, len) = (self.units(split)?, self.len(split)?);
+        if ids.end > len {
+            return Err(Error::NoSample { split: split.into(), sample: ids.end - 1, len });
+        }
+        let mut unit = units.start + self.plan().units[units].partition_point(|unit| unit.end <= ids.start);
+        let mut samples = Vec::with_capacity(ids.end.saturating_sub(ids.start) as usize);
+        let mut next = ids.start;
+        while next < ids.end {
+            let Unit { start, end, .. } = self.plan().units[unit];
+            let per_block = self.plan().rows_per_block();
+            let index = (next - start) / per_block;
+            let first = start + index * per_block;
+            let last = ids.end.min(first + rows_of_block(self.plan(), unit, index));
+            samples.extend(self.shard(unit)?.read(self.plan(), index as usize, next - first..last - first)?);
+            next = last;
+            unit += usize::from(next == end);
+        }
+        Ok(samples)
+    }
+
     /// Every sample of a split by ascending id.
     pub fn in_order(&self, split: &str) -> Result<Samples> {
         Ok(Samples::in_order(self.clone(), self.blocks(split)?))

@@ -14,11 +14,11 @@ pub struct ErrorSum {
 }
 
 impl ErrorSum {
-    /// Counts one error.
+    /// Counts one error; what is no number counts as the largest there is.
     #[inline]
     pub fn add(&mut self, error: f64) {
-        // To the nearest, without a call.
-        let error = (error.abs() * PER_UNIT + 0.5) as u64;
+        // To the nearest, without a call. The lesser of no number and infinity is infinity.
+        let error = (error.abs() * PER_UNIT + 0.5).min(f64::INFINITY) as u64;
         self.worst = self.worst.max(error);
         self.sum += u128::from(error);
         self.count += 1;
@@ -68,6 +68,16 @@ impl RowErrors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_number_is_the_worst_error_and_not_none() {
+        for error in [f64::NAN, -f64::NAN, f64::INFINITY] {
+            let mut sum = ErrorSum::default();
+            sum.add(1e-3);
+            sum.add(error);
+            assert!(sum.worst() > 1e9 && sum.mean() > 1e9, "{error}: {sum:?}");
+        }
+    }
 
     #[test]
     fn order_and_grouping_do_not_matter() {

@@ -258,6 +258,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_drawn_row_tells_its_first_choice_or_that_it_cannot() {
+        let always = vec![4, 5];
+        let keep = |n| Keep { always_keep: always.clone(), ..keep(Selection::Sample { n, seed: 0 }) };
+        let first_choices = |logits: &[f32], gold, n| -> Vec<Option<u32>> {
+            let of_lot = |lot: u32| {
+                let rows = select(logits, gold, &keep(n), f64::from(lot) / 10.0);
+                rows.iter().next().unwrap().first_choice(gold, always.len())
+            };
+            (0..10).map(of_lot).collect()
+        };
+        // Nothing but what is kept anyway is sure: none of the others reaches its share, whichever is drawn.
+        let even = [1.0, 1.1, 0.9, 1.0, -3.0, -3.0, 1.0, 0.8];
+        assert_eq!(first_choices(&even, 0, 4), [None; 10]);
+        assert_eq!(first_choices(&even, 1, 4), [Some(1); 10], "the label's rank tells");
+        let sharp = [1.0, 6.0, 0.9, 1.0, -3.0, -3.0, 1.0, 0.8];
+        assert_eq!(first_choices(&sharp, 0, 5), [Some(1); 10]);
+        assert_eq!(first_choices(&sharp, 4, 8), [Some(1); 10], "none is drawn where all are kept");
+    }
+
     /// What each kept class stands for: its probability times the number of classes it was drawn for.
     fn weights(row: &SoftRow, temperature: f64) -> Vec<f64> {
         let target = Target::of(row, temperature, TailPolicy::Sampled);

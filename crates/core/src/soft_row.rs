@@ -38,10 +38,26 @@ impl<'a> SoftRow<'a> {
         &self.log_probs[..self.log_probs.len() - self.drawn]
     }
 
-    /// The likeliest of the kept classes.
+    /// The likeliest of the kept classes: the teacher's first choice, but for drawn ones ([`Self::first_choice`]).
     pub fn best(&self) -> u32 {
         let better = |best: usize, i: usize| if self.log_probs[i] > self.log_probs[best] { i } else { best };
         self.class_ids.get((1..self.class_ids.len()).fold(0, better)).copied().unwrap_or_default()
+    }
+
+    /// The teacher's first choice, where the row tells: `None` where no class was likely enough to be kept for sure, so that
+    /// the likeliest need not have been drawn. `always_kept`: how many of those kept for sure are so whatever their
+    /// probability. The label's rank tells too.
+    pub fn first_choice(&self, label: u32, always_kept: usize) -> Option<u32> {
+        let sure = self.sure().len();
+        if self.drawn == 0 {
+            return Some(self.best());
+        }
+        if sure > always_kept {
+            // One that reached the threshold stands before all that were drawn, which did not.
+            let row = Self { class_ids: &self.class_ids[..sure], log_probs: self.sure(), drawn: 0, ..*self };
+            return Some(row.best());
+        }
+        (self.gold.rank == 0).then_some(label)
     }
 
     /// Share of the probability at T = 1 that the classes kept for sure hold.
@@ -91,14 +107,17 @@ impl<'a> SoftRow<'a> {
         self.log_partition(b) - b * (mean - f64::from(self.log_z))
     }
 
-    /// Sum of squared probabilities: Z(2b) / Z(b)².
+    /// Sum of squared probabilities: Z(2b) / Z(b)². Below twice the lowest temperature of the tail's rule the atoms are asked
+    /// beyond their range, where they fall short; of a tail of classes less likely than the kept ones that is less than the
+    /// least kept probability times the tail's, and on real rows less than rounding costs.
     pub fn sum_of_squares(&self, temperature: f64) -> f64 {
         let b = 1.0 / temperature;
         (self.log_partition(2.0 * b) - 2.0 * self.log_partition(b)).exp()
     }
 
     /// Mean and standard deviation of the raw logits under softmax(b z). b = 0 asks for those over all classes alike,
-    /// which is beyond the atoms' range: they answer by extrapolation.
+    /// which is beyond the atoms' range: they answer by extrapolation, which from a highest temperature of 10 on is right to
+    /// 0.5 nats in the mean and 0.8 in the deviation on real rows.
     pub fn logit_moments(&self, b: f64) -> (f64, f64) {
         let (mut mean, mut square) = (0.0, 0.0);
         for (p, z) in self.shares(b) {

@@ -1,5 +1,6 @@
 //! What can stop stage 2.
 
+use logitcask_core::Fingerprint;
 use std::path::{Path, PathBuf};
 
 /// Shorthand for this crate's results.
@@ -22,13 +23,41 @@ pub enum Error {
         /// Its reason.
         reason: std::io::Error,
     },
-    /// A checkpoint that cannot be resumed from.
-    #[error("{path}: {problem}; remove this checkpoint to resume from the one before it")]
+    /// A checkpoint that a run cannot go on from, and there is none to fall back on.
+    #[error("{path}: {problem}; put it back from a copy, or train anew in another run folder")]
     Checkpoint {
-        /// The checkpoint's folder.
+        /// The checkpoint's folder, or the file in it.
         path: PathBuf,
         /// What is wrong.
         problem: String,
+    },
+    /// A checkpoint of another run.
+    #[error(
+        "{path}: it is of the run {}, and this is the run {}; train in another run folder, or move this one aside",
+        there.short(),
+        wanted.short()
+    )]
+    OtherRun {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// The run it is of.
+        there: Fingerprint,
+        /// The run that is to go on.
+        wanted: Fingerprint,
+    },
+    /// A checkpoint cannot be written.
+    #[error("{path}: cannot write it: {problem}")]
+    Unwritten {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The thread that makes batches died.
+    #[error("the thread that makes batches died: {reason}")]
+    Loader {
+        /// What it said.
+        reason: String,
     },
     /// Soft targets are asked for where there are only labels.
     #[error("the loss asks for a teacher, but this run has none; name a [teacher] or set [loss] alpha = 0")]
@@ -42,13 +71,13 @@ pub enum Error {
         /// Its name.
         split: String,
     },
-    /// The loss stopped being a number.
-    #[error("step {step}: the loss is {loss}; lower the learning rate, or look at the last lines of metrics.jsonl")]
+    /// Something stopped being a finite number.
+    #[error("step {step}: {what}; lower the learning rate, or look at the last lines of metrics.jsonl")]
     Diverged {
         /// The step.
         step: u64,
-        /// The loss.
-        loss: f64,
+        /// What it was, and what it is.
+        what: String,
     },
     /// Reading a tensor back from the device failed.
     #[error("the device failed: {0}")]

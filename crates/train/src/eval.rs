@@ -17,11 +17,13 @@ const ROWS: usize = 16;
 pub struct Evaluation {
     /// e^(mean cross entropy of the observed next tokens).
     pub perplexity: f64,
-    /// Mean forward KL from the teacher at T = 1, the classes outside the kept ones as one bucket (a lower bound of the
-    /// full KL); absent without a teacher.
+    /// Mean forward KL from the teacher at T = 1, all classes but those kept for sure as one bucket: a lower bound of the
+    /// full KL. Classes drawn by lot are in the bucket, so that on a cache of them the bound is low. Absent without a
+    /// teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_to_teacher: Option<f64>,
-    /// Share of positions at which student and teacher have the same first choice; absent without a teacher.
+    /// Share of positions at which student and teacher have the same first choice; absent without a teacher, and where at
+    /// some position the teacher's first choice may not have been drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1_agreement: Option<f64>,
     /// Positions it was measured on.
@@ -34,6 +36,8 @@ struct Sums {
     kl: f64,
     agreed: u64,
     taught: u64,
+    /// Positions at which the teacher's first choice is known.
+    known: u64,
     positions: u64,
 }
 
@@ -43,7 +47,9 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
     let (device, head) = (model.device(), model.plain_head());
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
-    while let Some(batch) = next_batch(&mut samples)? {
+    let always_kept = source.cache().map_or(0, |cache| cache.plan().keep.always_keep.len());
+    let reading = Reading { always_kept, ..Reading::default() };
+    while let Some(batch) = next_batch(&mut samples, &reading)? {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -54,15 +60,15 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
     Ok(Some(Evaluation {
         perplexity: mean(sums.cross_entropy).exp(),
         kl_to_teacher: taught.then(|| mean(sums.kl)),
-        top1_agreement: taught.then(|| mean(sums.agreed as f64)),
+        top1_agreement: (taught && sums.known == sums.taught).then(|| mean(sums.agreed as f64)),
         positions: sums.positions,
     }))
 }
 
-fn next_batch(samples: &mut Samples) -> Result<Option<Batch>> {
+fn next_batch(samples: &mut Samples, reading: &Reading) -> Result<Option<Batch>> {
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
-    Batch::new(&rows, (!taught.is_empty()).then_some(&Reading::default())).map(Some)
+    Batch::new(&rows, (!taught.is_empty()).then_some(reading)).map(Some)
 }
 
 impl Sums {
@@ -93,9 +99,11 @@ impl Sums {
         if let Some(targets) = &part.targets {
             self.taught += count as u64;
             let best = logits.argmax(1).into_data();
-            let agreed =
-                best.iter::<i64>().zip(&targets.best_ids).filter(|(mine, theirs)| *mine == i64::from(**theirs));
-            self.agreed += agreed.count() as u64;
+            let known = best.iter::<i64>().zip(&targets.best_ids).filter_map(|(mine, theirs)| Some((mine, (*theirs)?)));
+            for (mine, theirs) in known {
+                self.known += 1;
+                self.agreed += u64::from(mine == i64::from(theirs));
+            }
         }
         Ok(())
     }

@@ -5,8 +5,10 @@ use crate::condense::Stage;
 use crate::loss::Reading;
 use crate::source::{Samples, Taught, prefix};
 use crate::{Error, Result, Source, TrainConfig};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 /// Steps whose batches are ready before they are wanted.
 const AHEAD: usize = 4;
@@ -23,6 +25,34 @@ pub(crate) struct Loader {
     max_length: usize,
     /// Where fewer and fewer samples are read: the stages that are known, and those that will be.
     stages: Option<(VecDeque<Stage>, Receiver<Stage>)>,
+}
+
+/// The batches of one step after the other.
+pub(crate) struct Batches {
+    ready: Receiver<Result<Vec<Batch>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Batches {
+    /// The next step's, in its parts.
+    pub(crate) fn next(&mut self) -> Result<Vec<Batch>> {
+        if let Ok(step) = self.ready.recv() {
+            return step;
+        }
+        // The thread ends with an error that it hands over, or it panics.
+        let reason = match self.thread.take().map(JoinHandle::join) {
+            Some(Err(panic)) => said(panic.as_ref()),
+            _ => "it ended before the run".to_owned(),
+        };
+        Err(Error::Loader { reason })
+    }
+}
+
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it panicked without a message".to_owned())
 }
 
 impl Loader {
@@ -46,9 +76,9 @@ impl Loader {
     }
 
     /// The batches of every step, made ahead in a thread of their own; `reading` says what a loss reads of the teacher.
-    pub(crate) fn start(mut self, reading: Option<Reading>) -> Receiver<Result<Vec<Batch>>> {
-        let (out, batches) = sync_channel(AHEAD);
-        std::thread::spawn(move || {
+    pub(crate) fn start(mut self, reading: Option<Reading>) -> Batches {
+        let (out, ready) = sync_channel(AHEAD);
+        let thread = std::thread::spawn(move || {
             let (size, part) = self.sizes;
             loop {
                 let step = self.take(size).and_then(|rows| {
@@ -62,7 +92,7 @@ impl Loader {
                 }
             }
         });
-        batches
+        Batches { ready, thread: Some(thread) }
     }
 
     fn take(&mut self, count: usize) -> Result<Vec<Taught>> {
@@ -97,5 +127,25 @@ impl Loader {
         // Epochs of other stages have other samples, and so another order.
         let seed = self.seed.wrapping_add(u64::from(stage.number) << 32);
         self.source.shuffled_among("train", &stage.kept, seed, done / length, done % length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_thread_is_told_with_its_reason() {
+        for (panic, wanted) in
+            [(|| panic!("page {} is torn", 7), "page 7 is torn"), (|| panic!("no"), "no")] as [(fn(), &str); 2]
+        {
+            let (out, ready) = sync_channel(AHEAD);
+            let thread = std::thread::spawn(move || {
+                let _held = out;
+                panic();
+            });
+            let error = Batches { ready, thread: Some(thread) }.next().unwrap_err();
+            assert!(matches!(&error, Error::Loader { reason } if reason == wanted), "{error}");
+        }
     }
 }

@@ -34,6 +34,23 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// Says what is no temperature and no weight. Rules look at the student, which may have diverged.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let each = |heats: &Heats| match heats {
+            Heats::Same(heat) => vec![*heat],
+            Heats::Each(heats) => heats.clone(),
+        };
+        let temperatures = self.heats.iter().flatten().flat_map(each).flat_map(|heat| [heat.teacher, heat.student]);
+        if let Some(t) = temperatures.into_iter().find(|t| !(t.is_finite() && *t > 0.0)) {
+            return Err(format!("a rule about temperatures answers {t}"));
+        }
+        let mut weights = self.weights.iter().chain(&self.second).flatten();
+        match weights.find(|weight| !weight.is_finite()) {
+            Some(weight) => Err(format!("a rule about weights answers {weight}")),
+            None => Ok(()),
+        }
+    }
+
     /// For some of the positions.
     pub fn part(&self, range: Range<usize>) -> Self {
         let cut = |heats: &Heats| match heats {
@@ -107,6 +124,8 @@ impl Rules {
         Some(Reading {
             draws: self.config.tail == TailPolicy::Sampled,
             classes: self.config.classes,
+            // Nothing of a loss asks for the teacher's first choice.
+            always_kept: 0,
             target: self.config.target,
             label: self.config.terms().any(|term| term.divergence.needs_label()),
             facts: needs.positions || self.config.terms().any(looks_at_logits),
@@ -205,5 +224,27 @@ fn within(heats: Heats, (low, high): (f64, f64)) -> Heats {
     match heats {
         Heats::Same(heat) => Heats::Same(clamp(heat)),
         Heats::Each(heats) => Heats::Each(heats.into_iter().map(clamp).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_temperature_and_no_weight_is_named() {
+        let good = Decided {
+            heats: vec![None, Some(Heats::Each(vec![Heat::both(2.0), Heat::both(1.0)]))],
+            weights: Some(vec![0.0, 1.5]),
+            second: None,
+        };
+        assert_eq!(good.check(), Ok(()));
+        for bad in [f64::NAN, f64::INFINITY, 0.0] {
+            let heats = vec![Some(Heats::Same(Heat { teacher: 1.0, student: bad }))];
+            let problem = Decided { heats, ..good.clone() }.check().unwrap_err();
+            assert!(problem.contains(&format!("temperatures answers {bad}")), "{problem}");
+        }
+        let problem = Decided { second: Some(vec![1.0, f32::NAN]), ..good }.check().unwrap_err();
+        assert!(problem.contains("weights answers NaN"), "{problem}");
     }
 }

@@ -43,17 +43,22 @@ impl Similarity {
         Ok(this)
     }
 
-    /// The target of a label: nothing but the classes and what they leave.
-    pub fn row(&self, label: u32) -> SoftRow<'_> {
+    /// Labels it has a target for: the classes of the head.
+    pub fn labels(&self) -> usize {
+        self.log_rest.len()
+    }
+
+    /// The target of a label: nothing but the classes and what they leave. `None` for a label that the head does not have.
+    pub fn row(&self, label: u32) -> Option<SoftRow<'_>> {
         let label = label as usize;
+        let rest = self.log_rest.get(label..=label)?;
         let range = label * self.classes..(label + 1) * self.classes;
-        let tail = Tail { joined: &self.log_rest[label..=label], ..Tail::default() };
-        SoftRow {
+        Some(SoftRow {
             class_ids: &self.class_ids[range.clone()],
             log_probs: &self.log_probs[range],
-            tail,
+            tail: Tail { joined: rest, ..Tail::default() },
             ..SoftRow::default()
-        }
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a trainer's samples come from: a cache, or a dataset's labels alone.
 
-use crate::{Error, Result};
+use crate::{Error, LossConfig, Result};
 use logitcask_cache::{CacheReader, CachedSample};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Sample, SampleId, SoftRows};
@@ -64,6 +64,21 @@ impl Source {
             Self::Cache(reader) | Self::Both(reader, _) => Some(reader),
             Self::Labels(_) => None,
         }
+    }
+
+    /// Refuses a loss that asks what the cached rows cannot answer.
+    pub fn check(&self, loss: &LossConfig) -> std::result::Result<(), String> {
+        self.caches().try_for_each(|cache| loss.fits(&cache.plan().keep))
+    }
+
+    /// Every cache that is read.
+    fn caches(&self) -> impl Iterator<Item = &CacheReader> {
+        let (first, second) = match self {
+            Self::Cache(reader) => (Some(reader), None),
+            Self::Both(first, second) => (Some(first), Some(second)),
+            Self::Labels(_) => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 
     /// Number of samples of a split.
@@ -170,8 +185,8 @@ impl Beside {
             let group = self.groups.partition_point(|ids| ids.end <= id);
             let missing = || Error::Config(format!("split `{}`: the second cache has no sample {id}", self.split));
             let ids = self.groups.get(group).cloned().ok_or_else(missing)?;
-            let read = self.reader.shuffled_among(&self.split, ids.clone().collect(), 0, 0, 0)?;
-            let read = read.map(|row| row.map(|row| (row.sample.id.0, row))).collect::<logitcask_cache::Result<_>>()?;
+            let read = self.reader.range(&self.split, ids.clone())?;
+            let read = read.into_iter().map(|row| (row.sample.id.0, row)).collect();
             self.near.push_back((ids, read));
             if self.near.len() > GROUPS {
                 self.near.pop_front();

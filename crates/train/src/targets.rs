@@ -37,8 +37,8 @@ pub struct SoftTargets {
     pub without: Option<Vec<f32>>,
     /// \[positions, width\], 1 for the label; `None` where no loss asks.
     pub is_label: Option<Vec<f32>>,
-    /// \[positions\], the teacher's first choice.
-    pub best_ids: Vec<u32>,
+    /// \[positions\], the teacher's first choice; `None` where the cache cannot tell, see [`SoftRow::first_choice`].
+    pub best_ids: Vec<Option<u32>>,
     /// \[positions\], the teacher's log-probability of the label at T = 1.
     pub gold_log_probs: Vec<f32>,
     /// \[positions\], what else is known of the teacher's rows; `None` where nothing asks.
@@ -95,15 +95,30 @@ impl SoftTargets {
         let rows: Vec<SoftRow> =
             taught.iter().flat_map(|rows| rows.iter()).map(|row| shortened(row, reading)).collect();
         let labels: Vec<u32> = samples.iter().flat_map(|(sample, _)| sample.gold_ids().iter().copied()).collect();
+        if let Some(similarity) = &reading.similarity
+            && let Some(label) = labels.iter().find(|label| **label as usize >= similarity.labels())
+        {
+            return Err(Error::Config(format!(
+                "[loss] target: a sample has the label {label}, and the head that tells how alike classes are has {} of them",
+                similarity.labels()
+            )));
+        }
         Ok(Self::of_rows(&rows, &labels, reading))
     }
 
     /// Lays out `rows`, whose labels are `labels`.
+    ///
+    /// # Panics
+    /// On a label that `reading.similarity` does not have.
     pub fn of_rows(rows: &[SoftRow<'_>], labels: &[u32], reading: &Reading) -> Self {
         let facts = reading.facts.then(|| rows.iter().map(|row| RowFacts::new(row, reading)).collect());
         let gold_log_probs = rows.iter().map(|row| row.gold.log_prob).collect();
+        let first_choice = |(row, &label): (&SoftRow<'_>, &u32)| row.first_choice(label, reading.always_kept);
+        let best_ids = rows.iter().zip(labels).map(first_choice).collect();
         let out = if let Some(similarity) = &reading.similarity {
-            let rows: Vec<SoftRow> = labels.iter().map(|&label| similarity.row(label)).collect();
+            let row =
+                |label: &u32| similarity.row(*label).unwrap_or_else(|| unreachable!("no label {label} in the head"));
+            let rows: Vec<SoftRow> = labels.iter().map(row).collect();
             Self::of_known(&rows, reading)
         } else if reading.target == (TargetRule::Teacher {}) && !reading.label {
             Self::of_known(rows, reading)
@@ -119,7 +134,7 @@ impl SoftTargets {
             let rows: Vec<SoftRow> = edited.iter().zip(rows).map(|(edited, row)| edited.view(row)).collect();
             Self::of_known(&rows, reading).with_labels(labels, reading)
         };
-        Self { facts, gold_log_probs, ..out }
+        Self { facts, gold_log_probs, best_ids, ..out }
     }
 
     fn of_known(rows: &[SoftRow<'_>], reading: &Reading) -> Self {
@@ -142,7 +157,6 @@ impl SoftTargets {
             counts.extend(std::iter::repeat_n(0.0, padding));
             is_sure.extend((0..width).map(|i| if i < sure || i >= known { 1.0 } else { 0.0 }));
             out.push_tail(row);
-            out.best_ids.push(row.best());
         }
         let without = || rows.iter().map(|row| row.tail.without.unwrap_or(NO_CLASS)).collect();
         out.without = rows.iter().any(|row| row.tail.without.is_some()).then(without);

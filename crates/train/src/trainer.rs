@@ -5,7 +5,8 @@ use crate::checkpoint::{Checkpoints, Loaded, State};
 use crate::clip::clip_global_norm;
 use crate::condense::{Condenser, Stage};
 use crate::eval::evaluate;
-use crate::loader::Loader;
+use crate::finite::first_not_finite;
+use crate::loader::{Batches, Loader};
 use crate::loss::{LossConfig, Reading};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
 use crate::rules::Rules;
@@ -21,9 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
-
-/// The weights of the lowest validation perplexity so far.
-const BEST: &str = "best.bpk";
 
 /// What a run came to.
 pub struct Outcome {
@@ -43,7 +41,7 @@ pub struct Trainer<'a> {
     pub loss: &'a LossConfig,
     /// Where its samples come from.
     pub source: &'a Source,
-    /// Where checkpoints and metrics go; a run that was stopped goes on from here.
+    /// Where metrics go.
     pub folder: &'a Path,
     /// Where tensors live.
     pub device: &'a Device,
@@ -52,36 +50,28 @@ pub struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// Trains to the end, or to the step after `stop` is raised. `on_step` hears of every step.
-    pub fn run(&self, stop: &AtomicBool, on_step: &mut dyn FnMut(&StepMetrics)) -> Result<Outcome> {
-        self.config.check().and_then(|()| self.loss.check()).map_err(Error::Config)?;
-        let keep = self.source.cache().map(|cache| &cache.plan().keep);
-        keep.map_or(Ok(()), |keep| self.loss.fits(keep)).map_err(Error::Config)?;
-        if let Source::Both(_, second) = self.source {
-            self.loss.fits(&second.plan().keep).map_err(Error::Config)?;
-        }
+    /// Trains from the last of `checkpoints` to the end, or to the step after `stop` is raised. `on_step` hears of every step.
+    pub fn run(
+        &self,
+        mut checkpoints: Checkpoints,
+        stop: &AtomicBool,
+        on_step: &mut dyn FnMut(&StepMetrics),
+    ) -> Result<Outcome> {
+        self.check().map_err(Error::Config)?;
         std::fs::create_dir_all(self.folder).map_err(Error::io(self.folder, "create"))?;
-        let checkpoints = Checkpoints::new(self.folder);
-        let device = self.device.clone().autodiff();
-        let fresh = weights::fresh(self.model, self.config.seed, &device);
-        let mut learner = Learner {
-            rules: Rules::new(self.loss, self.config.seed, keep, self.model.vocab_size),
-            condenser: self.condenser()?,
-        };
-        let Loaded { mut model, mut optimizer, memory, mut state } = checkpoints.load(fresh, self.optimizer())?;
-        if let Some(memory) = memory {
-            learner.restore(memory).map_err(|problem| Error::Checkpoint { path: checkpoints.folder(), problem })?;
-        }
+        let (mut learner, mut model, mut optimizer) = self.start(&checkpoints)?;
+        let mut state = checkpoints.state();
         let mut log = MetricsLog::open(&self.folder.join("metrics.jsonl"), state.step)?;
-        let stages = learner.stages();
-        let reading = learner.rules.reading();
-        let reading = reading.map(|reading| Reading { similarity: self.similarity.clone(), ..reading });
-        let batches = Loader::new(self.source, self.config, state.step, stages)?.start(reading);
+        let mut batches = None;
         let mut clock = Instant::now();
         let mut stopping = stop.load(Ordering::Relaxed);
         while !state.finished && !stopping {
             let asked = Instant::now();
-            let parts = batches.recv().map_err(|_| Error::Config("the batch loader ended before the run".into()))??;
+            let parts = match &mut batches {
+                Some(batches) => batches,
+                none => none.insert(self.batches(&mut learner, state.step)?),
+            }
+            .next()?;
             state.waited += asked.elapsed().as_secs_f64();
             let metrics;
             (model, metrics) = self.step(model, &mut optimizer, &mut learner, &parts, state.step)?;
@@ -94,13 +84,54 @@ impl Trainer<'_> {
             // Looked at once a step, so that a run never ends on a step it did not keep.
             stopping = stop.load(Ordering::Relaxed);
             if state.finished || is_best || is_due || stopping {
+                check_weights(&model, state.step, "there is nothing to keep")?;
                 state.seconds += clock.elapsed().as_secs_f64();
                 clock = Instant::now();
-                checkpoints.save(&model, &optimizer, &learner.state(), &state)?;
+                checkpoints.save(&model, &optimizer, &learner.state(), &mut state, is_best)?;
             }
         }
-        let model = if state.finished && self.config.patience.is_some() { self.best(model)? } else { model };
+        let is_over = state.finished && self.config.patience.is_some();
+        let model = if is_over { checkpoints.load_best(model)? } else { model };
         Ok(Outcome { model: model.valid(), state })
+    }
+
+    /// Refuses numbers that make no sense together, and what the cached rows cannot answer.
+    fn check(&self) -> std::result::Result<(), String> {
+        self.config.check()?;
+        self.loss.check()?;
+        self.source.check(self.loss)?;
+        match &self.similarity {
+            Some(similarity) if similarity.labels() != self.model.vocab_size => Err(format!(
+                "[loss] target: the head that tells how alike classes are has {} of them, the student {}",
+                similarity.labels(),
+                self.model.vocab_size
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Student, optimizer and rules as the last checkpoint left them, or at their start.
+    fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner, Llama, ModuleOptimizer)> {
+        let keep = self.source.cache().map(|cache| &cache.plan().keep);
+        let fresh = weights::fresh(self.model, self.config.seed, &self.device.clone().autodiff());
+        let mut learner = Learner {
+            rules: Rules::new(self.loss, self.config.seed, keep, self.model.vocab_size),
+            condenser: self.condenser()?,
+        };
+        let Loaded { model, optimizer, memory } = checkpoints.load(fresh, self.optimizer())?;
+        if let (Some(memory), Some(path)) = (memory, checkpoints.last()) {
+            let refuse = |problem| Error::Checkpoint { path: path.to_owned(), problem };
+            learner.restore(memory).map_err(refuse)?;
+        }
+        Ok((learner, model, optimizer))
+    }
+
+    /// The batches of every step from `first` on.
+    fn batches(&self, learner: &mut Learner, first: u64) -> Result<Batches> {
+        let stages = learner.stages();
+        let reading = learner.rules.reading();
+        let reading = reading.map(|reading| Reading { similarity: self.similarity.clone(), ..reading });
+        Ok(Loader::new(self.source, self.config, first, stages)?.start(reading))
     }
 
     /// Where the recipe condenses its samples. A student of labels alone has them all.
@@ -129,16 +160,22 @@ impl Trainer<'_> {
         step: u64,
     ) -> Result<(Llama, StepMetrics)> {
         let c = self.config;
+        let diverged = |what| Error::Diverged { step: step + 1, what };
         let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.device == &Device::flex() };
-        let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules)?;
+        let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
         metrics.read = learner.condenser.as_ref().map(Condenser::share);
         if !metrics.loss.is_finite() {
-            return Err(Error::Diverged { step: step + 1, loss: metrics.loss });
+            let loss = format!("the loss is {}", metrics.loss);
+            check_weights(&model, step + 1, &loss)?;
+            return Err(diverged(loss));
         }
         metrics.gradient_norm = clip_global_norm(&model, &mut grads, c.clip_norm)?;
         if !metrics.gradient_norm.is_finite() {
-            return Err(Error::Diverged { step: step + 1, loss: metrics.loss });
+            let (norm, loss) = (metrics.gradient_norm, metrics.loss);
+            let norm = format!("the norm of the gradient is {norm} (the loss is {loss:.4})");
+            check_weights(&model, step + 1, &norm)?;
+            return Err(diverged(norm));
         }
         if let Some(condenser) = &mut learner.condenser {
             parts.iter().zip(&seen).for_each(|(part, seen)| condenser.see(part, seen));
@@ -148,7 +185,7 @@ impl Trainer<'_> {
         Ok((optimizer.step(metrics.learning_rate, model, grads), metrics))
     }
 
-    /// The evaluation that is due after this step, if one is; true where it is the best so far and its weights were kept.
+    /// The evaluation that is due after this step, if one is; true where it is the best so far and its weights are to be kept.
     /// It is not interrupted: a run that is resumed must have seen what an undisturbed one saw.
     fn validate(&self, model: &Llama, state: &mut State, log: &mut MetricsLog) -> Result<bool> {
         let every = self.config.validate_every;
@@ -158,7 +195,9 @@ impl Trainer<'_> {
         let evaluation = evaluate(&model.valid(), self.source, "validation", &AtomicBool::new(false))?;
         let Some(validation) = evaluation else { return Ok(false) };
         if !validation.perplexity.is_finite() {
-            return Err(Error::Diverged { step: state.step, loss: validation.perplexity.ln() });
+            let what = format!("the validation perplexity is {}", validation.perplexity);
+            check_weights(model, state.step, &what)?;
+            return Err(Error::Diverged { step: state.step, what });
         }
         log.append(&ValidationMetrics { step: state.step, validation })?;
         if state.best.is_some_and(|best| validation.perplexity >= best) {
@@ -168,19 +207,15 @@ impl Trainer<'_> {
         }
         state.best = Some(validation.perplexity);
         state.stale = 0;
-        if self.config.patience.is_some() {
-            let path = self.folder.join(BEST);
-            let work = path.with_extension("work");
-            let refuse = |e: &dyn std::fmt::Display| Error::Checkpoint { path: path.clone(), problem: e.to_string() };
-            model.clone().into_record().save(&work).map_err(|e| refuse(&e))?;
-            std::fs::rename(&work, &path).map_err(Error::io(&path, "publish"))?;
-        }
         Ok(self.config.patience.is_some())
     }
+}
 
-    fn best(&self, model: Llama) -> Result<Llama> {
-        let path = self.folder.join(BEST);
-        model.try_load_file(&path).map_err(|e| Error::Checkpoint { path: path.clone(), problem: e.to_string() })
+/// Refuses weights of which one is no finite number; `so`: what follows from it.
+fn check_weights(model: &Llama, step: u64, so: &str) -> Result<()> {
+    match first_not_finite(&model.valid())? {
+        Some(name) => Err(Error::Diverged { step, what: format!("the weight {name} is no longer finite, so {so}") }),
+        None => Ok(()),
     }
 }
 

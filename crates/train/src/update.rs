@@ -47,8 +47,13 @@ struct Backward {
 }
 
 impl Update<'_> {
-    /// Gradients of the mean loss over the step's positions.
-    pub(crate) fn gradients(&self, model: &Llama, rules: &mut Rules) -> Result<Gradients> {
+    /// Gradients of the mean loss over the step's positions. `diverged` makes an error of what is not finite.
+    pub(crate) fn gradients(
+        &self,
+        model: &Llama,
+        rules: &mut Rules,
+        diverged: &dyn Fn(String) -> Error,
+    ) -> Result<Gradients> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
         // One for all parts: they have the same weights.
@@ -61,11 +66,13 @@ impl Update<'_> {
             let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
             let (forwards, seen): (Vec<Forward>, Vec<Vec<Position>>) = seen.into_iter().unzip();
             let decided = rules.decide(self.done, &seen.concat(), positions);
+            decided.check().map_err(diverged)?;
             let parts = forwards.into_iter().zip(self.split(&decided)).collect();
             let done = self.each(parts, |(forward, decided)| backward(forward, &head, &decided, &loss, positions))?;
             (done, decided, seen)
         } else {
             let decided = if is_soft { rules.decide(self.done, &[], positions) } else { Decided::default() };
+            decided.check().map_err(diverged)?;
             let parts = self.parts.iter().zip(self.split(&decided)).collect();
             let both =
                 |(part, decided): (&Batch, Decided)| backward(forward(model, part), &head, &decided, &loss, positions);

@@ -115,3 +115,26 @@ fn some_samples_come_once_each_in_an_order_of_their_own() {
     assert_eq!(groups.iter().cloned().flatten().collect::<Vec<_>>(), everything);
     assert_eq!(groups[22..24], [88..90, 90..94], "none spans two blocks");
 }
+
+#[test]
+fn a_range_is_what_reading_in_order_gives_there() {
+    let folder = tempfile::tempdir().unwrap();
+    // Blocks of four rows, units of ten: a range begins and ends within a block, and goes over both.
+    let plan = Plan { max_length: FOUR_ROWS_A_BLOCK, ..plan(TOP_K, &[("train", 25), ("test", 7)], 10) };
+    write(folder.path(), &plan);
+    let reader = CacheReader::open(folder.path()).unwrap();
+    for (split, len) in [("train", 25), ("test", 7)] {
+        let all: Vec<_> = reader.in_order(split).unwrap().map(Result::unwrap).collect();
+        for start in 0..=len {
+            for end in start..=len {
+                assert_eq!(
+                    reader.range(split, start..end).unwrap(),
+                    all[start as usize..end as usize],
+                    "{start}..{end}"
+                );
+            }
+        }
+        let error = reader.range(split, 3..len + 1).unwrap_err().to_string();
+        assert!(error.contains(split) && error.contains(&len.to_string()), "{error}");
+    }
+}

@@ -119,6 +119,16 @@ impl Adapt {
         }
     }
 
+    /// Does it look at the teacher's likeliest classes? Of a row of drawn ones these are not known.
+    pub fn looks_at_kept_classes(&self) -> bool {
+        match self {
+            Self::Dtkd {} | Self::Agent(_) => true,
+            Self::Curriculum(config) => config.instance,
+            Self::Difficulty(rule) => rule.measure == difficulty::Measure::Cosine,
+            Self::Dts(_) | Self::Idts(_) | Self::Spread {} | Self::Entropy(_) => false,
+        }
+    }
+
     /// Refuses parameters for which the rule says nothing.
     pub fn check(&self) -> Result<(), String> {
         match self {

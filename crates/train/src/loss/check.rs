@@ -1,7 +1,7 @@
 //! What a recipe may say about the loss, and what it may say over which cache.
 
 use crate::loss::{LossConfig, Term};
-use logitcask_core::{Adapt, Divergence, Keep, TailPolicy, TargetRule};
+use logitcask_core::{Adapt, Divergence, Keep, Selection, TailPolicy, TargetRule};
 
 impl LossConfig {
     /// Refuses what is no weight, no temperature and no divergence, and what makes no sense together.
@@ -86,6 +86,14 @@ impl LossConfig {
         if !self.needs_teacher() {
             return Ok(());
         }
+        if let (Some(classes), Some(most)) = (self.classes, most_classes(keep))
+            && classes > most
+        {
+            return Err(format!(
+                "[loss] classes = {classes}, but this cache keeps {most} classes of a position; ask for no more, leave it out, \
+                 or make a cache that keeps as many"
+            ));
+        }
         if let Some(classes) = self.classes
             && (keep.is_dense() || keep.is_sampled())
         {
@@ -128,22 +136,78 @@ fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
         }
         _ => {}
     }
+    if let Some(adapt) = term.adapt
+        && adapt.looks_at_kept_classes()
+        && keep.is_sampled()
+    {
+        return Err("adapt: this rule looks at the teacher's likeliest classes, and of classes drawn by lot (column \
+                    `drawn_counts`) the likeliest need not be among them; make the cache with [cache] selection = { kind = \
+                    \"top_k\", k = 64 }"
+            .into());
+    }
+    moments_fit(term, keep)?;
     let Some(tail) = keep.tail.filter(|_| term.tail != TailPolicy::Renormalize) else { return Ok(()) };
-    let reached = match term.adapt {
-        Some(adapt) => adapt.range(),
-        None => Some(term.temperature.range()),
-    };
+    let of_rule = term.adapt.and_then(|adapt| adapt.range());
+    let (low, high) = term.temperature.range();
+    let reached = [low, high].into_iter().chain(of_rule.into_iter().flat_map(|(low, high)| [low, high]));
     let is_outside = |t: &f64| !(tail.lowest_temperature..=tail.highest_temperature).contains(t);
-    let found = reached.and_then(|(low, high)| [low, high].into_iter().find(is_outside));
-    match found {
-        None => Ok(()),
-        Some(temperature) => Err(format!(
+    if let Some(temperature) = reached.clone().find(is_outside) {
+        return Err(format!(
             "temperature = {temperature} is outside {} to {}, for which this cache's tail is right; make it again with a \
              wider [cache] temperature_range, or use tail = \"renorm\"",
             tail.lowest_temperature, tail.highest_temperature
-        )),
+        ));
+    }
+    // A rule without bounds of its own goes as low as the cache.
+    let unbounded = term.adapt.filter(|adapt| adapt.range().is_none()).map(|_| tail.lowest_temperature);
+    squares_fit(term, keep, reached.chain(unbounded).fold(f64::INFINITY, f64::min))
+}
+
+/// Most classes that a row keeps, where these are its likeliest.
+fn most_classes(keep: &Keep) -> Option<u32> {
+    match keep.selection {
+        Selection::TopK { k } | Selection::TopP { k, .. } => Some(k.saturating_add(keep.always_keep.len() as u32)),
+        Selection::Sample { .. } | Selection::Dense => None,
     }
 }
+
+/// Mean and spread of the logits over all classes alike are those at an endless temperature, for which a tail is only
+/// extrapolated. From [`FOR_MOMENTS`] on it is right to half a nat (the golden rows; `SoftRow::logit_moments`).
+fn moments_fit(term: &Term, keep: &Keep) -> Result<(), String> {
+    let what = match (term.divergence, term.adapt) {
+        (Divergence::MeanSquares { centred: true }, _) => "divergence: centred logits need the mean",
+        (_, Some(Adapt::Spread {})) => "adapt: spread needs the standard deviation",
+        _ => return Ok(()),
+    };
+    match keep.tail {
+        Some(tail) if tail.highest_temperature < FOR_MOMENTS => Err(format!(
+            "{what} of all classes' logits, which this cache's tail gives only from temperatures up to {FOR_MOMENTS} on, and it \
+             is for {} to {}; make it again with a wider [cache] temperature_range, or with selection = {{ kind = \"dense\" }}",
+            tail.lowest_temperature, tail.highest_temperature
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Sums of squares are asked at half the temperature. Below the range a tail of classes less likely than the kept ones has
+/// next to none of them, and what it has is known (`SoftRow::sum_of_squares`); one that drawn classes are of has more.
+fn squares_fit(term: &Term, keep: &Keep, lowest: f64) -> Result<(), String> {
+    match (term.divergence, keep.tail) {
+        (Divergence::Pearson { .. }, Some(tail)) if keep.is_sampled() && lowest < 2.0 * tail.lowest_temperature => {
+            Err(format!(
+                "divergence: a correlation at temperature = {lowest} needs this cache's tail at {}, and it is right for {} to {}; \
+                 make it again with a wider [cache] temperature_range, or with selection = {{ kind = \"top_k\", k = 64 }}",
+                lowest / 2.0,
+                tail.lowest_temperature,
+                tail.highest_temperature
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// See [`moments_fit`].
+const FOR_MOMENTS: f64 = 10.0;
 
 /// The temperatures for which rows of this kind answer: any, where nothing was left out of them.
 pub(crate) fn temperatures(keep: &Keep) -> (f64, f64) {

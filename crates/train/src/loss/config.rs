@@ -100,6 +100,9 @@ pub struct Reading {
     pub draws: bool,
     /// So many of the kept classes; `None`: all.
     pub classes: Option<u32>,
+    /// How many classes the cache keeps whatever their probability: behind them, a class that is kept for sure in a drawn row
+    /// is one of the likeliest.
+    pub always_kept: usize,
     /// What is made of the row beside its label.
     pub target: TargetRule,
     /// Must the label be one of the classes that are told one by one?

@@ -127,6 +127,12 @@ impl Scratch {
         self.views.iter().position(|view| view.temperature == temperature)
     }
 
+    /// The place of a temperature that was asked for.
+    #[inline(always)]
+    fn seen(&self, temperature: f32) -> usize {
+        self.view(temperature).unwrap_or_else(|| unreachable!("a temperature that is a number has a view"))
+    }
+
     /// Log-partitions. With one temperature the exponentials stay in the place of the logits.
     #[inline(always)]
     fn sum_up(&mut self, row: &mut [f32], largest: f32) {
@@ -152,7 +158,7 @@ impl Scratch {
         let weight = all.weight(term, i, heat);
         let has_mass = temper(targets, i, heat.teacher as f32, step.tail, &mut self.log_p);
         let temperature = heat.student as f32;
-        let Some(place) = self.view(temperature) else { return (0.0, weight) };
+        let place = self.seen(temperature);
         let (inverse, &View { log_sum, log_z, .. }) = (1.0 / temperature, &self.views[place]);
         self.log_q.clear();
         self.log_q.extend(self.kept.iter().map(|z| z * inverse - log_z));
@@ -180,7 +186,7 @@ impl Scratch {
     /// The cross entropy; its slopes are added up, but for the label's own.
     #[inline(always)]
     fn label(&mut self, gold: f32, weight: f32) -> f32 {
-        let Some(place) = self.view(1.0) else { return 0.0 };
+        let place = self.seen(1.0);
         let view = &mut self.views[place];
         let log_z = view.log_z;
         view.slope += weight * exp_nonpositive(view.log_sum - log_z);
