@@ -11,7 +11,7 @@ use logitcask_cache::{CacheReader, Plan};
 use logitcask_core::{Keep, TargetRule};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::{Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
+use logitcask_model::{Companions, Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
 use logitcask_train::checkpoint::{Checkpoints, State};
 use logitcask_train::similarity::Similarity;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
@@ -58,10 +58,13 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             student.vocab_size
         );
     }
-    let student =
-        LlamaConfig { bos_token_id: teaching.tokenizer.bos(), eos_token_id: teaching.tokenizer.end(), ..student }
-            .resolved(teaching.vocab_size, teaching.max_length)
-            .map_err(|e| anyhow!("{}: [student] {e}", args.recipe.display()))?;
+    let student = LlamaConfig {
+        bos_token_id: teaching.tokenizer.bos(),
+        eos_token_id: teaching.tokenizer.end().into_iter().collect(),
+        ..student
+    }
+    .resolved(teaching.vocab_size, teaching.max_length)
+    .map_err(|e| anyhow!("{}: [student] {e}", args.recipe.display()))?;
     recipe.student = Some(student.clone());
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
     // What would be missed at the end is better missed now.
@@ -255,7 +258,8 @@ impl Run<'_> {
         let State { seconds, waited, .. } = outcome.state;
         eprintln!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
         let tokenizer = self.teaching.tokenizer.to_json()?;
-        export::export(&outcome.model, self.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
+        let (precision, none) = (self.recipe.export.precision, Companions::default());
+        export::export(&outcome.model, precision, Some(&tokenizer), &none, &folder.join("model"))?;
         Ok((outcome.model, seconds))
     }
 }
