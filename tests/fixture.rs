@@ -3,7 +3,7 @@
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Keep, Selection, TailRule, Values};
 use logitcask_data::tokenizer::train_byte_level_bpe;
-use logitcask_model::{DeviceChoice, LlamaConfig, Precision, export, weights};
+use logitcask_model::{Companions, DeviceChoice, LlamaConfig, Precision, export, weights};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -107,7 +107,7 @@ pub fn write_teacher(folder: &Path, seed: u64, vocab_size: usize, tokenizer: &[u
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let config = LlamaConfig { vocab_size, ..config() };
     let model = weights::fresh(&config, seed, &device);
-    export::export(&model, Precision::F32, Some(tokenizer), folder).unwrap();
+    export::export(&model, Precision::F32, Some(tokenizer), &Companions::default(), folder).unwrap();
 }
 
 pub fn config() -> LlamaConfig {
@@ -124,7 +124,7 @@ pub fn config() -> LlamaConfig {
         rope_theta: 10_000.0,
         tie_word_embeddings: true,
         bos_token_id: Some(0),
-        eos_token_id: Some(0),
+        eos_token_id: vec![0],
     }
     .resolved(300, 64)
     .unwrap()

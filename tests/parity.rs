@@ -2,6 +2,7 @@
 
 use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
+use crate::skips::skip;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -127,8 +128,8 @@ fn one_token_at_a_time_agrees_with_the_whole_sequence() {
 fn golden_stories15m_agrees_with_torch() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/stories15M/stories15M.bin");
     if !path.is_file() {
-        eprintln!("skipped: {} is not there; `make fetch-stories15m` fetches it", path.display());
-        return;
+        let why = format!("{} is not there; `make fetch-stories15m` fetches it", path.display());
+        return skip("parity::golden_stories15m_agrees_with_torch", &why);
     }
     let golden = golden::read("stories15m_forward.json");
     let tokens = ids(&golden["token_ids"]);

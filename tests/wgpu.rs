@@ -4,6 +4,7 @@ use crate::fixture::{Fixture, config, keep};
 use crate::golden;
 use crate::losses::{batch_of, cached, term};
 use crate::parity::logits;
+use crate::skips::skip;
 use burn::optim::AdamWConfig;
 use burn::tensor::{Tensor, TensorData};
 use logitcask_cache::CacheReader;
@@ -18,18 +19,88 @@ use logitcask_train::loss::head::{LossSums, logits_loss};
 use logitcask_train::loss::{Reading, StepLoss, StepTerm};
 use logitcask_train::rules::Decided;
 use logitcask_train::update::{gradients, loss_sums};
+use std::panic::resume_unwind;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-fn device() -> Option<Device> {
-    match DeviceChoice::Wgpu.open() {
-        Ok((device, name)) => {
-            eprintln!("on {name}");
-            Some(device)
-        }
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            None
+/// Longest that a device test may take; on a software device with two cores all of them take some four minutes.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Runs a test on the wgpu device, if there is one. One test at a time has it: a driver that hangs under two threads is
+/// not what is tested. A test that does not come back fails by name, and those behind it with it.
+fn on_device(test: &'static str, body: impl FnOnce(Device) + Send + 'static) {
+    static HANGING: Mutex<Option<&'static str>> = Mutex::new(None);
+    let mut hanging = HANGING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(other) = *hanging {
+        panic!("{test} was not begun: {other} has not given the device back");
+    }
+    let on_it = || {
+        let (device, name) = DeviceChoice::Wgpu.open().map_err(|e| e.to_string())?;
+        eprintln!("on {name}");
+        body(device);
+        Ok::<(), String>(())
+    };
+    match within(LIMIT, on_it) {
+        Some(Ok(())) => {}
+        Some(Err(why)) => skip(test, &why),
+        None => {
+            *hanging = Some(test);
+            panic!("{test} has not ended after {} minutes: the device hangs", LIMIT.as_secs() / 60);
         }
     }
+}
+
+/// What `body` returns, or `None` when `limit` is over: a thread that hangs cannot be ended, only left behind.
+fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || sender.send(body()));
+    match receiver.recv_timeout(limit) {
+        Ok(value) => Some(value),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => resume_unwind(thread.join().unwrap_err()),
+    }
+}
+
+#[test]
+fn a_test_that_hangs_is_left_behind() {
+    let (_never, waits) = mpsc::channel::<()>();
+    assert_eq!(within(Duration::from_millis(20), move || waits.recv().is_ok()), None);
+    assert_eq!(within(LIMIT, || 7), Some(7));
+}
+
+/// OpenGL is never taken: without a driver of another kind there is no wgpu device, and `auto` is the CPU. Mesa's OpenGL
+/// would be found here on most machines.
+#[test]
+#[cfg(target_os = "linux")]
+fn opengl_is_no_device() {
+    let fixture = Fixture::new(20);
+    let without_vulkan = |device| {
+        let mut command = fixture.command(&["cache", "recipe.toml", "--device", device]);
+        ended(command.env("VK_DRIVER_FILES", "/nowhere").env("VK_ICD_FILENAMES", "/nowhere"))
+    };
+    for device in ["wgpu", "wgpu:0"] {
+        let output = without_vulkan(device);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains("through Vulkan"), "{device}: {error}");
+    }
+    assert!(without_vulkan("auto").status.success());
+}
+
+/// A run of the binary, ended by force after [`LIMIT`].
+fn ended(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > LIMIT {
+            child.kill().unwrap();
+            panic!("{command:?} has not ended after {} minutes", LIMIT.as_secs() / 60);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    child.wait_with_output().unwrap()
 }
 
 fn samples() -> Vec<Sample> {
@@ -39,83 +110,91 @@ fn samples() -> Vec<Sample> {
 
 #[test]
 fn forward_and_selection_agree_with_the_cpu() {
-    let Some(gpu) = device() else { return };
-    let files = ModelFiles::open(&golden::folder().join("llama-gqa")).unwrap();
-    let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
-    let rows = vec![vec![3u32, 77, 200, 14, 3, 9, 250, 1], vec![5, 4, 3]];
-    let [on_cpu, on_gpu] = [cpu, gpu].map(|device| logits(&files.load(&device, Precision::F32).unwrap(), &rows));
-    for (a, b) in on_cpu.iter().flatten().zip(on_gpu.iter().flatten()) {
-        golden::assert_close(log_sum_exp(b), log_sum_exp(a), 1e-4, 1e-4, "log Z");
-        for (x, y) in a.iter().zip(b) {
-            golden::assert_close(*y, *x, 1e-3, 1e-3, "logit");
+    on_device("wgpu::forward_and_selection_agree_with_the_cpu", |gpu| {
+        let files = ModelFiles::open(&golden::folder().join("llama-gqa")).unwrap();
+        let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
+        let rows = vec![vec![3u32, 77, 200, 14, 3, 9, 250, 1], vec![5, 4, 3]];
+        let [on_cpu, on_gpu] = [cpu, gpu].map(|device| logits(&files.load(&device, Precision::F32).unwrap(), &rows));
+        for (a, b) in on_cpu.iter().flatten().zip(on_gpu.iter().flatten()) {
+            golden::assert_close(log_sum_exp(b), log_sum_exp(a), 1e-4, 1e-4, "log Z");
+            for (x, y) in a.iter().zip(b) {
+                golden::assert_close(*y, *x, 1e-3, 1e-3, "logit");
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn a_teacher_and_one_training_step_agree_with_the_cpu() {
-    let Some(gpu) = device() else { return };
-    let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
-    let samples = samples();
-    let keep = keep(Selection::TopK { k: 8 });
-    let mut taught: Vec<Vec<SoftRows>> = Vec::new();
-    for device in [&cpu, &gpu] {
-        let teacher = LocalTeacher::new(weights::fresh(&config(), 3, device));
-        let mut rows = Vec::new();
-        for batch in batch_by_length(&samples, 64) {
-            let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
-            teacher
-                .logits(&batch, &mut |chunk| {
-                    let (selected, _) = select_logits(&chunk.logits, &gold, &vec![0.0; gold.len()], &keep).unwrap();
-                    for row in selected.iter().flat_map(SoftRows::iter) {
-                        let mut alone = SoftRows::new(&keep);
-                        alone.push(row);
-                        rows.push(alone);
-                    }
-                    Ok(())
-                })
-                .unwrap();
+    on_device("wgpu::a_teacher_and_one_training_step_agree_with_the_cpu", |gpu| {
+        let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
+        let samples = samples();
+        let keep = keep(Selection::TopK { k: 8 });
+        let mut taught: Vec<Vec<SoftRows>> = Vec::new();
+        for device in [&cpu, &gpu] {
+            let teacher = LocalTeacher::new(weights::fresh(&config(), 3, device));
+            let mut rows = Vec::new();
+            for batch in batch_by_length(&samples, 64) {
+                let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
+                teacher
+                    .logits(&batch, &mut |chunk| {
+                        let (selected, _) = select_logits(&chunk.logits, &gold, &vec![0.0; gold.len()], &keep).unwrap();
+                        for row in selected.iter().flat_map(SoftRows::iter) {
+                            let mut alone = SoftRows::new(&keep);
+                            alone.push(row);
+                            rows.push(alone);
+                        }
+                        Ok(())
+                    })
+                    .unwrap();
+            }
+            taught.push(rows);
         }
-        taught.push(rows);
-    }
-    for (a, b) in taught[0].iter().zip(&taught[1]) {
-        golden::assert_close(f64::from(b.log_z[0]), f64::from(a.log_z[0]), 1e-4, 1e-4, "log Z");
-        golden::assert_close(f64::from(b.log_probs[0]), f64::from(a.log_probs[0]), 1e-4, 1e-3, "largest log p");
-    }
+        for (a, b) in taught[0].iter().zip(&taught[1]) {
+            golden::assert_close(f64::from(b.log_z[0]), f64::from(a.log_z[0]), 1e-4, 1e-4, "log Z");
+            golden::assert_close(f64::from(b.log_probs[0]), f64::from(a.log_probs[0]), 1e-4, 1e-3, "largest log p");
+        }
 
-    let losses = [&cpu, &gpu].map(|device| two_losses(&samples, &taught[0], device));
+        let losses = [&cpu, &gpu].map(|device| two_losses(&samples, &taught[0], device));
 
-    for (a, b) in losses[0].iter().zip(&losses[1]) {
-        golden::assert_close(*b, *a, 1e-3, 1e-4, "loss");
-    }
-    assert!(losses[0][1] < losses[0][0], "a step lowers the loss: {:?}", losses[0]);
+        for (a, b) in losses[0].iter().zip(&losses[1]) {
+            golden::assert_close(*b, *a, 1e-3, 1e-4, "loss");
+        }
+        assert!(losses[0][1] < losses[0][0], "a step lowers the loss: {:?}", losses[0]);
+    });
 }
 
 #[test]
 fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
-    if device().is_none() {
-        return;
-    }
-    let fixture = Fixture::new(40);
-    let mut made = Vec::new();
-    for device in ["cpu", "wgpu"] {
-        fixture.ok(&["cache", "recipe.toml", "--device", device, "--replace"]);
-        fixture.ok(&["verify", "cache"]);
-        let cache = CacheReader::open(&fixture.path("cache")).unwrap();
-        made.push(cache.in_order("train").unwrap().map(|row| row.unwrap().rows).collect::<Vec<_>>());
-    }
-    let [cpu, gpu] = [&made[0], &made[1]].map(|rows| rows.iter().flat_map(SoftRows::iter).collect::<Vec<_>>());
-    assert!(cpu.len() == gpu.len() && cpu.len() > 500);
-    let mut same = 0;
-    for (cpu, gpu) in cpu.iter().zip(&gpu) {
-        golden::assert_close(f64::from(gpu.log_z), f64::from(cpu.log_z), 1e-4, 1e-4, "log Z");
-        for b in [0.2, 0.5, 1.0, 1.3] {
-            golden::assert_close(gpu.log_partition(b), cpu.log_partition(b), 1e-3, 5e-3, "log Z of the written row");
+    on_device("wgpu::a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds", |_| {
+        let fixture = Fixture::new(40);
+        let mut made = Vec::new();
+        for device in ["cpu", "wgpu"] {
+            let made_on = ended(&mut fixture.command(&["cache", "recipe.toml", "--device", device, "--replace"]));
+            assert!(made_on.status.success(), "{}", String::from_utf8_lossy(&made_on.stderr));
+            fixture.ok(&["verify", "cache"]);
+            let cache = CacheReader::open(&fixture.path("cache")).unwrap();
+            made.push(cache.in_order("train").unwrap().map(|row| row.unwrap().rows).collect::<Vec<_>>());
         }
-        same += usize::from(gpu.class_ids == cpu.class_ids && gpu.gold.rank == cpu.gold.rank);
-    }
-    // Logits differ in their last bits from device to device, and so does the order of near ties.
-    assert!(same * 10 > cpu.len() * 9, "{same} of {}", cpu.len());
+        let [cpu, gpu] = [&made[0], &made[1]].map(|rows| rows.iter().flat_map(SoftRows::iter).collect::<Vec<_>>());
+        assert!(cpu.len() == gpu.len() && cpu.len() > 500);
+        let mut same = 0;
+        for (cpu, gpu) in cpu.iter().zip(&gpu) {
+            golden::assert_close(f64::from(gpu.log_z), f64::from(cpu.log_z), 1e-4, 1e-4, "log Z");
+            for b in [0.2, 0.5, 1.0, 1.3] {
+                golden::assert_close(
+                    gpu.log_partition(b),
+                    cpu.log_partition(b),
+                    1e-3,
+                    5e-3,
+                    "log Z of the written row",
+                );
+            }
+            same += usize::from(gpu.class_ids == cpu.class_ids && gpu.gold.rank == cpu.gold.rank);
+        }
+        // Logits differ in their last bits from device to device, and so does the order of near ties.
+        assert!(same * 10 > cpu.len() * 9, "{same} of {}", cpu.len());
+    });
 }
 
 /// The loss before and after one step of AdamW.
@@ -150,41 +229,46 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
 
 #[test]
 fn losses_and_their_gradients_agree_with_the_cpu() {
-    let (rows, students) = cached(Selection::TopP { p: 0.8, k: 12 }, 30);
-    let rows: Vec<SoftRow> = rows.iter().collect();
-    let devices = [DeviceChoice::Cpu, DeviceChoice::Wgpu].map(|choice| choice.open().unwrap().0);
-    let part = |alpha, term| StepLoss { alpha, ..StepLoss::teacher(term) };
-    let cases = [
-        part(0.5, term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0)),
-        part(0.7, term(Divergence::JensenShannon { beta: 0.3 }, TailPolicy::Bucket, 1.0)),
-        part(1.0, term(Divergence::ReverseKl {}, TailPolicy::Uniform, 1.0)),
-        part(1.0, StepTerm { watches_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
-        part(1.0, StepTerm { spread: Some((0.75, 10.0)), ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
-        part(1.0, term(Divergence::MeanSquares { centred: true }, TailPolicy::Bucket, 2.0)),
-        part(0.5, term(Divergence::Decoupled { label: 1.0, others: 8.0 }, TailPolicy::Bucket, 4.0)),
-        part(1.0, term(Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket, 2.0)),
-        part(1.0, term(Divergence::Spearman {}, TailPolicy::Bucket, 1.0)),
-        StepLoss::LABELS,
-    ];
-    for loss in cases {
-        let mut batch =
-            batch_of(&rows, &[3, 1, 4, 29, 5, 9], &Reading { label: true, facts: true, ..Reading::default() });
-        batch.targets = batch.targets.filter(|_| loss.alpha > 0.0);
-        let [cpu, gpu] = devices.each_ref().map(|device| {
-            let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
-            let logits = Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device);
-            let mut sums = LossSums::default();
-            let gradient = logits_loss(logits, &batch, &Decided::default(), &loss, &mut sums);
-            let figures = sums.divergences.into_iter().chain(sums.cross_entropy).chain(sums.loss);
-            let mut all = gradient.try_into_vec_as::<f32>().unwrap();
-            all.extend(figures.map(|sum| sum.into_scalar::<f32>()));
-            let slopes = sums.slopes.into_iter().flatten();
-            all.extend(slopes.flat_map(|slope| slope.try_into_vec_as::<f32>().unwrap()));
-            all
-        });
-        assert_eq!(cpu.len(), gpu.len());
-        for (cpu, gpu) in cpu.iter().zip(&gpu) {
-            golden::assert_close(f64::from(*gpu), f64::from(*cpu), 1e-4, 1e-5, &format!("{loss:?}"));
+    on_device("wgpu::losses_and_their_gradients_agree_with_the_cpu", |gpu| {
+        let (rows, students) = cached(Selection::TopP { p: 0.8, k: 12 }, 30);
+        let rows: Vec<SoftRow> = rows.iter().collect();
+        let devices = [DeviceChoice::Cpu.open().unwrap().0, gpu];
+        let part = |alpha, term| StepLoss { alpha, ..StepLoss::teacher(term) };
+        let cases = [
+            part(0.5, term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0)),
+            part(0.7, term(Divergence::JensenShannon { beta: 0.3 }, TailPolicy::Bucket, 1.0)),
+            part(1.0, term(Divergence::ReverseKl {}, TailPolicy::Uniform, 1.0)),
+            part(1.0, StepTerm { watches_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
+            part(
+                1.0,
+                StepTerm { spread: Some((0.75, 10.0)), ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) },
+            ),
+            part(1.0, term(Divergence::MeanSquares { centred: true }, TailPolicy::Bucket, 2.0)),
+            part(0.5, term(Divergence::Decoupled { label: 1.0, others: 8.0 }, TailPolicy::Bucket, 4.0)),
+            part(1.0, term(Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket, 2.0)),
+            part(1.0, term(Divergence::Spearman {}, TailPolicy::Bucket, 1.0)),
+            StepLoss::LABELS,
+        ];
+        for loss in cases {
+            let mut batch =
+                batch_of(&rows, &[3, 1, 4, 29, 5, 9], &Reading { label: true, facts: true, ..Reading::default() });
+            batch.targets = batch.targets.filter(|_| loss.alpha > 0.0);
+            let [cpu, gpu] = devices.each_ref().map(|device| {
+                let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
+                let logits = Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device);
+                let mut sums = LossSums::default();
+                let gradient = logits_loss(logits, &batch, &Decided::default(), &loss, &mut sums);
+                let figures = sums.divergences.into_iter().chain(sums.cross_entropy).chain(sums.loss);
+                let mut all = gradient.try_into_vec_as::<f32>().unwrap();
+                all.extend(figures.map(|sum| sum.into_scalar::<f32>()));
+                let slopes = sums.slopes.into_iter().flatten();
+                all.extend(slopes.flat_map(|slope| slope.try_into_vec_as::<f32>().unwrap()));
+                all
+            });
+            assert_eq!(cpu.len(), gpu.len());
+            for (cpu, gpu) in cpu.iter().zip(&gpu) {
+                golden::assert_close(f64::from(*gpu), f64::from(*cpu), 1e-4, 1e-5, &format!("{loss:?}"));
+            }
         }
-    }
+    });
 }

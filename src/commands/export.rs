@@ -5,9 +5,10 @@ use crate::args::ExportArgs;
 use crate::progress::Progress;
 use crate::stop;
 use crate::summary::CacheFigures;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{CacheReader, Layout, PLAN_NAME, convert};
-use logitcask_model::{DeviceChoice, ModelFiles, Precision, export};
+use logitcask_model::{DeviceChoice, ModelFiles, Precision, TokenizerSource, export};
+use std::fs;
 
 /// Writes any model this build reads as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -22,10 +23,17 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 
 fn export_model(args: &ExportArgs) -> Result<()> {
     let files = ModelFiles::open(&args.source)?;
-    let tokenizer = tokenizer_of(&files)?.to_json()?;
+    export::check_target(&args.source, &args.out)?;
+    // Checked against the model either way; a tokenizer.json goes over as it is.
+    let tokenizer = tokenizer_of(&files)?;
+    let tokenizer = match files.tokenizer() {
+        TokenizerSource::Json(path) => fs::read(path).with_context(|| path.display().to_string())?,
+        TokenizerSource::Llama2c(_) => tokenizer.to_json()?,
+    };
+    let companions = files.companions()?;
     let (device, _) = DeviceChoice::Cpu.open()?;
     let model = files.load(&device, Precision::F32)?;
-    export::export(&model, args.precision, Some(&tokenizer), &args.out)?;
+    export::export(&model, args.precision, Some(&tokenizer), &companions, &args.out)?;
     println!(
         "{} ({:.1} M parameters, {})",
         args.out.display(),

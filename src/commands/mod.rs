@@ -38,7 +38,9 @@ pub fn run(args: Args) -> Result<()> {
 pub fn tokenizer_of(files: &ModelFiles) -> Result<TextTokenizer> {
     let config = files.config();
     let tokenizer = match files.tokenizer() {
-        TokenizerSource::Json(path) => TextTokenizer::from_json_file(path, config.bos_token_id, config.eos_token_id),
+        TokenizerSource::Json(path) => {
+            TextTokenizer::from_json_file(path, config.bos_token_id, config.eos_token_id.first().copied())
+        }
         TokenizerSource::Llama2c(path) => TextTokenizer::from_llama2c(path, config.vocab_size as u32),
     }
     .with_context(|| "the model's tokenizer, which should lie beside its weights")?;

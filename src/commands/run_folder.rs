@@ -3,7 +3,8 @@
 //! What a run is follows from content alone: the data's hash, and those parts of the recipe that decide the training. Names
 //! and paths have no say, so that a run goes on after its cache was moved.
 
-use crate::recipe::{Recipe, move_aside};
+use crate::paths::move_aside;
+use crate::recipe::Recipe;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_core::Fingerprint;
 use logitcask_train::LossConfig;

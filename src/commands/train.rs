@@ -12,7 +12,7 @@ use logitcask_cache::{CacheReader, Plan};
 use logitcask_core::{Keep, TargetRule};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::{Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
+use logitcask_model::{Companions, Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::similarity::Similarity;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
@@ -98,7 +98,7 @@ fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
         bail!("vocab_size = {own}, but what it learns from has {classes} classes; leave it out");
     }
     let (bos, end) = (teaching.tokenizer.bos(), teaching.tokenizer.end());
-    let student = LlamaConfig { bos_token_id: bos, eos_token_id: end, ..student };
+    let student = LlamaConfig { bos_token_id: bos, eos_token_id: end.into_iter().collect(), ..student };
     student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))
 }
 
@@ -259,7 +259,8 @@ impl Run<'_> {
         let State { seconds, waited, .. } = outcome.state;
         eprintln!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
         let tokenizer = self.teaching.tokenizer.to_json()?;
-        export::export(&outcome.model, self.identity.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
+        let (precision, none) = (self.identity.recipe.export.precision, Companions::default());
+        export::export(&outcome.model, precision, Some(&tokenizer), &none, &folder.join("model"))?;
         Ok((outcome.model, seconds))
     }
 }

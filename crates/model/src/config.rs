@@ -1,9 +1,6 @@
-//! The shape of a Llama-family model, read from and written as Hugging Face's config.json.
+//! The shape of a Llama-family model.
 
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-use std::path::Path;
 
 /// Shape and constants of a Llama-family decoder, under Hugging Face's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,10 +37,16 @@ pub struct LlamaConfig {
     /// Token that starts a text, if the model knows one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bos_token_id: Option<u32>,
-    /// Token that ends a text, if the model knows one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eos_token_id: Option<u32>,
+    /// Tokens that end a text; a chat model knows several, and a text's own end is the first. In a file one token is a
+    /// number, several are a list.
+    #[serde(default, with = "one_or_several", skip_serializing_if = "Vec::is_empty")]
+    pub eos_token_id: Vec<u32>,
 }
+
+/// More layers than any decoder has; whoever claims more hands us a damaged file.
+const MAX_LAYERS: usize = 4096;
+/// More parameters than any decoder has. Below it no product of sizes leaves 64 bits.
+const MAX_PARAMETERS: u128 = 1 << 44;
 
 const fn default_eps() -> f64 {
     1e-5
@@ -57,7 +60,7 @@ const fn default_tied() -> bool {
 
 impl LlamaConfig {
     /// Fills what a recipe may leave out and checks that the numbers fit one another.
-    pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> std::result::Result<Self, String> {
+    pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> Result<Self, String> {
         if self.vocab_size == 0 {
             self.vocab_size = vocab_size;
         }
@@ -72,7 +75,7 @@ impl LlamaConfig {
     }
 
     /// Checks that the numbers fit one another.
-    pub fn check(&self) -> std::result::Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -86,6 +89,15 @@ impl LlamaConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| !(1..=1 << 24).contains(size)) {
             return Err(format!("`{name}` must be at least 1 and at most 2^24"));
         }
+        if self.num_hidden_layers > MAX_LAYERS {
+            return Err(format!("num_hidden_layers = {}, at most {MAX_LAYERS} are read", self.num_hidden_layers));
+        }
+        if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps.is_finite()) {
+            return Err(format!("rms_norm_eps = {}; it must be a finite number, at least 0", self.rms_norm_eps));
+        }
+        if !(self.rope_theta > 0.0 && self.rope_theta.is_finite()) {
+            return Err(format!("rope_theta = {}; it must be a finite number above 0", self.rope_theta));
+        }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err(format!(
                 "num_attention_heads = {} is not a multiple of num_key_value_heads = {}",
@@ -95,7 +107,20 @@ impl LlamaConfig {
         if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim = {} is odd; rotary embedding turns pairs", self.head_dim));
         }
-        Ok(())
+        match self.parameter_count() {
+            0..=MAX_PARAMETERS => Ok(()),
+            count => Err(format!("its sizes come to {count} parameters, at most 2^44 are read")),
+        }
+    }
+
+    /// Number of parameters, computed from the sizes alone: whatever they are, no name is made and nothing overflows.
+    fn parameter_count(&self) -> u128 {
+        let wide = |n: usize| n as u128;
+        let (d, f) = (wide(self.hidden_size), wide(self.intermediate_size));
+        let [q, kv] = [self.num_attention_heads, self.num_key_value_heads].map(|n| wide(n) * wide(self.head_dim));
+        let embeddings = if self.tie_word_embeddings { 1 } else { 2 };
+        let layer = 2 * d + 2 * q * d + 2 * kv * d + 3 * f * d;
+        embeddings * wide(self.vocab_size) * d + wide(self.num_hidden_layers) * layer + d
     }
 
     /// Every parameter with its Hugging Face name and shape (linear weights are \[out, in\] there).
@@ -126,153 +151,83 @@ impl LlamaConfig {
 
     /// Number of parameters.
     pub fn parameters(&self) -> usize {
-        self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-    }
-
-    /// Reads Hugging Face's config.json. Refuses what would change the forward and is not implemented (biases, scaled
-    /// rotary embedding, other activations) instead of ignoring it.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-        let refuse = |problem: String| Error::Config { path: path.to_owned(), problem };
-        let all: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|e| refuse(format!("not a JSON object: {e}")))?;
-        Self::from_hf(&all).map_err(refuse)
-    }
-
-    fn from_hf(all: &Map<String, Value>) -> std::result::Result<Self, String> {
-        refuse_unsupported(all)?;
-        let mut own = Map::new();
-        for key in OWN_KEYS {
-            if let Some(value) = all.get(key).filter(|value| !value.is_null()) {
-                own.insert(key.to_owned(), value.clone());
-            }
-        }
-        // Newer files keep theta inside `rope_parameters`; several end tokens may be listed, the first one ends a text.
-        if let Some(theta) = all.get("rope_parameters").and_then(|rope| rope.get("rope_theta")) {
-            own.insert("rope_theta".to_owned(), theta.clone());
-        }
-        for key in ["bos_token_id", "eos_token_id"] {
-            if let Some(first) = own.get(key).and_then(|ids| ids.get(0)).cloned() {
-                own.insert(key.to_owned(), first);
-            }
-        }
-        own.entry("num_key_value_heads")
-            .or_insert_with(|| all.get("num_attention_heads").cloned().unwrap_or(Value::Null));
-        // Hugging Face's own defaults where a file leaves these out.
-        own.entry("tie_word_embeddings").or_insert(json!(false));
-        own.entry("rms_norm_eps").or_insert(json!(1e-6));
-        own.entry("max_position_embeddings").or_insert(json!(2048));
-        let config: Self = serde_json::from_value(Value::Object(own)).map_err(|e| e.to_string())?;
-        config.resolved(0, 0)
-    }
-
-    /// The config.json that `transformers` opens as a `LlamaForCausalLM`.
-    pub fn to_hf(&self, dtype: &str) -> Value {
-        let mut value = json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "attention_bias": false,
-            "attention_dropout": 0.0,
-            "hidden_act": "silu",
-            "initializer_range": 0.02,
-            "mlp_bias": false,
-            "rope_scaling": null,
-            "torch_dtype": dtype,
-            "use_cache": true,
-        });
-        if let (Value::Object(all), Ok(Value::Object(own))) = (&mut value, serde_json::to_value(self)) {
-            all.extend(own);
-        }
-        value
+        usize::try_from(self.parameter_count()).unwrap_or(usize::MAX)
     }
 }
 
-const OWN_KEYS: [&str; 13] = [
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-    "rms_norm_eps",
-    "rope_theta",
-    "tie_word_embeddings",
-    "bos_token_id",
-    "eos_token_id",
-];
+/// How Hugging Face writes a list of tokens: a number where there is one of them, a list where there are several.
+mod one_or_several {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-fn refuse_unsupported(all: &Map<String, Value>) -> std::result::Result<(), String> {
-    let model_type = all.get("model_type").and_then(Value::as_str).unwrap_or("missing");
-    if model_type != "llama" {
-        return Err(format!("model_type is `{model_type}`, this build opens `llama`"));
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a token id or a list of token ids")]
+    enum OneOrSeveral {
+        One(u32),
+        Several(Vec<u32>),
     }
-    for key in ["attention_bias", "mlp_bias"] {
-        if all.get(key).and_then(Value::as_bool).unwrap_or(false) {
-            return Err(format!("`{key}` is true; models with biases are not supported"));
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+        Ok(match OneOrSeveral::deserialize(deserializer)? {
+            OneOrSeveral::One(id) => vec![id],
+            OneOrSeveral::Several(ids) => ids,
+        })
+    }
+
+    pub fn serialize<S: Serializer>(ids: &[u32], serializer: S) -> Result<S::Ok, S::Error> {
+        match ids {
+            [id] => id.serialize(serializer),
+            several => several.serialize(serializer),
         }
     }
-    match all.get("hidden_act").and_then(Value::as_str) {
-        None | Some("silu") => {}
-        Some(other) => return Err(format!("hidden_act is `{other}`, this build knows `silu`")),
-    }
-    let rope_type = |rope: &Value| {
-        let kind = rope.get("rope_type").or_else(|| rope.get("type"));
-        kind.and_then(Value::as_str).unwrap_or("unnamed").to_owned()
-    };
-    for key in ["rope_scaling", "rope_parameters"] {
-        if let Some(rope) = all.get(key).filter(|v| !v.is_null()) {
-            let kind = rope_type(rope);
-            if kind != "default" {
-                return Err(format!("`{key}` asks for rotary embedding of type `{kind}`, this build knows `default`"));
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hf(changes: Value) -> std::result::Result<LlamaConfig, String> {
-        let mut all = json!({
-            "model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
-            "num_hidden_layers": 1, "num_attention_heads": 4, "max_position_embeddings": 16, "some_new_key": 1,
-        });
-        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        LlamaConfig::from_hf(all.as_object().unwrap())
+    fn config() -> LlamaConfig {
+        serde_json::from_value(serde_json::json!({
+            "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": 2,
+        }))
+        .unwrap()
     }
 
     #[test]
-    fn hf_defaults_apply_where_a_file_is_silent() {
-        let config =
-            hf(json!({"eos_token_id": [7, 8], "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}));
-        let config = config.unwrap();
-        assert_eq!((config.num_key_value_heads, config.head_dim, config.tie_word_embeddings), (4, 8, false));
-        assert_eq!((config.rms_norm_eps, config.rope_theta, config.eos_token_id), (1e-6, 5e5, Some(7)));
+    fn parameters_are_those_of_the_tensors() {
+        for tie_word_embeddings in [true, false] {
+            let config = LlamaConfig { tie_word_embeddings, ..config() }.resolved(0, 16).unwrap();
+            let sizes = config.tensors().into_iter().map(|(_, shape)| shape.iter().product::<usize>());
+            assert_eq!(config.parameters(), sizes.sum::<usize>());
+        }
     }
 
     #[test]
-    fn what_would_change_the_forward_is_refused() {
-        for (change, message) in [
-            (json!({"model_type": "gpt2"}), "gpt2"),
-            (json!({"attention_bias": true}), "attention_bias"),
-            (json!({"hidden_act": "gelu"}), "gelu"),
-            (json!({"rope_scaling": {"rope_type": "llama3"}}), "llama3"),
-            (json!({"num_key_value_heads": 3}), "multiple"),
-            (json!({"head_dim": 7}), "odd"),
-            (json!({"hidden_size": null}), "hidden_size"),
+    fn sizes_beyond_any_model_are_refused_by_arithmetic() {
+        let most = 1 << 24;
+        for (config, message) in [
+            (LlamaConfig { num_hidden_layers: most, ..config() }, "num_hidden_layers = 16777216, at most 4096"),
+            (
+                LlamaConfig { hidden_size: most, intermediate_size: most, head_dim: 2, ..config() },
+                "parameters, at most",
+            ),
+            (LlamaConfig { num_attention_heads: most, num_key_value_heads: most, head_dim: most, ..config() }, "2^44"),
+            (LlamaConfig { rms_norm_eps: f64::NAN, ..config() }, "rms_norm_eps = NaN"),
+            (LlamaConfig { rope_theta: f64::INFINITY, ..config() }, "rope_theta = inf"),
         ] {
-            let error = hf(change).unwrap_err();
+            let error = config.resolved(0, 16).unwrap_err();
             assert!(error.contains(message), "{error}");
         }
     }
 
     #[test]
-    fn written_config_reads_back() {
-        let config = hf(json!({"tie_word_embeddings": true, "bos_token_id": 0})).unwrap();
-        assert_eq!(LlamaConfig::from_hf(config.to_hf("float32").as_object().unwrap()).unwrap(), config);
+    fn one_end_token_is_a_number_several_are_a_list() {
+        for (eos_token_id, written) in [(vec![7], "7"), (vec![7, 8], "[7,8]")] {
+            let config = LlamaConfig { eos_token_id, ..config() };
+            let value = serde_json::to_value(&config).unwrap();
+            assert_eq!(value["eos_token_id"].to_string(), written);
+            assert_eq!(serde_json::from_value::<LlamaConfig>(value).unwrap(), config);
+        }
+        assert!(serde_json::to_value(config()).unwrap().get("eos_token_id").is_none());
     }
 }

@@ -29,6 +29,36 @@ pub enum Error {
         /// What is missing or wrong.
         problem: String,
     },
+    /// What a checkout without Git LFS has in a file's place.
+    #[error("{path}: is a Git LFS pointer, not the file: `git lfs pull` fetches it")]
+    Pointer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A link to nothing: half of a download.
+    #[error("{path}: is a link to {target}, which is not there: the download is incomplete, fetch the model again")]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// What it points at.
+        target: PathBuf,
+    },
+    /// Files of a model that do not make up one model, or not the one that other programs would open.
+    #[error("{path}: {problem}")]
+    Files {
+        /// The folder or one of its files.
+        path: PathBuf,
+        /// What is found, and what to do.
+        problem: String,
+    },
+    /// A place that an export may not write to.
+    #[error("{path}: {problem}")]
+    Target {
+        /// The folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        problem: String,
+    },
     /// A setting of config.json that this build cannot honour.
     #[error("{path}: {problem}")]
     Config {

@@ -1,45 +1,146 @@
 //! A folder that `transformers` opens.
 
-use crate::{Error, Llama, LlamaConfig, Precision, Result};
+use crate::llama::Stored;
+use crate::{Companions, Error, Llama, LlamaConfig, Precision, Result, files};
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::{Value, json};
-use std::io::Write;
-use std::path::Path;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-/// Writes config.json and model.safetensors (and tokenizer.json, where given) into `folder`, which is made if missing.
-/// Each file appears whole or not at all.
-pub fn export(model: &Llama, precision: Precision, tokenizer_json: Option<&[u8]>, folder: &Path) -> Result<()> {
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const WEIGHTS: &str = "model.safetensors";
+
+/// Writes a model into `folder`, which is made if missing: config.json, model.safetensors, tokenizer.json where given,
+/// and `companions`, byte for byte. Where these have no tokenizer_config.json, one is made from config and tokenizer.
+///
+/// Weights that `precision` cannot hold are an error before anything is written. A model that lies in `folder` already
+/// is replaced. Each file appears whole or not at all and config.json, without which nobody opens the folder, goes first
+/// and comes last: an interrupted export is no model. One tensor at a time is in memory besides the model.
+pub fn export(
+    model: &Llama,
+    precision: Precision,
+    tokenizer_json: Option<&[u8]>,
+    companions: &Companions,
+    folder: &Path,
+) -> Result<()> {
+    let weights = folder.join(WEIGHTS);
+    check_values(model, precision, &weights)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-    let (dtype, name) = match precision {
-        Precision::F32 => (Dtype::F32, "float32"),
-        Precision::Bf16 => (Dtype::BF16, "bfloat16"),
-        Precision::F16 => (Dtype::F16, "float16"),
-    };
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = model
-        .named_values()
-        .into_iter()
-        .map(|(name, shape, values)| (name, shape, encode(&values, precision)))
-        .collect();
-    let path = folder.join("model.safetensors");
-    let problem = |name: &str, e: safetensors::SafeTensorError| Error::Tensor {
-        path: path.clone(),
-        name: name.to_owned(),
-        problem: e.to_string(),
-    };
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, shape, bytes) in &tensors {
-        views.push((name, TensorView::new(dtype, shape.clone(), bytes).map_err(|e| problem(name, e))?));
-    }
-    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
-    let weights = safetensors::serialize(views, metadata).map_err(|e| problem("all", e))?;
-    publish(&path, &weights)?;
-
-    let config = format!("{:#}\n", model.config().to_hf(name));
-    publish(&folder.join("config.json"), config.as_bytes())?;
+    clear(folder)?;
+    publish(&weights, |file| write_tensors(model, precision, file))?;
     if let Some(json) = tokenizer_json {
-        publish(&folder.join("tokenizer.json"), json)?;
-        publish(&folder.join("tokenizer_config.json"), &tokenizer_config(model.config(), json))?;
+        publish(&folder.join(TOKENIZER), |file| file.write_all(json))?;
+        if companions.get(Companions::TOKENIZER_CONFIG).is_none() {
+            let made = tokenizer_config(model.config(), json);
+            publish(&folder.join(Companions::TOKENIZER_CONFIG), |file| file.write_all(&made))?;
+        }
+    }
+    for (name, bytes) in companions.iter() {
+        let path = folder.join(name);
+        path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(Error::io(&path, "create"))?;
+        publish(&path, |file| file.write_all(bytes))?;
+    }
+    let dtype = match precision {
+        Precision::F32 => "float32",
+        Precision::Bf16 => "bfloat16",
+        Precision::F16 => "float16",
+    };
+    let config = format!("{:#}\n", Value::Object(companions.complete(model.config().to_hf(dtype))));
+    publish(&folder.join(CONFIG), |file| file.write_all(config.as_bytes()))
+}
+
+/// Refuses to export `source` to a place where it would overwrite itself or another model.
+pub fn check_target(source: &Path, target: &Path) -> Result<()> {
+    let refuse = |problem: String| Err(Error::Target { path: target.to_owned(), problem });
+    let (from, to) = (real(source)?, real(target)?);
+    if to.starts_with(&from) {
+        let place = if to == from { "is" } else { "lies in" };
+        return refuse(format!("{place} the model that is read, {}; name a folder of its own", source.display()));
+    }
+    let there = if to.is_dir() { files::names(&to)? } else { Vec::new() };
+    match there.iter().find(|name| is_of_a_model(name)) {
+        Some(name) => refuse(format!("holds a model already ({name}); remove it, or name another folder")),
+        None => Ok(()),
+    }
+}
+
+fn is_of_a_model(name: &str) -> bool {
+    let endings = [".safetensors", ".safetensors.index.json", ".bin", ".gguf"];
+    [CONFIG, TOKENIZER].contains(&name) || endings.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The path without links; the part of it that is not there yet as it stands.
+fn real(path: &Path) -> Result<PathBuf> {
+    let mut there = std::path::absolute(path).map_err(Error::io(path, "find"))?;
+    let mut missing = Vec::new();
+    while !there.exists() {
+        let Some(name) = there.file_name().map(ToOwned::to_owned) else { break };
+        missing.push(name);
+        there.pop();
+    }
+    let there = there.canonicalize().map_err(Error::io(path, "find"))?;
+    Ok(missing.into_iter().rev().fold(there, |path, name| path.join(name)))
+}
+
+/// Takes away what an earlier export left: config.json first, so that nobody opens a mixture of two models.
+fn clear(folder: &Path) -> Result<()> {
+    let shard = files::names(folder)?
+        .into_iter()
+        .find(|name| *name != WEIGHTS && name.starts_with("model") && is_of_a_model(name));
+    if let Some(name) = shard {
+        let problem = format!("holds {name} of another model; remove it, or name another folder");
+        return Err(Error::Target { path: folder.to_owned(), problem });
+    }
+    let old = [CONFIG, TOKENIZER].map(str::to_owned).into_iter().chain(Companions::names_in(folder)?);
+    for path in old.map(|name| folder.join(name)).filter(|path| files::is_there(path)) {
+        std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+    }
+    Ok(())
+}
+
+/// Refuses numbers that would be written as infinity or are no numbers.
+fn check_values(model: &Llama, precision: Precision, path: &Path) -> Result<()> {
+    for (name, _, values) in model.named_values() {
+        if let Some(value) = values.iter().find(|&&value| !precision.round(value).is_finite()) {
+            let problem = match value.is_finite() {
+                true => format!(
+                    "holds {value}; {precision} ends at {}. Export in f32, or in bf16, which reaches as far",
+                    precision.largest()
+                ),
+                false => format!("holds {value}; a weight must be a finite number"),
+            };
+            return Err(Error::Tensor { path: path.to_owned(), name, problem });
+        }
+    }
+    Ok(())
+}
+
+/// safetensors: the header with every tensor's place, in the order of their names, then their numbers.
+fn write_tensors(model: &Llama, precision: Precision, file: &mut dyn Write) -> std::io::Result<()> {
+    let dtype = match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::Bf16 => Dtype::BF16,
+        Precision::F16 => Dtype::F16,
+    };
+    let mut parameters = model.named_parameters();
+    parameters.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut end = 0;
+    let place = |(name, shape, _): &(String, Vec<usize>, Stored)| {
+        let start = end;
+        end += precision.bytes() * shape.iter().product::<usize>();
+        (name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) })
+    };
+    let places = parameters.iter().map(place).collect();
+    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
+    let metadata = Metadata::new(metadata, places).map_err(std::io::Error::other)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    for (_, _, stored) in parameters {
+        file.write_all(&encode(&stored.values(), precision))?;
     }
     Ok(())
 }
@@ -56,7 +157,7 @@ fn tokenizer_config(config: &LlamaConfig, tokenizer_json: &[u8]) -> Vec<u8> {
     let value = json!({
         "bos_token": special(config.bos_token_id),
         "clean_up_tokenization_spaces": false,
-        "eos_token": special(config.eos_token_id),
+        "eos_token": special(config.eos_token_id.first().copied()),
         "tokenizer_class": "PreTrainedTokenizerFast",
     });
     format!("{value:#}\n").into_bytes()
@@ -70,8 +171,8 @@ fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
     }
 }
 
-/// Temporary name, fsync, rename: a reader sees the old file or the new one.
-fn publish(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Temporary name, fsync, rename: a reader sees no file or the whole of it.
+fn publish(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -81,7 +182,9 @@ fn publish(path: &Path, bytes: &[u8]) -> Result<()> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(folder).map_err(Error::io(path, "create"))?;
-    file.write_all(bytes).map_err(Error::io(path, "write"))?;
+    let mut buffered = BufWriter::new(file.as_file_mut());
+    write(&mut buffered).and_then(|()| buffered.flush()).map_err(Error::io(path, "write"))?;
+    drop(buffered);
     file.as_file().sync_all().map_err(Error::io(path, "write"))?;
     file.persist(path).map_err(|e| Error::io(path, "publish")(e.error))?;
     Ok(())

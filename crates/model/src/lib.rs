@@ -5,12 +5,16 @@
 //! others open.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod companions;
 pub mod config;
 pub mod device;
 mod error;
 pub mod export;
+mod files;
 pub mod head;
+mod hf;
 mod host;
+pub mod identity;
 pub mod llama;
 pub mod memory;
 pub mod open;
@@ -18,6 +22,7 @@ mod product;
 mod rope;
 pub mod weights;
 
+pub use companions::Companions;
 pub use config::LlamaConfig;
 pub use device::{DeviceChoice, Precision};
 pub use error::{Error, Result};

@@ -66,13 +66,13 @@ impl Llama {
         mut values: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
     ) -> Result<Self, E> {
         let shapes: std::collections::HashMap<String, Vec<usize>> = config.tensors().into_iter().collect();
-        let mut data = |name: &str| -> Result<TensorData, E> {
-            let shape = shapes.get(name).cloned().unwrap_or_default();
-            let values = values(name, &shape)?;
-            Ok(TensorData::new(values, shape))
+        let mut data = |name: &str| -> Result<(Vec<f32>, Vec<usize>), E> {
+            let Some(shape) = shapes.get(name) else { unreachable!("`tensors` names all that is asked for: {name}") };
+            Ok((values(name, shape)?, shape.clone()))
         };
-        let matrix = |data: TensorData| Param::from_tensor(Tensor::<2>::from_data(data, (device, dtype)));
-        let vector = |data: TensorData| Param::from_tensor(Tensor::<1>::from_data(data, (device, dtype)));
+        let data_of = |(values, shape): (Vec<f32>, Vec<usize>)| TensorData::new(values, shape);
+        let matrix = |of| Param::from_tensor(Tensor::<2>::from_data(data_of(of), (device, dtype)));
+        let vector = |of| Param::from_tensor(Tensor::<1>::from_data(data_of(of), (device, dtype)));
         let embed_tokens = matrix(data("model.embed_tokens.weight")?);
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for layer in 0..config.num_hidden_layers {
@@ -97,21 +97,24 @@ impl Llama {
         Ok(Self { embed_tokens, layers, norm, lm_head, config: config.clone() })
     }
 
-    /// Every parameter under its Hugging Face name, f32, row-major in Hugging Face's layout.
-    pub fn named_values(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        let plain = |t: &Param<Tensor<2>>| read(t.val());
-        let turned = |t: &Param<Tensor<2>>| read(t.val().swap_dims(0, 1));
-        let vector = |t: &Param<Tensor<1>>| read(t.val());
-        let mut values = vec![plain(&self.embed_tokens)];
+    /// Every parameter under its Hugging Face name, f32, row-major in Hugging Face's layout; read as it is asked for, so
+    /// that one at a time is in memory.
+    pub fn named_values(&self) -> impl Iterator<Item = (String, Vec<usize>, Vec<f32>)> {
+        self.named_parameters().into_iter().map(|(name, shape, stored)| (name, shape, stored.values()))
+    }
+
+    /// Every parameter under its Hugging Face name and with its Hugging Face shape, not read yet.
+    pub(crate) fn named_parameters(&self) -> Vec<(String, Vec<usize>, Stored<'_>)> {
+        let mut all = vec![Stored::Plain(&self.embed_tokens)];
         for layer in &self.layers {
-            values.push(vector(&layer.input_norm));
-            values.extend([&layer.q, &layer.k, &layer.v, &layer.o].map(turned));
-            values.push(vector(&layer.post_norm));
-            values.extend([&layer.gate, &layer.up, &layer.down].map(turned));
+            all.push(Stored::Vector(&layer.input_norm));
+            all.extend([&layer.q, &layer.k, &layer.v, &layer.o].map(Stored::Turned));
+            all.push(Stored::Vector(&layer.post_norm));
+            all.extend([&layer.gate, &layer.up, &layer.down].map(Stored::Turned));
         }
-        values.push(vector(&self.norm));
-        values.extend(self.lm_head.as_ref().map(turned));
-        self.config.tensors().into_iter().zip(values).map(|((name, shape), values)| (name, shape, values)).collect()
+        all.push(Stored::Vector(&self.norm));
+        all.extend(self.lm_head.as_ref().map(Stored::Turned));
+        self.config.tensors().into_iter().zip(all).map(|((name, shape), stored)| (name, shape, stored)).collect()
     }
 
     /// Its shape.
@@ -273,19 +276,37 @@ fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Param<Tensor<1>>, eps: f64) -
     (x * scale).cast(dtype) * weight.val().unsqueeze()
 }
 
-/// A matrix's data with rows and columns exchanged.
-fn transposed(data: TensorData) -> TensorData {
-    let shape: Vec<usize> = data.shape().to_vec();
+/// A matrix's values and shape with rows and columns exchanged.
+fn transposed((values, shape): (Vec<f32>, Vec<usize>)) -> (Vec<f32>, Vec<usize>) {
     let (rows, columns) = (shape[0], shape[1]);
     let mut out = vec![0f32; rows * columns];
-    if let Ok(values) = data.as_slice::<f32>() {
-        for (r, row) in values.chunks_exact(columns).enumerate() {
-            for (c, &value) in row.iter().enumerate() {
-                out[c * rows + r] = value;
-            }
+    for (r, row) in values.chunks_exact(columns).enumerate() {
+        for (c, &value) in row.iter().enumerate() {
+            out[c * rows + r] = value;
         }
     }
-    TensorData::new(out, [columns, rows])
+    (out, vec![columns, rows])
+}
+
+/// A parameter on its device: as Hugging Face lays it out, or transposed.
+pub(crate) enum Stored<'a> {
+    /// A matrix in Hugging Face's layout.
+    Plain(&'a Param<Tensor<2>>),
+    /// The transpose of a matrix in Hugging Face's layout.
+    Turned(&'a Param<Tensor<2>>),
+    /// A vector.
+    Vector(&'a Param<Tensor<1>>),
+}
+
+impl Stored<'_> {
+    /// Its values in f32, row-major in Hugging Face's layout.
+    pub(crate) fn values(self) -> Vec<f32> {
+        match self {
+            Self::Plain(matrix) => read(matrix.val()),
+            Self::Turned(matrix) => read(matrix.val().swap_dims(0, 1)),
+            Self::Vector(vector) => read(vector.val()),
+        }
+    }
 }
 
 /// A tensor's values in f32, row-major.

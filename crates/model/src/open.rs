@@ -1,7 +1,7 @@
 //! Finding out what a path holds, and opening it.
 
 use crate::weights::{self, Llama2cWeights, SafetensorsWeights, WeightSource};
-use crate::{Error, Llama, LlamaConfig, Precision, Result};
+use crate::{Companions, Error, Llama, LlamaConfig, Precision, Result, companions, files, hf, identity};
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
 use std::path::{Path, PathBuf};
@@ -20,40 +20,50 @@ pub struct ModelFiles {
     path: PathBuf,
     config: LlamaConfig,
     source: Box<dyn WeightSource + Send + Sync>,
-    hashed: Vec<PathBuf>,
     tokenizer: TokenizerSource,
 }
 
 impl ModelFiles {
-    /// Recognises a Hugging Face folder or a llama2.c file and reads its config.
+    /// Recognises a Hugging Face folder or a llama2.c file, reads its config and checks, without reading them, that the
+    /// weights are all there and fit it.
     pub fn open(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            return Self::open_folder(path);
+        let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
+        weights::check(&files.config, files.source.as_ref())?;
+        Ok(files)
+    }
+
+    fn open_file(path: &Path) -> Result<Self> {
+        if !files::is_there(path) {
+            let problem = "there is no such file or folder".to_owned();
+            return Err(Error::NotAModel { path: path.to_owned(), problem });
         }
-        if path.is_file() {
-            let weights = Llama2cWeights::open(path)?;
-            return Ok(Self {
-                config: weights.config().clone(),
-                source: Box::new(weights),
-                hashed: vec![path.to_owned()],
-                tokenizer: TokenizerSource::Llama2c(path.with_file_name("tokenizer.bin")),
-                path: path.to_owned(),
-            });
-        }
-        Err(Error::NotAModel { path: path.to_owned(), problem: "there is no such file or folder".into() })
+        let weights = Llama2cWeights::open(path)?;
+        let tokenizer = TokenizerSource::Llama2c(path.with_file_name("tokenizer.bin"));
+        let config = weights.config().clone();
+        Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
+        companions::refuse_adapter(path)?;
         let config_path = path.join("config.json");
-        if !config_path.is_file() {
+        if !files::is_there(&config_path) {
             let problem = "the folder has no config.json".to_owned();
             return Err(Error::NotAModel { path: path.to_owned(), problem });
         }
+        companions::check(path)?;
         let config = LlamaConfig::read(&config_path)?;
         let weights = SafetensorsWeights::open(path)?;
-        let hashed = weights.files().to_vec();
         let tokenizer = TokenizerSource::Json(path.join("tokenizer.json"));
-        Ok(Self { path: path.to_owned(), config, source: Box::new(weights), hashed, tokenizer })
+        Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
+    }
+
+    /// A model may come without a tokenizer, but not with half of one.
+    fn with_whole_tokenizer(self) -> Result<Self> {
+        let (TokenizerSource::Json(path) | TokenizerSource::Llama2c(path)) = &self.tokenizer;
+        if files::is_there(path) {
+            files::open(path)?;
+        }
+        Ok(self)
     }
 
     /// Its shape.
@@ -72,17 +82,18 @@ impl ModelFiles {
         stem.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// Hash over shape and weight files: two models with the same fingerprint say the same.
+    /// Hash over what shapes the logits: two models with the same fingerprint say the same. [`identity`] defines it.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
-        let mut hasher = blake3::Hasher::new();
-        // Only what shapes the forward: a change of the special token ids leaves every logit as it is.
-        let shape = LlamaConfig { bos_token_id: None, eos_token_id: None, ..self.config.clone() };
-        hasher.update(format!("{shape:?}").as_bytes());
-        for path in &self.hashed {
-            let file = std::fs::File::open(path).map_err(Error::io(path, "open"))?;
-            hasher.update_reader(file).map_err(Error::io(path, "read"))?;
+        identity::fingerprint(&self.config, self.source.as_ref())
+    }
+
+    /// What lies beside the weights and goes with them into another folder.
+    pub fn companions(&self) -> Result<Companions> {
+        if self.path.is_dir() {
+            let config = hf::object(&self.path.join("config.json"))?;
+            return Ok(Companions::from_folder(&self.path)?.with_config(&config));
         }
-        Ok(hasher.finalize().into())
+        Ok(Companions::default().with_config(&self.config.to_hf("float32")))
     }
 
     /// Reads the weights onto `device`.

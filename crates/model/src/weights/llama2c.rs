@@ -1,10 +1,10 @@
 //! llama2.c model files, version 0: seven integers, then f32 tensors without names.
 
-use super::WeightSource;
-use crate::{Error, LlamaConfig, Result};
+use super::{WeightSource, digest, whole};
+use crate::{Error, LlamaConfig, Precision, Result, files};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
 const HEADER_BYTES: u64 = 28;
@@ -21,22 +21,33 @@ pub struct Llama2cWeights {
 impl Llama2cWeights {
     /// Reads the header and checks that the file ends where it says.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-        let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+        let (mut file, size) = files::open(path)?;
         let refuse = |problem: String| Error::NotAModel { path: path.to_owned(), problem };
         let mut header = [0; HEADER_BYTES as usize];
         file.read_exact(&mut header).map_err(|_| refuse("shorter than a llama2.c header".into()))?;
         let config = read_header(&header).map_err(|problem| refuse(format!("not a llama2.c file: {problem}")))?;
-        let (tensors, end) = layout(&config);
-        if end != size {
+        let end = file_length(&config);
+        if end != u128::from(size) {
             return Err(refuse(format!("its header asks for {end} bytes, the file has {size}: damaged or cut off")));
         }
-        Ok(Self { path: path.to_owned(), config, tensors })
+        Ok(Self { path: path.to_owned(), tensors: layout(&config), config })
     }
 
     /// The shape its header states.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
+    }
+
+    /// A tensor's shape, and its bytes in the file.
+    fn place(&self, name: &str) -> Result<(&[usize], Take<File>)> {
+        let (shape, start) = self.tensors.get(name).ok_or_else(|| Error::Tensor {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            problem: "no such tensor".to_owned(),
+        })?;
+        let mut file = File::open(&self.path).map_err(Error::io(&self.path, "open"))?;
+        file.seek(SeekFrom::Start(*start)).map_err(Error::io(&self.path, "read"))?;
+        Ok((shape, file.take(4 * shape.iter().map(|&n| n as u64).product::<u64>())))
     }
 }
 
@@ -61,15 +72,24 @@ fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
         rope_theta: 10_000.0,
         // These models delimit texts by one token, 1, in front.
         bos_token_id: Some(1),
-        eos_token_id: Some(1),
+        eos_token_id: vec![1],
     };
+    if !config.hidden_size.is_multiple_of(config.num_attention_heads.max(1)) {
+        return Err(format!("a width of {dim} does not divide into {heads} heads"));
+    }
     config.resolved(0, 0)
 }
 
-/// Every tensor's shape and place, and where the file must end.
-fn layout(c: &LlamaConfig) -> (BTreeMap<String, (Vec<usize>, u64)>, u64) {
+/// Where the file must end, from the header alone: its f32 parameters and two tables of rotary angles.
+fn file_length(c: &LlamaConfig) -> u128 {
+    let tables = c.max_position_embeddings as u128 * c.head_dim as u128;
+    u128::from(HEADER_BYTES) + 4 * (c.parameters() as u128 + tables)
+}
+
+/// Every tensor's shape and place.
+fn layout(c: &LlamaConfig) -> BTreeMap<String, (Vec<usize>, u64)> {
     let (d, f, layers) = (c.hidden_size, c.intermediate_size, c.num_hidden_layers);
-    let kv = c.num_key_value_heads * c.head_dim;
+    let [q, kv] = [c.num_attention_heads, c.num_key_value_heads].map(|heads| heads * c.head_dim);
     let mut tensors = BTreeMap::new();
     let mut at = HEADER_BYTES;
     let mut place = |name: String, shape: &[usize]| {
@@ -79,10 +99,10 @@ fn layout(c: &LlamaConfig) -> (BTreeMap<String, (Vec<usize>, u64)>, u64) {
     place("model.embed_tokens.weight".into(), &[c.vocab_size, d]);
     let order: [(&str, &[usize]); 9] = [
         ("input_layernorm", &[d]),
-        ("self_attn.q_proj", &[d, d]),
+        ("self_attn.q_proj", &[q, d]),
         ("self_attn.k_proj", &[kv, d]),
         ("self_attn.v_proj", &[kv, d]),
-        ("self_attn.o_proj", &[d, d]),
+        ("self_attn.o_proj", &[d, q]),
         ("post_attention_layernorm", &[d]),
         ("mlp.gate_proj", &[f, d]),
         ("mlp.down_proj", &[d, f]),
@@ -99,7 +119,7 @@ fn layout(c: &LlamaConfig) -> (BTreeMap<String, (Vec<usize>, u64)>, u64) {
         place("lm_head.weight".into(), &[c.vocab_size, d]);
     }
     tensors.remove("");
-    (tensors, at)
+    tensors
 }
 
 /// Rows (2i, 2i + 1) of every head go to (i, i + head_dim / 2).
@@ -124,19 +144,27 @@ impl WeightSource for Llama2cWeights {
         self.tensors.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect()
     }
 
-    fn values(&self, name: &str) -> Result<Vec<f32>> {
-        let problem = |problem: &str| Error::Tensor {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            problem: problem.to_owned(),
-        };
-        let (shape, start) = self.tensors.get(name).ok_or_else(|| problem("no such tensor"))?;
-        let mut bytes = vec![0; 4 * shape.iter().product::<usize>()];
-        let mut file = File::open(&self.path).map_err(Error::io(&self.path, "open"))?;
-        file.seek(SeekFrom::Start(*start)).map_err(Error::io(&self.path, "read"))?;
-        file.read_exact(&mut bytes).map_err(Error::io(&self.path, "read"))?;
-        let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let is_rotated = name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight");
-        Ok(if is_rotated { halves_from_pairs(&values, self.config.head_dim, shape[1]) } else { values })
+    fn stored(&self, _: &str) -> Result<Precision> {
+        Ok(Precision::F32)
     }
+
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let (shape, data) = self.place(name)?;
+        let bytes = whole(data, &self.path)?;
+        let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        Ok(if is_rotated(name) { halves_from_pairs(&values, self.config.head_dim, shape[1]) } else { values })
+    }
+
+    fn digest(&self, name: &str) -> Result<blake3::Hash> {
+        if is_rotated(name) {
+            let bytes: Vec<u8> = self.values(name)?.iter().flat_map(|value| value.to_le_bytes()).collect();
+            return Ok(blake3::hash(&bytes));
+        }
+        digest(self.place(name)?.1, &self.path)
+    }
+}
+
+/// Is its rows' order another than Hugging Face's?
+fn is_rotated(name: &str) -> bool {
+    name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight")
 }

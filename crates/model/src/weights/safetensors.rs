@@ -1,12 +1,13 @@
 //! Hugging Face safetensors, one file or a sharded index.
 
-use super::WeightSource;
-use crate::{Error, Result};
+use super::shards::{self, Shards};
+use super::{WeightSource, digest, whole};
+use crate::{Error, Precision, Result, files};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use half::{bf16, f16};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
 /// Headers are a few hundred kilobytes for the largest models; more than this is not one of ours.
@@ -16,11 +17,10 @@ const HEADER_LIMIT: u64 = 100 << 20;
 pub struct SafetensorsWeights {
     folder: PathBuf,
     tensors: BTreeMap<String, Place>,
-    files: Vec<PathBuf>,
 }
 
 struct Place {
-    file: usize,
+    file: PathBuf,
     data_start: u64,
     info: TensorInfo,
 }
@@ -28,54 +28,48 @@ struct Place {
 impl SafetensorsWeights {
     /// Reads the headers in `folder`; tensor data stays on disk.
     pub fn open(folder: &Path) -> Result<Self> {
-        let files = weight_files(folder)?;
-        let mut tensors = BTreeMap::new();
-        for (file, path) in files.iter().enumerate() {
-            let (metadata, data_start) = header(path)?;
+        let Shards { files, index } = shards::find(folder)?;
+        let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
+        for file in files {
+            let (metadata, data_start) = header(&file)?;
             for (name, info) in metadata.tensors() {
-                let place = Place { file, data_start, info: info.clone() };
+                let place = Place { file: file.clone(), data_start, info: info.clone() };
                 if tensors.insert(name.clone(), place).is_some() {
-                    let problem = "stands in two shards".to_owned();
-                    return Err(Error::Tensor { path: path.clone(), name, problem });
+                    return Err(Error::Tensor { path: file, name, problem: "stands in two shards".to_owned() });
                 }
             }
         }
-        Ok(Self { folder: folder.to_owned(), tensors, files })
+        for (name, file) in index.into_iter().flatten() {
+            let path = folder.join(file);
+            if tensors.get(&name).is_none_or(|place| place.file != path) {
+                let problem = "the index says that it stands here, and it does not".to_owned();
+                return Err(Error::Tensor { path, name, problem });
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), tensors })
     }
 
-    /// The files that hold the tensors, in order.
-    pub fn files(&self) -> &[PathBuf] {
-        &self.files
+    fn place(&self, name: &str) -> Result<&Place> {
+        self.tensors.get(name).ok_or_else(|| Error::Tensor {
+            path: self.folder.clone(),
+            name: name.to_owned(),
+            problem: "no such tensor".to_owned(),
+        })
     }
 }
 
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let single = folder.join("model.safetensors");
-    if single.is_file() {
-        return Ok(vec![single]);
+impl Place {
+    /// The tensor's bytes in the file.
+    fn data(&self) -> Result<Take<File>> {
+        let (start, end) = self.info.data_offsets;
+        let mut file = File::open(&self.file).map_err(Error::io(&self.file, "open"))?;
+        file.seek(SeekFrom::Start(self.data_start + start as u64)).map_err(Error::io(&self.file, "read"))?;
+        Ok(file.take((end - start) as u64))
     }
-    let index = folder.join("model.safetensors.index.json");
-    if !index.is_file() {
-        let problem = "neither model.safetensors nor model.safetensors.index.json is there".to_owned();
-        return Err(Error::NotAModel { path: folder.to_owned(), problem });
-    }
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let refuse = |problem: String| Error::NotAModel { path: index.clone(), problem };
-    let text = std::fs::read_to_string(&index).map_err(Error::io(&index, "read"))?;
-    let parsed: Index = serde_json::from_str(&text).map_err(|e| refuse(format!("not a weight index: {e}")))?;
-    let names: std::collections::BTreeSet<String> = parsed.weight_map.into_values().collect();
-    if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(std::ffi::OsStr::new(name))) {
-        return Err(refuse(format!("shard `{name}` is not a plain file name")));
-    }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 fn header(path: &Path) -> Result<(Metadata, u64)> {
-    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-    let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+    let (mut file, size) = files::open(path)?;
     let mut length = [0; 8];
     let refuse = |problem: String| Error::NotAModel { path: path.to_owned(), problem };
     file.read_exact(&mut length).map_err(|_| refuse("shorter than a safetensors header".into()))?;
@@ -113,21 +107,32 @@ impl WeightSource for SafetensorsWeights {
         self.tensors.iter().map(|(name, place)| (name.clone(), place.info.shape.clone())).collect()
     }
 
-    fn values(&self, name: &str) -> Result<Vec<f32>> {
-        let problem =
-            |path: &Path, problem: String| Error::Tensor { path: path.to_owned(), name: name.to_owned(), problem };
-        let place = self.tensors.get(name).ok_or_else(|| problem(&self.folder, "no such tensor".into()))?;
-        let path = &self.files[place.file];
-        let (start, end) = place.info.data_offsets;
-        let mut bytes = vec![0; end - start];
-        let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-        file.seek(SeekFrom::Start(place.data_start + start as u64)).map_err(Error::io(path, "read"))?;
-        file.read_exact(&mut bytes).map_err(Error::io(path, "read"))?;
+    fn stored(&self, name: &str) -> Result<Precision> {
+        let place = self.place(name)?;
         match place.info.dtype {
-            Dtype::F32 => Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
-            Dtype::F16 => Ok(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
-            Dtype::BF16 => Ok(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
-            other => Err(problem(path, format!("is stored as {other:?}; this build reads F32, F16 and BF16"))),
+            Dtype::F32 => Ok(Precision::F32),
+            Dtype::F16 => Ok(Precision::F16),
+            Dtype::BF16 => Ok(Precision::Bf16),
+            other => Err(Error::Tensor {
+                path: place.file.clone(),
+                name: name.to_owned(),
+                problem: format!("is stored as {other:?}; this build reads F32, F16 and BF16"),
+            }),
         }
+    }
+
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let bytes = whole(self.place(name)?.data()?, &self.place(name)?.file)?;
+        let pairs = bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+        Ok(match self.stored(name)? {
+            Precision::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Precision::F16 => pairs.map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+            Precision::Bf16 => pairs.map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        })
+    }
+
+    fn digest(&self, name: &str) -> Result<blake3::Hash> {
+        let place = self.place(name)?;
+        digest(place.data()?, &place.file)
     }
 }

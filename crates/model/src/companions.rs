@@ -1,0 +1,122 @@
+//! What lies beside a model's weights and belongs to it without shaping a logit: how texts are written for it and where
+//! its answers end.
+
+use crate::{Error, Result, files};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Small files that go with a model from folder to folder, byte for byte.
+///
+/// Whoever carries them alone still knows every end token: where a folder has no generation_config.json,
+/// [`ModelFiles::companions`](crate::ModelFiles::companions) makes one from config.json as `transformers` does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Companions {
+    files: BTreeMap<String, Vec<u8>>,
+    /// Keys of the model's config.json that this build does not read.
+    config: Map<String, Value>,
+}
+
+/// generation_config.json: end tokens, and how a model's makers would have it sample.
+const GENERATION: &str = "generation_config.json";
+
+/// Keys of config.json that are not passed on: they describe the files of the folder they stand in, or say a second
+/// time, in another form, what this build writes itself.
+const OF_THE_FOLDER: [&str; 6] =
+    ["_name_or_path", "auto_map", "dtype", "quantization_config", "rope_parameters", "torch_dtype"];
+
+impl Companions {
+    /// Their names; besides these, every template in [`Self::TEMPLATES`].
+    pub const NAMES: [&str; 6] = [
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        GENERATION,
+        "special_tokens_map.json",
+        Self::TOKENIZER_CONFIG,
+    ];
+
+    /// The folder of chat templates besides the first; each is a companion by the name `FOLDER/NAME.jinja`.
+    pub const TEMPLATES: &str = "additional_chat_templates";
+
+    /// Special tokens by their texts, and the class of tokenizer that `transformers` opens.
+    pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
+    /// Those that lie in `folder`.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        for name in Self::names_in(folder)? {
+            let bytes = files::read(&folder.join(&name))?;
+            files.insert(name, bytes);
+        }
+        Ok(Self { files, config: Map::new() })
+    }
+
+    /// The names of those that lie in `folder`, in order.
+    pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>> {
+        let there = Self::NAMES.into_iter().filter(|name| files::is_there(&folder.join(name)));
+        let mut names: Vec<String> = there.map(str::to_owned).collect();
+        let templates = folder.join(Self::TEMPLATES);
+        if templates.is_dir() {
+            let templates = files::names(&templates)?.into_iter().filter(|name| name.ends_with(".jinja"));
+            names.extend(templates.map(|name| format!("{}/{name}", Self::TEMPLATES)));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Adds what config.json says besides the shape, and from it a generation_config.json where there is none.
+    pub(crate) fn with_config(mut self, config: &Map<String, Value>) -> Self {
+        if !self.files.contains_key(GENERATION) {
+            let ids = ["bos_token_id", "eos_token_id", "pad_token_id"]
+                .into_iter()
+                .filter_map(|key| Some((key.to_owned(), config.get(key).filter(|id| !id.is_null())?.clone())));
+            let mut generation: Map<String, Value> = ids.collect();
+            if !generation.is_empty() {
+                generation.insert("_from_model_config".to_owned(), json!(true));
+                let text = format!("{:#}\n", Value::Object(generation));
+                self.files.insert(GENERATION.to_owned(), text.into_bytes());
+            }
+        }
+        let passed_on = config.iter().filter(|(key, _)| !OF_THE_FOLDER.contains(&key.as_str()));
+        self.config = passed_on.map(|(key, value)| (key.clone(), value.clone())).collect();
+        self
+    }
+
+    /// Each by its name (with `/` between folder and file) and its bytes, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+    }
+
+    /// The bytes of one of them.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// `config` with the keys of the source's config.json that it does not have.
+    pub(crate) fn complete(&self, mut config: Map<String, Value>) -> Map<String, Value> {
+        for (key, value) in &self.config {
+            config.entry(key.as_str()).or_insert_with(|| value.clone());
+        }
+        config
+    }
+}
+
+/// Refuses a companion that is a link to nothing or a Git LFS pointer, before anything long is begun.
+pub(crate) fn check(folder: &Path) -> Result<()> {
+    for name in Companions::names_in(folder)? {
+        files::open(&folder.join(name))?;
+    }
+    Ok(())
+}
+
+/// Refuses a folder that holds an adapter: other programs apply it to the weights beside it.
+pub(crate) fn refuse_adapter(folder: &Path) -> Result<()> {
+    let names = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
+    let Some(name) = names.into_iter().find(|name| files::is_there(&folder.join(name))) else { return Ok(()) };
+    let problem = format!(
+        "holds {name}: an adapter (LoRA or its kin) that other programs apply to the weights and this build does not. \
+         Merge it first (peft's `merge_and_unload`, then `save_pretrained`), or remove it to use the weights alone"
+    );
+    Err(Error::Files { path: folder.to_owned(), problem })
+}

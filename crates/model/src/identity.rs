@@ -1,0 +1,176 @@
+//! What a model is, as far as its logits are concerned: the fingerprint that pins a teacher.
+//!
+//! It hashes what shapes a model's logits, and nothing else: one file or twenty shards, in whatever order, under
+//! whatever name, beside whatever tokenizer, a model has one fingerprint. A llama2.c file has that of the f32 folder
+//! it is exported to.
+//!
+//! It is BLAKE3 in key derivation mode with the context [`TEACHER_CONTEXT`], over these bytes, all numbers as unsigned
+//! 64-bit little-endian integers and every string as its length in bytes followed by its bytes:
+//!
+//! 1. a string: config.json in RFC 8785 form, reduced to `model_type` (always there, `"llama"`) and the keys that shape
+//!    the forward: `vocab_size`, `hidden_size`, `intermediate_size`, `num_hidden_layers`, `num_attention_heads` (always
+//!    there) and, only where they differ from their default, `num_key_value_heads` (`num_attention_heads`), `head_dim`
+//!    (`hidden_size / num_attention_heads`), `rms_norm_eps` (1e-6), `rope_theta` (10000) and `tie_word_embeddings`
+//!    (false). A setting that a later version reads joins them in the same way: its default says what models did
+//!    before;
+//! 2. for every tensor that the architecture names, in the order of the names' bytes: its name, a string; its number
+//!    format as safetensors calls it (`F32`, `F16`, `BF16`), a string; the number of its dimensions and each of them;
+//!    the length of its data in bytes and 32 bytes, the plain BLAKE3 hash of its data, row-major and little-endian as
+//!    safetensors holds it.
+//!
+//! What the architecture does not read is left out: rotary angles that older files carry, and the copy of a tied head.
+
+use crate::weights::{self, WeightSource};
+use crate::{Error, LlamaConfig, Result};
+use logitcask_core::Fingerprint;
+use rayon::prelude::*;
+use serde_json::json;
+
+/// Version of the definition below, in which the hash is keyed. Whoever changes what goes into it counts up: a cache
+/// made under another version knows its teacher by another hash.
+pub const TEACHER_CONTEXT: &str = "logitcask teacher v1";
+
+/// The fingerprint of a model: see [this module](self).
+pub(crate) fn fingerprint(config: &LlamaConfig, source: &(dyn WeightSource + Send + Sync)) -> Result<Fingerprint> {
+    weights::check(config, source)?;
+    let mut tensors = config.tensors();
+    tensors.sort();
+    let digests: Vec<blake3::Hash> = tensors.par_iter().map(|(name, _)| source.digest(name)).collect::<Result<_>>()?;
+    let mut hasher = blake3::Hasher::new_derive_key(TEACHER_CONTEXT);
+    let number = |hasher: &mut blake3::Hasher, n: u64| {
+        hasher.update(&n.to_le_bytes());
+    };
+    let string = |hasher: &mut blake3::Hasher, bytes: &[u8]| {
+        number(hasher, bytes.len() as u64);
+        hasher.update(bytes);
+    };
+    string(&mut hasher, canonical(config).map_err(canonical_problem(source))?.as_bytes());
+    for ((name, shape), digest) in tensors.iter().zip(digests) {
+        let stored = source.stored(name)?;
+        string(&mut hasher, name.as_bytes());
+        string(&mut hasher, stored.safetensors_name().as_bytes());
+        number(&mut hasher, shape.len() as u64);
+        shape.iter().for_each(|&n| number(&mut hasher, n as u64));
+        number(&mut hasher, shape.iter().map(|&n| n as u64).product::<u64>() * stored.bytes() as u64);
+        hasher.update(digest.as_bytes());
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// The part of config.json that shapes the forward, in RFC 8785 form.
+fn canonical(config: &LlamaConfig) -> serde_json::Result<String> {
+    let LlamaConfig {
+        vocab_size,
+        hidden_size,
+        intermediate_size,
+        num_hidden_layers,
+        num_attention_heads,
+        num_key_value_heads,
+        head_dim,
+        rms_norm_eps,
+        rope_theta,
+        tie_word_embeddings,
+        // How far a model was trained, not what it computes; and which tokens delimit texts.
+        max_position_embeddings: _,
+        bos_token_id: _,
+        eos_token_id: _,
+    } = config;
+    let mut keys = json!({
+        "model_type": "llama",
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "intermediate_size": intermediate_size,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+    });
+    let with_defaults = [
+        ("num_key_value_heads", json!(num_key_value_heads), json!(num_attention_heads)),
+        ("head_dim", json!(head_dim), json!(hidden_size / num_attention_heads)),
+        ("rms_norm_eps", json!(rms_norm_eps), json!(1e-6)),
+        ("rope_theta", json!(rope_theta), json!(10_000.0)),
+        ("tie_word_embeddings", json!(tie_word_embeddings), json!(false)),
+    ];
+    for (key, value, default) in with_defaults {
+        if value != default {
+            keys[key] = value;
+        }
+    }
+    serde_json_canonicalizer::to_string(&keys)
+}
+
+fn canonical_problem(source: &dyn WeightSource) -> impl FnOnce(serde_json::Error) -> Error {
+    let path = source.path().to_owned();
+    move |e| Error::Config { path, problem: format!("cannot be written in RFC 8785 form: {e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelFiles;
+    use safetensors::SafeTensors;
+    use serde_json::Value;
+    use std::path::Path;
+
+    fn canonical_of(changes: Value) -> String {
+        let mut all = json!({
+            "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "tie_word_embeddings": false,
+        });
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        canonical(&serde_json::from_value::<LlamaConfig>(all).unwrap().resolved(0, 16).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_default_is_not_written_and_a_change_is() {
+        let least = r#"{"hidden_size":32,"intermediate_size":48,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":1,"vocab_size":64}"#;
+        assert_eq!(canonical_of(json!({})), least);
+        let same = json!({"head_dim": 8, "bos_token_id": 1, "eos_token_id": [2, 3], "max_position_embeddings": 99});
+        assert_eq!(canonical_of(same), least);
+        let changes = json!({"head_dim": 16, "rms_norm_eps": 1e-5, "rope_theta": 5e5, "num_key_value_heads": 2});
+        assert_eq!(
+            canonical_of(changes),
+            r#"{"head_dim":16,"hidden_size":32,"intermediate_size":48,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":1,"num_key_value_heads":2,"rms_norm_eps":0.00001,"rope_theta":500000,"vocab_size":64}"#
+        );
+    }
+
+    /// The definition a second time, from the bytes of a folder with one file.
+    fn by_the_definition(weights: &[u8], config: &str) -> Fingerprint {
+        let weights = SafeTensors::deserialize(weights).unwrap();
+        let mut tensors = weights.tensors();
+        tensors.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        let mut bytes = Vec::new();
+        let string = |bytes: &mut Vec<u8>, text: &str| {
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        };
+        string(&mut bytes, config);
+        for (name, tensor) in tensors {
+            string(&mut bytes, &name);
+            string(&mut bytes, "F32");
+            bytes.extend((tensor.shape().len() as u64).to_le_bytes());
+            tensor.shape().iter().for_each(|&n| bytes.extend((n as u64).to_le_bytes()));
+            bytes.extend((tensor.data().len() as u64).to_le_bytes());
+            bytes.extend(blake3::hash(tensor.data()).as_bytes());
+        }
+        blake3::Hash::from_bytes(blake3::derive_key("logitcask teacher v1", &bytes)).into()
+    }
+
+    /// Where this fails, every cache there is would be another teacher's: count [`TEACHER_CONTEXT`] up, on purpose.
+    #[test]
+    fn the_definition_never_changes_under_its_version() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden");
+        let folder = golden.join("llama-gqa");
+        let found = ModelFiles::open(&folder).unwrap().fingerprint().unwrap();
+        let config = r#"{"hidden_size":64,"intermediate_size":128,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":0.00001,"vocab_size":256}"#;
+        assert_eq!(found, by_the_definition(&std::fs::read(folder.join("model.safetensors")).unwrap(), config));
+        // Computed by another program as well, with Python's blake3.
+        let pinned = [
+            ("llama-gqa", "ca4cdf416fa370c9201577da31a9d5d6e3c135d9541259084eb7fe16fa931445"),
+            ("llama-f16-sharded", "b6e046bcdc397d184fa1989395055c80b815db06851e32b96864d7e076355737"),
+        ];
+        for (name, wanted) in pinned {
+            let found = ModelFiles::open(&golden.join(name)).unwrap().fingerprint().unwrap();
+            assert_eq!(found.to_string(), wanted, "{name}");
+        }
+    }
+}
