@@ -4,7 +4,7 @@ use crate::commands::tokenizer_of;
 use crate::recipe::{Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow};
 use logitcask_cache::{FORMAT_VERSION, Pin, Plan};
-use logitcask_core::{Fingerprint, Keep, RowErrors, Selection};
+use logitcask_core::{Keep, RowErrors, Selection};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{DeviceChoice, ModelFiles};
@@ -91,10 +91,7 @@ impl Experiment {
             batch_tokens: self.teacher.batch_tokens as u64,
             keep,
             teacher: Pin { name: self.files.name(), fingerprint: self.files.fingerprint()? },
-            tokenizer: Pin {
-                name: "tokenizer.json".to_owned(),
-                fingerprint: Fingerprint::of(&self.tokenizer.to_json()?),
-            },
+            tokenizer: Pin { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
             bos: self.tokenizer.bos(),
             end: self.tokenizer.end(),
             dataset: Pin { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },

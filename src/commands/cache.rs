@@ -32,7 +32,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         Some(plan) => plan,
         None => experiment.plan(experiment.keep(experiment.settle_atoms(&teacher)?))?,
     };
-    let writer = open_writer(folder, plan, &experiment.tokenizer.to_json()?, args.replace)?;
+    let writer = open_writer(folder, plan, experiment.tokenizer.json(), args.replace)?;
     fill(&experiment, &teacher, &writer, (start, device))?;
     Ok(())
 }

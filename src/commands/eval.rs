@@ -6,7 +6,7 @@ use crate::stop;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::CacheReader;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{DatasetConfig, TextDataset};
+use logitcask_data::{DatasetConfig, SpecialTokens, TextDataset};
 use logitcask_model::{ModelFiles, Precision};
 use logitcask_train::{Source, eval};
 use std::path::Path;
@@ -47,9 +47,9 @@ fn open_cache(files: &ModelFiles, folder: &Path) -> Result<Source> {
         );
     }
     let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
-    let theirs = TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?;
+    let theirs = TextTokenizer::from_json_bytes(&json, &[], plan.end)?;
     let mine = tokenizer_of(files)?;
-    if mine.to_json()? != theirs.to_json()? {
+    if mine.json() != theirs.json() {
         bail!("{}: the model's tokenizer is not the one this cache was made with", folder.display());
     }
     Ok(Source::Cache(cache))
@@ -58,7 +58,8 @@ fn open_cache(files: &ModelFiles, folder: &Path) -> Result<Source> {
 fn open_text(files: &ModelFiles, data: &Path, max_length: Option<usize>) -> Result<TextDataset> {
     let tokenizer = tokenizer_of(files)?;
     // All of it is held out: nothing here is trained on.
-    let config = DatasetConfig { held_out: 1.0, ..DatasetConfig::at(data) };
+    let special_tokens = SpecialTokens::Plain;
+    let config = DatasetConfig { held_out: 1.0, special_tokens, ..DatasetConfig::at(data) };
     let context = files.config().max_position_embeddings;
     let length = max_length.unwrap_or(context);
     if length > context {

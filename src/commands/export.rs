@@ -22,10 +22,10 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 
 fn export_model(args: &ExportArgs) -> Result<()> {
     let files = ModelFiles::open(&args.source)?;
-    let tokenizer = tokenizer_of(&files)?.to_json()?;
+    let tokenizer = tokenizer_of(&files)?;
     let (device, _) = DeviceChoice::Cpu.open()?;
     let model = files.load(&device, Precision::F32)?;
-    export::export(&model, args.precision, Some(&tokenizer), &args.out)?;
+    export::export(&model, args.precision, Some(tokenizer.json()), &args.out)?;
     println!(
         "{} ({:.1} M parameters, {})",
         args.out.display(),

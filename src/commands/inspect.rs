@@ -85,7 +85,7 @@ fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
 fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<()> {
     let plan = cache.plan();
     let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
-    let tokenizer = TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?;
+    let tokenizer = TextTokenizer::from_json_bytes(&json, &[], plan.end)?;
     let row = cache.get(&args.split, id)?;
     let sample = &row.sample;
     println!(

@@ -26,7 +26,7 @@ pub fn run(args: &RepairArgs) -> Result<()> {
         None => experiment.settle_atoms(&teacher)?,
     };
     let plan = experiment.plan(experiment.keep(atoms))?;
-    let prepared = repair::prepare(folder, plan, &experiment.tokenizer.to_json()?, &report)?;
+    let prepared = repair::prepare(folder, plan, experiment.tokenizer.json(), &report)?;
     let manifest = fill(&experiment, &teacher, &prepared.writer, (start, device))?;
     match prepared.root {
         Some(root) if root != manifest.root() => bail!(

@@ -108,7 +108,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 
 fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     if let Some(config) = &recipe.tokenizer {
-        let tokenizer = TextTokenizer::from_json_file(&config.path, config.bos, config.end)?;
+        let tokenizer = TextTokenizer::from_json_file(&config.path, config.end)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
         return Ok(Teaching {
             data: dataset.fingerprint().to_string(),
@@ -137,7 +137,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     };
     Ok(Teaching {
         data: source.name(),
-        tokenizer: TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?,
+        tokenizer: TextTokenizer::from_json_bytes(&json, &[], plan.end)?,
         vocab_size: plan.vocab_size as usize,
         max_length: plan.max_length as usize,
         source,
@@ -254,8 +254,8 @@ impl Run<'_> {
         }
         let State { seconds, waited, .. } = outcome.state;
         eprintln!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
-        let tokenizer = self.teaching.tokenizer.to_json()?;
-        export::export(&outcome.model, self.recipe.export.precision, Some(&tokenizer), &folder.join("model"))?;
+        let tokenizer = self.teaching.tokenizer.json();
+        export::export(&outcome.model, self.recipe.export.precision, Some(tokenizer), &folder.join("model"))?;
         Ok((outcome.model, seconds))
     }
 }

@@ -22,5 +22,7 @@ pub use dataset::{Dataset, TextDataset};
 pub use document::Document;
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
-pub use source::{DatasetConfig, read_documents, write_corpus};
-pub use tokenizer::{TextTokenizer, train_byte_level_bpe};
+pub use source::{
+    Corpus, DatasetConfig, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
+};
+pub use tokenizer::{SpecialIds, TextTokenizer, train_byte_level_bpe};
