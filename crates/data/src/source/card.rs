@@ -66,7 +66,7 @@ fn files_of(config: &Node) -> Result<Option<Vec<SplitFiles>>, String> {
     let mut splits = vec![];
     match files {
         // A hub takes files of no named split for training.
-        Node::Text(pattern) => splits.push(split_files("train", &Node::Text(pattern.clone()))?),
+        Node::Text(_) => splits.push(split_files("train", files)?),
         Node::Map(members) => {
             for (split, patterns) in members {
                 splits.push(split_files(split, patterns)?);

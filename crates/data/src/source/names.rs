@@ -81,8 +81,8 @@ pub(super) fn check_shards<'a>(folder: &Path, relatives: impl Iterator<Item = &'
     for (set, indices) in sets {
         // Some writers count from 1.
         let first = u64::from(!indices.contains(&0));
-        let expected = first..set.2.saturating_add(first);
-        if let Some(missing) = expected.into_iter().find(|index| !indices.contains(index)) {
+        let mut expected = first..set.2.saturating_add(first);
+        if let Some(missing) = expected.find(|index| !indices.contains(index)) {
             let problem = format!(
                 "is one of {} shards, and number {missing} is not there; fetch the rest, or name a single file as the `path`",
                 set.2

@@ -107,7 +107,6 @@ impl Strings {
     }
 
     /// `None` at the end; a null is an inner `None`. One at a time: a few of them may be more than memory holds.
-    #[expect(clippy::option_option, reason = "the end of a column is not a null in it")]
     fn next(&mut self, path: &Path) -> Result<Option<Option<ByteArray>>> {
         self.levels.clear();
         self.values.clear();

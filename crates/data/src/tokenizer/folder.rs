@@ -197,16 +197,13 @@ fn contradictions(
     if let Some(asked) = asks("add_bos_token").filter(|asked| *asked != around.bos.is_some()) {
         notes.push(format!("{start}; tokenizer_config.json's add_bos_token = {asked} is not used"));
     }
-    match around.end {
-        Some(own) if !ids.eos.is_empty() && !ids.eos.contains(&own) => {
-            let others: Vec<String> = ids.eos.iter().map(|&id| name(id)).collect();
-            notes.push(format!(
-                "documents end with {}, as tokenizer.json's post-processor says; config.json's eos_token_id {} is not used",
-                name(own),
-                others.join(", ")
-            ));
-        }
-        _ => {}
+    if let Some(own) = around.end.filter(|own| !ids.eos.is_empty() && !ids.eos.contains(own)) {
+        let others: Vec<String> = ids.eos.iter().map(|&id| name(id)).collect();
+        notes.push(format!(
+            "documents end with {}, as tokenizer.json's post-processor says; config.json's eos_token_id {} is not used",
+            name(own),
+            others.join(", ")
+        ));
     }
     notes
 }
