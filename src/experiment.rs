@@ -4,9 +4,9 @@ use crate::commands::tokenizer_of;
 use crate::output::note;
 use crate::recipe::{Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow};
-use logitcask_cache::{CODEC_VERSION, FORMAT_VERSION, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
-use logitcask_core::{Fingerprint, Keep, RowErrors, Selection};
-use logitcask_data::TextDataset;
+use logitcask_cache::{AddedToken, CODEC_VERSION, FORMAT_VERSION, Pin, Plan, Versions};
+use logitcask_core::{Keep, RowErrors, Selection};
+use logitcask_data::{TOKENISATION_VERSION, TextDataset};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{DeviceChoice, ModelFiles};
 use logitcask_teach::pilot::Kept;
@@ -14,6 +14,9 @@ use logitcask_teach::select::SELECTION_VERSION;
 use logitcask_teach::{LocalTeacher, pilot, pilot_samples};
 use std::path::{Path, PathBuf};
 
+/// Of what this program makes of texts and logits.
+pub const VERSIONS: Versions =
+    Versions { tokenisation: TOKENISATION_VERSION, selection: SELECTION_VERSION, codec: CODEC_VERSION };
 /// Error of log Z, in nats, up to which fewer atoms are enough.
 const TOLERATED: f64 = 2e-3;
 /// Samples from which the number of atoms is settled.
@@ -63,6 +66,7 @@ impl Experiment {
             ));
         }
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset };
+        this.dataset.notes().iter().for_each(|text| note!("{text}"));
         this.note_missing_splits();
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
@@ -118,7 +122,7 @@ impl Experiment {
         Ok(Plan {
             format_version: FORMAT_VERSION,
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
-            versions: Versions { tokenisation: 1, selection: SELECTION_VERSION, codec: CODEC_VERSION },
+            versions: VERSIONS,
             layout: self.recipe.cache.layout,
             vocab_size: self.vocab_size(),
             max_length: self.recipe.cache.max_length as u32,
@@ -126,12 +130,9 @@ impl Experiment {
             batch_tokens: self.teacher.batch_tokens as u64,
             keep,
             teacher: Pin { name: self.files.name(), fingerprint: self.files.fingerprint()? },
-            tokenizer: Pin {
-                name: "tokenizer.json".to_owned(),
-                fingerprint: Fingerprint::of(&self.tokenizer.to_json()?),
-            },
-            added_tokens: Vec::new(),
-            special_tokens: REFUSE_SPECIAL_TOKENS.to_owned(),
+            tokenizer: Pin { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
+            added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),
+            special_tokens: self.recipe.dataset.special_tokens.name().to_owned(),
             bos: self.tokenizer.bos(),
             end: self.tokenizer.end(),
             dataset: Pin { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },
@@ -163,6 +164,10 @@ impl Experiment {
         let enough = outcome.kept.iter().position(is_enough).unwrap_or(keeps.len() - 1);
         Ok(ATOMS.start() + enough as u32)
     }
+}
+
+fn added_token((id, content): (u32, String)) -> AddedToken {
+    AddedToken { id, content }
 }
 
 /// How to have a split that is not there.

@@ -1,12 +1,12 @@
 //! Whether a cache's inputs are still the files it was made from, told without reading them: as git's index does, by path,
 //! length and times. A record lies in the cache's folder; where it says nothing, the files are read and hashed again.
 
+use crate::experiment::VERSIONS;
 use crate::recipe::Recipe;
 use crate::summary::write_json;
 use anyhow::Result;
-use logitcask_cache::{CODEC_VERSION, FORMAT_VERSION, Plan};
+use logitcask_cache::{FORMAT_VERSION, Plan};
 use logitcask_core::Fingerprint;
-use logitcask_teach::select::SELECTION_VERSION;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ impl Inputs {
 
 /// Hash of everything beside the files that decides what is read from them.
 fn key(recipe: &Recipe) -> Option<Fingerprint> {
-    let versions = (FORMAT_VERSION, CODEC_VERSION, SELECTION_VERSION, env!("CARGO_PKG_VERSION"));
+    let versions = (FORMAT_VERSION, VERSIONS, env!("CARGO_PKG_VERSION"));
     let mut cache = recipe.cache.clone();
     cache.path = None;
     let json = serde_json::to_vec(&(versions, &recipe.dataset, &recipe.teacher, cache)).ok()?;

@@ -3,7 +3,7 @@
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::recipe::Recipe;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use logitcask_cache::{CacheReader, Plan};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
@@ -84,5 +84,16 @@ impl Comparison {
 pub fn tokenizer_of(cache: &CacheReader) -> Result<TextTokenizer> {
     let (plan, path) = (cache.plan(), cache.tokenizer_path());
     let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    Ok(TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?)
+    let added: Vec<(u32, String)> = plan.added_tokens.iter().map(|token| (token.id, token.content.clone())).collect();
+    let tokenizer = TextTokenizer::from_json_bytes(&json, &added, plan.end)?;
+    if tokenizer.bos() != plan.bos {
+        let text = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
+        bail!(
+            "{}: it puts {} in front of a text, and the cache's windows begin with {}",
+            path.display(),
+            text(tokenizer.bos()),
+            text(plan.bos)
+        );
+    }
+    Ok(tokenizer)
 }

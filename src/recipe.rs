@@ -89,9 +89,6 @@ pub struct Generations {
 pub struct TokenizerConfig {
     /// Hugging Face's tokenizer.json.
     pub path: PathBuf,
-    /// Id of the token in front of every window.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bos: Option<u32>,
     /// Id of the token behind every document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<u32>,

@@ -94,13 +94,13 @@ fn model_mistakes_name_the_tensor() {
 fn a_foreign_tokenizer_is_refused() {
     let fixture = Fixture::new(40);
     let larger = train_byte_level_bpe(texts(40).into_iter(), 301).unwrap();
-    fs::write(fixture.path("teacher/tokenizer.json"), larger.to_json().unwrap()).unwrap();
+    fs::write(fixture.path("teacher/tokenizer.json"), larger.json()).unwrap();
     fails_with(&fixture, &CACHE, &["301", "300", "belong together"]);
 
     let fixture = Fixture::new(40);
     fixture.ok(&CACHE);
     let other = train_byte_level_bpe(["quite other words here".to_owned()].into_iter().cycle().take(9), 270).unwrap();
-    write_teacher(&fixture.path("other"), 7, 300, &other.to_json().unwrap());
+    write_teacher(&fixture.path("other"), 7, 300, other.json());
     assert_eq!(config().vocab_size, 300);
     fails_with(&fixture, &["eval", "other", "--cache", "cache", "--device", "cpu"], &["tokenizer"]);
 }

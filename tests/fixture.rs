@@ -31,7 +31,7 @@ impl Fixture {
         let lines: String = texts.iter().map(|text| format!("{{\"text\": \"{text}\"}}\n")).collect();
         fs::write(dir.path().join("texts.jsonl"), lines).unwrap();
         let tokenizer = train_byte_level_bpe(texts.into_iter(), 300).unwrap();
-        write_teacher(&dir.path().join("teacher"), 1, 300, &tokenizer.to_json().unwrap());
+        write_teacher(&dir.path().join("teacher"), 1, 300, tokenizer.json());
         let fixture = Self { dir };
         fixture.write_recipe("");
         fixture

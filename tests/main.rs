@@ -3,6 +3,7 @@
 
 mod cli;
 mod content;
+mod corpora;
 mod crash;
 mod fixture;
 mod golden;

@@ -210,7 +210,7 @@ fn alike_classes_are_those_whose_weights_point_the_same_way() {
 #[test]
 fn students_teach_their_successors() {
     let fixture = Fixture::new(60);
-    fixture.edit_recipe("[teacher]\nmodel = \"", "[tokenizer]\nbos = 0\nend = 0\npath = \"");
+    fixture.edit_recipe("[teacher]\nmodel = \"", "[tokenizer]\nend = 0\npath = \"");
     fixture.edit_recipe("/teacher\"\nbatch_tokens = 512", "/teacher/tokenizer.json\"");
     fixture.edit_recipe("[train]", "[generations]\ncount = 2\n\n[train]");
     let table = fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run"]);

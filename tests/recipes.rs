@@ -57,7 +57,7 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     if let Some(generations) = own("generations") {
         recipe.insert("generations".into(), generations.clone());
         recipe.remove("teacher");
-        let tokenizer = [("path", in_fixture("teacher/tokenizer.json")), ("bos", 0.into()), ("end", 0.into())];
+        let tokenizer = [("path", in_fixture("teacher/tokenizer.json")), ("end", 0.into())];
         recipe.insert("tokenizer".into(), Table::from_iter(tokenizer.map(|(k, v)| (k.to_owned(), v))).into());
     }
     let path = fixture.path(&format!("{name}.toml"));

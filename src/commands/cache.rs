@@ -195,9 +195,13 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
 
 fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool) -> Result<CacheWriter> {
     let folder = &experiment.folder;
-    let tokenizer = experiment.tokenizer.to_json()?;
-    let error = match CacheWriter::open(folder, plan.clone(), &tokenizer) {
-        Ok(writer) => return Ok(writer),
+    let tokenizer = experiment.tokenizer.json();
+    let companions = experiment.files.companions()?;
+    let error = match CacheWriter::open(folder, plan.clone(), tokenizer) {
+        Ok(writer) => {
+            writer.lay_beside(companions.iter())?;
+            return Ok(writer);
+        }
         Err(error) => error,
     };
     let why = match &error {
@@ -213,5 +217,7 @@ fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool
         bail!("{} was made from {owner}; name another folder with [cache] path", folder.display());
     }
     note!("{} is stale ({why}); moved to {}", folder.display(), move_aside(folder)?.display());
-    Ok(CacheWriter::open(folder, plan, &tokenizer)?)
+    let writer = CacheWriter::open(folder, plan, tokenizer)?;
+    writer.lay_beside(companions.iter())?;
+    Ok(writer)
 }

@@ -2,12 +2,13 @@
 
 use super::tokenizer_of;
 use crate::args::ExportArgs;
+use crate::output::say;
 use crate::progress::Progress;
 use crate::stop;
 use crate::summary::CacheFigures;
-use anyhow::{Context, Result, anyhow, bail};
-use logitcask_cache::{CacheReader, Layout, PLAN_NAME, convert};
-use logitcask_model::{DeviceChoice, ModelFiles, Precision, TokenizerSource, export};
+use anyhow::{Result, anyhow, bail};
+use logitcask_cache::{CacheReader, CacheWriter, Layout, PLAN_NAME, Plan, convert};
+use logitcask_model::{Companions, DeviceChoice, ModelFiles, Precision, export};
 use std::fs;
 
 /// Writes any model this build reads as a Hugging Face folder, or a cache in another layout.
@@ -26,15 +27,11 @@ fn export_model(args: &ExportArgs) -> Result<()> {
     export::check_target(&args.source, &args.out)?;
     // Checked against the model either way; a tokenizer.json goes over as it is.
     let tokenizer = tokenizer_of(&files)?;
-    let tokenizer = match files.tokenizer() {
-        TokenizerSource::Json(path) => fs::read(path).with_context(|| path.display().to_string())?,
-        TokenizerSource::Llama2c(_) => tokenizer.to_json()?,
-    };
     let companions = files.companions()?;
     let (device, _) = DeviceChoice::Cpu.open()?;
     let model = files.load(&device, Precision::F32)?;
-    export::export(&model, args.precision, Some(&tokenizer), &companions, &args.out)?;
-    println!(
+    export::export(&model, args.precision, Some(tokenizer.json()), &companions, &args.out)?;
+    say!(
         "{} ({:.1} M parameters, {})",
         args.out.display(),
         files.config().parameters() as f64 / 1e6,
@@ -47,11 +44,16 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let cache = CacheReader::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
     let progress = Progress::new("converting", "shards", cache.plan().units.len() as u64);
+    export::check_target(&args.source, &args.out)?;
     let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
     progress.finish();
     let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to go on"))?;
+    // What lies beside the tokenizer goes with it.
+    let companions = Companions::from_folder(cache.folder())?;
+    CacheWriter::open(&args.out, Plan { layout, ..cache.plan().clone() }, &fs::read(cache.tokenizer_path())?)?
+        .lay_beside(companions.iter())?;
     let after = CacheFigures::of(&manifest);
-    println!(
+    say!(
         "{}: root {}, {} layout, {:.2} bytes per kept entry ({:.2} before)",
         args.out.display(),
         after.root.short(),

@@ -3,6 +3,7 @@
 use super::run_folder::replace_file;
 use super::{cache, train};
 use crate::args::{CacheArgs, TrainArgs};
+use crate::output::{note, say};
 use crate::recipe::{Generations, Recipe, TeacherConfig, name};
 use crate::summary::Summary;
 use anyhow::{Context, Result};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// already is not done again.
 pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -> Result<()> {
     if args.control {
-        eprintln!("no control beside generations: the first of them is trained on the labels alone");
+        note!("no control beside generations: the first of them is trained on the labels alone");
     }
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
     std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
@@ -24,7 +25,7 @@ pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -
         let path = run.with_extension("toml");
         let derived = derived(recipe, teacher.as_deref(), &run.with_extension("cache"));
         replace_file(&path, toml::to_string(&derived)?.as_bytes())?;
-        println!("\ngeneration {generation}, {}", path.display());
+        say!("\ngeneration {generation}, {}", path.display());
         if teacher.is_some() {
             cache::run(&CacheArgs { recipe: path.clone(), device: args.device, replace: args.replace })?;
         }
@@ -40,9 +41,9 @@ pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -
         summaries.push(Summary::read(&run)?);
         teacher = Some(run.join("student/model"));
     }
-    println!("\n{:<12} {:>12}", "generation", "perplexity");
+    say!("\n{:<12} {:>12}", "generation", "perplexity");
     for (generation, summary) in summaries.iter().enumerate() {
-        println!("{generation:<12} {:>12.3}", summary.student.perplexity);
+        say!("{generation:<12} {:>12.3}", summary.student.perplexity);
     }
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use crate::args::InspectArgs;
 use crate::output::say;
+use crate::pins::tokenizer_of;
 use crate::summary::CacheFigures;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{CacheReader, Manifest, Plan};
 use logitcask_core::SampleId;
-use logitcask_data::tokenizer::TextTokenizer;
 use serde::Serialize;
 
 /// Kept classes shown of each position.
@@ -90,9 +90,7 @@ fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
 }
 
 fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<()> {
-    let plan = cache.plan();
-    let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
-    let tokenizer = TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?;
+    let tokenizer = tokenizer_of(cache)?;
     let row = cache.get(&args.split, id)?;
     let sample = &row.sample;
     say!(

@@ -14,9 +14,11 @@ mod train;
 mod verify;
 
 use crate::args::{Args, Command};
+use crate::output::note;
 use anyhow::{Context, Result, bail};
-use logitcask_data::tokenizer::TextTokenizer;
+use logitcask_data::{SpecialIds, TextTokenizer};
 use logitcask_model::{ModelFiles, TokenizerSource};
+use std::path::Path;
 
 /// Does what was asked.
 pub fn run(args: Args) -> Result<()> {
@@ -37,13 +39,15 @@ pub fn run(args: Args) -> Result<()> {
 /// The tokenizer beside a model.
 pub fn tokenizer_of(files: &ModelFiles) -> Result<TextTokenizer> {
     let config = files.config();
-    let tokenizer = match files.tokenizer() {
-        TokenizerSource::Json(path) => {
-            TextTokenizer::from_json_file(path, config.bos_token_id, config.eos_token_id.first().copied())
+    let ids = SpecialIds { bos: config.bos_token_id, eos: &config.eos_token_id };
+    let (tokenizer, notes) = match files.tokenizer() {
+        TokenizerSource::Json(path) => TextTokenizer::from_model_folder(path.parent().unwrap_or(Path::new(".")), ids),
+        TokenizerSource::Llama2c(path) => {
+            TextTokenizer::from_llama2c(path, config.vocab_size as u32).map(|tokenizer| (tokenizer, vec![]))
         }
-        TokenizerSource::Llama2c(path) => TextTokenizer::from_llama2c(path, config.vocab_size as u32),
     }
     .with_context(|| "the model's tokenizer, which should lie beside its weights")?;
+    notes.iter().for_each(|text| note!("{}: {text}", files.name()));
     if tokenizer.vocab_size() as usize > config.vocab_size {
         bail!(
             "the tokenizer has {} tokens, the model {} classes: they do not belong together",

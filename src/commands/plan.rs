@@ -156,7 +156,7 @@ fn rehearse(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Resu
     let dataset = Pin { name: set.name().to_owned(), fingerprint: set.fingerprint() };
     let folder = tempfile::tempdir().context("a temporary folder for the rehearsal")?;
     let plan = Plan { units, dataset, ..plan };
-    let writer = CacheWriter::open(&folder.path().join("cache"), plan, &experiment.tokenizer.to_json()?)?;
+    let writer = CacheWriter::open(&folder.path().join("cache"), plan, experiment.tokenizer.json())?;
     let start = Instant::now();
     let mut stages = StageSeconds::default();
     Pipeline { dataset: &set, teacher, writer: &writer, batch_tokens }.run(stop::flag(), &mut stages, &|_| {})?;

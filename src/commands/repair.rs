@@ -28,7 +28,7 @@ pub fn run(args: &RepairArgs) -> Result<()> {
         None => experiment.settle_atoms(&teacher)?,
     };
     let plan = experiment.plan(experiment.keep(atoms))?;
-    let prepared = repair::prepare(folder, plan, &experiment.tokenizer.to_json()?, &report)?;
+    let prepared = repair::prepare(folder, plan, experiment.tokenizer.json(), &report)?;
     let run = Run { start, device, recipe: args.recipe.clone() };
     let manifest = fill(&experiment, &teacher, &prepared.writer, &run)?;
     match prepared.root {

@@ -21,13 +21,14 @@ use std::path::{Path, PathBuf};
 const RECORD: &str = "recipe.toml";
 
 /// What a run is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     /// Roots of the caches, or the fingerprint of the dataset.
     pub data: String,
     /// The resolved recipe.
     pub recipe: Recipe,
+    /// What the cache says it was made from, for whoever reads the record; no part of the run's id.
+    pub made_from: Vec<String>,
 }
 
 /// recipe.toml.
@@ -156,10 +157,11 @@ pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim>
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
         claim.lock = Some(lock(folder)?);
     }
-    let Identity { data, recipe } = identity.clone();
+    let Identity { data, recipe, made_from } = identity.clone();
+    let made_from: String = made_from.iter().map(|line| format!("# {line}\n")).collect();
     let text = format!(
         "# The resolved recipe of this run; `data` is the root of the cache (or the dataset) it is trained on, and `run`\n\
-         # follows from that and from [recipe.student], [recipe.loss] and [recipe.train].\n{}",
+         # follows from that and from [recipe.student], [recipe.loss] and [recipe.train].\n{made_from}{}",
         toml::to_string(&Record { run: identity.own_id()?, data, recipe })?
     );
     let path = folder.join(RECORD);
@@ -209,7 +211,7 @@ fn read_record(path: &Path) -> Result<Option<Result<Identity>>> {
     // The first line of a TOML error is a heading; the last says what it is.
     let record = toml::from_str::<Record>(&text).map_err(|e| anyhow!("{}", e.message()));
     let checked = record.and_then(|Record { run, data, recipe }| {
-        let identity = Identity { data, recipe };
+        let identity = Identity { data, recipe, made_from: Vec::new() };
         let found = identity.own_id()?;
         match found == run {
             true => Ok(identity),

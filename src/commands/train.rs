@@ -1,14 +1,18 @@
 //! `logitcask train`.
 
+use super::cache::damaged;
 use super::generations;
 use super::run_folder::{Identity, claim};
 use crate::args::TrainArgs;
+use crate::experiment::missing_split_help;
+use crate::output::{note, say};
+use crate::pins::{self, Comparison, tokenizer_of};
 use crate::progress::Progress;
 use crate::recipe::{Recipe, TeacherConfig, name};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
-use logitcask_cache::{CacheReader, Plan};
+use logitcask_cache::{CacheReader, Error, Pin, Plan};
 use logitcask_core::{Keep, TargetRule};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
@@ -24,10 +28,17 @@ use std::time::Instant;
 struct Teaching {
     source: Source,
     tokenizer: TextTokenizer,
+    /// What lay beside the teacher's tokenizer.
+    companions: Companions,
+    /// Classes that a token has.
     vocab_size: usize,
+    /// Classes of the teacher that none has.
+    padding: usize,
     max_length: usize,
     /// Root of the cache or fingerprint of the dataset.
     data: String,
+    /// Who and what the cache was made from, for the run's record.
+    made_from: Vec<String>,
     cache: Option<CacheReader>,
 }
 
@@ -49,15 +60,16 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     // What would be missed at the end is better missed now.
     let validation = (train.validate_every > 0).then_some("validation");
     for split in [Some("train"), validation, Some(recipe.eval.split.as_str())].into_iter().flatten() {
-        teaching.source.len(split)?;
+        teaching.source.len(split).with_context(|| help_with(split, &teaching))?;
     }
     refuse_misfits(&recipe, &train, &student, &teaching).with_context(|| args.recipe.display().to_string())?;
-    let identity = Identity { recipe: recipe.clone(), data: teaching.data.clone() };
+    let identity =
+        Identity { recipe: recipe.clone(), data: teaching.data.clone(), made_from: teaching.made_from.clone() };
     let claimed = claim(&folder, &identity, args.replace)?;
-    claimed.note.iter().for_each(|note| eprintln!("{note}"));
+    claimed.note.iter().for_each(|text| note!("{text}"));
 
     let (device, device_name) = args.device.open()?;
-    eprintln!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
+    note!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
     let similarity = similarity(&recipe, &device)?;
     let run =
         Run { identity: &identity, student: &student, train: &train, teaching: &teaching, device: &device, similarity };
@@ -67,7 +79,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         false => None,
     };
     if args.control && control.is_none() {
-        eprintln!("no control: with alpha = 0 the student itself is trained on the labels alone");
+        note!("no control: with alpha = 0 the student itself is trained on the labels alone");
     }
 
     let start = Instant::now();
@@ -91,38 +103,50 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
+/// What to do where a split that the run needs is not there.
+fn help_with(split: &str, teaching: &Teaching) -> String {
+    let there = teaching.source.splits();
+    format!("the run asks for a split `{split}`; there is {}. {}", there.join(", "), missing_split_help(&there))
+}
+
 /// The student's shape with what it inherits from its data.
 fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
-    let (classes, own) = (teaching.vocab_size, student.vocab_size);
-    if ![0, classes].contains(&own) {
-        bail!("vocab_size = {own}, but what it learns from has {classes} classes; leave it out");
+    // Rows of the head that no token has are inherited by whoever asks for them.
+    let (classes, own, most) = (teaching.vocab_size, student.vocab_size, teaching.vocab_size + teaching.padding);
+    if own != 0 && !(classes..=most).contains(&own) {
+        let range = if most > classes { format!("{classes} to {most}") } else { classes.to_string() };
+        bail!("vocab_size = {own}, but what it learns from has {range} classes; leave it out");
     }
-    let (bos, end) = (teaching.tokenizer.bos(), teaching.tokenizer.end());
-    let student = LlamaConfig { bos_token_id: bos, eos_token_id: end.into_iter().collect(), ..student };
+    let mut ends = teaching.companions.end_tokens();
+    ends.retain(|&id| (id as usize) < classes);
+    if ends.is_empty() {
+        ends.extend(teaching.tokenizer.end());
+    }
+    let student = LlamaConfig { bos_token_id: teaching.tokenizer.bos(), eos_token_id: ends, ..student };
     student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))
 }
 
 fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     if let Some(config) = &recipe.tokenizer {
-        let tokenizer = TextTokenizer::from_json_file(&config.path, config.bos, config.end)?;
+        let tokenizer = TextTokenizer::from_json_file(&config.path, config.end)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
         return Ok(Teaching {
             data: dataset.fingerprint().to_string(),
             vocab_size: tokenizer.vocab_size() as usize,
             max_length: recipe.cache.max_length,
             source: Source::Labels(Arc::new(dataset)),
+            companions: Companions::default(),
+            padding: 0,
+            made_from: Vec::new(),
             tokenizer,
             cache: None,
         });
     }
     let folder = recipe.cache_folder(path);
-    let cache = CacheReader::open(&folder)
-        .with_context(|| format!("no cache to train from; `logitcask cache {}` makes it", path.display()))?;
+    let cache = open_cache(&folder, path)?;
     let plan = cache.plan();
-    agrees(recipe, plan).with_context(|| {
-        format!("{}: stale; `logitcask cache {} --replace` makes it anew", folder.display(), path.display())
-    })?;
-    let json = std::fs::read(cache.tokenizer_path()).with_context(|| cache.tokenizer_path().display().to_string())?;
+    let made_from = is_of(recipe, path, &cache)
+        .with_context(|| format!("{}: stale; `logitcask cache {} --replace` makes it anew", folder.display(), path.display()))?;
     let source = match recipe.loss.second.as_ref().filter(|_| recipe.loss.needs_teacher()) {
         None => Source::Cache(cache.clone()),
         Some(second) => {
@@ -133,12 +157,44 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     };
     Ok(Teaching {
         data: source.name(),
-        tokenizer: TextTokenizer::from_json_bytes(&json, plan.bos, plan.end)?,
+        tokenizer: tokenizer_of(&cache)?,
+        companions: Companions::from_folder(cache.folder())?,
         vocab_size: plan.vocab_size as usize,
+        padding: plan.keep.padding as usize,
         max_length: plan.max_length as usize,
         source,
+        made_from,
         cache: Some(cache),
     })
+}
+
+/// The recipe's cache, every shard of which is there.
+fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
+    match CacheReader::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
+        Ok(cache) => Ok(cache),
+        Err(error @ (Error::NotACache { .. } | Error::Unfinished { .. } | Error::Version { .. })) => Err(anyhow!(error)
+            .context(format!("no cache to train from; `logitcask cache {}` makes it", path.display()))),
+        Err(error) => Err(damaged(folder, path, error.into())),
+    }
+}
+
+/// Refuses a cache that is not of this recipe; gives what the run's record says of its making.
+fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String>> {
+    let plan = cache.plan();
+    agrees(recipe, plan)?;
+    let Comparison { differences, unseen } = pins::compare(recipe, path, cache)?;
+    if !differences.is_empty() {
+        bail!("the cache is of another recipe ({})", differences.join("; "));
+    }
+    if !unseen.is_empty() {
+        note!(
+            "{}: the recipe's {} is not here to be compared; the cache names its own",
+            cache.folder().display(),
+            unseen.join(" and ")
+        );
+    }
+    let pin = |what: &str, pin: &Pin| format!("{what}: {} ({})", pin.name, pin.fingerprint);
+    Ok(vec![pin("teacher", &plan.teacher), pin("dataset", &plan.dataset), pin("tokenizer", &plan.tokenizer)])
 }
 
 /// Refuses what the data cannot give and the student cannot read, before anything is written.
@@ -159,8 +215,8 @@ fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &LlamaConfig, t
     let Some((teacher, cache)) = head_that_is_read(recipe).zip(teaching.cache.as_ref()) else { return Ok(()) };
     let files = ModelFiles::open(&teacher.model).context(READ_FROM_HEAD)?;
     let (classes, pin) = (files.config().vocab_size, &cache.plan().teacher);
-    if classes != teaching.vocab_size {
-        let (model, wanted) = (teacher.model.display(), teaching.vocab_size);
+    if classes != teaching.vocab_size + teaching.padding {
+        let (model, wanted) = (teacher.model.display(), teaching.vocab_size + teaching.padding);
         bail!("{READ_FROM_HEAD}: {model} has {classes} classes, and the cache's teacher {wanted}");
     }
     let found = files.fingerprint()?;
@@ -229,10 +285,10 @@ impl Run<'_> {
         let checkpoints = Checkpoints::open(&folder, self.identity.id(loss)?)?;
         let done = checkpoints.state().step;
         for Skipped { path, problem } in checkpoints.skipped() {
-            eprintln!("{name}: {}: passed over, for {problem}", path.display());
+            note!("{name}: {}: passed over, for {problem}", path.display());
         }
         if done > 0 {
-            eprintln!("{name}: going on after step {done}");
+            note!("{name}: going on after step {done}");
         }
         let progress = Progress::new(name, "steps", self.train.steps - done.min(self.train.steps));
         let trainer = Trainer {
@@ -257,25 +313,25 @@ impl Run<'_> {
             );
         }
         let State { seconds, waited, .. } = outcome.state;
-        eprintln!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
-        let tokenizer = self.teaching.tokenizer.to_json()?;
-        let (precision, none) = (self.identity.recipe.export.precision, Companions::default());
-        export::export(&outcome.model, precision, Some(&tokenizer), &none, &folder.join("model"))?;
+        note!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
+        let tokenizer = self.teaching.tokenizer.json();
+        let (precision, companions) = (self.identity.recipe.export.precision, &self.teaching.companions);
+        export::export(&outcome.model, precision, Some(tokenizer), companions, &folder.join("model"))?;
         Ok((outcome.model, seconds))
     }
 }
 
 fn print_table(summary: &Summary, folder: &Path, split: &str) {
-    println!("\n{:<10} {:>12} {:>15} {:>17}", format!("on {split}"), "perplexity", "KL to teacher", "top-1 agreement");
+    say!("\n{:<10} {:>12} {:>15} {:>17}", format!("on {split}"), "perplexity", "KL to teacher", "top-1 agreement");
     let rows = [("student", Some(&summary.student)), ("control", summary.control.as_ref())];
     for (name, row) in rows.iter().filter_map(|(name, row)| Some((name, (*row)?))) {
         let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
-        println!(
+        say!(
             "{name:<10} {:>12.3} {:>15} {:>17}",
             row.perplexity,
             number(row.kl_to_teacher, 4),
             number(row.top1_agreement, 4)
         );
     }
-    println!("\n{}", folder.join("student/model").display());
+    say!("\n{}", folder.join("student/model").display());
 }

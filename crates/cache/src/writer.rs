@@ -57,7 +57,11 @@ impl CacheWriter {
 
     /// Lays files beside the cache that are no part of it, such as a tokenizer's configuration. One that is there stays.
     pub fn lay_beside<'a>(&self, files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<()> {
-        files.into_iter().try_for_each(|(name, bytes)| publish::create(&self.folder.join(name), bytes).map(|_| ()))
+        files.into_iter().try_for_each(|(name, bytes)| {
+            let path = self.folder.join(name);
+            path.parent().map_or(Ok(()), publish::create_folder)?;
+            publish::create(&path, bytes).map(|_| ())
+        })
     }
 
     /// Where it lives.

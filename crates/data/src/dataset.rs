@@ -2,11 +2,12 @@
 
 use crate::document::Document;
 use crate::error::{Error, Result};
-use crate::source::{DatasetConfig, read_documents};
+use crate::source::{Corpus, DatasetConfig, SpecialTokens, SplitsFrom, read_documents};
 use crate::tokenizer::TextTokenizer;
 use crate::windows::windows;
 use logitcask_core::{Fingerprint, InputHash, Origin, Sample, SampleId};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Samples in a fixed order, each found by its split and its number in it.
@@ -38,6 +39,8 @@ pub struct TextDataset {
     max_length: usize,
     fingerprint: Fingerprint,
     splits: Vec<Split>,
+    splits_from: SplitsFrom,
+    notes: Vec<String>,
 }
 
 /// The windows of one split, one after the other.
@@ -63,7 +66,8 @@ impl TextDataset {
     /// Reads, tokenises (documents in parallel, their order kept) and cuts into windows of at most `max_length` tokens.
     ///
     /// # Errors
-    /// Whatever [`read_documents`] refuses, a text that the tokenizer refuses, a `max_length` below 2, no window at all.
+    /// Whatever [`read_documents`] refuses, a text that the tokenizer refuses or that spells out a special token where that is
+    /// refused, a `max_length` below 2, no window at all.
     pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
         if max_length < 2 {
             return Err(Error::Option {
@@ -72,25 +76,25 @@ impl TextDataset {
                 expected: "at least 2 tokens",
             });
         }
-        let documents = read_documents(config)?;
-        let tokens: Vec<Vec<u32>> =
-            documents.par_iter().map(|document| tokenizer.encode(&document.text)).collect::<Result<_>>()?;
+        let corpus = read_documents(config)?;
+        let of_document = split_names(config, &corpus)?;
+        let tokens = encode(config.special_tokens, &corpus, tokenizer)?;
         let mut splits: Vec<Split> = vec![];
-        for (document, tokens) in documents.iter().zip(tokens) {
-            let name = document.split.as_deref().unwrap_or_else(|| split_by_hash(&document.text, config.held_out));
+        for ((document, tokens), name) in corpus.documents.iter().zip(tokens).zip(of_document) {
             let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
-                splits.push(Split { name: name.to_owned(), ..Default::default() });
+                splits.push(Split { name, ..Default::default() });
                 splits.len() - 1
             });
             append(&mut splits[at], document, tokens, tokenizer, max_length)?;
         }
         splits.retain(|split| !split.ends.is_empty());
         if splits.is_empty() {
-            return Err(Error::NoSamples { path: config.path.clone(), documents: documents.len() });
+            return Err(Error::NoSamples { path: config.path.clone(), documents: corpus.documents.len() });
         }
         splits.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
-        let fingerprint = fingerprint(&splits, tokenizer, max_length);
-        Ok(Self { name: stem(&config.path), max_length, fingerprint, splits })
+        let fingerprint = fingerprint(&splits, max_length);
+        let (splits_from, notes) = (corpus.splits, corpus.notes);
+        Ok(Self { name: stem(&config.path), max_length, fingerprint, splits, splits_from, notes })
     }
 
     fn split(&self, name: &str) -> Option<&Split> {
@@ -124,7 +128,27 @@ impl TextDataset {
         self.split(split).map_or(0, |split| split.document_tokens)
     }
 
-    /// Hash over the tokenizer's fingerprint, `max_length`, and origin and input hash of every sample of every split.
+    /// What the splits' names come from.
+    pub fn splits_from(&self) -> SplitsFrom {
+        self.splits_from
+    }
+
+    /// What a person should know of the texts, in plain sentences: some were blank, mended or left out, files were not read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Hash of what a model sees of the data, and of nothing else: neither names of files and folders nor the tokenizer have
+    /// a part in it but by the tokens they lead to.
+    ///
+    /// It is BLAKE3 in key-derivation mode, context `logitcask dataset v2`, over these bytes, integers little-endian:
+    /// `max_length` as u64; then for every split that has samples (train, validation, test, then others in byte order of
+    /// their names): length of the name as u64, the name, number of samples as u64, and for every sample in order the index
+    /// of its document as u64, the offset of its first own token in it as u32, and the 16 bytes of its input hash.
+    ///
+    /// So a file under another name is the same dataset. Files of a folder are read in byte order of their names: renamed
+    /// ones are the same dataset as long as that order, and the splits that their names tell, stay as they were; otherwise
+    /// documents have other numbers, which is another dataset. A blank document counts, for those behind it.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -186,13 +210,60 @@ fn append(
     Ok(())
 }
 
-/// `test` for a share of `held_out` of all texts, told from the others by their hash alone.
-fn split_by_hash(text: &str, held_out: f64) -> &'static str {
+/// Tokens of every document, under the rule for special tokens that texts spell out.
+fn encode(rule: SpecialTokens, corpus: &Corpus, tokenizer: &TextTokenizer) -> Result<Vec<Vec<u32>>> {
+    let documents = &corpus.documents;
+    if rule == SpecialTokens::Refuse
+        && let Some((document, found)) = documents.par_iter().find_map_first(|document| {
+            // The first in the order of the documents, whichever thread finds it.
+            Some((document.index, tokenizer.spelled_out(&document.text)?))
+        })
+    {
+        let (path, document) = corpus.place(document).unwrap_or((Path::new("the dataset"), document));
+        let (path, token, id, character) = (path.to_owned(), found.token, found.id, found.character);
+        return Err(Error::SpelledOut { path, document, token, id, character });
+    }
+    let tokenizer = match rule {
+        SpecialTokens::Parse => tokenizer.parsing(),
+        SpecialTokens::Refuse | SpecialTokens::Plain => tokenizer.clone(),
+    };
+    documents.par_iter().map(|document| tokenizer.encode(&document.text)).collect()
+}
+
+/// The split of every document: the one that is named, or else what a hash of its text says.
+fn split_names(config: &DatasetConfig, corpus: &Corpus) -> Result<Vec<String>> {
+    let named: BTreeSet<&str> = corpus.documents.iter().filter_map(|document| document.split.as_deref()).collect();
+    // Files that are all called `train` name nothing that `test` could be told from.
+    let by_hash = match corpus.splits {
+        SplitsFrom::Hash => true,
+        SplitsFrom::Files => named.iter().all(|name| *name == "train"),
+        SplitsFrom::Column => false,
+    };
+    let validation = config.held_out_validation;
+    if validation > 0.0 && named.contains("validation") {
+        let (option, got) = ("held_out_validation", validation.to_string());
+        return Err(Error::Option { option, got, expected: "none, for the data name a split `validation` themselves" });
+    }
+    let test = if by_hash { config.held_out } else { 0.0 };
+    let name = |document: &Document| match document.split.as_deref() {
+        None | Some("train") => split_by_hash(&document.text, test, validation).to_owned(),
+        Some(named) => named.to_owned(),
+    };
+    Ok(corpus.documents.iter().map(name).collect())
+}
+
+/// `test` for a share of all texts and `validation` for another, told from the others by their hash alone. The two shares
+/// lie at the two ends of the hash's range: neither moves when the other grows.
+fn split_by_hash(text: &str, test: f64, validation: f64) -> &'static str {
     let mut hasher = blake3::Hasher::new_derive_key("logitcask held-out share v1");
     let mut first = [0; 8];
     first.copy_from_slice(&hasher.update(text.as_bytes()).finalize().as_bytes()[..8]);
     let share = (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64;
-    if share < held_out { "test" } else { "train" }
+    match share {
+        share if share < test => "test",
+        share if share >= 1.0 - validation => "validation",
+        _ => "train",
+    }
 }
 
 /// The three usual splits first.
@@ -206,9 +277,9 @@ fn stem(path: &Path) -> String {
     name.map_or_else(|| "dataset".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn fingerprint(splits: &[Split], tokenizer: &TextTokenizer, max_length: usize) -> Fingerprint {
-    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v1");
-    hasher.update(tokenizer.fingerprint().to_string().as_bytes());
+/// See [`TextDataset::fingerprint`].
+fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
+    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
     hasher.update(&(max_length as u64).to_le_bytes());
     for split in splits {
         // Lengths before what they count, so that no two datasets spell the same bytes.

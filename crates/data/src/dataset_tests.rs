@@ -12,12 +12,16 @@ static BYTES: LazyLock<TextTokenizer> =
     LazyLock::new(|| train_byte_level_bpe(["a".to_owned()].into_iter(), 257).unwrap());
 
 fn tokenizer(bos: Option<u32>, end: Option<u32>) -> TextTokenizer {
-    TextTokenizer::from_json_bytes(&BYTES.to_json().unwrap(), bos, end).unwrap()
+    let mut json: serde_json::Value = serde_json::from_slice(BYTES.json()).unwrap();
+    match bos {
+        Some(bos) => json["post_processor"]["special_tokens"]["<|endoftext|>"]["ids"] = vec![bos].into(),
+        None => json["post_processor"] = serde_json::Value::Null,
+    }
+    TextTokenizer::from_json_bytes(json.to_string().as_bytes(), &[], end).unwrap()
 }
 
 fn config(path: &Path) -> DatasetConfig {
-    let split_column = Some("split".into());
-    DatasetConfig { path: path.into(), text_column: "text".into(), split_column, held_out: 0.0, max_documents: None }
+    DatasetConfig { split_column: Some("split".into()), held_out: 0.0, ..DatasetConfig::at(path) }
 }
 
 /// A corpus in a folder that lives as long as the first value.
@@ -129,6 +133,123 @@ fn loads_agree_and_any_change_shows_in_the_fingerprint() {
     assert!(seen.insert(load(&documents, &BYTES, 9).fingerprint()), "max_length");
     assert!(seen.insert(load(&documents, &tokenizer(Some(0), None), 8).fingerprint()), "end token");
     assert!(seen.insert(load(&documents, &tokenizer(Some(1), Some(0)), 8).fingerprint()), "start token");
+}
+
+#[test]
+fn validation_is_held_out_without_moving_test() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("stories.txt");
+    fs::write(&path, (0..2000).map(|i| format!("story {i}")).collect::<Vec<_>>().join("\n\n")).unwrap();
+    let documents = |held_out, held_out_validation| {
+        let config = DatasetConfig { split_column: None, held_out, held_out_validation, ..config(&path) };
+        let dataset = TextDataset::load(&config, &BYTES, 64).unwrap();
+        assert_eq!(dataset.splits_from(), SplitsFrom::Hash);
+        ["train", "validation", "test"]
+            .map(|split| samples(&dataset, split).iter().map(|sample| sample.origin.document).collect::<BTreeSet<_>>())
+    };
+    let [before, none, test_before] = documents(0.05, 0.0);
+    let [train, validation, test] = documents(0.05, 0.1);
+    assert!(none.is_empty() && test == test_before);
+    assert_eq!(before, &train | &validation);
+    assert!((validation.len() as f64 / 2000.0 - 0.1).abs() < 0.034, "five standard deviations: {}", validation.len());
+    assert_eq!(documents(0.2, 0.1)[1], validation, "a larger test split takes none of it");
+    assert_eq!(documents(0.5, 0.5)[0].len(), 0);
+}
+
+#[test]
+fn validation_is_taken_from_train_where_others_are_named() {
+    let documents: Vec<_> = (0..400).map(|i| (format!("story {i}"), if i < 300 { "train" } else { "test" })).collect();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("stories.parquet");
+    let load = |documents: &[(String, &str)]| {
+        write_corpus(&path, documents).unwrap();
+        TextDataset::load(&DatasetConfig { held_out: 0.5, held_out_validation: 0.2, ..config(&path) }, &BYTES, 64)
+    };
+    let dataset = load(&documents).unwrap();
+    assert_eq!((dataset.splits_from(), dataset.len("test")), (SplitsFrom::Column, 100));
+    assert!((40..80).contains(&dataset.len("validation")));
+    let named = [documents, vec![("one".to_owned(), "validation")]].concat();
+    let error = load(&named).unwrap_err().to_string();
+    assert_eq!(error, "`held_out_validation` is 0.2, expected none, for the data name a split `validation` themselves");
+}
+
+#[test]
+fn the_fingerprint_is_what_its_definition_says() {
+    let (_folder, config) = corpus(&[("ab", "train"), ("c", "test"), (" ", "train"), ("defg", "train")]);
+    let dataset = TextDataset::load(&config, &BYTES, 4).unwrap();
+    let mut bytes = 4_u64.to_le_bytes().to_vec();
+    for split in ["train", "test"] {
+        bytes.extend((split.len() as u64).to_le_bytes());
+        bytes.extend(split.as_bytes());
+        bytes.extend(dataset.len(split).to_le_bytes());
+        for sample in samples(&dataset, split) {
+            bytes.extend(sample.origin.document.to_le_bytes());
+            bytes.extend(sample.origin.offset.to_le_bytes());
+            bytes.extend(sample.input_hash().0);
+        }
+    }
+    assert_eq!(
+        dataset.fingerprint(),
+        blake3::Hash::from_bytes(blake3::derive_key("logitcask dataset v2", &bytes)).into()
+    );
+    // Written down: another one would be another cache for everybody.
+    assert_eq!(dataset.fingerprint().to_string(), "9b2e5d4d771bf3b02294f087e6822ab0a9f5f6c69cd982525e2f1e2156d41e41");
+}
+
+#[test]
+fn names_and_the_tokenizers_file_are_no_part_of_the_fingerprint() {
+    let (folder, config) = corpus(&[("abc", "train"), ("def", "test")]);
+    let first = TextDataset::load(&config, &BYTES, 8).unwrap();
+    let renamed = folder.path().join("other.parquet");
+    fs::rename(&config.path, &renamed).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(BYTES.json()).unwrap();
+    let pretty = serde_json::to_string_pretty(&json).unwrap();
+    let same = TextTokenizer::from_json_bytes(pretty.as_bytes(), &[], Some(0)).unwrap();
+    assert_ne!(same.fingerprint(), BYTES.fingerprint());
+    let second = TextDataset::load(&DatasetConfig { path: renamed, ..config }, &same, 8).unwrap();
+    assert_eq!(second.fingerprint(), first.fingerprint());
+    assert_ne!(second.name(), first.name());
+}
+
+#[test]
+fn special_tokens_in_texts_are_refused_kept_as_text_or_parsed() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a.jsonl"), "{\"text\": \"one\"}\n{\"text\": \"two\"}\n").unwrap();
+    fs::write(folder.path().join("b.jsonl"), "{\"text\": \"\"}\n{\"text\": \"é: <|endoftext|> <|endoftext|>\"}\n")
+        .unwrap();
+    let load = |special_tokens| {
+        let config = DatasetConfig { split_column: None, special_tokens, ..config(folder.path()) };
+        TextDataset::load(&config, &BYTES, 64)
+    };
+    let error = load(SpecialTokens::Refuse).unwrap_err().to_string();
+    let expected = "b.jsonl: document 1 spells out the special token `<|endoftext|>` (0) at character 3; set `special_tokens` to \"parse\"";
+    assert!(error.contains(expected), "{error}");
+    let last = |rule| samples(&load(rule).unwrap(), "train").pop().unwrap().input_ids;
+    let text = BYTES.encode("é: ").unwrap();
+    let parsed = last(SpecialTokens::Parse);
+    assert_eq!(parsed, [&[0], &text[..], &[0], &BYTES.encode(" ").unwrap(), &[0, 0]].concat());
+    let plain = last(SpecialTokens::Plain);
+    assert_eq!(plain.iter().filter(|id| **id == 0).count(), 2, "only those that start and end the text");
+    let names = [SpecialTokens::Refuse, SpecialTokens::Plain, SpecialTokens::Parse].map(|rule| serde_json::json!(rule));
+    assert_eq!(names, ["refuse", "plain", "parse"]);
+}
+
+#[test]
+fn what_became_of_texts_is_said() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.jsonl");
+    fs::write(&path, "{\"text\": \"a\\ud83d\"}\n{\"text\": \" \"}\n{\"text\": \"bc\"}\n").unwrap();
+    let config = DatasetConfig { split_column: None, on_bad_text: crate::OnBadText::Skip, ..config(&path) };
+    let dataset = TextDataset::load(&config, &BYTES, 8).unwrap();
+    let path = path.display();
+    assert_eq!(
+        dataset.notes(),
+        [
+            format!("{path}: 1 text of 3 is no Unicode and was left out"),
+            format!("{path}: 1 text of 3 is blank and was left out")
+        ]
+    );
+    assert_eq!(samples(&dataset, "train")[0].origin.document, 2, "the others keep their numbers");
 }
 
 #[test]

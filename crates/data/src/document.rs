@@ -7,6 +7,6 @@ pub struct Document {
     pub index: u64,
     /// The text, as the source holds it.
     pub text: String,
-    /// The split that the source names; `None` where it names none.
+    /// The split that the document's column, its file's name or the card names; `None` where none does.
     pub split: Option<String>,
 }

@@ -17,10 +17,16 @@ pub mod source;
 pub mod tokenizer;
 mod windows;
 
+/// Version of how texts become windows of tokens, the tokenizer library included. A test holds the hash of some and says
+/// when to count it up.
+pub const TOKENISATION_VERSION: u32 = 1;
+
 pub use batches::{TokenBatch, batch_by_length};
 pub use dataset::{Dataset, TextDataset};
 pub use document::Document;
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
-pub use source::{DatasetConfig, read_documents, write_corpus};
-pub use tokenizer::{TextTokenizer, train_byte_level_bpe};
+pub use source::{
+    Corpus, DatasetConfig, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
+};
+pub use tokenizer::{SpecialIds, TextTokenizer, train_byte_level_bpe};

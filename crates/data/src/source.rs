@@ -1,155 +1,259 @@
 //! Where documents come from: Parquet, JSON Lines or plain text, one file or a folder of them.
 
+mod card;
+mod config;
+mod folder;
+#[cfg(test)]
+mod folder_tests;
+mod glob;
 mod jsonl;
+mod names;
 mod parquet;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod write;
 
-pub use parquet::write_corpus;
+pub use config::{DatasetConfig, OnBadText, SpecialTokens};
+pub use write::write_corpus;
 
 use crate::document::Document;
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
+use folder::{DataFile, Layout};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which texts to read. A file is read by its extension:
-/// - `.parquet`: one document per row, from a column of strings;
-/// - `.jsonl`, `.ndjson`: one object per line, from a field of it;
-/// - `.txt`: one document per block between blank lines; in a folder, one document per file.
-///
-/// A folder's files are read in byte order of their names; folders in it, hidden files and `.md` files are passed over.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetConfig {
-    /// A file or a folder.
-    pub path: PathBuf,
-    /// Column or field that holds the text.
-    #[serde(default = "default_text_column")]
-    pub text_column: String,
-    /// Column or field that names each document's split.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub split_column: Option<String>,
-    /// Share of the documents that make up the split `test` where no column names splits. A hash of the text decides, so
-    /// that the choice survives added documents and never parts two copies of one text.
-    #[serde(default = "default_held_out")]
-    pub held_out: f64,
-    /// Stop after so many documents that are not blank.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_documents: Option<u64>,
+/// What a source holds, in its order.
+#[derive(Debug, Default)]
+pub struct Corpus {
+    /// Documents that are not blank.
+    pub documents: Vec<Document>,
+    /// What names the documents' splits.
+    pub splits: SplitsFrom,
+    /// What a person should know of it, in plain sentences: texts that were replaced or left out, files that were not read.
+    pub notes: Vec<String>,
+    /// Every file that was read, with the index of its first document.
+    files: Vec<(u64, PathBuf)>,
 }
 
-impl DatasetConfig {
-    /// All of `path`, column `text`, with every other setting at its default.
-    pub fn at(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            text_column: default_text_column(),
-            split_column: None,
-            held_out: default_held_out(),
-            max_documents: None,
-        }
+/// What names the split of a document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SplitsFrom {
+    /// The column or field that the configuration names.
+    Column,
+    /// Names of files or folders, or the data set's card.
+    Files,
+    /// Nothing; a hash of the text decides.
+    #[default]
+    Hash,
+}
+
+impl Corpus {
+    /// The file that a document of this index stands in, and its number there, from 0.
+    pub fn place(&self, document: u64) -> Option<(&Path, u64)> {
+        let after = self.files.partition_point(|(first, _)| *first <= document);
+        let (first, path) = self.files.get(after.checked_sub(1)?)?;
+        Some((path, document - first))
     }
-}
-
-fn default_text_column() -> String {
-    "text".to_owned()
-}
-
-fn default_held_out() -> f64 {
-    0.05
 }
 
 /// Reads the documents of a file or folder, always in the same order.
 ///
 /// # Errors
 /// A path, file, column or option that cannot be used, with what to do about it; no documents at all.
-pub fn read_documents(config: &DatasetConfig) -> Result<Vec<Document>> {
-    if !(0.0..=1.0).contains(&config.held_out) {
-        let (got, expected) = (config.held_out.to_string(), "a share within 0..=1");
-        return Err(Error::Option { option: "held_out", got, expected });
-    }
-    if config.max_documents == Some(0) {
-        return Err(Error::Option { option: "max_documents", got: "0".into(), expected: "at least 1, or no limit" });
-    }
-    let path = &config.path;
-    let mut found = Collector { limit: config.max_documents.unwrap_or(u64::MAX), seen: 0, kept: vec![] };
-    match fs::metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::Missing { path: path.clone() }),
-        Err(e) => return Err(Error::io(path)(e)),
-        Ok(metadata) if metadata.is_dir() => {
-            for file in files_of(path)? {
-                read_file(&file, config, true, &mut found)?;
-            }
+pub fn read_documents(config: &DatasetConfig) -> Result<Corpus> {
+    config.check()?;
+    let layout = layout(config)?;
+    let mut found = Collector {
+        limit: config.max_documents.unwrap_or(u64::MAX),
+        on_bad_text: config.on_bad_text,
+        ..Collector::default()
+    };
+    for file in &layout.files {
+        if found.is_full(file) {
+            continue;
         }
-        Ok(_) => read_file(path, config, false, &mut found)?,
+        found.files.push((found.seen, file.path.clone()));
+        match kind(&file.path) {
+            Some(Kind::Parquet) => parquet::read(file, config, &mut found)?,
+            Some(Kind::Lines) => jsonl::read(file, config, &mut found)?,
+            Some(Kind::Text) => plain::read(file, config, layout.is_folder, &mut found)?,
+            None => return Err(Error::Extension { path: file.path.clone() }),
+        }
     }
     if found.kept.is_empty() {
-        return Err(Error::Empty { path: path.clone(), blank: found.seen });
+        return Err(Error::Empty { path: config.path.clone(), blank: found.blank });
     }
-    Ok(found.kept)
+    let splits = match (&config.split_column, layout.files.iter().any(|file| file.split.is_some())) {
+        (Some(_), _) => SplitsFrom::Column,
+        (None, true) => SplitsFrom::Files,
+        (None, false) => SplitsFrom::Hash,
+    };
+    let mut notes = layout.notes;
+    notes.extend(found.notes(&config.path));
+    Ok(Corpus { documents: found.kept, splits, notes, files: found.files })
 }
 
-/// Files of a folder that may hold documents, in byte order of their names.
-fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = vec![];
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let path = entry.map_err(Error::io(folder))?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if path.is_file() && !is_hidden && path.extension().is_none_or(|extension| extension != "md") {
-            files.push(path);
-        }
-    }
-    files.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
-    Ok(files)
+/// Every file whose content decides what [`read_documents`] gives, in the order in which they are read; the card last.
+///
+/// # Errors
+/// What [`read_documents`] says of a path or a folder before it opens a file of texts.
+pub fn source_files(config: &DatasetConfig) -> Result<Vec<PathBuf>> {
+    let layout = layout(config)?;
+    Ok(layout.files.into_iter().map(|file| file.path).chain(layout.card).collect())
 }
 
-fn read_file(path: &Path, config: &DatasetConfig, in_folder: bool, found: &mut Collector) -> Result<()> {
-    if found.is_full() {
-        return Ok(());
+fn layout(config: &DatasetConfig) -> Result<Layout> {
+    let path = &config.path;
+    match fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(target) => Err(Error::Link { path: path.clone(), target }),
+            Err(_) => Err(Error::Missing { path: path.clone() }),
+        },
+        Err(e) => Err(Error::io(path)(e)),
+        Ok(metadata) if metadata.is_dir() => folder::layout(path, config.split_column.is_some()),
+        // Whoever names one file means that file, whatever it is called.
+        Ok(_) => Ok(Layout { files: vec![DataFile { path: path.clone(), split: None }], ..Layout::default() }),
     }
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("parquet") => parquet::read(path, config, found),
-        Some("jsonl" | "ndjson") => jsonl::read(path, config, found),
-        Some("txt") => plain::read(path, config, in_folder, found),
-        _ => Err(Error::Extension { path: path.to_owned() }),
+}
+
+/// How a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Parquet,
+    Lines,
+    Text,
+}
+
+/// By its extension.
+fn kind(path: &Path) -> Option<Kind> {
+    match path.extension()?.to_str()? {
+        "parquet" => Some(Kind::Parquet),
+        "jsonl" | "ndjson" => Some(Kind::Lines),
+        "txt" => Some(Kind::Text),
+        _ => None,
     }
 }
 
 /// Documents found so far: numbers all of them, keeps those that are not blank.
+#[derive(Default)]
 struct Collector {
     limit: u64,
+    on_bad_text: OnBadText,
     seen: u64,
     kept: Vec<Document>,
+    /// Documents kept of each split that a file names; `None` for all others together.
+    of_split: BTreeMap<Option<String>, u64>,
+    files: Vec<(u64, PathBuf)>,
+    blank: u64,
+    replaced: u64,
+    skipped: u64,
 }
 
 impl Collector {
-    fn is_full(&self) -> bool {
-        self.kept.len() as u64 >= self.limit
+    fn is_full(&self, file: &DataFile) -> bool {
+        self.of_split.get(&file.split).is_some_and(|kept| *kept >= self.limit)
     }
 
-    fn push(&mut self, text: String, split: Option<String>) {
-        if !text.trim().is_empty() {
-            self.kept.push(Document { index: self.seen, text, split });
+    /// `column` is the split that the document itself names.
+    fn push(&mut self, file: &DataFile, text: Option<String>, column: Option<String>) -> Result<()> {
+        let document = self.seen - self.files.last().map_or(0, |(first, _)| *first);
+        if let Some(column) = &column {
+            check_split(&file.path, document, column)?;
         }
+        let split = match (column, &file.split) {
+            (Some(column), Some(file_split)) if column != *file_split => {
+                let (path, file) = (file.path.clone(), file_split.clone());
+                return Err(Error::SplitContradicted { path, document, column, file });
+            }
+            (Some(column), _) => Some(column),
+            (None, file_split) => file_split.clone(),
+        };
+        let index = self.seen;
         self.seen += 1;
+        match text {
+            None => {}
+            Some(text) if text.trim().is_empty() => self.blank += 1,
+            Some(text) => {
+                self.kept.push(Document { index, text, split });
+                *self.of_split.entry(file.split.clone()).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The text that `bytes` spell, in the way that was asked for where they spell none; `None` for one to be left out.
+    fn text(&mut self, path: &Path, bytes: &[u8], place: impl FnOnce(usize) -> String) -> Result<Option<String>> {
+        let bad = match std::str::from_utf8(bytes) {
+            Ok(text) => return Ok(Some(text.to_owned())),
+            Err(e) => e.valid_up_to(),
+        };
+        let problem = || "not UTF-8 (Latin-1, perhaps: iconv -f latin1 -t utf-8 FILE > NEW)".to_owned();
+        self.bad(path, || place(bad), problem)?;
+        Ok((self.on_bad_text == OnBadText::Replace).then(|| String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    /// Counts a text that is no Unicode, or refuses it.
+    fn bad(&mut self, path: &Path, place: impl FnOnce() -> String, problem: impl FnOnce() -> String) -> Result<()> {
+        match self.on_bad_text {
+            OnBadText::Refuse => {
+                return Err(Error::BadText { path: path.to_owned(), place: place(), problem: problem() });
+            }
+            OnBadText::Replace => self.replaced += 1,
+            OnBadText::Skip => self.skipped += 1,
+        }
+        Ok(())
+    }
+
+    fn notes(&self, path: &Path) -> Vec<String> {
+        let counts = [
+            (self.replaced, "is no Unicode and was mended with U+FFFD", "are no Unicode and were mended with U+FFFD"),
+            (self.skipped, "is no Unicode and was left out", "are no Unicode and were left out"),
+            (self.blank, "is blank and was left out", "are blank and were left out"),
+        ];
+        let note = |(count, one, many): (u64, &str, &str)| match count {
+            0 => None,
+            1 => Some(format!("{}: 1 text of {} {one}", path.display(), self.seen)),
+            _ => Some(format!("{}: {count} texts of {} {many}", path.display(), self.seen)),
+        };
+        counts.into_iter().filter_map(note).collect()
     }
 }
+
+/// Longest name of a split, in bytes: what the cache's format takes.
+const MAX_SPLIT: usize = 64;
 
 /// A split's name becomes part of file names and of a table's headings.
-fn check_split(path: &Path, document: u64, name: &str) -> Result<()> {
+fn is_split_name(name: &str) -> bool {
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-    if name.is_empty() || !name.bytes().all(is_plain) {
-        return Err(Error::SplitName { path: path.to_owned(), document, got: name.to_owned() });
-    }
-    Ok(())
+    (1..=MAX_SPLIT).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
-/// The whole file as text, a byte order mark left out.
-fn read_utf8(path: &Path) -> Result<String> {
+fn check_split(path: &Path, document: u64, name: &str) -> Result<()> {
+    match is_split_name(name) {
+        true => Ok(()),
+        false => Err(Error::SplitName { path: path.to_owned(), document, got: name.to_owned() }),
+    }
+}
+
+/// A whole file; a pointer that stands in its place is named.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|e| Error::Utf8 { path: path.to_owned(), offset: e.utf8_error().valid_up_to() })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    match bytes.starts_with(POINTER) {
+        true => Err(Error::Pointer { path: path.to_owned() }),
+        false => Ok(bytes),
+    }
+}
+
+/// How a Git LFS pointer begins.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// The whole file but for a byte order mark.
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = read_file(path)?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    Ok(bytes)
 }

@@ -93,6 +93,17 @@ impl Companions {
         self.files.get(name).map(Vec::as_slice)
     }
 
+    /// Every token that ends a text, as generation_config.json has them; none where it says nothing.
+    pub fn end_tokens(&self) -> Vec<u32> {
+        let generation = self.get(GENERATION).and_then(|json| serde_json::from_slice::<Value>(json).ok());
+        let ids = generation.and_then(|generation| generation.get("eos_token_id").cloned()).unwrap_or_default();
+        let number = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+        match &ids {
+            Value::Array(ids) => ids.iter().filter_map(number).collect(),
+            id => number(id).into_iter().collect(),
+        }
+    }
+
     /// `config` with the keys of the source's config.json that it does not have.
     pub(crate) fn complete(&self, mut config: Map<String, Value>) -> Map<String, Value> {
         for (key, value) in &self.config {

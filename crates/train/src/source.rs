@@ -66,6 +66,14 @@ impl Source {
         }
     }
 
+    /// Names of the splits there are.
+    pub fn splits(&self) -> Vec<String> {
+        match self {
+            Self::Cache(reader) | Self::Both(reader, _) => reader.splits().into_iter().map(str::to_owned).collect(),
+            Self::Labels(dataset) => dataset.splits().into_iter().map(|(name, _)| name).collect(),
+        }
+    }
+
     /// Refuses a loss that asks what the cached rows cannot answer.
     pub fn check(&self, loss: &LossConfig) -> std::result::Result<(), String> {
         self.caches().try_for_each(|cache| loss.fits(&cache.plan().keep))

@@ -1,28 +1,86 @@
 //! JSON Lines: one object per line.
 
-use super::{Collector, DatasetConfig, check_split, read_utf8};
+use super::{Collector, DataFile, DatasetConfig, OnBadText, read_bytes};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
-use std::path::Path;
 
 /// Empty lines are no documents; a text that is `null` is a blank one.
-pub(super) fn read(path: &Path, config: &DatasetConfig, found: &mut Collector) -> Result<()> {
-    let text = read_utf8(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    for (document, (number, line)) in lines.enumerate() {
-        if found.is_full() {
+pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector) -> Result<()> {
+    let bytes = read_bytes(&file.path)?;
+    for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
+        if found.is_full(file) {
             break;
         }
-        let refused = |problem| Error::Line { path: path.to_owned(), line: number + 1, problem };
-        let mut object: Map<String, Value> = serde_json::from_str(line).map_err(|e| refused(not_an_object(&e)))?;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let refused = |problem| Error::Line { path: file.path.clone(), line: number, problem };
+        let place = |byte: usize| format!("line {number} from its byte {byte} on");
+        // Without its line nobody knows the split of a document that is left out.
+        let Some(mut line) = found.text(&file.path, line, place)? else {
+            found.push(file, None, None)?;
+            continue;
+        };
+        if let Some(half) = half_of_a_pair(&line) {
+            let place = || format!("line {number}");
+            let problem = || format!("half of a surrogate pair ({}) at column {}", half.escape, half.column);
+            found.bad(&file.path, place, problem)?;
+            if found.on_bad_text == OnBadText::Skip {
+                found.push(file, None, None)?;
+                continue;
+            }
+            line = half.mended;
+        }
+        let mut object: Map<String, Value> = serde_json::from_str(&line).map_err(|e| refused(not_an_object(&e)))?;
         let mut string = |name: &str, option| take_string(&mut object, name, option).map_err(refused);
         let split = config.split_column.as_ref().map(|name| string(name, "split_column")).transpose()?;
-        if let Some(split) = &split {
-            check_split(path, document as u64, split)?;
-        }
-        found.push(string(&config.text_column, "text_column")?, split);
+        let text = string(&config.text_column, "text_column")?;
+        found.push(file, Some(text), split)?;
     }
     Ok(())
+}
+
+/// A line with escapes that no character has.
+struct Half {
+    /// The first of them, `\ud83d`.
+    escape: String,
+    /// Where it stands, in characters from 1.
+    column: usize,
+    /// The line with `\ufffd` in the place of each.
+    mended: String,
+}
+
+/// Halves of surrogate pairs among the escapes of a line: what a program leaves that cuts UTF-16 in the middle.
+fn half_of_a_pair(line: &str) -> Option<Half> {
+    // Most lines have none, and most of the rest have only pairs.
+    if !line.contains("\\ud") && !line.contains("\\uD") {
+        return None;
+    }
+    let unit = |at: usize| {
+        let digits = line.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut first, mut mended, mut at) = (None, String::new(), 0);
+    while let Some(offset) = line[at..].find('\\') {
+        let start = at + offset;
+        mended.push_str(&line[at..start]);
+        let length = match unit(start) {
+            Some(0xd800..=0xdbff) if matches!(unit(start + 6), Some(0xdc00..=0xdfff)) => 12,
+            Some(0xd800..=0xdfff) => {
+                first.get_or_insert(start);
+                mended.push_str("\\ufffd");
+                at = start + 6;
+                continue;
+            }
+            // The backslash and what it escapes, which may be another backslash.
+            _ => 1 + line[start + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+        mended.push_str(&line[start..start + length]);
+        at = start + length;
+    }
+    mended.push_str(&line[at..]);
+    let first = first?;
+    Some(Half { escape: line[first..first + 6].to_owned(), column: line[..first].chars().count() + 1, mended })
 }
 
 /// The parser counts lines within the one line it was given; only its column means something to a reader.
@@ -46,4 +104,34 @@ fn take_string(object: &mut Map<String, Value>, name: &str, option: &str) -> Res
         }
     };
     Err(format!("field `{name}` is {kind}, expected a string; set `{option}` to a field of strings"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half_of_a_pair;
+
+    #[test]
+    fn halves_are_told_from_pairs_and_from_text_that_looks_like_them() {
+        let whole = [
+            "none",
+            r"\ud83d\ude42 whole",
+            r"\\ud83d is a backslash and text",
+            r"\u00e9 \n \ud7ff",
+            "\\",
+            "\\ud8",
+            r"\ud8zz",
+        ];
+        for line in whole {
+            assert!(half_of_a_pair(line).is_none(), "{line}");
+        }
+        for (line, escape, column, mended) in [
+            (r"ü \ud83d of", r"\ud83d", 3, r"ü \ufffd of"),
+            (r"\ude42\ud83d", r"\ude42", 1, r"\ufffd\ufffd"),
+            (r"\ud83d\ude42\uDE42", r"\uDE42", 13, r"\ud83d\ude42\ufffd"),
+            (r"\\\ud83d\n", r"\ud83d", 3, r"\\\ufffd\n"),
+        ] {
+            let half = half_of_a_pair(line).unwrap();
+            assert_eq!((half.escape.as_str(), half.column, half.mended.as_str()), (escape, column, mended), "{line}");
+        }
+    }
 }

@@ -1,18 +1,19 @@
 //! Plain text: blocks between blank lines, or whole files.
 
-use super::{Collector, DatasetConfig, read_utf8};
+use super::{Collector, DataFile, DatasetConfig, read_bytes};
 use crate::error::{Error, Result};
-use std::path::Path;
 
 /// Lines end in `\n` in what comes out, whatever they ended in; the last one of a document has no end.
-pub(super) fn read(path: &Path, config: &DatasetConfig, whole: bool, found: &mut Collector) -> Result<()> {
+pub(super) fn read(file: &DataFile, config: &DatasetConfig, whole: bool, found: &mut Collector) -> Result<()> {
     if let Some(column) = &config.split_column {
-        let found = "nothing but text".to_owned();
-        return Err(Error::Column { path: path.to_owned(), column: column.clone(), found, option: "split_column" });
+        let (path, column, found) = (file.path.clone(), column.clone(), "nothing but text".to_owned());
+        return Err(Error::Column { path, column, found, option: "split_column" });
     }
-    let text = read_utf8(path)?;
-    let lines: Vec<&str> = text.lines().collect();
-    let is_blank = |line: &&str| line.trim().is_empty();
+    let bytes = read_bytes(&file.path)?;
+    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    // What follows the last line's end is no line.
+    lines.pop_if(|last| last.is_empty());
+    let is_blank = |line: &&[u8]| std::str::from_utf8(line).is_ok_and(|line| line.trim().is_empty());
     if whole {
         let mut lines = lines.as_slice();
         while let [rest @ .., last] = lines
@@ -20,14 +21,31 @@ pub(super) fn read(path: &Path, config: &DatasetConfig, whole: bool, found: &mut
         {
             lines = rest;
         }
-        found.push(lines.join("\n"), None);
-        return Ok(());
+        return push(file, lines, 1, found);
     }
-    for block in lines.split(is_blank).filter(|block| !block.is_empty()) {
-        if found.is_full() {
+    let mut number = 1;
+    for block in lines.split(is_blank) {
+        if found.is_full(file) {
             break;
         }
-        found.push(block.join("\n"), None);
+        if !block.is_empty() {
+            push(file, block, number, found)?;
+        }
+        number += block.len() + 1;
     }
     Ok(())
+}
+
+/// One document of some lines, of which the first has this number in the file.
+fn push(file: &DataFile, lines: &[&[u8]], first: usize, found: &mut Collector) -> Result<()> {
+    let lines: Vec<&[u8]> = lines.iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+    let text = lines.join(&b'\n');
+    let place = |byte: usize| {
+        let before = &text[..byte];
+        let line = before.iter().filter(|byte| **byte == b'\n').count();
+        let byte = before.len() - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        format!("line {} from its byte {byte} on", first + line)
+    };
+    let text = found.text(&file.path, &text, place)?;
+    found.push(file, text, None)
 }

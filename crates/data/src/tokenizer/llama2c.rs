@@ -6,6 +6,7 @@
 
 use super::TextTokenizer;
 use crate::error::{Error, Result};
+use crate::source::read_file;
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,12 +26,12 @@ impl TextTokenizer {
     /// # Errors
     /// A file that cannot be read, has another number of pieces, or is not laid out as above.
     pub fn from_llama2c(path: &Path, vocab_size: u32) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let bytes = read_file(path)?;
         let refused = |problem| Error::Llama2c { path: path.to_owned(), vocab_size, problem };
         let pieces = parse(&bytes, vocab_size as usize).map_err(refused)?;
         let vocabulary = vocabulary(&pieces).map_err(refused)?;
         let json = tokenizer_json(&vocabulary, &merges(&vocabulary));
-        Self::parse(path, json.to_string().as_bytes(), Some(DELIMITER), Some(DELIMITER))
+        Self::parse(path, json.to_string().as_bytes(), &[], Some(DELIMITER))
     }
 }
 
@@ -131,6 +132,8 @@ fn tokenizer_json(vocabulary: &[(f32, String)], merges: &[(&str, &str)]) -> serd
             "normalized": false, "special": true,
         })
     };
+    let start = |text: usize| json!({"SpecialToken": {"id": vocabulary[DELIMITER as usize].1, "type_id": text}});
+    let text = |name: &str, text: usize| json!({"Sequence": {"id": name, "type_id": text}});
     json!({
         "version": "1.0",
         "added_tokens": [special(0), special(1), special(2)],
@@ -138,6 +141,12 @@ fn tokenizer_json(vocabulary: &[(f32, String)], merges: &[(&str, &str)]) -> serd
             {"type": "Prepend", "prepend": "▁"},
             {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
         ]},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [start(0), text("A", 0)],
+            "pair": [start(0), text("A", 0), start(1), text("B", 1)],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [DELIMITER], "tokens": ["<s>"]}},
+        },
         "decoder": {"type": "Sequence", "decoders": [
             {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
             {"type": "ByteFallback"},

@@ -1,83 +1,127 @@
-//! Text to tokens and back, without surprises: no special token appears that was not asked for, nothing is truncated.
+//! Text to tokens and back, without surprises: what starts and ends a text is what the tokenizer's own file says, what a
+//! text spells out is what the caller says, and nothing is truncated.
 
+mod explain;
+mod folder;
 mod llama2c;
+mod template;
 #[cfg(test)]
 mod tests;
 mod train;
 
+pub use folder::SpecialIds;
 pub use train::train_byte_level_bpe;
 
 use crate::error::{Error, Result};
+use crate::source::read_file;
 use logitcask_core::Fingerprint;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use tokenizers::models::bpe::BPE;
-use tokenizers::{DecoderWrapper, ModelWrapper, Tokenizer};
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, OffsetReferential, OffsetType, Tokenizer,
+};
 
 /// A tokenizer with the ids that start and end a document. Clones share the vocabulary.
+///
+/// The start token is the one that the post-processor of `tokenizer.json` puts in front of a text, and there is none where
+/// it puts none: what a model saw in training is what its tokenizer gave it, whatever else names a `bos_token_id`.
 #[derive(Clone)]
 pub struct TextTokenizer {
     inner: Arc<Tokenizer>,
+    json: Arc<[u8]>,
+    added: Arc<[(u32, String)]>,
     bos: Option<u32>,
     end: Option<u32>,
     vocab_size: u32,
     fingerprint: Fingerprint,
 }
 
+/// Where a text spells out a special token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpelledOut {
+    /// The token.
+    pub token: String,
+    /// Its id.
+    pub id: u32,
+    /// Characters before it.
+    pub character: usize,
+}
+
 impl TextTokenizer {
-    /// Reads a Hugging Face `tokenizer.json`; `bos` goes before every window of a document, `end` after its last token.
+    /// Reads a Hugging Face `tokenizer.json`; `end` goes behind a document's last token. Where the post-processor puts a
+    /// token behind every text, that is the end, and need not be given.
     ///
     /// # Errors
-    /// A file that cannot be read or understood, or a special id that the tokenizer does not have.
-    pub fn from_json_file(path: &Path, bos: Option<u32>, end: Option<u32>) -> Result<Self> {
-        Self::parse(path, &std::fs::read(path).map_err(Error::io(path))?, bos, end)
+    /// A file that cannot be read or understood, a post-processor that puts more than one token in front or behind, an
+    /// `end` that contradicts it, or that the tokenizer does not have.
+    pub fn from_json_file(path: &Path, end: Option<u32>) -> Result<Self> {
+        Self::parse(path, &read_file(path)?, &[], end)
     }
 
-    /// As [`Self::from_json_file`], from bytes at hand.
+    /// As [`Self::from_json_file`], from bytes at hand, with special tokens that the file lacks (see
+    /// [`Self::added_tokens`]).
     ///
     /// # Errors
-    /// Bytes that cannot be understood, or a special id that the tokenizer does not have.
-    pub fn from_json_bytes(bytes: &[u8], bos: Option<u32>, end: Option<u32>) -> Result<Self> {
-        Self::parse(Path::new("tokenizer.json"), bytes, bos, end)
+    /// As [`Self::from_json_file`]; an extra token that would get another id than the one beside it.
+    pub fn from_json_bytes(bytes: &[u8], extra_tokens: &[(u32, String)], end: Option<u32>) -> Result<Self> {
+        Self::parse(Path::new("tokenizer.json"), bytes, extra_tokens, end)
     }
 
     /// `path` is for messages only.
-    fn parse(path: &Path, bytes: &[u8], bos: Option<u32>, end: Option<u32>) -> Result<Self> {
-        let refused = |source| Error::TokenizerJson { path: path.to_owned(), source };
-        let mut inner = Tokenizer::from_bytes(bytes).map_err(refused)?;
-        // A published file may carry its training's truncation, padding or dropout: a text would silently lose its end,
-        // or become other tokens on every reading.
-        inner.with_truncation(None).map_err(refused)?.with_padding(None);
-        if let ModelWrapper::BPE(BPE { dropout: Some(_), .. }) = inner.get_model()
-            && let ModelWrapper::BPE(mut model) = inner.get_model().clone()
-        {
-            model.dropout = None;
-            inner.with_model(model);
+    fn parse(path: &Path, bytes: &[u8], extra_tokens: &[(u32, String)], end: Option<u32>) -> Result<Self> {
+        let mut inner = understand(path, bytes)?;
+        let added = add_special(path, &mut inner, extra_tokens.iter().map(|(_, content)| content.clone()))?;
+        if let Some((got, wanted)) = added.iter().zip(extra_tokens).find(|(got, wanted)| got != wanted) {
+            let problem = format!(
+                "`{}` gets the id {} beside it, not {}; it belongs to another tokenizer",
+                wanted.1, got.0, wanted.0
+            );
+            return Err(Error::TokenizerPart { path: path.to_owned(), problem });
         }
-        // `<s>` in a document is three characters: only a dataset decides where a document starts.
-        inner.set_encode_special_tokens(true);
+        let around = template::around(path, &inner)?;
+        if let (Some(own), Some(other)) = (around.end, end)
+            && own != other
+        {
+            let (own, other) = (named(&inner, own), named(&inner, other));
+            let problem = format!("its post-processor ends every text with {own}, and {other} was given as the end");
+            return Err(Error::TokenizerPart { path: path.to_owned(), problem });
+        }
+        Self::assemble(inner, bytes, added, around.bos, around.end.or(end))
+    }
 
-        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |highest| highest + 1);
+    /// Bounds the special ids and takes stock.
+    fn assemble(
+        inner: Tokenizer,
+        bytes: &[u8],
+        added: Vec<(u32, String)>,
+        bos: Option<u32>,
+        end: Option<u32>,
+    ) -> Result<Self> {
+        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |highest| highest.saturating_add(1));
         if let Some(id) = [bos, end].into_iter().flatten().find(|&id| id >= vocab_size) {
             return Err(Error::Token { id, vocab_size });
         }
-        let json = inner.to_string(false).map_err(refused)?;
-        let pinned = serde_json::to_vec(&(json, bos, end)).map_err(|e| refused(e.into()))?;
-        Ok(Self { inner: Arc::new(inner), bos, end, vocab_size, fingerprint: Fingerprint::of(&pinned) })
+        let fingerprint = Fingerprint::of(bytes);
+        Ok(Self { inner: Arc::new(inner), json: bytes.into(), added: added.into(), bos, end, vocab_size, fingerprint })
     }
 
-    /// The canonical `tokenizer.json`: however the tokenizer came to be, the same one gives the same bytes.
-    ///
-    /// # Errors
-    /// Whatever the tokenizer library says.
-    pub fn to_json(&self) -> Result<Vec<u8>> {
-        self.inner.to_string(false).map(String::into_bytes).map_err(Error::tokenizer)
+    /// The `tokenizer.json`, byte for byte as it was read or made.
+    pub fn json(&self) -> &[u8] {
+        &self.json
     }
 
-    /// Hash of [`Self::to_json`] and the two special ids.
+    /// BLAKE3 of [`Self::json`]. What else decides the tokens of a text stands beside it: [`Self::added_tokens`],
+    /// [`Self::bos`], [`Self::end`].
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Special tokens that the folder's `tokenizer_config.json` names and its `tokenizer.json` does not have as such, with
+    /// the ids they got.
+    pub fn added_tokens(&self) -> &[(u32, String)] {
+        &self.added
     }
 
     /// Highest id + 1, added tokens included.
@@ -95,13 +139,44 @@ impl TextTokenizer {
         self.end
     }
 
-    /// Tokens of `text` without any special token, not even where the text spells one out.
+    /// Tokens of `text`, without those that start and end one. A special token that the text spells out (`<s>`) is text
+    /// like any other; an added token that is not special (`<think>`) is a token.
     ///
     /// # Errors
     /// Whatever the tokenizer library says about this text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(Error::tokenizer)?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// A copy whose [`Self::encode`] takes special tokens that a text spells out for these tokens, as Hugging Face's
+    /// `AutoTokenizer` does.
+    pub fn parsing(&self) -> Self {
+        let mut inner = Tokenizer::clone(&self.inner);
+        inner.set_encode_special_tokens(false);
+        Self { inner: Arc::new(inner), ..self.clone() }
+    }
+
+    /// The first special token that `text` spells out.
+    pub fn spelled_out(&self, text: &str) -> Option<SpelledOut> {
+        let mut vocabulary = self.inner.get_added_vocabulary().clone();
+        vocabulary.set_encode_special_tokens(false);
+        let tokens = vocabulary.get_added_tokens_decoder();
+        // Only a token that asks for it is looked for in the normalised text.
+        let normalizer: Option<&NormalizerWrapper> =
+            match tokens.values().any(|token| token.special && token.normalized) {
+                true => self.inner.get_normalizer(),
+                false => None,
+            };
+        let pieces = vocabulary.extract_and_normalize(normalizer, text);
+        pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter().find_map(
+            |(_, (start, _), found)| {
+                let id = found.as_ref()?.first()?.id;
+                let token = tokens.get(&id).filter(|token| vocabulary.is_special_token(&token.content))?;
+                let character = text.get(..start)?.chars().count();
+                Some(SpelledOut { token: token.content.clone(), id, character })
+            },
+        )
     }
 
     /// Text of `ids`, start and end tokens left out.
@@ -129,6 +204,45 @@ impl TextTokenizer {
         let bytes: Option<Vec<u8>> = piece.chars().map(byte_of).collect();
         visible(&bytes.unwrap_or_else(|| piece.into_bytes()))
     }
+}
+
+/// The library's tokenizer, with nothing in it that would change a text behind the caller's back.
+fn understand(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
+    let refused = |problem| Error::TokenizerJson { path: path.to_owned(), problem };
+    let mut inner = Tokenizer::from_bytes(bytes).map_err(|e| refused(explain::explain(bytes, &e.to_string())))?;
+    // A published file may carry its training's truncation, padding or dropout: a text would silently lose its end, or
+    // become other tokens on every reading.
+    inner.with_truncation(None).map_err(|e| refused(e.to_string()))?.with_padding(None);
+    if let ModelWrapper::BPE(BPE { dropout: Some(_), .. }) = inner.get_model()
+        && let ModelWrapper::BPE(mut model) = inner.get_model().clone()
+    {
+        model.dropout = None;
+        inner.with_model(model);
+    }
+    inner.set_encode_special_tokens(true);
+    Ok(inner)
+}
+
+/// Adds special tokens behind those there are; gives the ids they got.
+fn add_special(
+    path: &Path,
+    inner: &mut Tokenizer,
+    contents: impl Iterator<Item = String>,
+) -> Result<Vec<(u32, String)>> {
+    let contents: Vec<String> = contents.collect();
+    let refused = |problem| Error::TokenizerPart { path: path.to_owned(), problem };
+    let tokens = contents.iter().map(|content| AddedToken::from(content.as_str(), true));
+    inner.add_special_tokens(tokens).map_err(|e| refused(e.to_string()))?;
+    let id = |content: String| match inner.token_to_id(&content) {
+        Some(id) => Ok((id, content)),
+        None => Err(refused(format!("the special token `{content}` cannot be added to it"))),
+    };
+    contents.into_iter().map(id).collect()
+}
+
+/// A token as messages name it.
+fn named(inner: &Tokenizer, id: u32) -> String {
+    inner.id_to_token(id).map_or_else(|| id.to_string(), |token| format!("`{token}` ({id})"))
 }
 
 impl fmt::Debug for TextTokenizer {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 /// The one special token of a trained tokenizer: id 0, before and after every document.
@@ -36,8 +37,14 @@ pub fn train_byte_level_bpe(texts: impl Iterator<Item = String>, vocab_size: u32
     let texts: Vec<String> = texts.collect();
     tokenizer.train(&mut trainer, texts.into_iter()).map_err(Error::tokenizer)?;
 
+    let mut template = TemplateProcessing::builder();
+    template.try_single(format!("{END_OF_TEXT} $A")).map_err(Error::tokenizer)?;
+    template.try_pair(format!("{END_OF_TEXT} $A {END_OF_TEXT}:1 $B:1")).map_err(Error::tokenizer)?;
+    let template = template.special_tokens(vec![(END_OF_TEXT, 0)]).build().map_err(Error::tokenizer)?;
+    tokenizer.with_post_processor(Some(template));
+
     let json = tokenizer.to_string(false).map_err(Error::tokenizer)?;
-    let trained = TextTokenizer::from_json_bytes(json.as_bytes(), Some(0), Some(0))?;
+    let trained = TextTokenizer::from_json_bytes(json.as_bytes(), &[], Some(0))?;
     if trained.vocab_size() != vocab_size {
         return Err(Error::TooFewPieces { expected: vocab_size, got: trained.vocab_size() });
     }
@@ -63,10 +70,10 @@ mod tests {
         for vocab_size in [257, 258, 300] {
             let tokenizer = train(vocab_size);
             assert_eq!(tokenizer.vocab_size(), vocab_size);
-            let json: serde_json::Value = serde_json::from_slice(&tokenizer.to_json().unwrap()).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(tokenizer.json()).unwrap();
             assert_eq!(json["model"]["vocab"].as_object().unwrap().len(), vocab_size as usize);
             for _ in 0..3 {
-                assert_eq!(train(vocab_size).to_json().unwrap(), tokenizer.to_json().unwrap());
+                assert_eq!(train(vocab_size).json(), tokenizer.json());
             }
         }
         let ids = TOKENIZER.encode(TEXT).unwrap();

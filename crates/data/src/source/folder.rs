@@ -1,0 +1,151 @@
+//! A folder of texts, as a hub hands it out or as a person made it: its files in order, and the split that each names.
+
+use super::{card, glob, kind, names};
+use crate::error::{Error, Result};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folders within folders; a link that leads back up would have no end.
+const MAX_DEPTH: usize = 16;
+/// Names in a note; who wants all of them looks into the folder.
+const SHOWN: usize = 5;
+
+/// A file of texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DataFile {
+    pub path: PathBuf,
+    /// The split of all its documents, where its name or the card says.
+    pub split: Option<String>,
+}
+
+/// What there is to read.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    pub files: Vec<DataFile>,
+    /// The card that named the files.
+    pub card: Option<PathBuf>,
+    pub notes: Vec<String>,
+    pub is_folder: bool,
+}
+
+/// A path below the folder, written with `/`, and the path of it.
+type Entry = (String, PathBuf);
+
+/// Files of a folder and of the folders in it. With a column that names splits, files need not.
+pub(super) fn layout(folder: &Path, has_column: bool) -> Result<Layout> {
+    let mut entries = vec![];
+    walk(folder, "", 0, &mut entries)?;
+    entries.sort();
+    let card_path = folder.join("README.md");
+    let named = match card_path.is_file() {
+        true => card::data_files(&card_path)?,
+        false => None,
+    };
+    let layout = match named {
+        Some(named) => by_card(folder, card_path, &named, entries)?,
+        None => by_names(folder, has_column, entries)?,
+    };
+    let relatives = layout.files.iter().filter_map(|file| file.path.strip_prefix(folder).ok());
+    let relatives: Vec<String> = relatives.map(|path| path.to_string_lossy().replace('\\', "/")).collect();
+    names::check_shards(folder, relatives.iter().map(String::as_str))?;
+    Ok(layout)
+}
+
+fn walk(folder: &Path, below: &str, depth: usize, found: &mut Vec<Entry>) -> Result<()> {
+    if depth > MAX_DEPTH {
+        let problem = format!("lies more than {MAX_DEPTH} folders deep; is it a link to a folder above it?");
+        return Err(Error::Folder { path: folder.to_owned(), problem });
+    }
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') || name.ends_with(".md") || ["LICENSE", "dataset_infos.json"].contains(&name.as_str())
+        {
+            continue;
+        }
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(e) => {
+                return Err(match fs::read_link(&path) {
+                    Ok(target) if e.kind() == std::io::ErrorKind::NotFound => Error::Link { path, target },
+                    _ => Error::io(&path)(e),
+                });
+            }
+        };
+        let relative = format!("{below}{name}");
+        if metadata.is_dir() {
+            walk(&path, &format!("{relative}/"), depth + 1, found)?;
+        } else {
+            found.push((relative, path));
+        }
+    }
+    Ok(())
+}
+
+/// The card says which files there are; others are told of.
+fn by_card(folder: &Path, card: PathBuf, named: &[card::SplitFiles], entries: Vec<Entry>) -> Result<Layout> {
+    let refused = |problem| Error::Card { path: card.clone(), problem };
+    let is_named = |pattern: &String, relative: &str| {
+        glob::fits(pattern, relative)
+            || relative.strip_prefix(pattern.trim_end_matches('/')).is_some_and(|below| below.starts_with('/'))
+    };
+    for (split, pattern) in named.iter().flat_map(|named| named.patterns.iter().map(|pattern| (&named.split, pattern)))
+    {
+        if !entries.iter().any(|(relative, _)| is_named(pattern, relative)) {
+            return Err(refused(format!(
+                "name `{pattern}` for the split `{split}`, and no file there fits; fetch it, or name a folder or file as the `path`"
+            )));
+        }
+    }
+    let (mut files, mut others) = (vec![], vec![]);
+    for (relative, path) in entries {
+        let splits: BTreeSet<&str> = named
+            .iter()
+            .filter(|named| named.patterns.iter().any(|pattern| is_named(pattern, &relative)))
+            .map(|named| named.split.as_str())
+            .collect();
+        let splits: Vec<&str> = splits.into_iter().collect();
+        match *splits.as_slice() {
+            [] => others.push(relative),
+            [split] => files.push(DataFile { path, split: Some(split.to_owned()) }),
+            _ => return Err(refused(format!("put {relative} into the splits {}", splits.join(" and ")))),
+        }
+    }
+    let notes = match others.as_slice() {
+        [] => vec![],
+        others => {
+            let shown = others.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if others.len() > SHOWN { ", ..." } else { "" };
+            let (folder, count) = (folder.display(), others.len());
+            vec![format!("{folder}: {count} files that its README.md does not name are not read: {shown}{more}")]
+        }
+    };
+    Ok(Layout { files, card: Some(card), notes, is_folder: true })
+}
+
+/// Names of files and folders say which splits there are, if any does.
+fn by_names(folder: &Path, has_column: bool, entries: Vec<Entry>) -> Result<Layout> {
+    let mut files = vec![];
+    for (relative, path) in entries {
+        if kind(&path).is_none() {
+            return Err(Error::Extension { path });
+        }
+        let split = match names::split(&path, &relative) {
+            // The column decides, and a name that speaks of two splits contradicts neither.
+            Err(_) if has_column => None,
+            split => split?,
+        };
+        files.push(DataFile { path, split });
+    }
+    let named = files.iter().find_map(|file| Some((&file.path, file.split.as_deref()?)));
+    let unnamed = files.iter().find(|file| file.split.is_none());
+    if let (Some((path, split)), Some(unnamed), false) = (named, unnamed, has_column) {
+        let problem = format!(
+            "names no split, while {} names `{split}`; rename one of them, move one elsewhere, or name the splits of the texts in a `split_column`",
+            path.strip_prefix(folder).unwrap_or(path).display()
+        );
+        return Err(Error::Folder { path: unnamed.path.clone(), problem });
+    }
+    Ok(Layout { files, is_folder: true, ..Layout::default() })
+}

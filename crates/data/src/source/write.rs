@@ -1,0 +1,48 @@
+//! A corpus of our own, as one Parquet file.
+
+use super::check_split;
+use crate::error::{Error, Result};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Writes texts and the names of their splits as the columns `text` and `split` of a Parquet file, in the order given.
+/// The same documents give the same bytes; the file appears under its name once it is whole, replacing an older one.
+///
+/// # Errors
+/// A split name that [`read_documents`](super::read_documents) would refuse, or a file that cannot be written.
+pub fn write_corpus(path: &Path, documents: &[(String, &str)]) -> Result<()> {
+    for ((_, split), document) in documents.iter().zip(0..) {
+        check_split(path, document, split)?;
+    }
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(documents.iter().map(|(text, _)| text)));
+    let splits: ArrayRef = Arc::new(StringArray::from_iter_values(documents.iter().map(|(_, split)| split)));
+    let batch = RecordBatch::try_from_iter([("text", texts), ("split", splits)]).map_err(Error::parquet(path))?;
+    let level = ZstdLevel::try_new(19).map_err(Error::parquet(path))?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        // The library would put its own version here, and an upgrade would change every file.
+        .set_created_by("logitcask".to_owned())
+        .build();
+
+    let mut file = new_beside(path)?;
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), Some(properties)).map_err(Error::parquet(path))?;
+    writer.write(&batch).map_err(Error::parquet(path))?;
+    writer.close().map_err(Error::parquet(path))?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    file.persist(path).map_err(|e| Error::io(path)(e.error))?;
+    Ok(())
+}
+
+/// A temporary file in the folder of `path`, so that a rename can publish it.
+fn new_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are their owner's alone by default, a corpus is to be shared.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder).map_err(Error::io(folder))
+}

@@ -1,0 +1,116 @@
+//! Data as hubs and people hand it out: read for what it is, or refused before the teacher runs.
+
+use crate::fixture::{Fixture, texts};
+use std::fs;
+use std::path::Path;
+
+/// The splits of a cache's plan and their numbers of samples.
+fn planned(fixture: &Fixture) -> Vec<(String, u64)> {
+    let plan: serde_json::Value = serde_json::from_slice(&fs::read(fixture.path("cache/plan.json")).unwrap()).unwrap();
+    let mut splits: Vec<(String, u64)> = vec![];
+    for unit in plan["units"].as_array().unwrap() {
+        let count = unit["end"].as_u64().unwrap() - unit["start"].as_u64().unwrap();
+        let name = unit["split"].as_str().unwrap().to_owned();
+        match splits.last_mut().filter(|(last, _)| *last == name) {
+            Some((_, sum)) => *sum += count,
+            None => splits.push((name, count)),
+        }
+    }
+    splits
+}
+
+/// Texts short enough for one window each.
+fn lines(count: usize) -> String {
+    (0..count).map(|i| format!("{{\"text\": \"text {i}\"}}\n")).collect()
+}
+
+#[test]
+fn a_hubs_folder_is_cached_in_its_own_splits() {
+    let fixture = Fixture::new(40);
+    let data = fixture.path("set/data");
+    fs::create_dir_all(&data).unwrap();
+    for (name, count) in [
+        ("train-00000-of-00002.jsonl", 12),
+        ("train-00001-of-00002.jsonl", 13),
+        ("validation-00000-of-00001.jsonl", 3),
+        ("test-00000-of-00001.jsonl", 5),
+    ] {
+        fs::write(data.join(name), lines(count)).unwrap();
+    }
+    fixture.edit_recipe("/texts.jsonl", "/set");
+    let cache = ["cache", "recipe.toml", "--device", "cpu"];
+    fixture.ok(&cache);
+    let expected = [("train", 25), ("validation", 3), ("test", 5)].map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(planned(&fixture), expected);
+
+    fs::remove_file(data.join("train-00001-of-00002.jsonl")).unwrap();
+    let error = fixture.fails(&cache);
+    assert!(error.contains("train-00000-of-00002.jsonl: is one of 2 shards, and number 1 is not there"), "{error}");
+}
+
+#[test]
+fn a_text_that_spells_out_a_special_token_stops_the_run_before_the_teacher() {
+    let fixture = Fixture::new(40);
+    let text = fs::read_to_string(fixture.path("texts.jsonl")).unwrap() + "{\"text\": \"one <|endoftext|> two\"}\n";
+    fs::write(fixture.path("texts.jsonl"), text).unwrap();
+    let cache = ["cache", "recipe.toml", "--device", "cpu"];
+    let error = fixture.fails(&cache);
+    let expected = "texts.jsonl: document 40 spells out the special token `<|endoftext|>` (0) at character 4; set `special_tokens` to";
+    assert!(error.contains(expected), "{error}");
+    assert!(!fixture.path("cache").exists(), "nothing was begun");
+    for rule in ["parse", "plain"] {
+        fixture.write_recipe("");
+        fixture.edit_recipe("held_out = 0.1", &format!("held_out = 0.1\nspecial_tokens = \"{rule}\""));
+        fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
+    }
+}
+
+/// Rewrites a JSON file.
+fn edit(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(path, value.to_string()).unwrap();
+}
+
+#[test]
+fn windows_start_with_what_the_tokenizer_puts_in_front() {
+    let fixture = Fixture::new(40);
+    let (config, tokenizer) = (fixture.path("teacher/config.json"), fixture.path("teacher/tokenizer.json"));
+    let run = |expected_bos: serde_json::Value| {
+        let output = fixture.run(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        let plan = fs::read(fixture.path("cache/plan.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&plan).unwrap()["bos"], expected_bos);
+        said
+    };
+    let first = run(0.into());
+    assert!(!first.contains("windows start with"), "{first}");
+    // config.json may name another one, or none.
+    edit(&config, |config| config["bos_token_id"] = 5.into());
+    let said = run(0.into());
+    assert!(said.contains("windows start with `<|endoftext|>` (0), as tokenizer.json's post-processor says"), "{said}");
+    edit(&config, |config| drop(config.as_object_mut().unwrap().remove("bos_token_id")));
+    assert!(!run(0.into()).contains("windows start with"));
+    // Without a post-processor there is none, whatever config.json says.
+    edit(&tokenizer, |tokenizer| tokenizer["post_processor"] = serde_json::Value::Null);
+    edit(&config, |config| config["bos_token_id"] = 0.into());
+    assert!(run(serde_json::Value::Null).contains("windows start with no token in front"));
+}
+
+#[test]
+fn a_corpus_under_another_name_is_the_same_dataset() {
+    let fixture = Fixture::new(40);
+    let dataset = || {
+        fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
+        let plan = fs::read(fixture.path("cache/plan.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&plan).unwrap()["dataset"]["fingerprint"].clone()
+    };
+    let first = dataset();
+    fs::rename(fixture.path("texts.jsonl"), fixture.path("renamed.jsonl")).unwrap();
+    fixture.edit_recipe("/texts.jsonl", "/renamed.jsonl");
+    assert_eq!(dataset(), first);
+    let more: String = texts(41).iter().map(|text| format!("{{\"text\": \"{text}\"}}\n")).collect();
+    fs::write(fixture.path("renamed.jsonl"), more).unwrap();
+    assert_ne!(dataset(), first);
+}
