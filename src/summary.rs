@@ -1,5 +1,6 @@
 //! What machines read: figures of a cache, of its making, and of a training run.
 
+use crate::paths::replace_file;
 use anyhow::{Context, Result};
 use logitcask_cache::{CodecError, LogZError, Manifest, PLAN_NAME};
 use logitcask_core::Fingerprint;
@@ -7,7 +8,6 @@ use logitcask_teach::StageSeconds;
 use logitcask_train::Evaluation;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 /// Size and content of a cache.
@@ -157,15 +157,5 @@ pub struct Seconds {
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(value)?;
     json.push(b'\n');
-    let cannot = || format!("{}: cannot write it", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tmp-");
-    // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).with_context(cannot)?;
-    file.write_all(&json).and_then(|()| file.as_file().sync_all()).with_context(cannot)?;
-    file.persist(path).with_context(cannot)?;
-    Ok(())
+    replace_file(path, &json)
 }

@@ -103,7 +103,17 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
     write_teacher(&fixture.path("teacher"), 1, 384, &tokenizer);
     fixture.ok(&CACHE);
     fixture.ok(&TRAIN);
-    assert_eq!(CacheReader::open(&fixture.path("cache")).unwrap().plan().vocab_size, 384);
+    let plan = CacheReader::open(&fixture.path("cache")).unwrap().plan().clone();
+    assert_eq!((plan.vocab_size, plan.keep.padding), (300, 84), "what no token has is never kept");
+    let student = fs::read_to_string(fixture.path("run/student/model/config.json")).unwrap();
+    assert!(student.contains("\"vocab_size\": 300"), "nor inherited unasked: {student}");
+    let shown = fixture.ok(&["inspect", "cache"]);
+    assert!(shown.contains("padding      84 classes"), "{shown}");
+    fixture.edit_recipe("[student]", "[student]\nvocab_size = 384");
+    fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run-of-all-classes"]);
+    fixture.edit_recipe("vocab_size = 384", "vocab_size = 385");
+    let error = fixture.fails(&["train", "recipe.toml", "--device", "cpu", "--out", "run-of-more"]);
+    assert!(error.contains("300 to 384"), "{error}");
     fixture.ok(&["eval", "run/student/model", "--cache", "cache", "--device", "cpu"]);
     fixture.ok(&["inspect", "cache", "--sample", "0"]);
 }

@@ -16,6 +16,7 @@ const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
 const SHORT: u64 = 8;
 /// The log of the runs that filled a cache.
 const LOG: &str = "_runs.json";
+const INPUTS: &str = "_inputs.json";
 
 /// A cache that nothing disturbed, and how long it took.
 struct Whole {
@@ -64,8 +65,8 @@ fn files(fixture: &Fixture) -> Files {
         let Ok(entries) = fs::read_dir(cache.join(folder)) else { continue };
         for entry in entries.map(Result::unwrap) {
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
-            // The run's own log is no part of the cache: it has times in it.
-            let is_part = entry.path().is_file() && !name.contains(".tmp-") && name != LOG;
+            // The log of runs and the record of inputs are no part of the cache: they have times in them.
+            let is_part = entry.path().is_file() && !name.contains(".tmp-") && ![LOG, INPUTS].contains(&name.as_str());
             if is_part {
                 let changed = entry.metadata().unwrap().modified().unwrap();
                 files.insert(name, (fs::read(entry.path()).unwrap(), changed));

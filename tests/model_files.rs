@@ -30,7 +30,7 @@ impl Folder {
     fn teacher() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         let tokenizer = train_byte_level_bpe(crate::fixture::texts(40).into_iter(), 300).unwrap();
-        write_teacher(&folder.path(), 1, 300, &tokenizer.to_json().unwrap());
+        write_teacher(&folder.path(), 1, 300, tokenizer.json());
         folder
     }
 

@@ -24,11 +24,10 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let recipe = Recipe::read(&args.recipe)?;
     let folder = recipe.cache_folder(&args.recipe);
     let there = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
-    if let Some(Err(Malformed { .. })) = &there
+    if let Some(Err(error @ Malformed { .. })) = &there
         && !args.replace
     {
-        let error = there.and_then(Result::err).map_or_else(|| anyhow!("its plan cannot be read"), Into::into);
-        return Err(damaged(&folder, &args.recipe, error));
+        return Err(damaged(&args.recipe, error));
     }
     let inputs = Inputs::of(&recipe);
     if let (Some(Ok(plan)), Some(inputs)) = (&there, &inputs)
@@ -76,17 +75,19 @@ fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
     match CacheReader::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
         Ok(cache) => Ok(Some(cache)),
         Err(Unfinished { .. } | NotACache { .. }) => Ok(None),
-        Err(error) => Err(damaged(folder, recipe, error.into())),
+        Err(error) => Err(damaged(recipe, &error)),
     }
 }
 
-/// `error`, with the way out.
-pub(super) fn damaged(folder: &Path, recipe: &Path, error: anyhow::Error) -> anyhow::Error {
-    error.context(format!(
-        "{}: the cache is damaged; `logitcask repair {}` mends it",
-        folder.display(),
-        recipe.display()
-    ))
+/// That the cache is damaged, by what, and the way out.
+pub(super) fn damaged(recipe: &Path, error: &logitcask_cache::Error) -> anyhow::Error {
+    let (cause, repair) = (error.to_string(), format!("logitcask repair {}", recipe.display()));
+    // Who reads a cache alone knows no recipe to name.
+    let named = cause.replace("logitcask repair RECIPE", &repair);
+    match named.contains(&repair) {
+        true => anyhow!("the cache is damaged: {named}"),
+        false => anyhow!("the cache is damaged: {named}; `{repair}` mends it"),
+    }
 }
 
 /// Why the cache in the folder is not the recipe's.

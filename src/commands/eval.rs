@@ -47,7 +47,10 @@ fn open_cache(files: &ModelFiles, folder: &Path) -> Result<Source> {
     let (classes, least) = (files.config().vocab_size, plan.vocab_size as usize);
     let most = least + plan.keep.padding as usize;
     if !(least..=most).contains(&classes) {
-        bail!("{}: the model has {classes} classes, the cache's teacher {most}, {least} of them with a token", folder.display());
+        bail!(
+            "{}: the model has {classes} classes, the cache's teacher {most}, {least} of them with a token",
+            folder.display()
+        );
     }
     let (context, window) = (files.config().max_position_embeddings, plan.max_length as usize);
     if context < window {

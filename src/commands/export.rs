@@ -31,12 +31,7 @@ fn export_model(args: &ExportArgs) -> Result<()> {
     let (device, _) = DeviceChoice::Cpu.open()?;
     let model = files.load(&device, Precision::F32)?;
     export::export(&model, args.precision, Some(tokenizer.json()), &companions, &args.out)?;
-    say!(
-        "{} ({:.1} M parameters, {})",
-        args.out.display(),
-        files.config().parameters() as f64 / 1e6,
-        args.precision
-    );
+    say!("{} ({:.1} M parameters, {})", args.out.display(), files.config().parameters() as f64 / 1e6, args.precision);
     Ok(())
 }
 

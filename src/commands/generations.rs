@@ -1,9 +1,9 @@
 //! `logitcask train` of a recipe with [generations]: every student is the next one's teacher.
 
-use super::run_folder::replace_file;
 use super::{cache, train};
 use crate::args::{CacheArgs, TrainArgs};
 use crate::output::{note, say};
+use crate::paths::replace_file;
 use crate::recipe::{Generations, Recipe, TeacherConfig, name};
 use crate::summary::Summary;
 use anyhow::{Context, Result};

@@ -3,7 +3,7 @@
 //! What a run is follows from content alone: the data's hash, and those parts of the recipe that decide the training. Names
 //! and paths have no say, so that a run goes on after its cache was moved.
 
-use crate::paths::move_aside;
+use crate::paths::{move_aside, replace_file};
 use crate::recipe::Recipe;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_core::Fingerprint;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The record of a run, in its folder.
@@ -230,28 +230,4 @@ fn lock(folder: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => bail!("{}: another run is at work in this folder", folder.display()),
         Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("{}: cannot lock it", path.display())),
     }
-}
-
-/// Writes a file so that after a crash it holds what it held before or `bytes`.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tmp-");
-        #[cfg(unix)]
-        {
-            // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let mut temp = builder.tempfile_in(folder)?;
-        temp.write_all(bytes)?;
-        temp.as_file().sync_all()?;
-        temp.persist(path).map_err(|e| e.error)?;
-        // A name survives a power cut only once its folder was synced.
-        #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
-        Ok(())
-    };
-    write().with_context(|| format!("{}: cannot write it", path.display()))
 }

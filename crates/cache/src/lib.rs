@@ -6,6 +6,7 @@ pub mod claim;
 mod codec;
 pub mod commit;
 mod convert;
+mod differences;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -17,6 +18,7 @@ pub mod measured;
 pub mod order;
 mod pack;
 mod pages;
+pub mod pins;
 pub mod plan;
 mod publish;
 pub mod reader;
@@ -36,10 +38,8 @@ pub use error::{Error, Result};
 pub use manifest::{MANIFEST_NAME, Manifest, Totals};
 pub use measured::{CodecError, LogZError};
 pub use order::Samples;
-pub use plan::{
-    AddedToken, CODEC_VERSION, COMMITS_DIR, DATA_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Pin, Plan,
-    REFUSE_SPECIAL_TOKENS, TOKENIZER_NAME, Unit, Versions,
-};
+pub use pins::{AddedToken, CODEC_VERSION, Pin, REFUSE_SPECIAL_TOKENS, Versions};
+pub use plan::{COMMITS_DIR, DATA_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
 pub use reader::{CacheReader, CachedSample};
 pub use repair::Repair;
 pub use verify::{Finding, Report, Tier, verify};

@@ -1,11 +1,11 @@
 //! What a cache will hold, settled before the first sample: every pin, and the units that the work is cut into.
 
 use crate::error::{Error, Result};
+use crate::pins::{self, AddedToken, Pin, Versions};
 use crate::{card, json, pack};
-use logitcask_core::{Fingerprint, Keep, Selection, Values};
+use logitcask_core::{Fingerprint, Keep, Selection};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -31,17 +31,6 @@ const MAX_UNIT_SAMPLES: u64 = 1 << 24;
 /// Bytes the lists of one sample may take; Parquet's pages count them with 31 bits.
 const MAX_ROW_BYTES: u64 = 1 << 30;
 
-/// A thing that must not change between two runs, under the name people know it by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pin {
-    /// For messages; does not identify.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Identifies.
-    pub fingerprint: Fingerprint,
-}
-
 /// Samples `start..end` of a split: what one worker writes in one go, into one shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,46 +41,6 @@ pub struct Unit {
     pub start: u64,
     /// One past the last sample id.
     pub end: u64,
-}
-
-/// Versions of what turns texts into tokens, logits into rows, and rows into bytes, counted up by hand whenever the same
-/// input would give other output. The program's own version says nothing about that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Versions {
-    /// Of how texts become windows of tokens.
-    pub tokenisation: u32,
-    /// Of how logits become rows.
-    pub selection: u32,
-    /// Of how rows become the bytes of a shard: [`CODEC_VERSION`].
-    pub codec: u32,
-}
-
-impl Versions {
-    /// What a plan without the field means.
-    pub const FIRST: Self = Self { tokenisation: 1, selection: 1, codec: 1 };
-
-    const fn first() -> Self {
-        Self::FIRST
-    }
-
-    fn are_first(&self) -> bool {
-        *self == Self::FIRST
-    }
-}
-
-/// Version of the bytes that rows become, that of the libraries that compress them included. A test holds a shard's hash
-/// and says when to count it up.
-pub const CODEC_VERSION: u32 = 1;
-
-/// A token that the tokenizer's file lacks and its configuration adds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AddedToken {
-    /// Its id.
-    pub id: u32,
-    /// Its text.
-    pub content: String,
 }
 
 /// How rows become columns.
@@ -148,7 +97,7 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added_tokens: Vec<AddedToken>,
     /// What became of special tokens that a text spells out: `refuse`, `plain` or `parse`.
-    #[serde(default = "refuse", skip_serializing_if = "is_refuse")]
+    #[serde(default = "pins::refuse", skip_serializing_if = "pins::is_refuse")]
     pub special_tokens: String,
     /// Token in front of every window, if there is one.
     pub bos: Option<u32>,
@@ -158,43 +107,6 @@ pub struct Plan {
     pub dataset: Pin,
     /// Units of one split stand together, in the order of their samples.
     pub units: Vec<Unit>,
-}
-
-/// A field's value as a message shows it; what is equal identifies the same.
-enum Described {
-    Text(String),
-    /// The name is shown, the fingerprint is compared.
-    Pin(String, Fingerprint),
-}
-
-impl PartialEq for Described {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Text(a), Self::Text(b)) => a == b,
-            (Self::Pin(_, a), Self::Pin(_, b)) => a == b,
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Described {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Pin(name, fingerprint) => write!(f, "{name} ({})", fingerprint.short()),
-        }
-    }
-}
-
-/// What a plan without the field means by `special_tokens`.
-pub const REFUSE_SPECIAL_TOKENS: &str = "refuse";
-
-fn refuse() -> String {
-    REFUSE_SPECIAL_TOKENS.to_owned()
-}
-
-fn is_refuse(special_tokens: &str) -> bool {
-    special_tokens == REFUSE_SPECIAL_TOKENS
 }
 
 impl Plan {
@@ -227,66 +139,6 @@ impl Plan {
             ..self.clone()
         };
         json::hash(&identity)
-    }
-
-    /// One sentence for each field in which `self`, the plan that is here, differs from the one that is wanted; none for
-    /// plans of one id.
-    pub fn differences(&self, wanted: &Self) -> Vec<String> {
-        let all = self.described().into_iter().zip(wanted.described());
-        let mut differences: Vec<String> = all
-            .filter(|((_, here), (_, wanted))| here != wanted)
-            .map(|((field, here), (_, wanted))| format!("{field}: {here} here, {wanted} wanted"))
-            .collect();
-        if self.units != wanted.units {
-            let (here, wanted) = (self.cut(), wanted.cut());
-            differences.push(match here == wanted {
-                true => "the same samples are cut into other units".into(),
-                false => format!("units: {here} here, {wanted} wanted"),
-            });
-        }
-        differences
-    }
-
-    fn described(&self) -> [(&'static str, Described); 18] {
-        let pin = |pin: &Pin| Described::Pin(pin.name.clone(), pin.fingerprint);
-        let text = Described::Text;
-        let values = match self.keep.values {
-            Values::F16 => "f16".to_owned(),
-            Values::Quantised { step } => format!("quantised to {step} nat"),
-        };
-        let tail = self.keep.tail.map_or("none".to_owned(), |tail| {
-            format!("{} atoms for T = {}..{}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)
-        });
-        let Versions { tokenisation, selection, codec } = self.versions;
-        [
-            ("format_version", text(self.format_version.to_string())),
-            ("versions", text(format!("tokenisation {tokenisation}, selection {selection}, codec {codec}"))),
-            ("layout", text(self.layout.name().to_owned())),
-            ("vocab_size", text(self.vocab_size.to_string())),
-            ("padding", text(self.keep.padding.to_string())),
-            ("max_length", text(self.max_length.to_string())),
-            ("precision", text(self.precision.clone())),
-            ("batch_tokens", text(self.batch_tokens.to_string())),
-            ("selection", text(self.selection())),
-            ("always_keep", text(format!("{:?}", self.keep.always_keep))),
-            ("values", text(values)),
-            ("tail", text(tail)),
-            ("teacher", pin(&self.teacher)),
-            ("tokenizer", pin(&self.tokenizer)),
-            ("added_tokens", text(format!("{:?}", self.added_tokens))),
-            ("special_tokens", text(self.special_tokens.clone())),
-            ("bos and end", text(format!("{:?} and {:?}", self.bos, self.end))),
-            ("dataset", pin(&self.dataset)),
-        ]
-    }
-
-    /// How each split is cut, in words.
-    fn cut(&self) -> String {
-        let split = |units: Range<usize>| {
-            let (first, last) = (&self.units[units.start], &self.units[units.end - 1]);
-            format!("{} {} samples by {}", first.split, last.end, first.end.saturating_sub(first.start))
-        };
-        self.splits().into_iter().map(split).collect::<Vec<_>>().join(", ")
     }
 
     /// The selection in a few words.

@@ -14,7 +14,8 @@ mod verify;
 mod writing;
 
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::plan::{FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
+use crate::pins::{Pin, REFUSE_SPECIAL_TOKENS, Versions};
+use crate::plan::{FORMAT_VERSION, Layout, Plan};
 use crate::{CacheReader, CacheWriter, json};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;

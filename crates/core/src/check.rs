@@ -119,7 +119,9 @@ impl Bounds {
         let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
         // Padding may be likelier than every class that can be kept.
         let largest = if keep.padding > 0 { f64::NEG_INFINITY } else { -f64::from(vocab_size).ln() - slack };
-        Self { vocab_size, mass: (-slack).exp()..=slack.exp(), largest }
+        // A dense row has no tail, and does not say what its padding holds.
+        let least = if keep.is_dense() && keep.padding > 0 { 0.0 } else { (-slack).exp() };
+        Self { vocab_size, mass: least..=slack.exp(), largest }
     }
 }
 

@@ -140,7 +140,8 @@ pub struct Keep {
     pub values: Values,
     /// How the classes outside are summed up; `None` exactly for [`Selection::Dense`], which leaves none outside.
     pub tail: Option<TailRule>,
-    /// Rows of the teacher's head behind its vocabulary, which no token has: part of log Z and of the tail, never kept.
+    /// Rows of the teacher's head behind its vocabulary, which no token has: part of log Z and of the tail, never kept. A
+    /// dense row has no tail: what its classes lack of the whole probability at T = 1 is the padding's.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub padding: u32,
 }
@@ -206,12 +207,6 @@ impl Keep {
         }
         let extra = self.always_keep.len();
         match (self.selection, &self.tail) {
-            (Selection::Dense, _) if self.padding > 0 => Err(format!(
-                "dense keeps every class, but {} of the teacher's {} belong to no token and are never kept: keep the \
-                 top k instead",
-                self.padding,
-                u64::from(vocab_size) + u64::from(self.padding)
-            )),
             (Selection::Dense, None) if extra > 0 => Err("always_keep says nothing where every class is kept".into()),
             (Selection::Sample { n, .. }, _) if extra >= n as usize => {
                 Err(format!("always_keep takes {extra} of the n = {n} places, none is left to draw"))
@@ -284,7 +279,6 @@ mod tests {
             (keep(top, &[], None), "needs a tail"),
             (keep(Selection::Dense, &[], Some(TAIL)), "no tail"),
             (keep(sample, &[1, 2], Some(TAIL)), "none is left"),
-            (Keep { padding: 3, ..keep(Selection::Dense, &[], None) }, "3 of the teacher's 11"),
             (Keep { values: Values::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),
             (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "must contain 1"),
         ] {

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 /// How often a unit that another process is at is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Without any commit for so long, units of other processes are made here too: one of them may stand still.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Units of other processes are made here too when they take this long, and so many times longer than any took here: one
+/// of them may stand still, and a unit that is made twice does no harm.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SLOWER: u32 = 4;
 
 /// Where the batches come from.
 pub(crate) struct Feed<'a> {
@@ -39,6 +41,11 @@ pub(crate) struct State {
     /// Units that nobody here has begun.
     pending: VecDeque<usize>,
     batches: VecDeque<(usize, TokenBatch)>,
+    /// When the last unit was begun, and the longest time from one to the next.
+    last: Option<Instant>,
+    longest: Duration,
+    /// Since when others are at all units that are left, and commit none.
+    waiting: Option<Instant>,
     /// Some worker reads the next unit.
     is_reading: bool,
     is_closed: bool,
@@ -48,7 +55,23 @@ impl State {
     /// Nothing begun of these units.
     pub(crate) fn of(pending: &[usize]) -> Self {
         let pending = pending.iter().copied().collect();
-        Self { pending, batches: VecDeque::new(), is_reading: false, is_closed: false }
+        let (batches, longest) = (VecDeque::new(), Duration::ZERO);
+        Self { pending, batches, last: None, longest, waiting: None, is_reading: false, is_closed: false }
+    }
+}
+
+impl State {
+    fn begin_unit(&mut self) {
+        let now = Instant::now();
+        if self.waiting.is_none() {
+            self.longest = self.longest.max(self.last.map_or(Duration::ZERO, |last| now - last));
+        }
+        self.last = Some(now);
+    }
+
+    /// Did the others have all the time that a unit may take?
+    fn is_out_of_patience(&mut self) -> bool {
+        self.waiting.get_or_insert_with(Instant::now).elapsed() > PATIENCE + SLOWER * self.longest
     }
 }
 
@@ -95,6 +118,7 @@ impl Feed<'_> {
     /// The batches of the next unit that is ours to make; `None` where there is none. Only one worker is here at a time.
     fn read(&self, begin: Begin<'_>) -> Result<Option<(usize, Vec<TokenBatch>)>> {
         let Some((unit, claim)) = self.claim()? else { return Ok(None) };
+        self.state().begin_unit();
         let samples = self.samples(unit)?;
         let batches = batch_by_length(&samples, self.batch_tokens);
         Ok(begin(unit, samples, claim).then_some((unit, batches)))
@@ -102,7 +126,6 @@ impl Feed<'_> {
 
     /// A unit that nobody else is at, or that others are at and do not finish.
     fn claim(&self) -> Result<Option<(usize, Claim)>> {
-        let mut since = Instant::now();
         loop {
             let (mut elsewhere, left) = (0, self.state().pending.len());
             for _ in 0..left {
@@ -112,12 +135,15 @@ impl Feed<'_> {
                 match self.writer.claim(unit)? {
                     Claimed::Mine(claim) => return Ok(Some((unit, claim))),
                     Claimed::Committed => {
-                        since = Instant::now();
+                        self.state().waiting = None;
                         (self.on_elsewhere)(self.positions(unit));
                     }
-                    Claimed::Elsewhere if since.elapsed() > PATIENCE => return Ok(Some((unit, Claim::none()))),
                     Claimed::Elsewhere => {
                         elsewhere += 1;
+                        // Others are at all that is left.
+                        if elsewhere == left && self.state().is_out_of_patience() {
+                            return Ok(Some((unit, Claim::none())));
+                        }
                         self.state().pending.push_back(unit);
                     }
                 }

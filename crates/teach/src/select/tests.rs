@@ -337,6 +337,19 @@ fn padding_counts_in_log_z_and_in_the_tail_and_is_never_kept() {
     }
 }
 
+#[test]
+fn a_dense_row_lacks_what_its_padding_holds() {
+    let mut rng = CounterRng::new("padded dense rows", &[]);
+    let logits = row(&mut rng, 0, 310);
+    let keep = Keep { padding: 10, ..keep(Selection::Dense, NARROW) };
+    let (fast, _, _) = both(&logits, 7, &keep, 0.0);
+    assert_eq!(fast.class_ids, (0..300).collect::<Vec<_>>());
+    let whole: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
+    let padding = (log_sum_exp(&whole[300..]) - log_sum_exp(&whole)).exp();
+    let kept = fast.iter().map(|row| row.kept_mass()).sum::<f64>();
+    assert!((kept + padding - 1.0).abs() < 1e-3, "{kept} and {padding}");
+}
+
 /// Where this fails, the same logits become other rows than before. Count [`super::SELECTION_VERSION`] up, and put its new
 /// number and hash here.
 #[test]

@@ -1,0 +1,95 @@
+//! In what two plans differ, in words.
+
+use crate::pins::{Pin, Versions};
+use crate::plan::Plan;
+use logitcask_core::{Fingerprint, Values};
+use std::fmt;
+use std::ops::Range;
+
+/// A field's value as a message shows it; what is equal identifies the same.
+enum Described {
+    Text(String),
+    /// The name is shown, the fingerprint is compared.
+    Pin(String, Fingerprint),
+}
+
+impl PartialEq for Described {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Pin(_, a), Self::Pin(_, b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Pin(name, fingerprint) => write!(f, "{name} ({})", fingerprint.short()),
+        }
+    }
+}
+
+impl Plan {
+    /// One sentence for each field in which `self`, the plan that is here, differs from the one that is wanted; none for
+    /// plans of one id.
+    pub fn differences(&self, wanted: &Self) -> Vec<String> {
+        let all = self.described().into_iter().zip(wanted.described());
+        let mut differences: Vec<String> = all
+            .filter(|((_, here), (_, wanted))| here != wanted)
+            .map(|((field, here), (_, wanted))| format!("{field}: {here} here, {wanted} wanted"))
+            .collect();
+        if self.units != wanted.units {
+            let (here, wanted) = (self.cut(), wanted.cut());
+            differences.push(match here == wanted {
+                true => "the same samples are cut into other units".into(),
+                false => format!("units: {here} here, {wanted} wanted"),
+            });
+        }
+        differences
+    }
+
+    fn described(&self) -> [(&'static str, Described); 18] {
+        let pin = |pin: &Pin| Described::Pin(pin.name.clone(), pin.fingerprint);
+        let text = Described::Text;
+        let values = match self.keep.values {
+            Values::F16 => "f16".to_owned(),
+            Values::Quantised { step } => format!("quantised to {step} nat"),
+        };
+        let tail = self.keep.tail.map_or("none".to_owned(), |tail| {
+            format!("{} atoms for T = {}..{}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)
+        });
+        let Versions { tokenisation, selection, codec } = self.versions;
+        [
+            ("format_version", text(self.format_version.to_string())),
+            ("versions", text(format!("tokenisation {tokenisation}, selection {selection}, codec {codec}"))),
+            ("layout", text(self.layout.name().to_owned())),
+            ("vocab_size", text(self.vocab_size.to_string())),
+            ("padding", text(self.keep.padding.to_string())),
+            ("max_length", text(self.max_length.to_string())),
+            ("precision", text(self.precision.clone())),
+            ("batch_tokens", text(self.batch_tokens.to_string())),
+            ("selection", text(self.selection())),
+            ("always_keep", text(format!("{:?}", self.keep.always_keep))),
+            ("values", text(values)),
+            ("tail", text(tail)),
+            ("teacher", pin(&self.teacher)),
+            ("tokenizer", pin(&self.tokenizer)),
+            ("added_tokens", text(format!("{:?}", self.added_tokens))),
+            ("special_tokens", text(self.special_tokens.clone())),
+            ("bos and end", text(format!("{:?} and {:?}", self.bos, self.end))),
+            ("dataset", pin(&self.dataset)),
+        ]
+    }
+
+    /// How each split is cut, in words.
+    fn cut(&self) -> String {
+        let split = |units: Range<usize>| {
+            let (first, last) = (&self.units[units.start], &self.units[units.end - 1]);
+            format!("{} {} samples by {}", first.split, last.end, first.end.saturating_sub(first.start))
+        };
+        self.splits().into_iter().map(split).collect::<Vec<_>>().join(", ")
+    }
+}
