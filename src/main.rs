@@ -1,5 +1,6 @@
 //! `logitcask`: run a teacher once, keep its logits, train students from the cache as often as you like.
 mod args;
+mod caches;
 mod commands;
 mod experiment;
 mod inputs;

@@ -58,7 +58,9 @@ fn top_p_keeps_few_where_few_are_enough_and_trains() {
     let cache = CacheReader::open(&fixture.path("cache")).unwrap();
     let rows = cache.in_order("train").unwrap().map(Result::unwrap);
     let counts: Vec<u16> = rows.flat_map(|row| row.rows.counts).collect();
-    assert!(counts.iter().all(|&count| (1..=64).contains(&count)), "{counts:?}");
+    let mean = counts.iter().map(|&count| f64::from(count)).sum::<f64>() / counts.len() as f64;
+    // The random teacher is unsure: many positions need all 64, and some few.
+    assert!(mean < 63.0 && counts.iter().any(|&count| count < 40), "{mean} on average, {counts:?}");
 }
 
 #[test]

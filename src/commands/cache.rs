@@ -1,6 +1,7 @@
 //! `logitcask cache`.
 
 use crate::args::CacheArgs;
+use crate::caches;
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::output::{note, say};
@@ -72,7 +73,7 @@ fn up_to_date(cache: &CacheReader) -> Result<()> {
 /// # Errors
 /// What is damaged, and how it is mended.
 fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
-    match CacheReader::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
+    match caches::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
         Ok(cache) => Ok(Some(cache)),
         Err(Unfinished { .. } | NotACache { .. }) => Ok(None),
         Err(error) => Err(damaged(recipe, &error)),

@@ -2,11 +2,11 @@
 
 use super::tokenizer_of;
 use crate::args::EvalArgs;
+use crate::caches;
 use crate::output::say;
 use crate::pins;
 use crate::stop;
 use anyhow::{Result, anyhow, bail};
-use logitcask_cache::CacheReader;
 use logitcask_data::{DatasetConfig, SpecialTokens, TextDataset};
 use logitcask_model::{ModelFiles, Precision};
 use logitcask_train::{Source, eval};
@@ -41,7 +41,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 
 /// A cache can judge only what speaks its tokens.
 fn open_cache(files: &ModelFiles, folder: &Path) -> Result<Source> {
-    let cache = CacheReader::open(folder)?;
+    let cache = caches::open(folder)?;
     let plan = cache.plan();
     // A head may have rows that no token has, as the teacher's may.
     let (classes, least) = (files.config().vocab_size, plan.vocab_size as usize);

@@ -2,12 +2,13 @@
 
 use super::tokenizer_of;
 use crate::args::ExportArgs;
+use crate::caches;
 use crate::output::say;
 use crate::progress::Progress;
 use crate::stop;
 use crate::summary::CacheFigures;
 use anyhow::{Result, anyhow, bail};
-use logitcask_cache::{CacheReader, CacheWriter, Layout, PLAN_NAME, Plan, convert};
+use logitcask_cache::{CacheWriter, Layout, PLAN_NAME, Plan, convert};
 use logitcask_model::{Companions, DeviceChoice, ModelFiles, Precision, export};
 use std::fs;
 
@@ -36,7 +37,7 @@ fn export_model(args: &ExportArgs) -> Result<()> {
 }
 
 fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
-    let cache = CacheReader::open(&args.source)?;
+    let cache = caches::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
     let progress = Progress::new("converting", "shards", cache.plan().units.len() as u64);
     export::check_target(&args.source, &args.out)?;

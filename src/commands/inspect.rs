@@ -1,6 +1,7 @@
 //! `logitcask inspect`.
 
 use crate::args::InspectArgs;
+use crate::caches;
 use crate::output::say;
 use crate::pins::tokenizer_of;
 use crate::summary::CacheFigures;
@@ -24,7 +25,7 @@ struct Report<'a> {
 
 /// Shows a cache, or one of its samples.
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let cache = CacheReader::open(&args.cache)?;
+    let cache = caches::open(&args.cache)?;
     match (args.sample, args.json) {
         (Some(id), _) => show_sample(&cache, args, SampleId(id)),
         (None, true) => {

@@ -4,6 +4,7 @@ use super::cache::damaged;
 use super::generations;
 use super::run_folder::{Identity, claim};
 use crate::args::TrainArgs;
+use crate::caches;
 use crate::experiment::missing_split_help;
 use crate::output::{note, say};
 use crate::pins::{self, Comparison, tokenizer_of};
@@ -153,7 +154,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
         None => Source::Cache(cache.clone()),
         Some(second) => {
             let second =
-                CacheReader::open(&second.cache).context("[loss] second: no cache to learn from beside the first")?;
+                caches::open(&second.cache).context("[loss] second: no cache to learn from beside the first")?;
             Source::both(cache.clone(), second)?
         }
     };
@@ -172,7 +173,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
 
 /// The recipe's cache, every shard of which is there.
 fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
-    match CacheReader::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
+    match caches::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
         Ok(cache) => Ok(cache),
         Err(error @ (Error::NotACache { .. } | Error::Unfinished { .. } | Error::Version { .. })) => {
             Err(anyhow!(error)

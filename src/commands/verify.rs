@@ -1,11 +1,12 @@
 //! `logitcask verify`.
 
 use crate::args::VerifyArgs;
+use crate::caches;
 use crate::experiment::Experiment;
 use crate::output::say;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
-use logitcask_cache::{CacheReader, CachedSample, Plan, verify};
+use logitcask_cache::{CachedSample, Plan, verify};
 use logitcask_core::{Sample, SampleId, SoftRow, SoftRows, Values};
 use logitcask_teach::pilot;
 use serde::Serialize;
@@ -102,7 +103,7 @@ fn live(
     device: &logitcask_model::DeviceChoice,
     findings: &mut Vec<verify::Finding>,
 ) -> Result<Live> {
-    let cache = CacheReader::open(folder)?;
+    let cache = caches::open(folder)?;
     let experiment = Experiment::open(recipe)?;
     let wanted = experiment.plan(experiment.keep(cache.plan().keep.atoms() as u32))?;
     let differences = cache.plan().differences(&wanted);
@@ -174,4 +175,42 @@ fn class_that_differs(stored: &SoftRow<'_>, live: &SoftRow<'_>, values: Values, 
         };
         (f64::from((lp - other).abs()) > tolerance + step).then_some(*id)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use logitcask_core::{Keep, RowErrors, Selection, TailRule, select::select_reference};
+
+    /// What a teacher that gives these logits says about one position.
+    fn rows(logits: &[f32], values: Values) -> SoftRows {
+        let tail = Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 });
+        let keep = Keep { selection: Selection::TopK { k: 3 }, always_keep: Vec::new(), values, tail, padding: 0 };
+        let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+        select_reference(logits, 2, &keep, 0.0, &mut rows, &mut errors);
+        rows
+    }
+
+    #[test]
+    fn another_teacher_is_told_by_log_z_and_by_its_classes() {
+        let values = Values::Quantised { step: 0.0625 };
+        let logits = [1.0, 3.0, 2.5, -1.0, 0.5, -2.0];
+        let stored = rows(&logits, values);
+        assert_eq!(difference(&stored, &rows(&logits, values), values, LEAST), None);
+        // All logits higher by a little: the same probabilities, another log Z.
+        let higher = logits.map(|z| z + 0.01);
+        let what = difference(&stored, &rows(&higher, values), values, LEAST).unwrap();
+        assert!(what.contains("position 0: log_z is"), "{what}");
+        assert_eq!(difference(&stored, &rows(&higher, values), values, 0.02), None, "within what is tolerated");
+        // Two classes that change places: the same log Z, other probabilities.
+        let mut swapped = logits;
+        swapped.swap(0, 1);
+        let what = difference(&stored, &rows(&swapped, values), values, LEAST).unwrap();
+        assert!(what.contains("gives class 1 another log-probability"), "{what}");
+        // On both sides of a rounding boundary one number becomes two, a step apart.
+        let mut near = logits;
+        near[1] += 1e-6;
+        assert_eq!(difference(&stored, &rows(&near, values), values, 1e-3), None);
+    }
 }

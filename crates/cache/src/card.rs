@@ -18,7 +18,13 @@ pub(crate) fn text(plan: &Plan, manifest: &Manifest) -> String {
 }
 
 fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
-    let totals = &manifest.totals;
+    write_yaml(card, plan, manifest)?;
+    write_table(card, plan, manifest)?;
+    write_columns(card, plan)
+}
+
+/// What dataset hubs read.
+fn write_yaml(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
     writeln!(
         card,
         "---\npretty_name: Logit cache of {} over {}",
@@ -28,7 +34,7 @@ fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
     writeln!(
         card,
         "tags:\n- logitcask\n- knowledge-distillation\n- soft-targets\nsize_categories:\n- {}",
-        size(totals.rows)
+        size(manifest.totals.rows)
     )?;
     writeln!(card, "configs:\n- config_name: default\n  data_files:")?;
     for units in plan.splits() {
@@ -40,7 +46,12 @@ fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
             card_split(split)
         )?;
     }
-    writeln!(card, "---\n\n# What {} says about {}\n", plain(&plan.teacher.name), plain(&plan.dataset.name))?;
+    writeln!(card, "---\n")
+}
+
+fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
+    let totals = &manifest.totals;
+    writeln!(card, "# What {} says about {}\n", plain(&plan.teacher.name), plain(&plan.dataset.name))?;
     writeln!(
         card,
         "A logit cache in Logitcask's format, version {}: for every token the teacher's log-probabilities of the likely \
@@ -81,8 +92,7 @@ fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
             tail.lowest_temperature, tail.highest_temperature
         )?;
     }
-    writeln!(card, "| rounding of log-probabilities | {:.1e} nat at worst |\n", totals.codec_error.worst)?;
-    write_columns(card, plan)
+    writeln!(card, "| rounding of log-probabilities | {:.1e} nat at worst |\n", totals.codec_error.worst)
 }
 
 /// A split's name as dataset hubs take it: they know no `-` there.

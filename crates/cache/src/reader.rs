@@ -6,8 +6,9 @@ use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::order::{Block, Samples};
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
 use crate::shard::{Proof, Shard, rows_of_block};
+use crate::storage::Storage;
 use crate::writer::check_tokenizer;
-use crate::{map, schema};
+use crate::{schema, storage};
 use logitcask_core::{Fingerprint, Sample, SampleId, SoftRows};
 use std::collections::HashMap;
 use std::fmt;
@@ -24,7 +25,7 @@ pub struct CachedSample {
     pub rows: SoftRows,
 }
 
-/// A finished cache. Clones share one map of each shard.
+/// A finished cache. Clones share the open shards.
 #[derive(Clone)]
 pub struct CacheReader(Arc<Inner>);
 
@@ -37,6 +38,7 @@ struct Inner {
     root: Fingerprint,
     /// Units of each split, in the plan's order.
     splits: Vec<Range<usize>>,
+    storage: Storage,
     /// One for each shard that was opened once.
     proofs: Vec<Mutex<Option<Proof>>>,
     open: Mutex<OpenShards>,
@@ -51,6 +53,8 @@ pub(crate) const MOST_OPEN: usize = 256;
 struct OpenShards {
     /// By unit, with the time of their last use.
     shards: HashMap<usize, (u64, Arc<Shard>)>,
+    /// Of all of them.
+    bytes: u64,
     clock: u64,
 }
 
@@ -62,12 +66,17 @@ impl OpenShards {
         Some(shard.clone())
     }
 
-    fn put(&mut self, unit: usize, shard: Arc<Shard>) {
+    fn put(&mut self, unit: usize, shard: Arc<Shard>, storage: Storage) {
+        self.bytes += shard.len();
         self.shards.insert(unit, (self.clock, shard));
-        if self.shards.len() > MOST_OPEN
+        let is_full = |this: &Self| {
+            let takes_memory = !storage.is_mapped() && this.bytes > Storage::MOST_READ;
+            this.shards.len() > MOST_OPEN || (takes_memory && this.shards.len() > 1)
+        };
+        while is_full(self)
             && let Some(oldest) = self.shards.iter().min_by_key(|(_, (used, _))| *used).map(|(unit, _)| *unit)
         {
-            self.shards.remove(&oldest);
+            self.bytes -= self.shards.remove(&oldest).map_or(0, |(_, shard)| shard.len());
         }
     }
 }
@@ -79,12 +88,18 @@ impl fmt::Debug for CacheReader {
 }
 
 impl CacheReader {
-    /// Opens the cache in `folder`: plan, manifest and tokenizer are checked, shards are left alone until they are used.
+    /// Opens the cache in `folder`: plan, manifest and tokenizer are checked, shards are left alone until they are used, and
+    /// then read into memory as [`Storage::READ`] says.
     ///
     /// # Errors
     /// [`Error::NotACache`] without a plan, [`Error::Unfinished`] without a manifest, [`Error::Version`],
     /// [`Error::Malformed`] or [`Error::Checksum`] where these files do not belong together.
     pub fn open(folder: &Path) -> Result<Self> {
+        Self::open_with(folder, Storage::READ)
+    }
+
+    /// [`Self::open`], with another way to hold the shards.
+    pub fn open_with(folder: &Path, storage: Storage) -> Result<Self> {
         let path = folder.to_owned();
         if !folder.join(PLAN_NAME).exists() {
             return Err(Error::NotACache { path });
@@ -103,7 +118,7 @@ impl CacheReader {
         let proofs = (0..units).map(|_| Mutex::default()).collect();
         let (id, root, splits) = (manifest.plan_id, manifest.root(), plan.splits());
         let open = Mutex::default();
-        Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, root, splits, proofs, open })))
+        Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, root, splits, storage, proofs, open })))
     }
 
     /// Is every shard there, as long as the manifest says? Their bytes are not looked at.
@@ -112,7 +127,7 @@ impl CacheReader {
     /// [`Error::Io`] or [`Error::Size`] of the first shard that is not.
     pub fn check_lengths(&self) -> Result<()> {
         let shards = &self.0.manifest.shards;
-        shards.iter().try_for_each(|commit| map::check_whole(&self.0.folder.join(&commit.shard), commit.bytes))
+        shards.iter().try_for_each(|commit| storage::check_whole(&self.0.folder.join(&commit.shard), commit.bytes))
     }
 
     /// Every choice the cache was made with.
@@ -278,7 +293,7 @@ impl CacheReader {
 
     /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next.
     fn shard(&self, unit: usize) -> Result<Arc<Shard>> {
-        let Inner { folder, plan, id, manifest, proofs, open, .. } = &*self.0;
+        let Inner { folder, plan, id, manifest, storage, proofs, open, .. } = &*self.0;
         if let Some(shard) = lock(open).get(unit) {
             return Ok(shard);
         }
@@ -287,8 +302,8 @@ impl CacheReader {
         if let Some(shard) = lock(open).get(unit) {
             return Ok(shard);
         }
-        let shard = Arc::new(Shard::open(folder, (plan, *id), unit, &manifest.shards[unit], &mut proof)?);
-        lock(open).put(unit, shard.clone());
+        let shard = Arc::new(Shard::open(folder, (plan, *id), unit, &manifest.shards[unit], (*storage, &mut proof))?);
+        lock(open).put(unit, shard.clone(), *storage);
         Ok(shard)
     }
 }

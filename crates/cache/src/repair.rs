@@ -4,9 +4,9 @@ use crate::commit::{self, Commit};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::map;
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
+use crate::storage::Storage;
 use crate::verify::{self, Finding, MadeFrom, Report, Tier};
 use crate::writer::{CacheWriter, check_tokenizer};
 use logitcask_core::Fingerprint;
@@ -106,7 +106,7 @@ impl Repair {
             let path = folder.join(name);
             let is_recorded = match Commit::read(folder, self.writer.plan(), unit, name)? {
                 Some(commit) => {
-                    map::map(&path, commit.bytes).map(|(bytes, _)| Fingerprint::of(&bytes) == commit.blake3)
+                    Storage::READ.bytes(&path, commit.bytes).map(|(bytes, _)| Fingerprint::of(&bytes) == commit.blake3)
                 }
                 None => File::open(&path).map(|_| false).map_err(Error::io(&path, "open the shard")),
             };

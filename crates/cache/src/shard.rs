@@ -1,4 +1,4 @@
-//! One shard, mapped and believed: its hash, its footer and its shape are checked before any of its rows.
+//! One shard, opened and believed: its hash, its footer and its shape are checked before any of its rows.
 
 use crate::codec::{self, Columns, Model};
 use crate::commit::Commit;
@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::pages::{Chunk, Limits, Pages, Plain};
 use crate::plan::{Layout, Plan, Unit};
 use crate::reader::CachedSample;
-use crate::{map, schema};
+use crate::schema;
+use crate::storage::{self, Storage};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
@@ -45,17 +46,17 @@ pub(crate) struct Proof {
 }
 
 impl Shard {
-    /// Maps the shard of `unit` and checks everything but its rows; `id` is the plan's. The bytes of a file that is still what `proof` was
+    /// Opens the shard of `unit` and checks everything but its rows; `id` is the plan's. The bytes of a file that is still what `proof` was
     /// given for are not hashed again.
     pub(crate) fn open(
         folder: &Path,
         (plan, id): (&Plan, Fingerprint),
         unit: usize,
         commit: &Commit,
-        proof: &mut Option<Proof>,
+        (storage, proof): (Storage, &mut Option<Proof>),
     ) -> Result<Self> {
         let path = folder.join(&commit.shard);
-        let (bytes, metadata) = map::map(&path, commit.bytes)?;
+        let (bytes, metadata) = storage.bytes(&path, commit.bytes)?;
         let now = metadata.modified().ok().map(|modified| Proof { length: metadata.len(), modified });
         if now.is_none() || *proof != now {
             let got = Fingerprint::of(&bytes);
@@ -64,12 +65,7 @@ impl Shard {
             }
             *proof = now;
         }
-        Self::of_map(path, bytes, (plan, id), unit)
-    }
-
-    /// The shard of `unit` in a map of the file at `path`, whoever vouches for its bytes.
-    pub(crate) fn of_map(path: PathBuf, bytes: Bytes, plan: (&Plan, Fingerprint), unit: usize) -> Result<Self> {
-        Ok(Self { is_mapped: true, ..Self::of_bytes(path, bytes, plan, unit)? })
+        Ok(Self { is_mapped: storage.is_mapped(), ..Self::of_bytes(path, bytes, (plan, id), unit)? })
     }
 
     /// The shard of `unit` in `bytes`, whoever vouches for them.
@@ -95,11 +91,16 @@ impl Shard {
         codec::model_of(plan, Plain::of(pages, None)?.next()?)
     }
 
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// Decodes and checks rows of a block; `rows` counts within the block and must lie in it. Only the pages that hold them
     /// are looked at, and the dictionary of their column.
     pub(crate) fn read(&self, plan: &Plan, block: usize, rows: Range<u64>) -> Result<Vec<CachedSample>> {
         if self.is_mapped {
-            map::check_whole(&self.path, self.bytes.len() as u64)?;
+            storage::check_whole(&self.path, self.bytes.len() as u64)?;
         }
         let columns = Columns::of(plan, self.model.as_ref(), &|name| self.pages(plan, name, block, rows.start));
         let mut columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
@@ -136,7 +137,7 @@ fn blocks(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<Block>, Stri
 
 /// The id of the plan that the shard at `path` was made from, where its footer can be read.
 pub(crate) fn plan_id(path: &Path) -> Option<String> {
-    let bytes = map::map_all(path).ok()?;
+    let bytes = storage::read_all(path).ok()?;
     let metadata = guarded(path, || ParquetMetaDataReader::new().parse_and_finish(&bytes)).ok()?;
     let constants = metadata.file_metadata().key_value_metadata()?;
     constants.iter().find(|pair| pair.key.strip_prefix(schema::PREFIX) == Some(schema::PLAN_ID))?.value.clone()

@@ -57,7 +57,7 @@ fn damage_that_a_manifest_vouches_for_never_panics() {
         bad[at] ^= [0x01, 0x80, 0xff][at % 3];
         fs::write(&path, &bad).unwrap();
         commit.blake3 = Fingerprint::of(&bad);
-        let read = Shard::open(folder.path(), (&plan, plan.id()), 0, &commit, &mut None)
+        let read = Shard::open(folder.path(), (&plan, plan.id()), 0, &commit, (crate::Storage::READ, &mut None))
             .and_then(|shard| shard.read(&plan, 0, 0..6));
         refused += usize::from(read.is_err());
     }

@@ -4,9 +4,9 @@ use super::{Check, Finding, Records, Tier};
 use crate::commit::{self, Commit, Tally};
 use crate::error::Error;
 use crate::manifest::MANIFEST_NAME;
-use crate::map;
 use crate::plan::Plan;
 use crate::shard::{Shard, rows_of_block};
+use crate::storage;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use std::ops::Range;
@@ -44,7 +44,7 @@ impl Check<'_> {
         told: &[Record<'r>],
     ) -> Option<(Bytes, Vec<Record<'r>>)> {
         let path = self.folder.join(shard);
-        let bytes = map::map_all(&path).map_err(|error| self.failed(shard, Some(unit), &error)).ok()?;
+        let bytes = storage::read_all(&path).map_err(|error| self.failed(shard, Some(unit), &error)).ok()?;
         let (got, hash) = (bytes.len() as u64, (self.tier == Tier::Rows).then(|| Fingerprint::of(&bytes)));
         let is_its = |record: &Commit| record.bytes == got && hash.is_none_or(|hash| hash == record.blake3);
         let (agreeing, others): (Vec<_>, Vec<_>) = told.iter().cloned().partition(|(_, record)| is_its(record));
@@ -74,7 +74,7 @@ impl Check<'_> {
         bytes: Bytes,
         records: &[Record<'_>],
     ) {
-        let shard = match Shard::of_map(self.folder.join(name), bytes, (plan, id), unit) {
+        let shard = match Shard::of_bytes(self.folder.join(name), bytes, (plan, id), unit) {
             Ok(shard) => shard,
             Err(error) => return self.failed(name, Some(unit), &error),
         };

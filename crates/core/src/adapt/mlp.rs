@@ -7,7 +7,7 @@ use crate::rng::CounterRng;
 pub(super) struct Mlp {
     inputs: usize,
     hidden: usize,
-    /// Of length [`Self::parameters`].
+    /// hidden (inputs + 2) + 1 of them.
     pub(super) parameters: Vec<f64>,
 }
 

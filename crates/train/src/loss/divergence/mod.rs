@@ -3,7 +3,7 @@
 //! Log-probabilities of classes that are not there are [`NO_CLASS`]: every function here is finite at them, values and
 //! slopes, so that a count of 0 makes them nothing.
 //!
-//! [`NO_CLASS`]: crate::batch::NO_CLASS
+//! [`NO_CLASS`]: crate::targets::NO_CLASS
 
 mod alpha_beta;
 mod decoupled;
