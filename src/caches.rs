@@ -10,3 +10,10 @@ pub fn open(folder: &Path) -> Result<CacheReader> {
     // writes is complete before it gets its name.
     CacheReader::open_with(folder, unsafe { Storage::mapped() })
 }
+
+/// [`open`], and every shard is there with its length.
+pub fn open_whole(folder: &Path) -> Result<CacheReader> {
+    let cache = open(folder)?;
+    cache.check_lengths()?;
+    Ok(cache)
+}

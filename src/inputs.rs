@@ -57,6 +57,8 @@ impl Inputs {
             let metadata = fs::metadata(&file).ok()?;
             let changed = changed(&metadata)?;
             newest = newest.max(changed);
+            // By its name too: that of a link may tell a split.
+            add(&mut stats, file.as_os_str().as_encoded_bytes());
             add(&mut stats, file.canonicalize().ok()?.as_os_str().as_encoded_bytes());
             add(&mut stats, &metadata.len().to_le_bytes());
             add(&mut stats, &nanoseconds(metadata.modified().ok()?).to_le_bytes());

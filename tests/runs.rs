@@ -55,7 +55,8 @@ fn a_checkpoint_that_is_not_whole_is_passed_over_by_name() {
     train(&fixture);
     let whole = outcome(&fixture);
     let newest = checkpoint(&fixture, 12);
-    let damages: [(&str, &dyn Fn(Vec<u8>) -> Vec<u8>, &str); 6] = [
+    type Damage<'a> = &'a dyn Fn(Vec<u8>) -> Vec<u8>;
+    let damages: [(&str, Damage<'_>, &str); 6] = [
         (
             "model.bpk",
             &|mut b| {

@@ -11,11 +11,12 @@ use crate::recipe::Recipe;
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
 use anyhow::{Context, Result, anyhow, bail};
-use logitcask_cache::Error::{Malformed, NotACache, OtherPlan, Unfinished, Version};
+use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
 use logitcask_cache::{CacheReader, CacheWriter, Manifest, PLAN_NAME, Plan};
 use logitcask_core::SampleId;
 use logitcask_data::TextDataset;
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -25,11 +26,10 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let recipe = Recipe::read(&args.recipe)?;
     let folder = recipe.cache_folder(&args.recipe);
     let there = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
-    if let Some(Err(error @ Malformed { .. })) = &there
-        && !args.replace
-    {
-        return Err(damaged(&args.recipe, error));
-    }
+    let there = match there {
+        Some(Err(error @ Malformed { .. })) if !args.replace => return Err(damaged(&args.recipe, error)),
+        there => there,
+    };
     let inputs = Inputs::of(&recipe);
     if let (Some(Ok(plan)), Some(inputs)) = (&there, &inputs)
         && inputs.gave(&folder, plan)
@@ -42,7 +42,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     if let Some(plan) = &begun
         && let Some(cache) = open_whole(&folder, &args.recipe)?
     {
-        inputs.map_or(Ok(()), |inputs| inputs.record(&folder, plan, read_at))?;
+        remember(inputs, &folder, plan, read_at);
         return up_to_date(&cache);
     }
     if let (None, Some(Ok(there))) = (&begun, &there)
@@ -60,7 +60,13 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let writer = open_writer(&experiment, plan, &args.recipe, args.replace)?;
     let run = Run { start, device, recipe: args.recipe.clone() };
     fill(&experiment, &teacher, &writer, &run)?;
-    inputs.map_or(Ok(()), |inputs| inputs.record(&folder, writer.plan(), read_at))
+    remember(inputs, &folder, writer.plan(), read_at);
+    Ok(())
+}
+
+/// Records the inputs for the next call. A cache that cannot be written to, such as somebody else's, is compared anew each time.
+fn remember(inputs: Option<Inputs>, folder: &Path, plan: &Plan, read_at: SystemTime) {
+    let _ = inputs.map(|inputs| inputs.record(folder, plan, read_at));
 }
 
 fn up_to_date(cache: &CacheReader) -> Result<()> {
@@ -73,15 +79,19 @@ fn up_to_date(cache: &CacheReader) -> Result<()> {
 /// # Errors
 /// What is damaged, and how it is mended.
 fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
-    match caches::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
+    match caches::open_whole(folder) {
         Ok(cache) => Ok(Some(cache)),
         Err(Unfinished { .. } | NotACache { .. }) => Ok(None),
-        Err(error) => Err(damaged(recipe, &error)),
+        Err(error) => Err(damaged(recipe, error)),
     }
 }
 
 /// That the cache is damaged, by what, and the way out.
-pub(super) fn damaged(recipe: &Path, error: &logitcask_cache::Error) -> anyhow::Error {
+pub(super) fn damaged(recipe: &Path, error: logitcask_cache::Error) -> anyhow::Error {
+    // What cannot be read for another reason may be whole.
+    if matches!(&error, Io { reason, .. } if reason.kind() != ErrorKind::NotFound) {
+        return error.into();
+    }
     let (cause, repair) = (error.to_string(), format!("logitcask repair {}", recipe.display()));
     // Who reads a cache alone knows no recipe to name.
     let named = cause.replace("logitcask repair RECIPE", &repair);
@@ -95,7 +105,7 @@ pub(super) fn damaged(recipe: &Path, error: &logitcask_cache::Error) -> anyhow::
 fn stale(experiment: &Experiment, there: &Plan, recipe: &Path) -> Result<anyhow::Error> {
     let wanted = experiment.plan(experiment.keep(there.keep.atoms() as u32))?;
     let error = OtherPlan { path: experiment.folder.clone(), differences: there.differences(&wanted) };
-    let context = match owner(experiment, recipe) {
+    let context = match owner(&experiment.recipe, &experiment.folder, recipe) {
         Some(owner) => format!("it was made from {owner}; name another folder with [cache] path"),
         None => "use --replace to move it aside and start anew".to_owned(),
     };
@@ -104,10 +114,10 @@ fn stale(experiment: &Experiment, there: &Plan, recipe: &Path) -> Result<anyhow:
 
 /// The other recipe that the cache in the folder belongs to, where two recipes of one file name meet in the folder that no
 /// recipe names.
-fn owner(experiment: &Experiment, recipe: &Path) -> Option<String> {
-    let made_from = CacheRun::read(&experiment.folder)?.recipe?;
+pub(super) fn owner(recipe: &Recipe, folder: &Path, path: &Path) -> Option<String> {
+    let made_from = CacheRun::read(folder)?.recipe?;
     let other = Path::new(&made_from);
-    let is_another = experiment.recipe.cache.path.is_none() && other.exists() && !are_one(other, recipe);
+    let is_another = recipe.cache.path.is_none() && other.exists() && !are_one(other, path);
     is_another.then_some(made_from)
 }
 
@@ -148,8 +158,11 @@ pub(super) fn fill(
         recipe: Some(run.recipe.display().to_string()),
         stages: stages.into(),
     };
-    this.add_to(folder)?;
+    let recorded = this.add_to(folder);
     filled.with_context(|| folder.display().to_string())?;
+    if let Err(error) = recorded {
+        note!("how long it took is not recorded: {error:#}");
+    }
     let manifest = writer.finish()?;
     report(folder, &manifest, stages, seconds);
     Ok(manifest)
@@ -215,7 +228,7 @@ fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool
     if !replace {
         return Err(anyhow!(error).context("use --replace to move it aside and start anew"));
     }
-    if let Some(owner) = owner(experiment, recipe) {
+    if let Some(owner) = owner(&experiment.recipe, folder, recipe) {
         bail!("{} was made from {owner}; name another folder with [cache] path", folder.display());
     }
     note!("{} is stale ({why}); moved to {}", folder.display(), move_aside(folder)?.display());

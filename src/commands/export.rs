@@ -4,6 +4,7 @@ use super::tokenizer_of;
 use crate::args::ExportArgs;
 use crate::caches;
 use crate::output::say;
+use crate::paths::are_one;
 use crate::progress::Progress;
 use crate::stop;
 use crate::summary::CacheFigures;
@@ -40,7 +41,9 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let cache = caches::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
     let progress = Progress::new("converting", "shards", cache.plan().units.len() as u64);
-    export::check_target(&args.source, &args.out)?;
+    if args.out.ancestors().any(|place| are_one(place, &args.source)) {
+        bail!("{}: is or lies in the cache that is read; name a folder of its own", args.out.display());
+    }
     let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
     progress.finish();
     let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to go on"))?;

@@ -43,10 +43,17 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let written: Vec<Vec<Generated>> = batches
         .into_par_iter()
         .map(|batch| {
-            generate(&model, &prompt, tokenizer.end(), sampling, batch, &mut |alive| {
-                progress.add(alive as u64);
-                !stop.load(Ordering::Relaxed)
-            })
+            generate(
+                &model,
+                &prompt,
+                (tokenizer.end(), tokenizer.vocab_size() as usize),
+                sampling,
+                batch,
+                &mut |alive| {
+                    progress.add(alive as u64);
+                    !stop.load(Ordering::Relaxed)
+                },
+            )
         })
         .collect::<Result<_, _>>()?;
     // Of a run that was stopped, texts that ended by themselves are whole; the others were cut off anywhere.

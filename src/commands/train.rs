@@ -1,6 +1,6 @@
 //! `logitcask train`.
 
-use super::cache::damaged;
+use super::cache::{damaged, owner};
 use super::generations;
 use super::run_folder::{Identity, claim};
 use crate::args::TrainArgs;
@@ -154,7 +154,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
         None => Source::Cache(cache.clone()),
         Some(second) => {
             let second =
-                caches::open(&second.cache).context("[loss] second: no cache to learn from beside the first")?;
+                caches::open_whole(&second.cache).context("[loss] second: the cache to learn from beside the first")?;
             Source::both(cache.clone(), second)?
         }
     };
@@ -173,13 +173,13 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
 
 /// The recipe's cache, every shard of which is there.
 fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
-    match caches::open(folder).and_then(|cache| cache.check_lengths().map(|()| cache)) {
+    match caches::open_whole(folder) {
         Ok(cache) => Ok(cache),
         Err(error @ (Error::NotACache { .. } | Error::Unfinished { .. } | Error::Version { .. })) => {
             Err(anyhow!(error)
                 .context(format!("no cache to train from; `logitcask cache {}` makes it", path.display())))
         }
-        Err(error) => Err(damaged(path, &error)),
+        Err(error) => Err(damaged(path, error)),
     }
 }
 
@@ -187,7 +187,10 @@ fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
 fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String>> {
     let plan = cache.plan();
     let (folder, path_shown) = (cache.folder().display(), path.display());
-    let stale = || format!("{folder}: stale; `logitcask cache {path_shown} --replace` makes it anew");
+    let stale = || match owner(recipe, cache.folder(), path) {
+        Some(owner) => format!("{folder}: it was made from {owner}; name another folder with [cache] path"),
+        None => format!("{folder}: stale; `logitcask cache {path_shown} --replace` makes it anew"),
+    };
     agrees(recipe, plan).with_context(stale)?;
     let Comparison { differences, unseen } = pins::compare(recipe, path, cache)?;
     if !differences.is_empty() {

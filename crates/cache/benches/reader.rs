@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use logitcask_cache::{
-    CacheReader, CacheWriter, CachedSample, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions,
+    CacheReader, CacheWriter, CachedSample, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Storage, Versions,
 };
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;

@@ -108,7 +108,7 @@ pub enum Error {
     /// A shard without a commit whose bytes are not the ones this run produced.
     #[error(
         "{}: a shard without a commit holds other bytes (BLAKE3 {}) than this run made ({}): \
-         another teacher or device wrote it; remove the file and run again",
+         another teacher or device wrote it; where no other run is at work, remove the file and run again",
         path.display(), got.short(), expected.short()
     )]
     ForeignShard {

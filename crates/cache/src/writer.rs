@@ -12,6 +12,11 @@ use crate::publish;
 use logitcask_core::{Fingerprint, RowErrors, Sample, SoftRows};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often, and after what time each, a commit is looked for that belongs to a shard which is there: two seconds in all.
+const COMMIT_LOOKS: u32 = 20;
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A cache in the making. Any number of them, in one process or many, may work on the same folder.
 #[derive(Debug)]
@@ -150,8 +155,8 @@ impl CacheWriter {
             let there = fs::read(&path).map_err(Error::io(&path, "read the shard that is already there"))?;
             let got = Fingerprint::of(&there);
             if got != blake3 {
-                // Unless another worker committed its own bytes meanwhile, nobody vouches for the shard that is there.
-                let commit = self.recorded(unit)?;
+                // Unless another worker commits its own bytes by and by, nobody vouches for the shard that is there.
+                let commit = self.recorded_soon(unit)?;
                 return commit.ok_or(Error::ForeignShard { path, expected: blake3, got });
             }
         }
@@ -161,6 +166,17 @@ impl CacheWriter {
         }
         let there = self.recorded(unit)?;
         there.filter(|there| *there == commit).ok_or_else(|| Error::malformed(&path, "speaks of another shard"))
+    }
+
+    /// [`Self::recorded`], with time for a worker that has just given a shard its name.
+    fn recorded_soon(&self, unit: usize) -> Result<Option<Commit>> {
+        for _ in 0..COMMIT_LOOKS {
+            if let Some(commit) = self.recorded(unit)? {
+                return Ok(Some(commit));
+            }
+            std::thread::sleep(COMMIT_PAUSE);
+        }
+        self.recorded(unit)
     }
 
     /// Puts back the lost shard of which `recorded` speaks, if these are its bytes; `made` is their commit.

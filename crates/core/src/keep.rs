@@ -207,6 +207,14 @@ impl Keep {
         }
         let extra = self.always_keep.len();
         match (self.selection, &self.tail) {
+            (selection, _)
+                if self.padding > 0 && selection != Selection::Dense && self.cap(vocab_size) == vocab_size =>
+            {
+                Err(format!(
+                    "all {vocab_size} classes that a token has would be kept, and {} that none has are left: use dense",
+                    self.padding
+                ))
+            }
             (Selection::Dense, None) if extra > 0 => Err("always_keep says nothing where every class is kept".into()),
             (Selection::Sample { n, .. }, _) if extra >= n as usize => {
                 Err(format!("always_keep takes {extra} of the n = {n} places, none is left to draw"))
@@ -279,6 +287,7 @@ mod tests {
             (keep(top, &[], None), "needs a tail"),
             (keep(Selection::Dense, &[], Some(TAIL)), "no tail"),
             (keep(sample, &[1, 2], Some(TAIL)), "none is left"),
+            (Keep { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
             (Keep { values: Values::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),
             (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "must contain 1"),
         ] {

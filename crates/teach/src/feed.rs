@@ -7,6 +7,7 @@ use logitcask_core::{Sample, SampleId};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,21 +15,22 @@ use std::time::{Duration, Instant};
 /// How often a unit that another process is at is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Units of other processes are made here too when they take this long, and so many times longer than any took here: one
-/// of them may stand still, and a unit that is made twice does no harm.
+/// of them may stand still, and a unit that is made twice does no harm. Who made none here yet waits longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const SLOWER: u32 = 4;
+const WITHOUT_MEASURE: Duration = Duration::from_secs(15);
 
 /// Where the batches come from.
 pub(crate) struct Feed<'a> {
     pub(crate) writer: &'a CacheWriter,
     pub(crate) dataset: &'a dyn Dataset,
-    /// Rows of the teacher's head.
-    pub(crate) vocab_size: usize,
     pub(crate) batch_tokens: usize,
     /// Threads that take batches.
     pub(crate) workers: usize,
     /// No unit is begun once it is set.
     pub(crate) stop: &'a AtomicBool,
+    /// A later stage ended with an error.
+    pub(crate) failed: &'a AtomicBool,
     /// Hears of the positions of units that other processes committed.
     pub(crate) on_elsewhere: &'a (dyn Fn(u64) + Sync),
     pub(crate) state: Mutex<State>,
@@ -61,17 +63,24 @@ impl State {
 }
 
 impl State {
+    /// A unit of our own is begun.
     fn begin_unit(&mut self) {
         let now = Instant::now();
-        if self.waiting.is_none() {
+        if self.waiting.take().is_none() {
             self.longest = self.longest.max(self.last.map_or(Duration::ZERO, |last| now - last));
         }
         self.last = Some(now);
     }
 
+    /// Nothing where no more is wanted.
+    fn next_unit(&mut self) -> Option<usize> {
+        if self.is_closed { None } else { self.pending.pop_front() }
+    }
+
     /// Did the others have all the time that a unit may take?
     fn is_out_of_patience(&mut self) -> bool {
-        self.waiting.get_or_insert_with(Instant::now).elapsed() > PATIENCE + SLOWER * self.longest
+        let patience = if self.longest.is_zero() { WITHOUT_MEASURE } else { PATIENCE + SLOWER * self.longest };
+        self.waiting.get_or_insert_with(Instant::now).elapsed() > patience
     }
 }
 
@@ -86,11 +95,12 @@ impl Feed<'_> {
             if !state.is_reading && !state.pending.is_empty() && state.batches.len() < self.workers {
                 state.is_reading = true;
                 drop(state);
-                let read = self.read(begin);
+                let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read(begin)));
                 state = self.state();
                 state.is_reading = false;
                 self.changed.notify_all();
-                match read? {
+                // The others must not wait for one that is gone.
+                match read.unwrap_or_else(|panic| resume_unwind(panic))? {
                     Some((unit, batches)) => state.batches.extend(batches.into_iter().map(|batch| (unit, batch))),
                     None => state.pending.clear(),
                 }
@@ -118,7 +128,6 @@ impl Feed<'_> {
     /// The batches of the next unit that is ours to make; `None` where there is none. Only one worker is here at a time.
     fn read(&self, begin: Begin<'_>) -> Result<Option<(usize, Vec<TokenBatch>)>> {
         let Some((unit, claim)) = self.claim()? else { return Ok(None) };
-        self.state().begin_unit();
         let samples = self.samples(unit)?;
         let batches = batch_by_length(&samples, self.batch_tokens);
         Ok(begin(unit, samples, claim).then_some((unit, batches)))
@@ -129,11 +138,13 @@ impl Feed<'_> {
         loop {
             let (mut elsewhere, left) = (0, self.state().pending.len());
             for _ in 0..left {
-                let Some(unit) = self.state().pending.pop_front().filter(|_| !self.stop.load(Ordering::Relaxed)) else {
-                    return Ok(None);
-                };
+                let is_over = self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
+                let Some(unit) = self.state().next_unit().filter(|_| !is_over) else { return Ok(None) };
                 match self.writer.claim(unit)? {
-                    Claimed::Mine(claim) => return Ok(Some((unit, claim))),
+                    Claimed::Mine(claim) => {
+                        self.state().begin_unit();
+                        return Ok(Some((unit, claim)));
+                    }
                     Claimed::Committed => {
                         self.state().waiting = None;
                         (self.on_elsewhere)(self.positions(unit));
@@ -163,14 +174,14 @@ impl Feed<'_> {
 
     /// The samples of a unit, every token known to the teacher.
     fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
-        let range = &self.writer.plan().units[unit];
+        let (range, vocab_size) = (&self.writer.plan().units[unit], self.writer.plan().vocab_size);
         let sample = |id: u64| {
             let (split, id) = (range.split.clone(), SampleId(id));
             let Some(sample) = self.dataset.sample(&range.split, id) else {
                 return Err(Error::NoSample { split, sample: id });
             };
-            match sample.input_ids.iter().find(|&&token| token as usize >= self.vocab_size) {
-                Some(&token) => Err(Error::Token { split, sample: id, token, vocab_size: self.vocab_size }),
+            match sample.input_ids.iter().find(|&&token| token >= vocab_size) {
+                Some(&token) => Err(Error::Token { split, sample: id, token, vocab_size: vocab_size as usize }),
                 None => Ok(sample),
             }
         };

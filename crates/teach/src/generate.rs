@@ -37,11 +37,12 @@ struct Writer {
 }
 
 /// Generates texts `first..first + count`, all starting with `prompt` (at least one token) and ending at `end`.
+/// Only the first `classes` are written: what stands behind them in a model's head is no token.
 /// `on_step` hears of every token position and may stop the run by returning false.
 pub fn generate(
     model: &Llama,
     prompt: &[u32],
-    end: Option<u32>,
+    (end, classes): (Option<u32>, usize),
     sampling: Sampling,
     texts: std::ops::Range<u64>,
     on_step: &mut dyn FnMut(usize) -> bool,
@@ -85,7 +86,7 @@ pub fn generate(
         writers.par_iter_mut().zip(logits.par_chunks(width)).for_each(|(writer, row)| {
             writer.last = match prompt.get(position) {
                 Some(&given) => given,
-                None => sample(row, sampling, &mut writer.rng),
+                None => sample(&row[..classes.min(width)], sampling, &mut writer.rng),
             };
         });
         let mut alive = Vec::with_capacity(count);

@@ -21,7 +21,7 @@ use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
 use std::collections::HashMap;
 use std::ops::AddAssign;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub enum Progress {
     Elsewhere(u64),
     /// A unit is durable.
     Committed {
-        /// Units committed so far, those of earlier runs included.
+        /// Units committed so far, those of earlier runs and of other workers included.
         committed: usize,
         /// Units in all.
         units: usize,
@@ -110,13 +110,16 @@ impl Pipeline<'_> {
         let pending = self.writer.pending()?;
         let units = self.writer.plan().units.len();
         let done = units - pending.len();
+        let (failed, done) = (AtomicBool::new(false), AtomicUsize::new(done));
+        let (failed, done) = (&failed, &done);
         let (to_select, from_forward) = sync_channel(QUEUE);
         let (to_write, from_select) = sync_channel(QUEUE);
 
         let (forward, select, write) = std::thread::scope(|scope| {
-            let select = scope.spawn(move || self.select(from_forward, to_write));
-            let write = scope.spawn(move || self.write(from_select, done, units, on_progress));
-            let forward = self.forward(&pending, to_select, stop, on_progress);
+            let fail = |error: &Error| failed.store(!matches!(error, Error::Closed), Ordering::Relaxed);
+            let select = scope.spawn(move || self.select(from_forward, to_write).inspect_err(fail));
+            let write = scope.spawn(move || self.write(from_select, done, units, on_progress).inspect_err(fail));
+            let forward = self.forward(&pending, to_select, (stop, failed), done, on_progress);
             (forward, join(select), join(write))
         });
         // A stage that meets a closed queue stops quietly; the one that closed it has the reason.
@@ -133,18 +136,22 @@ impl Pipeline<'_> {
         &self,
         pending: &[usize],
         out: SyncSender<ToSelect>,
-        stop: &AtomicBool,
+        (stop, failed): (&AtomicBool, &AtomicBool),
+        done: &AtomicUsize,
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<f64> {
         let workers = self.teacher.workers().max(1);
-        let elsewhere = |positions| on_progress(Progress::Elsewhere(positions));
+        let elsewhere = |positions| {
+            done.fetch_add(1, Ordering::Relaxed);
+            on_progress(Progress::Elsewhere(positions));
+        };
         let feed = Feed {
             writer: self.writer,
             dataset: self.dataset,
-            vocab_size: self.teacher.vocab_size(),
             batch_tokens: self.batch_tokens,
             workers,
             stop,
+            failed,
             on_elsewhere: &elsewhere,
             state: Mutex::new(State::of(pending)),
             changed: Condvar::new(),
@@ -228,7 +235,7 @@ impl Pipeline<'_> {
     fn write(
         &self,
         from: Receiver<ToWrite>,
-        mut committed: usize,
+        committed: &AtomicUsize,
         units: usize,
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<f64> {
@@ -238,7 +245,7 @@ impl Pipeline<'_> {
             self.writer.write_unit(work.unit, &work.rows, &work.errors)?;
             drop(work.claim);
             busy += start.elapsed();
-            committed += 1;
+            let committed = 1 + committed.fetch_add(1, Ordering::Relaxed);
             on_progress(Progress::Committed { committed, units });
         }
         Ok(busy.as_secs_f64())

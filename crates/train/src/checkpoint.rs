@@ -212,6 +212,10 @@ impl Checkpoints {
             sync_folder(of_run)?;
         }
         remove(&aside)?;
+        // Those that were passed over are no checkpoint to fall back on.
+        for Skipped { path, .. } in self.skipped.drain(..).filter(|skipped| skipped.path != place) {
+            remove(&path)?;
+        }
         let all = all(&self.folder)?;
         // Later ones are not whole either, and their steps will be done again.
         let before = all.iter().filter(|(step, _)| *step <= state.step).count();
