@@ -281,13 +281,16 @@ fn scalar(line: &Line) -> Result<Node, String> {
 mod tests {
     use super::*;
 
-    fn named(configs: &str) -> Result<Option<Vec<(String, Vec<String>)>>, String> {
+    /// A split and its patterns.
+    type Named = (String, Vec<String>);
+
+    fn named(configs: &str) -> Result<Option<Vec<Named>>, String> {
         let card = format!("---\nlicense: mit\ntags:\n- a: b\n{configs}language:\n- en\n---\n# configs:\n- x\n");
         let files = |files: SplitFiles| (files.split, files.patterns);
         Ok(read(&card)?.map(|splits| splits.into_iter().map(files).collect()))
     }
 
-    fn split(name: &str, patterns: &[&str]) -> (String, Vec<String>) {
+    fn split(name: &str, patterns: &[&str]) -> Named {
         (name.to_owned(), patterns.iter().map(|pattern| (*pattern).to_owned()).collect())
     }
 

@@ -224,8 +224,8 @@ fn a_corpus_has_the_same_bytes_every_time_and_replaces_an_older_one() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing temporary is left");
 }
 
-#[test]
-fn every_refusal_names_the_file_and_what_to_do() {
+/// A folder of files that are each refused for a reason of their own.
+fn refused_files() -> TempDir {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
     write("data.csv", b"a,b");
@@ -255,6 +255,12 @@ fn every_refusal_names_the_file_and_what_to_do() {
         vec![("id", body.clone()), ("body", body)],
         Compression::SNAPPY,
     );
+    folder
+}
+
+#[test]
+fn every_refusal_names_the_file_and_what_to_do() {
+    let folder = refused_files();
     for (name, message) in [
         ("nowhere.txt", "no such file or folder; check the dataset's `path`"),
         ("data.csv", "expected .parquet, .jsonl, .ndjson or .txt"),
