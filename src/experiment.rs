@@ -82,7 +82,7 @@ impl Experiment {
             note!(
                 "no text fell into the split `{split}`, which {asks} asks for; there is {}. {}",
                 there.join(", "),
-                missing_split_help(&there)
+                missing_split_help(split, &there)
             );
         }
     }
@@ -171,7 +171,18 @@ fn added_token((id, content): (u32, String)) -> AddedToken {
 }
 
 /// How to have a split that is not there.
-pub fn missing_split_help(there: &[String]) -> String {
+pub fn missing_split_help(split: &str, there: &[String]) -> String {
+    match split {
+        "train" => {
+            return "Lower [dataset] held_out, or name the texts to train on in a column with split_column".to_owned();
+        }
+        "validation" => {
+            return "Set [dataset] held_out_validation to a share of the texts, name each text's split in a column with \
+                    split_column, or leave out [train] validate_every"
+                .to_owned();
+        }
+        _ => {}
+    }
     let other = there.iter().find(|name| *name != "train");
     let other = other.map_or(String::new(), |name| format!("set [eval] split = \"{name}\", or "));
     format!(

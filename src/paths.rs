@@ -1,20 +1,19 @@
 //! Where the paths of a recipe lead.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Folders from which a recipe's relative paths are taken, the first that has one deciding: the recipe's own, that of the
-/// recipe it extends, and the current one.
+/// Folders from which a recipe's relative paths are taken, the first that has one deciding: the recipe's own, and the
+/// current one.
 #[derive(Clone, Debug)]
-pub struct Bases(Vec<PathBuf>);
+pub struct Bases([PathBuf; 2]);
 
 impl Bases {
-    /// Of these recipes.
-    pub fn of(recipes: &[&Path]) -> Self {
-        let folders = recipes.iter().map(|recipe| recipe.parent().unwrap_or(Path::new("")).to_owned());
-        Self(folders.chain([PathBuf::new()]).collect())
+    /// Of this recipe.
+    pub fn of(recipe: &Path) -> Self {
+        Self([recipe.parent().unwrap_or(Path::new("")).to_owned(), PathBuf::new()])
     }
 
     /// What `path` leads to: the first of the places that is there, or `path` itself where none is.
@@ -42,6 +41,14 @@ fn is_there(path: &Path) -> bool {
 /// Do both lead to one place, through whatever links?
 pub fn are_one(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Refuses to write where something lies: it may be the input.
+pub fn refuse_existing(path: &Path) -> Result<()> {
+    match path.exists() {
+        true => bail!("{}: is there already; name another file, or remove it first", path.display()),
+        false => Ok(()),
+    }
 }
 
 /// Moves a folder out of the way: `NAME.old-1`, or the first such name that is free.
@@ -102,19 +109,18 @@ mod tests {
     fn what_is_there_comes_first_and_what_is_to_be_made_goes_where_most_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        std::fs::create_dir_all(at("base/data")).unwrap();
-        std::fs::create_dir_all(at("recipes")).unwrap();
-        std::fs::write(at("base/corpus"), "").unwrap();
-        let bases = Bases::of(&[&at("recipes/own.toml"), &at("base/base.toml")]);
-        assert_eq!(bases.find(Path::new("corpus")), at("base/corpus"));
-        assert_eq!(bases.find(Path::new("nowhere")), Path::new("nowhere"));
-        assert_eq!(bases.find_or_make(Path::new("data/caches/x")), at("base/data/caches/x"));
+        std::fs::create_dir_all(at("recipes/elsewhere")).unwrap();
+        let bases = Bases::of(&at("recipes/own.toml"));
+        assert_eq!(bases.find(Path::new("corpus")), Path::new("corpus"), "as it stands, where it is nowhere");
+        std::fs::write(at("recipes/corpus"), "").unwrap();
+        assert_eq!(bases.find(Path::new("corpus")), at("recipes/corpus"));
+        assert_eq!(bases.find_or_make(Path::new("elsewhere/caches/x")), at("recipes/elsewhere/caches/x"));
+        // The tests run where there is a folder `src`, and the recipe's folder has none.
+        assert_eq!(bases.find_or_make(Path::new("src/x/y")), Path::new("src/x/y"));
         assert_eq!(
             bases.find_or_make(Path::new("out/x")),
             at("recipes/out/x"),
             "a tie goes to the recipe's own folder"
         );
-        std::fs::write(at("recipes/corpus"), "").unwrap();
-        assert_eq!(bases.find(Path::new("corpus")), at("recipes/corpus"));
     }
 }

@@ -180,37 +180,31 @@ impl Recipe {
     /// Reads a recipe; a wrong key is named with its line. One that `extends` another has its keys, but for those that it
     /// gives itself. Relative paths are found as [`Bases`] says.
     pub fn read(path: &Path) -> Result<Self> {
-        let (mut recipe, bases): (Self, _) = match read_table(path)? {
+        let recipe: Self = match read_table(path)? {
             (text, None) => {
-                (toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?, Bases::of(&[path]))
+                // First as it stands: an error then names its line.
+                let _: Self = toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
+                let mut table = parse(path, &text)?;
+                find_paths(&mut table, &Bases::of(path));
+                table.try_into().map_err(|e| anyhow!("{}: {e}", path.display()))?
             }
             (text, Some(base)) => {
-                let base = Bases::of(&[path]).find(&base);
-                let (base_text, further) = read_table(&base)?;
+                let base = Bases::of(path).find(&base);
+                let (base_text, further) =
+                    read_table(&base).with_context(|| format!("{}: extends another recipe", path.display()))?;
                 if further.is_some() {
                     bail!("{}: extends {}, which extends another itself", path.display(), base.display());
                 }
-                let merged = merge(&parse(&base, &base_text)?, parse(path, &text)?);
+                // What stands in a recipe is taken from that recipe's folder.
+                let (mut under, mut over) = (parse(&base, &base_text)?, parse(path, &text)?);
+                find_paths(&mut under, &Bases::of(&base));
+                find_paths(&mut over, &Bases::of(path));
                 let named = |e| anyhow!("{} (over {}): {e}", path.display(), base.display());
-                (merged.try_into().map_err(named)?, Bases::of(&[path, &base]))
+                merge(&under, over).try_into().map_err(named)?
             }
         };
-        recipe.find_paths(&bases);
         recipe.check().with_context(|| path.display().to_string())?;
         Ok(recipe)
-    }
-
-    fn find_paths(&mut self, bases: &Bases) {
-        let read = [
-            Some(&mut self.dataset.path),
-            self.teacher.as_mut().map(|teacher| &mut teacher.model),
-            self.tokenizer.as_mut().map(|tokenizer| &mut tokenizer.path),
-            self.loss.second.as_mut().map(|second| &mut second.cache),
-        ];
-        read.into_iter().flatten().for_each(|path| *path = bases.find(path));
-        if let Some(path) = &mut self.cache.path {
-            *path = bases.find_or_make(path);
-        }
     }
 
     fn check(&self) -> Result<()> {
@@ -259,6 +253,31 @@ fn read_table(path: &Path) -> Result<(String, Option<PathBuf>)> {
 fn parse(path: &Path, text: &str) -> Result<toml::Table> {
     text.parse().map_err(|e| anyhow!("{}: {e}", path.display()))
 }
+
+/// Takes a recipe's relative paths from where they lead.
+fn find_paths(table: &mut toml::Table, bases: &Bases) {
+    for (sections, key) in PATHS {
+        let section = sections.iter().try_fold(&mut *table, |table, name| table.get_mut(*name)?.as_table_mut());
+        let Some(toml::Value::String(path)) = section.and_then(|section| section.get_mut(*key)) else { continue };
+        let found = match *sections {
+            ["cache"] => bases.find_or_make(Path::new(path)),
+            _ => bases.find(Path::new(path)),
+        };
+        // A path that is no text cannot be written into a recipe either; it is left as it stands.
+        if let Some(found) = found.to_str() {
+            *path = found.to_owned();
+        }
+    }
+}
+
+/// Where paths stand in a recipe.
+const PATHS: &[(&[&str], &str)] = &[
+    (&["dataset"], "path"),
+    (&["teacher"], "model"),
+    (&["tokenizer"], "path"),
+    (&["cache"], "path"),
+    (&["loss", "second"], "cache"),
+];
 
 /// Section by section, key by key: what `over` says, and what `base` says beside it.
 fn merge(base: &toml::Table, over: toml::Table) -> toml::Table {

@@ -116,6 +116,11 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
         fixture.edit_recipe("/cache\"", "/other\"");
         fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
         fixture.ok(&["verify", "other"]);
+        let judged = fixture.ok(&["eval", "teacher", "--cache", "other", "--device", "cpu"]);
+        if selection.contains("dense") {
+            let agrees = judged.contains("KL to teacher    0.0000") || judged.contains("KL to teacher    -0.0000");
+            assert!(agrees && judged.contains("top-1 agreement  1.0000"), "a teacher agrees with itself: {judged}");
+        }
         let out = if selection.contains("dense") { "run-dense" } else { "run-sample" };
         fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", out]);
         fixture.write_recipe("");

@@ -159,6 +159,56 @@ fn a_conversion_goes_on_and_brings_what_lies_beside_the_tokenizer() {
 }
 
 #[test]
+fn nothing_of_the_users_is_written_over() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    let before = fs::read(fixture.recipe()).unwrap();
+    for out in [".", "teacher", "cache"] {
+        let error = fixture.fails(&["train", "recipe.toml", "--device", "cpu", "--out", out, "--replace"]);
+        assert!(error.contains("no run is begun here"), "{error}");
+    }
+    fs::create_dir(fixture.path("alone")).unwrap();
+    fs::copy(fixture.recipe(), fixture.path("alone/recipe.toml")).unwrap();
+    let error = fixture.fails(&["train", "alone/recipe.toml", "--device", "cpu", "--out", "alone"]);
+    assert!(error.contains("recipe.toml"), "{error}");
+    assert!(
+        fs::read(fixture.recipe()).unwrap() == before && fs::read(fixture.path("alone/recipe.toml")).unwrap() == before
+    );
+    let there = "is there already";
+    assert!(fixture.fails(&["tokenizer", "texts.jsonl", "--size", "280", "--out", "texts.jsonl"]).contains(there));
+    let generate = ["generate", "teacher", "--max-tokens", "3", "--device", "cpu", "--out", "texts.jsonl"];
+    assert!(fixture.fails(&generate).contains(there));
+    // What lies beside the cache is looked at before a student inherits it.
+    fs::write(fixture.path("cache/generation_config.json"), "{\"eos_tok").unwrap();
+    assert!(fixture.fails(&TRAIN).contains("generation_config.json"));
+    fs::write(fixture.path("cache/generation_config.json"), "{\"eos_token_id\": [0, 5000]}").unwrap();
+    assert!(fixture.fails(&TRAIN).contains("5000"));
+}
+
+#[test]
+fn a_plan_of_a_later_format_is_not_repaired_away() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    edit(&fixture.path("cache/plan.json"), "\"format_version\": 1", "\"format_version\": 9");
+    let before = fs::read(fixture.path("cache/plan.json")).unwrap();
+    let error = fixture.fails(&["repair", "recipe.toml", "--device", "cpu"]);
+    assert!(error.contains("format version 9"), "{error}");
+    assert!(fs::read(fixture.path("cache/plan.json")).unwrap() == before);
+}
+
+#[test]
+fn an_inherited_path_is_taken_from_the_recipe_in_which_it_stands() {
+    let fixture = Fixture::new(40);
+    let dir = fixture.dir.path().display().to_string();
+    edit(&fixture.recipe(), &format!("{dir}/"), "");
+    fs::create_dir(fixture.path("sub")).unwrap();
+    fs::write(fixture.path("sub/x.toml"), "extends = \"../recipe.toml\"\n[train]\nsteps = 8\n").unwrap();
+    fixture.ok(&["cache", "sub/x.toml", "--device", "cpu"]);
+    assert!(fixture.path("cache/manifest.json").is_file() && !fixture.path("sub/cache").exists());
+    assert!(fixture.ok(&CACHE).contains("is up to date"));
+}
+
+#[test]
 fn a_cache_that_lost_a_shard_is_never_called_up_to_date() {
     let fixture = Fixture::new(60);
     fixture.ok(&CACHE);

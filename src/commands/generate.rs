@@ -3,6 +3,7 @@
 use super::tokenizer_of;
 use crate::args::GenerateArgs;
 use crate::output::{note, say};
+use crate::paths::refuse_existing;
 use crate::progress::Progress;
 use crate::stop;
 use anyhow::{Result, bail};
@@ -16,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 /// Lets a model write, to the screen or into a corpus.
 pub fn run(args: &GenerateArgs) -> Result<()> {
+    args.out.as_deref().map_or(Ok(()), refuse_existing)?;
     let files = ModelFiles::open(&args.model)?;
     let tokenizer = tokenizer_of(&files)?;
     let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();

@@ -140,6 +140,7 @@ enum Holds {
 pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim> {
     let mut claim = Claim { lock: None, note: None };
     if folder.is_dir() {
+        refuse_foreign(folder)?;
         // Held until the old folder has its new name: a run at work in it is not moved away under its feet.
         claim.lock = Some(lock(folder)?);
         match look(folder, identity)? {
@@ -171,6 +172,22 @@ pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim>
     Ok(claim)
 }
 
+/// Refuses a folder that holds something else than a run, such as the recipe's own: neither to be written into nor to be moved
+/// aside. Hidden files are nobody's concern.
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    let list = || format!("{}: cannot list it", folder.display());
+    for entry in fs::read_dir(folder).with_context(list)? {
+        let name = entry.with_context(list)?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && ![RECORD, "student", "control", "summary.json"].contains(&name.as_str()) {
+            bail!(
+                "{}: no run is begun here, the folder holds `{name}`; name another folder with --out",
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Compares what a folder holds with the run that wants it.
 fn look(folder: &Path, identity: &Identity) -> Result<Holds> {
     let path = folder.join(RECORD);
@@ -195,7 +212,8 @@ fn look(folder: &Path, identity: &Identity) -> Result<Holds> {
     let has_results = ["student/model", "summary.json"].iter().any(|name| folder.join(name).exists());
     Ok(match foreign {
         _ if is_ours => Holds::Ours(Some(format!("{problem}; its checkpoints are of this run, so it is written anew"))),
-        None if checkpoints.is_empty() && !has_results => Holds::Ours(None),
+        // A record that is none of ours may be the very recipe that is run.
+        None if checkpoints.is_empty() && !has_results && !path.exists() => Holds::Ours(None),
         None => Holds::Others(format!("{problem}, and nothing beside it says which run this is")),
         Some(checkpoint) => Holds::Others(format!("{problem}, and {checkpoint} is of another run")),
     })

@@ -2,12 +2,14 @@
 
 use crate::args::TokenizerArgs;
 use crate::output::{note, say};
+use crate::paths::refuse_existing;
 use anyhow::{Context, Result};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use logitcask_data::{DatasetConfig, read_documents};
 
 /// Trains a byte-level BPE on the train split (all documents where nothing names splits).
 pub fn run(args: &TokenizerArgs) -> Result<()> {
+    refuse_existing(&args.out)?;
     let config =
         DatasetConfig { split_column: args.split_column.clone(), held_out: 0.0, ..DatasetConfig::at(&args.data) };
     let corpus = read_documents(&config)?;

@@ -110,7 +110,7 @@ fn refuse_missing(split: &str, teaching: &Teaching) -> Result<()> {
     if there.iter().any(|name| name == split) {
         return Ok(());
     }
-    bail!("the run asks for a split `{split}`; there is {}. {}", there.join(", "), missing_split_help(&there))
+    bail!("the run asks for a split `{split}`; there is {}. {}", there.join(", "), missing_split_help(split, &there))
 }
 
 /// The student's shape with what it inherits from its data.
@@ -122,7 +122,9 @@ fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
         bail!("vocab_size = {own}, but what it learns from has {range} classes; leave it out");
     }
     let mut ends = teaching.companions.end_tokens();
-    ends.retain(|&id| (id as usize) < classes);
+    if let Some(id) = ends.iter().find(|&&id| id as usize >= most) {
+        bail!("generation_config.json beside the cache ends texts with token {id}, and there are {most} classes");
+    }
     if ends.is_empty() {
         ends.extend(teaching.tokenizer.end());
     }

@@ -166,6 +166,8 @@ fn is_damaged(read: Result<()>) -> Result<bool> {
         Err(Error::Io { reason, path, action }) if reason.kind() != io::ErrorKind::NotFound => {
             Err(Error::Io { path, action, reason })
         }
+        // Whole for the version of the program that wrote it.
+        Err(error @ Error::Version { .. }) => Err(error),
         Err(_) => Ok(true),
     }
 }

@@ -13,7 +13,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// Nothing lies where the configuration points.
-    #[error("{path}: no such file or folder; check the dataset's `path` (a relative one starts at the current folder)")]
+    #[error(
+        "{path}: no such file or folder; check the dataset's `path` (in a recipe a relative one is taken from the recipe's folder, or else from the current one)"
+    )]
     Missing {
         /// As configured.
         path: PathBuf,

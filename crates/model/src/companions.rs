@@ -46,7 +46,13 @@ impl Companions {
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
         for name in Self::names_in(folder)? {
-            let bytes = files::read(&folder.join(&name))?;
+            let path = folder.join(&name);
+            let bytes = files::read(&path)?;
+            if name.ends_with(".json")
+                && let Err(e) = serde_json::from_slice::<Value>(&bytes)
+            {
+                return Err(Error::Files { path, problem: format!("is damaged: {e}; restore it, or remove it") });
+            }
             files.insert(name, bytes);
         }
         Ok(Self { files, config: Map::new() })

@@ -76,7 +76,11 @@ impl TrainConfig {
                 self.accumulate, self.batch_size
             ));
         }
-        if !(self.learning_rate > 0.0 && self.clip_norm > 0.0 && self.weight_decay >= 0.0) {
+        if !(self.learning_rate > 0.0
+            && self.learning_rate.is_finite()
+            && self.clip_norm > 0.0
+            && self.weight_decay >= 0.0)
+        {
             return Err("[train] learning_rate and clip_norm must be positive, weight_decay not negative".into());
         }
         if self.max_length.is_some_and(|length| length < 2) {

@@ -1,11 +1,12 @@
 //! How good a student is on text it has not seen.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::{PieceLoss, Reading, StepLoss, StepTerm, Teacher, head, losses};
+use crate::loss::{Losses, PieceLoss, Reading, StepLoss, StepTerm, Teacher, head, losses};
 use crate::rules::Decided;
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
+use logitcask_cache::{CacheReader, Plan};
 use logitcask_model::{Head, Llama, LogitsModel};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +54,7 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        sums.add(model, &head, &batch, &device)?;
+        sums.add((model, &head), &batch, source.cache().map(CacheReader::plan), &device)?;
     }
     let mean = |sum: f64| sum / sums.positions as f64;
     let taught = sums.taught > 0;
@@ -72,33 +73,42 @@ fn next_batch(samples: &mut Samples, reading: &Reading) -> Result<Option<Batch>>
 }
 
 impl Sums {
-    fn add(&mut self, model: &Llama, head: &Head, batch: &Batch, device: &Device) -> Result<()> {
+    fn add(
+        &mut self,
+        (model, head): (&Llama, &Head),
+        batch: &Batch,
+        taught: Option<&Plan>,
+        device: &Device,
+    ) -> Result<()> {
         let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], device);
         let hidden = model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], device));
         let mut start = 0;
         for hidden in hidden.split(model.logits_chunk(), 0) {
             let end = start + hidden.dims()[0];
-            self.add_part(head.logits(hidden), &batch.part(start..end))?;
+            self.add_part(head.logits(hidden), &batch.part(start..end), taught)?;
             start = end;
         }
         Ok(())
     }
 
-    fn add_part(&mut self, logits: Tensor<2>, part: &Batch) -> Result<()> {
+    fn add_part(&mut self, logits: Tensor<2>, part: &Batch, taught: Option<&Plan>) -> Result<()> {
         let count = part.gold_ids.len();
-        let device = logits.device();
-        let gold = int_tensor(&part.gold_ids, [count, 1], &device);
-        let teacher = part.targets.as_ref().map(|targets| Teacher::new(targets, &device));
-        // Labels and teacher; the weights are of no account.
-        let judge = StepLoss { alpha: 0.5, ..StepLoss::teacher(StepTerm::FORWARD_KL) };
-        let judge = PieceLoss::new(&judge, &Decided::default(), teacher.as_ref(), &logits);
-        let judged = losses(&head::student(logits.clone(), gold, teacher.as_ref(), &judge), teacher.as_ref(), &judge);
+        // What the cache knows of are the classes that a token has; a head may have more.
+        let width = logits.dims()[1];
+        let known = taught.map_or(width, |plan| width.min(plan.vocab_size as usize));
+        let of_tokens = if known < width { logits.clone().narrow(1, 0, known) } else { logits.clone() };
+        let judged = judge(&logits, part);
         self.positions += count as u64;
         self.cross_entropy += total(judged.cross_entropy)?;
-        self.kl += total(judged.divergences.into_iter().next())?;
+        // A dense row has no tail: it is compared over the classes that it has.
+        let divergences = match taught.is_some_and(|plan| plan.keep.is_dense()) && known < width {
+            true => judge(&of_tokens, part).divergences,
+            false => judged.divergences,
+        };
+        self.kl += total(divergences.into_iter().next())?;
         if let Some(targets) = &part.targets {
             self.taught += count as u64;
-            let best = logits.argmax(1).into_data();
+            let best = of_tokens.argmax(1).into_data();
             let known = best.iter::<i64>().zip(&targets.best_ids).filter_map(|(mine, theirs)| Some((mine, (*theirs)?)));
             for (mine, theirs) in known {
                 self.known += 1;
@@ -107,6 +117,17 @@ impl Sums {
         }
         Ok(())
     }
+}
+
+/// Cross entropy and forward KL of some positions' logits.
+fn judge(logits: &Tensor<2>, part: &Batch) -> Losses {
+    let device = logits.device();
+    let gold = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
+    let teacher = part.targets.as_ref().map(|targets| Teacher::new(targets, &device));
+    // Labels and teacher; the weights are of no account.
+    let both = StepLoss { alpha: 0.5, ..StepLoss::teacher(StepTerm::FORWARD_KL) };
+    let both = PieceLoss::new(&both, &Decided::default(), teacher.as_ref(), logits);
+    losses(&head::student(logits.clone(), gold, teacher.as_ref(), &both), teacher.as_ref(), &both)
 }
 
 /// Sum over positions in f64.

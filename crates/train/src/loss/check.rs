@@ -152,9 +152,13 @@ fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
     let reached = [low, high].into_iter().chain(of_rule.into_iter().flat_map(|(low, high)| [low, high]));
     let is_outside = |t: &f64| !(tail.lowest_temperature..=tail.highest_temperature).contains(t);
     if let Some(temperature) = reached.clone().find(is_outside) {
+        let renorm = match term.divergence.fits(TailPolicy::Renormalize) {
+            Ok(()) => ", or use tail = \"renorm\"",
+            Err(_) => "",
+        };
         return Err(format!(
             "temperature = {temperature} is outside {} to {}, for which this cache's tail is right; make it again with a \
-             wider [cache] temperature_range, or use tail = \"renorm\"",
+             wider [cache] temperature_range{renorm}",
             tail.lowest_temperature, tail.highest_temperature
         ));
     }
