@@ -3,6 +3,7 @@
 use crate::codec::Row;
 use crate::codec::packed::{self, Model};
 use crate::commit::{self, Commit};
+use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::pins::{Pin, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::plan::{COMMITS_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Plan};
@@ -90,7 +91,9 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
         MANIFEST_NAME => {
             fs::write(folder.join(MANIFEST_NAME), bytes)?;
             if let Ok(read) = Manifest::read(folder, &plan) {
-                assert_eq!(read.root(), Fingerprint::of(bytes));
+                // However it is spelled: the value that any other program reads has the same hash.
+                let value = serde_json::from_slice::<serde_json::Value>(bytes).ok();
+                assert_eq!(Some(read.root()), value.map(|value| json::hash(&value)));
                 assert_eq!(read.totals.rows, ROWS);
             }
         }
