@@ -23,7 +23,8 @@ pub struct Evaluation {
     /// teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_to_teacher: Option<f64>,
-    /// Share of positions at which student and teacher have the same first choice; absent without a teacher, and where at
+    /// Share of positions at which student and teacher have the same first choice, one of them where the teacher's two
+    /// largest were rounded to the same number; absent without a teacher, and where at
     /// some position the teacher's first choice may not have been drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1_agreement: Option<f64>,
@@ -109,10 +110,15 @@ impl Sums {
         if let Some(targets) = &part.targets {
             self.taught += count as u64;
             let best = of_tokens.argmax(1).into_data();
-            let known = best.iter::<i64>().zip(&targets.best_ids).filter_map(|(mine, theirs)| Some((mine, (*theirs)?)));
-            for (mine, theirs) in known {
+            for (position, (mine, theirs)) in best.iter::<i64>().zip(&targets.best_ids).enumerate() {
+                let Some(theirs) = *theirs else { continue };
+                let row = position * targets.width..(position + 1) * targets.width;
+                let (ids, log_probs) = (&targets.class_ids[row.clone()], &targets.log_probs[row]);
+                let stored = |id: i64| ids.iter().position(|&kept| i64::from(kept) == id).map(|at| log_probs[at]);
+                let (theirs, own) = (i64::from(theirs), stored(mine));
+                // Two that were rounded to one number are both the first choice: which was larger is not stored.
                 self.known += 1;
-                self.agreed += u64::from(mine == i64::from(theirs));
+                self.agreed += u64::from(mine == theirs || (own.is_some() && own == stored(theirs)));
             }
         }
         Ok(())
