@@ -252,6 +252,11 @@ const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// The whole file but for a byte order mark.
 fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = read_file(path)?;
+    // Nearly all of it would pass for bad bytes, which may be mended one by one where that was asked for.
+    if [&b"\xff\xfe"[..], b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
+        let problem = "the file is UTF-16; convert it first: iconv -f utf-16 -t utf-8 FILE > NEW".to_owned();
+        return Err(Error::Line { path: path.to_owned(), line: 1, problem });
+    }
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }

@@ -139,16 +139,25 @@ impl Line {
     }
 }
 
+/// The key of a card that says which files it has.
+const CONFIGS: &str = "configs:";
+
 /// The lines below `configs:` in the head of a card.
 fn configs(text: &str) -> Vec<Line> {
     let mut lines = text.lines().zip(1..);
     if lines.next().is_none_or(|(first, _)| first.trim_start_matches('\u{feff}').trim_end() != "---") {
         return vec![];
     }
+    let mut lines =
+        lines.take_while(|(line, _)| line.trim_end() != "---").skip_while(|(line, _)| !line.starts_with(CONFIGS));
+    let Some((first, number)) = lines.next() else { return vec![] };
+    // What stands on the line itself is all of it.
+    match without_comment(&first[CONFIGS.len()..]).trim() {
+        "" => {}
+        "[]" | "null" | "~" => return vec![],
+        inline => return vec![Line { number, indent: 0, text: inline.to_owned() }],
+    }
     lines
-        .take_while(|(line, _)| line.trim_end() != "---")
-        .skip_while(|(line, _)| line.trim_end() != "configs:")
-        .skip(1)
         .map(|(line, number)| {
             let text = without_comment(line);
             Line { number, indent: text.len() - text.trim_start().len(), text: text.trim().to_owned() }
@@ -309,7 +318,7 @@ mod tests {
         for all in ["configs:\n- data_files: \"*.jsonl\"\n", "configs:\n- data_files:\n  - \"*.jsonl\"\n"] {
             assert_eq!(named(all).unwrap(), Some(vec![split("train", &["*.jsonl"])]));
         }
-        for nothing in ["", "configs:\n", "configs:\n- config_name: default\n"] {
+        for nothing in ["", "configs: []\n", "configs:\n", "configs:\n- config_name: default\n"] {
             assert_eq!(named(nothing).unwrap(), None, "{nothing}");
         }
         assert_eq!(read("# A title\nconfigs:\n- x\n").unwrap().map(|files| files.len()), None);
@@ -332,6 +341,8 @@ mod tests {
             ("configs:\n- data_files: a\n  data_files: b\n", "cannot be read at line 7"),
             ("configs:\n- data_files: a*b*c*d*e*f*g*h\n", "expected a path with at most 6 `*`"),
             ("configs:\n  data_files: a\n", "are no list"),
+            ("configs: [unclosed\n", "cannot be read at line 5: `[unclosed`"),
+            ("configs: default # in words\n", "are no list"),
             (&dashes, "cannot be read at line 6: `- - "),
         ] {
             let error = named(configs).unwrap_err();

@@ -236,6 +236,7 @@ fn refused_files() -> TempDir {
     write("bad.jsonl", b"{\"text\":\"a\"}\n\n{\"text\" \"b\"}");
     write("array.jsonl", b"[1]");
     write("latin1.txt", b"caf\xe9 noir");
+    write("utf16.txt", b"\xff\xfea\0");
     write("latin1.jsonl", b"{\"text\":\"\xfc\"}");
     write("junk.parquet", b"PAR1 not really");
     write(
@@ -270,6 +271,7 @@ fn every_refusal_names_the_file_and_what_to_do() {
         ("number.jsonl", "line 1: field `text` is a number, expected a string; set `text_column`"),
         ("bad.jsonl", "line 3: not a JSON object at column 9: expected `:`; write one object on each line"),
         ("array.jsonl", "line 1: not a JSON object"),
+        ("utf16.txt", "line 1: the file is UTF-16; convert it first: iconv -f utf-16 -t utf-8"),
         ("latin1.txt", "line 1 from its byte 3 on: not UTF-8 (Latin-1, perhaps: iconv"),
         (
             "latin1.jsonl",
