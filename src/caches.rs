@@ -11,9 +11,10 @@ pub fn open(folder: &Path) -> Result<CacheReader> {
     CacheReader::open_with(folder, unsafe { Storage::mapped() })
 }
 
-/// [`open`], and every shard is there with its length.
+/// [`open`], and every shard is there with its length, every companion with its bytes.
 pub fn open_whole(folder: &Path) -> Result<CacheReader> {
     let cache = open(folder)?;
     cache.check_lengths()?;
+    cache.companions()?;
     Ok(cache)
 }

@@ -3,12 +3,13 @@
 use crate::commands::tokenizer_of;
 use crate::output::note;
 use crate::recipe::{Recipe, TeacherConfig};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, CODEC_VERSION, FORMAT_VERSION, Pin, Plan, Versions};
 use logitcask_core::{Keep, RowErrors, Selection};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{TOKENISATION_VERSION, TextDataset};
-use logitcask_model::{DeviceChoice, ModelFiles};
+use logitcask_model::{Companions, DeviceChoice, ModelFiles};
 use logitcask_teach::pilot::Kept;
 use logitcask_teach::select::SELECTION_VERSION;
 use logitcask_teach::{LocalTeacher, pilot, pilot_samples};
@@ -38,6 +39,8 @@ pub struct Experiment {
     pub tokenizer: TextTokenizer,
     /// The texts, cut into windows.
     pub dataset: TextDataset,
+    /// What goes from the teacher's folder to its students.
+    pub companions: Companions,
 }
 
 impl Experiment {
@@ -65,7 +68,15 @@ impl Experiment {
                 recipe.cache.max_length
             ));
         }
-        let this = Self { recipe, teacher, folder, files, tokenizer, dataset };
+        let companions = files.companions()?;
+        if let Some(id) = companions.end_tokens().iter().find(|&&id| id as usize >= files.config().vocab_size) {
+            bail!(
+                "{}: generation_config.json or config.json ends texts with token {id}, and the model has {} classes",
+                teacher.model.display(),
+                files.config().vocab_size
+            );
+        }
+        let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
         this.dataset.notes().iter().for_each(|text| note!("{text}"));
         this.note_missing_splits();
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
@@ -136,6 +147,7 @@ impl Experiment {
             bos: self.tokenizer.bos(),
             end: self.tokenizer.end(),
             dataset: Pin { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },
+            companions: pins(self.companions.iter()),
             units: Plan::units_of(&self.dataset.splits(), self.recipe.cache.samples_per_unit),
         })
     }

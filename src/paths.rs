@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Folders from which a recipe's relative paths are taken, the first that has one deciding: the recipe's own, and the
@@ -67,27 +66,8 @@ pub fn move_aside(folder: &Path) -> Result<PathBuf> {
 
 /// Writes a file so that after a crash it holds what it held before or `bytes`.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        // Not as the cache calls its own, which whoever finishes a cache clears away.
-        builder.prefix(".new-");
-        #[cfg(unix)]
-        {
-            // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut temp = builder.tempfile_in(folder)?;
-        temp.write_all(bytes)?;
-        temp.as_file().sync_all()?;
-        temp.persist(path).map_err(|e| e.error)?;
-        // A name survives a power cut only once its folder was synced.
-        #[cfg(unix)]
-        std::fs::File::open(folder)?.sync_all()?;
-        Ok(())
-    };
-    write().with_context(|| format!("{}: cannot write it", path.display()))
+    logitcask_files::replace(path, |file| file.write_all(bytes))
+        .with_context(|| format!("{}: cannot write it", path.display()))
 }
 
 #[cfg(test)]

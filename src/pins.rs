@@ -4,7 +4,7 @@ use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::recipe::Recipe;
 use anyhow::{Context, Result, bail};
-use logitcask_cache::{CacheReader, Plan};
+use logitcask_cache::{CacheReader, Pin, Plan};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::ModelFiles;
@@ -54,7 +54,8 @@ impl Comparison {
     fn teacher(&mut self, recipe: &Recipe, plan: &Plan) -> Result<()> {
         let Some(teacher) = &recipe.teacher else { return Ok(()) };
         let files = ModelFiles::open(&teacher.model)?;
-        self.pin("teacher", (&plan.teacher.name, plan.teacher.fingerprint), (&files.name(), files.fingerprint()?));
+        let wanted = Pin { name: files.name(), fingerprint: files.fingerprint()? };
+        self.differences.extend(plan.teacher.difference("teacher", &wanted));
         Ok(())
     }
 
@@ -63,20 +64,9 @@ impl Comparison {
         let plan = cache.plan();
         let tokenizer = tokenizer_of(cache)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, plan.max_length as usize)?;
-        self.pin("dataset", (&plan.dataset.name, plan.dataset.fingerprint), (dataset.name(), dataset.fingerprint()));
+        let wanted = Pin { name: dataset.name().to_owned(), fingerprint: dataset.fingerprint() };
+        self.differences.extend(plan.dataset.difference("dataset", &wanted));
         Ok(())
-    }
-
-    fn pin(
-        &mut self,
-        what: &str,
-        (here, here_fingerprint): (&str, logitcask_core::Fingerprint),
-        (wanted, wanted_fingerprint): (&str, logitcask_core::Fingerprint),
-    ) {
-        if here_fingerprint != wanted_fingerprint {
-            let (a, b) = (here_fingerprint.short(), wanted_fingerprint.short());
-            self.differences.push(format!("{what}: {here} ({a}) here, {wanted} ({b}) wanted"));
-        }
     }
 }
 

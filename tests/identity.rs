@@ -178,11 +178,44 @@ fn nothing_of_the_users_is_written_over() {
     assert!(fixture.fails(&["tokenizer", "texts.jsonl", "--size", "280", "--out", "texts.jsonl"]).contains(there));
     let generate = ["generate", "teacher", "--max-tokens", "3", "--device", "cpu", "--out", "texts.jsonl"];
     assert!(fixture.fails(&generate).contains(there));
-    // What lies beside the cache is looked at before a student inherits it.
-    fs::write(fixture.path("cache/generation_config.json"), "{\"eos_tok").unwrap();
-    assert!(fixture.fails(&TRAIN).contains("generation_config.json"));
-    fs::write(fixture.path("cache/generation_config.json"), "{\"eos_token_id\": [0, 5000]}").unwrap();
-    assert!(fixture.fails(&TRAIN).contains("5000"));
+}
+
+#[test]
+fn what_students_inherit_beside_the_tokenizer_is_what_the_teacher_had() {
+    let fixture = Fixture::new(40);
+    let theirs = fixture.path("teacher/generation_config.json");
+    fs::write(&theirs, "{\"eos_token_id\": [0, 5000]}").unwrap();
+    assert!(fixture.fails(&CACHE).contains("5000"), "known before the teacher runs");
+    let good = "{\"eos_token_id\": [0, 5]}";
+    fs::write(&theirs, good).unwrap();
+    fixture.ok(&CACHE);
+    let ours = fixture.path("cache/generation_config.json");
+    let before = root(&fixture);
+    for changed in [None, Some("{\"eos_tok"), Some("{\"eos_token_id\": [0, 6]}")] {
+        fs::remove_file(&ours).unwrap();
+        if let Some(text) = changed {
+            fs::write(&ours, text).unwrap();
+        }
+        for command in [&TRAIN[..], &["verify", "cache"]] {
+            let output = fixture.run(command);
+            let said =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(!output.status.success() && said.contains("generation_config.json"), "{command:?}: {said}");
+        }
+        fixture.ok(&["repair", "recipe.toml", "--device", "cpu"]);
+        assert_eq!(fs::read_to_string(&ours).unwrap(), good);
+        fixture.ok(&["verify", "cache"]);
+    }
+    // Another one at the teacher's makes no other rows, and what is cached stays as it is.
+    fs::write(&theirs, "{\"eos_token_id\": [0, 6]}").unwrap();
+    let output = fixture.run(&CACHE);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("generation_config.json: the teacher's is another"), "{said}");
+    assert_eq!((fs::read_to_string(&ours).unwrap().as_str(), root(&fixture)), (good, before));
+    fs::write(&ours, "{}").unwrap();
+    let output = fixture.run(&["repair", "recipe.toml", "--device", "cpu"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("put it back as it was"), "{said}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
+use logitcask_cache::companions::pins;
 use logitcask_cache::{CacheReader, CacheWriter, Manifest, PLAN_NAME, Plan};
 use logitcask_core::SampleId;
 use logitcask_data::TextDataset;
@@ -43,6 +44,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         && let Some(cache) = open_whole(&folder, &args.recipe)?
     {
         remember(inputs, &folder, plan, read_at);
+        note_changed_companions(&experiment, plan);
         return up_to_date(&cache);
     }
     if let (None, Some(Ok(there))) = (&begun, &there)
@@ -211,10 +213,10 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
 fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool) -> Result<CacheWriter> {
     let folder = &experiment.folder;
     let tokenizer = experiment.tokenizer.json();
-    let companions = experiment.files.companions()?;
     let error = match CacheWriter::open(folder, plan.clone(), tokenizer) {
         Ok(writer) => {
-            writer.lay_beside(companions.iter())?;
+            writer.lay_companions(experiment.companions.iter())?;
+            note_changed_companions(experiment, writer.plan());
             return Ok(writer);
         }
         Err(error) => error,
@@ -233,6 +235,19 @@ fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool
     }
     note!("{} is stale ({why}); moved to {}", folder.display(), move_aside(folder)?.display());
     let writer = CacheWriter::open(folder, plan, tokenizer)?;
-    writer.lay_beside(companions.iter())?;
+    writer.lay_companions(experiment.companions.iter())?;
     Ok(writer)
+}
+
+/// Says which of the teacher's companions are others than the cache's, which stay: students inherit those.
+fn note_changed_companions(experiment: &Experiment, plan: &Plan) {
+    let now = pins(experiment.companions.iter());
+    let changed = now.iter().filter(|pin| !plan.companions.contains(pin));
+    let gone = plan.companions.iter().filter(|pin| now.iter().all(|other| other.name != pin.name));
+    for pin in changed.chain(gone) {
+        note!(
+            "{}: the teacher's is another than when the cache was begun; students inherit what lies in the cache",
+            pin.name
+        );
+    }
 }

@@ -9,9 +9,8 @@ use crate::progress::Progress;
 use crate::stop;
 use crate::summary::CacheFigures;
 use anyhow::{Result, anyhow, bail};
-use logitcask_cache::{CacheWriter, Layout, PLAN_NAME, Plan, convert};
-use logitcask_model::{Companions, DeviceChoice, ModelFiles, Precision, export};
-use std::fs;
+use logitcask_cache::{Layout, PLAN_NAME, convert};
+use logitcask_model::{DeviceChoice, ModelFiles, Precision, export};
 
 /// Writes any model this build reads as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -47,10 +46,6 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
     progress.finish();
     let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to go on"))?;
-    // What lies beside the tokenizer goes with it.
-    let companions = Companions::from_folder(cache.folder())?;
-    CacheWriter::open(&args.out, Plan { layout, ..cache.plan().clone() }, &fs::read(cache.tokenizer_path())?)?
-        .lay_beside(companions.iter())?;
     let after = CacheFigures::of(&manifest);
     say!(
         "{}: root {}, {} layout, {:.2} bytes per kept entry ({:.2} before)",

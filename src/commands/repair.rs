@@ -28,9 +28,17 @@ pub fn run(args: &RepairArgs) -> Result<()> {
         None => experiment.settle_atoms(&teacher)?,
     };
     let plan = experiment.plan(experiment.keep(atoms))?;
-    let prepared = repair::prepare(folder, plan, experiment.tokenizer.json(), &report)?;
+    let companions: Vec<_> = experiment.companions.iter().collect();
+    let prepared = repair::prepare(folder, plan, experiment.tokenizer.json(), &companions, &report)?;
     let run = Run { start, device, recipe: args.recipe.clone() };
     let manifest = fill(&experiment, &teacher, &prepared.writer, &run)?;
+    let is_companion = |name: &str| prepared.writer.plan().companions.iter().any(|pin| pin.name == name);
+    if let Some(lost) = prepared.left.iter().find(|finding| is_companion(&finding.file)) {
+        bail!(
+            "{}: its rows are whole, but not {lost}. The teacher's folder has no such file now: put it back as it was",
+            folder.display()
+        );
+    }
     match prepared.root {
         Some(root) if root != manifest.root() => bail!(
             "{}: repaired, but its root is {} now and was {}: some rows are not what they were",

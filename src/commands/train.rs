@@ -163,7 +163,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     Ok(Teaching {
         data: source.name(),
         tokenizer: tokenizer_of(&cache)?,
-        companions: Companions::from_folder(cache.folder())?,
+        companions: Companions::from_files(cache.folder(), cache.companions()?)?,
         vocab_size: plan.vocab_size as usize,
         padding: plan.keep.padding as usize,
         max_length: plan.max_length as usize,

@@ -50,6 +50,7 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
         bos: None,
         end: None,
         dataset: pin(b"dataset"),
+        companions: Vec::new(),
         units: Plan::units_of(&[("train".into(), samples)], per_unit),
     }
 }

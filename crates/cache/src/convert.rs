@@ -20,7 +20,9 @@ pub fn convert(
     on_unit: &mut dyn FnMut(),
 ) -> Result<Option<Manifest>> {
     let tokenizer = crate::json::read_bytes(&cache.tokenizer_path())?;
+    let companions = cache.companions()?;
     let writer = CacheWriter::open(folder, Plan { layout, ..cache.plan().clone() }, &tokenizer)?;
+    writer.lay_companions(companions.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
     for unit in writer.pending()? {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);

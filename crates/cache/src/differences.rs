@@ -32,6 +32,18 @@ impl fmt::Display for Described {
     }
 }
 
+fn sentence(field: &str, here: &impl fmt::Display, wanted: &impl fmt::Display) -> String {
+    format!("{field}: {here} here, {wanted} wanted")
+}
+
+impl Pin {
+    /// In words, where what is pinned here is another than what is wanted; `field` says what it is.
+    pub fn difference(&self, field: &str, wanted: &Self) -> Option<String> {
+        let described = |pin: &Self| Described::Pin(pin.name.clone(), pin.fingerprint);
+        (self.fingerprint != wanted.fingerprint).then(|| sentence(field, &described(self), &described(wanted)))
+    }
+}
+
 impl Plan {
     /// One sentence for each field in which `self`, the plan that is here, differs from the one that is wanted; none for
     /// plans of one id.
@@ -39,19 +51,20 @@ impl Plan {
         let all = self.described().into_iter().zip(wanted.described());
         let mut differences: Vec<String> = all
             .filter(|((_, here), (_, wanted))| here != wanted)
-            .map(|((field, here), (_, wanted))| format!("{field}: {here} here, {wanted} wanted"))
+            .map(|((field, here), (_, wanted))| sentence(field, &here, &wanted))
             .collect();
         if self.units != wanted.units {
             let (here, wanted) = (self.cut(), wanted.cut());
             differences.push(match here == wanted {
                 true => "the same samples are cut into other units".into(),
-                false => format!("units: {here} here, {wanted} wanted"),
+                false => sentence("units", &here, &wanted),
             });
         }
         differences
     }
 
     fn described(&self) -> [(&'static str, Described); 18] {
+        let token = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         let pin = |pin: &Pin| Described::Pin(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
         let values = match self.keep.values {
@@ -79,7 +92,7 @@ impl Plan {
             ("tokenizer", pin(&self.tokenizer)),
             ("added_tokens", text(format!("{:?}", self.added_tokens))),
             ("special_tokens", text(self.special_tokens.clone())),
-            ("bos and end", text(format!("{:?} and {:?}", self.bos, self.end))),
+            ("bos and end", text(format!("{} and {}", token(self.bos), token(self.end)))),
             ("dataset", pin(&self.dataset)),
         ]
     }

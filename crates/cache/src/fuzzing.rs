@@ -60,6 +60,7 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, Values)) -> 
         bos: Some(0),
         end: None,
         dataset: pin("dataset"),
+        companions: Vec::new(),
         units: Plan::units_of(&[("train".into(), ROWS)], ROWS),
     }
 }

@@ -5,6 +5,7 @@ pub mod card;
 pub mod claim;
 mod codec;
 pub mod commit;
+pub mod companions;
 mod convert;
 mod differences;
 pub mod error;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use claim::{Claim, Claimed};
 pub use commit::Commit;
+pub use companions::Companion;
 pub use convert::{convert, shard_bytes};
 pub use error::{Error, Result};
 pub use manifest::{MANIFEST_NAME, Manifest, Totals};

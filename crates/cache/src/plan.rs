@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::pins::{self, AddedToken, Pin, Versions};
-use crate::{card, json, pack};
+use crate::{card, companions, json, pack};
 use logitcask_core::{Fingerprint, Keep, Selection};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -64,8 +64,8 @@ impl Layout {
     }
 }
 
-/// Every choice that decides a cache's bytes, and, beside them, who made them and how people call them: `code_version` and
-/// the names of the pins identify nothing.
+/// Every choice that decides a cache's bytes, and, beside them, who made them, how people call them and what else lies in the
+/// folder: `code_version`, the names of the pins and `companions` identify nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -105,6 +105,9 @@ pub struct Plan {
     pub end: Option<u32>,
     /// The dataset's text and cutting.
     pub dataset: Pin,
+    /// Files of the teacher that lie in the cache for its students, in the order of their names. Identify nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Pin>,
     /// Units of one split stand together, in the order of their samples.
     pub units: Vec<Unit>,
 }
@@ -127,8 +130,8 @@ impl Plan {
         splits.iter().flat_map(cut).collect()
     }
 
-    /// BLAKE3 of the RFC 8785 form of the plan without `code_version` and without the names of its pins. Two plans of one
-    /// id are the same plan: they make the same cache.
+    /// BLAKE3 of the RFC 8785 form of the plan without `code_version`, `companions` and the names of its pins. Two plans of
+    /// one id are the same plan: they make the same cache.
     pub fn id(&self) -> Fingerprint {
         let nameless = |pin: &Pin| Pin { name: String::new(), fingerprint: pin.fingerprint };
         let identity = Self {
@@ -136,6 +139,7 @@ impl Plan {
             teacher: nameless(&self.teacher),
             tokenizer: nameless(&self.tokenizer),
             dataset: nameless(&self.dataset),
+            companions: Vec::new(),
             ..self.clone()
         };
         json::hash(&identity)
@@ -170,6 +174,9 @@ impl Plan {
         }
         if self.max_length < 2 {
             return Some(format!("max_length is {}, a next token needs at least 2", self.max_length));
+        }
+        if let Some(problem) = companions::problem(&self.companions) {
+            return Some(problem);
         }
         if self.row_bytes() > MAX_ROW_BYTES {
             let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.cap());

@@ -1,6 +1,7 @@
 //! Create if absent: the one way a file gets its name in a cache. Nothing is ever overwritten.
 
 use crate::error::{Error, Result};
+use logitcask_files::{AtomicFile, sync_folder};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -37,41 +38,22 @@ fn step(_: Step, _: &Path) {}
 
 /// Gives `bytes` the name `path` and makes both durable; `false` where the name was taken, whatever it holds.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMP_PREFIX);
-    #[cfg(unix)]
-    {
-        // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
     step(Step::Open, path);
-    let mut temp = builder.tempfile_in(folder).map_err(Error::io(path, "create a temporary file beside it"))?;
+    let mut temp =
+        AtomicFile::create(path, TEMP_PREFIX).map_err(Error::io(path, "create a temporary file beside it"))?;
     let (first, second) = bytes.split_at(bytes.len() / 2);
     for (half, at) in [(first, Step::Write), (second, Step::MidWrite)] {
         step(at, path);
         temp.write_all(half).map_err(Error::io(path, "write its temporary file"))?;
     }
     step(Step::Sync, path);
-    temp.as_file().sync_all().map_err(Error::io(path, "sync its temporary file"))?;
+    temp.sync().map_err(Error::io(path, "sync its temporary file"))?;
     step(Step::Name, path);
-    let created = match temp.persist_noclobber(path) {
-        Ok(_) => true,
-        // Also where another worker finished and removed our temporary file: the name is taken then.
-        Err(_) if path.exists() => false,
-        Err(e) => return Err(Error::io(path, "name the finished file")(e.error)),
-    };
+    let created = temp.persist_new().map_err(Error::io(path, "name the finished file"))?;
     step(Step::SyncFolder, path);
-    sync_folder(folder)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    sync_folder(folder).map_err(Error::io(folder, "sync the folder"))?;
     Ok(created)
-}
-
-/// A name survives a power cut only once its folder was synced.
-fn sync_folder(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    fs::File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder, "sync the folder"))?;
-    Ok(())
 }
 
 /// Creates a folder and its parents.

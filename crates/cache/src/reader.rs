@@ -1,9 +1,11 @@
 //! Reading a finished cache: opening is cheap, and nothing is believed unchecked.
 
 use crate::commit;
+use crate::companions;
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::order::{Block, Samples};
+use crate::pins::Pin;
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
 use crate::shard::{Proof, Shard, rows_of_block};
 use crate::storage::Storage;
@@ -153,6 +155,16 @@ impl CacheReader {
     /// The tokenizer that made the samples' tokens.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.0.folder.join(TOKENIZER_NAME)
+    }
+
+    /// The files of the teacher that lie here for its students, each by its name and its bytes, which are those that the
+    /// plan lists.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Checksum`] where one is missing or another.
+    pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let read = |pin: &Pin| Ok((pin.name.clone(), companions::read(&self.0.folder, pin)?));
+        self.plan().companions.iter().map(read).collect()
     }
 
     /// Names of the splits, in the plan's order.

@@ -1,6 +1,7 @@
 //! Takes out of a cache what is damaged, so that writing what is then missing restores it to the byte.
 
 use crate::commit::{self, Commit};
+use crate::companions::{self, Companion};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
@@ -30,8 +31,8 @@ pub struct Repair {
     pub left: Vec<Finding>,
 }
 
-/// Removes what `report` found damaged in `folder` and makes again what needs no teacher: plan and tokenizer, which are
-/// given, and commits that an intact manifest has. A damaged shard goes, its commit stays: the shard that is written in
+/// Removes what `report` found damaged in `folder` and makes again what needs no teacher: plan, tokenizer and companions, which
+/// are given, and commits that an intact manifest has. A damaged shard goes, its commit stays: the shard that is written in
 /// its place must have the same bytes.
 ///
 /// `plan` is what the recipe asks for. Every removal is justified anew, so that an old report does no harm.
@@ -39,7 +40,13 @@ pub struct Repair {
 /// # Errors
 /// [`Error::OtherPlan`] where the cache was made from another plan; [`Error::Io`] where a file cannot be read, which
 /// need not mean that it is damaged. Nothing is removed that [`crate::verify()`] would not find.
-pub fn prepare(folder: &Path, plan: Plan, tokenizer_json: &[u8], report: &Report) -> Result<Repair> {
+pub fn prepare(
+    folder: &Path,
+    plan: Plan,
+    tokenizer_json: &[u8],
+    companions: &[Companion<'_>],
+    report: &Report,
+) -> Result<Repair> {
     plan.check()?;
     let mut removed = Vec::new();
     let mut report = report.clone();
@@ -51,6 +58,7 @@ pub fn prepare(folder: &Path, plan: Plan, tokenizer_json: &[u8], report: &Report
     let mut restored: Vec<_> = [PLAN_NAME, TOKENIZER_NAME].map(str::to_owned).into();
     restored.retain(|name| !folder.join(name).exists());
     let writer = CacheWriter::open(folder, plan, tokenizer_json)?;
+    repair_companions(&writer, companions, &mut removed, &mut restored)?;
     if !is_same || report.files().contains(PLAN_NAME) {
         // Without a plan most of the cache could not be looked at.
         report = verify::verify(folder, Tier::Rows, &mut |_, _| {})?;
@@ -127,7 +135,12 @@ impl Repair {
         let top = [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME].map(str::to_owned);
         let commits = (0..plan.units.len()).map(commit::name);
         let ours: BTreeSet<String> = plan.shard_names().into_iter().chain(commits).chain(top).collect();
-        for finding in report.findings.iter().filter(|finding| !ours.contains(&finding.file)) {
+        let is_mended = |name: &str| {
+            let pin = plan.companions.iter().find(|pin| pin.name == name);
+            pin.is_some_and(|pin| companions::read(folder, pin).is_ok())
+        };
+        let others = report.findings.iter().filter(|finding| !ours.contains(&finding.file));
+        for finding in others.filter(|finding| !is_mended(&finding.file)) {
             match verify::is_shard(&finding.file) || verify::is_commit(&finding.file) {
                 true => remove(folder, &finding.file, &mut self.removed)?,
                 false => self.left.push(finding.clone()),
@@ -137,11 +150,37 @@ impl Repair {
     }
 }
 
+/// Puts the right companions in the place of damaged and missing ones, as far as they are given.
+fn repair_companions(
+    writer: &CacheWriter,
+    files: &[Companion<'_>],
+    removed: &mut Vec<String>,
+    restored: &mut Vec<String>,
+) -> Result<()> {
+    for pin in &writer.plan().companions {
+        let right = files.iter().find(|file| companions::is(pin, **file));
+        if let (Some(right), true) = (right, is_damaged(companions::read(writer.folder(), pin).map(|_| ()))?) {
+            remove(writer.folder(), &pin.name, removed)?;
+            writer.lay_companions([*right])?;
+            restored.push(pin.name.clone());
+        }
+    }
+    Ok(())
+}
+
 /// Makes room for `plan` where the one that is there is damaged; `false` where it is not there (any more).
 fn remove_other_plan(folder: &Path, plan: &Plan, removed: &mut Vec<String>) -> Result<bool> {
     let (here, id) = (Plan::read(folder), plan.id());
-    if here.as_ref().is_ok_and(|here| here.id() == id) {
-        return Ok(true);
+    if let Ok(here) = &here
+        && here.id() == id
+    {
+        // The list of companions is no part of the id: which of the two lists is right, the files themselves say.
+        let are_there = |plan: &Plan| plan.companions.iter().all(|pin| companions::read(folder, pin).is_ok());
+        let is_damaged = here.companions != plan.companions && are_there(plan) && !are_there(here);
+        if is_damaged {
+            remove(folder, PLAN_NAME, removed)?;
+        }
+        return Ok(!is_damaged);
     }
     let differences = match (&here, verify::made_from(folder, id)) {
         // Where nothing was written yet, a plan that can be read is somebody's.

@@ -51,6 +51,7 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
         teacher: pin("random", b"weights"),
         tokenizer: pin("none", TOKENIZER),
         dataset: pin("noise", b"text"),
+        companions: Vec::new(),
         units: Plan::units_of(&splits, samples_per_unit),
     }
 }

@@ -4,6 +4,7 @@ mod unit;
 
 use crate::card::CARD_NAME;
 use crate::commit::{self, Commit};
+use crate::companions;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
@@ -22,7 +23,7 @@ use std::path::Path;
 /// How much of a cache is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
-    /// Plan, manifest, commits and tokenizer belong together, every shard is there with its length and a footer as the
+    /// Plan, manifest, commits, tokenizer and companions belong together, every shard is there with its length and a footer as the
     /// plan has it, and no other shard is.
     Structure,
     /// That, the hash of every shard, every row with all that must hold of it, and the commits' counts from the rows.
@@ -204,6 +205,11 @@ impl Check<'_> {
     fn cache(&mut self, plan: &Plan, on_unit: &mut dyn FnMut(usize, usize)) {
         if let Err(error) = check_tokenizer(&self.folder.join(TOKENIZER_NAME), plan) {
             self.failed(TOKENIZER_NAME, None, &error);
+        }
+        for pin in &plan.companions {
+            if let Err(error) = companions::read(self.folder, pin) {
+                self.failed(&pin.name, None, &error);
+            }
         }
         let (shards, units) = (plan.shard_names(), plan.units.len());
         let id = plan.id();

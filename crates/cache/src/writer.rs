@@ -3,6 +3,7 @@
 use crate::card::{self, CARD_NAME};
 use crate::codec;
 use crate::commit::{self, Commit, Tally};
+use crate::companions::{self, Companion};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
@@ -60,13 +61,10 @@ impl CacheWriter {
         Ok(Self { folder: folder.to_owned(), plan, id, shards })
     }
 
-    /// Lays files beside the cache that are no part of it, such as a tokenizer's configuration. One that is there stays.
-    pub fn lay_beside<'a>(&self, files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<()> {
-        files.into_iter().try_for_each(|(name, bytes)| {
-            let path = self.folder.join(name);
-            path.parent().map_or(Ok(()), publish::create_folder)?;
-            publish::create(&path, bytes).map(|_| ())
-        })
+    /// Writes those of `files` that [`Plan::companions`] lists, where they are missing. The plan is that of whoever began
+    /// the cache: files that have changed since are left out.
+    pub fn lay_companions<'a>(&self, files: impl IntoIterator<Item = Companion<'a>>) -> Result<()> {
+        companions::lay(&self.folder, &self.plan, files)
     }
 
     /// Where it lives.

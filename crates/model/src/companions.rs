@@ -44,18 +44,19 @@ impl Companions {
 
     /// Those that lie in `folder`.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let mut files = BTreeMap::new();
-        for name in Self::names_in(folder)? {
-            let path = folder.join(&name);
-            let bytes = files::read(&path)?;
-            if name.ends_with(".json")
-                && let Err(e) = serde_json::from_slice::<Value>(&bytes)
-            {
-                return Err(Error::Files { path, problem: format!("is damaged: {e}; restore it, or remove it") });
-            }
-            files.insert(name, bytes);
+        let read = |name: String| files::read(&folder.join(&name)).map(|bytes| (name, bytes));
+        Self::from_files(folder, Self::names_in(folder)?.into_iter().map(read).collect::<Result<_>>()?)
+    }
+
+    /// These files of `folder`, by their names.
+    pub fn from_files(folder: &Path, files: Vec<(String, Vec<u8>)>) -> Result<Self> {
+        for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".json")) {
+            serde_json::from_slice::<Value>(bytes).map_err(|e| Error::Files {
+                path: folder.join(name),
+                problem: format!("is damaged: {e}; restore it, or remove it"),
+            })?;
         }
-        Ok(Self { files, config: Map::new() })
+        Ok(Self { files: files.into_iter().collect(), config: Map::new() })
     }
 
     /// The names of those that lie in `folder`, in order.

@@ -3,9 +3,10 @@
 use crate::llama::Stored;
 use crate::{Companions, Error, Llama, LlamaConfig, Precision, Result, files};
 use half::{bf16, f16};
+use logitcask_files::replace;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::{Value, json};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
@@ -29,18 +30,18 @@ pub fn export(
     check_values(model, precision, &weights)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     clear(folder)?;
-    publish(&weights, |file| write_tensors(model, precision, file))?;
+    replace(&weights, |file| write_tensors(model, precision, file)).map_err(Error::io(&weights, "write"))?;
     if let Some(json) = tokenizer_json {
-        publish(&folder.join(TOKENIZER), |file| file.write_all(json))?;
+        write(&folder.join(TOKENIZER), json)?;
         if companions.get(Companions::TOKENIZER_CONFIG).is_none() {
             let made = tokenizer_config(model.config(), json);
-            publish(&folder.join(Companions::TOKENIZER_CONFIG), |file| file.write_all(&made))?;
+            write(&folder.join(Companions::TOKENIZER_CONFIG), &made)?;
         }
     }
     for (name, bytes) in companions.iter() {
         let path = folder.join(name);
         path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(Error::io(&path, "create"))?;
-        publish(&path, |file| file.write_all(bytes))?;
+        write(&path, bytes)?;
     }
     let dtype = match precision {
         Precision::F32 => "float32",
@@ -48,7 +49,12 @@ pub fn export(
         Precision::F16 => "float16",
     };
     let config = format!("{:#}\n", Value::Object(companions.complete(model.config().to_hf(dtype))));
-    publish(&folder.join(CONFIG), |file| file.write_all(config.as_bytes()))
+    write(&folder.join(CONFIG), config.as_bytes())
+}
+
+/// A small file, whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, |file| file.write_all(bytes)).map_err(Error::io(path, "write"))
 }
 
 /// Refuses to export `source` to a place where it would overwrite itself or another model.
@@ -169,23 +175,4 @@ fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
         Precision::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
         Precision::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
     }
-}
-
-/// Temporary name, fsync, rename: a reader sees no file or the whole of it.
-fn publish(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder).map_err(Error::io(path, "create"))?;
-    let mut buffered = BufWriter::new(file.as_file_mut());
-    write(&mut buffered).and_then(|()| buffered.flush()).map_err(Error::io(path, "write"))?;
-    drop(buffered);
-    file.as_file().sync_all().map_err(Error::io(path, "write"))?;
-    file.persist(path).map_err(|e| Error::io(path, "publish")(e.error))?;
-    Ok(())
 }

@@ -114,6 +114,7 @@ fn plan(samples: u64) -> Plan {
         bos: None,
         end: None,
         dataset: Pin { name: "random".into(), fingerprint: Random(samples).fingerprint() },
+        companions: Vec::new(),
         units: Plan::units_of(&Random(samples).splits(), PER_UNIT),
     }
 }

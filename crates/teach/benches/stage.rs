@@ -76,6 +76,7 @@ fn plan(dataset: &Random) -> Plan {
         bos: None,
         end: None,
         dataset: Pin { name: "random".into(), fingerprint: dataset.fingerprint() },
+        companions: Vec::new(),
         units: Plan::units_of(&dataset.splits(), (dataset.samples / 8).max(4)),
     }
 }

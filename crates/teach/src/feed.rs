@@ -60,9 +60,7 @@ impl State {
         let (batches, longest) = (VecDeque::new(), Duration::ZERO);
         Self { pending, batches, last: None, longest, waiting: None, is_reading: false, is_closed: false }
     }
-}
 
-impl State {
     /// A unit of our own is begun.
     fn begin_unit(&mut self) {
         let now = Instant::now();

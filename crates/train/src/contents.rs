@@ -89,9 +89,7 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// A name survives a power cut only once its folder was synced.
+/// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder, "sync the folder"))?;
-    Ok(())
+    logitcask_files::sync_folder(folder).map_err(Error::io(folder, "sync the folder"))
 }

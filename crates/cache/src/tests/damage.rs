@@ -1,10 +1,11 @@
 //! Damage of every kind, everywhere: it is found, and after a repair the cache is what it was.
 
 use super::*;
+use crate::companions;
 use crate::repair::{self, Repair};
 use crate::shard::Shard;
 use crate::verify::{Tier, verify};
-use crate::{COMMITS_DIR, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME, storage};
+use crate::{COMMITS_DIR, Companion, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME, storage};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use std::collections::BTreeMap;
 
@@ -37,11 +38,17 @@ fn laid_out(files: &Files) -> tempfile::TempDir {
     folder
 }
 
+/// What a teacher brings besides its tokenizer.
+const COMPANIONS: [Companion<'static>; 2] =
+    [("templates/chat.jinja", b"{{ messages }}"), ("generation_config.json", b"{\"eos_token_id\": [1, 2]}")];
+
 /// Three units in two splits; the first selection leaves the packed layout nothing fixed.
 fn whole(layout: Layout) -> (Files, Plan) {
     let folder = tempfile::tempdir().unwrap();
     let selection = if layout == Layout::Plain { TOP_K } else { TOP_P };
-    let plan = Plan { layout, ..plan(selection, &[("train", 9), ("val", 3)], 5) };
+    let companions = companions::pins(COMPANIONS);
+    let plan = Plan { layout, companions, ..plan(selection, &[("train", 9), ("val", 3)], 5) };
+    CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap().lay_companions(COMPANIONS).unwrap();
     write(folder.path(), &plan);
     (files(folder.path()), plan)
 }
@@ -52,7 +59,7 @@ fn report(folder: &Path) -> crate::Report {
 
 /// Takes out what is damaged and runs the pipeline over what is then missing.
 fn repaired(folder: &Path, plan: &Plan) -> crate::Result<Repair> {
-    let repair = repair::prepare(folder, plan.clone(), TOKENIZER, &report(folder))?;
+    let repair = repair::prepare(folder, plan.clone(), TOKENIZER, &COMPANIONS, &report(folder))?;
     for unit in repair.writer.pending()? {
         write_unit(&repair.writer, unit, 0)?;
     }
@@ -272,7 +279,7 @@ fn a_shard_that_comes_out_otherwise_is_not_published() {
     let mut damaged = good.clone();
     damaged.get_mut(&plan.shard_name(0)).unwrap()[100] ^= 1;
     let folder = laid_out(&damaged);
-    let repair = repair::prepare(folder.path(), plan.clone(), TOKENIZER, &report(folder.path())).unwrap();
+    let repair = repair::prepare(folder.path(), plan.clone(), TOKENIZER, &COMPANIONS, &report(folder.path())).unwrap();
     assert_eq!((repair.removed, repair.writer.pending().unwrap()), (vec![plan.shard_name(0)], vec![0]));
     let before = files(folder.path());
     let error = write_unit(&repair.writer, 0, 1).unwrap_err();
@@ -295,10 +302,12 @@ fn a_cache_of_another_plan_is_left_alone() {
     for (files_before, what) in [(good, "precision: f32 here"), (damaged, "is wanted"), (begun, "precision: f32 here")]
     {
         let folder = laid_out(&files_before);
-        let error = repair::prepare(folder.path(), other.clone(), TOKENIZER, &report(folder.path())).unwrap_err();
+        let error =
+            repair::prepare(folder.path(), other.clone(), TOKENIZER, &COMPANIONS, &report(folder.path())).unwrap_err();
         assert!(matches!(error, Error::OtherPlan { .. }) && error.to_string().contains(what), "{error}");
         assert_eq!(files(folder.path()), files_before);
-        let error = repair::prepare(folder.path(), plan.clone(), b"{}", &report(folder.path())).unwrap_err();
+        let error =
+            repair::prepare(folder.path(), plan.clone(), b"{}", &COMPANIONS, &report(folder.path())).unwrap_err();
         assert!(error.to_string().contains("tokenizer"), "{error}");
         assert_eq!(files(folder.path()), files_before);
     }
@@ -311,7 +320,7 @@ fn an_old_report_removes_nothing_that_is_whole() {
     damaged.get_mut(&plan.shard_name(0)).unwrap()[100] ^= 1;
     let old = report(laid_out(&damaged).path());
     let folder = laid_out(&good);
-    let repair = repair::prepare(folder.path(), plan, TOKENIZER, &old).unwrap();
+    let repair = repair::prepare(folder.path(), plan, TOKENIZER, &COMPANIONS, &old).unwrap();
     assert!(repair.removed.is_empty() && repair.writer.pending().unwrap().is_empty());
     assert_eq!(files(folder.path()), good);
 }
@@ -357,4 +366,18 @@ fn a_shard_that_is_cut_under_its_map_is_refused() {
             .unwrap();
     fs::OpenOptions::new().write(true).open(folder.path().join(plan.shard_name(0))).unwrap().set_len(0).unwrap();
     assert_eq!(shard.read(&plan, 0, 0..5).unwrap().len(), 5);
+}
+
+#[test]
+fn a_companion_that_nobody_has_any_more_stays_a_finding() {
+    let (mut damaged, plan) = whole(Layout::Plain);
+    damaged.get_mut("generation_config.json").unwrap()[0] ^= 1;
+    let folder = laid_out(&damaged);
+    let error = CacheReader::open(folder.path()).unwrap().companions().unwrap_err();
+    assert!(error.to_string().contains("generation_config.json"), "{error}");
+    let changed: [Companion<'_>; 1] = [("generation_config.json", b"{}")];
+    let repair = repair::prepare(folder.path(), plan, TOKENIZER, &changed, &report(folder.path())).unwrap();
+    let left: Vec<_> = repair.left.iter().map(|finding| finding.file.as_str()).collect();
+    assert_eq!((left, repair.removed.len()), (vec!["generation_config.json"], 0));
+    assert_eq!(files(folder.path()), damaged, "what is there may be all that is left of it");
 }

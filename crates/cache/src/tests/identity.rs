@@ -1,9 +1,9 @@
 //! What a cache is, however its files are spelled, whoever began it, and whatever its inputs are called.
 
 use super::*;
-use crate::codec;
 use crate::plan::COMMITS_DIR;
 use crate::{CODEC_VERSION, Claimed, Error, PLAN_NAME, Tier, verify};
+use crate::{codec, companions};
 use serde_json::Value;
 
 fn small() -> (tempfile::TempDir, Plan) {
@@ -68,7 +68,8 @@ fn a_cache_whose_json_another_program_wrote_anew_is_the_same_cache() {
 #[test]
 fn versions_of_the_program_and_names_identify_nothing() {
     let (folder, plan) = small();
-    let mut renamed = Plan { code_version: "9.9.9".into(), ..plan.clone() };
+    let companions = companions::pins([("generation_config.json", b"{}".as_slice())]);
+    let mut renamed = Plan { code_version: "9.9.9".into(), companions, ..plan.clone() };
     for pin in [&mut renamed.teacher, &mut renamed.tokenizer, &mut renamed.dataset] {
         pin.name = "renamed".into();
     }

@@ -28,21 +28,10 @@ pub fn write_corpus(path: &Path, documents: &[(String, &str)]) -> Result<()> {
         .set_created_by("logitcask".to_owned())
         .build();
 
-    let mut file = new_beside(path)?;
-    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), Some(properties)).map_err(Error::parquet(path))?;
+    let mut bytes = Vec::new();
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(Error::parquet(path))?;
     writer.write(&batch).map_err(Error::parquet(path))?;
     writer.close().map_err(Error::parquet(path))?;
-    file.as_file().sync_all().map_err(Error::io(path))?;
-    file.persist(path).map_err(|e| Error::io(path)(e.error))?;
-    Ok(())
-}
-
-/// A temporary file in the folder of `path`, so that a rename can publish it.
-fn new_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are their owner's alone by default, a corpus is to be shared.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder).map_err(Error::io(folder))
+    logitcask_files::replace(path, |file| file.write_all(&bytes)).map_err(Error::io(path))
 }

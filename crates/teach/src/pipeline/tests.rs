@@ -90,6 +90,7 @@ fn plan() -> Plan {
         bos: None,
         end: None,
         dataset: Pin { name: "short".into(), fingerprint: Short.fingerprint() },
+        companions: Vec::new(),
         units: [0..4, 4..9, 9..10, 10..17, 17..23]
             .map(|ids| Unit { split: "train".into(), start: ids.start, end: ids.end })
             .into(),

@@ -1,0 +1,68 @@
+//! Small files of the teacher that lie in a cache for its students: end tokens, a chat template, a tokenizer's
+//! configuration. The plan lists them with their hashes; they shape no row, so they are no part of its identity.
+
+use crate::error::{Error, Result};
+use crate::json;
+use crate::manifest::MANIFEST_NAME;
+use crate::pins::Pin;
+use crate::plan::{DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
+use crate::publish;
+use logitcask_core::Fingerprint;
+use std::path::Path;
+
+/// A companion's name below the cache's folder, with `/` between folder and file, and its bytes.
+pub type Companion<'a> = (&'a str, &'a [u8]);
+
+/// The pins of these files.
+pub fn pins<'a>(files: impl IntoIterator<Item = Companion<'a>>) -> Vec<Pin> {
+    let pin = |(name, bytes): Companion<'_>| Pin { name: name.to_owned(), fingerprint: Fingerprint::of(bytes) };
+    let mut pins: Vec<Pin> = files.into_iter().map(pin).collect();
+    pins.sort_by(|a, b| a.name.cmp(&b.name));
+    pins
+}
+
+/// Why no cache can have companions of these names.
+pub(crate) fn problem(pins: &[Pin]) -> Option<String> {
+    if let Some(pair) = pins.windows(2).find(|pair| pair[0].name >= pair[1].name) {
+        return Some(format!("companions `{}` and `{}` do not stand in order", pair[0].name, pair[1].name));
+    }
+    // None may lie outside the folder, be hidden, or have the name of a file that the format gives.
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with(['.', '_'])
+            && !part.contains(['\\', ':'])
+            && !part.contains(char::is_control)
+    };
+    let is_good = |name: &str| {
+        let is_ours = [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME].contains(&name) || name.starts_with(DATA_DIR);
+        let is_kind = [".json", ".jinja"].iter().any(|ending| name.ends_with(ending));
+        is_kind && !is_ours && name.split('/').count() <= 2 && name.split('/').all(is_plain)
+    };
+    let bad = pins.iter().find(|pin| !is_good(&pin.name))?;
+    Some(format!("`{}` is no name for a companion: NAME.json, NAME.jinja, or FOLDER/NAME of either", bad.name))
+}
+
+/// Is this the file that was pinned?
+pub(crate) fn is(pin: &Pin, (name, bytes): Companion<'_>) -> bool {
+    pin.name == name && pin.fingerprint == Fingerprint::of(bytes)
+}
+
+/// Lays the files that `plan` pins where they are missing; files of other bytes than the plan's are left out.
+pub(crate) fn lay<'a>(folder: &Path, plan: &Plan, files: impl IntoIterator<Item = Companion<'a>>) -> Result<()> {
+    for (name, bytes) in files {
+        if plan.companions.iter().any(|pin| is(pin, (name, bytes))) {
+            let path = folder.join(name);
+            path.parent().map_or(Ok(()), publish::create_folder)?;
+            publish::create(&path, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a companion, which are those that were pinned.
+pub(crate) fn read(folder: &Path, pin: &Pin) -> Result<Vec<u8>> {
+    let path = folder.join(&pin.name);
+    let bytes = json::read_bytes(&path)?;
+    let (got, expected) = (Fingerprint::of(&bytes), pin.fingerprint);
+    if got == expected { Ok(bytes) } else { Err(Error::Checksum { path, expected, got }) }
+}
