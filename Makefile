@@ -28,7 +28,7 @@ build: ## compile the one binary, target/release/logitcask
 FETCHED := $(if $(shell grep -s '^model = "$(STORIES)' $(RECIPE)),$(STORIES)/stories15M.bin)
 
 cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
-	@if grep -qE '^(\[teacher\]|extends)' $(RECIPE); then \
+	@if [ ! -f $(RECIPE) ] || grep -qE '^(\[teacher\]|extends)' $(RECIPE); then \
 	    echo $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
 	    $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
 	else echo "$(RECIPE) has no teacher: nothing to cache"; fi

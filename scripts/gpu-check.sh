@@ -24,7 +24,7 @@ done
 printf '\n%-34s %10s %9s %9s %9s %11s %11s %11s\n' device positions/s forward select write 'kept mass' 'last loss' perplexity
 for device in cpu "$gpu"; do
     name=$(echo "$device" | tr -d ':')
-    run="$work/$name/_runs.json"
+    run="$work/$name/_runs.jsonl"
     awk -v d="$(text "$run" device)" -v s="$(number "$run" seconds)" -v p="$(number "$run" positions)" \
         -v f="$(number "$run" forward)" -v e="$(number "$run" select)" -v w="$(number "$run" write)" \
         -v k="$(number "$work/$name.json" kept_mass)" -v x="$(number "$work/$name-run/summary.json" perplexity)" \

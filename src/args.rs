@@ -1,6 +1,6 @@
 //! What a user types.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub enum Command {
     /// Perplexity on text; with a cache also KL from the teacher and top-1 agreement
     #[command(after_help = "Examples:
   logitcask eval data/runs/demo/student/model --cache data/caches/demo
-  logitcask eval data/models/stories15M/stories15M.bin --data story.txt --max-length 200")]
+  logitcask eval data/demo/teacher --data story.txt --max-length 100")]
     Eval(EvalArgs),
     /// Show what a cache holds
     #[command(after_help = "Examples:
@@ -63,17 +63,17 @@ pub enum Command {
     Plan(PlanArgs),
     /// Let a model write texts; with --out, a corpus with train, validation and test splits
     #[command(after_help = "Examples:
-  logitcask generate data/models/stories15M/stories15M.bin --prompt 'Once upon a time' --temperature 0
-  logitcask generate data/models/stories15M/stories15M.bin --count 5000 --seed 1 --out corpus.parquet")]
+  logitcask generate data/runs/demo/student/model --prompt 'Once upon a time'
+  logitcask generate data/demo/teacher --count 500 --out corpus.parquet")]
     Generate(GenerateArgs),
     /// Write a model as a folder that `transformers` opens, or a cache in another layout
     #[command(after_help = "Examples:
-  logitcask export data/models/stories15M/stories15M.bin --out stories15M-hf --precision f16
-  logitcask export data/caches/demo --layout packed --out data/caches/demo-packed")]
+  logitcask export data/demo/teacher --out demo-f16 --precision f16
+  logitcask export data/caches/demo --layout packed --out data/caches/packed")]
     Export(ExportArgs),
     /// Train a byte-level BPE tokenizer on a dataset's train split
     #[command(after_help = "Examples:
-  logitcask tokenizer data/demo/corpus.parquet --split-column split --size 2048 --out tokenizer.json")]
+  logitcask tokenizer texts.jsonl --size 2048 --out tokenizer.json")]
     Tokenizer(TokenizerArgs),
 }
 
@@ -102,7 +102,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub control: bool,
     /// Overrides the recipe's seed
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Run folder [default: data/runs/RECIPE]
     #[arg(long)]
@@ -143,14 +143,14 @@ pub struct InspectArgs {
     /// The cache's folder
     pub cache: PathBuf,
     /// Show this sample's rows with their token texts
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", allow_negative_numbers = true)]
     pub sample: Option<u64>,
-    /// The split it is in
-    #[arg(long, default_value = "train")]
-    pub split: String,
-    /// Positions to show of it
-    #[arg(long, default_value_t = 16)]
-    pub positions: usize,
+    /// The split it is in [default: train]
+    #[arg(long, requires = "sample")]
+    pub split: Option<String>,
+    /// Positions to show of it [default: 16]
+    #[arg(long, requires = "sample")]
+    pub positions: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -210,16 +210,16 @@ pub struct GenerateArgs {
     #[arg(long, default_value = "")]
     pub prompt: String,
     /// Texts to write
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
     pub count: u64,
     /// Which random streams
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Divides the logits; 0 is greedy
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// Nucleus: sample among the fewest tokens that reach this probability
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub top_p: f64,
     /// Longest text in tokens [default: the model's context]
     #[arg(long)]
@@ -246,9 +246,9 @@ pub struct ExportArgs {
     /// The folder to write
     #[arg(long)]
     pub out: PathBuf,
-    /// Number format of the weights: f32, f16 or bf16
-    #[arg(long, default_value = "f32", value_parser = precision)]
-    pub precision: Precision,
+    /// Of a model: number format of the weights, f32 [the default], f16 or bf16
+    #[arg(long, value_parser = precision)]
+    pub precision: Option<Precision>,
     /// Of a cache: plain (typed lists for any Parquet reader) or packed (smallest); every value stays what it is
     #[arg(long, value_parser = layout)]
     pub layout: Option<Layout>,
@@ -268,6 +268,16 @@ pub struct TokenizerArgs {
     /// The tokenizer.json to write
     #[arg(long)]
     pub out: PathBuf,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|t: &f64| t.is_finite() && *t >= 0.0);
+    number.ok_or_else(|| "a temperature is 0 or a positive number".to_owned())
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|p: &f64| *p > 0.0 && *p <= 1.0);
+    number.ok_or_else(|| "a probability here is above 0 and at most 1".to_owned())
 }
 
 fn layout(text: &str) -> Result<Layout, String> {

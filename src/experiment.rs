@@ -2,7 +2,7 @@
 
 use crate::commands::tokenizer_of;
 use crate::output::note;
-use crate::recipe::{Recipe, TeacherConfig};
+use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, CODEC_VERSION, FORMAT_VERSION, Pin, Plan, Versions};
@@ -78,24 +78,30 @@ impl Experiment {
         }
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
         this.dataset.notes().iter().for_each(|text| note!("{text}"));
-        this.note_missing_splits();
+        this.check_splits()?;
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
     }
 
-    /// Says which splits a student of this recipe will look for in vain: better now than when the teacher is through.
-    fn note_missing_splits(&self) {
-        let Some(train) = &self.recipe.train else { return };
+    /// Says which splits a student of this recipe will look for in vain, and refuses where there is nothing to train on:
+    /// better now than when the teacher is through.
+    fn check_splits(&self) -> Result<()> {
+        let Some(train) = &self.recipe.train else { return Ok(()) };
         let there: Vec<String> = self.dataset.splits().into_iter().map(|(name, _)| name).collect();
         let validation = (train.validate_every > 0).then_some(("validation", "[train] validate_every"));
         let wanted = [Some(("train", "training")), Some((&*self.recipe.eval.split, "[eval] split")), validation];
         for (split, asks) in wanted.into_iter().flatten().filter(|(split, _)| !there.iter().any(|name| name == split)) {
-            note!(
+            let missing = format!(
                 "no text fell into the split `{split}`, which {asks} asks for; there is {}. {}",
                 there.join(", "),
                 missing_split_help(split, &there)
             );
+            if split == "train" {
+                bail!("{}: {missing}", self.recipe.dataset.path.display());
+            }
+            note!("{missing}");
         }
+        Ok(())
     }
 
     /// Classes that may be kept: those that a token has.
@@ -110,7 +116,13 @@ impl Experiment {
 
     /// What the recipe keeps of a row.
     pub fn keep(&self, atoms: u32) -> Keep {
-        Keep { padding: self.padding(), ..self.recipe.cache.keep(atoms) }
+        self.keep_of(self.recipe.cache.selection, atoms)
+    }
+
+    /// What it would keep with this selection.
+    pub fn keep_of(&self, selection: Selection, atoms: u32) -> Keep {
+        let cache = CacheConfig { selection, ..self.recipe.cache.clone() };
+        Keep { padding: self.padding(), ..cache.keep(atoms) }
     }
 
     /// Loads the teacher on the device that was chosen and says so; gives the device's name too.
@@ -160,15 +172,21 @@ impl Experiment {
         Ok((wanted.id() == there.id()).then_some(there))
     }
 
-    /// The fewest atoms whose log Z is right to [`TOLERATED`] over the whole temperature range, on a pilot sample.
+    /// The fewest atoms whose log Z is right to [`TOLERATED`] over the whole temperature range, on a pilot sample; none
+    /// where no class is left out.
     pub fn settle_atoms(&self, teacher: &LocalTeacher) -> Result<u32> {
-        if self.recipe.cache.selection == Selection::Dense {
-            return Ok(0);
+        match self.recipe.cache.selection {
+            Selection::Dense => Ok(0),
+            selection => self.settle_atoms_of(selection, teacher),
         }
+    }
+
+    /// [`Self::settle_atoms`], were this the recipe's selection.
+    pub fn settle_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
         let samples = pilot_samples(&self.dataset, &split, PILOT_SAMPLES);
         // Rounding of the kept classes is another matter, and no atom mends it.
-        let keep = |atoms| Keep { values: Default::default(), ..self.keep(atoms) };
+        let keep = |atoms| Keep { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Keep> = ATOMS.map(keep).collect();
         let outcome =
             pilot(teacher, &split, &samples, &keeps, self.teacher.batch_tokens).context("the pilot sample")?;
@@ -186,7 +204,9 @@ fn added_token((id, content): (u32, String)) -> AddedToken {
 pub fn missing_split_help(split: &str, there: &[String]) -> String {
     match split {
         "train" => {
-            return "Lower [dataset] held_out, or name the texts to train on in a column with split_column".to_owned();
+            return "Lower [dataset] held_out, name the texts to train on in a column with split_column, or cut the texts \
+                    into more documents: each is in one split as a whole, and a .txt file is one document"
+                .to_owned();
         }
         "validation" => {
             return "Set [dataset] held_out_validation to a share of the texts, name each text's split in a column with \

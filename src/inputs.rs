@@ -3,8 +3,7 @@
 
 use crate::experiment::VERSIONS;
 use crate::recipe::Recipe;
-use crate::summary::write_json;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use logitcask_cache::{FORMAT_VERSION, Plan};
 use logitcask_core::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -80,7 +79,10 @@ impl Inputs {
         if self.newest + TICK > read_at {
             return Ok(());
         }
-        write_json(&folder.join(INPUTS), &Record { plan_id: Some(plan.id()), ..self.record })
+        let path = folder.join(INPUTS);
+        let json = serde_json::to_vec_pretty(&Record { plan_id: Some(plan.id()), ..self.record })?;
+        // Without a temporary file, which a killed run would leave in the cache for good: half a record is none.
+        fs::write(&path, json).with_context(|| format!("{}: cannot write it", path.display()))
     }
 }
 

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    quieten_graphics();
     match commands::run(args::Args::parse()) {
         Ok(()) => output::exit_code(),
         Err(error) => {
@@ -27,5 +28,14 @@ fn main() -> ExitCode {
             // 130 is what a shell reports for a program ended by Ctrl-C.
             if stop::was_asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// Graphics libraries on a machine without a desktop complain on every start where this variable is unset.
+fn quieten_graphics() {
+    let name = "XDG_RUNTIME_DIR";
+    if std::env::var_os(name).is_none() {
+        // SAFETY: the program has one thread so far, so that nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(name, std::env::temp_dir()) };
     }
 }

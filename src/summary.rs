@@ -2,12 +2,13 @@
 
 use crate::paths::replace_file;
 use anyhow::{Context, Result};
-use logitcask_cache::{CodecError, LogZError, Manifest, PLAN_NAME};
+use logitcask_cache::{CodecError, LogZError, Manifest};
 use logitcask_core::Fingerprint;
 use logitcask_teach::StageSeconds;
 use logitcask_train::Evaluation;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 
 /// Size and content of a cache.
@@ -66,7 +67,7 @@ impl From<StageSeconds> for Stages {
     }
 }
 
-/// How stage 1 went, over all the runs it took. Lies beside the cache and is no part of its identity.
+/// How a run of stage 1 went, or all the runs that a cache took. Lies beside the cache and is no part of its identity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CacheRun {
     /// Wall time, loading and planning included.
@@ -82,28 +83,35 @@ pub struct CacheRun {
     pub stages: Stages,
 }
 
-const CACHE_RUN: &str = "_runs.json";
+/// One line for each run.
+const CACHE_RUNS: &str = "_runs.jsonl";
 
 impl CacheRun {
-    /// Adds it to what earlier runs left in the cache's folder; several workers may do so at once.
-    pub fn add_to(mut self, folder: &Path) -> Result<()> {
-        let path = folder.join(PLAN_NAME);
-        let lock = File::open(&path).with_context(|| format!("{}: cannot open it", path.display()))?;
-        // Where a file system has no locks, two workers that end at the same moment lose one's figures.
-        let _ = lock.lock();
-        if let Some(earlier) = Self::read(folder) {
-            self.seconds += earlier.seconds;
-            self.positions += earlier.positions;
-            self.stages.forward += earlier.stages.forward;
-            self.stages.select += earlier.stages.select;
-            self.stages.write += earlier.stages.write;
-        }
-        write_json(&folder.join(CACHE_RUN), &self)
+    /// Adds it to the log in the cache's folder.
+    pub fn add_to(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(CACHE_RUNS);
+        // Behind whatever a killed run left of its line.
+        let line = format!("\n{}\n", serde_json::to_string(self)?);
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        // One call: several workers may do so at once.
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .with_context(|| format!("{}: cannot add to it", path.display()))
     }
 
-    /// Reads it, where there is one.
+    /// Reads all runs, added up; `None` where there is none. Half a line, as a killed run leaves it, is passed over.
     pub fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(folder.join(CACHE_RUN)).ok()?).ok()
+        let log = std::fs::read(folder.join(CACHE_RUNS)).ok()?;
+        let runs = log.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Self>(line).ok());
+        runs.reduce(|earlier, last| Self {
+            seconds: earlier.seconds + last.seconds,
+            positions: earlier.positions + last.positions,
+            stages: Stages {
+                forward: earlier.stages.forward + last.stages.forward,
+                select: earlier.stages.select + last.stages.select,
+                write: earlier.stages.write + last.stages.write,
+            },
+            ..last
+        })
     }
 }
 

@@ -128,6 +128,17 @@ fn a_damaged_cache_teaches_nobody() {
     let name = shard.file_name().unwrap().to_string_lossy().into_owned();
     let good = fs::read(&shard).unwrap();
 
+    // What is read only when the student is judged is looked at before it is trained.
+    let judged = fs::read_dir(fixture.path("cache/data")).unwrap().map(|e| e.unwrap().path());
+    let judged = judged.into_iter().find(|path| path.to_string_lossy().contains("/test-")).unwrap();
+    let tested = fs::read(&judged).unwrap();
+    let mut flipped = tested.clone();
+    flipped[tested.len() / 2] ^= 1;
+    fs::write(&judged, flipped).unwrap();
+    fails_with(&fixture, &TRAIN, &["test-00000", "logitcask repair recipe.toml"]);
+    assert!(!fixture.path("run").exists(), "no step was made");
+    fs::write(&judged, &tested).unwrap();
+
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 1;
     fs::write(&shard, flipped).unwrap();
@@ -155,6 +166,25 @@ fn what_cannot_be_written_is_said() {
     fixture.ok(&CACHE);
     fs::write(fixture.path("run"), "a file where the folder should be").unwrap();
     fails_with(&fixture, &TRAIN, &["run"]);
+    let generate = |out: &'static str| ["generate", "teacher", "--max-tokens", "3", "--device", "cpu", "--out", out];
+    fails_with(&fixture, &generate("missing/texts.parquet"), &["missing", "no such folder"]);
+    fails_with(&fixture, &generate("texts.txt"), &["texts.txt", ".parquet"]);
+    fs::create_dir(fixture.path("notes")).unwrap();
+    fs::write(fixture.path("notes/mine.txt"), "").unwrap();
+    fails_with(&fixture, &["export", "teacher", "--out", "notes"], &["notes", "mine.txt"]);
+    let export = ["export", "cache", "--layout", "packed", "--precision", "f16", "--out", "packed"];
+    fails_with(&fixture, &export, &["--precision"]);
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_as_such() {
+    let fixture = Fixture::new(20);
+    let generate = |arguments: [&'static str; 2]| [&["generate", "teacher"][..], &arguments].concat();
+    fails_with(&fixture, &generate(["--temperature", "-1"]), &["-1", "0 or a positive number"]);
+    fails_with(&fixture, &generate(["--top-p", "0"]), &["above 0"]);
+    fails_with(&fixture, &generate(["--seed", "-1"]), &["-1", "invalid digit"]);
+    fails_with(&fixture, &generate(["--count", "0"]), &["0", "1.."]);
+    fails_with(&fixture, &["inspect", "nowhere"], &["nowhere: there is no such folder"]);
 }
 
 #[test]
@@ -164,6 +194,12 @@ fn a_split_that_is_missing_is_missed_before_training() {
     fixture.ok(&CACHE);
     fails_with(&fixture, &TRAIN, &["test", "train"]);
     assert!(!fixture.path("run").exists());
+    // Where nothing is left to train on, the teacher need not run either.
+    let fixture = Fixture::new(40);
+    fixture.edit_recipe("held_out = 0.1", "held_out = 0.99");
+    fs::write(fixture.path("texts.jsonl"), "{\"text\": \"Once upon a time there was one text.\"}\n").unwrap();
+    fails_with(&fixture, &CACHE, &["`train`", "one document"]);
+    assert!(!fixture.path("cache").exists());
 }
 
 #[cfg(unix)]

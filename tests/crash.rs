@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
 const SHORT: u64 = 8;
 /// The log of the runs that filled a cache.
-const LOG: &str = "_runs.json";
+const LOG: &str = "_runs.jsonl";
 const INPUTS: &str = "_inputs.json";
 
 /// A cache that nothing disturbed, and how long it took.

@@ -21,6 +21,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
+/// The way out of a folder that holds another cache.
+const REPLACE: &str = "With --replace (`make` takes REPLACE=1) it is moved aside and a new one begun";
+
 /// Fills the recipe's cache, or says that it is full.
 pub fn run(args: &CacheArgs) -> Result<()> {
     let (start, read_at) = (Instant::now(), SystemTime::now());
@@ -107,11 +110,10 @@ pub(super) fn damaged(recipe: &Path, error: logitcask_cache::Error) -> anyhow::E
 fn stale(experiment: &Experiment, there: &Plan, recipe: &Path) -> Result<anyhow::Error> {
     let wanted = experiment.plan(experiment.keep(there.keep.atoms() as u32))?;
     let error = OtherPlan { path: experiment.folder.clone(), differences: there.differences(&wanted) };
-    let context = match owner(&experiment.recipe, &experiment.folder, recipe) {
-        Some(owner) => format!("it was made from {owner}; name another folder with [cache] path"),
-        None => "use --replace to move it aside and start anew".to_owned(),
-    };
-    Ok(anyhow!(error).context(context))
+    Ok(match owner(&experiment.recipe, &experiment.folder, recipe) {
+        Some(owner) => anyhow!("{error}. It was made from {owner}: name another folder with [cache] path"),
+        None => anyhow!("{error}. {REPLACE}"),
+    })
 }
 
 /// The other recipe that the cache in the folder belongs to, where two recipes of one file name meet in the folder that no
@@ -228,7 +230,7 @@ fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool
         _ => return Err(error.into()),
     };
     if !replace {
-        return Err(anyhow!(error).context("use --replace to move it aside and start anew"));
+        bail!("{error}. {REPLACE}");
     }
     if let Some(owner) = owner(&experiment.recipe, folder, recipe) {
         bail!("{} was made from {owner}; name another folder with [cache] path", folder.display());

@@ -14,16 +14,17 @@ use logitcask_model::{DeviceChoice, ModelFiles, Precision, export};
 
 /// Writes any model this build reads as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let is_cache = args.source.join(PLAN_NAME).exists();
-    match (is_cache, args.layout) {
-        (true, Some(layout)) => export_cache(args, layout),
-        (true, None) => bail!("{}: a cache; name the --layout to write it in", args.source.display()),
-        (false, Some(_)) => bail!("{}: not a cache, and only caches have a layout", args.source.display()),
-        (false, None) => export_model(args),
+    let (is_cache, source) = (args.source.join(PLAN_NAME).exists(), args.source.display());
+    match (is_cache, args.layout, args.precision) {
+        (true, Some(_), Some(_)) => bail!("{source}: a cache; its values stay what they are, leave out --precision"),
+        (true, Some(layout), None) => export_cache(args, layout),
+        (true, None, _) => bail!("{source}: a cache; name the --layout to write it in"),
+        (false, Some(_), _) => bail!("{source}: not a cache, and only caches have a layout"),
+        (false, None, precision) => export_model(args, precision.unwrap_or_default()),
     }
 }
 
-fn export_model(args: &ExportArgs) -> Result<()> {
+fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
     let files = ModelFiles::open(&args.source)?;
     export::check_target(&args.source, &args.out)?;
     // Checked against the model either way; a tokenizer.json goes over as it is.
@@ -31,8 +32,8 @@ fn export_model(args: &ExportArgs) -> Result<()> {
     let companions = files.companions()?;
     let (device, _) = DeviceChoice::Cpu.open()?;
     let model = files.load(&device, Precision::F32)?;
-    export::export(&model, args.precision, Some(tokenizer.json()), &companions, &args.out)?;
-    say!("{} ({:.1} M parameters, {})", args.out.display(), files.config().parameters() as f64 / 1e6, args.precision);
+    export::export(&model, precision, Some(tokenizer.json()), &companions, &args.out)?;
+    say!("{} ({:.1} M parameters, {})", args.out.display(), files.config().parameters() as f64 / 1e6, precision);
     Ok(())
 }
 

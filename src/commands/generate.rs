@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 /// Lets a model write, to the screen or into a corpus.
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    args.out.as_deref().map_or(Ok(()), refuse_existing)?;
+    args.out.as_deref().map_or(Ok(()), check_out)?;
     let files = ModelFiles::open(&args.model)?;
     let tokenizer = tokenizer_of(&files)?;
     let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();
@@ -79,6 +79,19 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         bail!("stopped: {count} finished texts of {} were kept, the others were dropped", args.count);
     }
     Ok(())
+}
+
+/// Refuses a place that texts cannot be written to, before there are any.
+fn check_out(path: &Path) -> Result<()> {
+    refuse_existing(path)?;
+    if path.extension().is_none_or(|extension| extension != "parquet") {
+        bail!("{}: a corpus is written as Parquet; give its name the ending .parquet", path.display());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("{}: there is no such folder; make it first", folder.display()),
+        None => Ok(()),
+    }
 }
 
 fn write(path: &Path, args: &GenerateArgs, texts: Vec<String>, unfinished: usize) -> Result<()> {

@@ -14,6 +14,9 @@ use serde::Serialize;
 /// Kept classes shown of each position.
 const SHOWN: usize = 5;
 
+/// Positions shown of a sample.
+const POSITIONS: usize = 16;
+
 /// What `--json` prints: the figures on top, plan and manifest below.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -92,11 +95,12 @@ fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
 
 fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<()> {
     let tokenizer = tokenizer_of(cache)?;
-    let row = cache.get(&args.split, id)?;
+    let split = args.split.as_deref().unwrap_or("train");
+    let row = cache.get(split, id)?;
     let sample = &row.sample;
     say!(
         "{} sample {}: {} tokens, document {} from its token {}, input hash {}",
-        args.split,
+        split,
         id.0,
         sample.input_ids.len(),
         sample.origin.document,
@@ -114,7 +118,7 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
         "log Z",
         "mass"
     );
-    for (position, soft) in row.rows.iter().enumerate().take(args.positions) {
+    for (position, soft) in row.rows.iter().enumerate().take(args.positions.unwrap_or(POSITIONS)) {
         let kept: Vec<String> = soft
             .class_ids
             .iter()

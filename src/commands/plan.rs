@@ -19,6 +19,16 @@ const FORMS: [(Values, Layout, &str); 3] = [
     (Values::Quantised { step: 0.0625 }, Layout::Packed, "packed 1/16"),
 ];
 
+/// Selections that every recipe's is compared with.
+const OTHERS: [Selection; 6] = [
+    Selection::TopK { k: 16 },
+    Selection::TopK { k: 32 },
+    Selection::TopK { k: 64 },
+    Selection::TopK { k: 128 },
+    Selection::TopP { p: 0.95, k: 64 },
+    Selection::Sample { n: 32, seed: 0 },
+];
+
 /// One way of keeping, in every form.
 struct Candidate {
     name: String,
@@ -35,7 +45,11 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     let splits = experiment.dataset.splits();
     let Some((split, _)) = splits.first().cloned() else { bail!("{}: no samples", experiment.dataset.name()) };
     let (teacher, _) = experiment.load_on(&args.device)?;
-    let atoms = experiment.settle_atoms(&teacher)?;
+    let atoms = match experiment.recipe.cache.selection {
+        // The ways that it is compared with have a tail.
+        Selection::Dense => experiment.settle_atoms_of(OTHERS[2], &teacher)?,
+        _ => experiment.settle_atoms(&teacher)?,
+    };
     let samples = pilot_samples(&experiment.dataset, &split, args.samples.max(2));
     let keeps = keeps(&experiment, atoms);
     let outcome = pilot(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
@@ -66,14 +80,11 @@ pub fn run(args: &PlanArgs) -> Result<()> {
 fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Keep> {
     let vocab_size = experiment.vocab_size();
     let mut selections = vec![experiment.recipe.cache.selection];
-    let others = [16, 32, 64, 128].map(|k| Selection::TopK { k }).into_iter();
-    let others = others.chain([Selection::TopP { p: 0.95, k: 64 }, Selection::Sample { n: 32, seed: 0 }]);
     let own = selections[0];
-    selections.extend(others.filter(|other| *other != own && other.check(vocab_size).is_ok()));
+    selections.extend(OTHERS.into_iter().filter(|other| *other != own && other.check(vocab_size).is_ok()));
     let of = |selection: Selection| {
-        let keep = experiment.keep(atoms);
-        let tail = if selection == Selection::Dense { None } else { keep.tail };
-        [FORMS[0].0, FORMS[1].0].map(|values| Keep { selection, values, tail, ..keep.clone() })
+        let keep = experiment.keep_of(selection, atoms);
+        [FORMS[0].0, FORMS[1].0].map(|values| Keep { values, ..keep.clone() })
     };
     selections.into_iter().flat_map(of).collect()
 }

@@ -58,12 +58,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let student = resolved(student, &teaching).with_context(|| format!("{}: [student]", args.recipe.display()))?;
     recipe.student = Some(student.clone());
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
-    // What would be missed at the end is better missed now.
-    let validation = (train.validate_every > 0).then_some("validation");
-    for split in [Some("train"), validation, Some(recipe.eval.split.as_str())].into_iter().flatten() {
-        refuse_missing(split, &teaching)?;
-    }
     refuse_misfits(&recipe, &train, &student, &teaching).with_context(|| args.recipe.display().to_string())?;
+    check_splits(args, &recipe, &train, &teaching)?;
     let identity =
         Identity { recipe: recipe.clone(), data: teaching.data.clone(), made_from: teaching.made_from.clone() };
     let claimed = claim(&folder, &identity, args.replace)?;
@@ -104,13 +100,29 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a run that asks for a split that is not there.
-fn refuse_missing(split: &str, teaching: &Teaching) -> Result<()> {
+/// Finds out now what would otherwise be noticed when the training is done: a split that is not there or whose shards rotted,
+/// a learning rate that never gets going.
+fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching: &Teaching) -> Result<()> {
+    let validation = (train.validate_every > 0).then_some("validation");
+    let judged = [validation, Some(recipe.eval.split.as_str())];
     let there = teaching.source.splits();
-    if there.iter().any(|name| name == split) {
-        return Ok(());
+    let mut wanted = ["train"].into_iter().chain(judged.into_iter().flatten());
+    if let Some(split) = wanted.find(|wanted| there.iter().all(|name| name != wanted)) {
+        let (there, help) = (there.join(", "), missing_split_help(split, &there));
+        bail!("the run asks for a split `{split}`; there is {there}. {help}");
     }
-    bail!("the run asks for a split `{split}`; there is {}. {}", there.join(", "), missing_split_help(split, &there))
+    if let Some(cache) = &teaching.cache {
+        let whole = judged.into_iter().flatten().try_for_each(|split| cache.check_split(split));
+        whole.map_err(|error| damaged(&args.recipe, error))?;
+    }
+    if train.warmup > train.steps {
+        note!(
+            "[train] warmup = {} is longer than steps = {}: the learning rate ends before it reaches learning_rate",
+            train.warmup,
+            train.steps
+        );
+    }
+    Ok(())
 }
 
 /// The student's shape with what it inherits from its data.
@@ -178,8 +190,7 @@ fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
     match caches::open_whole(folder) {
         Ok(cache) => Ok(cache),
         Err(error @ (Error::NotACache { .. } | Error::Unfinished { .. } | Error::Version { .. })) => {
-            Err(anyhow!(error)
-                .context(format!("no cache to train from; `logitcask cache {}` makes it", path.display())))
+            Err(anyhow!("no cache to train from ({error}); `logitcask cache {}` makes it", path.display()))
         }
         Err(error) => Err(damaged(path, error)),
     }
@@ -190,8 +201,8 @@ fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String
     let plan = cache.plan();
     let (folder, path_shown) = (cache.folder().display(), path.display());
     let stale = || match owner(recipe, cache.folder(), path) {
-        Some(owner) => format!("{folder}: it was made from {owner}; name another folder with [cache] path"),
-        None => format!("{folder}: stale; `logitcask cache {path_shown} --replace` makes it anew"),
+        Some(owner) => format!("{folder} was made from {owner} (name another folder with [cache] path)"),
+        None => format!("{folder} is stale (`logitcask cache {path_shown} --replace` makes it anew)"),
     };
     agrees(recipe, plan).with_context(stale)?;
     let Comparison { differences, unseen } = pins::compare(recipe, path, cache)?;
@@ -199,7 +210,8 @@ fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String
         return Err(anyhow!("the cache is of another recipe ({})", differences.join("; ")).context(stale()));
     }
     if !unseen.is_empty() {
-        note!("{folder}: the recipe's {} is not here to be compared; the cache names its own", unseen.join(" and "));
+        let (what, are) = (unseen.join(" and "), if unseen.len() > 1 { "are" } else { "is" });
+        note!("{folder}: the recipe's {what} {are} not here to be compared; the cache names its own");
     }
     let pin = |what: &str, pin: &Pin| format!("{what}: {} ({})", pin.name, pin.fingerprint);
     Ok(vec![pin("teacher", &plan.teacher), pin("dataset", &plan.dataset), pin("tokenizer", &plan.tokenizer)])
@@ -309,7 +321,9 @@ impl Run<'_> {
             );
         }
         let State { seconds, waited, .. } = outcome.state;
-        note!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
+        if outcome.state.step > done {
+            note!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
+        }
         let tokenizer = self.teaching.tokenizer.json();
         let (precision, companions) = (self.identity.recipe.export.precision, &self.teaching.companions);
         export::export(&outcome.model, precision, Some(tokenizer), companions, &folder.join("model"))?;

@@ -8,10 +8,12 @@ if [ ! -x $venv/bin/python ]; then
     python3 -m venv $venv
     $venv/bin/pip install --quiet pyarrow pandas polars duckdb datasets
 fi
-HF_HOME=$(mktemp -d) $venv/bin/python tests/interop/open_cache.py "$cache"
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+HF_HOME=$home $venv/bin/python tests/interop/open_cache.py "$cache"
 if [ ! -f "$model/config.json" ]; then
     echo "no student in $model yet (make train-student trains one): not opened with transformers"
     exit 0
 fi
 $venv/bin/pip install --quiet torch transformers safetensors
-exec $venv/bin/python tests/interop/open_student.py "$model" --text "Once upon a time there was a little girl."
+$venv/bin/python tests/interop/open_student.py "$model" --text "Once upon a time there was a little girl."

@@ -52,7 +52,7 @@ pub enum Error {
         found: String,
     },
     /// A folder without a plan.
-    #[error("{}: not a cache, it has no {}", path.display(), crate::PLAN_NAME)]
+    #[error("{}: {}", path.display(), not_a_cache(path))]
     NotACache {
         /// The folder.
         path: PathBuf,
@@ -191,5 +191,13 @@ impl Error {
 
     pub(crate) fn malformed(path: &Path, problem: impl Into<String>) -> Self {
         Self::Malformed { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+fn not_a_cache(path: &Path) -> String {
+    match (path.is_dir(), path.exists()) {
+        (true, _) => format!("not a cache, the folder has no {}", crate::PLAN_NAME),
+        (false, true) => "not a cache, which is a folder".to_owned(),
+        (false, false) => "there is no such folder".to_owned(),
     }
 }

@@ -132,6 +132,14 @@ impl CacheReader {
         shards.iter().try_for_each(|commit| storage::check_whole(&self.0.folder.join(&commit.shard), commit.bytes))
     }
 
+    /// Has every shard of a split the bytes that the manifest lists? Each is read as a whole.
+    ///
+    /// # Errors
+    /// What is wrong with the first shard that has not.
+    pub fn check_split(&self, split: &str) -> Result<()> {
+        self.units(split)?.try_for_each(|unit| self.shard(unit).map(|_| ()))
+    }
+
     /// Every choice the cache was made with.
     pub fn plan(&self) -> &Plan {
         &self.0.plan

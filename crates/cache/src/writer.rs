@@ -12,6 +12,7 @@ use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
 use logitcask_core::{Fingerprint, RowErrors, Sample, SoftRows};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -261,6 +262,10 @@ fn check_vacant(folder: &Path) -> Result<()> {
     let is_a_cache = || [PLAN_NAME, COMMITS_DIR].iter().any(|name| folder.join(name).exists());
     if is_a_cache() {
         return Ok(());
+    }
+    if folder.symlink_metadata().is_ok() && !folder.is_dir() {
+        let reason = io::Error::new(io::ErrorKind::NotADirectory, "something else than a folder has this name");
+        return Err(Error::io(folder, "begin a cache here")(reason));
     }
     // A folder that is not there is made, and one that cannot be listed cannot be written either.
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };

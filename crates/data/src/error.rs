@@ -67,7 +67,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// No document, or only blank ones.
-    #[error("{path}: no documents, {blank} of them blank; a dataset needs at least one that holds text")]
+    #[error("{path}: {}; a dataset needs at least one document that holds text", match blank {
+        0 => "holds no texts".to_owned(),
+        blank => format!("each of its {blank} documents is blank"),
+    })]
     Empty {
         /// File or folder.
         path: PathBuf,

@@ -10,14 +10,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{path}: cannot {action}: {source}")]
+    #[error("{path}: cannot {action}: {reason}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried: "read", "write".
         action: &'static str,
         /// Its reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// Nothing a model can be read from.
     #[error(
@@ -125,6 +125,6 @@ impl Error {
     /// An [`Error::Io`] from `source`, for `map_err`.
     pub(crate) fn io(path: &std::path::Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, action, source }
+        move |reason| Self::Io { path, action, reason }
     }
 }

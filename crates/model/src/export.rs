@@ -66,8 +66,12 @@ pub fn check_target(source: &Path, target: &Path) -> Result<()> {
         return refuse(format!("{place} the model that is read, {}; name a folder of its own", source.display()));
     }
     let there = if to.is_dir() { files::names(&to)? } else { Vec::new() };
-    match there.iter().find(|name| is_of_a_model(name)) {
-        Some(name) => refuse(format!("holds a model already ({name}); remove it, or name another folder")),
+    let of_a_model = there.iter().find(|name| is_of_a_model(name));
+    match of_a_model.or(there.iter().find(|name| !name.starts_with('.'))) {
+        Some(name) if is_of_a_model(name) => {
+            refuse(format!("holds a model already ({name}); remove it, or name another folder"))
+        }
+        Some(name) => refuse(format!("holds {name}; name an empty folder, or one that is not there")),
         None => Ok(()),
     }
 }

@@ -199,7 +199,7 @@ const SHARDS: &[(&str, &str, Make)] = &[
 const FOLDERS: &[(&str, &str, Make)] = &[
     (
         "plan-missing",
-        "not a cache, it has no plan.json",
+        "not a cache, the folder has no plan.json",
         Files(|folder, _| fs::remove_file(folder.join("plan.json")).unwrap()),
     ),
     (

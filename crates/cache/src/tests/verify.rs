@@ -32,7 +32,7 @@ fn a_whole_cache_of_any_kind_has_no_findings() {
             let plan = Plan { layout, ..plan(selection, &[("train", 10), ("val", 3)], 4) };
             let root = write(folder.path(), &plan).root();
             // What others leave beside a cache is theirs.
-            fs::write(folder.path().join("_runs.json"), b"{}").unwrap();
+            fs::write(folder.path().join("_runs.jsonl"), b"{}").unwrap();
             fs::write(folder.path().join("README.md"), b"edited").unwrap();
             fs::write(folder.path().join(DATA_DIR).join(".tmp-killed"), b"").unwrap();
             let mut heard = Vec::new();

@@ -265,8 +265,8 @@ fn every_refusal_names_the_file_and_what_to_do() {
     for (name, message) in [
         ("nowhere.txt", "no such file or folder; check the dataset's `path`"),
         ("data.csv", "expected .parquet, .jsonl, .ndjson or .txt"),
-        ("blank.jsonl", "no documents, 2 of them blank"),
-        ("empty.txt", "no documents, 0 of them blank"),
+        ("blank.jsonl", "each of its 2 documents is blank"),
+        ("empty.txt", "holds no texts"),
         ("missing.jsonl", "line 2: no field `text`, it has: body, id; set `text_column`"),
         ("number.jsonl", "line 1: field `text` is a number, expected a string; set `text_column`"),
         ("bad.jsonl", "line 3: not a JSON object at column 9: expected `:`; write one object on each line"),
