@@ -157,7 +157,7 @@ impl Experiment {
             added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),
             special_tokens: self.recipe.dataset.special_tokens.name().to_owned(),
             bos: self.tokenizer.bos(),
-            end: self.tokenizer.end(),
+            end: self.tokenizer.eos(),
             dataset: Pin { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },
             companions: pins(self.companions.iter()),
             units: Plan::units_of(&self.dataset.splits(), self.recipe.cache.samples_per_unit),

@@ -91,7 +91,7 @@ pub struct TokenizerConfig {
     pub path: PathBuf,
     /// Id of the token behind every document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<u32>,
+    pub eos: Option<u32>,
 }
 
 /// What the cache keeps.
@@ -276,7 +276,7 @@ const PATHS: &[(&[&str], &str)] = &[
     (&["teacher"], "model"),
     (&["tokenizer"], "path"),
     (&["cache"], "path"),
-    (&["loss", "second"], "cache"),
+    (&["loss", "second_teacher"], "cache"),
 ];
 
 /// Section by section, key by key: what `over` says, and what `base` says beside it.

@@ -3,19 +3,19 @@
 use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
 use burn::tensor::{Int, Tensor, TensorData};
-use logitcask_core::adapt::Heat;
 use logitcask_core::divergence::{Rest, compare, pearson};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::temperature::TemperaturePair;
 use logitcask_core::{
-    Divergence, EditedRow, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, Target, TargetRule,
+    Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, Target, TargetTransform, TransformedRow,
 };
 use logitcask_model::DeviceChoice;
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{LossSums, logits_loss, student};
 use logitcask_train::loss::{PieceLoss, Reading, StepLoss, StepTerm, Teacher, losses};
-use logitcask_train::rules::Decided;
+use logitcask_train::rules::TokenDecisions;
 use logitcask_train::targets::SoftTargets;
 use serde_json::Value;
 
@@ -93,7 +93,7 @@ fn cases(golden: &Value) -> Vec<Case<'_>> {
 }
 
 pub fn term(divergence: Divergence, tail: TailPolicy, temperature: f64) -> StepTerm {
-    StepTerm { divergence, tail, heat: Heat::both(temperature), ..StepTerm::FORWARD_KL }
+    StepTerm { divergence, tail, temperatures: TemperaturePair::same(temperature), ..StepTerm::FORWARD_KL }
 }
 
 fn log_softmax(z: &[f64]) -> Vec<f64> {
@@ -103,7 +103,7 @@ fn log_softmax(z: &[f64]) -> Vec<f64> {
 
 /// `teacher` as it would be read from a cache that knows the classes outside exactly.
 fn target(teacher: &[f64], kept: &[u32], label: u32, term: &StepTerm) -> Target {
-    let scaled: Vec<f64> = teacher.iter().map(|z| z / term.heat.teacher).collect();
+    let scaled: Vec<f64> = teacher.iter().map(|z| z / term.temperatures.teacher).collect();
     let log_p = log_softmax(&scaled);
     let (inside, outside): (Vec<u32>, Vec<u32>) = (0..teacher.len() as u32).partition(|id| kept.contains(id));
     let sum = |ids: &[u32]| log_sum_exp(&ids.iter().map(|&id| log_p[id as usize]).collect::<Vec<_>>());
@@ -130,7 +130,7 @@ fn agree_in_f64(cases: &[Case<'_>]) {
     for case in cases {
         for (i, (teacher, student)) in case.teacher.iter().zip(&case.student).enumerate() {
             let target = target(teacher, &case.kept[i], case.labels[i], &case.term);
-            let got = compare(case.term.divergence, student, case.term.heat.student, &target);
+            let got = compare(case.term.divergence, student, case.term.temperatures.student, &target);
             assert_close(got.loss, case.loss[i].as_f64().unwrap(), 1e-10, 1e-12, &case.what);
             for (g, w) in got.gradient.iter().zip(floats(&case.gradient[i])) {
                 assert_close(*g, w, 1e-10, 1e-12, &case.what);
@@ -247,17 +247,17 @@ pub fn judge(
     let teacher = Teacher::new(batch.targets.as_ref().unwrap(), &device);
     let gold = Tensor::<2, Int>::zeros([shape[0], 1], &device);
     let leaf = logits.clone().autodiff().require_grad();
-    let piece = PieceLoss::new(&loss, &Decided::default(), Some(&teacher), &leaf);
+    let piece = PieceLoss::new(&loss, &TokenDecisions::default(), Some(&teacher), &leaf);
     let naive = losses(&student(leaf.clone(), gold, Some(&teacher), &piece), Some(&teacher), &piece);
     let naive = naive.divergences[0].clone();
     let per_position = naive.clone().try_into_vec_as::<f32>().unwrap();
     for (got, wanted) in per_position.iter().zip(wanted.0) {
         assert_close(f64::from(*got), *wanted, 1e-5, 1e-5, what);
     }
-    let scale = term.heat.teacher.powi(2);
+    let scale = term.temperatures.teacher.powi(2);
     let by_autodiff = leaf.grad(&(naive.sum() * scale).backward()).unwrap();
     let mut sums = LossSums::default();
-    let by_hand = logits_loss(logits, &batch, &Decided::default(), &loss, &mut sums);
+    let by_hand = logits_loss(logits, &batch, &TokenDecisions::default(), &loss, &mut sums);
     let sum = f64::from(sums.divergences[0].clone().into_scalar::<f32>());
     assert_close(sum, wanted.0.iter().sum(), 1e-5, 1e-5, what);
     assert_close(f64::from(sums.loss.unwrap().into_scalar::<f32>()), sum * scale, 1e-5, 1e-5, what);
@@ -273,11 +273,11 @@ pub const LABEL: u32 = 3;
 
 /// A cached row as `term` sees it.
 fn told(row: &SoftRow, term: &StepTerm) -> Target {
-    let at = |row: &SoftRow| Target::of(row, term.heat.teacher, term.tail);
+    let at = |row: &SoftRow| Target::of(row, term.temperatures.teacher, term.tail);
     if !term.divergence.needs_label() {
         return at(row);
     }
-    let mut edited = EditedRow::new(row, LABEL, TargetRule::Teacher {});
+    let mut edited = TransformedRow::new(row, LABEL, TargetTransform::Teacher {});
     let label = edited.tell(LABEL, row.gold.log_prob);
     Target { label: Some(label), ..at(&edited.view(row)) }
 }

@@ -6,11 +6,11 @@ use crate::losses::{LABEL, batch_of, cached, term};
 use burn::tensor::{Tensor, TensorData};
 use logitcask_core::divergence::compare;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Divergence, Keep, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, Target, TargetRule};
+use logitcask_core::{Divergence, Keep, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, Target, TargetTransform};
 use logitcask_model::DeviceChoice;
 use logitcask_train::loss::head::{LossSums, logits_loss};
 use logitcask_train::loss::{Reading, Scale, StepLoss, StepTerm};
-use logitcask_train::rules::Decided;
+use logitcask_train::rules::TokenDecisions;
 use logitcask_train::similarity::Similarity;
 use logitcask_train::targets::SoftTargets;
 use serde_json::Value;
@@ -34,7 +34,7 @@ fn column(metrics: &[Value], name: &str) -> Vec<f64> {
 #[test]
 fn dts_cools_and_annealing_does_too() {
     let fixture = Fixture::new(60);
-    let dts = "alpha = 0.9\ntemperature = 4.0\nadapt = { kind = \"dts\", lowest = 1.0, highest = 4.0 }";
+    let dts = "alpha = 0.9\ntemperature = 4.0\ntemperature_rule = { kind = \"dts\", lowest = 1.0, highest = 4.0 }";
     let t = column(&metrics(&fixture, dts, "", 40), "temperature");
     assert!(t[0] == 4.0 && t[39] < 2.5 && t[39] >= 1.0, "{t:?}");
     let line = "alpha = 0.9\ntemperature = { kind = \"linear\", start = 4.0, end = 1.0 }";
@@ -45,8 +45,8 @@ fn dts_cools_and_annealing_does_too() {
 #[test]
 fn kcd_reads_the_share_it_should() {
     let fixture = Fixture::new(600);
-    let condense = "condense = { share = 0.5, stages = 2 }";
-    let read = column(&metrics(&fixture, "alpha = 0.9", condense, 420), "read");
+    let pruning = "pruning = { share = 0.5, stages = 2 }";
+    let read = column(&metrics(&fixture, "alpha = 0.9", pruning, 420), "read");
     let falls: Vec<f64> = read.chunk_by(|a, b| a == b).map(|run| run[0]).collect();
     assert_eq!(falls.len(), 3, "two stages: {falls:?}");
     assert_eq!(falls[0], 1.0);
@@ -58,9 +58,12 @@ fn kcd_reads_the_share_it_should() {
 fn a_run_with_rules_that_is_stopped_and_resumed_gives_the_same_bits() {
     let fixture = Fixture::new(120);
     let rules = [
-        ("adapt = { kind = \"agent\", lowest = 1.0, highest = 4.0, explore = 0.0 }\nweigh = { kind = \"latf\" }", ""),
-        ("adapt = { kind = \"curriculum\", lowest = 1.0, highest = 4.0, instance = true }", ""),
-        ("adapt = { kind = \"dts\", lowest = 1.0, highest = 4.0 }", "condense = { share = 0.5, stages = 3 }"),
+        (
+            "temperature_rule = { kind = \"agent\", lowest = 1.0, highest = 4.0, explore = 0.0 }\ntoken_weight = { kind = \"latf\" }",
+            "",
+        ),
+        ("temperature_rule = { kind = \"curriculum\", lowest = 1.0, highest = 4.0, instance = true }", ""),
+        ("temperature_rule = { kind = \"dts\", lowest = 1.0, highest = 4.0 }", "pruning = { share = 0.5, stages = 3 }"),
     ];
     for (loss, train) in rules {
         let whole = metrics(&fixture, &format!("alpha = 0.9\ntemperature = 2.0\n{loss}"), train, 63);
@@ -129,7 +132,7 @@ fn gradient(
     rows: &SoftRows,
     second: Option<&SoftRows>,
     students: &[Vec<f64>],
-    decided: &Decided,
+    decided: &TokenDecisions,
     loss: &StepLoss,
     reading: &Reading,
 ) -> (Vec<f32>, f32) {
@@ -152,9 +155,10 @@ fn of_two_teachers_each_has_its_share() {
     let mut second = SoftRows::new(&crate::fixture::keep(Selection::TopK { k: 9 }));
     [1, 2, 3, 4, 5, 0].iter().for_each(|&i| second.push(other.iter().nth(i).unwrap()));
     let loss = StepLoss { alpha: 0.8, ..StepLoss::teacher(term(Divergence::ReverseKl {}, TailPolicy::Bucket, 2.0)) };
-    let shared = |a: f32, b: f32| Decided { heats: Vec::new(), weights: Some(vec![a; 6]), second: Some(vec![b; 6]) };
+    let shared =
+        |a: f32, b: f32| TokenDecisions { temperatures: Vec::new(), weights: Some(vec![a; 6]), second: Some(vec![b; 6]) };
     let both = |a, b| gradient(&first, Some(&second), &students, &shared(a, b), &loss, &Reading::default());
-    let one = |rows| gradient(rows, None, &students, &Decided::default(), &loss, &Reading::default());
+    let one = |rows| gradient(rows, None, &students, &TokenDecisions::default(), &loss, &Reading::default());
     let ((a, a_loss), (b, b_loss), (mixed, mixed_loss)) = (one(&first), one(&second), both(0.25, 0.75));
     let close =
         |got: &[f32], wanted: &dyn Fn(usize) -> f32| got.iter().enumerate().all(|(i, g)| (g - wanted(i)).abs() < 1e-5);
@@ -181,7 +185,7 @@ fn a_spread_temperature_does_not_see_the_scale_of_the_logits() {
     let spread = StepTerm { spread: Some((0.05, 1000.0)), ..step };
     let reading = Reading { facts: true, ..Reading::default() };
     let loss = |scale, step| {
-        gradient(&rows(scale), None, &students, &Decided::default(), &StepLoss::teacher(step), &reading).1
+        gradient(&rows(scale), None, &students, &TokenDecisions::default(), &StepLoss::teacher(step), &reading).1
     };
     assert!((loss(1.0, spread) - loss(2.0, spread)).abs() < 2e-2, "{} {}", loss(1.0, spread), loss(2.0, spread));
     assert!((loss(1.0, step) - loss(2.0, step)).abs() > 0.5, "{} {}", loss(1.0, step), loss(2.0, step));
@@ -200,7 +204,7 @@ fn alike_classes_are_those_whose_weights_point_the_same_way() {
     let z: f64 = [2.0f64, 0.0, 2.0, -2.0].iter().map(|x| x.exp()).sum();
     golden::assert_close(f64::from(row.log_probs[0]), 2.0 - z.ln(), 1e-6, 1e-6, "the most alike");
     golden::assert_close(row.tail_mass(1.0), (1.0 + (-2.0f64).exp()) / z, 1e-5, 1e-6, "all others");
-    let target = TargetRule::Similar { classes: 2, temperature: 0.5 };
+    let target = TargetTransform::Similar { classes: 2, temperature: 0.5 };
     let reading = Reading { target, similarity: Some(table.into()), ..Reading::default() };
     let (rows, _) = cached(Selection::TopK { k: 3 }, 4);
     let targets = SoftTargets::of_rows(&rows.iter().collect::<Vec<_>>(), &[0; 6], &reading);

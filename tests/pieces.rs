@@ -3,15 +3,15 @@
 use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, judge, term};
 use burn::tensor::{Int, Tensor, TensorData};
-use logitcask_core::adapt::{Heat, Heats};
 use logitcask_core::divergence::compare;
 use logitcask_core::rng::CounterRng;
+use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, Target};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::loss::head::{head_loss, student};
 use logitcask_train::loss::positions::total;
 use logitcask_train::loss::{PieceLoss, Reading, Scale, StepLoss, StepTerm, Teacher, losses};
-use logitcask_train::rules::Decided;
+use logitcask_train::rules::TokenDecisions;
 use logitcask_train::targets::SoftTargets;
 
 #[test]
@@ -31,9 +31,11 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
     ];
     let loss = StepLoss { alpha: 0.7, terms, watches_labels: false };
     let batch = batch_of(&rows, &[3, 1, 4, 1, 5, 9], &Reading::default());
-    let heats = (0..6).map(|i| Heat { teacher: 1.0 + 0.3 * f64::from(i), student: 2.0 - 0.2 * f64::from(i) }).collect();
-    let decided = Decided {
-        heats: vec![None, Some(Heats::Each(heats))],
+    let temperatures = (0..6)
+        .map(|i| TemperaturePair { teacher: 1.0 + 0.3 * f64::from(i), student: 2.0 - 0.2 * f64::from(i) })
+        .collect();
+    let decided = TokenDecisions {
+        temperatures: vec![None, Some(Temperatures::PerToken(temperatures))],
         weights: Some(vec![0.5, 1.0, 0.0, 2.0, 1.5, 0.7]),
         second: None,
     };

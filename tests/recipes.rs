@@ -41,7 +41,7 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     let mut train = table(&mut recipe["train"]);
     train.insert("steps".into(), 4.into());
     for (key, value) in own("train").and_then(toml::Value::as_table).into_iter().flatten() {
-        if ["condense", "schedule"].contains(&key.as_str()) {
+        if ["pruning", "schedule"].contains(&key.as_str()) {
             train.insert(key.clone(), value.clone());
         }
     }
@@ -50,7 +50,9 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     if let Some(classes) = recipe["loss"].as_table_mut().unwrap().get_mut("classes") {
         *classes = 8.into();
     }
-    if let Some(second) = recipe["loss"].as_table_mut().unwrap().get_mut("second").and_then(toml::Value::as_table_mut) {
+    if let Some(second) =
+        recipe["loss"].as_table_mut().unwrap().get_mut("second_teacher").and_then(toml::Value::as_table_mut)
+    {
         second.insert("cache".into(), in_fixture("cache"));
         recipe["teacher"].as_table_mut().unwrap().insert("model".into(), in_fixture("run-kd/student/model"));
     }
@@ -95,7 +97,10 @@ fn every_method_recipe_is_a_recipe_and_says_what_it_is() {
         let text = fs::read_to_string(&path).unwrap();
         let comment: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
         assert_eq!(comment.len(), 3, "{name}: three lines");
-        assert!(comment[0].contains("(") && comment[1].contains("Needs:") && comment[2].contains("Expect:"), "{name}");
+        assert!(
+            comment[0].contains("(") && comment[1].contains("RequiredStats:") && comment[2].contains("Expect:"),
+            "{name}"
+        );
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/methods.md")).unwrap();
         assert!(page.contains(&format!("methods/{name}.toml")), "docs/methods.md does not name {name}");
     }

@@ -1,12 +1,13 @@
 //! What a recipe may not say about a loss, and why.
 
 use crate::fixture::keep;
-use logitcask_core::{Curve, Divergence, Keep, Selection, TailPolicy, TailRule};
+use logitcask_core::{Divergence, Keep, Schedule, Selection, TailPolicy, TailRule};
 use logitcask_train::LossConfig;
 
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
-    let config = |divergence, tail| LossConfig { alpha: Curve::Constant(0.9), divergence, tail, ..LossConfig::LABELS };
+    let config =
+        |divergence, tail| LossConfig { alpha: Schedule::Constant(0.9), divergence, tail, ..LossConfig::LABELS };
     let refused = config(Divergence::ReverseKl {}, TailPolicy::Renormalize).check().unwrap_err();
     assert!(refused.contains("renorm") && refused.contains("bucket"), "{refused}");
     let refused = config(Divergence::JensenShannon { beta: 2.0 }, TailPolicy::Bucket).check().unwrap_err();
@@ -52,17 +53,18 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
         format!(r#""kind":"curriculum","instance":true,{bounds}"#),
         r#""kind":"difficulty","measure":"cosine""#.to_owned(),
     ] {
-        let more = format!(r#","adapt":{{{rule}}}"#);
-        refused(&more, &drawn, &["adapt", "drawn_counts"]);
+        let more = format!(r#","temperature_rule":{{{rule}}}"#);
+        refused(&more, &drawn, &["temperature_rule", "drawn_counts"]);
         assert_eq!(loss(&more).fits(&top_k), Ok(()), "{more}");
     }
-    assert_eq!(loss(&format!(r#","adapt":{{"kind":"curriculum",{bounds}}}"#)).fits(&drawn), Ok(()));
+    assert_eq!(loss(&format!(r#","temperature_rule":{{"kind":"curriculum",{bounds}}}"#)).fits(&drawn), Ok(()));
     // A recipe's own temperature counts beside a rule's.
-    refused(r#","temperature":12,"adapt":{"kind":"idts"}"#, &top_k, &["temperature = 12", "0.75 to 10"]);
+    refused(r#","temperature":12,"temperature_rule":{"kind":"idts"}"#, &top_k, &["temperature = 12", "0.75 to 10"]);
     // All classes alike: an endless temperature.
-    for more in
-        [r#","adapt":{"kind":"spread"}"#, r#","divergence":{"kind":"mean_squares","centred":true},"tail":"renorm""#]
-    {
+    for more in [
+        r#","temperature_rule":{"kind":"logit_std"}"#,
+        r#","divergence":{"kind":"mean_squares","centred":true},"tail":"renorm""#,
+    ] {
         refused(more, &narrow, &["up to 10", "0.75 to 4"]);
         assert_eq!(loss(more).fits(&top_k), Ok(()), "{more}");
     }
@@ -70,7 +72,7 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
     refused(r#","divergence":{"kind":"pearson"}"#, &drawn, &["temperature = 1", "0.5"]);
     assert_eq!(loss(r#","divergence":{"kind":"pearson"},"temperature":1.5"#).fits(&drawn), Ok(()));
     refused(
-        r#","divergence":{"kind":"pearson"},"temperature":2,"adapt":{"kind":"idts"}"#,
+        r#","divergence":{"kind":"pearson"},"temperature":2,"temperature_rule":{"kind":"idts"}"#,
         &drawn,
         &["temperature = 0.75"],
     );

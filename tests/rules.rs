@@ -3,30 +3,30 @@
 use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, term};
 use burn::tensor::{Tensor, TensorData};
-use logitcask_core::adapt::{Heat, Heats, Needs, Position};
 use logitcask_core::divergence::compare;
 use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::temperature::{RequiredStats, TemperaturePair, Temperatures, TokenStats};
 use logitcask_core::{Divergence, Selection, SoftRow, SoftRows, TailPolicy, Target};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::LossConfig;
 use logitcask_train::loss::head::{LossSums, logits_loss};
 use logitcask_train::loss::{Reading, Scale, StepLoss, StepTerm, survey};
-use logitcask_train::rules::{Came, Decided, Rules};
+use logitcask_train::rules::{Rules, StepTotals, TokenDecisions};
 
 const VOCAB: usize = 30;
-const HEATS: [Heat; 6] = [
-    Heat { teacher: 1.0, student: 1.0 },
-    Heat { teacher: 2.0, student: 1.0 },
-    Heat { teacher: 4.0, student: 3.0 },
-    Heat { teacher: 0.8, student: 1.7 },
-    Heat { teacher: 1.5, student: 1.5 },
-    Heat { teacher: 9.0, student: 5.0 },
+const HEATS: [TemperaturePair; 6] = [
+    TemperaturePair { teacher: 1.0, student: 1.0 },
+    TemperaturePair { teacher: 2.0, student: 1.0 },
+    TemperaturePair { teacher: 4.0, student: 3.0 },
+    TemperaturePair { teacher: 0.8, student: 1.7 },
+    TemperaturePair { teacher: 1.5, student: 1.5 },
+    TemperaturePair { teacher: 9.0, student: 5.0 },
 ];
 const FACTS: Reading = Reading {
     draws: false,
     classes: None,
     always_kept: 0,
-    target: logitcask_core::TargetRule::Teacher {},
+    target: logitcask_core::TargetTransform::Teacher {},
     label: false,
     facts: true,
     entropy: None,
@@ -37,7 +37,7 @@ const FACTS: Reading = Reading {
 fn on_tensors(
     rows: &SoftRows,
     students: &[Vec<f64>],
-    decided: &Decided,
+    decided: &TokenDecisions,
     loss: &StepLoss,
 ) -> (f64, Vec<Vec<f64>>, Vec<f64>) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
@@ -65,8 +65,8 @@ fn each_position_has_its_own_temperatures_scale_and_weight() {
     ] {
         for scale in [Scale::Squared, Scale::Product, Scale::None] {
             let term = StepTerm { scale, factor: 3.0, ..term(divergence, tail, 1.0) };
-            let decided = Decided {
-                heats: vec![Some(Heats::Each(HEATS.to_vec()))],
+            let decided = TokenDecisions {
+                temperatures: vec![Some(Temperatures::PerToken(HEATS.to_vec()))],
                 weights: Some(weights.iter().map(|&w| w as f32).collect()),
                 second: None,
             };
@@ -74,7 +74,7 @@ fn each_position_has_its_own_temperatures_scale_and_weight() {
             let (sum, gradient, _) = on_tensors(&rows, &students, &decided, &loss);
             let mut wanted = 0.0;
             for (i, (row, student)) in rows.iter().zip(&students).enumerate() {
-                let Heat { teacher, student: t } = HEATS[i];
+                let TemperaturePair { teacher, student: t } = HEATS[i];
                 let soft = compare(divergence, student, t, &Target::of(&row, teacher, tail));
                 let hard = label_loss(student);
                 let scale = match scale {
@@ -112,7 +112,7 @@ fn the_slope_along_the_temperature_is_that_of_the_cached_row() {
     ] {
         for t in [1.0, 3.0] {
             let term = StepTerm { watches_slopes: true, ..term(divergence, tail, t) };
-            let (_, _, slopes) = on_tensors(&rows, &students, &Decided::default(), &StepLoss::teacher(term));
+            let (_, _, slopes) = on_tensors(&rows, &students, &TokenDecisions::default(), &StepLoss::teacher(term));
             assert_eq!(slopes.len(), 6);
             for ((row, student), slope) in rows.iter().zip(&students).zip(slopes) {
                 let at = |t: f64| t * t * compare(divergence, student, t, &Target::of(&row, t, tail)).loss;
@@ -131,7 +131,7 @@ fn the_slope_of_a_cached_row_is_that_of_the_dense_one() {
     let (all, _) = cached(Selection::Dense, VOCAB);
     let term = StepTerm { watches_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) };
     let [few, all] =
-        [few, all].map(|rows| on_tensors(&rows, &students, &Decided::default(), &StepLoss::teacher(term)).2);
+        [few, all].map(|rows| on_tensors(&rows, &students, &TokenDecisions::default(), &StepLoss::teacher(term)).2);
     for (few, all) in few.iter().zip(&all) {
         assert_close(*few, *all, 0.05, 0.02, "d loss / d T");
     }
@@ -146,7 +146,7 @@ fn temperatures_that_follow_the_spread_of_the_logits_are_followed_by_the_gradien
     };
     let forward = Divergence::ForwardKl {};
     let term = StepTerm { spread: Some((0.05, 1000.0)), ..term(forward, TailPolicy::Bucket, 2.0) };
-    let (sum, gradient, _) = on_tensors(&rows, &students, &Decided::default(), &StepLoss::teacher(term));
+    let (sum, gradient, _) = on_tensors(&rows, &students, &TokenDecisions::default(), &StepLoss::teacher(term));
     let mut wanted = 0.0;
     for ((row, student), gradient) in rows.iter().zip(&students).zip(&gradient) {
         let (_, spread) = row.logit_moments(0.0);
@@ -174,7 +174,8 @@ fn curriculum(instance: bool, sign: f64) -> Vec<f64> {
     let adapt = format!(
         r#"{{"kind":"curriculum","lowest":1,"highest":9,"ramp":0,"learning_rate":0.05,"instance":{instance}}}"#
     );
-    let config: LossConfig = serde_json::from_str(&format!(r#"{{"alpha":1,"scale":"none","adapt":{adapt}}}"#)).unwrap();
+    let config: LossConfig =
+        serde_json::from_str(&format!(r#"{{"alpha":1,"scale":"none","temperature_rule":{adapt}}}"#)).unwrap();
     let selection = Selection::TopK { k: 5 };
     let (rows, students) = cached(selection, VOCAB);
     let mut rules = Rules::new(&config, 0, Some(&crate::fixture::keep(selection)), VOCAB);
@@ -184,7 +185,7 @@ fn curriculum(instance: bool, sign: f64) -> Vec<f64> {
         let (loss, decided) = (rules.loss(0.5), rules.decide(0.5, &seen, 6));
         let (sum, _, slopes) = on_tensors(&rows, &students, &decided, &loss);
         let slopes = vec![slopes.into_iter().map(|slope| sign * slope).collect()];
-        rules.learn(&Came { slopes, ..Came::default() }, 6);
+        rules.observe(&StepTotals { slopes, ..StepTotals::default() }, 6);
         losses.push(sum);
     }
     losses
@@ -200,7 +201,7 @@ fn a_curriculum_makes_the_task_harder_and_without_its_reversal_easier() {
 }
 
 /// What rules with these needs are told of the rows.
-fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &Needs) -> Vec<Position> {
+fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &RequiredStats) -> Vec<TokenStats> {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let rows: Vec<SoftRow> = rows.iter().collect();
     let batch = batch_of(&rows, &[LABEL; 6], &Reading { entropy: Some((2.0, (0.75, 10.0))), ..FACTS });
@@ -213,13 +214,13 @@ fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &Needs) -> Vec<Position> 
 #[test]
 fn a_survey_sees_what_is_there() {
     let (rows, students) = cached(Selection::TopK { k: 5 }, VOCAB);
-    let needs = Needs {
+    let needs = RequiredStats {
         second: true,
         entropy: true,
         distance: true,
         cosine: true,
         target_entropy: Some(2.0),
-        ..Needs::POSITIONS
+        ..RequiredStats::POSITIONS
     };
     let seen = seen(&rows, &students, &needs);
     let rows: Vec<SoftRow> = rows.iter().collect();

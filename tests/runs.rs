@@ -51,7 +51,8 @@ fn outcome(fixture: &Fixture) -> (String, Vec<u8>) {
 fn a_checkpoint_that_is_not_whole_is_passed_over_by_name() {
     let fixture = cached(80);
     // A rule that remembers something.
-    fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\nadapt = { kind = \"dts\", lowest = 1.0, highest = 4.0 }");
+    fixture
+        .edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature_rule = { kind = \"dts\", lowest = 1.0, highest = 4.0 }");
     train(&fixture);
     let whole = outcome(&fixture);
     let newest = checkpoint(&fixture, 12);
@@ -202,7 +203,7 @@ fn a_recipe_that_asks_for_more_than_there_is_is_refused_with_both_numbers() {
         ("hidden_size = 16", "hidden_size = 16\nvocab_size = 299", &["vocab_size = 299", "300"]),
         (
             "alpha = 0.5",
-            "alpha = 0.5\ntemperature = 12.0\nadapt = { kind = \"idts\" }",
+            "alpha = 0.5\ntemperature = 12.0\ntemperature_rule = { kind = \"idts\" }",
             &["temperature = 12", "0.75 to 10"],
         ),
     ] {

@@ -17,7 +17,7 @@ use logitcask_teach::{LocalTeacher, Teacher};
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{LossSums, logits_loss};
 use logitcask_train::loss::{Reading, StepLoss, StepTerm};
-use logitcask_train::rules::Decided;
+use logitcask_train::rules::TokenDecisions;
 use logitcask_train::update::{gradients, loss_sums};
 use std::panic::resume_unwind;
 use std::process::{Command, Output, Stdio};
@@ -257,7 +257,7 @@ fn losses_and_their_gradients_agree_with_the_cpu() {
                 let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
                 let logits = Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device);
                 let mut sums = LossSums::default();
-                let gradient = logits_loss(logits, &batch, &Decided::default(), &loss, &mut sums);
+                let gradient = logits_loss(logits, &batch, &TokenDecisions::default(), &loss, &mut sums);
                 let figures = sums.divergences.into_iter().chain(sums.cross_entropy).chain(sums.loss);
                 let mut all = gradient.try_into_vec_as::<f32>().unwrap();
                 all.extend(figures.map(|sum| sum.into_scalar::<f32>()));

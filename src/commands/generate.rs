@@ -48,7 +48,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             generate(
                 &model,
                 &prompt,
-                (tokenizer.end(), tokenizer.vocab_size() as usize),
+                (tokenizer.eos(), tokenizer.vocab_size() as usize),
                 sampling,
                 batch,
                 &mut |alive| {

@@ -14,7 +14,7 @@ use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{CacheReader, Error, Pin, Plan};
-use logitcask_core::{Keep, TargetRule};
+use logitcask_core::{Keep, TargetTransform};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Companions, Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
@@ -138,7 +138,7 @@ fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
         bail!("generation_config.json beside the cache ends texts with token {id}, and there are {most} classes");
     }
     if ends.is_empty() {
-        ends.extend(teaching.tokenizer.end());
+        ends.extend(teaching.tokenizer.eos());
     }
     let student = LlamaConfig { bos_token_id: teaching.tokenizer.bos(), eos_token_id: ends, ..student };
     student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))
@@ -146,7 +146,7 @@ fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
 
 fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     if let Some(config) = &recipe.tokenizer {
-        let tokenizer = TextTokenizer::from_json_file(&config.path, config.end)?;
+        let tokenizer = TextTokenizer::from_json_file(&config.path, config.eos)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
         return Ok(Teaching {
             data: dataset.fingerprint().to_string(),
@@ -164,11 +164,11 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     let cache = open_cache(&folder, path)?;
     let plan = cache.plan();
     let made_from = is_of(recipe, path, &cache)?;
-    let source = match recipe.loss.second.as_ref().filter(|_| recipe.loss.needs_teacher()) {
+    let source = match recipe.loss.second_teacher.as_ref().filter(|_| recipe.loss.needs_teacher()) {
         None => Source::Cache(cache.clone()),
         Some(second) => {
-            let second =
-                caches::open_whole(&second.cache).context("[loss] second: the cache to learn from beside the first")?;
+            let second = caches::open_whole(&second.cache)
+                .context("[loss] second_teacher: the cache to learn from beside the first")?;
             Source::both(cache.clone(), second)?
         }
     };
@@ -238,13 +238,13 @@ const READ_FROM_HEAD: &str = "[loss] target: likeness of classes is read from th
 
 /// The teacher, where the target is how alike its head finds its classes.
 fn head_that_is_read(recipe: &Recipe) -> Option<&TeacherConfig> {
-    let is_similar = matches!(recipe.loss.target, TargetRule::Similar { .. });
+    let is_similar = matches!(recipe.loss.target, TargetTransform::Similar { .. });
     recipe.teacher.as_ref().filter(|_| is_similar && recipe.loss.needs_teacher())
 }
 
 /// How alike the recipe's teacher finds its classes, where that is the target: the one thing of it that no cache holds.
 fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Option<Arc<Similarity>>> {
-    let TargetRule::Similar { classes, temperature } = recipe.loss.target else { return Ok(None) };
+    let TargetTransform::Similar { classes, temperature } = recipe.loss.target else { return Ok(None) };
     let Some(teacher) = head_that_is_read(recipe) else { return Ok(None) };
     let model = ModelFiles::open(&teacher.model).and_then(|files| files.load(device, Precision::F32));
     // The cache's own teacher: another was refused with the cache. Rows of its head that no token has are no class.

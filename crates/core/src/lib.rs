@@ -8,40 +8,40 @@
 //! then in the fast selection and in the format.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod adapt;
 mod check;
-pub mod condense;
-pub mod curve;
 pub mod divergence;
 pub mod error_sum;
 pub mod exp;
 pub mod fingerprint;
 pub mod keep;
 pub mod lanes;
+pub mod pruning;
 pub mod quadrature;
 pub mod rng;
 pub mod sample;
+pub mod schedule;
 pub mod select;
 pub mod soft_row;
 pub mod soft_rows;
 pub mod tail;
-pub mod target_rule;
+pub mod target_transform;
+pub mod temperature;
 #[cfg(test)]
 mod tests;
-pub mod weigh;
+pub mod token_weight;
 
-pub use adapt::Adapt;
 pub use check::RowError;
-pub use condense::Condense;
-pub use curve::Curve;
 pub use divergence::{Divergence, TailPolicy, Target};
 pub use error_sum::RowErrors;
 pub use fingerprint::Fingerprint;
 pub use keep::{Keep, Values};
+pub use pruning::SamplePruning;
 pub use sample::{InputHash, Origin, Sample, SampleId};
+pub use schedule::Schedule;
 pub use select::Selection;
 pub use soft_row::{Gold, SoftRow};
 pub use soft_rows::SoftRows;
 pub use tail::{Tail, TailAtom, TailRule};
-pub use target_rule::{EditedRow, TargetRule};
-pub use weigh::{Blend, Weigh};
+pub use target_transform::{TargetTransform, TransformedRow};
+pub use temperature::TemperatureRule;
+pub use token_weight::{Blend, TokenWeight};

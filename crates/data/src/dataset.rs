@@ -192,7 +192,7 @@ fn append(
     if tokens.is_empty() {
         return Ok(());
     }
-    tokens.extend(tokenizer.end());
+    tokens.extend(tokenizer.eos());
     if u32::try_from(tokens.len()).is_err() {
         return Err(Error::TooLong { document: document.index, tokens: tokens.len() });
     }

@@ -14,7 +14,7 @@ use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{head_loss, student};
 use logitcask_train::loss::positions::total;
 use logitcask_train::loss::{PieceLoss, Reading, StepLoss, StepTerm, Teacher, losses};
-use logitcask_train::rules::Decided;
+use logitcask_train::rules::TokenDecisions;
 use logitcask_train::targets::SoftTargets;
 use logitcask_train::update::{gradients, loss_sums};
 use rayon::prelude::*;
@@ -201,7 +201,8 @@ fn judged(hidden: Tensor<2>, head: Tensor<2>) -> f64 {
 }
 
 fn in_pieces(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &StepLoss, piece: usize) -> f64 {
-    let sums = head_loss(hidden.clone(), &Head::new(head.clone(), false), batch, &Decided::default(), loss, piece);
+    let sums =
+        head_loss(hidden.clone(), &Head::new(head.clone(), false), batch, &TokenDecisions::default(), loss, piece);
     let grads = sums.surrogate.unwrap().backward();
     judged(hidden.grad(&grads).unwrap(), sums.of_head.unwrap())
 }
@@ -214,7 +215,7 @@ fn composed(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &StepLoss
     let gold = Tensor::<2, Int>::from_data(TensorData::new(ids, [n, 1]), &device);
     let teacher = batch.targets.as_ref().map(|targets| Teacher::new(targets, &device));
     let logits = hidden.clone().matmul(head.clone());
-    let piece = PieceLoss::new(loss, &Decided::default(), teacher.as_ref(), &logits);
+    let piece = PieceLoss::new(loss, &TokenDecisions::default(), teacher.as_ref(), &logits);
     let student = student(logits, gold, teacher.as_ref(), &piece);
     let grads = total(&losses(&student, teacher.as_ref(), &piece), &piece, &student).backward();
     judged(hidden.grad(&grads).unwrap(), head.grad(&grads).unwrap())

@@ -1,7 +1,7 @@
 //! What a recipe says about training.
 
-use crate::Schedule;
-use logitcask_core::Condense;
+use crate::LrSchedule;
+use logitcask_core::SamplePruning;
 use serde::{Deserialize, Serialize};
 
 /// How a student is trained.
@@ -23,7 +23,7 @@ pub struct TrainConfig {
     pub warmup: u64,
     /// What follows the warm-up.
     #[serde(default)]
-    pub schedule: Schedule,
+    pub schedule: LrSchedule,
     /// Decoupled weight decay of matrices; norms are never decayed.
     #[serde(default = "default_decay")]
     pub weight_decay: f64,
@@ -48,7 +48,7 @@ pub struct TrainConfig {
     pub max_length: Option<u32>,
     /// Read fewer and fewer samples: those that the student is least sure of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub condense: Option<Condense>,
+    pub pruning: Option<SamplePruning>,
 }
 
 const fn one() -> usize {
@@ -89,8 +89,8 @@ impl TrainConfig {
         if self.patience.is_some() && self.validate_every == 0 {
             return Err("[train] patience needs validate_every".into());
         }
-        if let Some(condense) = self.condense {
-            condense.check().map_err(|problem| format!("[train] condense: {problem}"))?;
+        if let Some(pruning) = self.pruning {
+            pruning.check().map_err(|problem| format!("[train] pruning: {problem}"))?;
         }
         self.schedule.check()
     }

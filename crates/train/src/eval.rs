@@ -2,7 +2,7 @@
 
 use crate::batch::{Batch, int_tensor};
 use crate::loss::{Losses, PieceLoss, Reading, StepLoss, StepTerm, Teacher, head, losses};
-use crate::rules::Decided;
+use crate::rules::TokenDecisions;
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
@@ -132,7 +132,7 @@ fn judge(logits: &Tensor<2>, part: &Batch) -> Losses {
     let teacher = part.targets.as_ref().map(|targets| Teacher::new(targets, &device));
     // Labels and teacher; the weights are of no account.
     let both = StepLoss { alpha: 0.5, ..StepLoss::teacher(StepTerm::FORWARD_KL) };
-    let both = PieceLoss::new(&both, &Decided::default(), teacher.as_ref(), logits);
+    let both = PieceLoss::new(&both, &TokenDecisions::default(), teacher.as_ref(), logits);
     losses(&head::student(logits.clone(), gold, teacher.as_ref(), &both), teacher.as_ref(), &both)
 }
 

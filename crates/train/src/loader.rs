@@ -1,8 +1,8 @@
 //! Batches, ready before they are wanted.
 
 use crate::batch::Batch;
-use crate::condense::Stage;
 use crate::loss::Reading;
+use crate::pruning::Stage;
 use crate::source::{Samples, Taught, prefix};
 use crate::{Error, Result, Source, TrainConfig};
 use std::any::Any;

@@ -18,7 +18,7 @@ pub struct StepMetrics {
     pub divergence: Option<f64>,
     /// Those of the other terms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<f64>,
+    pub terms: Vec<f64>,
     /// Cross entropy on the labels, where it was part of the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cross_entropy: Option<f64>,
@@ -30,7 +30,7 @@ pub struct StepMetrics {
     /// Share of the positions that have a weight in the soft part, where a rule weighs them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted: Option<f64>,
-    /// Share of the samples that the run still reads, where it condenses them.
+    /// Share of the samples that the run still reads, where it prunes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<f64>,
     /// The step's learning rate.

@@ -2,45 +2,48 @@
 
 use crate::loss::check::temperatures;
 use crate::loss::{LossConfig, Reading, StepLoss, StepTerm, Term};
-use logitcask_core::adapt::{Heat, Heats, Needs, Outcome, Position, Scene, Temper};
-use logitcask_core::weigh::Weigher;
-use logitcask_core::{Adapt, Divergence, Keep, TailPolicy};
+use logitcask_core::temperature::{
+    AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
+};
+use logitcask_core::token_weight::TokenWeighting;
+use logitcask_core::{Divergence, Keep, TailPolicy, TemperatureRule};
 use std::ops::Range;
 
 /// A loss and what it remembers from step to step.
 pub struct Rules {
     config: LossConfig,
     /// Of each term, the rule of its temperatures.
-    tempers: Vec<Option<Box<dyn Temper>>>,
-    weigher: Option<Box<dyn Weigher>>,
+    temperature_rules: Vec<Option<Box<dyn AdaptiveTemperature>>>,
+    weighting: Option<Box<dyn TokenWeighting>>,
     /// The share of a second teacher.
-    blend: Option<Box<dyn Weigher>>,
+    blend: Option<Box<dyn TokenWeighting>>,
     /// Temperatures for which the rows answer.
     range: (f64, f64),
     vocab_size: usize,
     /// What others want to be told beside them.
-    watched: Needs,
+    watched: RequiredStats,
 }
 
 /// What rules decided at some positions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decided {
+pub struct TokenDecisions {
     /// Of each term, its temperatures, where a rule has a say; may be fewer than there are terms.
-    pub heats: Vec<Option<Heats>>,
+    pub temperatures: Vec<Option<Temperatures>>,
     /// How much of the soft part each position has; `None`: 1.
     pub weights: Option<Vec<f32>>,
     /// How much of a second teacher's.
     pub second: Option<Vec<f32>>,
 }
 
-impl Decided {
+impl TokenDecisions {
     /// Says what is no temperature and no weight. Rules look at the student, which may have diverged.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let each = |heats: &Heats| match heats {
-            Heats::Same(heat) => vec![*heat],
-            Heats::Each(heats) => heats.clone(),
+        let each = |temperatures: &Temperatures| match temperatures {
+            Temperatures::Shared(pair) => vec![*pair],
+            Temperatures::PerToken(temperatures) => temperatures.clone(),
         };
-        let temperatures = self.heats.iter().flatten().flat_map(each).flat_map(|heat| [heat.teacher, heat.student]);
+        let temperatures =
+            self.temperatures.iter().flatten().flat_map(each).flat_map(|pair| [pair.teacher, pair.student]);
         if let Some(t) = temperatures.into_iter().find(|t| !(t.is_finite() && *t > 0.0)) {
             return Err(format!("a rule about temperatures answers {t}"));
         }
@@ -53,13 +56,13 @@ impl Decided {
 
     /// For some of the positions.
     pub fn part(&self, range: Range<usize>) -> Self {
-        let cut = |heats: &Heats| match heats {
-            Heats::Same(heat) => Heats::Same(*heat),
-            Heats::Each(heats) => Heats::Each(heats[range.clone()].to_vec()),
+        let cut = |temperatures: &Temperatures| match temperatures {
+            Temperatures::Shared(pair) => Temperatures::Shared(*pair),
+            Temperatures::PerToken(temperatures) => Temperatures::PerToken(temperatures[range.clone()].to_vec()),
         };
         let part = |weights: &Option<Vec<f32>>| weights.as_ref().map(|weights| weights[range.clone()].to_vec());
         Self {
-            heats: self.heats.iter().map(|heats| heats.as_ref().map(cut)).collect(),
+            temperatures: self.temperatures.iter().map(|temperatures| temperatures.as_ref().map(cut)).collect(),
             weights: part(&self.weights),
             second: part(&self.second),
         }
@@ -68,7 +71,7 @@ impl Decided {
 
 /// What came of a step for its rules; sums are over its positions.
 #[derive(Debug, Default)]
-pub struct Came {
+pub struct StepTotals {
     /// Of each term, the sum of its divergence.
     pub divergences: Vec<f64>,
     /// The student's cross entropy.
@@ -84,32 +87,33 @@ impl Rules {
     /// labels alone.
     pub fn new(config: &LossConfig, seed: u64, keep: Option<&Keep>, vocab_size: usize) -> Self {
         let is_taught = config.needs_teacher();
-        let temper = |(i, term): (usize, Term)| term.adapt.filter(|_| is_taught)?.start(seed.wrapping_add(i as u64));
+        let rule =
+            |(i, term): (usize, Term)| term.temperature_rule.filter(|_| is_taught)?.start(seed.wrapping_add(i as u64));
         Self {
-            tempers: config.terms().enumerate().map(temper).collect(),
-            weigher: config.weigh.filter(|_| is_taught).map(|weigh| weigh.start()),
+            temperature_rules: config.terms().enumerate().map(rule).collect(),
+            weighting: config.token_weight.filter(|_| is_taught).map(|weigh| weigh.start()),
             blend: config
-                .second
+                .second_teacher
                 .as_ref()
                 .filter(|_| is_taught)
-                .map(|second| Box::new(second.blend) as Box<dyn Weigher>),
+                .map(|second| Box::new(second.blend) as Box<dyn TokenWeighting>),
             range: keep.map_or((1.0, 1.0), temperatures),
             config: config.clone(),
             vocab_size,
-            watched: Needs::NOTHING,
+            watched: RequiredStats::NONE,
         }
     }
 
     /// Somebody beside them wants to be told this too.
-    pub fn watch(&mut self, needs: Needs) {
+    pub fn watch(&mut self, needs: RequiredStats) {
         self.watched = self.watched.or(needs);
     }
 
     /// What any of them must be told.
-    pub fn needs(&self) -> Needs {
-        let tempers = self.tempers.iter().flatten().map(|temper| temper.needs());
-        let weighers = self.weigher.iter().chain(&self.blend).map(|weigher| weigher.needs());
-        tempers.chain(weighers).fold(self.watched, Needs::or)
+    pub fn needs(&self) -> RequiredStats {
+        let temperature_rules = self.temperature_rules.iter().flatten().map(|rule| rule.required_stats());
+        let weightings = self.weighting.iter().chain(&self.blend).map(|weighting| weighting.required_stats());
+        temperature_rules.chain(weightings).fold(self.watched, RequiredStats::or)
     }
 
     /// What is read of a row, at any step; `None`: labels alone.
@@ -119,7 +123,8 @@ impl Rules {
         }
         let needs = self.needs();
         let looks_at_logits = |term: Term| {
-            matches!(term.divergence, Divergence::MeanSquares { .. }) || matches!(term.adapt, Some(Adapt::Spread {}))
+            matches!(term.divergence, Divergence::MeanSquares { .. })
+                || matches!(term.temperature_rule, Some(TemperatureRule::LogitStd {}))
         };
         Some(Reading {
             draws: self.config.tail == TailPolicy::Sampled,
@@ -137,39 +142,44 @@ impl Rules {
     /// The loss when the share `done` of the run is behind.
     pub fn loss(&self, done: f64) -> StepLoss {
         let needs = self.needs();
-        let term = |term: Term| {
+        let term = |(term, rule): (Term, &Option<Box<dyn AdaptiveTemperature>>)| {
             let teacher = term.temperature.at(done);
             StepTerm {
                 factor: term.factor.at(done),
                 divergence: term.divergence,
-                heat: Heat { teacher, student: term.student_temperature.map_or(teacher, |curve| curve.at(done)) },
-                spread: matches!(term.adapt, Some(Adapt::Spread {})).then_some(self.range),
+                temperatures: TemperaturePair {
+                    teacher,
+                    student: term.student_temperature.map_or(teacher, |curve| curve.at(done)),
+                },
+                spread: matches!(term.temperature_rule, Some(TemperatureRule::LogitStd {})).then_some(self.range),
                 scale: term.scale,
                 tail: term.tail,
-                watches_slopes: matches!(term.adapt, Some(Adapt::Curriculum(_))),
+                watches_slopes: rule.as_ref().is_some_and(|rule| rule.required_stats().slopes),
             }
         };
         StepLoss {
             alpha: self.config.alpha.at(done),
-            terms: self.config.terms().map(term).collect(),
+            terms: self.config.terms().zip(&self.temperature_rules).map(term).collect(),
             watches_labels: needs.cross_entropy,
         }
     }
 
     /// Temperatures and weights of a step of `count` positions; `positions`: all of them, where [`Self::needs`] asks for
     /// them, else none.
-    pub fn decide(&mut self, done: f64, positions: &[Position], count: usize) -> Decided {
-        let scene = |temperature| Scene { done, temperature, vocab_size: self.vocab_size, positions };
-        let mut heats = Vec::new();
-        for (term, temper) in self.config.terms().zip(&mut self.tempers) {
-            heats.push(temper.as_mut().map(|temper| {
-                let decided = temper.heats(&scene(term.temperature.at(done)));
+    pub fn decide(&mut self, done: f64, positions: &[TokenStats], count: usize) -> TokenDecisions {
+        let context = |temperature| StepContext { progress: done, temperature, vocab_size: self.vocab_size, positions };
+        let mut temperatures = Vec::new();
+        for (term, rule) in self.config.terms().zip(&mut self.temperature_rules) {
+            temperatures.push(rule.as_mut().map(|rule| {
+                let decided = rule.decide(&context(term.temperature.at(done)));
                 within(decided, self.range)
             }));
         }
-        let weigh = |weigher: &mut Option<Box<dyn Weigher>>| Some(weigher.as_mut()?.weights(&scene(1.0)));
-        let (weights, shares) = (weigh(&mut self.weigher), weigh(&mut self.blend));
-        let Some(shares) = shares else { return Decided { heats, weights: weights.map(narrow), second: None } };
+        let weigh = |weighting: &mut Option<Box<dyn TokenWeighting>>| Some(weighting.as_mut()?.weights(&context(1.0)));
+        let (weights, shares) = (weigh(&mut self.weighting), weigh(&mut self.blend));
+        let Some(shares) = shares else {
+            return TokenDecisions { temperatures, weights: weights.map(narrow), second: None };
+        };
         let each = |i: usize| {
             // A rule that looks at no position has one share for all.
             let share = shares.get(i).or(shares.first()).copied().unwrap_or_default();
@@ -177,40 +187,41 @@ impl Rules {
             (weight * (1.0 - share), weight * share)
         };
         let (first, second) = (0..count).map(each).unzip();
-        Decided { heats, weights: Some(narrow(first)), second: Some(narrow(second)) }
+        TokenDecisions { temperatures, weights: Some(narrow(first)), second: Some(narrow(second)) }
     }
 
     /// Tells them what came of a step over so many positions.
-    pub fn learn(&mut self, came: &Came, positions: usize) {
+    pub fn observe(&mut self, came: &StepTotals, positions: usize) {
         let n = positions as f64;
-        let outcome = |term: usize| Outcome {
+        let outcome = |term: usize| StepFeedback {
             divergence: came.divergences.get(term).map_or(0.0, |sum| sum / n),
             cross_entropy: came.cross_entropy / n,
             teacher_cross_entropy: came.teacher_cross_entropy / n,
             slopes: &[],
         };
-        for (i, temper) in self.tempers.iter_mut().enumerate() {
-            let Some(temper) = temper else { continue };
+        for (i, rule) in self.temperature_rules.iter_mut().enumerate() {
+            let Some(rule) = rule else { continue };
             let slopes: Vec<f64> = came.slopes.get(i).into_iter().flatten().map(|slope| slope / n).collect();
-            temper.learn(&Outcome { slopes: &slopes, ..outcome(i) });
+            rule.observe(&StepFeedback { slopes: &slopes, ..outcome(i) });
         }
-        if let Some(weigher) = &mut self.weigher {
-            weigher.learn(&outcome(0));
+        if let Some(weighting) = &mut self.weighting {
+            weighting.observe(&outcome(0));
         }
     }
 
     /// All they remember, one list a rule.
     pub fn state(&self) -> Vec<Vec<f64>> {
-        let tempers = self.tempers.iter().flatten().map(|temper| temper.state());
-        tempers.chain(self.weigher.iter().map(|weigher| weigher.state())).collect()
+        let temperature_rules = self.temperature_rules.iter().flatten().map(|rule| rule.state());
+        temperature_rules.chain(self.weighting.iter().map(|weighting| weighting.state())).collect()
     }
 
     /// Goes on from what [`Self::state`] gave; `false` where that was of other rules.
     pub fn restore(&mut self, state: &[Vec<f64>]) -> bool {
         let mut state = state.iter();
-        let tempers = self.tempers.iter_mut().flatten().all(|temper| state.next().is_some_and(|s| temper.restore(s)));
-        let weigher = self.weigher.iter_mut().all(|weigher| state.next().is_some_and(|s| weigher.restore(s)));
-        tempers && weigher && state.next().is_none()
+        let temperature_rules =
+            self.temperature_rules.iter_mut().flatten().all(|rule| state.next().is_some_and(|s| rule.restore(s)));
+        let weighting = self.weighting.iter_mut().all(|weighting| state.next().is_some_and(|s| weighting.restore(s)));
+        temperature_rules && weighting && state.next().is_none()
     }
 }
 
@@ -219,11 +230,11 @@ fn narrow(wide: Vec<f64>) -> Vec<f32> {
 }
 
 /// Temperatures brought to where the rows answer.
-fn within(heats: Heats, (low, high): (f64, f64)) -> Heats {
-    let clamp = |heat: Heat| Heat { teacher: heat.teacher.clamp(low, high), ..heat };
-    match heats {
-        Heats::Same(heat) => Heats::Same(clamp(heat)),
-        Heats::Each(heats) => Heats::Each(heats.into_iter().map(clamp).collect()),
+fn within(temperatures: Temperatures, (low, high): (f64, f64)) -> Temperatures {
+    let clamp = |pair: TemperaturePair| TemperaturePair { teacher: pair.teacher.clamp(low, high), ..pair };
+    match temperatures {
+        Temperatures::Shared(pair) => Temperatures::Shared(clamp(pair)),
+        Temperatures::PerToken(temperatures) => Temperatures::PerToken(temperatures.into_iter().map(clamp).collect()),
     }
 }
 
@@ -233,18 +244,21 @@ mod tests {
 
     #[test]
     fn what_is_no_temperature_and_no_weight_is_named() {
-        let good = Decided {
-            heats: vec![None, Some(Heats::Each(vec![Heat::both(2.0), Heat::both(1.0)]))],
+        let good = TokenDecisions {
+            temperatures: vec![
+                None,
+                Some(Temperatures::PerToken(vec![TemperaturePair::same(2.0), TemperaturePair::same(1.0)])),
+            ],
             weights: Some(vec![0.0, 1.5]),
             second: None,
         };
         assert_eq!(good.check(), Ok(()));
         for bad in [f64::NAN, f64::INFINITY, 0.0] {
-            let heats = vec![Some(Heats::Same(Heat { teacher: 1.0, student: bad }))];
-            let problem = Decided { heats, ..good.clone() }.check().unwrap_err();
+            let temperatures = vec![Some(Temperatures::Shared(TemperaturePair { teacher: 1.0, student: bad }))];
+            let problem = TokenDecisions { temperatures, ..good.clone() }.check().unwrap_err();
             assert!(problem.contains(&format!("temperatures answers {bad}")), "{problem}");
         }
-        let problem = Decided { second: Some(vec![1.0, f32::NAN]), ..good }.check().unwrap_err();
+        let problem = TokenDecisions { second: Some(vec![1.0, f32::NAN]), ..good }.check().unwrap_err();
         assert!(problem.contains("weights answers NaN"), "{problem}");
     }
 }

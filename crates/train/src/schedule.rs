@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How the learning rate moves after the linear warm-up, as a share of its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Schedule {
+pub enum LrSchedule {
     /// Half a cosine from 1 down to `floor`.
     Cosine {
         /// Share of the peak at the end.
@@ -19,13 +19,13 @@ pub enum Schedule {
     },
 }
 
-impl Default for Schedule {
+impl Default for LrSchedule {
     fn default() -> Self {
         Self::Cosine { floor: 0.1 }
     }
 }
 
-impl Schedule {
+impl LrSchedule {
     /// Refuses shares outside 0..=1.
     pub fn check(&self) -> Result<(), String> {
         let (Self::Cosine { floor: share } | Self::Wsd { decay: share }) = *self;
@@ -58,14 +58,14 @@ mod tests {
 
     #[test]
     fn warm_up_peak_and_end() {
-        let cosine = Schedule::Cosine { floor: 0.1 };
+        let cosine = LrSchedule::Cosine { floor: 0.1 };
         assert_eq!(cosine.at(0, 100, 10), 0.1);
         assert_eq!(cosine.at(9, 100, 10), 1.0);
         assert_eq!(cosine.at(10, 100, 10), 1.0);
         assert!((cosine.at(55, 100, 10) - 0.55).abs() < 1e-12);
         assert!(cosine.at(99, 100, 10) < 0.102);
 
-        let wsd = Schedule::Wsd { decay: 0.2 };
+        let wsd = LrSchedule::Wsd { decay: 0.2 };
         assert_eq!([wsd.at(10, 100, 10), wsd.at(80, 100, 10)], [1.0, 1.0]);
         assert_eq!([wsd.at(90, 100, 10), wsd.at(99, 100, 10)], [0.5, 0.05]);
     }

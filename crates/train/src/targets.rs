@@ -3,9 +3,9 @@
 use crate::loss::Reading;
 use crate::source::Taught;
 use crate::{Error, Result};
-use logitcask_core::adapt::{Facts, temperature_of_entropy};
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{EditedRow, SoftRow, SoftRows, TailAtom, TargetRule};
+use logitcask_core::temperature::{LogitStats, temperature_of_entropy};
+use logitcask_core::{SoftRow, SoftRows, TailAtom, TargetTransform, TransformedRow};
 use std::ops::Range;
 
 /// Log-probability of a place that holds no class, and log-weight of one that holds no atom: e^-1e4 is 0 in any float, at
@@ -49,7 +49,7 @@ pub struct SoftTargets {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RowFacts {
     /// What rules are told.
-    pub teacher: Facts,
+    pub teacher: LogitStats,
     /// How many classes the teacher ranks before the label.
     pub gold_rank: u32,
     /// Mean of the raw logits over all classes alike.
@@ -76,7 +76,7 @@ impl RowFacts {
         let gold = f64::from(row.gold.log_prob);
         let [largest, second] = largest.map(|log_prob| log_prob.max(f64::from(NO_CLASS)) + log_z);
         Self {
-            teacher: Facts { log_z, largest, second, entropy: row.entropy(1.0), gold },
+            teacher: LogitStats { log_z, largest, second, entropy: row.entropy(1.0), gold },
             gold_rank: row.gold.rank,
             mean,
             std,
@@ -120,17 +120,17 @@ impl SoftTargets {
                 |label: &u32| similarity.row(*label).unwrap_or_else(|| unreachable!("no label {label} in the head"));
             let rows: Vec<SoftRow> = labels.iter().map(row).collect();
             Self::of_known(&rows, reading)
-        } else if reading.target == (TargetRule::Teacher {}) && !reading.label {
+        } else if reading.target == (TargetTransform::Teacher {}) && !reading.label {
             Self::of_known(rows, reading)
         } else {
             let edit = |(row, &label): (&SoftRow<'_>, &u32)| {
-                let mut edited = EditedRow::new(row, label, reading.target);
+                let mut edited = TransformedRow::new(row, label, reading.target);
                 if reading.label {
                     edited.tell(label, row.gold.log_prob);
                 }
                 edited
             };
-            let edited: Vec<EditedRow> = rows.iter().zip(labels).map(edit).collect();
+            let edited: Vec<TransformedRow> = rows.iter().zip(labels).map(edit).collect();
             let rows: Vec<SoftRow> = edited.iter().zip(rows).map(|(edited, row)| edited.view(row)).collect();
             Self::of_known(&rows, reading).with_labels(labels, reading)
         };

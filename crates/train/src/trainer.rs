@@ -3,12 +3,12 @@
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoints, Loaded, State};
 use crate::clip::clip_global_norm;
-use crate::condense::{Condenser, Stage};
 use crate::eval::evaluate;
 use crate::finite::first_not_finite;
 use crate::loader::{Batches, Loader};
 use crate::loss::{LossConfig, Reading};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
+use crate::pruning::{Pruner, Stage};
 use crate::rules::Rules;
 use crate::similarity::Similarity;
 use crate::update::{Gradients, Update};
@@ -116,7 +116,7 @@ impl Trainer<'_> {
         let fresh = weights::fresh(self.model, self.config.seed, &self.device.clone().autodiff());
         let mut learner = Learner {
             rules: Rules::new(self.loss, self.config.seed, keep, self.model.vocab_size),
-            condenser: self.condenser()?,
+            pruner: self.pruner()?,
         };
         let Loaded { model, optimizer, memory } = checkpoints.load(fresh, self.optimizer())?;
         if let (Some(memory), Some(path)) = (memory, checkpoints.last()) {
@@ -134,11 +134,11 @@ impl Trainer<'_> {
         Ok(Loader::new(self.source, self.config, first, stages)?.start(reading))
     }
 
-    /// Where the recipe condenses its samples. A student of labels alone has them all.
-    fn condenser(&self) -> Result<Option<Condenser>> {
-        match (self.config.condense, self.source.cache()) {
+    /// Where the recipe prunes its samples. A student of labels alone has them all.
+    fn pruner(&self) -> Result<Option<Pruner>> {
+        match (self.config.pruning, self.source.cache()) {
             (Some(rule), Some(cache)) if self.loss.needs_teacher() => {
-                Condenser::new(rule, cache, self.config.batch_size).map(Some)
+                Pruner::new(rule, cache, self.config.batch_size).map(Some)
             }
             _ => Ok(None),
         }
@@ -164,7 +164,7 @@ impl Trainer<'_> {
         let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.device == &Device::flex() };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
-        metrics.read = learner.condenser.as_ref().map(Condenser::share);
+        metrics.read = learner.pruner.as_ref().map(Pruner::share);
         if !metrics.loss.is_finite() {
             let loss = format!("the loss is {}", metrics.loss);
             check_weights(&model, step + 1, &loss)?;
@@ -177,9 +177,9 @@ impl Trainer<'_> {
             check_weights(&model, step + 1, &norm)?;
             return Err(diverged(norm));
         }
-        if let Some(condenser) = &mut learner.condenser {
-            parts.iter().zip(&seen).for_each(|(part, seen)| condenser.see(part, seen));
-            condenser.decide((step + 1) * c.batch_size as u64, c.batch_size as u64);
+        if let Some(pruner) = &mut learner.pruner {
+            parts.iter().zip(&seen).for_each(|(part, seen)| pruner.see(part, seen));
+            pruner.decide((step + 1) * c.batch_size as u64, c.batch_size as u64);
         }
         metrics.learning_rate = c.learning_rate * c.schedule.at(step, c.steps, c.warmup);
         Ok((optimizer.step(metrics.learning_rate, model, grads), metrics))
@@ -222,25 +222,25 @@ fn check_weights(model: &Llama, step: u64, so: &str) -> Result<()> {
 /// What of a run learns beside the student.
 struct Learner {
     rules: Rules,
-    condenser: Option<Condenser>,
+    pruner: Option<Pruner>,
 }
 
 impl Learner {
     /// Which samples are read, where that changes.
     fn stages(&mut self) -> Option<(Vec<Stage>, Receiver<Stage>)> {
-        let condenser = self.condenser.as_mut()?;
-        self.rules.watch(Condenser::NEEDS);
-        Some(condenser.stages())
+        let pruner = self.pruner.as_mut()?;
+        self.rules.watch(Pruner::NEEDS);
+        Some(pruner.stages())
     }
 
     fn state(&self) -> Vec<Vec<f64>> {
-        self.rules.state().into_iter().chain(self.condenser.as_ref().map(Condenser::state)).collect()
+        self.rules.state().into_iter().chain(self.pruner.as_ref().map(Pruner::state)).collect()
     }
 
     fn restore(&mut self, mut memory: Vec<Vec<f64>>) -> std::result::Result<(), String> {
-        let condensed = self.condenser.as_ref().and_then(|_| memory.pop());
-        if let (Some(condenser), Some(state)) = (&mut self.condenser, condensed)
-            && !condenser.restore(&state)
+        let pruned = self.pruner.as_ref().and_then(|_| memory.pop());
+        if let (Some(pruner), Some(state)) = (&mut self.pruner, pruned)
+            && !pruner.restore(&state)
         {
             return Err("what it remembers of its samples is of another cache".into());
         }

@@ -3,12 +3,12 @@
 use crate::batch::{Batch, int_tensor};
 use crate::loss::{LossSums, StepLoss, head_loss, survey};
 use crate::metrics::StepMetrics;
-use crate::rules::{Came, Decided, Rules};
+use crate::rules::{Rules, StepTotals, TokenDecisions};
 use crate::{Error, Result};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use logitcask_core::adapt::{Heats, Needs, Position};
+use logitcask_core::temperature::{RequiredStats, Temperatures, TokenStats};
 use logitcask_model::{Head, Llama, LogitsModel};
 use rayon::prelude::*;
 
@@ -28,7 +28,7 @@ pub(crate) struct Gradients {
     /// Its figures, but for what an optimizer knows.
     pub(crate) metrics: StepMetrics,
     /// The positions of each part, where somebody asked for them.
-    pub(crate) seen: Vec<Vec<Position>>,
+    pub(crate) seen: Vec<Vec<TokenStats>>,
 }
 
 /// A part after its forward. Its model is a fork, with a graph of its own over the same weights: on a common one, backward
@@ -43,7 +43,7 @@ struct Forward<'a> {
 struct Backward {
     grads: GradientsParams,
     loss: f64,
-    came: Came,
+    came: StepTotals,
 }
 
 impl Update<'_> {
@@ -64,22 +64,23 @@ impl Update<'_> {
         let (done, decided, seen) = if needs.positions && is_soft {
             // Every part is looked at before any is decided: a rule sees a whole step, however it is cut.
             let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
-            let (forwards, seen): (Vec<Forward>, Vec<Vec<Position>>) = seen.into_iter().unzip();
+            let (forwards, seen): (Vec<Forward>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
             let decided = rules.decide(self.done, &seen.concat(), positions);
             decided.check().map_err(diverged)?;
             let parts = forwards.into_iter().zip(self.split(&decided)).collect();
             let done = self.each(parts, |(forward, decided)| backward(forward, &head, &decided, &loss, positions))?;
             (done, decided, seen)
         } else {
-            let decided = if is_soft { rules.decide(self.done, &[], positions) } else { Decided::default() };
+            let decided = if is_soft { rules.decide(self.done, &[], positions) } else { TokenDecisions::default() };
             decided.check().map_err(diverged)?;
             let parts = self.parts.iter().zip(self.split(&decided)).collect();
-            let both =
-                |(part, decided): (&Batch, Decided)| backward(forward(model, part), &head, &decided, &loss, positions);
+            let both = |(part, decided): (&Batch, TokenDecisions)| {
+                backward(forward(model, part), &head, &decided, &loss, positions)
+            };
             (self.each(parts, both)?, decided, Vec::new())
         };
         let mut accumulator = GradientsAccumulator::new();
-        let (mut sum, mut came) = (0.0, Came::default());
+        let (mut sum, mut came) = (0.0, StepTotals::default());
         for part in done {
             accumulator.accumulate(model, part.grads);
             sum += part.loss;
@@ -93,13 +94,13 @@ impl Update<'_> {
             .map(|lp| -f64::from(*lp))
             .sum();
         if is_soft {
-            rules.learn(&came, positions);
+            rules.observe(&came, positions);
         }
         Ok(Gradients { grads: accumulator.grads(), metrics: metrics(&loss, &decided, sum, &came, positions), seen })
     }
 
     /// What was decided, part by part.
-    fn split(&self, decided: &Decided) -> Vec<Decided> {
+    fn split(&self, decided: &TokenDecisions) -> Vec<TokenDecisions> {
         let mut start = 0;
         let part = |part: &Batch| {
             let range = start..start + part.positions.len();
@@ -130,7 +131,7 @@ fn hidden_at(model: &Llama, batch: &Batch) -> Tensor<2> {
     model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device))
 }
 
-fn look<'a>(forward: Forward<'a>, head: &Head, needs: &Needs) -> Result<(Forward<'a>, Vec<Position>)> {
+fn look<'a>(forward: Forward<'a>, head: &Head, needs: &RequiredStats) -> Result<(Forward<'a>, Vec<TokenStats>)> {
     let Forward { model, hidden, batch } = &forward;
     let seen = survey(hidden, head, batch, needs, model.logits_chunk())?;
     Ok((forward, seen))
@@ -139,14 +140,14 @@ fn look<'a>(forward: Forward<'a>, head: &Head, needs: &Needs) -> Result<(Forward
 fn backward(
     forward: Forward<'_>,
     head: &Head,
-    decided: &Decided,
+    decided: &TokenDecisions,
     loss: &StepLoss,
     positions: usize,
 ) -> Result<Backward> {
     let Forward { model, hidden, batch } = forward;
     let mut sums = head_loss(hidden, head, batch, decided, loss, model.logits_chunk());
     let grads = gradients(&model, &mut sums, positions)?;
-    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, came: Came::of(sums)? })
+    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, came: StepTotals::of(sums)? })
 }
 
 /// Gradients of `sums` over so many positions, which are taken out of them.
@@ -160,7 +161,7 @@ pub fn gradients(model: &Llama, sums: &mut LossSums, positions: usize) -> Result
     Ok(grads)
 }
 
-impl Came {
+impl StepTotals {
     fn of(sums: LossSums) -> Result<Self> {
         let slopes = |pieces: Vec<Tensor<2>>| -> Result<Vec<f64>> {
             let pieces = pieces.into_iter().map(numbers).collect::<Result<Vec<_>>>()?;
@@ -183,19 +184,19 @@ impl Came {
     }
 }
 
-fn metrics(loss: &StepLoss, decided: &Decided, sum: f64, came: &Came, positions: usize) -> StepMetrics {
+fn metrics(loss: &StepLoss, decided: &TokenDecisions, sum: f64, came: &StepTotals, positions: usize) -> StepMetrics {
     let n = positions as f64;
-    let temperature = |term: &crate::loss::StepTerm| match decided.heats.first().and_then(|heats| heats.as_ref()) {
-        Some(Heats::Same(heat)) => heat.teacher,
-        Some(Heats::Each(heats)) => heats.iter().map(|heat| heat.teacher).sum::<f64>() / n,
-        None => term.heat.teacher,
+    let temperature = |term: &crate::loss::StepTerm| match decided.temperatures.first().and_then(|temperatures| temperatures.as_ref()) {
+        Some(Temperatures::Shared(pair)) => pair.teacher,
+        Some(Temperatures::PerToken(temperatures)) => temperatures.iter().map(|pair| pair.teacher).sum::<f64>() / n,
+        None => term.temperatures.teacher,
     };
     let mut divergences = came.divergences.iter().map(|sum| sum / n);
     StepMetrics {
         step: 0,
         loss: sum / n,
         divergence: divergences.next(),
-        also: divergences.collect(),
+        terms: divergences.collect(),
         cross_entropy: (loss.alpha < 1.0 || loss.watches_labels).then_some(came.cross_entropy / n),
         alpha: loss.alpha,
         temperature: loss.terms.first().filter(|_| loss.alpha > 0.0).map(temperature),
@@ -220,5 +221,5 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
 /// Forward and loss of one part of a step without rules. The head's product is taken at real positions only.
 pub fn loss_sums(model: &Llama, batch: &Batch, loss: &StepLoss) -> LossSums {
     let hidden = hidden_at(model, batch);
-    head_loss(hidden, &model.plain_head(), batch, &Decided::default(), loss, model.logits_chunk())
+    head_loss(hidden, &model.plain_head(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
 }

@@ -195,7 +195,7 @@ impl Table {
         (start, u32::from(self.starts[symbol + 1]) - start)
     }
 
-    /// Whose slot this is.
+    /// Of slot this is.
     pub(super) fn symbol_at(&self, slot: u32) -> usize {
         let mut symbol = usize::from(self.hints[(slot >> (TOTAL_BITS - HINT_BITS)) as usize]);
         while u32::from(self.starts[symbol + 1]) <= slot {

@@ -33,7 +33,7 @@ fn ids_are_those_of_transformers() {
         let parsing = tokenizer.parsing();
         for text in expected(case) {
             let own = parsing.encode(text["text"].as_str().unwrap()).unwrap();
-            let all: Vec<u32> = tokenizer.bos().into_iter().chain(own).chain(tokenizer.end()).collect();
+            let all: Vec<u32> = tokenizer.bos().into_iter().chain(own).chain(tokenizer.eos()).collect();
             // Where its two versions disagree, what the file itself says is right.
             let agree = text["auto"] == text["auto_v4"];
             assert_eq!(all, ids(&text[if agree { "auto" } else { "raw" }]), "{case}: {}", text["text"]);
@@ -47,7 +47,7 @@ fn ids_are_those_of_transformers() {
 fn start_tokens_are_the_files_own() {
     let bos = CASES.map(|case| load(&golden(case)).0.bos());
     assert_eq!(bos, [None, Some(2), None, None, Some(1), Some(1), Some(360), None, None]);
-    assert!(CASES.iter().all(|case| load(&golden(case)).0.end().is_none()));
+    assert!(CASES.iter().all(|case| load(&golden(case)).0.eos().is_none()));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn configs_that_cannot_be_followed_are_refused() {
 fn contradictions_are_said() {
     let told = |case: &str, bos, eos: &[u32]| {
         let (tokenizer, notes) = TextTokenizer::from_model_folder(&golden(case), SpecialIds { bos, eos }).unwrap();
-        (tokenizer.bos(), tokenizer.end(), notes)
+        (tokenizer.bos(), tokenizer.eos(), notes)
     };
     assert_eq!(told("llama2", Some(1), &[2]), (Some(1), Some(2), vec![]));
     let (bos, end, notes) = told("llama2", Some(0), &[2, 0]);

@@ -66,7 +66,7 @@ fn both_exports_are_the_same_tokenizer() {
     let [older, newer] = [false, true].map(|newer| load(&export(newer), VOCAB).unwrap());
     assert_eq!(older.json(), newer.json());
     assert_eq!(older.fingerprint(), newer.fingerprint());
-    assert_eq!((older.vocab_size(), older.bos(), older.end()), (VOCAB as u32, Some(1), Some(1)));
+    assert_eq!((older.vocab_size(), older.bos(), older.eos()), (VOCAB as u32, Some(1), Some(1)));
     let shown = [1, 13, 68, 259, 268].map(|id| older.token_text(id));
     assert_eq!(shown, ["<s>", "<0x0A>", "<0x41>", "␣t", "é"]);
 }

@@ -135,7 +135,7 @@ impl TextTokenizer {
     }
 
     /// The token after every document.
-    pub fn end(&self) -> Option<u32> {
+    pub fn eos(&self) -> Option<u32> {
         self.end
     }
 

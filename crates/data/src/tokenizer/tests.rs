@@ -116,7 +116,7 @@ fn start_and_end_are_what_the_post_processor_puts_around_a_text() {
         (&["text", "0"], None, Some(0)),
     ] {
         let tokenizer = with_template(single).unwrap();
-        assert_eq!((tokenizer.bos(), tokenizer.end()), (bos, end), "{single:?}");
+        assert_eq!((tokenizer.bos(), tokenizer.eos()), (bos, end), "{single:?}");
     }
     let error = with_template(&["5", "3", "text"]).unwrap_err().to_string();
     let expected = "tokenizer.json: its post-processor puts 2 tokens in front of every text (`<é x>` (5), `Ġ` (3)); this build puts one there";
@@ -131,7 +131,7 @@ fn start_and_end_are_what_the_post_processor_puts_around_a_text() {
 fn an_end_that_contradicts_the_post_processor_is_refused() {
     let ended = with_template(&["text", "3"]).unwrap();
     let given = |end| TextTokenizer::from_json_bytes(ended.json(), &[], Some(end));
-    assert_eq!(given(3).unwrap().end(), Some(3));
+    assert_eq!(given(3).unwrap().eos(), Some(3));
     let error = given(5).unwrap_err().to_string();
     assert_eq!(
         error,
@@ -144,7 +144,7 @@ fn extra_tokens_get_the_ids_that_were_written_down() {
     let bytes = published().to_string();
     let extra = [(6, "<pad>".to_owned()), (7, "<tool>".to_owned())];
     let tokenizer = TextTokenizer::from_json_bytes(bytes.as_bytes(), &extra, Some(7)).unwrap();
-    assert_eq!((tokenizer.vocab_size(), tokenizer.end(), tokenizer.added_tokens()), (8, Some(7), &extra[..]));
+    assert_eq!((tokenizer.vocab_size(), tokenizer.eos(), tokenizer.added_tokens()), (8, Some(7), &extra[..]));
     assert_eq!(tokenizer.json(), bytes.as_bytes());
     assert_eq!(tokenizer.parsing().encode("a<tool>").unwrap(), [0, 7]);
     let error = TextTokenizer::from_json_bytes(bytes.as_bytes(), &extra[1..], None).unwrap_err().to_string();

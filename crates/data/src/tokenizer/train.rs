@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn special_token_starts_and_ends_documents_and_nothing_else() {
-        assert_eq!((TOKENIZER.bos(), TOKENIZER.end()), (Some(0), Some(0)));
+        assert_eq!((TOKENIZER.bos(), TOKENIZER.eos()), (Some(0), Some(0)));
         assert_eq!(TOKENIZER.token_text(0), END_OF_TEXT);
         let spelled = TOKENIZER.encode("a<|endoftext|>b").unwrap();
         assert!(!spelled.contains(&0), "{spelled:?}");

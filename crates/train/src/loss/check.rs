@@ -1,7 +1,7 @@
 //! What a recipe may say about the loss, and what it may say over which cache.
 
 use crate::loss::{LossConfig, Term};
-use logitcask_core::{Adapt, Divergence, Keep, Selection, TailPolicy, TargetRule};
+use logitcask_core::{Divergence, Keep, Selection, TailPolicy, TargetTransform, TemperatureRule};
 
 impl LossConfig {
     /// Refuses what is no weight, no temperature and no divergence, and what makes no sense together.
@@ -15,16 +15,20 @@ impl LossConfig {
             return Err("[loss] classes = 0 leaves nothing to learn from".into());
         }
         self.target.check().map_err(|problem| format!("[loss] target: {problem}"))?;
-        if let Some(weigh) = self.weigh {
-            weigh.check().map_err(|problem| format!("[loss] weigh: {problem}"))?;
+        if let Some(weigh) = self.token_weight {
+            weigh.check().map_err(|problem| format!("[loss] token_weight: {problem}"))?;
         }
-        if self.also.iter().any(|term| (term.tail == TailPolicy::Sampled) != (self.tail == TailPolicy::Sampled)) {
-            return Err("[loss] also: tail = \"sampled\" is for all terms or none, they read the same classes".into());
+        if self.extra_terms.iter().any(|term| (term.tail == TailPolicy::Sampled) != (self.tail == TailPolicy::Sampled))
+        {
+            return Err("[loss] terms: tail = \"sampled\" is for all terms or none, they read the same classes".into());
         }
-        if let Some(second) = &self.second {
-            second.blend.check().map_err(|problem| format!("[loss] second: {problem}"))?;
-            if self.terms().any(|term| term.adapt.is_some()) {
-                return Err("[loss] second: rules about temperatures look at one teacher; leave adapt out".into());
+        if let Some(second) = &self.second_teacher {
+            second.blend.check().map_err(|problem| format!("[loss] second_teacher: {problem}"))?;
+            if self.terms().any(|term| term.temperature_rule.is_some()) {
+                return Err(
+                    "[loss] second_teacher: rules about temperatures look at one teacher; leave temperature_rule out"
+                        .into(),
+                );
             }
         }
         self.terms().try_for_each(|term| self.check_term(&term)).map_err(|problem| format!("[loss] {problem}"))
@@ -46,36 +50,41 @@ impl LossConfig {
             .check()
             .and_then(|()| term.divergence.fits(term.tail))
             .map_err(|e| format!("divergence: {e}"))?;
-        if let Some(adapt) = term.adapt {
-            adapt.check().map_err(|problem| format!("adapt: {problem}"))?;
+        if let Some(rule) = term.temperature_rule {
+            rule.check().map_err(|problem| format!("temperature_rule: {problem}"))?;
             if term.student_temperature.is_some() {
-                return Err("adapt decides the student's temperature too; leave student_temperature out".into());
-            }
-            if term.divergence == (Divergence::Spearman {}) && matches!(adapt, Adapt::Curriculum(_)) {
                 return Err(
-                    "adapt: ranks are sharper the lower the temperature, so there is nothing to learn of it".into()
+                    "temperature_rule decides the student's temperature too; leave student_temperature out".into()
+                );
+            }
+            if term.divergence == (Divergence::Spearman {})
+                && rule.needs_slopes()
+            {
+                return Err(
+                    "temperature_rule: ranks are sharper the lower the temperature, so there is nothing to learn of it"
+                        .into(),
                 );
             }
         }
-        if term.tail == TailPolicy::Sampled && self.target != (TargetRule::Teacher {}) {
+        if term.tail == TailPolicy::Sampled && self.target != (TargetTransform::Teacher {}) {
             return Err(
                 "target: which classes stand behind drawn ones is not known, so they cannot be edited; use tail = \
                         \"bucket\""
                     .into(),
             );
         }
-        if matches!(self.target, TargetRule::Similar { .. }) {
+        if matches!(self.target, TargetTransform::Similar { .. }) {
             let one = Some((1.0, 1.0));
             let is_one = Some(term.temperature.range()) == one && term.student_temperature.is_none();
-            if !is_one || term.adapt.is_some() || !term.divergence.is_sum_of_cells() {
+            if !is_one || term.temperature_rule.is_some() || !term.divergence.is_sum_of_cells() {
                 return Err("target: likeness of classes has a temperature of its own and no logits; it goes with temperature = \
-                            1, no adapt, and a divergence of probabilities"
+                            1, no temperature_rule, and a divergence of probabilities"
                     .into());
             }
         }
         match term.divergence {
-            Divergence::Pearson { columns } if columns > 0.0 && self.weigh.is_some() => {
-                Err("weigh: a correlation over the positions of a batch has no weight of a single one".into())
+            Divergence::Pearson { columns } if columns > 0.0 && self.token_weight.is_some() => {
+                Err("token_weight: a correlation over the positions of a batch has no weight of a single one".into())
             }
             _ => Ok(()),
         }
@@ -109,7 +118,7 @@ impl LossConfig {
                         tail = \"bucket\""
                 .into());
         }
-        if self.target != (TargetRule::Teacher {}) && keep.is_sampled() {
+        if self.target != (TargetTransform::Teacher {}) && keep.is_sampled() {
             return Err(
                 "[loss] target: rows of this cache are drawn by lot (column `drawn_counts`) and cannot be edited; \
                         make it with [cache] selection = { kind = \"top_k\", k = 64 }"
@@ -136,18 +145,18 @@ fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
         }
         _ => {}
     }
-    if let Some(adapt) = term.adapt
-        && adapt.looks_at_kept_classes()
+    if let Some(rule) = term.temperature_rule
+        && rule.looks_at_kept_classes()
         && keep.is_sampled()
     {
-        return Err("adapt: this rule looks at the teacher's likeliest classes, and of classes drawn by lot (column \
+        return Err("temperature_rule: this rule looks at the teacher's likeliest classes, and of classes drawn by lot (column \
                     `drawn_counts`) the likeliest need not be among them; make the cache with [cache] selection = { kind = \
                     \"top_k\", k = 64 }"
             .into());
     }
     moments_fit(term, keep)?;
     let Some(tail) = keep.tail.filter(|_| term.tail != TailPolicy::Renormalize) else { return Ok(()) };
-    let of_rule = term.adapt.and_then(|adapt| adapt.range());
+    let of_rule = term.temperature_rule.and_then(|rule| rule.range());
     let (low, high) = term.temperature.range();
     let reached = [low, high].into_iter().chain(of_rule.into_iter().flat_map(|(low, high)| [low, high]));
     let is_outside = |t: &f64| !(tail.lowest_temperature..=tail.highest_temperature).contains(t);
@@ -163,7 +172,7 @@ fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
         ));
     }
     // A rule without bounds of its own goes as low as the cache.
-    let unbounded = term.adapt.filter(|adapt| adapt.range().is_none()).map(|_| tail.lowest_temperature);
+    let unbounded = term.temperature_rule.filter(|rule| rule.range().is_none()).map(|_| tail.lowest_temperature);
     squares_fit(term, keep, reached.chain(unbounded).fold(f64::INFINITY, f64::min))
 }
 
@@ -178,9 +187,9 @@ fn most_classes(keep: &Keep) -> Option<u32> {
 /// Mean and spread of the logits over all classes alike are those at an endless temperature, for which a tail is only
 /// extrapolated. From [`FOR_MOMENTS`] on it is right to half a nat (the golden rows; `SoftRow::logit_moments`).
 fn moments_fit(term: &Term, keep: &Keep) -> Result<(), String> {
-    let what = match (term.divergence, term.adapt) {
+    let what = match (term.divergence, term.temperature_rule) {
         (Divergence::MeanSquares { centred: true }, _) => "divergence: centred logits need the mean",
-        (_, Some(Adapt::Spread {})) => "adapt: spread needs the standard deviation",
+        (_, Some(TemperatureRule::LogitStd {})) => "temperature_rule: spread needs the standard deviation",
         _ => return Ok(()),
     };
     match keep.tail {

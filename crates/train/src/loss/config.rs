@@ -2,33 +2,33 @@
 
 use crate::loss::Scale;
 use crate::similarity::Similarity;
-use logitcask_core::{Adapt, Blend, Curve, Divergence, TailPolicy, TargetRule, Weigh};
+use logitcask_core::{Blend, Divergence, Schedule, TailPolicy, TargetTransform, TemperatureRule, TokenWeight};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// alpha · Σ factor · scale · divergence + (1 - alpha) · cross entropy on the labels. The first term stands in the table
-/// itself, others under `also`; whatever is a [`Curve`] may move during the run.
+/// itself, others under `extra_terms`; whatever is a [`Schedule`] may move during the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
     /// Weight of the soft targets, 0 (labels only) to 1 (teacher only).
-    pub alpha: Curve,
+    pub alpha: Schedule,
     /// Multiplies the first term.
     #[serde(default = "one")]
-    pub factor: Curve,
+    pub factor: Schedule,
     /// How teacher and student are compared.
     #[serde(default)]
     pub divergence: Divergence,
     /// Temperature of the soft part.
     #[serde(default = "one")]
-    pub temperature: Curve,
+    pub temperature: Schedule,
     /// The student's, where it is another than the teacher's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub student_temperature: Option<Curve>,
+    pub student_temperature: Option<Schedule>,
     /// How temperatures depart from these while the student learns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adapt: Option<Adapt>,
+    pub temperature_rule: Option<TemperatureRule>,
     /// What keeps the gradient from fading as temperatures rise.
     #[serde(default)]
     pub scale: Scale,
@@ -40,22 +40,22 @@ pub struct LossConfig {
     pub classes: Option<u32>,
     /// What is made of a row beside its label.
     #[serde(default)]
-    pub target: TargetRule,
+    pub target: TargetTransform,
     /// How much of the soft part each position has; left out: all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weigh: Option<Weigh>,
+    pub token_weight: Option<TokenWeight>,
     /// Further terms of the soft part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<Term>,
+    pub extra_terms: Vec<Term>,
     /// Another teacher beside the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub second: Option<Second>,
+    pub second_teacher: Option<SecondTeacher>,
 }
 
 /// A second teacher: a cache of the same samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Second {
+pub struct SecondTeacher {
     /// Its folder.
     pub cache: PathBuf,
     /// Its share of the soft part at each position.
@@ -68,19 +68,19 @@ pub struct Second {
 pub struct Term {
     /// Multiplies it.
     #[serde(default = "one")]
-    pub factor: Curve,
+    pub factor: Schedule,
     /// How teacher and student are compared.
     #[serde(default)]
     pub divergence: Divergence,
     /// Temperature.
     #[serde(default = "one")]
-    pub temperature: Curve,
+    pub temperature: Schedule,
     /// The student's, where it is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub student_temperature: Option<Curve>,
+    pub student_temperature: Option<Schedule>,
     /// How temperatures depart from these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adapt: Option<Adapt>,
+    pub temperature_rule: Option<TemperatureRule>,
     /// What keeps the gradient from fading.
     #[serde(default)]
     pub scale: Scale,
@@ -89,8 +89,8 @@ pub struct Term {
     pub tail: TailPolicy,
 }
 
-const fn one() -> Curve {
-    Curve::Constant(1.0)
+const fn one() -> Schedule {
+    Schedule::Constant(1.0)
 }
 
 /// What of a cached row a loss reads.
@@ -104,7 +104,7 @@ pub struct Reading {
     /// is one of the likeliest.
     pub always_kept: usize,
     /// What is made of the row beside its label.
-    pub target: TargetRule,
+    pub target: TargetTransform,
     /// Must the label be one of the classes that are told one by one?
     pub label: bool,
     /// Are the row's raw logits, entropy and the like wanted?
@@ -118,19 +118,19 @@ pub struct Reading {
 impl LossConfig {
     /// Labels only.
     pub const LABELS: Self = Self {
-        alpha: Curve::Constant(0.0),
+        alpha: Schedule::Constant(0.0),
         factor: one(),
         divergence: Divergence::ForwardKl {},
         temperature: one(),
         student_temperature: None,
-        adapt: None,
+        temperature_rule: None,
         scale: Scale::Squared,
         tail: TailPolicy::Bucket,
         classes: None,
-        target: TargetRule::Teacher {},
-        weigh: None,
-        also: Vec::new(),
-        second: None,
+        target: TargetTransform::Teacher {},
+        token_weight: None,
+        extra_terms: Vec::new(),
+        second_teacher: None,
     };
 
     /// Is a teacher asked, at any step?
@@ -140,8 +140,8 @@ impl LossConfig {
 
     /// Every term of the soft part.
     pub fn terms(&self) -> impl Iterator<Item = Term> {
-        let Self { factor, divergence, temperature, student_temperature, adapt, scale, tail, .. } = *self;
-        let first = Term { factor, divergence, temperature, student_temperature, adapt, scale, tail };
-        [first].into_iter().chain(self.also.iter().copied())
+        let Self { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail, .. } = *self;
+        let first = Term { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail };
+        [first].into_iter().chain(self.extra_terms.iter().copied())
     }
 }

@@ -16,7 +16,7 @@ use crate::loss::positions::{losses, total};
 use crate::loss::rows::{Host, Rows, Slopes, Tensors};
 use crate::loss::student::{AllClasses, NOWHERE};
 use crate::loss::{Losses, PieceLoss, StepLoss, Student, Teacher, Temperature};
-use crate::rules::Decided;
+use crate::rules::TokenDecisions;
 use crate::targets::SoftTargets;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use logitcask_model::Head;
@@ -46,7 +46,7 @@ pub fn head_loss(
     hidden: Tensor<2>,
     head: &Head,
     batch: &Batch,
-    decided: &Decided,
+    decided: &TokenDecisions,
     loss: &StepLoss,
     piece: usize,
 ) -> LossSums {
@@ -100,7 +100,7 @@ pub(super) fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tenso
 pub fn logits_loss(
     logits: Tensor<2>,
     part: &Batch,
-    decided: &Decided,
+    decided: &TokenDecisions,
     loss: &StepLoss,
     sums: &mut LossSums,
 ) -> Tensor<2> {

@@ -23,7 +23,7 @@ pub mod survey;
 pub mod teacher;
 pub mod temperature;
 
-pub use config::{LossConfig, Reading, Second, Term};
+pub use config::{LossConfig, Reading, SecondTeacher, Term};
 pub use head::{LossSums, head_loss};
 pub use positions::{Losses, losses};
 pub use step::{PieceLoss, PieceTerm, Scale, StepLoss, StepTerm};

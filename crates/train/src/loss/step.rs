@@ -3,9 +3,9 @@
 use crate::batch::float_tensor;
 use crate::loss::student::spread;
 use crate::loss::{Teacher, Temperature};
-use crate::rules::Decided;
+use crate::rules::TokenDecisions;
 use burn::tensor::{Device, Tensor};
-use logitcask_core::adapt::{Heat, Heats};
+use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_core::{Divergence, TailPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub struct StepTerm {
     /// How teacher and student are compared.
     pub divergence: Divergence,
     /// At which temperatures, where no rule says another.
-    pub heat: Heat,
+    pub temperatures: TemperaturePair,
     /// Multiplied by the standard deviation of either's logits; the teacher's then stays within these.
     pub spread: Option<(f64, f64)>,
     /// See [`Scale`].
@@ -57,7 +57,7 @@ impl StepTerm {
     pub const FORWARD_KL: Self = Self {
         factor: 1.0,
         divergence: Divergence::ForwardKl {},
-        heat: Heat { teacher: 1.0, student: 1.0 },
+        temperatures: TemperaturePair { teacher: 1.0, student: 1.0 },
         spread: None,
         scale: Scale::Squared,
         tail: TailPolicy::Bucket,
@@ -122,7 +122,7 @@ pub struct PieceTerm {
 
 impl PieceLoss {
     /// `loss` with what was `decided` at these positions. logits: \[n, vocabulary\], in the graph where one is wanted.
-    pub fn new(loss: &StepLoss, decided: &Decided, teacher: Option<&Teacher>, logits: &Tensor<2>) -> Self {
+    pub fn new(loss: &StepLoss, decided: &TokenDecisions, teacher: Option<&Teacher>, logits: &Tensor<2>) -> Self {
         let (n, device) = (logits.dims()[0], logits.device());
         let mut piece = Self {
             alpha: loss.alpha,
@@ -132,8 +132,8 @@ impl PieceLoss {
             weights: decided.weights.as_ref().map(|weights| float_tensor(weights, [n, 1], &device)),
         };
         for (i, term) in loss.terms.iter().enumerate().filter(|_| teacher.is_some()) {
-            let heats = decided.heats.get(i).cloned().flatten().unwrap_or(Heats::Same(term.heat));
-            piece.push(*term, &heats, teacher, logits);
+            let temperatures = decided.temperatures.get(i).cloned().flatten().unwrap_or(Temperatures::Shared(term.temperatures));
+            piece.push(*term, &temperatures, teacher, logits);
         }
         if teacher.is_none() || loss.alpha < 1.0 || loss.watches_labels {
             piece.label_view = Some(piece.view(Temperature::Same(1.0)));
@@ -142,10 +142,10 @@ impl PieceLoss {
     }
 
     /// What a second teacher adds to `loss`: the soft part alone.
-    pub fn second(loss: &StepLoss, decided: &Decided, teacher: &Teacher, logits: &Tensor<2>) -> Self {
+    pub fn second(loss: &StepLoss, decided: &TokenDecisions, teacher: &Teacher, logits: &Tensor<2>) -> Self {
         // Labels are no part of it, so that alpha is a factor and no share.
         let alone = StepLoss { alpha: 1.0, watches_labels: false, ..loss.clone() };
-        let decided = Decided { weights: decided.second.clone(), ..decided.clone() };
+        let decided = TokenDecisions { weights: decided.second.clone(), ..decided.clone() };
         Self { alpha: loss.alpha, ..Self::new(&alone, &decided, Some(teacher), logits) }
     }
 
@@ -154,10 +154,10 @@ impl PieceLoss {
         self.terms.iter().any(|term| term.step.needs_all())
     }
 
-    fn push(&mut self, term: StepTerm, heats: &Heats, teacher: Option<&Teacher>, logits: &Tensor<2>) {
+    fn push(&mut self, term: StepTerm, temperatures: &Temperatures, teacher: Option<&Teacher>, logits: &Tensor<2>) {
         let (n, device) = (logits.dims()[0], logits.device());
-        let [mut theirs, mut ours] =
-            [|h: &Heat| h.teacher, |h: &Heat| h.student].map(|side| temperature(heats, side, &device));
+        let [mut theirs, mut ours] = [|h: &TemperaturePair| h.teacher, |h: &TemperaturePair| h.student]
+            .map(|side| temperature(temperatures, side, &device));
         let mut slope = None;
         if term.watches_slopes {
             let values = match theirs {
@@ -192,11 +192,11 @@ impl PieceLoss {
     }
 }
 
-fn temperature(heats: &Heats, side: fn(&Heat) -> f64, device: &Device) -> Temperature {
-    match heats {
-        Heats::Same(heat) => Temperature::Same(side(heat)),
-        Heats::Each(heats) => {
-            let values: Vec<f32> = heats.iter().map(|heat| side(heat) as f32).collect();
+fn temperature(temperatures: &Temperatures, side: fn(&TemperaturePair) -> f64, device: &Device) -> Temperature {
+    match temperatures {
+        Temperatures::Shared(pair) => Temperature::Same(side(pair)),
+        Temperatures::PerToken(temperatures) => {
+            let values: Vec<f32> = temperatures.iter().map(|pair| side(pair) as f32).collect();
             Temperature::each(float_tensor(&values, [values.len(), 1], device))
         }
     }

@@ -5,10 +5,10 @@ use crate::loss::divergence::squared_hellinger;
 use crate::loss::head::student;
 use crate::loss::student::NOWHERE;
 use crate::loss::{PieceLoss, StepLoss, Student, Teacher};
-use crate::rules::Decided;
+use crate::rules::TokenDecisions;
 use crate::{Error, Result};
 use burn::tensor::{IndexingUpdateOp, Tensor};
-use logitcask_core::adapt::{Facts, Needs, Position};
+use logitcask_core::temperature::{LogitStats, RequiredStats, TokenStats};
 use logitcask_model::Head;
 
 /// Numbers read back for each position.
@@ -16,7 +16,13 @@ const COLUMNS: usize = 8;
 
 /// Every position of `batch`, which has targets with facts. hidden: \[positions, hidden size\]; `piece`: positions whose
 /// logits exist at once, at most. Nothing of it enters a graph.
-pub fn survey(hidden: &Tensor<2>, head: &Head, batch: &Batch, needs: &Needs, piece: usize) -> Result<Vec<Position>> {
+pub fn survey(
+    hidden: &Tensor<2>,
+    head: &Head,
+    batch: &Batch,
+    needs: &RequiredStats,
+    piece: usize,
+) -> Result<Vec<TokenStats>> {
     let hidden = hidden.clone().detach().without_autodiff();
     let mut positions = Vec::with_capacity(batch.positions.len());
     let mut start = 0;
@@ -29,7 +35,7 @@ pub fn survey(hidden: &Tensor<2>, head: &Head, batch: &Batch, needs: &Needs, pie
     Ok(positions)
 }
 
-fn look(logits: Tensor<2>, part: &Batch, needs: &Needs) -> Result<Vec<Position>> {
+fn look(logits: Tensor<2>, part: &Batch, needs: &RequiredStats) -> Result<Vec<TokenStats>> {
     let Some((targets, facts)) = part.targets.as_ref().and_then(|t| Some((t, t.facts.as_ref()?))) else {
         return Err(Error::NoTeacher);
     };
@@ -37,7 +43,7 @@ fn look(logits: Tensor<2>, part: &Batch, needs: &Needs) -> Result<Vec<Position>>
     let n = part.gold_ids.len();
     let gold_ids = int_tensor(&part.gold_ids, [n, 1], &device);
     let teacher = Teacher::new(targets, &device);
-    let piece = PieceLoss::new(&StepLoss::LABELS, &Decided::default(), None, &logits);
+    let piece = PieceLoss::new(&StepLoss::LABELS, &TokenDecisions::default(), None, &logits);
     let student = student(logits.clone(), gold_ids.clone(), Some(&teacher), &piece);
     let largest = logits.clone().max_dim(1);
     let choice = logits.clone().argmax(1);
@@ -72,9 +78,9 @@ fn look(logits: Tensor<2>, part: &Batch, needs: &Needs) -> Result<Vec<Position>>
         .map(|(numbers, facts)| {
             let [log_z, largest, second, entropy, gold, distance, cosine, is_right] =
                 std::array::from_fn(|i| f64::from(numbers[i]));
-            Position {
+            TokenStats {
                 teacher: facts.teacher,
-                student: Facts { log_z, largest, second, entropy, gold },
+                student: LogitStats { log_z, largest, second, entropy, gold },
                 gold_rank: facts.gold_rank,
                 is_right: is_right > 0.5,
                 distance: distance.max(0.0).sqrt().min(1.0),

@@ -8,11 +8,11 @@ mod row;
 mod teacher;
 
 use crate::loss::{Scale, StepLoss};
-use crate::rules::Decided;
+use crate::rules::TokenDecisions;
 use crate::targets::SoftTargets;
 use burn::tensor::{Tensor, TensorData};
 use logitcask_core::TailPolicy;
-use logitcask_core::adapt::{Heat, Heats};
+use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_model::memory::{is_in_memory, numbers};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -21,7 +21,7 @@ use row::{Judge, Scratch};
 /// A loss at some positions.
 pub(super) struct InPlace<'a> {
     pub(super) loss: &'a StepLoss,
-    pub(super) decided: &'a Decided,
+    pub(super) decided: &'a TokenDecisions,
     /// `None`: the labels alone.
     pub(super) targets: Option<&'a SoftTargets>,
     pub(super) gold_ids: &'a [u32],
@@ -74,20 +74,20 @@ impl InPlace<'_> {
     }
 
     /// Temperatures of a term at position i.
-    fn heat(&self, term: usize, i: usize) -> Heat {
-        match self.decided.heats.get(term).and_then(Option::as_ref) {
-            None => self.loss.terms[term].heat,
-            Some(Heats::Same(heat)) => *heat,
-            Some(Heats::Each(heats)) => heats[i],
+    fn temperatures(&self, term: usize, i: usize) -> TemperaturePair {
+        match self.decided.temperatures.get(term).and_then(Option::as_ref) {
+            None => self.loss.terms[term].temperatures,
+            Some(Temperatures::Shared(pair)) => *pair,
+            Some(Temperatures::PerToken(temperatures)) => temperatures[i],
         }
     }
 
     /// What the divergence of a term is multiplied by at position i.
-    fn weight(&self, term: usize, i: usize, heat: Heat) -> f32 {
+    fn weight(&self, term: usize, i: usize, pair: TemperaturePair) -> f32 {
         let term = &self.loss.terms[term];
         let scale = match term.scale {
-            Scale::Squared => heat.teacher * heat.teacher,
-            Scale::Product => heat.teacher * heat.student,
+            Scale::Squared => pair.teacher * pair.teacher,
+            Scale::Product => pair.teacher * pair.student,
             Scale::None => 1.0,
         };
         let weight = self.decided.weights.as_ref().map_or(1.0, |weights| f64::from(weights[i]));

@@ -114,7 +114,7 @@ impl Scratch {
     fn see_temperatures(&mut self, all: &InPlace<'_>, i: usize) {
         self.views.clear();
         let terms = if all.targets.is_some() { all.loss.terms.len() } else { 0 };
-        let asked = (0..terms).map(|term| all.heat(term, i).student as f32).chain(all.sees_labels().then_some(1.0));
+        let asked = (0..terms).map(|term| all.temperatures(term, i).student as f32).chain(all.sees_labels().then_some(1.0));
         for temperature in asked {
             if self.view(temperature).is_none() {
                 self.views.push(View { temperature, sum: 0.0, log_sum: 0.0, log_z: 0.0, slope: 0.0 });
@@ -154,10 +154,10 @@ impl Scratch {
     /// A term's divergence and weight; its slopes are added up.
     #[inline(always)]
     fn compare(&mut self, all: &InPlace<'_>, targets: &SoftTargets, term: usize, i: usize) -> (f32, f32) {
-        let (heat, step) = (all.heat(term, i), &all.loss.terms[term]);
-        let weight = all.weight(term, i, heat);
-        let has_mass = temper(targets, i, heat.teacher as f32, step.tail, &mut self.log_p);
-        let temperature = heat.student as f32;
+        let (pair, step) = (all.temperatures(term, i), &all.loss.terms[term]);
+        let weight = all.weight(term, i, pair);
+        let has_mass = temper(targets, i, pair.teacher as f32, step.tail, &mut self.log_p);
+        let temperature = pair.student as f32;
         let place = self.seen(temperature);
         let (inverse, &View { log_sum, log_z, .. }) = (1.0 / temperature, &self.views[place]);
         self.log_q.clear();

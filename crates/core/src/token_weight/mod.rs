@@ -1,7 +1,7 @@
 //! How much of the soft loss each position of a step has.
 //!
 //! A rule answers with one number for each position, 1 being an ordinary share; it looks at what
-//! [`crate::adapt::scene`] tells of them.
+//! [`crate::temperature::context`] tells of them.
 
 mod blend;
 mod entropy;
@@ -13,20 +13,20 @@ mod top;
 
 pub use blend::Blend;
 
-use crate::Curve;
-use crate::adapt::{Needs, Outcome, Scene};
+use crate::Schedule;
+use crate::temperature::{RequiredStats, StepContext, StepFeedback};
 use serde::{Deserialize, Serialize};
 
 /// A rule at work.
-pub trait Weigher: Send {
+pub trait TokenWeighting: Send {
     /// What it must be told.
-    fn needs(&self) -> Needs;
+    fn required_stats(&self) -> RequiredStats;
 
-    /// One weight for each position of the scene, none negative.
-    fn weights(&mut self, scene: &Scene<'_>) -> Vec<f64>;
+    /// One weight for each position of the context, none negative.
+    fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64>;
 
-    /// Hears what came of the last scene.
-    fn learn(&mut self, _outcome: &Outcome<'_>) {}
+    /// Hears what came of the last context.
+    fn observe(&mut self, _outcome: &StepFeedback<'_>) {}
 
     /// All it remembers, to be kept with a checkpoint.
     fn state(&self) -> Vec<f64> {
@@ -42,18 +42,18 @@ pub trait Weigher: Send {
 /// Which positions count, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Weigh {
+pub enum TokenWeight {
     /// By the entropy at T = 1 as a share of the most there can be, log(classes) (Dynamic KD, 2109.11295).
     Entropy {
-        /// Whose.
-        of: Whose,
+        /// Of.
+        of: Of,
     },
     /// The top share of the positions of a step, all alike (Dynamic KD, 2109.11295; AdaKD's fixed share, 2510.11615).
     Top {
         /// In what.
         by: top::By,
         /// How many of them, 0 to 1.
-        share: Curve,
+        share: Schedule,
     },
     /// The top share by distance from the teacher, the share growing and shrinking with the loss (LATF of AdaKD,
     /// 2510.11615).
@@ -65,16 +65,16 @@ pub enum Weigh {
 /// Teacher or student.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Whose {
+pub enum Of {
     /// The teacher's row.
     Teacher,
     /// The student's.
     Student,
 }
 
-impl Weigh {
+impl TokenWeight {
     /// The rule at its start.
-    pub fn start(&self) -> Box<dyn Weigher> {
+    pub fn start(&self) -> Box<dyn TokenWeighting> {
         match *self {
             Self::Entropy { of } => Box::new(entropy::Entropy(of)),
             Self::Top { by, share } => Box::new(top::Top { by, share }),

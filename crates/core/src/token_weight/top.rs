@@ -1,8 +1,8 @@
 //! The top share of a step's positions.
 
-use super::Weigher;
-use crate::Curve;
-use crate::adapt::{Needs, Position, Scene};
+use super::TokenWeighting;
+use crate::Schedule;
+use crate::temperature::{RequiredStats, StepContext, TokenStats};
 use serde::{Deserialize, Serialize};
 
 /// What a position is ranked by.
@@ -20,7 +20,7 @@ pub enum By {
 }
 
 impl By {
-    fn of(self, position: &Position) -> f64 {
+    fn of(self, position: &TokenStats) -> f64 {
         match self {
             Self::Distance => position.distance,
             Self::Entropy => position.student.entropy,
@@ -29,12 +29,12 @@ impl By {
         }
     }
 
-    fn needs(self) -> Needs {
+    fn required_stats(self) -> RequiredStats {
         match self {
-            Self::Distance => Needs { distance: true, ..Needs::POSITIONS },
-            Self::Entropy => Needs { entropy: true, ..Needs::POSITIONS },
-            Self::Margin => Needs { second: true, ..Needs::POSITIONS },
-            Self::LeastConfidence => Needs::POSITIONS,
+            Self::Distance => RequiredStats { distance: true, ..RequiredStats::POSITIONS },
+            Self::Entropy => RequiredStats { entropy: true, ..RequiredStats::POSITIONS },
+            Self::Margin => RequiredStats { second: true, ..RequiredStats::POSITIONS },
+            Self::LeastConfidence => RequiredStats::POSITIONS,
         }
     }
 }
@@ -42,17 +42,17 @@ impl By {
 /// Positions / chosen for the chosen, so that the loss is their mean; 0 for the others.
 pub(super) struct Top {
     pub(super) by: By,
-    pub(super) share: Curve,
+    pub(super) share: Schedule,
 }
 
-impl Weigher for Top {
-    fn needs(&self) -> Needs {
-        self.by.needs()
+impl TokenWeighting for Top {
+    fn required_stats(&self) -> RequiredStats {
+        self.by.required_stats()
     }
 
-    fn weights(&mut self, scene: &Scene<'_>) -> Vec<f64> {
-        let values: Vec<f64> = scene.positions.iter().map(|p| self.by.of(p)).collect();
-        top(&values, self.share.at(scene.done))
+    fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {
+        let values: Vec<f64> = context.positions.iter().map(|p| self.by.of(p)).collect();
+        top(&values, self.share.at(context.progress))
     }
 }
 

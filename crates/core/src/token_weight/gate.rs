@@ -1,8 +1,8 @@
 //! By whether the teacher is right.
 
-use super::Weigher;
-use crate::Curve;
-use crate::adapt::{Needs, Scene};
+use super::TokenWeighting;
+use crate::Schedule;
+use crate::temperature::{RequiredStats, StepContext};
 use serde::{Deserialize, Serialize};
 
 /// One weight where the label is among the teacher's first `rank` choices, another where it is not: `wrong = 0` leaves the
@@ -16,20 +16,20 @@ pub struct Gate {
     pub rank: u32,
     /// Weight where the teacher is right.
     #[serde(default = "all")]
-    pub right: Curve,
+    pub right: Schedule,
     /// Weight where it is wrong.
     #[serde(default = "nothing")]
-    pub wrong: Curve,
+    pub wrong: Schedule,
 }
 
 const fn first() -> u32 {
     1
 }
-const fn all() -> Curve {
-    Curve::Constant(1.0)
+const fn all() -> Schedule {
+    Schedule::Constant(1.0)
 }
-const fn nothing() -> Curve {
-    Curve::Constant(0.0)
+const fn nothing() -> Schedule {
+    Schedule::Constant(0.0)
 }
 
 impl Gate {
@@ -47,13 +47,13 @@ impl Gate {
     }
 }
 
-impl Weigher for Gate {
-    fn needs(&self) -> Needs {
-        Needs::POSITIONS
+impl TokenWeighting for Gate {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats::POSITIONS
     }
 
-    fn weights(&mut self, scene: &Scene<'_>) -> Vec<f64> {
-        let (right, wrong) = (self.right.at(scene.done), self.wrong.at(scene.done));
-        scene.positions.iter().map(|p| if p.gold_rank < self.rank { right } else { wrong }).collect()
+    fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {
+        let (right, wrong) = (self.right.at(context.progress), self.wrong.at(context.progress));
+        context.positions.iter().map(|p| if p.gold_rank < self.rank { right } else { wrong }).collect()
     }
 }

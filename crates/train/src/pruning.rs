@@ -7,9 +7,9 @@
 use crate::batch::Batch;
 use crate::{Error, Result};
 use logitcask_cache::CacheReader;
-use logitcask_core::Condense;
-use logitcask_core::adapt::{Needs, Position};
-use logitcask_core::condense::Values;
+use logitcask_core::SamplePruning;
+use logitcask_core::pruning::SampleScores;
+use logitcask_core::temperature::{RequiredStats, TokenStats};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -27,9 +27,9 @@ pub(crate) struct Stage {
 }
 
 /// What decides which samples stay.
-pub(crate) struct Condenser {
-    rule: Condense,
-    values: Values,
+pub(crate) struct Pruner {
+    rule: SamplePruning,
+    values: SampleScores,
     groups: Vec<Range<u64>>,
     /// The groups of the stage at work, and of the next one where it was decided.
     staying: Vec<usize>,
@@ -39,22 +39,22 @@ pub(crate) struct Condenser {
     to_loader: Option<SyncSender<Stage>>,
 }
 
-impl Condenser {
+impl Pruner {
     /// What it must be told.
-    pub(crate) const NEEDS: Needs = Needs { entropy: true, ..Needs::POSITIONS };
+    pub(crate) const NEEDS: RequiredStats = RequiredStats { entropy: true, ..RequiredStats::POSITIONS };
 
     /// At the start of a run over the cache's train split, a step taking `batch_size` samples.
-    pub(crate) fn new(rule: Condense, cache: &CacheReader, batch_size: usize) -> Result<Self> {
+    pub(crate) fn new(rule: SamplePruning, cache: &CacheReader, batch_size: usize) -> Result<Self> {
         let groups = cache.groups("train")?;
         let least = rule.count(cache.len("train")?, rule.stages) * u64::from(rule.every);
         if least < batch_size as u64 {
             return Err(Error::Config(format!(
-                "[train] condense: its last stage has {least} samples, less than a step (batch_size = {batch_size})"
+                "[train] pruning: its last stage has {least} samples, less than a step (batch_size = {batch_size})"
             )));
         }
         Ok(Self {
             rule,
-            values: Values::new(cache.len("train")?),
+            values: SampleScores::new(cache.len("train")?),
             staying: (0..groups.len()).collect(),
             groups,
             next: None,
@@ -81,7 +81,7 @@ impl Condenser {
     }
 
     /// Hears what the student thinks of the samples of a part of a step.
-    pub(crate) fn see(&mut self, batch: &Batch, positions: &[Position]) {
+    pub(crate) fn see(&mut self, batch: &Batch, positions: &[TokenStats]) {
         let row = |at: &u32| *at as usize / batch.width;
         let mut rest = positions;
         for run in batch.positions.chunk_by(|a, b| row(a) == row(b)) {

@@ -17,7 +17,7 @@ const POWER: f64 = 0.03;
 /// How a run condenses its samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Condense {
+pub struct SamplePruning {
     /// Share of the samples that stay at the end.
     #[serde(default = "most")]
     pub share: f64,
@@ -39,7 +39,7 @@ const fn one() -> u32 {
     1
 }
 
-impl Condense {
+impl SamplePruning {
     /// Refuses what is no share and no stage.
     pub fn check(&self) -> Result<(), String> {
         if !(self.share > 0.0 && self.share < 1.0) {
@@ -59,7 +59,7 @@ impl Condense {
 
     /// Of the groups that still stay (`staying`, indices into `groups`, ascending), those that do after `stage` steps:
     /// the most valuable ones, ties to the first, until they hold [`Self::count`] samples.
-    pub fn staying(&self, values: &Values, groups: &[Range<u64>], staying: &[usize], stage: u32) -> Vec<usize> {
+    pub fn staying(&self, values: &SampleScores, groups: &[Range<u64>], staying: &[usize], stage: u32) -> Vec<usize> {
         let samples = groups.iter().map(|group| group.end - group.start).sum();
         let mean = |group: &Range<u64>| {
             let sum: f64 = group.clone().map(|id| values.of(id, self.every)).sum();
@@ -81,12 +81,12 @@ impl Condense {
 
 /// What the student's entropy was, sample by sample.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Values {
+pub struct SampleScores {
     seen: Vec<f64>,
     mean: Vec<f64>,
 }
 
-impl Values {
+impl SampleScores {
     /// Of so many samples, none of them seen.
     pub fn new(samples: u64) -> Self {
         Self { seen: vec![0.0; samples as usize], mean: vec![0.0; samples as usize] }
@@ -126,14 +126,14 @@ impl Values {
 mod tests {
     use super::*;
 
-    const RULE: Condense = Condense { share: 0.4, stages: 3, every: 2 };
+    const RULE: SamplePruning = SamplePruning { share: 0.4, stages: 3, every: 2 };
 
     fn groups(samples: u64, size: u64) -> Vec<Range<u64>> {
         (0..samples).step_by(size as usize).map(|first| first..(first + size).min(samples)).collect()
     }
 
-    fn seen(entropies: &[f64]) -> Values {
-        let mut values = Values::new(entropies.len() as u64);
+    fn seen(entropies: &[f64]) -> SampleScores {
+        let mut values = SampleScores::new(entropies.len() as u64);
         (0..).zip(entropies).for_each(|(id, entropy)| values.see(id, *entropy));
         values
     }
@@ -160,7 +160,7 @@ mod tests {
     fn the_least_valuable_go_first_and_ties_stay_in_order() {
         let values = seen(&[3.0, 1.0, 2.0, 2.0, 5.0]);
         let all: Vec<usize> = (0..5).collect();
-        let rule = Condense { share: 0.6, stages: 1, every: 1 };
+        let rule = SamplePruning { share: 0.6, stages: 1, every: 1 };
         assert_eq!(rule.staying(&values, &groups(5, 1), &all, 1), [0, 2, 4]);
         // (3 + 1) / 2, (2 + 2) / 2 and 5: by their means.
         assert_eq!(rule.staying(&values, &groups(5, 2), &[0, 1, 2], 1), [0, 2]);
@@ -168,20 +168,20 @@ mod tests {
 
     #[test]
     fn a_value_is_the_mean_over_all_times_it_was_seen() {
-        let mut values = Values::new(2);
+        let mut values = SampleScores::new(2);
         [1.0, 2.0, 6.0].iter().for_each(|entropy| values.see(1, *entropy));
         assert!((values.of(1, 3) - 3.0).abs() < 1e-12);
         assert!(values.of(1, 1) > values.of(1, 3), "often seen is worth a little more");
         assert_eq!(values.of(0, 1), 0.0, "never seen is worth nothing");
-        let mut again = Values::new(2);
+        let mut again = SampleScores::new(2);
         assert!(again.restore(&values.state()) && again == values);
         assert!(!again.restore(&[0.0; 3]));
     }
 
     #[test]
     fn impossible_shares_are_refused() {
-        assert!(Condense { share: 1.0, ..RULE }.check().unwrap_err().contains("share = 1"));
-        assert!(Condense { stages: 0, ..RULE }.check().is_err());
+        assert!(SamplePruning { share: 1.0, ..RULE }.check().unwrap_err().contains("share = 1"));
+        assert!(SamplePruning { stages: 0, ..RULE }.check().is_err());
         assert!(RULE.check().is_ok());
     }
 }

@@ -1,6 +1,8 @@
 //! T + beta (mean of w - w): harder positions, of larger w, at a lower temperature.
 
-use super::{Heat, Heats, Needs, Position, Scene, Temper, check_positive};
+use super::{
+    AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures, TokenStats, check_positive,
+};
 use serde::{Deserialize, Serialize};
 
 /// Never below this share of the recipe's temperature: with a large beta the rule itself goes through 0.
@@ -42,7 +44,7 @@ impl Difficulty {
         check_positive("gamma", self.gamma)
     }
 
-    fn weight(&self, position: &Position) -> f64 {
+    fn weight(&self, position: &TokenStats) -> f64 {
         match self.measure {
             Measure::Cosine => (1.0 - position.cosine).max(0.0).powf(self.gamma),
             Measure::Confidence => 1.0 / position.student.confidence(),
@@ -50,16 +52,16 @@ impl Difficulty {
     }
 }
 
-impl Temper for Difficulty {
-    fn needs(&self) -> Needs {
-        Needs { cosine: self.measure == Measure::Cosine, ..Needs::POSITIONS }
+impl AdaptiveTemperature for Difficulty {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats { cosine: self.measure == Measure::Cosine, ..RequiredStats::POSITIONS }
     }
 
-    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
-        let weights: Vec<f64> = scene.positions.iter().map(|p| self.weight(p)).collect();
+    fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
+        let weights: Vec<f64> = context.positions.iter().map(|p| self.weight(p)).collect();
         let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
-        let t = scene.temperature;
-        let heat = |w: &f64| Heat::both((t + self.beta * (mean - w)).max(LEAST * t));
-        Heats::Each(weights.iter().map(heat).collect())
+        let t = context.temperature;
+        let pair = |w: &f64| TemperaturePair::same((t + self.beta * (mean - w)).max(LEAST * t));
+        Temperatures::PerToken(weights.iter().map(pair).collect())
     }
 }

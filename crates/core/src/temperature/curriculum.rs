@@ -1,7 +1,10 @@
 //! A temperature that learns against the student.
 
 use super::mlp::{Adam, Mlp};
-use super::{Heat, Heats, Needs, Outcome, Position, Scene, Temper, check_positive, check_range};
+use super::{
+    AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
+    check_positive, check_range,
+};
 use crate::rng::CounterRng;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
@@ -52,8 +55,8 @@ impl Config {
     }
 
     /// How strongly theta learns when the share `done` of the run is behind.
-    fn strength(&self, done: f64) -> f64 {
-        if done >= self.ramp { 1.0 } else { 0.5 - 0.5 * (PI * done / self.ramp).cos() }
+    fn strength(&self, progress: f64) -> f64 {
+        if progress >= self.ramp { 1.0 } else { 0.5 - 0.5 * (PI * progress / self.ramp).cos() }
     }
 }
 
@@ -66,7 +69,7 @@ pub(super) struct Curriculum {
     config: Config,
     mlp: Mlp,
     adam: Adam,
-    /// Of the last scene: how strongly to learn, and what was seen at each position.
+    /// Of the last context: how strongly to learn, and what was seen at each position.
     strength: f64,
     seen: Vec<[f64; FEATURES]>,
 }
@@ -89,7 +92,7 @@ impl Curriculum {
         (self.config.highest - self.config.lowest) * s * (1.0 - s)
     }
 
-    /// d loss / d parameters, from d loss / d T at each position of the last scene.
+    /// d loss / d parameters, from d loss / d T at each position of the last context.
     fn gradient(&self, slopes: &[f64]) -> Vec<f64> {
         let mut gradient = vec![0.0; self.mlp.parameters.len()];
         let mut add = |input: &[f64], slope: f64| {
@@ -104,7 +107,7 @@ impl Curriculum {
     }
 }
 
-fn features(p: &Position) -> [f64; FEATURES] {
+fn features(p: &TokenStats) -> [f64; FEATURES] {
     [
         p.teacher.confidence().ln(),
         p.teacher.entropy,
@@ -116,25 +119,27 @@ fn features(p: &Position) -> [f64; FEATURES] {
     ]
 }
 
-impl Temper for Curriculum {
-    fn needs(&self) -> Needs {
+impl AdaptiveTemperature for Curriculum {
+    fn required_stats(&self) -> RequiredStats {
         let position = match self.config.instance {
-            true => Needs { entropy: true, distance: true, ..Needs::POSITIONS },
-            false => Needs::NOTHING,
+            true => RequiredStats { entropy: true, distance: true, ..RequiredStats::POSITIONS },
+            false => RequiredStats::NONE,
         };
-        Needs { slopes: true, ..position }
+        RequiredStats { slopes: true, ..position }
     }
 
-    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
-        self.strength = self.config.strength(scene.done);
+    fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
+        self.strength = self.config.strength(context.progress);
         if !self.config.instance {
-            return Heats::Same(Heat::both(self.temperature(self.mlp.forward(&[]).0)));
+            return Temperatures::Shared(TemperaturePair::same(self.temperature(self.mlp.forward(&[]).0)));
         }
-        self.seen = scene.positions.iter().map(features).collect();
-        Heats::Each(self.seen.iter().map(|x| Heat::both(self.temperature(self.mlp.forward(x).0))).collect())
+        self.seen = context.positions.iter().map(features).collect();
+        Temperatures::PerToken(
+            self.seen.iter().map(|x| TemperaturePair::same(self.temperature(self.mlp.forward(x).0))).collect(),
+        )
     }
 
-    fn learn(&mut self, outcome: &Outcome<'_>) {
+    fn observe(&mut self, outcome: &StepFeedback<'_>) {
         let gradient = self.gradient(outcome.slopes);
         let rate = self.config.learning_rate * self.strength;
         self.adam.ascend(&mut self.mlp.parameters, &gradient, rate);
@@ -158,27 +163,27 @@ impl Temper for Curriculum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::Facts;
+    use crate::temperature::LogitStats;
 
     const CONFIG: Config = Config { lowest: 1.0, highest: 9.0, instance: false, learning_rate: 0.01, ramp: 0.1 };
 
-    fn scene(positions: &[Position], done: f64) -> Scene<'_> {
-        Scene { done, temperature: 1.0, vocab_size: 100, positions }
+    fn context(positions: &[TokenStats], progress: f64) -> StepContext<'_> {
+        StepContext { progress, temperature: 1.0, vocab_size: 100, positions }
     }
 
-    fn temperature(rule: &mut Curriculum, done: f64) -> f64 {
-        let Heats::Same(heat) = rule.heats(&scene(&[], done)) else { panic!("one for all") };
-        heat.teacher
+    fn temperature(rule: &mut Curriculum, progress: f64) -> f64 {
+        let Temperatures::Shared(pair) = rule.decide(&context(&[], progress)) else { panic!("one for all") };
+        pair.teacher
     }
 
     /// The temperature after a run whose loss has this slope along it.
-    fn after(slope: f64, steps: u32, done: f64) -> f64 {
+    fn after(slope: f64, steps: u32, progress: f64) -> f64 {
         let mut rule = Curriculum::new(CONFIG, 0);
         for _ in 0..steps {
-            temperature(&mut rule, done);
-            rule.learn(&Outcome { slopes: &[slope, slope], ..Outcome::default() });
+            temperature(&mut rule, progress);
+            rule.observe(&StepFeedback { slopes: &[slope, slope], ..StepFeedback::default() });
         }
-        temperature(&mut rule, done)
+        temperature(&mut rule, progress)
     }
 
     #[test]
@@ -194,42 +199,47 @@ mod tests {
 
     #[test]
     fn instances_part_where_their_slopes_do() {
-        let at = |distance| Position { distance, ..Position::default() };
+        let at = |distance| TokenStats { distance, ..TokenStats::default() };
         let positions = [at(0.1), at(0.9)];
         let mut rule = Curriculum::new(Config { instance: true, ..CONFIG }, 0);
-        let heats = |rule: &mut Curriculum| {
-            let Heats::Each(heats) = rule.heats(&scene(&positions, 1.0)) else { panic!("one for each") };
-            [heats[0].teacher, heats[1].teacher]
+        let temperatures = |rule: &mut Curriculum| {
+            let Temperatures::PerToken(temperatures) = rule.decide(&context(&positions, 1.0)) else {
+                panic!("one for each")
+            };
+            [temperatures[0].teacher, temperatures[1].teacher]
         };
-        let [a, b] = heats(&mut rule);
+        let [a, b] = temperatures(&mut rule);
         assert_eq!(a, b, "all alike at first");
         for _ in 0..300 {
-            heats(&mut rule);
-            rule.learn(&Outcome { slopes: &[-0.5, 0.5], ..Outcome::default() });
+            temperatures(&mut rule);
+            rule.observe(&StepFeedback { slopes: &[-0.5, 0.5], ..StepFeedback::default() });
         }
-        let [a, b] = heats(&mut rule);
+        let [a, b] = temperatures(&mut rule);
         assert!(a + 2.0 < b, "{a} and {b}");
     }
 
     #[test]
     fn the_gradient_is_that_of_the_loss() {
         let mut rng = CounterRng::new("curriculum test", &[]);
-        let mut facts = || Facts { largest: -rng.uniform(), entropy: rng.uniform(), gold: -2.0, ..Facts::default() };
-        let mut of = |distance| Position { teacher: facts(), student: facts(), distance, ..Position::default() };
+        let mut facts =
+            || LogitStats { largest: -rng.uniform(), entropy: rng.uniform(), gold: -2.0, ..LogitStats::default() };
+        let mut of = |distance| TokenStats { teacher: facts(), student: facts(), distance, ..TokenStats::default() };
         let positions = [of(0.1), of(0.5), of(0.8)];
         let mut rule = Curriculum::new(Config { instance: true, ..CONFIG }, 0);
         rule.mlp.parameters.iter_mut().for_each(|p| *p += 0.3 * rng.normal());
         // A made-up loss: the mean of (i + 1) T_i².
-        let heats = |rule: &mut Curriculum| {
-            let Heats::Each(heats) = rule.heats(&scene(&positions, 1.0)) else { panic!("one for each") };
-            (1..).map(f64::from).zip(heats.into_iter().map(|heat| heat.teacher)).collect::<Vec<_>>()
+        let temperatures = |rule: &mut Curriculum| {
+            let Temperatures::PerToken(temperatures) = rule.decide(&context(&positions, 1.0)) else {
+                panic!("one for each")
+            };
+            (1..).map(f64::from).zip(temperatures.into_iter().map(|pair| pair.teacher)).collect::<Vec<_>>()
         };
-        let slopes: Vec<f64> = heats(&mut rule).iter().map(|(i, t)| 2.0 * i * t / 3.0).collect();
+        let slopes: Vec<f64> = temperatures(&mut rule).iter().map(|(i, t)| 2.0 * i * t / 3.0).collect();
         for (i, exact) in rule.gradient(&slopes).into_iter().enumerate() {
             let start = rule.mlp.parameters[i];
             let mut at = |by: f64| {
                 rule.mlp.parameters[i] = start + by;
-                heats(&mut rule).iter().map(|(i, t)| i * t * t / 3.0).sum::<f64>()
+                temperatures(&mut rule).iter().map(|(i, t)| i * t * t / 3.0).sum::<f64>()
             };
             let found = (at(1e-5) - at(-1e-5)) / 2e-5;
             rule.mlp.parameters[i] = start;
@@ -239,15 +249,15 @@ mod tests {
 
     #[test]
     fn a_resumed_rule_goes_on_with_the_same_bits() {
-        let positions = [Position { distance: 0.3, ..Position::default() }];
+        let positions = [TokenStats { distance: 0.3, ..TokenStats::default() }];
         let config = Config { instance: true, ..CONFIG };
         let step = |rule: &mut Curriculum, i: u32| {
-            let heats = rule.heats(&scene(&positions, 0.5));
-            rule.learn(&Outcome { slopes: &[f64::from(i).sin()], ..Outcome::default() });
-            heats
+            let temperatures = rule.decide(&context(&positions, 0.5));
+            rule.observe(&StepFeedback { slopes: &[f64::from(i).sin()], ..StepFeedback::default() });
+            temperatures
         };
         let mut whole = Curriculum::new(config, 7);
-        let all: Vec<Heats> = (0..20).map(|i| step(&mut whole, i)).collect();
+        let all: Vec<Temperatures> = (0..20).map(|i| step(&mut whole, i)).collect();
         let mut first = Curriculum::new(config, 7);
         (0..9).for_each(|i| drop(step(&mut first, i)));
         let mut second = Curriculum::new(config, 7);

@@ -1,6 +1,6 @@
 //! The temperature at which a soft label is as uncertain as asked.
 
-use super::{Heat, Heats, Needs, Scene, Temper, check_positive};
+use super::{AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures, check_positive};
 use crate::soft_row::SoftRow;
 use serde::{Deserialize, Serialize};
 
@@ -23,13 +23,13 @@ impl Entropy {
     }
 }
 
-impl Temper for Entropy {
-    fn needs(&self) -> Needs {
-        Needs { target_entropy: Some(self.nats), ..Needs::POSITIONS }
+impl AdaptiveTemperature for Entropy {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats { target_entropy: Some(self.nats), ..RequiredStats::POSITIONS }
     }
 
-    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
-        Heats::Each(scene.positions.iter().map(|p| Heat::both(p.target_temperature)).collect())
+    fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
+        Temperatures::PerToken(context.positions.iter().map(|p| TemperaturePair::same(p.target_temperature)).collect())
     }
 }
 

@@ -1,6 +1,8 @@
 //! One temperature that follows half a cosine down, held up while the student is behind.
 
-use super::{Heat, Heats, Needs, Outcome, Scene, Temper, check_range};
+use super::{
+    AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, check_range,
+};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -19,7 +21,7 @@ pub enum Boost {
     Published,
 }
 
-/// T follows temperature · ½ (1 + cos(pi · share done)) · boost, by a tenth of the way each step, and stays within
+/// T follows temperature · ½ (1 + cos(pi · progress)) · boost, by a tenth of the way each step, and stays within
 /// lowest..highest. gap = the student's mean cross entropy less the teacher's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,21 +66,21 @@ impl State {
     }
 }
 
-impl Temper for State {
-    fn needs(&self) -> Needs {
-        Needs { cross_entropy: true, ..Needs::NOTHING }
+impl AdaptiveTemperature for State {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats { cross_entropy: true, ..RequiredStats::NONE }
     }
 
-    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
+    fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
         let Dts { lowest, highest, .. } = self.rule;
-        let envelope = scene.temperature * 0.5 * (1.0 + (PI * scene.done).cos());
+        let envelope = context.temperature * 0.5 * (1.0 + (PI * context.progress).cos());
         let target = (envelope * self.rule.boost(self.gap)).clamp(lowest, highest);
-        let last = if self.temperature == 0.0 { scene.temperature.clamp(lowest, highest) } else { self.temperature };
+        let last = if self.temperature == 0.0 { context.temperature.clamp(lowest, highest) } else { self.temperature };
         self.temperature = MOMENTUM * last + (1.0 - MOMENTUM) * target;
-        Heats::Same(Heat::both(self.temperature))
+        Temperatures::Shared(TemperaturePair::same(self.temperature))
     }
 
-    fn learn(&mut self, outcome: &Outcome<'_>) {
+    fn observe(&mut self, outcome: &StepFeedback<'_>) {
         self.gap = outcome.cross_entropy - outcome.teacher_cross_entropy;
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What is made of a teacher's row beside its label.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum TargetRule {
+pub enum TargetTransform {
     /// As the teacher said.
     Teacher {},
     /// Where the teacher prefers another class, that class and the label change places (KA, 1911.07471; DR-KD,
@@ -38,13 +38,13 @@ pub enum TargetRule {
     },
 }
 
-impl Default for TargetRule {
+impl Default for TargetTransform {
     fn default() -> Self {
         Self::Teacher {}
     }
 }
 
-impl TargetRule {
+impl TargetTransform {
     /// Refuses parameters for which the rule says nothing.
     pub fn check(&self) -> Result<(), String> {
         match *self {
@@ -76,20 +76,20 @@ impl TargetRule {
 
 /// A row of its own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EditedRow {
+pub struct TransformedRow {
     class_ids: Vec<u32>,
     log_probs: Vec<f32>,
     joined: Vec<f32>,
     without: Option<f32>,
 }
 
-impl EditedRow {
-    /// `row`, whose label is the class `label`, under `rule` ([`TargetRule::Similar`] has no use for rows). Log-probabilities are relative to the row's own log_z and need
+impl TransformedRow {
+    /// `row`, whose label is the class `label`, under `rule` ([`TargetTransform::Similar`] has no use for rows). Log-probabilities are relative to the row's own log_z and need
     /// not add up to 1: what normalises them at a temperature is [`SoftRow::log_partition`].
     ///
     /// # Panics
     /// On a row with drawn classes: which classes are in the tail is not known of it.
-    pub fn new(row: &SoftRow<'_>, label: u32, rule: TargetRule) -> Self {
+    pub fn new(row: &SoftRow<'_>, label: u32, rule: TargetTransform) -> Self {
         assert_eq!(row.drawn, 0, "a drawn sample cannot be edited");
         let mut this = Self {
             class_ids: row.class_ids.to_vec(),
@@ -98,13 +98,13 @@ impl EditedRow {
             without: row.tail.without,
         };
         match rule {
-            TargetRule::Swap { .. } if rule.mends(row.gold.rank) => this.swap(row.best(), label),
-            TargetRule::Lift { margin, .. } if rule.mends(row.gold.rank) => {
+            TargetTransform::Swap { .. } if rule.mends(row.gold.rank) => this.swap(row.best(), label),
+            TargetTransform::Lift { margin, .. } if rule.mends(row.gold.rank) => {
                 let place = this.tell(label, row.gold.log_prob);
                 let best = row.log_probs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 this.log_probs[place] = best + margin as f32;
             }
-            TargetRule::Label {} => this.leave(label, row.gold.log_prob),
+            TargetTransform::Label {} => this.leave(label, row.gold.log_prob),
             _ => {}
         }
         this
@@ -187,7 +187,7 @@ mod tests {
         for (label, t) in [(3, 1.0), (3, 4.0), (2, 1.0), (2, 4.0)] {
             let rows = rows(label);
             let row = rows.iter().next().unwrap();
-            let edited = EditedRow::new(&row, label, TargetRule::Swap { within: None });
+            let edited = TransformedRow::new(&row, label, TargetTransform::Swap { within: None });
             let ((before, rest), (after, new_rest)) = (probabilities(&row, t), probabilities(&edited.view(&row), t));
             assert!((rest - new_rest).abs() < 1e-12, "the others together");
             let of = |all: &[(u32, f64)], id| all.iter().find(|(i, _)| *i == id).map(|(_, p)| *p);
@@ -196,16 +196,16 @@ mod tests {
             assert_eq!(of(&after, 6), of(&before, 6));
             // Twice is not at all.
             let view = edited.view(&row);
-            let twice = EditedRow::new(&view, 1, TargetRule::Swap { within: None });
+            let twice = TransformedRow::new(&view, 1, TargetTransform::Swap { within: None });
             assert_eq!(twice.view(&view).class_ids, row.class_ids);
         }
         let right = rows(1);
         let row = right.iter().next().unwrap();
-        let edited = EditedRow::new(&row, 1, TargetRule::Swap { within: None });
+        let edited = TransformedRow::new(&row, 1, TargetTransform::Swap { within: None });
         assert_eq!(edited.view(&row), row, "no mistake, no change");
         let rows = rows(2);
         let row = rows.iter().next().unwrap();
-        let edited = EditedRow::new(&row, 2, TargetRule::Swap { within: Some(3) });
+        let edited = TransformedRow::new(&row, 2, TargetTransform::Swap { within: Some(3) });
         assert_eq!(edited.view(&row), row, "a label so far down is left where it is");
     }
 
@@ -218,13 +218,13 @@ mod tests {
             let p = |class: usize| (f64::from(LOGITS[class]) / t).exp() / z;
             let close = |a: f64, b: f64| assert!((a - b).abs() < 3e-3, "T = {t}: {a}, expected {b}");
 
-            let edited = EditedRow::new(&row, 2, TargetRule::Label {});
+            let edited = TransformedRow::new(&row, 2, TargetTransform::Label {});
             let (known, rest) = probabilities(&edited.view(&row), t);
             assert_eq!(known.len(), 1);
             close(known[0].1, p(2));
             close(rest, 1.0 - p(2));
 
-            let edited = EditedRow::new(&row, 2, TargetRule::Lift { margin: 1.0, within: None });
+            let edited = TransformedRow::new(&row, 2, TargetTransform::Lift { margin: 1.0, within: None });
             let (known, rest) = probabilities(&edited.view(&row), t);
             let lifted = ((f64::from(LOGITS[1]) + 1.0) / t).exp() / z;
             let total = 1.0 - p(2) + lifted;
@@ -234,7 +234,7 @@ mod tests {
 
             // Of a shorter prefix it is a single class of the tail.
             let short = row.prefix(1);
-            let edited = EditedRow::new(&short, 3, TargetRule::Label {});
+            let edited = TransformedRow::new(&short, 3, TargetTransform::Label {});
             let (known, _) = probabilities(&edited.view(&short), t);
             assert_eq!(known[0].0, 3);
         }

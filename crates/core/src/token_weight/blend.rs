@@ -1,8 +1,8 @@
 //! Two teachers.
 
-use super::Weigher;
-use crate::Curve;
-use crate::adapt::{Needs, Scene};
+use super::TokenWeighting;
+use crate::Schedule;
+use crate::temperature::{RequiredStats, StepContext};
 use serde::{Deserialize, Serialize};
 
 /// How much of the soft part a second teacher has at each position; the first has the rest. With u the student's entropy
@@ -14,7 +14,7 @@ pub enum Blend {
     /// The same everywhere.
     Fixed {
         /// The second teacher's, 0 to 1.
-        share: Curve,
+        share: Schedule,
     },
     /// 1 - u.
     Soft {},
@@ -34,21 +34,21 @@ impl Blend {
     }
 }
 
-impl Weigher for Blend {
-    fn needs(&self) -> Needs {
+impl TokenWeighting for Blend {
+    fn required_stats(&self) -> RequiredStats {
         match self {
-            Self::Fixed { .. } => Needs::NOTHING,
-            Self::Soft {} | Self::Hard {} => Needs { entropy: true, ..Needs::POSITIONS },
+            Self::Fixed { .. } => RequiredStats::NONE,
+            Self::Soft {} | Self::Hard {} => RequiredStats { entropy: true, ..RequiredStats::POSITIONS },
         }
     }
 
     /// The second teacher's; one number for all where it looks at none of them.
-    fn weights(&mut self, scene: &Scene<'_>) -> Vec<f64> {
-        let entropies = scene.positions.iter().map(|p| p.student.entropy);
+    fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {
+        let entropies = context.positions.iter().map(|p| p.student.entropy);
         match self {
-            Self::Fixed { share } => vec![share.at(scene.done)],
+            Self::Fixed { share } => vec![share.at(context.progress)],
             Self::Soft {} => {
-                let most = (scene.vocab_size as f64).ln();
+                let most = (context.vocab_size as f64).ln();
                 entropies.map(|entropy| 1.0 - (entropy / most).clamp(0.0, 1.0)).collect()
             }
             Self::Hard {} => {

@@ -1,6 +1,6 @@
 //! Inverse difficulty: T exp(-c s) with s = tanh(log(distance / median distance)).
 
-use super::{Heat, Heats, Needs, Scene, Temper, check_positive};
+use super::{AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures, check_positive};
 use serde::{Deserialize, Serialize};
 
 /// Tokens whose student is far from the teacher get a lower temperature, down to T e^-c; near ones a higher, up to T e^c.
@@ -29,17 +29,17 @@ impl Idts {
 /// Distances are kept away from 0, whose logarithm is none.
 const LEAST: f64 = 1e-6;
 
-impl Temper for Idts {
-    fn needs(&self) -> Needs {
-        Needs { distance: true, ..Needs::POSITIONS }
+impl AdaptiveTemperature for Idts {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats { distance: true, ..RequiredStats::POSITIONS }
     }
 
-    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
-        let distances: Vec<f64> = scene.positions.iter().map(|p| p.distance.max(LEAST)).collect();
+    fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
+        let distances: Vec<f64> = context.positions.iter().map(|p| p.distance.max(LEAST)).collect();
         let median = median(&distances);
         let sign = if self.inverted { self.strength } else { -self.strength };
-        let heat = |s: &f64| Heat::both(scene.temperature * (sign * (s / median).ln().tanh()).exp());
-        Heats::Each(distances.iter().map(heat).collect())
+        let pair = |s: &f64| TemperaturePair::same(context.temperature * (sign * (s / median).ln().tanh()).exp());
+        Temperatures::PerToken(distances.iter().map(pair).collect())
     }
 }
 

@@ -4,32 +4,32 @@ use crate::select::select_reference;
 use crate::tests::keep;
 use crate::{RowErrors, Selection, SoftRows};
 
-fn scene(positions: &[Position]) -> Scene<'_> {
-    Scene { done: 0.0, temperature: 2.0, vocab_size: 100, positions }
+fn context(positions: &[TokenStats]) -> StepContext<'_> {
+    StepContext { progress: 0.0, temperature: 2.0, vocab_size: 100, positions }
 }
 
-fn each(json: &str, positions: &[Position]) -> Vec<Heat> {
-    let rule: Adapt = serde_json::from_str(json).unwrap();
+fn each(json: &str, positions: &[TokenStats]) -> Vec<TemperaturePair> {
+    let rule: TemperatureRule = serde_json::from_str(json).unwrap();
     rule.check().unwrap();
-    match rule.start(0).unwrap().heats(&scene(positions)) {
-        Heats::Each(heats) => heats,
-        Heats::Same(heat) => vec![heat],
+    match rule.start(0).unwrap().decide(&context(positions)) {
+        Temperatures::PerToken(temperatures) => temperatures,
+        Temperatures::Shared(pair) => vec![pair],
     }
 }
 
-fn sharpest(x: f64, y: f64) -> Position {
-    let facts = |largest| Facts { largest, ..Facts::default() };
-    Position { teacher: facts(x), student: facts(y), ..Position::default() }
+fn sharpest(x: f64, y: f64) -> TokenStats {
+    let facts = |largest| LogitStats { largest, ..LogitStats::default() };
+    TokenStats { teacher: facts(x), student: facts(y), ..TokenStats::default() }
 }
 
 #[test]
 fn dtkd_shares_the_heat_and_is_plain_where_both_are_as_sharp() {
-    let heats = each(r#"{"kind":"dtkd"}"#, &[sharpest(8.0, 8.0), sharpest(12.0, 4.0), sharpest(-1.0, 4.0)]);
-    assert_eq!(heats[0], Heat::both(2.0));
-    assert_eq!(heats[1], Heat { teacher: 3.0, student: 1.0 });
-    assert_eq!(heats[2], Heat::both(2.0), "the rule says nothing of logits that are not positive");
+    let temperatures = each(r#"{"kind":"dtkd"}"#, &[sharpest(8.0, 8.0), sharpest(12.0, 4.0), sharpest(-1.0, 4.0)]);
+    assert_eq!(temperatures[0], TemperaturePair::same(2.0));
+    assert_eq!(temperatures[1], TemperaturePair { teacher: 3.0, student: 1.0 });
+    assert_eq!(temperatures[2], TemperaturePair::same(2.0), "the rule says nothing of logits that are not positive");
     let shifted = each(r#"{"kind":"dtkd"}"#, &[sharpest(19.3, 11.3)]);
-    assert_ne!(shifted[0], heats[1], "it sees the raw scale");
+    assert_ne!(shifted[0], temperatures[1], "it sees the raw scale");
     let extreme = each(r#"{"kind":"dtkd"}"#, &[sharpest(1e6, 1.0)]);
     assert!((extreme[0].teacher - 4.0).abs() < 1e-4);
     assert_eq!(extreme[0].student, 0.5, "a quarter at least");
@@ -37,16 +37,16 @@ fn dtkd_shares_the_heat_and_is_plain_where_both_are_as_sharp() {
 
 #[test]
 fn idts_is_colder_where_the_student_is_far_and_warmer_where_it_is_near() {
-    let at = |distance| Position { distance, ..Position::default() };
+    let at = |distance| TokenStats { distance, ..TokenStats::default() };
     let positions = [at(0.1), at(0.4), at(0.9)];
-    let heats = each(r#"{"kind":"idts"}"#, &positions);
-    assert_eq!(heats[1], Heat::both(2.0), "the median keeps the temperature");
-    assert!(heats[0].teacher > 2.0 && heats[2].teacher < 2.0);
+    let temperatures = each(r#"{"kind":"idts"}"#, &positions);
+    assert_eq!(temperatures[1], TemperaturePair::same(2.0), "the median keeps the temperature");
+    assert!(temperatures[0].teacher > 2.0 && temperatures[2].teacher < 2.0);
     // s = tanh(log(.9 / .4)), T = 2 e^(-s / 2).
     let expected = 2.0 * (-0.5 * (2.25f64.ln()).tanh()).exp();
-    assert!((heats[2].student - expected).abs() < 1e-12);
+    assert!((temperatures[2].student - expected).abs() < 1e-12);
     let inverted = each(r#"{"kind":"idts","inverted":true}"#, &positions);
-    assert!((inverted[2].teacher * heats[2].teacher - 4.0).abs() < 1e-12);
+    assert!((inverted[2].teacher * temperatures[2].teacher - 4.0).abs() < 1e-12);
     // Never beyond T e^(±c), a student that has arrived included.
     let far = each(r#"{"kind":"idts"}"#, &[at(0.0), at(0.5), at(1.0)]);
     let bound = 2.0 * 0.5f64.exp() + 1e-12;
@@ -55,13 +55,13 @@ fn idts_is_colder_where_the_student_is_far_and_warmer_where_it_is_near() {
 
 #[test]
 fn harder_positions_are_colder_and_the_mean_is_kept() {
-    let student = |confidence: f64| Facts { largest: confidence.ln(), ..Facts::default() };
-    let of = |confidence, cosine| Position { student: student(confidence), cosine, ..Position::default() };
+    let student = |confidence: f64| LogitStats { largest: confidence.ln(), ..LogitStats::default() };
+    let of = |confidence, cosine| TokenStats { student: student(confidence), cosine, ..TokenStats::default() };
     let positions = [of(0.9, 0.99), of(0.5, 0.6), of(0.4, 0.1)];
     for json in [r#"{"kind":"difficulty"}"#, r#"{"kind":"difficulty","measure":"cosine","beta":1.5,"gamma":2}"#] {
-        let heats: Vec<f64> = each(json, &positions).iter().map(|h| h.teacher).collect();
-        assert!(heats[0] > heats[1] && heats[1] > heats[2], "{json}: {heats:?}");
-        assert!((heats.iter().sum::<f64>() / 3.0 - 2.0).abs() < 1e-12, "{json}: {heats:?}");
+        let temperatures: Vec<f64> = each(json, &positions).iter().map(|h| h.teacher).collect();
+        assert!(temperatures[0] > temperatures[1] && temperatures[1] > temperatures[2], "{json}: {temperatures:?}");
+        assert!((temperatures.iter().sum::<f64>() / 3.0 - 2.0).abs() < 1e-12, "{json}: {temperatures:?}");
     }
     let cosine = each(r#"{"kind":"difficulty","measure":"cosine","gamma":2}"#, &positions);
     assert!((cosine[0].teacher - cosine[1].teacher - (0.16 - 0.0001)).abs() < 1e-12);
@@ -70,14 +70,19 @@ fn harder_positions_are_colder_and_the_mean_is_kept() {
 #[test]
 fn dts_falls_within_its_bounds_and_lingers_while_the_student_lags() {
     let run = |gap: f64, json: &str| {
-        let rule: Adapt = serde_json::from_str(json).unwrap();
+        let rule: TemperatureRule = serde_json::from_str(json).unwrap();
         let mut rule = rule.start(0).unwrap();
         let mut all = Vec::new();
         for step in 0..200 {
-            let scene = Scene { done: f64::from(step) / 200.0, temperature: 8.0, vocab_size: 100, positions: &[] };
-            let Heats::Same(heat) = rule.heats(&scene) else { panic!("one for all") };
-            all.push(heat.teacher);
-            rule.learn(&Outcome { cross_entropy: 2.0 + gap, teacher_cross_entropy: 2.0, ..Outcome::default() });
+            let context =
+                StepContext { progress: f64::from(step) / 200.0, temperature: 8.0, vocab_size: 100, positions: &[] };
+            let Temperatures::Shared(pair) = rule.decide(&context) else { panic!("one for all") };
+            all.push(pair.teacher);
+            rule.observe(&StepFeedback {
+                cross_entropy: 2.0 + gap,
+                teacher_cross_entropy: 2.0,
+                ..StepFeedback::default()
+            });
         }
         all
     };
@@ -122,9 +127,9 @@ fn newton_finds_the_temperature_of_an_entropy() {
 
 #[test]
 fn rules_that_say_nothing_are_refused() {
-    let refused = |json: &str| serde_json::from_str::<Adapt>(json).unwrap().check().unwrap_err();
+    let refused = |json: &str| serde_json::from_str::<TemperatureRule>(json).unwrap().check().unwrap_err();
     assert!(refused(r#"{"kind":"dts","lowest":4,"highest":2}"#).contains("lowest = 4"));
     assert!(refused(r#"{"kind":"idts","strength":0}"#).contains("strength = 0"));
     assert!(refused(r#"{"kind":"entropy","nats":-1}"#).contains("nats = -1"));
-    assert!(serde_json::from_str::<Adapt>(r#"{"kind":"dtkd","tau":4}"#).is_err(), "no key that is not known");
+    assert!(serde_json::from_str::<TemperatureRule>(r#"{"kind":"dtkd","tau":4}"#).is_err(), "no key that is not known");
 }

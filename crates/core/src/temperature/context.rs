@@ -2,20 +2,20 @@
 
 /// What is known of a row of logits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Facts {
+pub struct LogitStats {
     /// log sum exp at T = 1.
     pub log_z: f64,
     /// The largest raw logit.
     pub largest: f64,
-    /// The second largest; only where [`Needs::second`] asks.
+    /// The second largest; only where [`RequiredStats::second`] asks.
     pub second: f64,
-    /// Entropy in nats at T = 1; only where [`Needs::entropy`] asks.
+    /// Entropy in nats at T = 1; only where [`RequiredStats::entropy`] asks.
     pub entropy: f64,
     /// log-probability of the label at T = 1.
     pub gold: f64,
 }
 
-impl Facts {
+impl LogitStats {
     /// Probability of the first choice at T = 1.
     pub fn confidence(&self) -> f64 {
         (self.largest - self.log_z).exp()
@@ -29,75 +29,75 @@ impl Facts {
 
 /// What is known of a position.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Position {
+pub struct TokenStats {
     /// The teacher's row.
-    pub teacher: Facts,
+    pub teacher: LogitStats,
     /// The student's row.
-    pub student: Facts,
+    pub student: LogitStats,
     /// How many classes the teacher ranks before the label.
     pub gold_rank: u32,
     /// Is the student's first choice the label?
     pub is_right: bool,
     /// Hellinger distance of teacher and student at T = 1, within 0..=1, the classes that were not kept as one; only where
-    /// [`Needs::distance`] asks.
+    /// [`RequiredStats::distance`] asks.
     pub distance: f64,
-    /// Cosine of the two vectors of raw logits of the classes that were kept; only where [`Needs::cosine`] asks.
+    /// Cosine of the two vectors of raw logits of the classes that were kept; only where [`RequiredStats::cosine`] asks.
     pub cosine: f64,
-    /// The temperature at which the teacher's entropy is as asked; only where [`Needs::target_entropy`] asks.
+    /// The temperature at which the teacher's entropy is as asked; only where [`RequiredStats::target_entropy`] asks.
     pub target_temperature: f64,
 }
 
 /// A step, before its loss.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene<'a> {
+pub struct StepContext<'a> {
     /// Share of the run that is behind, 0..=1.
-    pub done: f64,
+    pub progress: f64,
     /// The temperature that the recipe's curve gives.
     pub temperature: f64,
     /// Classes.
     pub vocab_size: usize,
     /// Every position of the step; empty where no rule asks for them.
-    pub positions: &'a [Position],
+    pub positions: &'a [TokenStats],
 }
 
 /// What came of a step; means are over its positions.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Outcome<'a> {
+pub struct StepFeedback<'a> {
     /// Mean of the divergence, without scale and weights.
     pub divergence: f64,
-    /// Mean cross entropy of the student on the labels; only where [`Needs::cross_entropy`] asks.
+    /// Mean cross entropy of the student on the labels; only where [`RequiredStats::cross_entropy`] asks.
     pub cross_entropy: f64,
     /// The same of the teacher.
     pub teacher_cross_entropy: f64,
     /// d (mean of the scaled divergence) / d T at each position, teacher and student moved together; only where
-    /// [`Needs::slopes`] asks.
+    /// [`RequiredStats::slopes`] asks.
     pub slopes: &'a [f64],
 }
 
 /// What a rule must be told; what is not asked for is not computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Needs {
-    /// [`Scene::positions`], which cost the head's product a second time.
+pub struct RequiredStats {
+    /// [`StepContext::positions`], which cost the head's product a second time.
     pub positions: bool,
-    /// [`Facts::second`].
+    /// [`LogitStats::second`].
     pub second: bool,
-    /// [`Facts::entropy`].
+    /// [`LogitStats::entropy`].
     pub entropy: bool,
-    /// [`Position::distance`].
+    /// [`TokenStats::distance`].
     pub distance: bool,
-    /// [`Position::cosine`].
+    /// [`TokenStats::cosine`].
     pub cosine: bool,
-    /// [`Position::target_temperature`] for this entropy in nats.
+    /// [`TokenStats::target_temperature`] for this entropy in nats.
     pub target_entropy: Option<f64>,
-    /// [`Outcome::cross_entropy`] and [`Outcome::teacher_cross_entropy`].
+    /// [`StepFeedback::cross_entropy`] and [`StepFeedback::teacher_cross_entropy`].
     pub cross_entropy: bool,
-    /// [`Outcome::slopes`].
+    /// [`StepFeedback::slopes`].
     pub slopes: bool,
 }
 
-impl Needs {
+impl RequiredStats {
     /// Nothing.
-    pub const NOTHING: Self = Self {
+    pub const NONE: Self = Self {
         positions: false,
         second: false,
         entropy: false,
@@ -109,7 +109,7 @@ impl Needs {
     };
 
     /// Positions without anything special about them.
-    pub const POSITIONS: Self = Self { positions: true, ..Self::NOTHING };
+    pub const POSITIONS: Self = Self { positions: true, ..Self::NONE };
 
     /// What either asks.
     pub fn or(self, other: Self) -> Self {

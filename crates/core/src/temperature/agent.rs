@@ -1,7 +1,10 @@
 //! An agent that chooses temperatures and is rewarded for what the student learns.
 
 use super::mlp::{Adam, Mlp};
-use super::{Heat, Heats, Needs, Position, Scene, Temper, check_positive, check_range};
+use super::{
+    AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures, TokenStats, check_positive,
+    check_range,
+};
 use crate::rng::CounterRng;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +80,7 @@ pub(super) struct Agent {
     adams: [Adam; 2],
     /// Scenes so far.
     step: u64,
-    /// Share of right first choices in the last scene, and the choices made there whose reward is still to come.
+    /// Share of right first choices in the last context, and the choices made there whose reward is still to come.
     share: f64,
     pending: Vec<Choice>,
 }
@@ -90,8 +93,8 @@ impl Agent {
         Self { config, seed, adams: [adam(), adam()], actor, critic, step: 0, share: 0.0, pending: Vec::new() }
     }
 
-    /// Learns from the choices of the last scene, `share` being right in this one.
-    fn learn_from(&mut self, share: f64, positions: &[Position]) {
+    /// Learns from the choices of the last context, `share` being right in this one.
+    fn learn_from(&mut self, share: f64, positions: &[TokenStats]) {
         if self.pending.is_empty() {
             return;
         }
@@ -122,43 +125,43 @@ impl Agent {
     }
 }
 
-fn seen(p: &Position) -> [f64; SEEN] {
+fn seen(p: &TokenStats) -> [f64; SEEN] {
     [p.student.confidence(), p.teacher.confidence(), p.student.margin()]
 }
 
-impl Temper for Agent {
-    fn needs(&self) -> Needs {
-        Needs { second: true, ..Needs::POSITIONS }
+impl AdaptiveTemperature for Agent {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats { second: true, ..RequiredStats::POSITIONS }
     }
 
-    fn heats(&mut self, scene: &Scene<'_>) -> Heats {
-        let t = scene.temperature.clamp(self.config.lowest, self.config.highest);
-        if scene.positions.is_empty() {
+    fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
+        let t = context.temperature.clamp(self.config.lowest, self.config.highest);
+        if context.positions.is_empty() {
             // Labels alone: no share to be rewarded for, none to compare the next with.
             self.pending.clear();
-            return Heats::Same(Heat::both(t));
+            return Temperatures::Shared(TemperaturePair::same(t));
         }
-        let right = scene.positions.iter().filter(|p| p.is_right).count();
-        let share = right as f64 / scene.positions.len() as f64;
-        self.learn_from(share, scene.positions);
+        let right = context.positions.iter().filter(|p| p.is_right).count();
+        let share = right as f64 / context.positions.len() as f64;
+        self.learn_from(share, context.positions);
         (self.share, self.pending) = (share, Vec::new());
         self.step += 1;
-        if scene.done < self.config.explore {
-            return Heats::Same(Heat::both(t));
+        if context.progress < self.config.explore {
+            return Temperatures::Shared(TemperaturePair::same(t));
         }
-        let stride = scene.positions.len().div_ceil(LEARNED);
-        let mut heats = Vec::with_capacity(scene.positions.len());
+        let stride = context.positions.len().div_ceil(LEARNED);
+        let mut temperatures = Vec::with_capacity(context.positions.len());
         let drawn = CounterRng::new("logitcask agent draw", &[self.seed, self.step]).normal();
-        for (i, position) in scene.positions.iter().enumerate() {
+        for (i, position) in context.positions.iter().enumerate() {
             let input = seen(position);
             let theta = self.actor.forward(&input).0 + SIGMA * drawn;
-            heats.push(Heat::both(self.config.temperature(theta)));
+            temperatures.push(TemperaturePair::same(self.config.temperature(theta)));
             if i % stride == 0 {
                 let [a, b, c] = input;
                 self.pending.push([a, b, c, drawn, theta]);
             }
         }
-        Heats::Each(heats)
+        Temperatures::PerToken(temperatures)
     }
 
     fn state(&self) -> Vec<f64> {
@@ -192,34 +195,34 @@ impl Temper for Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::Facts;
+    use crate::temperature::LogitStats;
 
     const CONFIG: Config = Config { lowest: 1.0, highest: 9.0, learning_rate: 0.01, explore: 0.1 };
 
     /// Positions of which so large a share is right.
-    fn positions(right: f64, step: u64) -> Vec<Position> {
+    fn positions(right: f64, step: u64) -> Vec<TokenStats> {
         let mut rng = CounterRng::new("agent test", &[step]);
-        let mut facts = |_| Facts { log_z: 0.0, largest: -rng.uniform(), second: -2.0, ..Facts::default() };
-        let of = |i: u32, student, teacher| Position {
+        let mut facts = |_| LogitStats { log_z: 0.0, largest: -rng.uniform(), second: -2.0, ..LogitStats::default() };
+        let of = |i: u32, student, teacher| TokenStats {
             student,
             teacher,
             is_right: f64::from(i) < right * 64.0,
-            ..Position::default()
+            ..TokenStats::default()
         };
         (0..64).map(|i| of(i, facts(0), facts(1))).collect()
     }
 
-    fn step(agent: &mut Agent, done: f64, right: f64, step: u64) -> Vec<f64> {
+    fn step(agent: &mut Agent, progress: f64, right: f64, step: u64) -> Vec<f64> {
         let positions = positions(right, step);
-        let scene = Scene { done, temperature: 4.0, vocab_size: 100, positions: &positions };
-        match agent.heats(&scene) {
-            Heats::Each(heats) => heats.iter().map(|heat| heat.teacher).collect(),
-            Heats::Same(heat) => vec![heat.teacher],
+        let context = StepContext { progress, temperature: 4.0, vocab_size: 100, positions: &positions };
+        match agent.decide(&context) {
+            Temperatures::PerToken(temperatures) => temperatures.iter().map(|pair| pair.teacher).collect(),
+            Temperatures::Shared(pair) => vec![pair.teacher],
         }
     }
 
-    fn mean(heats: &[f64]) -> f64 {
-        heats.iter().sum::<f64>() / heats.len() as f64
+    fn mean(temperatures: &[f64]) -> f64 {
+        temperatures.iter().sum::<f64>() / temperatures.len() as f64
     }
 
     /// The mean temperature of the last steps of a game in which the share of right choices says how near the last step's
@@ -245,18 +248,18 @@ mod tests {
     fn it_waits_and_stays_in_bounds() {
         let mut agent = Agent::new(CONFIG, 0);
         assert_eq!(step(&mut agent, 0.05, 0.5, 0), [4.0], "the recipe's temperature before it takes over");
-        let heats = step(&mut agent, 0.1, 0.5, 1);
-        assert_eq!(heats.len(), 64);
-        assert!(heats.iter().all(|t| (1.0..=9.0).contains(t)));
-        assert!((mean(&heats) - 5.0).abs() < 2.0, "it begins in the middle");
+        let temperatures = step(&mut agent, 0.1, 0.5, 1);
+        assert_eq!(temperatures.len(), 64);
+        assert!(temperatures.iter().all(|t| (1.0..=9.0).contains(t)));
+        assert!((mean(&temperatures) - 5.0).abs() < 2.0, "it begins in the middle");
     }
 
     #[test]
     fn a_recipe_beyond_its_range_is_brought_into_it() {
         for (temperature, expected) in [(0.5, 1.0), (40.0, 9.0)] {
             let positions = positions(0.5, 0);
-            let scene = Scene { done: 0.0, temperature, vocab_size: 100, positions: &positions };
-            assert_eq!(Agent::new(CONFIG, 0).heats(&scene), Heats::Same(Heat::both(expected)));
+            let context = StepContext { progress: 0.0, temperature, vocab_size: 100, positions: &positions };
+            assert_eq!(Agent::new(CONFIG, 0).decide(&context), Temperatures::Shared(TemperaturePair::same(expected)));
         }
     }
 
@@ -264,8 +267,8 @@ mod tests {
     fn a_step_without_positions_harms_nothing() {
         let mut agent = Agent::new(CONFIG, 0);
         step(&mut agent, 0.5, 0.5, 0);
-        let scene = Scene { done: 0.5, temperature: 4.0, vocab_size: 100, positions: &[] };
-        assert_eq!(agent.heats(&scene), Heats::Same(Heat::both(4.0)));
+        let context = StepContext { progress: 0.5, temperature: 4.0, vocab_size: 100, positions: &[] };
+        assert_eq!(agent.decide(&context), Temperatures::Shared(TemperaturePair::same(4.0)));
         for i in 1..3 {
             assert!(step(&mut agent, 0.5, 0.6, i).iter().all(|t| (1.0..=9.0).contains(t)));
         }

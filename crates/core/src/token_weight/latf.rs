@@ -1,8 +1,8 @@
 //! Loss-driven adaptive token focusing.
 
-use super::Weigher;
+use super::TokenWeighting;
 use super::top::top;
-use crate::adapt::{Needs, Outcome, Scene};
+use crate::temperature::{RequiredStats, StepContext, StepFeedback};
 use serde::{Deserialize, Serialize};
 
 /// Decay of the loss's moving average.
@@ -44,7 +44,7 @@ impl Latf {
 pub(super) struct State {
     rule: Latf,
     share: f64,
-    /// Moving average of the loss; 0 before the first step.
+    /// ScheduleKind average of the loss; 0 before the first step.
     mean: f64,
     /// What it is compared with; 0 before the warm-up ends.
     reference: f64,
@@ -70,18 +70,18 @@ impl State {
     }
 }
 
-impl Weigher for State {
-    fn needs(&self) -> Needs {
-        Needs { distance: true, ..Needs::POSITIONS }
+impl TokenWeighting for State {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats { distance: true, ..RequiredStats::POSITIONS }
     }
 
-    fn weights(&mut self, scene: &Scene<'_>) -> Vec<f64> {
-        self.is_warm = scene.done >= self.rule.warmup;
-        let distances: Vec<f64> = scene.positions.iter().map(|p| p.distance).collect();
+    fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {
+        self.is_warm = context.progress >= self.rule.warmup;
+        let distances: Vec<f64> = context.positions.iter().map(|p| p.distance).collect();
         top(&distances, self.share)
     }
 
-    fn learn(&mut self, outcome: &Outcome<'_>) {
+    fn observe(&mut self, outcome: &StepFeedback<'_>) {
         let loss = outcome.divergence;
         self.mean = if self.mean == 0.0 { loss } else { DECAY * self.mean + (1.0 - DECAY) * loss };
         if self.is_warm {

@@ -8,17 +8,17 @@ use std::fmt;
 
 /// A number, or how it moves. In a recipe `0.9`, or a table: `{ kind = "linear", start = 1.0, end = 0.1 }`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Curve {
+pub enum Schedule {
     /// Always the same.
     Constant(f64),
     /// It moves.
-    Moving(Moving),
+    ScheduleKind(ScheduleKind),
 }
 
 /// A number at each share of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Moving {
+pub enum ScheduleKind {
     /// A straight line.
     Linear {
         /// At the first step.
@@ -54,18 +54,20 @@ pub enum Moving {
     },
 }
 
-impl Curve {
+impl Schedule {
     /// The number when the share `done` of the run, 0..=1, is behind.
     pub fn at(&self, done: f64) -> f64 {
         let between = |start: f64, end: f64, share: f64| start + (end - start) * share;
         match *self {
             Self::Constant(value) => value,
-            Self::Moving(Moving::Linear { start, end }) => between(start, end, done),
-            Self::Moving(Moving::Cosine { start, end }) => between(start, end, 0.5 - 0.5 * (TAU * done / 2.0).cos()),
-            Self::Moving(Moving::Cyclic { start, turn, cycles }) => {
+            Self::ScheduleKind(ScheduleKind::Linear { start, end }) => between(start, end, done),
+            Self::ScheduleKind(ScheduleKind::Cosine { start, end }) => {
+                between(start, end, 0.5 - 0.5 * (TAU * done / 2.0).cos())
+            }
+            Self::ScheduleKind(ScheduleKind::Cyclic { start, turn, cycles }) => {
                 between(start, turn, 0.5 - 0.5 * (TAU * done * f64::from(cycles)).cos())
             }
-            Self::Moving(Moving::Wsd { start, end, decay }) => {
+            Self::ScheduleKind(ScheduleKind::Wsd { start, end, decay }) => {
                 between(start, end, ((done - (1.0 - decay)) / decay).clamp(0.0, 1.0))
             }
         }
@@ -75,9 +77,11 @@ impl Curve {
     pub fn range(&self) -> (f64, f64) {
         let (a, b) = match *self {
             Self::Constant(value) => (value, value),
-            Self::Moving(Moving::Cyclic { start, turn, .. }) => (start, turn),
-            Self::Moving(
-                Moving::Linear { start, end } | Moving::Cosine { start, end } | Moving::Wsd { start, end, .. },
+            Self::ScheduleKind(ScheduleKind::Cyclic { start, turn, .. }) => (start, turn),
+            Self::ScheduleKind(
+                ScheduleKind::Linear { start, end }
+                | ScheduleKind::Cosine { start, end }
+                | ScheduleKind::Wsd { start, end, .. },
             ) => (start, end),
         };
         (a.min(b), a.max(b))
@@ -90,45 +94,47 @@ impl Curve {
             return Err(format!("{low} to {high} are not all numbers"));
         }
         match *self {
-            Self::Moving(Moving::Wsd { decay, .. }) if !(decay > 0.0 && decay <= 1.0) => {
+            Self::ScheduleKind(ScheduleKind::Wsd { decay, .. }) if !(decay > 0.0 && decay <= 1.0) => {
                 Err(format!("decay = {decay} is no share of a run"))
             }
-            Self::Moving(Moving::Cyclic { cycles: 0, .. }) => Err("cycles = 0: it has to turn at least once".into()),
+            Self::ScheduleKind(ScheduleKind::Cyclic { cycles: 0, .. }) => {
+                Err("cycles = 0: it has to turn at least once".into())
+            }
             _ => Ok(()),
         }
     }
 }
 
-impl Serialize for Curve {
+impl Serialize for Schedule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Constant(value) => value.serialize(serializer),
-            Self::Moving(moving) => moving.serialize(serializer),
+            Self::ScheduleKind(moving) => moving.serialize(serializer),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Curve {
+impl<'de> Deserialize<'de> for Schedule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // An untagged enum would do, but for its errors: they say no more than that nothing matched.
         struct Either;
         impl<'de> Visitor<'de> for Either {
-            type Value = Curve;
+            type Value = Schedule;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("a number, or a table like { kind = \"linear\", start = 1.0, end = 0.1 }")
             }
-            fn visit_f64<E>(self, value: f64) -> Result<Curve, E> {
-                Ok(Curve::Constant(value))
+            fn visit_f64<E>(self, value: f64) -> Result<Schedule, E> {
+                Ok(Schedule::Constant(value))
             }
-            fn visit_i64<E>(self, value: i64) -> Result<Curve, E> {
-                Ok(Curve::Constant(value as f64))
+            fn visit_i64<E>(self, value: i64) -> Result<Schedule, E> {
+                Ok(Schedule::Constant(value as f64))
             }
-            fn visit_u64<E>(self, value: u64) -> Result<Curve, E> {
-                Ok(Curve::Constant(value as f64))
+            fn visit_u64<E>(self, value: u64) -> Result<Schedule, E> {
+                Ok(Schedule::Constant(value as f64))
             }
-            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Curve, M::Error> {
-                Moving::deserialize(MapAccessDeserializer::new(map)).map(Curve::Moving)
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Schedule, M::Error> {
+                ScheduleKind::deserialize(MapAccessDeserializer::new(map)).map(Schedule::ScheduleKind)
             }
         }
         deserializer.deserialize_any(Either)
@@ -139,7 +145,7 @@ impl<'de> Deserialize<'de> for Curve {
 mod tests {
     use super::*;
 
-    fn curve(json: &str) -> Result<Curve, String> {
+    fn curve(json: &str) -> Result<Schedule, String> {
         serde_json::from_str(json).map_err(|e| e.to_string())
     }
 

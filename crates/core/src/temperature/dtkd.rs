@@ -1,0 +1,26 @@
+//! Dynamic temperature: teacher and student get the temperatures at which their largest logits are equally large.
+
+use super::{AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures};
+
+/// Least share of the recipe's temperature: logits may come near 0.
+const LEAST: f64 = 0.25;
+
+/// T_teacher = 2 x T / (x + y), T_student = 2 y T / (x + y) with x and y the largest raw logits; T where these are not
+/// both positive. It sees the raw scale: a constant added to all logits changes it.
+pub(super) struct Dtkd;
+
+impl AdaptiveTemperature for Dtkd {
+    fn required_stats(&self) -> RequiredStats {
+        RequiredStats::POSITIONS
+    }
+
+    fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
+        let t = context.temperature;
+        let share = |mine: f64, sum: f64| (2.0 * mine * t / sum).max(LEAST * t);
+        let pair = |x: f64, y: f64| match x > 0.0 && y > 0.0 {
+            true => TemperaturePair { teacher: share(x, x + y), student: share(y, x + y) },
+            false => TemperaturePair::same(t),
+        };
+        Temperatures::PerToken(context.positions.iter().map(|p| pair(p.teacher.largest, p.student.largest)).collect())
+    }
+}
