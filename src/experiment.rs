@@ -6,7 +6,7 @@ use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, CODEC_VERSION, FORMAT_VERSION, Pin, Plan, Versions};
-use logitcask_core::{Keep, RowErrors, Selection};
+use logitcask_core::{RowErrors, Selection, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{TOKENISATION_VERSION, TextDataset};
 use logitcask_model::{Companions, DeviceChoice, ModelFiles};
@@ -115,14 +115,14 @@ impl Experiment {
     }
 
     /// What the recipe keeps of a row.
-    pub fn keep(&self, atoms: u32) -> Keep {
+    pub fn keep(&self, atoms: u32) -> Truncation {
         self.keep_of(self.recipe.cache.selection, atoms)
     }
 
     /// What it would keep with this selection.
-    pub fn keep_of(&self, selection: Selection, atoms: u32) -> Keep {
+    pub fn keep_of(&self, selection: Selection, atoms: u32) -> Truncation {
         let cache = CacheConfig { selection, ..self.recipe.cache.clone() };
-        Keep { padding: self.padding(), ..cache.keep(atoms) }
+        Truncation { padding: self.padding(), ..cache.keep(atoms) }
     }
 
     /// Loads the teacher on the device that was chosen and says so; gives the device's name too.
@@ -141,7 +141,7 @@ impl Experiment {
     }
 
     /// Everything that decides the cache's bytes.
-    pub fn plan(&self, keep: Keep) -> Result<Plan> {
+    pub fn plan(&self, keep: Truncation) -> Result<Plan> {
         Ok(Plan {
             format_version: FORMAT_VERSION,
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,8 +186,8 @@ impl Experiment {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
         let samples = pilot_samples(&self.dataset, &split, PILOT_SAMPLES);
         // Rounding of the kept classes is another matter, and no atom mends it.
-        let keep = |atoms| Keep { values: Default::default(), ..self.keep_of(selection, atoms) };
-        let keeps: Vec<Keep> = ATOMS.map(keep).collect();
+        let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
+        let keeps: Vec<Truncation> = ATOMS.map(keep).collect();
         let outcome =
             pilot(teacher, &split, &samples, &keeps, self.teacher.batch_tokens).context("the pilot sample")?;
         let is_enough = |kept: &Kept| worst_log_z(&kept.errors) <= TOLERATED;

@@ -3,7 +3,7 @@
 use crate::paths::Bases;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Layout;
-use logitcask_core::{Keep, Selection, TailRule, Values};
+use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
 use logitcask_data::DatasetConfig;
 use logitcask_model::{LlamaConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
@@ -109,7 +109,7 @@ pub struct CacheConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub always_keep: Vec<u32>,
     /// How finely log-probabilities are written.
-    pub values: Values,
+    pub values: LogProbPrecision,
     /// Lowest and highest temperature that students will ask for; 1 lies within.
     pub temperature_range: [f64; 2],
     /// How rows become columns.
@@ -125,7 +125,7 @@ impl Default for CacheConfig {
             max_length: 256,
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),
-            values: Values::F16,
+            values: LogProbPrecision::F16,
             temperature_range: [0.75, 10.0],
             layout: Layout::Plain,
             samples_per_unit: 1024,
@@ -157,12 +157,12 @@ pub struct ExportConfig {
 
 impl CacheConfig {
     /// What is kept of a row, its tail in so many atoms.
-    pub fn keep(&self, atoms: u32) -> Keep {
+    pub fn keep(&self, atoms: u32) -> Truncation {
         let [lowest_temperature, highest_temperature] = self.temperature_range;
         let mut always_keep = self.always_keep.clone();
         always_keep.sort_unstable();
         always_keep.dedup();
-        Keep {
+        Truncation {
             selection: self.selection,
             always_keep,
             values: self.values,

@@ -1,7 +1,7 @@
 //! A teacher of a few thousand parameters and a few hundred texts, made in the test's own folder.
 
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{Keep, Selection, TailRule, Values};
+use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use logitcask_model::{Companions, DeviceChoice, LlamaConfig, Precision, export, weights};
 use std::fs;
@@ -96,10 +96,10 @@ impl Fixture {
 }
 
 /// Rows of this selection, with the tail of the default temperature range.
-pub fn keep(selection: Selection) -> Keep {
+pub fn keep(selection: Selection) -> Truncation {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
     let tail = (selection != Selection::Dense).then_some(tail);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
 }
 
 /// A random teacher of that many classes with weights large enough to prefer some words over others.

@@ -8,7 +8,9 @@ use logitcask_core::quadrature::gauss;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::soft_row::log_sum_exp;
-use logitcask_core::{Keep, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TailRule, Target, Values};
+use logitcask_core::{
+    LogProbPrecision, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TailRule, TemperedRow, Truncation,
+};
 use logitcask_teach::select::RowSelector;
 use serde_json::Value;
 
@@ -73,16 +75,16 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
 }
 
-fn keep(selection: Selection, tail: TailRule) -> Keep {
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 }
+fn keep(selection: Selection, tail: TailRule) -> Truncation {
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail: Some(tail), padding: 0 }
 }
 
 /// The row as the reference and as the fast selection keep it, with what they say it costs.
-fn both(row: &Row, keep: &Keep, lot: f64) -> [(&'static str, SoftRows, RowErrors); 2] {
+fn both(row: &Row, keep: &Truncation, sampling_offset: f64) -> [(&'static str, SoftRows, RowErrors); 2] {
     let new = || (SoftRows::new(keep), RowErrors::new(keep));
     let ((mut slow, mut slow_errors), (mut fast, mut fast_errors)) = (new(), new());
-    select_reference(&row.logits, row.gold, keep, lot, &mut slow, &mut slow_errors);
-    RowSelector::new(keep).select(&row.logits, row.gold, lot, &mut fast, &mut fast_errors).unwrap();
+    select_reference(&row.logits, row.gold, keep, sampling_offset, &mut slow, &mut slow_errors);
+    RowSelector::new(keep).select(&row.logits, row.gold, sampling_offset, &mut fast, &mut fast_errors).unwrap();
     for rows in [&slow, &fast] {
         rows.check(keep, &[row.gold], row.logits.len() as u32).unwrap();
     }
@@ -248,17 +250,17 @@ fn golden_sample_has_the_threshold_another_program_found() {
         // In f64: the mass outside the sure ones, in equal shares.
         let z: Vec<f64> = row.logits.iter().map(|&z| f64::from(z)).collect();
         let log_z = log_sum_exp(&z);
-        let lot = CounterRng::new("golden sample", &[u64::from(row.gold)]).uniform();
-        for (who, rows, _) in both(&row, &keep(Selection::Sample { n, seed: 0 }, WIDE.0), lot) {
+        let sampling_offset = CounterRng::new("golden sample", &[u64::from(row.gold)]).uniform();
+        for (who, rows, _) in both(&row, &keep(Selection::Sample { n, seed: 0 }, WIDE.0), sampling_offset) {
             let kept = rows.iter().next().unwrap();
-            let sure = kept.sure().len();
+            let sure = kept.certain().len();
             let mut got = kept.class_ids[..sure].to_vec();
             got.sort_unstable();
             assert_eq!((&got, kept.class_ids.len()), (&wanted, n as usize), "{} {who}", row.name);
             let outside = (0u32..).zip(&z).filter(|(id, _)| got.binary_search(id).is_err());
             let mass: f64 = outside.map(|(_, z)| (z - log_z).exp()).sum();
             threshold.see(mass / kept.drawn as f64 / tau - 1.0, || format!("{} {who}", row.name));
-            let target = Target::of(&kept, 1.0, TailPolicy::Sampled);
+            let target = TemperedRow::of(&kept, 1.0, TailPolicy::Sampled);
             for (lp, count) in target.log_probs.iter().zip(&target.counts).skip(sure) {
                 weight.see(lp.exp() * count / tau - 1.0, || format!("{} {who}", row.name));
             }

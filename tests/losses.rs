@@ -3,20 +3,20 @@
 use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
 use burn::tensor::{Int, Tensor, TensorData};
-use logitcask_core::divergence::{Rest, compare, pearson};
+use logitcask_core::divergence::{Remainder, compare, pearson};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::temperature::TemperaturePair;
 use logitcask_core::{
-    Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, Target, TargetTransform, TransformedRow,
+    Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, TargetTransform, TemperedRow, TransformedRow,
 };
 use logitcask_model::DeviceChoice;
 use logitcask_train::batch::Batch;
-use logitcask_train::loss::head::{LossSums, logits_loss, student};
-use logitcask_train::loss::{PieceLoss, Reading, StepLoss, StepTerm, Teacher, losses};
+use logitcask_train::loss::head::{LossTotals, logits_loss, student};
+use logitcask_train::loss::{ChunkLoss, DeviceTargets, LossAtStep, TargetSpec, TermAtStep, token_losses};
 use logitcask_train::rules::TokenDecisions;
-use logitcask_train::targets::SoftTargets;
+use logitcask_train::target_batch::TargetBatch;
 use serde_json::Value;
 
 const CELLS: [Divergence; 8] = [
@@ -45,7 +45,7 @@ const POLICIES: [TailPolicy; 4] =
 /// One reference case: a divergence, a policy and a temperature over a few rows.
 struct Case<'a> {
     what: String,
-    term: StepTerm,
+    term: TermAtStep,
     teacher: Vec<Vec<f64>>,
     student: Vec<Vec<f64>>,
     kept: Vec<Vec<u32>>,
@@ -92,8 +92,8 @@ fn cases(golden: &Value) -> Vec<Case<'_>> {
         .collect()
 }
 
-pub fn term(divergence: Divergence, tail: TailPolicy, temperature: f64) -> StepTerm {
-    StepTerm { divergence, tail, temperatures: TemperaturePair::same(temperature), ..StepTerm::FORWARD_KL }
+pub fn term(divergence: Divergence, tail: TailPolicy, temperature: f64) -> TermAtStep {
+    TermAtStep { divergence, tail, temperatures: TemperaturePair::same(temperature), ..TermAtStep::FORWARD_KL }
 }
 
 fn log_softmax(z: &[f64]) -> Vec<f64> {
@@ -102,19 +102,19 @@ fn log_softmax(z: &[f64]) -> Vec<f64> {
 }
 
 /// `teacher` as it would be read from a cache that knows the classes outside exactly.
-fn target(teacher: &[f64], kept: &[u32], label: u32, term: &StepTerm) -> Target {
+fn target(teacher: &[f64], kept: &[u32], label: u32, term: &TermAtStep) -> TemperedRow {
     let scaled: Vec<f64> = teacher.iter().map(|z| z / term.temperatures.teacher).collect();
     let log_p = log_softmax(&scaled);
     let (inside, outside): (Vec<u32>, Vec<u32>) = (0..teacher.len() as u32).partition(|id| kept.contains(id));
     let sum = |ids: &[u32]| log_sum_exp(&ids.iter().map(|&id| log_p[id as usize]).collect::<Vec<_>>());
     let log_mass = sum(&outside);
     let (rest, base) = match term.tail {
-        _ if outside.is_empty() => (Rest::Nothing, 0.0),
-        TailPolicy::Bucket => (Rest::Bucket { log_mass }, 0.0),
-        TailPolicy::Uniform => (Rest::Uniform { log_mass }, 0.0),
-        TailPolicy::Renormalize | TailPolicy::Sampled => (Rest::Nothing, sum(&inside)),
+        _ if outside.is_empty() => (Remainder::Nothing, 0.0),
+        TailPolicy::Bucket => (Remainder::Bucket { log_mass }, 0.0),
+        TailPolicy::Uniform => (Remainder::Uniform { log_mass }, 0.0),
+        TailPolicy::Renormalize | TailPolicy::Sampled => (Remainder::Nothing, sum(&inside)),
     };
-    Target {
+    TemperedRow {
         class_ids: kept.to_vec(),
         log_probs: kept.iter().map(|&id| log_p[id as usize] - base).collect(),
         counts: vec![1.0; kept.len()],
@@ -210,7 +210,7 @@ fn losses_of_whole_rows_agree_with_jax_on_tensors() {
 }
 
 /// A batch that is nothing but its targets.
-pub fn batch_of(rows: &[SoftRow], labels: &[u32], reading: &Reading) -> Batch {
+pub fn batch_of(rows: &[SoftRow], labels: &[u32], spec: &TargetSpec) -> Batch {
     Batch {
         tokens: Vec::new(),
         rows: 1,
@@ -218,7 +218,7 @@ pub fn batch_of(rows: &[SoftRow], labels: &[u32], reading: &Reading) -> Batch {
         sample_ids: vec![0],
         positions: (0..rows.len() as u32).collect(),
         gold_ids: labels.to_vec(),
-        targets: Some(SoftTargets::of_rows(rows, labels, reading)),
+        targets: Some(TargetBatch::of_rows(rows, labels, spec)),
         second: None,
     }
 }
@@ -228,7 +228,7 @@ pub fn judge(
     rows: &[SoftRow],
     labels: &[u32],
     students: &[Vec<f64>],
-    term: &StepTerm,
+    term: &TermAtStep,
     wanted: (&[f64], &[f64]),
     what: &str,
 ) {
@@ -236,19 +236,19 @@ pub fn judge(
     let shape = [students.len(), students[0].len()];
     let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
     let logits = Tensor::<2>::from_data(TensorData::new(values, shape), &device);
-    let reading = Reading {
-        draws: term.tail == TailPolicy::Sampled,
+    let spec = TargetSpec {
+        include_sampled: term.tail == TailPolicy::Sampled,
         label: term.divergence.needs_label(),
-        facts: !CELLS.contains(&term.divergence),
-        ..Reading::default()
+        stats: !CELLS.contains(&term.divergence),
+        ..TargetSpec::default()
     };
-    let batch = batch_of(rows, labels, &reading);
-    let loss = StepLoss::teacher(*term);
-    let teacher = Teacher::new(batch.targets.as_ref().unwrap(), &device);
+    let batch = batch_of(rows, labels, &spec);
+    let loss = LossAtStep::teacher(*term);
+    let teacher = DeviceTargets::new(batch.targets.as_ref().unwrap(), &device);
     let gold = Tensor::<2, Int>::zeros([shape[0], 1], &device);
     let leaf = logits.clone().autodiff().require_grad();
-    let piece = PieceLoss::new(&loss, &TokenDecisions::default(), Some(&teacher), &leaf);
-    let naive = losses(&student(leaf.clone(), gold, Some(&teacher), &piece), Some(&teacher), &piece);
+    let piece = ChunkLoss::new(&loss, &TokenDecisions::default(), Some(&teacher), &leaf);
+    let naive = token_losses(&student(leaf.clone(), gold, Some(&teacher), &piece), Some(&teacher), &piece);
     let naive = naive.divergences[0].clone();
     let per_position = naive.clone().try_into_vec_as::<f32>().unwrap();
     for (got, wanted) in per_position.iter().zip(wanted.0) {
@@ -256,7 +256,7 @@ pub fn judge(
     }
     let scale = term.temperatures.teacher.powi(2);
     let by_autodiff = leaf.grad(&(naive.sum() * scale).backward()).unwrap();
-    let mut sums = LossSums::default();
+    let mut sums = LossTotals::default();
     let by_hand = logits_loss(logits, &batch, &TokenDecisions::default(), &loss, &mut sums);
     let sum = f64::from(sums.divergences[0].clone().into_scalar::<f32>());
     assert_close(sum, wanted.0.iter().sum(), 1e-5, 1e-5, what);
@@ -272,14 +272,14 @@ pub fn judge(
 pub const LABEL: u32 = 3;
 
 /// A cached row as `term` sees it.
-fn told(row: &SoftRow, term: &StepTerm) -> Target {
-    let at = |row: &SoftRow| Target::of(row, term.temperatures.teacher, term.tail);
+fn told(row: &SoftRow, term: &TermAtStep) -> TemperedRow {
+    let at = |row: &SoftRow| TemperedRow::of(row, term.temperatures.teacher, term.tail);
     if !term.divergence.needs_label() {
         return at(row);
     }
     let mut edited = TransformedRow::new(row, LABEL, TargetTransform::Teacher {});
-    let label = edited.tell(LABEL, row.gold.log_prob);
-    Target { label: Some(label), ..at(&edited.view(row)) }
+    let label = edited.expose_label(LABEL, row.gold.log_prob);
+    TemperedRow { label: Some(label), ..at(&edited.view(row)) }
 }
 
 /// Rows as a cache holds them, with a student for each: some with fewer classes than others, some complete.
@@ -310,7 +310,7 @@ fn cached_rows_give_what_the_reference_gives() {
         let (rows, students) = cached(selection, vocab_size);
         let rows: Vec<SoftRow> = rows.iter().collect();
         for divergence in CELLS.into_iter().chain(ROWS) {
-            for tail in POLICIES.into_iter().filter(|policy| divergence.fits(*policy).is_ok()) {
+            for tail in POLICIES.into_iter().filter(|policy| divergence.check_tail_policy(*policy).is_ok()) {
                 let whole = ROWS.contains(&divergence);
                 if whole && matches!(selection, Selection::Sample { .. }) {
                     continue;

@@ -6,13 +6,15 @@ use crate::losses::{LABEL, batch_of, cached, term};
 use burn::tensor::{Tensor, TensorData};
 use logitcask_core::divergence::compare;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Divergence, Keep, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, Target, TargetTransform};
+use logitcask_core::{
+    Divergence, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TargetTransform, TemperedRow, Truncation,
+};
 use logitcask_model::DeviceChoice;
-use logitcask_train::loss::head::{LossSums, logits_loss};
-use logitcask_train::loss::{Reading, Scale, StepLoss, StepTerm};
+use logitcask_train::loss::head::{LossTotals, logits_loss};
+use logitcask_train::loss::{LossAtStep, Scale, TargetSpec, TermAtStep};
 use logitcask_train::rules::TokenDecisions;
 use logitcask_train::similarity::Similarity;
-use logitcask_train::targets::SoftTargets;
+use logitcask_train::target_batch::TargetBatch;
 use serde_json::Value;
 use std::fs;
 
@@ -90,8 +92,8 @@ fn golden_rows_at_a_high_temperature_need_their_tail() {
     };
     let teacher = rows("teacher");
     let students = rows("student");
-    let keep = Keep { selection: Selection::TopK { k: 64 }, ..crate::fixture::keep(Selection::TopK { k: 64 }) };
-    let dense = Keep { selection: Selection::Dense, tail: None, ..keep.clone() };
+    let keep = Truncation { selection: Selection::TopK { k: 64 }, ..crate::fixture::keep(Selection::TopK { k: 64 }) };
+    let dense = Truncation { selection: Selection::Dense, tail: None, ..keep.clone() };
     // Relative error of the summed gradient, and of the loss.
     let error = |policy, t: f64| {
         let (mut off, mut all, mut losses) = (0.0, 0.0, [0.0; 2]);
@@ -101,7 +103,7 @@ fn golden_rows_at_a_high_temperature_need_their_tail() {
             for (i, (keep, policy)) in [(&keep, policy), (&dense, TailPolicy::Bucket)].into_iter().enumerate() {
                 let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
                 select_reference(&logits, 0, keep, 0.5, &mut rows, &mut errors);
-                let target = Target::of(&rows.iter().next().unwrap(), t, policy);
+                let target = TemperedRow::of(&rows.iter().next().unwrap(), t, policy);
                 let done = compare(Divergence::ForwardKl {}, student, t, &target);
                 losses[i] += done.loss;
                 sums[i].iter_mut().zip(&done.gradient).for_each(|(sum, g)| *sum += g);
@@ -132,18 +134,18 @@ fn gradient(
     rows: &SoftRows,
     second: Option<&SoftRows>,
     students: &[Vec<f64>],
-    decided: &TokenDecisions,
-    loss: &StepLoss,
-    reading: &Reading,
+    decisions: &TokenDecisions,
+    loss: &LossAtStep,
+    spec: &TargetSpec,
 ) -> (Vec<f32>, f32) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let rows: Vec<SoftRow> = rows.iter().collect();
-    let mut batch = batch_of(&rows, &[LABEL; 6], reading);
-    batch.second = second.map(|rows| SoftTargets::of_rows(&rows.iter().collect::<Vec<_>>(), &[LABEL; 6], reading));
+    let mut batch = batch_of(&rows, &[LABEL; 6], spec);
+    batch.second = second.map(|rows| TargetBatch::of_rows(&rows.iter().collect::<Vec<_>>(), &[LABEL; 6], spec));
     let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
     let logits = Tensor::<2>::from_data(TensorData::new(values, [6, students[0].len()]), &device);
-    let mut sums = LossSums::default();
-    let gradient = logits_loss(logits, &batch, decided, loss, &mut sums);
+    let mut sums = LossTotals::default();
+    let gradient = logits_loss(logits, &batch, decisions, loss, &mut sums);
     (gradient.try_into_vec_as().unwrap(), sums.loss.unwrap().into_scalar())
 }
 
@@ -154,11 +156,15 @@ fn of_two_teachers_each_has_its_share() {
     let (other, _) = cached(Selection::TopK { k: 9 }, 30);
     let mut second = SoftRows::new(&crate::fixture::keep(Selection::TopK { k: 9 }));
     [1, 2, 3, 4, 5, 0].iter().for_each(|&i| second.push(other.iter().nth(i).unwrap()));
-    let loss = StepLoss { alpha: 0.8, ..StepLoss::teacher(term(Divergence::ReverseKl {}, TailPolicy::Bucket, 2.0)) };
-    let shared =
-        |a: f32, b: f32| TokenDecisions { temperatures: Vec::new(), weights: Some(vec![a; 6]), second: Some(vec![b; 6]) };
-    let both = |a, b| gradient(&first, Some(&second), &students, &shared(a, b), &loss, &Reading::default());
-    let one = |rows| gradient(rows, None, &students, &TokenDecisions::default(), &loss, &Reading::default());
+    let loss =
+        LossAtStep { alpha: 0.8, ..LossAtStep::teacher(term(Divergence::ReverseKl {}, TailPolicy::Bucket, 2.0)) };
+    let shared = |a: f32, b: f32| TokenDecisions {
+        temperatures: Vec::new(),
+        weights: Some(vec![a; 6]),
+        second: Some(vec![b; 6]),
+    };
+    let both = |a, b| gradient(&first, Some(&second), &students, &shared(a, b), &loss, &TargetSpec::default());
+    let one = |rows| gradient(rows, None, &students, &TokenDecisions::default(), &loss, &TargetSpec::default());
     let ((a, a_loss), (b, b_loss), (mixed, mixed_loss)) = (one(&first), one(&second), both(0.25, 0.75));
     let close =
         |got: &[f32], wanted: &dyn Fn(usize) -> f32| got.iter().enumerate().all(|(i, g)| (g - wanted(i)).abs() < 1e-5);
@@ -181,11 +187,11 @@ fn a_spread_temperature_does_not_see_the_scale_of_the_logits() {
         }
         rows
     };
-    let step = StepTerm { scale: Scale::None, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 1.0) };
-    let spread = StepTerm { spread: Some((0.05, 1000.0)), ..step };
-    let reading = Reading { facts: true, ..Reading::default() };
+    let step = TermAtStep { scale: Scale::None, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 1.0) };
+    let spread = TermAtStep { spread: Some((0.05, 1000.0)), ..step };
+    let spec = TargetSpec { stats: true, ..TargetSpec::default() };
     let loss = |scale, step| {
-        gradient(&rows(scale), None, &students, &TokenDecisions::default(), &StepLoss::teacher(step), &reading).1
+        gradient(&rows(scale), None, &students, &TokenDecisions::default(), &LossAtStep::teacher(step), &spec).1
     };
     assert!((loss(1.0, spread) - loss(2.0, spread)).abs() < 2e-2, "{} {}", loss(1.0, spread), loss(2.0, spread));
     assert!((loss(1.0, step) - loss(2.0, step)).abs() > 0.5, "{} {}", loss(1.0, step), loss(2.0, step));
@@ -205,16 +211,16 @@ fn alike_classes_are_those_whose_weights_point_the_same_way() {
     golden::assert_close(f64::from(row.log_probs[0]), 2.0 - z.ln(), 1e-6, 1e-6, "the most alike");
     golden::assert_close(row.tail_mass(1.0), (1.0 + (-2.0f64).exp()) / z, 1e-5, 1e-6, "all others");
     let target = TargetTransform::Similar { classes: 2, temperature: 0.5 };
-    let reading = Reading { target, similarity: Some(table.into()), ..Reading::default() };
+    let spec = TargetSpec { target, similarity: Some(table.into()), ..TargetSpec::default() };
     let (rows, _) = cached(Selection::TopK { k: 3 }, 4);
-    let targets = SoftTargets::of_rows(&rows.iter().collect::<Vec<_>>(), &[0; 6], &reading);
+    let targets = TargetBatch::of_rows(&rows.iter().collect::<Vec<_>>(), &[0; 6], &spec);
     assert_eq!((targets.width, &targets.class_ids[..2]), (2, &[0, 2][..]), "the teacher's rows have no say");
 }
 
 #[test]
 fn students_teach_their_successors() {
     let fixture = Fixture::new(60);
-    fixture.edit_recipe("[teacher]\nmodel = \"", "[tokenizer]\nend = 0\npath = \"");
+    fixture.edit_recipe("[teacher]\nmodel = \"", "[tokenizer]\neos = 0\npath = \"");
     fixture.edit_recipe("/teacher\"\nbatch_tokens = 512", "/teacher/tokenizer.json\"");
     fixture.edit_recipe("[train]", "[generations]\ncount = 2\n\n[train]");
     let table = fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run"]);

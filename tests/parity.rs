@@ -11,8 +11,8 @@ use logitcask_core::{Origin, Sample, SampleId, Selection};
 use logitcask_model::{DeviceChoice, KvCache, Llama, LogitsModel, ModelFiles, Precision};
 use logitcask_teach::select::select_rows;
 use logitcask_train::batch::Batch;
-use logitcask_train::loss::StepLoss;
-use logitcask_train::update::{gradients, loss_sums};
+use logitcask_train::loss::LossAtStep;
+use logitcask_train::update::{gradients, loss_totals};
 use serde_json::Value;
 
 const CHECKPOINTS: [&str; 5] = ["llama-gqa", "llama-tied", "llama-f16-sharded", "llama2c-tiny", "llama2c-gqa-untied"];
@@ -89,7 +89,7 @@ fn golden_backward_agrees_with_torch() {
         };
         let samples: Vec<_> = case["sequences"].as_array().unwrap().iter().map(|s| (sample(s), Vec::new())).collect();
         let batch = Batch::new(&samples, None).unwrap();
-        let mut sums = loss_sums(&model, &batch, &StepLoss::LABELS);
+        let mut sums = loss_totals(&model, &batch, &LossAtStep::LABELS);
         let grads = gradients(&model, &mut sums, batch.positions.len()).unwrap();
         let count = batch.positions.len() as f64;
         let wanted = &case["gradient"];

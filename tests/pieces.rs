@@ -6,13 +6,13 @@ use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::divergence::compare;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
-use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, Target};
+use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, TemperedRow};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::loss::head::{head_loss, student};
 use logitcask_train::loss::positions::total;
-use logitcask_train::loss::{PieceLoss, Reading, Scale, StepLoss, StepTerm, Teacher, losses};
+use logitcask_train::loss::{ChunkLoss, DeviceTargets, LossAtStep, Scale, TargetSpec, TermAtStep, token_losses};
 use logitcask_train::rules::TokenDecisions;
-use logitcask_train::targets::SoftTargets;
+use logitcask_train::target_batch::TargetBatch;
 
 #[test]
 fn pieces_of_any_size_have_the_gradient_of_the_whole() {
@@ -27,24 +27,28 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
     // Two terms with temperatures and weights of each position's own, and the labels: all that is judged in memory.
     let terms = vec![
         term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0),
-        StepTerm { factor: 0.3, scale: Scale::Product, ..term(Divergence::Hellinger {}, TailPolicy::Renormalize, 1.0) },
+        TermAtStep {
+            factor: 0.3,
+            scale: Scale::Product,
+            ..term(Divergence::Hellinger {}, TailPolicy::Renormalize, 1.0)
+        },
     ];
-    let loss = StepLoss { alpha: 0.7, terms, watches_labels: false };
-    let batch = batch_of(&rows, &[3, 1, 4, 1, 5, 9], &Reading::default());
+    let loss = LossAtStep { alpha: 0.7, terms, needs_cross_entropy: false };
+    let batch = batch_of(&rows, &[3, 1, 4, 1, 5, 9], &TargetSpec::default());
     let temperatures = (0..6)
         .map(|i| TemperaturePair { teacher: 1.0 + 0.3 * f64::from(i), student: 2.0 - 0.2 * f64::from(i) })
         .collect();
-    let decided = TokenDecisions {
+    let decisions = TokenDecisions {
         temperatures: vec![None, Some(Temperatures::PerToken(temperatures))],
         weights: Some(vec![0.5, 1.0, 0.0, 2.0, 1.5, 0.7]),
         second: None,
     };
+    let leaf = |stream, shape: [usize; 2]| {
+        Tensor::<2>::from_data(TensorData::new(numbers(stream, shape[0] * shape[1]), shape), &device).require_grad()
+    };
     let of = |piece| {
-        let leaf = |stream, shape: [usize; 2]| {
-            Tensor::<2>::from_data(TensorData::new(numbers(stream, shape[0] * shape[1]), shape), &device).require_grad()
-        };
         let (hidden, head) = (leaf(0, [6, 8]), leaf(1, [8, 30]));
-        let sums = head_loss(hidden.clone(), &Head::new(head.clone(), false), &batch, &decided, &loss, piece);
+        let sums = head_loss(hidden.clone(), &Head::new(head.clone(), false), &batch, &decisions, &loss, piece);
         let grads = sums.surrogate.unwrap().backward();
         let of_hidden = hidden.grad(&grads).unwrap();
         let of_head = sums.of_head.unwrap().transpose();
@@ -54,16 +58,13 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
         all
     };
     // The naive composition: all logits at once, every step by autodiff.
-    let leaf = |stream, shape: [usize; 2]| {
-        Tensor::<2>::from_data(TensorData::new(numbers(stream, shape[0] * shape[1]), shape), &device).require_grad()
-    };
     let (hidden, head) = (leaf(0, [6, 8]), leaf(1, [8, 30]));
-    let teacher = Teacher::new(batch.targets.as_ref().unwrap(), &device);
+    let teacher = DeviceTargets::new(batch.targets.as_ref().unwrap(), &device);
     let gold = Tensor::<1, Int>::from_data([3, 1, 4, 1, 5, 9], &device).reshape([6, 1]);
     let logits = hidden.clone().matmul(head.clone());
-    let piece = PieceLoss::new(&loss, &decided, Some(&teacher), &logits);
+    let piece = ChunkLoss::new(&loss, &decisions, Some(&teacher), &logits);
     let student = student(logits, gold, Some(&teacher), &piece);
-    let all = losses(&student, Some(&teacher), &piece);
+    let all = token_losses(&student, Some(&teacher), &piece);
     let total = total(&all, &piece, &student);
     let grads = total.clone().backward();
     let mut naive = hidden.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap();
@@ -83,14 +84,15 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
 fn fewer_classes_join_the_tail() {
     let (rows, students) = cached(Selection::TopK { k: 9 }, 30);
     let sample = Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: vec![3; 7] };
-    let reading = Reading { classes: Some(4), ..Reading::default() };
-    let targets = SoftTargets::new(&[(sample, vec![rows.clone()])], 0, &reading).unwrap();
+    let spec = TargetSpec { classes: Some(4), ..TargetSpec::default() };
+    let targets = TargetBatch::new(&[(sample, vec![rows.clone()])], 0, &spec).unwrap();
     assert_eq!(targets.width, 4);
     let short: Vec<SoftRow> = rows.iter().map(|row| row.prefix(4)).collect();
-    assert_eq!(targets, SoftTargets::of_rows(&short, &[LABEL; 6], &Reading::default()));
+    assert_eq!(targets, TargetBatch::of_rows(&short, &[LABEL; 6], &TargetSpec::default()));
     let term = term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0);
-    let exact =
-        |(row, s): (&SoftRow, &Vec<f64>)| compare(term.divergence, s, 2.0, &Target::of(row, 2.0, TailPolicy::Bucket));
+    let exact = |(row, s): (&SoftRow, &Vec<f64>)| {
+        compare(term.divergence, s, 2.0, &TemperedRow::of(row, 2.0, TailPolicy::Bucket))
+    };
     let exact: Vec<_> = short.iter().zip(&students).map(exact).collect();
     let loss: Vec<f64> = exact.iter().map(|e| e.loss).collect();
     let gradient: Vec<f64> = exact.into_iter().flat_map(|e| e.gradient).collect();

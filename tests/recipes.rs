@@ -59,7 +59,7 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     if let Some(generations) = own("generations") {
         recipe.insert("generations".into(), generations.clone());
         recipe.remove("teacher");
-        let tokenizer = [("path", in_fixture("teacher/tokenizer.json")), ("end", 0.into())];
+        let tokenizer = [("path", in_fixture("teacher/tokenizer.json")), ("eos", 0.into())];
         recipe.insert("tokenizer".into(), Table::from_iter(tokenizer.map(|(k, v)| (k.to_owned(), v))).into());
     }
     let path = fixture.path(&format!("{name}.toml"));
@@ -98,7 +98,7 @@ fn every_method_recipe_is_a_recipe_and_says_what_it_is() {
         let comment: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
         assert_eq!(comment.len(), 3, "{name}: three lines");
         assert!(
-            comment[0].contains("(") && comment[1].contains("RequiredStats:") && comment[2].contains("Expect:"),
+            comment[0].contains("(") && comment[1].contains("Needs:") && comment[2].contains("Expect:"),
             "{name}"
         );
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/methods.md")).unwrap();

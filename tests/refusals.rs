@@ -1,7 +1,7 @@
 //! What a recipe may not say about a loss, and why.
 
 use crate::fixture::keep;
-use logitcask_core::{Divergence, Keep, Schedule, Selection, TailPolicy, TailRule};
+use logitcask_core::{Divergence, Schedule, Selection, TailPolicy, TailRule, Truncation};
 use logitcask_train::LossConfig;
 
 #[test]
@@ -13,9 +13,9 @@ fn what_makes_no_sense_is_refused_by_name() {
     let refused = config(Divergence::JensenShannon { beta: 2.0 }, TailPolicy::Bucket).check().unwrap_err();
     assert!(refused.contains("beta = 2"), "{refused}");
     let sampled = config(Divergence::ForwardKl {}, TailPolicy::Sampled);
-    let refused = sampled.fits(&keep(Selection::TopK { k: 5 })).unwrap_err();
+    let refused = sampled.check_against(&keep(Selection::TopK { k: 5 })).unwrap_err();
     assert!(refused.contains("drawn_counts"), "{refused}");
-    assert!(sampled.fits(&keep(Selection::Sample { n: 8, seed: 0 })).is_ok());
+    assert!(sampled.check_against(&keep(Selection::Sample { n: 8, seed: 0 })).is_ok());
 
     // What moves is judged by where it goes, not by where it starts.
     let moving = |alpha: &str, temperature: &str| LossConfig {
@@ -26,7 +26,7 @@ fn what_makes_no_sense_is_refused_by_name() {
     let to = |end: f64| format!(r#"{{"kind":"linear","start":1,"end":{end}}}"#);
     assert!(moving(&to(1.5), "1").check().unwrap_err().contains("alpha = 1.5"));
     assert!(moving("0.5", &to(0.0)).check().unwrap_err().contains("temperature = 0"));
-    let hot = moving("0.5", &to(50.0)).fits(&keep(Selection::TopK { k: 5 })).unwrap_err();
+    let hot = moving("0.5", &to(50.0)).check_against(&keep(Selection::TopK { k: 5 })).unwrap_err();
     assert!(hot.contains("temperature = 50 is outside"), "{hot}");
     assert!(moving(&to(0.0), "1").needs_teacher() && !moving("0", "1").needs_teacher());
 }
@@ -37,15 +37,15 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
     let top_k = keep(Selection::TopK { k: 5 });
     let drawn = keep(Selection::Sample { n: 8, seed: 0 });
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 4.0, atoms: 5 };
-    let narrow = Keep { tail: Some(tail), ..top_k.clone() };
-    let always = Keep { always_keep: vec![1, 2], ..top_k.clone() };
+    let narrow = Truncation { tail: Some(tail), ..top_k.clone() };
+    let always = Truncation { always_keep: vec![1, 2], ..top_k.clone() };
     let bounds = r#""lowest":1,"highest":4"#;
-    let refused = |more: &str, keep: &Keep, words: &[&str]| {
-        let problem = loss(more).fits(keep).unwrap_err();
+    let refused = |more: &str, keep: &Truncation, words: &[&str]| {
+        let problem = loss(more).check_against(keep).unwrap_err();
         assert!(words.iter().all(|word| problem.contains(word)), "{more}: {problem}");
     };
     refused(r#","classes":8"#, &always, &["classes = 8", "keeps 7"]);
-    assert_eq!(loss(r#","classes":7"#).fits(&always), Ok(()));
+    assert_eq!(loss(r#","classes":7"#).check_against(&always), Ok(()));
     // The teacher's first choice need not have been drawn.
     for rule in [
         r#""kind":"dtkd""#.to_owned(),
@@ -55,9 +55,9 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
     ] {
         let more = format!(r#","temperature_rule":{{{rule}}}"#);
         refused(&more, &drawn, &["temperature_rule", "drawn_counts"]);
-        assert_eq!(loss(&more).fits(&top_k), Ok(()), "{more}");
+        assert_eq!(loss(&more).check_against(&top_k), Ok(()), "{more}");
     }
-    assert_eq!(loss(&format!(r#","temperature_rule":{{"kind":"curriculum",{bounds}}}"#)).fits(&drawn), Ok(()));
+    assert_eq!(loss(&format!(r#","temperature_rule":{{"kind":"curriculum",{bounds}}}"#)).check_against(&drawn), Ok(()));
     // A recipe's own temperature counts beside a rule's.
     refused(r#","temperature":12,"temperature_rule":{"kind":"idts"}"#, &top_k, &["temperature = 12", "0.75 to 10"]);
     // All classes alike: an endless temperature.
@@ -66,15 +66,15 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
         r#","divergence":{"kind":"mean_squares","centred":true},"tail":"renorm""#,
     ] {
         refused(more, &narrow, &["up to 10", "0.75 to 4"]);
-        assert_eq!(loss(more).fits(&top_k), Ok(()), "{more}");
+        assert_eq!(loss(more).check_against(&top_k), Ok(()), "{more}");
     }
     // Squares: half the temperature.
     refused(r#","divergence":{"kind":"pearson"}"#, &drawn, &["temperature = 1", "0.5"]);
-    assert_eq!(loss(r#","divergence":{"kind":"pearson"},"temperature":1.5"#).fits(&drawn), Ok(()));
+    assert_eq!(loss(r#","divergence":{"kind":"pearson"},"temperature":1.5"#).check_against(&drawn), Ok(()));
     refused(
         r#","divergence":{"kind":"pearson"},"temperature":2,"temperature_rule":{"kind":"idts"}"#,
         &drawn,
         &["temperature = 0.75"],
     );
-    assert_eq!(loss(r#","divergence":{"kind":"pearson"}"#).fits(&top_k), Ok(()));
+    assert_eq!(loss(r#","divergence":{"kind":"pearson"}"#).check_against(&top_k), Ok(()));
 }

@@ -6,11 +6,11 @@ use burn::tensor::{Tensor, TensorData};
 use logitcask_core::divergence::compare;
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::temperature::{RequiredStats, TemperaturePair, Temperatures, TokenStats};
-use logitcask_core::{Divergence, Selection, SoftRow, SoftRows, TailPolicy, Target};
+use logitcask_core::{Divergence, Selection, SoftRow, SoftRows, TailPolicy, TemperedRow};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::LossConfig;
-use logitcask_train::loss::head::{LossSums, logits_loss};
-use logitcask_train::loss::{Reading, Scale, StepLoss, StepTerm, survey};
+use logitcask_train::loss::head::{LossTotals, logits_loss};
+use logitcask_train::loss::{LossAtStep, Scale, TargetSpec, TermAtStep, collect_stats};
 use logitcask_train::rules::{Rules, StepTotals, TokenDecisions};
 
 const VOCAB: usize = 30;
@@ -22,13 +22,13 @@ const HEATS: [TemperaturePair; 6] = [
     TemperaturePair { teacher: 1.5, student: 1.5 },
     TemperaturePair { teacher: 9.0, student: 5.0 },
 ];
-const FACTS: Reading = Reading {
-    draws: false,
+const FACTS: TargetSpec = TargetSpec {
+    include_sampled: false,
     classes: None,
     always_kept: 0,
     target: logitcask_core::TargetTransform::Teacher {},
     label: false,
-    facts: true,
+    stats: true,
     entropy: None,
     similarity: None,
 };
@@ -37,16 +37,16 @@ const FACTS: Reading = Reading {
 fn on_tensors(
     rows: &SoftRows,
     students: &[Vec<f64>],
-    decided: &TokenDecisions,
-    loss: &StepLoss,
+    decisions: &TokenDecisions,
+    loss: &LossAtStep,
 ) -> (f64, Vec<Vec<f64>>, Vec<f64>) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let rows: Vec<SoftRow> = rows.iter().collect();
     let batch = batch_of(&rows, &[LABEL; 6], &FACTS);
     let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
     let logits = Tensor::<2>::from_data(TensorData::new(values, [students.len(), VOCAB]), &device);
-    let mut sums = LossSums::default();
-    let gradient = logits_loss(logits, &batch, decided, loss, &mut sums).try_into_vec_as::<f32>().unwrap();
+    let mut sums = LossTotals::default();
+    let gradient = logits_loss(logits, &batch, decisions, loss, &mut sums).try_into_vec_as::<f32>().unwrap();
     let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     let slopes = sums.slopes.into_iter().flatten().flat_map(|s| wide(&s.try_into_vec_as::<f32>().unwrap()));
     let slopes = slopes.collect();
@@ -64,18 +64,18 @@ fn each_position_has_its_own_temperatures_scale_and_weight() {
         (Divergence::MeanSquares { centred: true }, TailPolicy::Bucket),
     ] {
         for scale in [Scale::Squared, Scale::Product, Scale::None] {
-            let term = StepTerm { scale, factor: 3.0, ..term(divergence, tail, 1.0) };
-            let decided = TokenDecisions {
+            let term = TermAtStep { scale, factor: 3.0, ..term(divergence, tail, 1.0) };
+            let decisions = TokenDecisions {
                 temperatures: vec![Some(Temperatures::PerToken(HEATS.to_vec()))],
                 weights: Some(weights.iter().map(|&w| w as f32).collect()),
                 second: None,
             };
-            let loss = StepLoss { alpha: 0.5, ..StepLoss::teacher(term) };
-            let (sum, gradient, _) = on_tensors(&rows, &students, &decided, &loss);
+            let loss = LossAtStep { alpha: 0.5, ..LossAtStep::teacher(term) };
+            let (sum, gradient, _) = on_tensors(&rows, &students, &decisions, &loss);
             let mut wanted = 0.0;
             for (i, (row, student)) in rows.iter().zip(&students).enumerate() {
                 let TemperaturePair { teacher, student: t } = HEATS[i];
-                let soft = compare(divergence, student, t, &Target::of(&row, teacher, tail));
+                let soft = compare(divergence, student, t, &TemperedRow::of(&row, teacher, tail));
                 let hard = label_loss(student);
                 let scale = match scale {
                     Scale::Squared => teacher * teacher,
@@ -111,11 +111,11 @@ fn the_slope_along_the_temperature_is_that_of_the_cached_row() {
         (Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket),
     ] {
         for t in [1.0, 3.0] {
-            let term = StepTerm { watches_slopes: true, ..term(divergence, tail, t) };
-            let (_, _, slopes) = on_tensors(&rows, &students, &TokenDecisions::default(), &StepLoss::teacher(term));
+            let term = TermAtStep { needs_slopes: true, ..term(divergence, tail, t) };
+            let (_, _, slopes) = on_tensors(&rows, &students, &TokenDecisions::default(), &LossAtStep::teacher(term));
             assert_eq!(slopes.len(), 6);
             for ((row, student), slope) in rows.iter().zip(&students).zip(slopes) {
-                let at = |t: f64| t * t * compare(divergence, student, t, &Target::of(&row, t, tail)).loss;
+                let at = |t: f64| t * t * compare(divergence, student, t, &TemperedRow::of(&row, t, tail)).loss;
                 let found = (at(t + 1e-5) - at(t - 1e-5)) / 2e-5;
                 assert_close(slope, found, 1e-3, 1e-4, &format!("{divergence:?} {tail:?} T = {t}"));
             }
@@ -129,9 +129,9 @@ fn the_slope_of_a_cached_row_is_that_of_the_dense_one() {
     // with every class but the atoms' rounding nothing else does.
     let (few, students) = cached(Selection::TopK { k: 24 }, VOCAB);
     let (all, _) = cached(Selection::Dense, VOCAB);
-    let term = StepTerm { watches_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) };
+    let term = TermAtStep { needs_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) };
     let [few, all] =
-        [few, all].map(|rows| on_tensors(&rows, &students, &TokenDecisions::default(), &StepLoss::teacher(term)).2);
+        [few, all].map(|rows| on_tensors(&rows, &students, &TokenDecisions::default(), &LossAtStep::teacher(term)).2);
     for (few, all) in few.iter().zip(&all) {
         assert_close(*few, *all, 0.05, 0.02, "d loss / d T");
     }
@@ -145,13 +145,13 @@ fn temperatures_that_follow_the_spread_of_the_logits_are_followed_by_the_gradien
         (z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / z.len() as f64).sqrt()
     };
     let forward = Divergence::ForwardKl {};
-    let term = StepTerm { spread: Some((0.05, 1000.0)), ..term(forward, TailPolicy::Bucket, 2.0) };
-    let (sum, gradient, _) = on_tensors(&rows, &students, &TokenDecisions::default(), &StepLoss::teacher(term));
+    let term = TermAtStep { spread: Some((0.05, 1000.0)), ..term(forward, TailPolicy::Bucket, 2.0) };
+    let (sum, gradient, _) = on_tensors(&rows, &students, &TokenDecisions::default(), &LossAtStep::teacher(term));
     let mut wanted = 0.0;
     for ((row, student), gradient) in rows.iter().zip(&students).zip(&gradient) {
         let (_, spread) = row.logit_moments(0.0);
         let at = |student: &[f64]| {
-            let target = Target::of(&row, 2.0 * spread, TailPolicy::Bucket);
+            let target = TemperedRow::of(&row, 2.0 * spread, TailPolicy::Bucket);
             (2.0 * spread).powi(2) * compare(forward, student, 2.0 * std(student), &target).loss
         };
         wanted += at(student);
@@ -182,8 +182,8 @@ fn curriculum(instance: bool, sign: f64) -> Vec<f64> {
     let seen = seen(&rows, &students, &rules.needs());
     let mut losses = Vec::new();
     for _ in 0..60 {
-        let (loss, decided) = (rules.loss(0.5), rules.decide(0.5, &seen, 6));
-        let (sum, _, slopes) = on_tensors(&rows, &students, &decided, &loss);
+        let (loss, decisions) = (rules.loss(0.5), rules.decide(0.5, &seen, 6));
+        let (sum, _, slopes) = on_tensors(&rows, &students, &decisions, &loss);
         let slopes = vec![slopes.into_iter().map(|slope| sign * slope).collect()];
         rules.observe(&StepTotals { slopes, ..StepTotals::default() }, 6);
         losses.push(sum);
@@ -204,11 +204,11 @@ fn a_curriculum_makes_the_task_harder_and_without_its_reversal_easier() {
 fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &RequiredStats) -> Vec<TokenStats> {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let rows: Vec<SoftRow> = rows.iter().collect();
-    let batch = batch_of(&rows, &[LABEL; 6], &Reading { entropy: Some((2.0, (0.75, 10.0))), ..FACTS });
+    let batch = batch_of(&rows, &[LABEL; 6], &TargetSpec { entropy: Some((2.0, (0.75, 10.0))), ..FACTS });
     // Hidden states are the logits and the head is 1, in two pieces.
     let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
     let hidden = Tensor::<2>::from_data(TensorData::new(values, [6, VOCAB]), &device);
-    survey(&hidden, &Head::new(Tensor::eye(VOCAB, &device), true), &batch, needs, 4).unwrap()
+    collect_stats(&hidden, &Head::new(Tensor::eye(VOCAB, &device), true), &batch, needs, 4).unwrap()
 }
 
 #[test]
@@ -240,7 +240,8 @@ fn a_survey_sees_what_is_there() {
         assert_eq!(seen.gold_rank, rows[i].gold.rank);
         close(seen.teacher.entropy, rows[i].entropy(1.0), "the teacher's entropy");
         close(rows[i].entropy(seen.target_temperature).clamp(0.0, 2.0), 2.0f64.min(rows[i].entropy(10.0)), "target");
-        let hellinger = compare(Divergence::Hellinger {}, student, 1.0, &Target::of(&rows[i], 1.0, TailPolicy::Bucket));
+        let hellinger =
+            compare(Divergence::Hellinger {}, student, 1.0, &TemperedRow::of(&rows[i], 1.0, TailPolicy::Bucket));
         close(seen.distance.powi(2), hellinger.loss, "distance");
         let ours: Vec<f64> = rows[i].class_ids.iter().map(|&id| student[id as usize]).collect();
         let theirs: Vec<f64> = rows[i].log_probs.iter().map(|lp| f64::from(lp + rows[i].log_z)).collect();

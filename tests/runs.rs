@@ -348,7 +348,7 @@ fn a_second_teacher_is_read_beside_the_first_sample_by_sample() {
 #[test]
 fn generations_move_no_cache_aside_unasked() {
     let fixture = Fixture::new(60);
-    fixture.edit_recipe("[teacher]\nmodel = \"", "[tokenizer]\nend = 0\npath = \"");
+    fixture.edit_recipe("[teacher]\nmodel = \"", "[tokenizer]\neos = 0\npath = \"");
     fixture.edit_recipe("/teacher\"\nbatch_tokens = 512", "/teacher/tokenizer.json\"");
     fixture.edit_recipe("[train]", "[generations]\ncount = 1\n\n[train]");
     train(&fixture);

@@ -15,10 +15,10 @@ use logitcask_model::{Device, DeviceChoice, ModelFiles, Precision, weights};
 use logitcask_teach::select::select_logits;
 use logitcask_teach::{LocalTeacher, Teacher};
 use logitcask_train::batch::Batch;
-use logitcask_train::loss::head::{LossSums, logits_loss};
-use logitcask_train::loss::{Reading, StepLoss, StepTerm};
+use logitcask_train::loss::head::{LossTotals, logits_loss};
+use logitcask_train::loss::{LossAtStep, TargetSpec, TermAtStep};
 use logitcask_train::rules::TokenDecisions;
-use logitcask_train::update::{gradients, loss_sums};
+use logitcask_train::update::{gradients, loss_totals};
 use std::panic::resume_unwind;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -199,7 +199,7 @@ fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
 
 /// The loss before and after one step of AdamW.
 fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
-    let loss = StepLoss { alpha: 0.5, ..StepLoss::teacher(StepTerm::FORWARD_KL) };
+    let loss = LossAtStep { alpha: 0.5, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) };
     // Rows stand batch by batch, the shorter sample first.
     let mut rows = rows.iter();
     let mut shortest_first: Vec<&Sample> = samples.iter().collect();
@@ -214,12 +214,12 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
             (sample.clone(), vec![all])
         })
         .collect();
-    let batch = Batch::new(&taught, Some(&Reading::default())).unwrap();
+    let batch = Batch::new(&taught, Some(&TargetSpec::default())).unwrap();
     let mut model = weights::fresh(&config(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {
-        let mut sums = loss_sums(&model, &batch, &loss);
+        let mut sums = loss_totals(&model, &batch, &loss);
         let grads = gradients(&model, &mut sums, batch.positions.len()).unwrap();
         *value = f64::from(sums.loss.unwrap().into_scalar::<f32>()) / batch.positions.len() as f64;
         model = optimizer.step(1e-3, model, grads);
@@ -233,30 +233,33 @@ fn losses_and_their_gradients_agree_with_the_cpu() {
         let (rows, students) = cached(Selection::TopP { p: 0.8, k: 12 }, 30);
         let rows: Vec<SoftRow> = rows.iter().collect();
         let devices = [DeviceChoice::Cpu.open().unwrap().0, gpu];
-        let part = |alpha, term| StepLoss { alpha, ..StepLoss::teacher(term) };
+        let part = |alpha, term| LossAtStep { alpha, ..LossAtStep::teacher(term) };
         let cases = [
             part(0.5, term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0)),
             part(0.7, term(Divergence::JensenShannon { beta: 0.3 }, TailPolicy::Bucket, 1.0)),
             part(1.0, term(Divergence::ReverseKl {}, TailPolicy::Uniform, 1.0)),
-            part(1.0, StepTerm { watches_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
+            part(1.0, TermAtStep { needs_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
             part(
                 1.0,
-                StepTerm { spread: Some((0.75, 10.0)), ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) },
+                TermAtStep { spread: Some((0.75, 10.0)), ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) },
             ),
             part(1.0, term(Divergence::MeanSquares { centred: true }, TailPolicy::Bucket, 2.0)),
             part(0.5, term(Divergence::Decoupled { label: 1.0, others: 8.0 }, TailPolicy::Bucket, 4.0)),
             part(1.0, term(Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket, 2.0)),
             part(1.0, term(Divergence::Spearman {}, TailPolicy::Bucket, 1.0)),
-            StepLoss::LABELS,
+            LossAtStep::LABELS,
         ];
         for loss in cases {
-            let mut batch =
-                batch_of(&rows, &[3, 1, 4, 29, 5, 9], &Reading { label: true, facts: true, ..Reading::default() });
+            let mut batch = batch_of(
+                &rows,
+                &[3, 1, 4, 29, 5, 9],
+                &TargetSpec { label: true, stats: true, ..TargetSpec::default() },
+            );
             batch.targets = batch.targets.filter(|_| loss.alpha > 0.0);
             let [cpu, gpu] = devices.each_ref().map(|device| {
                 let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
                 let logits = Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device);
-                let mut sums = LossSums::default();
+                let mut sums = LossTotals::default();
                 let gradient = logits_loss(logits, &batch, &TokenDecisions::default(), &loss, &mut sums);
                 let figures = sums.divergences.into_iter().chain(sums.cross_entropy).chain(sums.loss);
                 let mut all = gradient.try_into_vec_as::<f32>().unwrap();

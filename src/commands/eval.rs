@@ -33,7 +33,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         say!("KL to teacher    {kl:.4}");
         match evaluation.top1_agreement {
             Some(agreement) => say!("top-1 agreement  {agreement:.4}"),
-            None => say!("top-1 agreement  -  (the teacher's first choice need not be among classes drawn by lot)"),
+            None => say!("top-1 agreement  -  (the teacher's first choice need not be among classes drawn at random)"),
         }
     }
     Ok(())

@@ -7,16 +7,16 @@ use crate::stop;
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{CacheWriter, Layout, Pin, Plan, shard_bytes};
-use logitcask_core::{Keep, Sample, Selection, SoftRows, Values};
+use logitcask_core::{LogProbPrecision, Sample, Selection, SoftRows, Truncation};
 use logitcask_data::Dataset;
 use logitcask_teach::{LocalTeacher, Pilot, PilotSet, Pipeline, StageSeconds, Teacher, pilot, pilot_samples};
 use std::time::Instant;
 
-/// Values and layouts that are compared.
-const FORMS: [(Values, Layout, &str); 3] = [
-    (Values::F16, Layout::Plain, "plain f16"),
-    (Values::Quantised { step: 0.0625 }, Layout::Plain, "plain 1/16"),
-    (Values::Quantised { step: 0.0625 }, Layout::Packed, "packed 1/16"),
+/// LogProbPrecision and layouts that are compared.
+const FORMS: [(LogProbPrecision, Layout, &str); 3] = [
+    (LogProbPrecision::F16, Layout::Plain, "plain f16"),
+    (LogProbPrecision::Quantised { step: 0.0625 }, Layout::Plain, "plain 1/16"),
+    (LogProbPrecision::Quantised { step: 0.0625 }, Layout::Packed, "packed 1/16"),
 ];
 
 /// Selections that every recipe's is compared with.
@@ -77,24 +77,25 @@ pub fn run(args: &PlanArgs) -> Result<()> {
 }
 
 /// The recipe's selection and a few others, each with f16 and with quantised values.
-fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Keep> {
+fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Truncation> {
     let vocab_size = experiment.vocab_size();
     let mut selections = vec![experiment.recipe.cache.selection];
     let own = selections[0];
     selections.extend(OTHERS.into_iter().filter(|other| *other != own && other.check(vocab_size).is_ok()));
     let of = |selection: Selection| {
         let keep = experiment.keep_of(selection, atoms);
-        [FORMS[0].0, FORMS[1].0].map(|values| Keep { values, ..keep.clone() })
+        [FORMS[0].0, FORMS[1].0].map(|values| Truncation { values, ..keep.clone() })
     };
     selections.into_iter().flat_map(of).collect()
 }
 
 /// Sizes and errors of the ways `first` and `first + 1` of the pilot: f16 and quantised.
-fn candidate(recipe: &Plan, keeps: &[Keep], outcome: &Pilot, first: usize) -> Result<Candidate> {
+fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Pilot, first: usize) -> Result<Candidate> {
     let [f16, quantised] = [&outcome.kept[first], &outcome.kept[first + 1]];
     let mut bytes = Vec::new();
     for (values, layout, _) in FORMS {
-        let (keep, rows) = if values == Values::F16 { (&keeps[0], &f16.rows) } else { (&keeps[1], &quantised.rows) };
+        let (keep, rows) =
+            if values == LogProbPrecision::F16 { (&keeps[0], &f16.rows) } else { (&keeps[1], &quantised.rows) };
         bytes.push(bytes_per_position(&Plan { layout, keep: keep.clone(), ..recipe.clone() }, rows)?);
     }
     let soft = f16.rows.iter().flat_map(|(_, rows)| rows.iter());

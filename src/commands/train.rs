@@ -14,7 +14,7 @@ use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{CacheReader, Error, Pin, Plan};
-use logitcask_core::{Keep, TargetTransform};
+use logitcask_core::{TargetTransform, Truncation};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Companions, Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
@@ -255,7 +255,7 @@ fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Opt
 /// The recipe's half of the cache must be what the cache was made with.
 fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
     // The number of atoms is the cache's own choice, and padding the teacher's.
-    let keep = Keep { padding: plan.keep.padding, ..recipe.cache.keep(plan.keep.atoms() as u32) };
+    let keep = Truncation { padding: plan.keep.padding, ..recipe.cache.keep(plan.keep.atoms() as u32) };
     let wanted = Plan {
         layout: recipe.cache.layout,
         max_length: u32::try_from(recipe.cache.max_length)?,

@@ -7,7 +7,7 @@ use crate::output::say;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use logitcask_cache::{CachedSample, Plan, verify};
-use logitcask_core::{Sample, SampleId, SoftRow, SoftRows, Values};
+use logitcask_core::{LogProbPrecision, Sample, SampleId, SoftRow, SoftRows};
 use logitcask_teach::pilot;
 use serde::Serialize;
 use std::path::Path;
@@ -149,7 +149,7 @@ fn log_z_difference(a: &SoftRows, b: &SoftRows) -> f64 {
 }
 
 /// The first position at which the stored row is not what the teacher says now.
-fn difference(stored: &SoftRows, live: &SoftRows, values: Values, tolerance: f64) -> Option<String> {
+fn difference(stored: &SoftRows, live: &SoftRows, values: LogProbPrecision, tolerance: f64) -> Option<String> {
     stored.iter().zip(live.iter()).enumerate().find_map(|(position, (stored, live))| {
         let off = f64::from((stored.log_z - live.log_z).abs());
         if off > tolerance {
@@ -164,14 +164,19 @@ fn difference(stored: &SoftRows, live: &SoftRows, values: Values, tolerance: f64
 }
 
 /// A class kept in both whose log-probabilities differ by more than the tolerance and one step of rounding.
-fn class_that_differs(stored: &SoftRow<'_>, live: &SoftRow<'_>, values: Values, tolerance: f64) -> Option<u32> {
+fn class_that_differs(
+    stored: &SoftRow<'_>,
+    live: &SoftRow<'_>,
+    values: LogProbPrecision,
+    tolerance: f64,
+) -> Option<u32> {
     let there = |id: &u32| live.class_ids.iter().position(|other| other == id);
     stored.class_ids.iter().zip(stored.log_probs).find_map(|(id, lp)| {
         let other = live.log_probs[there(id)?];
         // On both sides of a rounding boundary the same number becomes two, a step apart.
         let step = match values {
-            Values::F16 => f64::from(lp.abs()) / 1024.0,
-            Values::Quantised { step } => step,
+            LogProbPrecision::F16 => f64::from(lp.abs()) / 1024.0,
+            LogProbPrecision::Quantised { step } => step,
         };
         (f64::from((lp - other).abs()) > tolerance + step).then_some(*id)
     })
@@ -181,12 +186,13 @@ fn class_that_differs(stored: &SoftRow<'_>, live: &SoftRow<'_>, values: Values, 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use logitcask_core::{Keep, RowErrors, Selection, TailRule, select::select_reference};
+    use logitcask_core::{RowErrors, Selection, TailRule, Truncation, select::select_reference};
 
     /// What a teacher that gives these logits says about one position.
-    fn rows(logits: &[f32], values: Values) -> SoftRows {
+    fn rows(logits: &[f32], values: LogProbPrecision) -> SoftRows {
         let tail = Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 });
-        let keep = Keep { selection: Selection::TopK { k: 3 }, always_keep: Vec::new(), values, tail, padding: 0 };
+        let keep =
+            Truncation { selection: Selection::TopK { k: 3 }, always_keep: Vec::new(), values, tail, padding: 0 };
         let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
         select_reference(logits, 2, &keep, 0.0, &mut rows, &mut errors);
         rows
@@ -194,7 +200,7 @@ mod tests {
 
     #[test]
     fn another_teacher_is_told_by_log_z_and_by_its_classes() {
-        let values = Values::Quantised { step: 0.0625 };
+        let values = LogProbPrecision::Quantised { step: 0.0625 };
         let logits = [1.0, 3.0, 2.5, -1.0, 0.5, -2.0];
         let stored = rows(&logits, values);
         assert_eq!(difference(&stored, &rows(&logits, values), values, LEAST), None);

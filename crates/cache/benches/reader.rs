@@ -9,7 +9,9 @@ use logitcask_cache::{
 };
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Fingerprint, Keep, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Values};
+use logitcask_core::{
+    Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,10 +40,10 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
         max_length: 128,
         precision: "f32".into(),
         batch_tokens: 1,
-        keep: Keep {
+        keep: Truncation {
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),
-            values: Values::F16,
+            values: LogProbPrecision::F16,
             tail: Some(tail),
             padding: 0,
         },

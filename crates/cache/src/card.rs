@@ -3,7 +3,7 @@
 use crate::manifest::Manifest;
 use crate::plan::{DATA_DIR, Layout, Plan};
 use crate::schema;
-use logitcask_core::Values;
+use logitcask_core::LogProbPrecision;
 use std::fmt::Write;
 
 /// The card's file name.
@@ -116,7 +116,7 @@ fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {
 }
 
 fn meaning(column: &str, plan: &Plan) -> String {
-    let k = plan.cap();
+    let k = plan.max_kept();
     match column {
         schema::SAMPLE_ID => "place in the split".into(),
         schema::DOCUMENT => "index of the document it was cut from".into(),
@@ -129,12 +129,12 @@ fn meaning(column: &str, plan: &Plan) -> String {
         schema::TAIL_LOGITS => format!("{} pseudo-classes of the tail, logit - log_z in 1/512 nat", plan.keep.atoms()),
         schema::TAIL_LOG_WEIGHTS => "log of their weights in 1/512 nat".into(),
         schema::TOPK_COUNTS => format!("kept classes at each position, at most {k}"),
-        schema::DRAWN_COUNTS => "how many of them, at the end, were drawn by lot".into(),
+        schema::DRAWN_COUNTS => "how many of them, at the end, were drawn at random".into(),
         schema::TOPK_IDS if plan.keep.is_fixed() => format!("the {k} kept classes of each position, likeliest first"),
         schema::TOPK_IDS => "the kept classes of each position, likeliest first".into(),
         schema::TOPK_LOG_PROBS => match plan.keep.values {
-            Values::F16 => "their log-probabilities at T = 1".into(),
-            Values::Quantised { step } => format!("their log-probabilities at T = 1, in steps of {step}"),
+            LogProbPrecision::F16 => "their log-probabilities at T = 1".into(),
+            LogProbPrecision::Quantised { step } => format!("their log-probabilities at T = 1, in steps of {step}"),
         },
         schema::PACKED => "the kept classes and their log-probabilities, entropy-coded".into(),
         _ => "what decodes `packed`, in the first row".into(),

@@ -101,7 +101,7 @@ impl Commit {
         }
         let [rows, positions, entries] = [self.rows, self.positions, self.entries].map(u128::from);
         let longest = u128::from(plan.max_length) - 1;
-        let cap = u128::from(plan.keep.cap(plan.vocab_size));
+        let cap = u128::from(plan.keep.max_kept(plan.vocab_size));
         let fits = rows == u128::from(expected.end - expected.start)
             && (rows..=rows * longest).contains(&positions)
             && (positions..=positions * cap).contains(&entries)

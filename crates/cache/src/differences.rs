@@ -2,7 +2,7 @@
 
 use crate::pins::{Pin, Versions};
 use crate::plan::Plan;
-use logitcask_core::{Fingerprint, Values};
+use logitcask_core::{Fingerprint, LogProbPrecision};
 use std::fmt;
 use std::ops::Range;
 
@@ -68,8 +68,8 @@ impl Plan {
         let pin = |pin: &Pin| Described::Pin(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
         let values = match self.keep.values {
-            Values::F16 => "f16".to_owned(),
-            Values::Quantised { step } => format!("quantised to {step} nat"),
+            LogProbPrecision::F16 => "f16".to_owned(),
+            LogProbPrecision::Quantised { step } => format!("quantised to {step} nat"),
         };
         let tail = self.keep.tail.map_or("none".to_owned(), |tail| {
             format!("{} atoms for T = {}..{}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)

@@ -11,7 +11,9 @@ use crate::shard::Shard;
 use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Fingerprint, Keep, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Values};
+use logitcask_core::{
+    Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -27,19 +29,19 @@ pub(crate) const TRAINED: u8 = 128;
 /// Tokens of the sample that packed rows are decoded for.
 pub(crate) const TOKENS: [u32; 9] = [0, 7, 7, 39, 3, 12, 0, 1, 20];
 /// The first byte of a packed input chooses one of these.
-pub(crate) const KEPT: [(Selection, Values); 6] = [
-    (Selection::TopK { k: 4 }, Values::F16),
-    (Selection::TopP { p: 0.9, k: 6 }, Values::F16),
-    (Selection::Sample { n: 6, seed: 0 }, Values::F16),
-    (Selection::Dense, Values::F16),
-    (Selection::TopP { p: 0.9, k: 6 }, Values::Quantised { step: 0.0625 }),
-    (Selection::Dense, Values::Quantised { step: 0.0625 }),
+pub(crate) const KEPT: [(Selection, LogProbPrecision); 6] = [
+    (Selection::TopK { k: 4 }, LogProbPrecision::F16),
+    (Selection::TopP { p: 0.9, k: 6 }, LogProbPrecision::F16),
+    (Selection::Sample { n: 6, seed: 0 }, LogProbPrecision::F16),
+    (Selection::Dense, LogProbPrecision::F16),
+    (Selection::TopP { p: 0.9, k: 6 }, LogProbPrecision::Quantised { step: 0.0625 }),
+    (Selection::Dense, LogProbPrecision::Quantised { step: 0.0625 }),
 ];
 /// The first byte of an input of [`manifest()`] chooses one of these.
 pub(crate) const RECORDS: [&str; 3] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR];
 
 /// The cache that inputs pretend to belong to.
-pub(crate) fn plan(layout: Layout, (selection, values): (Selection, Values)) -> Plan {
+pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPrecision)) -> Plan {
     let pin = |name: &str| Pin { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
     let tail = (selection != Selection::Dense).then_some(tail);
@@ -54,7 +56,7 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, Values)) -> 
         max_length: 12,
         precision: "f32".into(),
         batch_tokens: 4096,
-        keep: Keep { selection, always_keep: Vec::new(), values, tail, padding: 0 },
+        keep: Truncation { selection, always_keep: Vec::new(), values, tail, padding: 0 },
         teacher: pin("teacher"),
         tokenizer: pin("tokenizer"),
         bos: Some(0),
@@ -141,7 +143,7 @@ pub fn packed_row(data: &[u8]) {
     };
     if let Ok(entries) = entries {
         assert_eq!(entries.counts.len(), TOKENS.len() - 1);
-        assert!(entries.counts.iter().all(|count| u32::from(*count) <= plan.cap()), "{:?}", entries.counts);
+        assert!(entries.counts.iter().all(|count| u32::from(*count) <= plan.max_kept()), "{:?}", entries.counts);
         assert_eq!(entries.class_ids.len(), entries.codes.len());
     }
 }
@@ -159,8 +161,8 @@ pub(crate) fn rows(plan: &Plan, count: u64) -> Vec<Row> {
         let mut rows = SoftRows::new(&plan.keep);
         for &gold in sample.gold_ids() {
             let logits: Vec<f32> = (0..plan.vocab_size).map(|_| 2.0 * rng.normal() as f32).collect();
-            let lot = rng.uniform();
-            select_reference(&logits, gold, &plan.keep, lot, &mut rows, &mut RowErrors::new(&plan.keep));
+            let sampling_offset = rng.uniform();
+            select_reference(&logits, gold, &plan.keep, sampling_offset, &mut rows, &mut RowErrors::new(&plan.keep));
         }
         (sample, rows)
     };

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::pins::{self, AddedToken, Pin, Versions};
 use crate::{card, companions, json, pack};
-use logitcask_core::{Fingerprint, Keep, Selection};
+use logitcask_core::{Fingerprint, Selection, Truncation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -79,7 +79,7 @@ pub struct Plan {
     pub versions: Versions,
     /// How rows become columns.
     pub layout: Layout,
-    /// Classes that may be kept: the tokenizer's highest id + 1. The teacher's head has [`Keep::padding`] more.
+    /// Classes that may be kept: the tokenizer's highest id + 1. The teacher's head has [`Truncation::padding`] more.
     pub vocab_size: u32,
     /// Tokens of a sample, at most.
     pub max_length: u32,
@@ -88,7 +88,7 @@ pub struct Plan {
     /// Rows times width of the batches the teacher sees: another batch shape may move the last bit of a logit.
     pub batch_tokens: u64,
     /// What is kept of a position.
-    pub keep: Keep,
+    pub keep: Truncation,
     /// The teacher's weights.
     pub teacher: Pin,
     /// The tokenizer: hash of the bytes of `tokenizer.json`.
@@ -179,7 +179,7 @@ impl Plan {
             return Some(problem);
         }
         if self.row_bytes() > MAX_ROW_BYTES {
-            let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.cap());
+            let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.max_kept());
             return Some(format!(
                 "a sample of {length} tokens with {cap} classes each takes {bytes} bytes, {MAX_ROW_BYTES} is the limit: \
                  keep fewer classes or cut shorter samples"
@@ -281,13 +281,13 @@ impl Plan {
     fn row_bytes(&self) -> u64 {
         // Input id, log_z, gold log-probability, gold rank, counts; two numbers for each atom; then an id and a
         // value for each kept class.
-        let (atoms, cap) = (self.keep.atoms() as u64, u64::from(self.cap()));
+        let (atoms, cap) = (self.keep.atoms() as u64, u64::from(self.max_kept()));
         u64::from(self.max_length) * (4 + 4 + 4 + 4 + 2 + 2 + atoms * 4 + cap * (4 + 4))
     }
 
     /// The largest number of classes that a position keeps.
-    pub(crate) fn cap(&self) -> u32 {
-        self.keep.cap(self.vocab_size)
+    pub(crate) fn max_kept(&self) -> u32 {
+        self.keep.max_kept(self.vocab_size)
     }
 
     /// The plan of the cache in `folder`.

@@ -3,7 +3,7 @@
 use crate::plan::{FORMAT_VERSION, Layout, Plan};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{Fingerprint, Selection, Values};
+use logitcask_core::{Fingerprint, LogProbPrecision, Selection};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -33,7 +33,7 @@ pub const TAIL_LOGITS: &str = "tail_logits";
 pub const TAIL_LOG_WEIGHTS: &str = "tail_log_weights";
 /// list of u16, L - 1: kept classes at each position; only where the selection lets them vary.
 pub const TOPK_COUNTS: &str = "topk_counts";
-/// list of u16, L - 1: how many of them were drawn by lot; only where some are.
+/// list of u16, L - 1: how many of them were drawn at random; only where some are.
 pub const DRAWN_COUNTS: &str = "drawn_counts";
 /// list of u32: the kept classes of all positions; absent where all classes are kept.
 pub const TOPK_IDS: &str = "topk_ids";
@@ -107,8 +107,8 @@ pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(Strin
         Selection::Dense => ("dense", plan.vocab_size, None),
     };
     let step = match keep.values {
-        Values::F16 => None,
-        Values::Quantised { step } => Some(step.to_string()),
+        LogProbPrecision::F16 => None,
+        LogProbPrecision::Quantised { step } => Some(step.to_string()),
     };
     let all = [
         ("format_version", Some(FORMAT_VERSION.to_string())),

@@ -19,7 +19,9 @@ use crate::plan::{FORMAT_VERSION, Layout, Plan};
 use crate::{CacheReader, CacheWriter, json};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Fingerprint, Keep, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Values};
+use logitcask_core::{
+    Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+};
 use std::fs;
 use std::path::Path;
 
@@ -56,10 +58,10 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
     }
 }
 
-fn keep(selection: Selection) -> Keep {
+fn keep(selection: Selection) -> Truncation {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
     let tail = (selection != Selection::Dense).then_some(tail);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
 }
 
 /// Samples of 2 to 12 tokens and what a teacher of random logits says about them; the same for the same unit and seed.
@@ -89,8 +91,8 @@ fn measured_row(plan: &Plan, id: u64, length: usize, seed: u64, errors: &mut Row
     let mut rows = SoftRows::new(&plan.keep);
     for &gold in sample.gold_ids() {
         let logits: Vec<f32> = (0..plan.vocab_size + plan.keep.padding).map(|_| 2.0 * rng.normal() as f32).collect();
-        let lot = rng.uniform();
-        select_reference(&logits, gold, &plan.keep, lot, &mut rows, errors);
+        let sampling_offset = rng.uniform();
+        select_reference(&logits, gold, &plan.keep, sampling_offset, &mut rows, errors);
     }
     (sample, rows)
 }

@@ -1,11 +1,11 @@
 //! What must hold between a sample's rows and the labels they were made for.
 
 use crate::exp::exp_nonpositive;
-use crate::keep::Keep;
 use crate::lanes::{LANES, all, largest, sum};
 use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
 use crate::tail::{ATOM_STEP, Tail, TailAtom};
+use crate::truncation::Truncation;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::RangeInclusive;
 
@@ -42,7 +42,7 @@ impl SoftRows {
     /// lengths, finite and sorted log-probabilities, ids below `vocab_size`, log-partition bounds, a tail that holds the
     /// rest of the probability, and the label found exactly where its rank says. The last one ties the rows to their
     /// input: rows of another text seldom survive it.
-    pub fn check(&self, keep: &Keep, gold_ids: &[u32], vocab_size: u32) -> Result<(), RowError> {
+    pub fn check(&self, keep: &Truncation, gold_ids: &[u32], vocab_size: u32) -> Result<(), RowError> {
         let positions = gold_ids.len();
         let fit = |lengths: &[(&'static str, usize, usize)]| match lengths.iter().find(|(_, got, wanted)| got != wanted)
         {
@@ -70,7 +70,7 @@ impl SoftRows {
 /// Every position, in vectors: most of it is comparing neighbours.
 struct CheckRows<'a> {
     rows: &'a SoftRows,
-    keep: &'a Keep,
+    keep: &'a Truncation,
     gold_ids: &'a [u32],
     vocab_size: u32,
 }
@@ -90,8 +90,8 @@ impl WithSimd for CheckRows<'_> {
     }
 }
 
-fn check_counts(keep: &Keep, count: u16, drawn: u16, vocab_size: u32) -> Result<(), String> {
-    let (least, most) = (keep.floor(vocab_size), keep.cap(vocab_size));
+fn check_counts(keep: &Truncation, count: u16, drawn: u16, vocab_size: u32) -> Result<(), String> {
+    let (least, most) = (keep.min_kept(vocab_size), keep.max_kept(vocab_size));
     if count == 0 {
         return Err("no class was kept, at least one belongs here".into());
     }
@@ -100,7 +100,7 @@ fn check_counts(keep: &Keep, count: u16, drawn: u16, vocab_size: u32) -> Result<
     }
     let sure = usize::from(count).saturating_sub(usize::from(drawn));
     if drawn > count || (drawn > 0 && !keep.is_sampled()) || (keep.is_sampled() && sure < keep.always_keep.len()) {
-        return Err(format!("{drawn} of {count} kept classes are said to be drawn by lot"));
+        return Err(format!("{drawn} of {count} kept classes are said to be drawn at random"));
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn new(keep: &Keep, vocab_size: u32) -> Self {
+    fn new(keep: &Truncation, vocab_size: u32) -> Self {
         let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
         // Padding may be likelier than every class that can be kept.
         let largest = if keep.padding > 0 { f64::NEG_INFINITY } else { -f64::from(vocab_size).ln() - slack };
@@ -127,7 +127,13 @@ impl Bounds {
 
 /// One position's invariants; `Err` says what is broken. `seen` is scratch space.
 #[inline(always)]
-fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, bounds: &Bounds, seen: &mut Seen) -> Result<(), String> {
+fn check_row(
+    row: SoftRow<'_>,
+    keep: &Truncation,
+    gold_id: u32,
+    bounds: &Bounds,
+    seen: &mut Seen,
+) -> Result<(), String> {
     let vocab_size = bounds.vocab_size;
     if !row.log_z.is_finite() || !row.gold.log_prob.is_finite() || !all(row.log_probs, f32::is_finite) {
         return Err("a log-probability or log_z is not a finite number".into());
@@ -140,7 +146,7 @@ fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, bounds: &Bounds, seen:
     let largest = largest(row.log_probs);
     let mass = match largest <= 0.0 {
         // Far more exact than what it is compared with.
-        true => sum(row.sure(), exp_nonpositive).into(),
+        true => sum(row.certain(), exp_nonpositive).into(),
         false => row.kept_mass(),
     };
     if mass > *bounds.mass.end() {
@@ -155,7 +161,7 @@ fn check_row(row: SoftRow<'_>, keep: &Keep, gold_id: u32, bounds: &Bounds, seen:
 
 /// Each part sorted by value, ties by id, and no class twice; dense rows in the order of ids.
 #[inline(always)]
-fn check_order(row: SoftRow<'_>, keep: &Keep, seen: &mut Seen) -> Result<(), String> {
+fn check_order(row: SoftRow<'_>, keep: &Truncation, seen: &mut Seen) -> Result<(), String> {
     if keep.is_dense() {
         let in_order = row.class_ids.iter().zip(0u32..).all(|(&id, i)| id == i);
         return if in_order { Ok(()) } else { Err("classes of a dense row are not in their own order".into()) };
@@ -255,7 +261,7 @@ fn tail_mass(tail: Tail<'_>) -> f64 {
 /// The label must stand where its rank says, with the log-probability stored for it. Classes of the same stored value
 /// stand in the order of their ids, whatever the teacher's; so the rank may be any place of its equals.
 #[inline(always)]
-fn check_gold(row: SoftRow<'_>, keep: &Keep, gold_id: u32, vocab_size: u32) -> Result<(), String> {
+fn check_gold(row: SoftRow<'_>, keep: &Truncation, gold_id: u32, vocab_size: u32) -> Result<(), String> {
     let Gold { log_prob, rank } = row.gold;
     let rank = rank as usize;
     let chunk = row.class_ids.chunks(LANES).position(|ids| !all(ids, |id| id != gold_id));

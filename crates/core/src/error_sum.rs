@@ -1,6 +1,6 @@
 //! Errors that a writer committed, added up so that neither order nor grouping changes the sum.
 
-use crate::Keep;
+use crate::Truncation;
 
 /// Errors are counted in billionths: integers, whose sum does not depend on who finished first.
 const PER_UNIT: f64 = 1e9;
@@ -53,7 +53,7 @@ pub struct RowErrors {
 
 impl RowErrors {
     /// No errors yet, for rows of this kind.
-    pub fn new(keep: &Keep) -> Self {
+    pub fn new(keep: &Truncation) -> Self {
         let points = keep.tail.map_or(0, |tail| tail.grid().len());
         Self { log_z: vec![ErrorSum::default(); points], codec: ErrorSum::default() }
     }

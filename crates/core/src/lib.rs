@@ -4,7 +4,7 @@
 //! [`select`] and [`divergence`] say in f64 what the fast code elsewhere must compute.
 //!
 //! # Seams
-//! What a row holds is decided by [`Keep`] alone: a new selection or another summary of the tail is a change here first,
+//! What a row holds is decided by [`Truncation`] alone: a new selection or another summary of the tail is a change here first,
 //! then in the fast selection and in the format.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -13,7 +13,6 @@ pub mod divergence;
 pub mod error_sum;
 pub mod exp;
 pub mod fingerprint;
-pub mod keep;
 pub mod lanes;
 pub mod pruning;
 pub mod quadrature;
@@ -29,12 +28,12 @@ pub mod temperature;
 #[cfg(test)]
 mod tests;
 pub mod token_weight;
+pub mod truncation;
 
 pub use check::RowError;
-pub use divergence::{Divergence, TailPolicy, Target};
+pub use divergence::{Divergence, TailPolicy, TemperedRow};
 pub use error_sum::RowErrors;
 pub use fingerprint::Fingerprint;
-pub use keep::{Keep, Values};
 pub use pruning::SamplePruning;
 pub use sample::{InputHash, Origin, Sample, SampleId};
 pub use schedule::Schedule;
@@ -45,3 +44,4 @@ pub use tail::{Tail, TailAtom, TailRule};
 pub use target_transform::{TargetTransform, TransformedRow};
 pub use temperature::TemperatureRule;
 pub use token_weight::{Blend, TokenWeight};
+pub use truncation::{LogProbPrecision, Truncation};

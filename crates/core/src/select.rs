@@ -1,11 +1,11 @@
 //! Which classes of a row are kept, and the slow reference every fast selection is tested against.
 
 use crate::error_sum::RowErrors;
-use crate::keep::Keep;
 use crate::rng::CounterRng;
 use crate::soft_row::{Gold, SoftRow, log_sum_exp};
 use crate::soft_rows::SoftRows;
 use crate::tail::Tail;
+use crate::truncation::Truncation;
 use crate::{Fingerprint, SampleId};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -62,7 +62,7 @@ impl Selection {
     }
 
     /// The number in [0, 1) that settles the draws of one position; 0 where nothing is drawn.
-    pub fn lot(&self, split: &str, sample: SampleId, position: usize) -> f64 {
+    pub fn sampling_offset(&self, split: &str, sample: SampleId, position: usize) -> f64 {
         let Self::Sample { seed, .. } = *self else { return 0.0 };
         CounterRng::new("logitcask sample", &[seed, split_key(split), sample.0, position as u64]).uniform()
     }
@@ -76,13 +76,13 @@ fn split_key(split: &str) -> u64 {
 
 /// Appends to `out` what `keep` keeps of one row of raw logits, in f64 and by a full sort, with what writing it costs.
 ///
-/// `lot` is [`Selection::lot`] of the position. The logits must be finite and the log-probabilities within what
+/// `sampling_offset` is [`Selection::sampling_offset`] of the position. The logits must be finite and the log-probabilities within what
 /// `keep.values` can write.
 pub fn select_reference(
     logits: &[f32],
     gold_id: u32,
-    keep: &Keep,
-    lot: f64,
+    keep: &Truncation,
+    sampling_offset: f64,
     out: &mut SoftRows,
     errors: &mut RowErrors,
 ) {
@@ -95,7 +95,7 @@ pub fn select_reference(
     order.sort_by(|&a, &b| descending(a, b).unwrap_or(Ordering::Equal).then(a.cmp(&b)));
     let rank = order.iter().position(|&id| id == gold_id).unwrap_or(logits.len());
 
-    let (mut head, mut drawn) = choose(&relative, &order, keep, lot);
+    let (mut head, mut drawn) = choose(&relative, &order, keep, sampling_offset);
     let round = |id: u32| keep.values.round(relative[id as usize] as f32).unwrap_or(f32::NAN);
     if !keep.is_dense() {
         for part in [&mut head, &mut drawn] {
@@ -130,8 +130,8 @@ pub fn select_reference(
     out.push(row);
 }
 
-/// The classes kept for sure and those drawn by lot; `order` lists all classes, largest first.
-fn choose(relative: &[f64], order: &[u32], keep: &Keep, lot: f64) -> (Vec<u32>, Vec<u32>) {
+/// The classes kept for sure and those drawn at random; `order` lists all classes, largest first.
+fn choose(relative: &[f64], order: &[u32], keep: &Truncation, sampling_offset: f64) -> (Vec<u32>, Vec<u32>) {
     let always = &keep.always_keep;
     let with_always = |count: usize| {
         let rest = order[count..].iter().filter(|id| always.contains(id));
@@ -150,14 +150,14 @@ fn choose(relative: &[f64], order: &[u32], keep: &Keep, lot: f64) -> (Vec<u32>, 
         Selection::Dense => ((0..order.len() as u32).collect(), Vec::new()),
         Selection::Sample { n, .. } => {
             let rest: Vec<u32> = order.iter().filter(|id| !always.contains(id)).copied().collect();
-            let (sure, drawn) = draw(relative, &rest, n as usize - always.len(), lot);
+            let (sure, drawn) = draw(relative, &rest, n as usize - always.len(), sampling_offset);
             (sure.into_iter().chain(always.iter().copied()).collect(), drawn)
         }
     }
 }
 
 /// Fixed-size sampling without replacement from `rest` (largest first): who is kept for sure, and who was drawn.
-fn draw(relative: &[f64], rest: &[u32], n: usize, lot: f64) -> (Vec<u32>, Vec<u32>) {
+fn draw(relative: &[f64], rest: &[u32], n: usize, sampling_offset: f64) -> (Vec<u32>, Vec<u32>) {
     let p = |id: u32| relative[id as usize].exp();
     let mut beyond: Vec<f64> = rest.iter().map(|&id| p(id)).collect();
     for i in (0..beyond.len().saturating_sub(1)).rev() {
@@ -175,11 +175,11 @@ fn draw(relative: &[f64], rest: &[u32], n: usize, lot: f64) -> (Vec<u32>, Vec<u3
     let (mut drawn, mut sum) = (Vec::with_capacity(places), 0.0);
     for &id in &population {
         sum += p(id) / tau;
-        if drawn.len() < places && sum > lot + drawn.len() as f64 {
+        if drawn.len() < places && sum > sampling_offset + drawn.len() as f64 {
             drawn.push(id);
         }
     }
-    // The shares add up to `places` but for rounding, which can cost the last lot its winner.
+    // The shares add up to `places` but for rounding, which can cost the last offset its winner.
     let missed = population.iter().rev().find(|id| p(**id) > 0.0 && !drawn.contains(id));
     if drawn.len() < places {
         drawn.extend(missed);
@@ -191,11 +191,11 @@ fn draw(relative: &[f64], rest: &[u32], n: usize, lot: f64) -> (Vec<u32>, Vec<u3
 mod tests {
     use super::*;
     use crate::tests::keep;
-    use crate::{TailPolicy, Target};
+    use crate::{TailPolicy, TemperedRow};
 
-    fn select(logits: &[f32], gold: u32, keep: &Keep, lot: f64) -> SoftRows {
+    fn select(logits: &[f32], gold: u32, keep: &Truncation, sampling_offset: f64) -> SoftRows {
         let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
-        select_reference(logits, gold, keep, lot, &mut rows, &mut errors);
+        select_reference(logits, gold, keep, sampling_offset, &mut rows, &mut errors);
         assert_eq!(rows.check(keep, &[gold], logits.len() as u32), Ok(()));
         rows
     }
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn what_is_always_kept_comes_on_top_of_the_chosen() {
         let logits = [5.0, 4.0, 3.0, 2.0, 1.0, 0.0];
-        let always = |selection| Keep { always_keep: vec![1, 4], ..keep(selection) };
+        let always = |selection| Truncation { always_keep: vec![1, 4], ..keep(selection) };
         assert_eq!(select(&logits, 5, &always(Selection::TopK { k: 2 }), 0.0).class_ids, [0, 1, 4]);
         assert_eq!(select(&logits, 4, &always(Selection::TopP { p: 0.1, k: 2 }), 0.0).class_ids, [0, 1, 4]);
         let sampled = select(&logits, 4, &always(Selection::Sample { n: 4, seed: 0 }), 0.3);
@@ -236,8 +236,8 @@ mod tests {
             let p: Vec<f64> = dense.iter().map(|x| (x - log_sum_exp(&dense)).exp()).collect();
             let (mut sum, mut square) = (vec![0.0; 60], vec![0.0; 60]);
             for i in 0..DRAWS {
-                let lot = keep.selection.lot("train", SampleId(i as u64), 3);
-                let rows = select(&logits, 0, &keep, lot);
+                let sampling_offset = keep.selection.sampling_offset("train", SampleId(i as u64), 3);
+                let rows = select(&logits, 0, &keep, sampling_offset);
                 let row = rows.iter().next().unwrap();
                 let weights = weights(&row, temperature);
                 assert_eq!(row.class_ids.len(), 8);
@@ -250,7 +250,7 @@ mod tests {
             for id in 0..60 {
                 let mean = sum[id] / DRAWS as f64;
                 let variance = square[id] / DRAWS as f64 - mean * mean;
-                // Five standard errors, 120 comparisons: one in 15,000 runs would fail by chance, and the lots are fixed.
+                // Five standard errors, 120 comparisons: one in 15,000 runs would fail by chance, and the offsets are fixed.
                 // f16 and the atoms add their own rounding.
                 let bound = 5.0 * (variance.max(0.0) / DRAWS as f64).sqrt() + 4e-3 * p[id];
                 assert!((mean - p[id]).abs() < bound, "T = {temperature}, class {id}: {mean}, expected {}", p[id]);
@@ -261,10 +261,10 @@ mod tests {
     #[test]
     fn a_drawn_row_tells_its_first_choice_or_that_it_cannot() {
         let always = vec![4, 5];
-        let keep = |n| Keep { always_keep: always.clone(), ..keep(Selection::Sample { n, seed: 0 }) };
+        let keep = |n| Truncation { always_keep: always.clone(), ..keep(Selection::Sample { n, seed: 0 }) };
         let first_choices = |logits: &[f32], gold, n| -> Vec<Option<u32>> {
-            let of_lot = |lot: u32| {
-                let rows = select(logits, gold, &keep(n), f64::from(lot) / 10.0);
+            let of_lot = |sampling_offset: u32| {
+                let rows = select(logits, gold, &keep(n), f64::from(sampling_offset) / 10.0);
                 rows.iter().next().unwrap().first_choice(gold, always.len())
             };
             (0..10).map(of_lot).collect()
@@ -280,7 +280,7 @@ mod tests {
 
     /// What each kept class stands for: its probability times the number of classes it was drawn for.
     fn weights(row: &SoftRow, temperature: f64) -> Vec<f64> {
-        let target = Target::of(row, temperature, TailPolicy::Sampled);
+        let target = TemperedRow::of(row, temperature, TailPolicy::Sampled);
         target.log_probs.iter().zip(&target.counts).map(|(lp, count)| lp.exp() * count).collect()
     }
 
@@ -294,7 +294,7 @@ mod tests {
         let keep = keep(Selection::Sample { n: 12, seed: 1 });
         let (draws, mut total) = (2_000, 0.0);
         for i in 0..draws {
-            let rows = select(&logits, 0, &keep, keep.selection.lot("train", SampleId(i), 0));
+            let rows = select(&logits, 0, &keep, keep.selection.sampling_offset("train", SampleId(i), 0));
             let row = rows.iter().next().unwrap();
             let mut estimate = vec![0.0; 100];
             row.class_ids.iter().zip(weights(&row, 1.0)).for_each(|(&id, w)| estimate[id as usize] = w);
@@ -310,14 +310,20 @@ mod tests {
 
     #[test]
     fn lots_depend_on_seed_split_sample_and_position() {
-        let lot =
-            |seed, split, sample, position| Selection::Sample { n: 4, seed }.lot(split, SampleId(sample), position);
-        let first = lot(0, "train", 5, 2);
-        assert_eq!(first, lot(0, "train", 5, 2));
-        for other in [lot(1, "train", 5, 2), lot(0, "val", 5, 2), lot(0, "train", 6, 2), lot(0, "train", 5, 3)] {
+        let sampling_offset = |seed, split, sample, position| {
+            Selection::Sample { n: 4, seed }.sampling_offset(split, SampleId(sample), position)
+        };
+        let first = sampling_offset(0, "train", 5, 2);
+        assert_eq!(first, sampling_offset(0, "train", 5, 2));
+        for other in [
+            sampling_offset(1, "train", 5, 2),
+            sampling_offset(0, "val", 5, 2),
+            sampling_offset(0, "train", 6, 2),
+            sampling_offset(0, "train", 5, 3),
+        ] {
             assert_ne!(first, other);
         }
-        assert_eq!(Selection::Dense.lot("train", SampleId(5), 2), 0.0);
+        assert_eq!(Selection::Dense.sampling_offset("train", SampleId(5), 2), 0.0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Gold {
 /// What a teacher said at one position: a view into [`crate::SoftRows`].
 ///
 /// The first `class_ids.len() - drawn` classes are kept for sure and the tail stands for all others; the drawn ones are
-/// some of those others, chosen by lot ([`crate::Selection::Sample`]). Both parts are sorted by log-probability as
+/// some of those others, chosen at random ([`crate::Selection::Sample`]). Both parts are sorted by log-probability as
 /// stored, largest first, ties to the lower id; with [`crate::Selection::Dense`] classes are in their own order instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SoftRow<'a> {
@@ -22,7 +22,7 @@ pub struct SoftRow<'a> {
     pub class_ids: &'a [u32],
     /// log p at T = 1 of the kept classes: `logit - log_z`.
     pub log_probs: &'a [f32],
-    /// How many of the kept classes, at the end, were drawn by lot.
+    /// How many of the kept classes, at the end, were drawn at random.
     pub drawn: usize,
     /// log-partition: log sum exp of the raw logits over the **whole** vocabulary.
     pub log_z: f32,
@@ -34,7 +34,7 @@ pub struct SoftRow<'a> {
 
 impl<'a> SoftRow<'a> {
     /// Log-probabilities at T = 1 of the classes kept for sure.
-    pub fn sure(&self) -> &'a [f32] {
+    pub fn certain(&self) -> &'a [f32] {
         &self.log_probs[..self.log_probs.len() - self.drawn]
     }
 
@@ -48,13 +48,13 @@ impl<'a> SoftRow<'a> {
     /// the likeliest need not have been drawn. `always_kept`: how many of those kept for sure are so whatever their
     /// probability. The label's rank tells too.
     pub fn first_choice(&self, label: u32, always_kept: usize) -> Option<u32> {
-        let sure = self.sure().len();
+        let sure = self.certain().len();
         if self.drawn == 0 {
             return Some(self.best());
         }
         if sure > always_kept {
             // One that reached the threshold stands before all that were drawn, which did not.
-            let row = Self { class_ids: &self.class_ids[..sure], log_probs: self.sure(), drawn: 0, ..*self };
+            let row = Self { class_ids: &self.class_ids[..sure], log_probs: self.certain(), drawn: 0, ..*self };
             return Some(row.best());
         }
         (self.gold.rank == 0).then_some(label)
@@ -62,7 +62,7 @@ impl<'a> SoftRow<'a> {
 
     /// Share of the probability at T = 1 that the classes kept for sure hold.
     pub fn kept_mass(&self) -> f64 {
-        self.sure().iter().map(|&lp| f64::from(lp).exp()).sum()
+        self.certain().iter().map(|&lp| f64::from(lp).exp()).sum()
     }
 
     /// The row as if fewer classes had been kept: those beyond the first `count` join the tail, and nothing is lost.
@@ -83,7 +83,7 @@ impl<'a> SoftRow<'a> {
     /// Log of the sum over all classes of e^{b (z - log_z)}, b an inverse temperature; from the stored numbers alone,
     /// so at b = 1 it is 0 but for their rounding.
     pub fn log_partition(&self, b: f64) -> f64 {
-        let kept = self.sure().iter().map(|&lp| b * f64::from(lp));
+        let kept = self.certain().iter().map(|&lp| b * f64::from(lp));
         log_sum_exp(&kept.chain([self.tail.log_partition(b)]).collect::<Vec<_>>())
     }
 
@@ -129,8 +129,8 @@ impl<'a> SoftRow<'a> {
 
     /// How many classes each kept one stands for: 1, or for a drawn one 1 over its chance p / tau of being drawn, with
     /// tau = mass outside / number drawn at T = 1.
-    pub fn counts(&self) -> impl Iterator<Item = f64> {
-        let sure = self.sure().len();
+    pub fn importance_weights(&self) -> impl Iterator<Item = f64> {
+        let sure = self.certain().len();
         let log_tau = match self.drawn {
             0 => 0.0,
             drawn => self.tail.log_partition(1.0) - (drawn as f64).ln(),
@@ -143,7 +143,7 @@ impl<'a> SoftRow<'a> {
     /// the tail) and its logit relative to log_z.
     fn shares(&self, b: f64) -> impl Iterator<Item = (f64, f64)> {
         let log_total = self.log_partition(b);
-        let kept = self.sure().iter().map(move |&lp| (b * f64::from(lp), f64::from(lp)));
+        let kept = self.certain().iter().map(move |&lp| (b * f64::from(lp), f64::from(lp)));
         let inside = kept.chain(self.tail.terms(b)).map(move |(log_term, z)| ((log_term - log_total).exp(), z));
         let out = self.tail.without.map(f64::from).map(move |z| (-(b * z - log_total).exp(), z));
         inside.chain(out)

@@ -1,15 +1,15 @@
 //! The flat columns that hold what a teacher said about a whole sample.
 
-use crate::keep::Keep;
 use crate::soft_row::{Gold, SoftRow};
 use crate::tail::{Tail, TailAtom};
+use crate::truncation::Truncation;
 
 /// The soft rows of one sample in flat columns: position `i` owns `counts[i]` entries of `class_ids` and `log_probs`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SoftRows {
     /// Kept classes at each position; at least one.
     pub counts: Vec<u16>,
-    /// How many of them were drawn by lot.
+    /// How many of them were drawn at random.
     pub drawn: Vec<u16>,
     /// The kept classes of all positions, one position after the other.
     pub class_ids: Vec<u32>,
@@ -29,7 +29,7 @@ pub struct SoftRows {
 
 impl SoftRows {
     /// No positions yet, of the kind that `keep` makes.
-    pub fn new(keep: &Keep) -> Self {
+    pub fn new(keep: &Truncation) -> Self {
         Self { reference: keep.tail.map_or(0.0, |rule| rule.reference()), ..Self::default() }
     }
 

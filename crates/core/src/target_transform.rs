@@ -100,7 +100,7 @@ impl TransformedRow {
         match rule {
             TargetTransform::Swap { .. } if rule.mends(row.gold.rank) => this.swap(row.best(), label),
             TargetTransform::Lift { margin, .. } if rule.mends(row.gold.rank) => {
-                let place = this.tell(label, row.gold.log_prob);
+                let place = this.expose_label(label, row.gold.log_prob);
                 let best = row.log_probs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 this.log_probs[place] = best + margin as f32;
             }
@@ -111,7 +111,7 @@ impl TransformedRow {
     }
 
     /// The label where it stands among the kept classes; moves it there out of the tail where it is not one of them.
-    pub fn tell(&mut self, label: u32, log_prob: f32) -> usize {
+    pub fn expose_label(&mut self, label: u32, log_prob: f32) -> usize {
         if let Some(place) = self.class_ids.iter().position(|&id| id == label) {
             return place;
         }
@@ -149,7 +149,7 @@ impl TransformedRow {
     }
 
     fn leave(&mut self, label: u32, log_prob: f32) {
-        let place = self.tell(label, log_prob);
+        let place = self.expose_label(label, log_prob);
         let (id, log_prob) = (self.class_ids.swap_remove(place), self.log_probs.swap_remove(place));
         self.joined.append(&mut self.log_probs);
         (self.class_ids, self.log_probs) = (vec![id], vec![log_prob]);

@@ -1,18 +1,18 @@
 //! Rows as selections make them: what they know, at which temperature, and what breaks them.
 
-use crate::divergence::{Rest, Target};
+use crate::divergence::{Remainder, TemperedRow};
 use crate::error_sum::RowErrors;
 use crate::rng::CounterRng;
 use crate::select::select_reference;
 use crate::soft_row::log_sum_exp;
-use crate::{Keep, Selection, SoftRows, TailPolicy, TailRule, Values};
+use crate::{LogProbPrecision, Selection, SoftRows, TailPolicy, TailRule, Truncation};
 
 const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
 const VOCAB: u32 = 200;
 
-pub(crate) fn keep(selection: Selection) -> Keep {
+pub(crate) fn keep(selection: Selection) -> Truncation {
     let tail = (selection != Selection::Dense).then_some(TAIL);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
 }
 
 fn logits(seed: u64, vocab: u32) -> Vec<f32> {
@@ -20,7 +20,7 @@ fn logits(seed: u64, vocab: u32) -> Vec<f32> {
     (0..vocab).map(|_| 3.0 * rng.normal() as f32).collect()
 }
 
-fn rows(keep: &Keep, gold: u32, seeds: std::ops::Range<u64>) -> (SoftRows, RowErrors) {
+fn rows(keep: &Truncation, gold: u32, seeds: std::ops::Range<u64>) -> (SoftRows, RowErrors) {
     let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
     for seed in seeds {
         select_reference(&logits(seed, VOCAB), gold, keep, 0.5, &mut rows, &mut errors);
@@ -30,17 +30,17 @@ fn rows(keep: &Keep, gold: u32, seeds: std::ops::Range<u64>) -> (SoftRows, RowEr
 
 #[test]
 fn every_selection_makes_rows_that_pass_and_know_every_temperature() {
-    let quantised = Values::Quantised { step: 0.0625 };
+    let quantised = LogProbPrecision::Quantised { step: 0.0625 };
     let top = keep(Selection::TopK { k: 16 });
     let always = vec![3, 150, 199];
     for keep in [
         top.clone(),
-        Keep { values: quantised, ..top.clone() },
-        Keep { always_keep: always.clone(), ..top },
+        Truncation { values: quantised, ..top.clone() },
+        Truncation { always_keep: always.clone(), ..top },
         keep(Selection::TopP { p: 0.9, k: 30 }),
-        Keep { always_keep: always.clone(), ..keep(Selection::TopP { p: 0.9, k: 30 }) },
+        Truncation { always_keep: always.clone(), ..keep(Selection::TopP { p: 0.9, k: 30 }) },
         keep(Selection::Sample { n: 12, seed: 0 }),
-        Keep { always_keep: always, ..keep(Selection::Sample { n: 12, seed: 0 }) },
+        Truncation { always_keep: always, ..keep(Selection::Sample { n: 12, seed: 0 }) },
         keep(Selection::Dense),
         keep(Selection::TopK { k: VOCAB }),
     ] {
@@ -53,7 +53,7 @@ fn every_selection_makes_rows_that_pass_and_know_every_temperature() {
         assert!(errors.codec.worst() < 0.008 + keep.values.mass_tolerance(), "{keep:?}");
         for (row, seed) in rows.iter().zip(0..) {
             let z: Vec<f64> = logits(seed, VOCAB).iter().map(|&z| f64::from(z)).collect();
-            let top = row.sure().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let top = row.certain().iter().copied().fold(f32::NEG_INFINITY, f32::max);
             if row.drawn == 0 {
                 assert!((f64::from(top) + log_sum_exp(&z) - z.iter().copied().fold(f64::MIN, f64::max)).abs() < 0.04);
             }
@@ -76,26 +76,26 @@ fn bucket_and_renorm_differ_by_the_tail_and_agree_without_one() {
     let (rows, _) = rows(&keep(Selection::TopK { k: 16 }), 0, 0..10);
     for row in rows.iter() {
         for temperature in [1.0, 2.0, 5.0] {
-            let target = Target::of(&row, temperature, TailPolicy::Bucket);
+            let target = TemperedRow::of(&row, temperature, TailPolicy::Bucket);
             let tail = mass(target.rest);
             assert!((log_sum_exp(&target.log_probs).exp() + tail - 1.0).abs() < 1e-12);
             assert!((tail - row.tail_mass(temperature)).abs() < 1e-12);
-            let renormalised = Target::of(&row, temperature, TailPolicy::Renormalize);
-            assert!(log_sum_exp(&renormalised.log_probs).abs() < 1e-12 && renormalised.rest == Rest::Nothing);
+            let renormalised = TemperedRow::of(&row, temperature, TailPolicy::Renormalize);
+            assert!(log_sum_exp(&renormalised.log_probs).abs() < 1e-12 && renormalised.rest == Remainder::Nothing);
         }
     }
     let (rows, _) = self::rows(&keep(Selection::Dense), 0, 0..3);
     for row in rows.iter() {
-        let at = |policy| Target::of(&row, 2.0, policy);
+        let at = |policy| TemperedRow::of(&row, 2.0, policy);
         assert_eq!(at(TailPolicy::Bucket), at(TailPolicy::Renormalize));
     }
 }
 
 /// Probability outside the known classes.
-fn mass(rest: Rest) -> f64 {
+fn mass(rest: Remainder) -> f64 {
     match rest {
-        Rest::Nothing => 0.0,
-        Rest::Bucket { log_mass } | Rest::Uniform { log_mass } => log_mass.exp(),
+        Remainder::Nothing => 0.0,
+        Remainder::Bucket { log_mass } | Remainder::Uniform { log_mass } => log_mass.exp(),
     }
 }
 
@@ -105,12 +105,12 @@ fn fewer_classes_at_read_time_lose_nothing() {
     let (rows, _) = rows(&keep, 0, 0..20);
     for row in rows.iter() {
         let short = row.prefix(7);
-        assert_eq!((short.class_ids, short.sure().len()), (&row.class_ids[..7], 7));
+        assert_eq!((short.class_ids, short.certain().len()), (&row.class_ids[..7], 7));
         assert_eq!(row.prefix(99), row);
         for temperature in [0.75, 1.5, 4.0] {
             let off = short.log_z_at(temperature) - row.log_z_at(temperature);
             assert!(off.abs() < 1e-12, "the same sum in another order: {off}");
-            let [all, shorter] = [row, short].map(|row| Target::of(&row, temperature, TailPolicy::Bucket));
+            let [all, shorter] = [row, short].map(|row| TemperedRow::of(&row, temperature, TailPolicy::Bucket));
             assert!((shorter.log_probs[3] - all.log_probs[3]).abs() < 1e-12);
             assert!((log_sum_exp(&shorter.log_probs).exp() + mass(shorter.rest) - 1.0).abs() < 1e-12);
         }
@@ -146,7 +146,7 @@ fn every_broken_invariant_is_named() {
             r.class_ids.insert(0, 1);
             r.log_probs.insert(0, -0.1);
         }),
-        ("drawn by lot", |r| r.drawn[0] = 1),
+        ("drawn at random", |r| r.drawn[0] = 1),
         ("finite", |r| r.log_probs[0] = f32::NAN),
         ("outside the vocabulary", |r| r.class_ids[0] = VOCAB),
         ("kept twice", |r| r.class_ids[0] = r.class_ids[1]),

@@ -10,7 +10,7 @@ use logitcask_cache::{
     CacheReader, CacheWriter, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Storage, Versions,
 };
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{Fingerprint, Keep, Origin, Sample, SampleId, Selection, TailRule, Values};
+use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
 use logitcask_teach::teacher::{Logits, LogitsChunk};
@@ -108,7 +108,13 @@ fn plan(samples: u64) -> Plan {
         max_length: LENGTH as u32,
         precision: "f32".into(),
         batch_tokens: 4_096,
-        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 },
+        keep: Truncation {
+            selection,
+            always_keep: Vec::new(),
+            values: LogProbPrecision::F16,
+            tail: Some(tail),
+            padding: 0,
+        },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),
         bos: None,

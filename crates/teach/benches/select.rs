@@ -5,7 +5,7 @@
 
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Keep, RowErrors, Selection, SoftRows, TailRule, Values};
+use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRows, TailRule, Truncation};
 use logitcask_teach::select::{RowSelector, select_rows};
 use std::hint::black_box;
 use std::time::Instant;
@@ -17,9 +17,15 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LOGITS: usize = 1 << 25;
 const RUNS: usize = 10;
 
-fn keep(selection: Selection, tail: bool) -> Keep {
+fn keep(selection: Selection, tail: bool) -> Truncation {
     let rule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: tail.then_some(rule), padding: 0 }
+    Truncation {
+        selection,
+        always_keep: Vec::new(),
+        values: LogProbPrecision::F16,
+        tail: tail.then_some(rule),
+        padding: 0,
+    }
 }
 
 /// Logits as a language model has them: most near one another, a few far above.
@@ -41,8 +47,8 @@ fn labels(logits: &[f32], vocab_size: usize) -> Vec<u32> {
             Some(*mass)
         });
         let masses: Vec<f64> = masses.collect();
-        let lot = rng.uniform() * masses[vocab_size - 1];
-        masses.partition_point(|mass| *mass < lot).min(vocab_size - 1) as u32
+        let sampling_offset = rng.uniform() * masses[vocab_size - 1];
+        masses.partition_point(|mass| *mass < sampling_offset).min(vocab_size - 1) as u32
     };
     logits.chunks_exact(vocab_size).map(draw).collect()
 }
@@ -67,7 +73,7 @@ fn best(cases: &mut [Case], rows: usize) -> Vec<[f64; 2]> {
     best.into_iter().map(|pair| pair.map(|seconds| seconds * 1e6 / rows as f64)).collect()
 }
 
-fn prove(logits: &[f32], gold: &[u32], keep: &Keep, vocab_size: usize) {
+fn prove(logits: &[f32], gold: &[u32], keep: &Truncation, vocab_size: usize) {
     let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
     RowSelector::new(keep).select(&logits[..vocab_size], gold[0], 0.5, &mut rows, &mut errors).unwrap();
     let (mut slow, mut slow_errors) = (SoftRows::new(keep), RowErrors::new(keep));
@@ -92,14 +98,14 @@ fn main() {
     for vocab_size in [32_768, 131_072] {
         let logits = logits(vocab_size);
         let gold = labels(&logits, vocab_size);
-        let lots = vec![0.5; gold.len()];
+        let sampling_offsets = vec![0.5; gold.len()];
         let keeps = [
             ("top 64, log Z", keep(Selection::TopK { k: 64 }, false)),
             ("and 5 atoms, errors at 19 temperatures", keep(Selection::TopK { k: 64 }, true)),
             ("top_p .95 of 64, the same", keep(Selection::TopP { p: 0.95, k: 64 }, true)),
             ("sample 32, the same", keep(Selection::Sample { n: 32, seed: 0 }, true)),
         ];
-        let (logits, gold, lots) = (&logits[..], &gold[..], &lots[..]);
+        let (logits, gold, sampling_offsets) = (&logits[..], &gold[..], &sampling_offsets[..]);
         let rows = || logits.chunks_exact(vocab_size);
         let mut cases: Vec<Case> =
             vec![("one reading pass", Box::new(|| rows().for_each(|row| _ = black_box(stream(row)))), None)];
@@ -112,7 +118,7 @@ fn main() {
                     selector.select(row, gold, 0.5, &mut out, &mut errors).unwrap();
                 }
             };
-            let all = || drop(select_rows(logits, gold, lots, keep, vocab_size).unwrap());
+            let all = || drop(select_rows(logits, gold, sampling_offsets, keep, vocab_size).unwrap());
             cases.push((name, Box::new(one), Some(Box::new(all))));
         }
         let best = best(&mut cases, gold.len());

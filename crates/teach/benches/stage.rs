@@ -7,7 +7,7 @@
 
 use logitcask_cache::{CacheWriter, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{Fingerprint, Keep, Origin, Sample, SampleId, Selection, TailRule, Values};
+use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
 use logitcask_model::{Device, Llama, LlamaConfig, ModelFiles, Precision, weights};
@@ -70,7 +70,13 @@ fn plan(dataset: &Random) -> Plan {
         max_length: POSITIONS as u32 + 1,
         precision: "f32".into(),
         batch_tokens: BATCH_TOKENS as u64,
-        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 },
+        keep: Truncation {
+            selection,
+            always_keep: Vec::new(),
+            values: LogProbPrecision::F16,
+            tail: Some(tail),
+            padding: 0,
+        },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),
         bos: None,

@@ -3,7 +3,7 @@
 use crate::pipeline::{place_rows, places};
 use crate::teacher::{LogitsChunk, Teacher};
 use crate::{Error, Result};
-use logitcask_core::{Fingerprint, Keep, RowErrors, Sample, SampleId, SoftRows};
+use logitcask_core::{Fingerprint, RowErrors, Sample, SampleId, SoftRows, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::batch_by_length;
 
@@ -66,10 +66,10 @@ pub fn pilot(
     teacher: &dyn Teacher,
     split: &str,
     samples: &[Sample],
-    keeps: &[Keep],
+    keeps: &[Truncation],
     batch_tokens: usize,
 ) -> Result<Pilot> {
-    let empty = |keep: &Keep| Kept {
+    let empty = |keep: &Truncation| Kept {
         rows: samples.iter().map(|sample| (sample.clone(), SoftRows::new(keep))).collect(),
         errors: RowErrors::new(keep),
     };

@@ -16,7 +16,7 @@ use crate::select::{SelectProblem, select_logits};
 use crate::teacher::{Logits, LogitsChunk, Teacher};
 use crate::{Error, Result};
 use logitcask_cache::{CacheWriter, Claim};
-use logitcask_core::{Keep, RowErrors, Sample, SoftRows};
+use logitcask_core::{RowErrors, Sample, SoftRows, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
 use std::collections::HashMap;
@@ -255,16 +255,17 @@ impl Pipeline<'_> {
 /// Selects from the logits of some positions and gives each sample its rows.
 pub(crate) fn place_rows(
     split: &str,
-    keep: &Keep,
+    keep: &Truncation,
     places: &[Place],
     logits: &Logits,
     rows: &mut [(Sample, SoftRows)],
     errors: &mut RowErrors,
 ) -> Result<()> {
     let gold: Vec<u32> = places.iter().map(|p| rows[p.sample].0.input_ids[p.position + 1]).collect();
-    let lot = |place: &Place| keep.selection.lot(split, rows[place.sample].0.id, place.position);
-    let lots: Vec<f64> = places.iter().map(lot).collect();
-    let selected = select_logits(logits, &gold, &lots, keep);
+    let sampling_offset =
+        |place: &Place| keep.selection.sampling_offset(split, rows[place.sample].0.id, place.position);
+    let sampling_offsets: Vec<f64> = places.iter().map(sampling_offset).collect();
+    let selected = select_logits(logits, &gold, &sampling_offsets, keep);
     let (selected, costs) = selected.map_err(|problem| match problem {
         SelectProblem::Device(problem) => Error::Device(problem),
         SelectProblem::Row(row, problem) => Error::BadRow {

@@ -13,10 +13,10 @@ use logitcask_model::{DeviceChoice, Head, Llama, LlamaConfig, weights};
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::head::{head_loss, student};
 use logitcask_train::loss::positions::total;
-use logitcask_train::loss::{PieceLoss, Reading, StepLoss, StepTerm, Teacher, losses};
+use logitcask_train::loss::{ChunkLoss, DeviceTargets, LossAtStep, TargetSpec, TermAtStep, token_losses};
 use logitcask_train::rules::TokenDecisions;
-use logitcask_train::targets::SoftTargets;
-use logitcask_train::update::{gradients, loss_sums};
+use logitcask_train::target_batch::TargetBatch;
+use logitcask_train::update::{gradients, loss_totals};
 use rayon::prelude::*;
 use std::process::Command;
 use std::time::Instant;
@@ -77,8 +77,8 @@ fn measure(kind: &str, vocab_size: usize, device: DeviceChoice) {
     }
 }
 
-fn distilled() -> StepLoss {
-    StepLoss { alpha: 0.9, ..StepLoss::teacher(StepTerm::FORWARD_KL) }
+fn distilled() -> LossAtStep {
+    LossAtStep { alpha: 0.9, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) }
 }
 
 /// One window's tokens and what a teacher said about them.
@@ -107,7 +107,7 @@ fn window(number: u64, vocab_size: usize) -> Batch {
         tokens,
         sample_ids: vec![number],
         positions: (0..POSITIONS as u32).collect(),
-        targets: Some(SoftTargets::of_rows(&rows, &gold_ids, &Reading::default())),
+        targets: Some(TargetBatch::of_rows(&rows, &gold_ids, &TargetSpec::default())),
         second: None,
         gold_ids,
     }
@@ -144,7 +144,7 @@ fn loss_alone(kind: &str, vocab_size: usize, device: &Device) {
     };
     let (hidden, head) = (tensor(0, [n, HIDDEN]), tensor(1, [HIDDEN, vocab_size]));
     let batch = if kind == "labels" { labels_alone(&whole) } else { whole.clone() };
-    let loss = if kind == "labels" { StepLoss::LABELS } else { distilled() };
+    let loss = if kind == "labels" { LossAtStep::LABELS } else { distilled() };
     let pass = |kind: &str| match kind {
         "composed" => composed(&hidden, &head, &batch, &loss),
         _ => in_pieces(&hidden, &head, &batch, &loss, ((64 << 20) / (4 * vocab_size)).max(1)),
@@ -171,8 +171,8 @@ fn joined(windows: &[Batch]) -> Batch {
         let first = (row * width) as u32;
         window.positions.iter().map(move |p| p + first).collect::<Vec<_>>()
     };
-    let targets: Vec<&SoftTargets> = windows.iter().map(|w| w.targets.as_ref().unwrap()).collect();
-    let all = |of: &dyn Fn(&SoftTargets) -> Vec<f32>| targets.iter().flat_map(|t| of(t)).collect::<Vec<f32>>();
+    let targets: Vec<&TargetBatch> = windows.iter().map(|w| w.targets.as_ref().unwrap()).collect();
+    let all = |of: &dyn Fn(&TargetBatch) -> Vec<f32>| targets.iter().flat_map(|t| of(t)).collect::<Vec<f32>>();
     let first = targets[0];
     Batch {
         rows: windows.len(),
@@ -181,7 +181,7 @@ fn joined(windows: &[Batch]) -> Batch {
         sample_ids: (0..windows.len() as u64).collect(),
         positions: windows.iter().enumerate().flat_map(shift).collect(),
         gold_ids: windows.iter().flat_map(|w| w.gold_ids.clone()).collect(),
-        targets: Some(SoftTargets {
+        targets: Some(TargetBatch {
             class_ids: targets.iter().flat_map(|t| t.class_ids.clone()).collect(),
             best_ids: targets.iter().flat_map(|t| t.best_ids.clone()).collect(),
             log_probs: all(&|t| t.log_probs.clone()),
@@ -200,7 +200,7 @@ fn judged(hidden: Tensor<2>, head: Tensor<2>) -> f64 {
     sum(hidden) + sum(head)
 }
 
-fn in_pieces(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &StepLoss, piece: usize) -> f64 {
+fn in_pieces(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &LossAtStep, piece: usize) -> f64 {
     let sums =
         head_loss(hidden.clone(), &Head::new(head.clone(), false), batch, &TokenDecisions::default(), loss, piece);
     let grads = sums.surrogate.unwrap().backward();
@@ -208,16 +208,16 @@ fn in_pieces(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &StepLos
 }
 
 /// The same composed of tensor operations over all positions, autodiff doing the rest.
-fn composed(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &StepLoss) -> f64 {
+fn composed(hidden: &Tensor<2>, head: &Tensor<2>, batch: &Batch, loss: &LossAtStep) -> f64 {
     let device = hidden.device();
     let n = batch.gold_ids.len();
     let ids: Vec<i64> = batch.gold_ids.iter().map(|&id| i64::from(id)).collect();
     let gold = Tensor::<2, Int>::from_data(TensorData::new(ids, [n, 1]), &device);
-    let teacher = batch.targets.as_ref().map(|targets| Teacher::new(targets, &device));
+    let teacher = batch.targets.as_ref().map(|targets| DeviceTargets::new(targets, &device));
     let logits = hidden.clone().matmul(head.clone());
-    let piece = PieceLoss::new(loss, &TokenDecisions::default(), teacher.as_ref(), &logits);
+    let piece = ChunkLoss::new(loss, &TokenDecisions::default(), teacher.as_ref(), &logits);
     let student = student(logits, gold, teacher.as_ref(), &piece);
-    let grads = total(&losses(&student, teacher.as_ref(), &piece), &piece, &student).backward();
+    let grads = total(&token_losses(&student, teacher.as_ref(), &piece), &piece, &student).backward();
     judged(hidden.grad(&grads).unwrap(), head.grad(&grads).unwrap())
 }
 
@@ -226,7 +226,7 @@ const LABELS: usize = 0;
 const DISTILLED: usize = 1;
 
 /// The recipes' student, and the windows and the loss of each side.
-fn recipe(vocab_size: usize, device: &Device) -> (LlamaConfig, [(Vec<Batch>, StepLoss); 2]) {
+fn recipe(vocab_size: usize, device: &Device) -> (LlamaConfig, [(Vec<Batch>, LossAtStep); 2]) {
     let config: LlamaConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": HIDDEN, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
         "num_key_value_heads": 2
@@ -235,7 +235,7 @@ fn recipe(vocab_size: usize, device: &Device) -> (LlamaConfig, [(Vec<Batch>, Ste
     let taught: Vec<Batch> = (0..windows(device) as u64).map(|number| window(number, vocab_size)).collect();
     let bare: Vec<Batch> = taught.iter().map(labels_alone).collect();
     let config = config.resolved(vocab_size, POSITIONS + 1).unwrap();
-    (config, [(bare, StepLoss::LABELS), (taught, distilled())])
+    (config, [(bare, LossAtStep::LABELS), (taught, distilled())])
 }
 
 /// One side alone, for what memory it takes.
@@ -276,10 +276,16 @@ fn whole_step(vocab_size: usize, device: &Device) {
     println!("| {HIDDEN} x 3 | {vocab_size} | {labels:.1} | {distilled:.1} | {:.3} | {:.3} |", ratios[0], ratios[1]);
 }
 
-fn step(model: Llama, optimizer: &mut ModuleOptimizer, parts: &[Batch], loss: &StepLoss, side_by_side: bool) -> Llama {
+fn step(
+    model: Llama,
+    optimizer: &mut ModuleOptimizer,
+    parts: &[Batch],
+    loss: &LossAtStep,
+    side_by_side: bool,
+) -> Llama {
     let backward = |part: &Batch| {
         let fork = model.clone().fork(&model.device());
-        let mut sums = loss_sums(&fork, part, loss);
+        let mut sums = loss_totals(&fork, part, loss);
         let grads = gradients(&fork, &mut sums, parts.len() * POSITIONS).unwrap();
         (grads, f64::from(sums.loss.unwrap().into_scalar::<f32>()))
     };

@@ -1,9 +1,9 @@
 //! Samples of different lengths, laid out for a device.
 
 use crate::Result;
-use crate::loss::Reading;
-use crate::source::Taught;
-use crate::targets::SoftTargets;
+use crate::loss::TargetSpec;
+use crate::source::DistillSample;
+use crate::target_batch::TargetBatch;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use std::ops::Range;
 
@@ -23,14 +23,14 @@ pub struct Batch {
     /// The observed next token of each of them.
     pub gold_ids: Vec<u32>,
     /// What the teacher said there.
-    pub targets: Option<SoftTargets>,
+    pub targets: Option<TargetBatch>,
     /// What a second teacher said there.
-    pub second: Option<SoftTargets>,
+    pub second: Option<TargetBatch>,
 }
 
 impl Batch {
-    /// Lays out `samples`; `reading` says what a loss reads of the teacher's rows (`None`: labels only).
-    pub fn new(samples: &[Taught], reading: Option<&Reading>) -> Result<Self> {
+    /// Lays out `samples`; `spec` says what a loss reads of the teacher's rows (`None`: labels only).
+    pub fn new(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
         let rows = samples.len();
         let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
         let mut tokens = vec![0; rows * width];
@@ -41,7 +41,7 @@ impl Batch {
             positions.extend((start..start + sample.positions()).map(|p| p as u32));
             gold_ids.extend_from_slice(sample.gold_ids());
         }
-        let of = |teacher| reading.map(|reading| SoftTargets::new(samples, teacher, reading)).transpose();
+        let of = |teacher| spec.map(|spec| TargetBatch::new(samples, teacher, spec)).transpose();
         let has_second = samples.iter().any(|(_, rows)| rows.len() > 1);
         let (targets, second) = (of(0)?, if has_second { of(1)? } else { None });
         let sample_ids = samples.iter().map(|(sample, _)| sample.id.0).collect();

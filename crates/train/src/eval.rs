@@ -1,7 +1,7 @@
 //! How good a student is on text it has not seen.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::{Losses, PieceLoss, Reading, StepLoss, StepTerm, Teacher, head, losses};
+use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, TargetSpec, TermAtStep, TokenLosses, head, token_losses};
 use crate::rules::TokenDecisions;
 use crate::source::{Samples, Source};
 use crate::{Error, Result};
@@ -19,7 +19,7 @@ pub struct Evaluation {
     /// e^(mean cross entropy of the observed next tokens).
     pub perplexity: f64,
     /// Mean forward KL from the teacher at T = 1, all classes but those kept for sure as one bucket: a lower bound of the
-    /// full KL. Classes drawn by lot are in the bucket, so that on a cache of them the bound is low. Absent without a
+    /// full KL. Classes drawn at random are in the bucket, so that on a cache of them the bound is low. Absent without a
     /// teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_to_teacher: Option<f64>,
@@ -50,8 +50,8 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
     let always_kept = source.cache().map_or(0, |cache| cache.plan().keep.always_keep.len());
-    let reading = Reading { always_kept, ..Reading::default() };
-    while let Some(batch) = next_batch(&mut samples, &reading)? {
+    let spec = TargetSpec { always_kept, ..TargetSpec::default() };
+    while let Some(batch) = next_batch(&mut samples, &spec)? {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -67,10 +67,10 @@ pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) 
     }))
 }
 
-fn next_batch(samples: &mut Samples, reading: &Reading) -> Result<Option<Batch>> {
+fn next_batch(samples: &mut Samples, spec: &TargetSpec) -> Result<Option<Batch>> {
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
-    Batch::new(&rows, (!taught.is_empty()).then_some(reading)).map(Some)
+    Batch::new(&rows, (!taught.is_empty()).then_some(spec)).map(Some)
 }
 
 impl Sums {
@@ -126,14 +126,14 @@ impl Sums {
 }
 
 /// Cross entropy and forward KL of some positions' logits.
-fn judge(logits: &Tensor<2>, part: &Batch) -> Losses {
+fn judge(logits: &Tensor<2>, part: &Batch) -> TokenLosses {
     let device = logits.device();
     let gold = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
-    let teacher = part.targets.as_ref().map(|targets| Teacher::new(targets, &device));
+    let teacher = part.targets.as_ref().map(|targets| DeviceTargets::new(targets, &device));
     // Labels and teacher; the weights are of no account.
-    let both = StepLoss { alpha: 0.5, ..StepLoss::teacher(StepTerm::FORWARD_KL) };
-    let both = PieceLoss::new(&both, &TokenDecisions::default(), teacher.as_ref(), logits);
-    losses(&head::student(logits.clone(), gold, teacher.as_ref(), &both), teacher.as_ref(), &both)
+    let both = LossAtStep { alpha: 0.5, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) };
+    let both = ChunkLoss::new(&both, &TokenDecisions::default(), teacher.as_ref(), logits);
+    token_losses(&head::student(logits.clone(), gold, teacher.as_ref(), &both), teacher.as_ref(), &both)
 }
 
 /// Sum over positions in f64.

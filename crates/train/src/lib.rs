@@ -24,7 +24,7 @@ pub mod rules;
 pub mod schedule;
 pub mod similarity;
 pub mod source;
-pub mod targets;
+pub mod target_batch;
 pub mod trainer;
 pub mod update;
 

@@ -1,9 +1,9 @@
 //! Batches, ready before they are wanted.
 
 use crate::batch::Batch;
-use crate::loss::Reading;
+use crate::loss::TargetSpec;
 use crate::pruning::Stage;
-use crate::source::{Samples, Taught, prefix};
+use crate::source::{DistillSample, Samples, prefix};
 use crate::{Error, Result, Source, TrainConfig};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -75,15 +75,15 @@ impl Loader {
         })
     }
 
-    /// The batches of every step, made ahead in a thread of their own; `reading` says what a loss reads of the teacher.
-    pub(crate) fn start(mut self, reading: Option<Reading>) -> Batches {
+    /// The batches of every step, made ahead in a thread of their own; `spec` says what a loss reads of the teacher.
+    pub(crate) fn start(mut self, spec: Option<TargetSpec>) -> Batches {
         let (out, ready) = sync_channel(AHEAD);
         let thread = std::thread::spawn(move || {
             let (size, part) = self.sizes;
             loop {
                 let step = self.take(size).and_then(|rows| {
-                    let rows: Vec<Taught> = rows.into_iter().map(|row| prefix(row, self.max_length)).collect();
-                    rows.chunks(part).map(|rows| Batch::new(rows, reading.as_ref())).collect()
+                    let rows: Vec<DistillSample> = rows.into_iter().map(|row| prefix(row, self.max_length)).collect();
+                    rows.chunks(part).map(|rows| Batch::new(rows, spec.as_ref())).collect()
                 });
                 let is_last = step.is_err();
                 // A closed queue means that the run is over.
@@ -95,7 +95,7 @@ impl Loader {
         Batches { ready, thread: Some(thread) }
     }
 
-    fn take(&mut self, count: usize) -> Result<Vec<Taught>> {
+    fn take(&mut self, count: usize) -> Result<Vec<DistillSample>> {
         let mut rows = Vec::with_capacity(count);
         while rows.len() < count {
             match self.samples.next() {

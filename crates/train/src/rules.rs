@@ -1,12 +1,12 @@
 //! Rules about temperatures and weights at work beside a run.
 
 use crate::loss::check::temperatures;
-use crate::loss::{LossConfig, Reading, StepLoss, StepTerm, Term};
+use crate::loss::{LossAtStep, LossConfig, LossTerm, TargetSpec, TermAtStep};
 use logitcask_core::temperature::{
     AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
 };
 use logitcask_core::token_weight::TokenWeighting;
-use logitcask_core::{Divergence, Keep, TailPolicy, TemperatureRule};
+use logitcask_core::{Divergence, TailPolicy, TemperatureRule, Truncation};
 use std::ops::Range;
 
 /// A loss and what it remembers from step to step.
@@ -85,10 +85,11 @@ pub struct StepTotals {
 impl Rules {
     /// Those of `config` at their start, over rows of `vocab_size` classes of which `keep` is known; `None`: there are
     /// labels alone.
-    pub fn new(config: &LossConfig, seed: u64, keep: Option<&Keep>, vocab_size: usize) -> Self {
+    pub fn new(config: &LossConfig, seed: u64, keep: Option<&Truncation>, vocab_size: usize) -> Self {
         let is_taught = config.needs_teacher();
-        let rule =
-            |(i, term): (usize, Term)| term.temperature_rule.filter(|_| is_taught)?.start(seed.wrapping_add(i as u64));
+        let rule = |(i, term): (usize, LossTerm)| {
+            term.temperature_rule.filter(|_| is_taught)?.start(seed.wrapping_add(i as u64))
+        };
         Self {
             temperature_rules: config.terms().enumerate().map(rule).collect(),
             weighting: config.token_weight.filter(|_| is_taught).map(|weigh| weigh.start()),
@@ -117,34 +118,34 @@ impl Rules {
     }
 
     /// What is read of a row, at any step; `None`: labels alone.
-    pub fn reading(&self) -> Option<Reading> {
+    pub fn spec(&self) -> Option<TargetSpec> {
         if !self.config.needs_teacher() {
             return None;
         }
         let needs = self.needs();
-        let looks_at_logits = |term: Term| {
+        let looks_at_logits = |term: LossTerm| {
             matches!(term.divergence, Divergence::MeanSquares { .. })
                 || matches!(term.temperature_rule, Some(TemperatureRule::LogitStd {}))
         };
-        Some(Reading {
-            draws: self.config.tail == TailPolicy::Sampled,
+        Some(TargetSpec {
+            include_sampled: self.config.tail == TailPolicy::Sampled,
             classes: self.config.classes,
             // Nothing of a loss asks for the teacher's first choice.
             always_kept: 0,
             target: self.config.target,
             label: self.config.terms().any(|term| term.divergence.needs_label()),
-            facts: needs.positions || self.config.terms().any(looks_at_logits),
+            stats: needs.positions || self.config.terms().any(looks_at_logits),
             entropy: needs.target_entropy.map(|nats| (nats, self.range)),
             similarity: None,
         })
     }
 
     /// The loss when the share `done` of the run is behind.
-    pub fn loss(&self, done: f64) -> StepLoss {
+    pub fn loss(&self, done: f64) -> LossAtStep {
         let needs = self.needs();
-        let term = |(term, rule): (Term, &Option<Box<dyn AdaptiveTemperature>>)| {
+        let term = |(term, rule): (LossTerm, &Option<Box<dyn AdaptiveTemperature>>)| {
             let teacher = term.temperature.at(done);
-            StepTerm {
+            TermAtStep {
                 factor: term.factor.at(done),
                 divergence: term.divergence,
                 temperatures: TemperaturePair {
@@ -154,13 +155,13 @@ impl Rules {
                 spread: matches!(term.temperature_rule, Some(TemperatureRule::LogitStd {})).then_some(self.range),
                 scale: term.scale,
                 tail: term.tail,
-                watches_slopes: rule.as_ref().is_some_and(|rule| rule.required_stats().slopes),
+                needs_slopes: rule.as_ref().is_some_and(|rule| rule.required_stats().slopes),
             }
         };
-        StepLoss {
+        LossAtStep {
             alpha: self.config.alpha.at(done),
             terms: self.config.terms().zip(&self.temperature_rules).map(term).collect(),
-            watches_labels: needs.cross_entropy,
+            needs_cross_entropy: needs.cross_entropy,
         }
     }
 
@@ -171,8 +172,8 @@ impl Rules {
         let mut temperatures = Vec::new();
         for (term, rule) in self.config.terms().zip(&mut self.temperature_rules) {
             temperatures.push(rule.as_mut().map(|rule| {
-                let decided = rule.decide(&context(term.temperature.at(done)));
-                within(decided, self.range)
+                let decisions = rule.decide(&context(term.temperature.at(done)));
+                within(decisions, self.range)
             }));
         }
         let weigh = |weighting: &mut Option<Box<dyn TokenWeighting>>| Some(weighting.as_mut()?.weights(&context(1.0)));
@@ -191,17 +192,17 @@ impl Rules {
     }
 
     /// Tells them what came of a step over so many positions.
-    pub fn observe(&mut self, came: &StepTotals, positions: usize) {
+    pub fn observe(&mut self, totals: &StepTotals, positions: usize) {
         let n = positions as f64;
         let outcome = |term: usize| StepFeedback {
-            divergence: came.divergences.get(term).map_or(0.0, |sum| sum / n),
-            cross_entropy: came.cross_entropy / n,
-            teacher_cross_entropy: came.teacher_cross_entropy / n,
+            divergence: totals.divergences.get(term).map_or(0.0, |sum| sum / n),
+            cross_entropy: totals.cross_entropy / n,
+            teacher_cross_entropy: totals.teacher_cross_entropy / n,
             slopes: &[],
         };
         for (i, rule) in self.temperature_rules.iter_mut().enumerate() {
             let Some(rule) = rule else { continue };
-            let slopes: Vec<f64> = came.slopes.get(i).into_iter().flatten().map(|slope| slope / n).collect();
+            let slopes: Vec<f64> = totals.slopes.get(i).into_iter().flatten().map(|slope| slope / n).collect();
             rule.observe(&StepFeedback { slopes: &slopes, ..outcome(i) });
         }
         if let Some(weighting) = &mut self.weighting {

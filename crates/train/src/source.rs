@@ -10,10 +10,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// One sample and what each of the teachers said about it: none, one or two.
-pub type Taught = (Sample, Vec<SoftRows>);
+pub type DistillSample = (Sample, Vec<SoftRows>);
 
 /// Samples in order.
-pub type Samples = Box<dyn Iterator<Item = Result<Taught>> + Send>;
+pub type Samples = Box<dyn Iterator<Item = Result<DistillSample>> + Send>;
 
 /// Where samples come from.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl Source {
 
     /// Refuses a loss that asks what the cached rows cannot answer.
     pub fn check(&self, loss: &LossConfig) -> std::result::Result<(), String> {
-        self.caches().try_for_each(|cache| loss.fits(&cache.plan().keep))
+        self.caches().try_for_each(|cache| loss.check_against(&cache.plan().keep))
     }
 
     /// Every cache that is read.
@@ -143,7 +143,7 @@ impl Source {
 }
 
 /// The first `max_length` tokens of a sample and what the teacher said about them.
-pub(crate) fn prefix((mut sample, mut rows): Taught, max_length: usize) -> Taught {
+pub(crate) fn prefix((mut sample, mut rows): DistillSample, max_length: usize) -> DistillSample {
     sample.input_ids.truncate(max_length);
     for rows in &mut rows {
         rows.truncate(sample.positions());
@@ -167,7 +167,7 @@ fn labelled(dataset: Arc<dyn Dataset>, split: &str, ids: Vec<u64>) -> Samples {
 const GROUPS: usize = 96;
 
 /// A second cache, read in the order of a first.
-struct Beside {
+struct AlignedReader {
     reader: CacheReader,
     split: String,
     groups: Vec<Range<u64>>,
@@ -178,7 +178,7 @@ struct Beside {
 /// What a second teacher said behind what a first did.
 fn beside(first: Samples, second: &CacheReader, split: &str) -> Result<Samples> {
     let groups = second.groups(split)?;
-    let mut second = Beside { reader: second.clone(), split: split.to_owned(), groups, near: VecDeque::new() };
+    let mut second = AlignedReader { reader: second.clone(), split: split.to_owned(), groups, near: VecDeque::new() };
     Ok(Box::new(first.map(move |taught| {
         let (sample, mut rows) = taught?;
         rows.push(second.rows_of(&sample)?);
@@ -186,7 +186,7 @@ fn beside(first: Samples, second: &CacheReader, split: &str) -> Result<Samples> 
     })))
 }
 
-impl Beside {
+impl AlignedReader {
     fn rows_of(&mut self, sample: &Sample) -> Result<SoftRows> {
         let id = sample.id.0;
         if !self.near.iter().any(|(ids, _)| ids.contains(&id)) {

@@ -6,7 +6,7 @@ use crate::clip::clip_global_norm;
 use crate::eval::evaluate;
 use crate::finite::first_not_finite;
 use crate::loader::{Batches, Loader};
-use crate::loss::{LossConfig, Reading};
+use crate::loss::{LossConfig, TargetSpec};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
 use crate::pruning::{Pruner, Stage};
 use crate::rules::Rules;
@@ -129,9 +129,9 @@ impl Trainer<'_> {
     /// The batches of every step from `first` on.
     fn batches(&self, learner: &mut Learner, first: u64) -> Result<Batches> {
         let stages = learner.stages();
-        let reading = learner.rules.reading();
-        let reading = reading.map(|reading| Reading { similarity: self.similarity.clone(), ..reading });
-        Ok(Loader::new(self.source, self.config, first, stages)?.start(reading))
+        let spec = learner.rules.spec();
+        let spec = spec.map(|spec| TargetSpec { similarity: self.similarity.clone(), ..spec });
+        Ok(Loader::new(self.source, self.config, first, stages)?.start(spec))
     }
 
     /// Where the recipe prunes its samples. A student of labels alone has them all.

@@ -1,7 +1,7 @@
 //! The gradients of one step.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::{LossSums, StepLoss, head_loss, survey};
+use crate::loss::{LossAtStep, LossTotals, collect_stats, head_loss};
 use crate::metrics::StepMetrics;
 use crate::rules::{Rules, StepTotals, TokenDecisions};
 use crate::{Error, Result};
@@ -43,7 +43,7 @@ struct Forward<'a> {
 struct Backward {
     grads: GradientsParams,
     loss: f64,
-    came: StepTotals,
+    totals: StepTotals,
 }
 
 impl Update<'_> {
@@ -61,32 +61,33 @@ impl Update<'_> {
         let needs = rules.needs();
         // Where the teacher is not asked, its rules are not either.
         let is_soft = loss.alpha > 0.0;
-        let (done, decided, seen) = if needs.positions && is_soft {
+        let (done, decisions, seen) = if needs.positions && is_soft {
             // Every part is looked at before any is decided: a rule sees a whole step, however it is cut.
             let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
             let (forwards, seen): (Vec<Forward>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
-            let decided = rules.decide(self.done, &seen.concat(), positions);
-            decided.check().map_err(diverged)?;
-            let parts = forwards.into_iter().zip(self.split(&decided)).collect();
-            let done = self.each(parts, |(forward, decided)| backward(forward, &head, &decided, &loss, positions))?;
-            (done, decided, seen)
+            let decisions = rules.decide(self.done, &seen.concat(), positions);
+            decisions.check().map_err(diverged)?;
+            let parts = forwards.into_iter().zip(self.split(&decisions)).collect();
+            let done =
+                self.each(parts, |(forward, decisions)| backward(forward, &head, &decisions, &loss, positions))?;
+            (done, decisions, seen)
         } else {
-            let decided = if is_soft { rules.decide(self.done, &[], positions) } else { TokenDecisions::default() };
-            decided.check().map_err(diverged)?;
-            let parts = self.parts.iter().zip(self.split(&decided)).collect();
-            let both = |(part, decided): (&Batch, TokenDecisions)| {
-                backward(forward(model, part), &head, &decided, &loss, positions)
+            let decisions = if is_soft { rules.decide(self.done, &[], positions) } else { TokenDecisions::default() };
+            decisions.check().map_err(diverged)?;
+            let parts = self.parts.iter().zip(self.split(&decisions)).collect();
+            let both = |(part, decisions): (&Batch, TokenDecisions)| {
+                backward(forward(model, part), &head, &decisions, &loss, positions)
             };
-            (self.each(parts, both)?, decided, Vec::new())
+            (self.each(parts, both)?, decisions, Vec::new())
         };
         let mut accumulator = GradientsAccumulator::new();
-        let (mut sum, mut came) = (0.0, StepTotals::default());
+        let (mut sum, mut totals) = (0.0, StepTotals::default());
         for part in done {
             accumulator.accumulate(model, part.grads);
             sum += part.loss;
-            came.add(part.came);
+            totals.add(part.totals);
         }
-        came.teacher_cross_entropy = self
+        totals.teacher_cross_entropy = self
             .parts
             .iter()
             .filter_map(|part| part.targets.as_ref())
@@ -94,18 +95,18 @@ impl Update<'_> {
             .map(|lp| -f64::from(*lp))
             .sum();
         if is_soft {
-            rules.observe(&came, positions);
+            rules.observe(&totals, positions);
         }
-        Ok(Gradients { grads: accumulator.grads(), metrics: metrics(&loss, &decided, sum, &came, positions), seen })
+        Ok(Gradients { grads: accumulator.grads(), metrics: metrics(&loss, &decisions, sum, &totals, positions), seen })
     }
 
     /// What was decided, part by part.
-    fn split(&self, decided: &TokenDecisions) -> Vec<TokenDecisions> {
+    fn split(&self, decisions: &TokenDecisions) -> Vec<TokenDecisions> {
         let mut start = 0;
         let part = |part: &Batch| {
             let range = start..start + part.positions.len();
             start = range.end;
-            decided.part(range)
+            decisions.part(range)
         };
         self.parts.iter().map(part).collect()
     }
@@ -133,25 +134,25 @@ fn hidden_at(model: &Llama, batch: &Batch) -> Tensor<2> {
 
 fn look<'a>(forward: Forward<'a>, head: &Head, needs: &RequiredStats) -> Result<(Forward<'a>, Vec<TokenStats>)> {
     let Forward { model, hidden, batch } = &forward;
-    let seen = survey(hidden, head, batch, needs, model.logits_chunk())?;
+    let seen = collect_stats(hidden, head, batch, needs, model.logits_chunk())?;
     Ok((forward, seen))
 }
 
 fn backward(
     forward: Forward<'_>,
     head: &Head,
-    decided: &TokenDecisions,
-    loss: &StepLoss,
+    decisions: &TokenDecisions,
+    loss: &LossAtStep,
     positions: usize,
 ) -> Result<Backward> {
     let Forward { model, hidden, batch } = forward;
-    let mut sums = head_loss(hidden, head, batch, decided, loss, model.logits_chunk());
+    let mut sums = head_loss(hidden, head, batch, decisions, loss, model.logits_chunk());
     let grads = gradients(&model, &mut sums, positions)?;
-    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, came: StepTotals::of(sums)? })
+    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, totals: StepTotals::of(sums)? })
 }
 
 /// Gradients of `sums` over so many positions, which are taken out of them.
-pub fn gradients(model: &Llama, sums: &mut LossSums, positions: usize) -> Result<GradientsParams> {
+pub fn gradients(model: &Llama, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
     let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
         return Err(Error::Config("a batch without a position".into()));
     };
@@ -162,7 +163,7 @@ pub fn gradients(model: &Llama, sums: &mut LossSums, positions: usize) -> Result
 }
 
 impl StepTotals {
-    fn of(sums: LossSums) -> Result<Self> {
+    fn of(sums: LossTotals) -> Result<Self> {
         let slopes = |pieces: Vec<Tensor<2>>| -> Result<Vec<f64>> {
             let pieces = pieces.into_iter().map(numbers).collect::<Result<Vec<_>>>()?;
             Ok(pieces.concat())
@@ -184,23 +185,33 @@ impl StepTotals {
     }
 }
 
-fn metrics(loss: &StepLoss, decided: &TokenDecisions, sum: f64, came: &StepTotals, positions: usize) -> StepMetrics {
+fn metrics(
+    loss: &LossAtStep,
+    decisions: &TokenDecisions,
+    sum: f64,
+    totals: &StepTotals,
+    positions: usize,
+) -> StepMetrics {
     let n = positions as f64;
-    let temperature = |term: &crate::loss::StepTerm| match decided.temperatures.first().and_then(|temperatures| temperatures.as_ref()) {
+    let temperature = |term: &crate::loss::TermAtStep| match decisions
+        .temperatures
+        .first()
+        .and_then(|temperatures| temperatures.as_ref())
+    {
         Some(Temperatures::Shared(pair)) => pair.teacher,
         Some(Temperatures::PerToken(temperatures)) => temperatures.iter().map(|pair| pair.teacher).sum::<f64>() / n,
         None => term.temperatures.teacher,
     };
-    let mut divergences = came.divergences.iter().map(|sum| sum / n);
+    let mut divergences = totals.divergences.iter().map(|sum| sum / n);
     StepMetrics {
         step: 0,
         loss: sum / n,
         divergence: divergences.next(),
         terms: divergences.collect(),
-        cross_entropy: (loss.alpha < 1.0 || loss.watches_labels).then_some(came.cross_entropy / n),
+        cross_entropy: (loss.alpha < 1.0 || loss.needs_cross_entropy).then_some(totals.cross_entropy / n),
         alpha: loss.alpha,
         temperature: loss.terms.first().filter(|_| loss.alpha > 0.0).map(temperature),
-        counted: decided.weights.as_ref().map(|weights| weights.iter().filter(|w| **w > 0.0).count() as f64 / n),
+        counted: decisions.weights.as_ref().map(|weights| weights.iter().filter(|w| **w > 0.0).count() as f64 / n),
         read: None,
         learning_rate: 0.0,
         gradient_norm: 0.0,
@@ -219,7 +230,7 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
 }
 
 /// Forward and loss of one part of a step without rules. The head's product is taken at real positions only.
-pub fn loss_sums(model: &Llama, batch: &Batch, loss: &StepLoss) -> LossSums {
+pub fn loss_totals(model: &Llama, batch: &Batch, loss: &LossAtStep) -> LossTotals {
     let hidden = hidden_at(model, batch);
     head_loss(hidden, &model.plain_head(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
 }

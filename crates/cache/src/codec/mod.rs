@@ -15,7 +15,7 @@ use arrow::{lists, numbers};
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, RecordBatch};
-use logitcask_core::{Fingerprint, InputHash, Keep, Sample, SoftRows};
+use logitcask_core::{Fingerprint, InputHash, Sample, SoftRows, Truncation};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result
 }
 
 /// Only numbers that the format can write: what is read is then what was written, in either layout.
-fn check_values(keep: &Keep, rows: &SoftRows) -> Result<(), String> {
+fn check_values(keep: &Truncation, rows: &SoftRows) -> Result<(), String> {
     let find = |log_probs| keep.values.find_foreign(log_probs);
     match find(&rows.log_probs).or_else(|| find(&rows.gold_log_probs)) {
         Some(lp) => Err(format!("log-probability {lp} is none that {:?} writes", keep.values)),

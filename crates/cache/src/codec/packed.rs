@@ -9,14 +9,14 @@ use crate::plan::Plan;
 use crate::schema;
 use arrow_array::ArrayRef;
 use arrow_array::builder::BinaryBuilder;
-use logitcask_core::{Keep, Selection, SoftRows, Values};
+use logitcask_core::{LogProbPrecision, Selection, SoftRows, Truncation};
 use std::sync::Arc;
 
 pub(crate) use pack::Model;
 
 /// What every position of a cache has in common.
-fn shape(keep: &Keep, vocab_size: u32) -> Shape {
-    let cap = keep.cap(vocab_size) as u16;
+fn shape(keep: &Truncation, vocab_size: u32) -> Shape {
+    let cap = keep.max_kept(vocab_size) as u16;
     match keep.selection {
         Selection::Dense => Shape::Dense,
         Selection::Sample { .. } => Shape::Split { n: cap },
@@ -26,15 +26,15 @@ fn shape(keep: &Keep, vocab_size: u32) -> Shape {
 }
 
 /// What the values of a cache are.
-fn codes(keep: &Keep) -> Codes {
+fn codes(keep: &Truncation) -> Codes {
     match keep.values {
-        Values::F16 => Codes::Half,
-        Values::Quantised { .. } => Codes::Steps,
+        LogProbPrecision::F16 => Codes::Half,
+        LogProbPrecision::Quantised { .. } => Codes::Steps,
     }
 }
 
-/// Values become codes, see [`logitcask_core::Values::code`]; a row that was checked has one for each.
-fn coded(keep: &Keep, rows: &SoftRows) -> pack::Entries {
+/// LogProbPrecision become codes, see [`logitcask_core::LogProbPrecision::code`]; a row that was checked has one for each.
+fn coded(keep: &Truncation, rows: &SoftRows) -> pack::Entries {
     let code = |lp: &f32| keep.values.code(*lp).unwrap_or(keep.values.max_code());
     let heads = match keep.is_sampled() {
         true => rows.counts.iter().zip(&rows.drawn).map(|(count, drawn)| count - drawn).collect(),

@@ -48,7 +48,7 @@ impl<'a> Columns<'a> {
 
 impl Kept for Columns<'_> {
     fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String> {
-        let (cap, positions) = (plan.cap(), input_ids.len() - 1);
+        let (cap, positions) = (plan.max_kept(), input_ids.len() - 1);
         let log_probs = floats(self.log_probs.next()?);
         let class_ids = match &mut self.ids {
             Some(ids) => ids.next()?,

@@ -47,7 +47,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// For a block of `rows`.
     pub(crate) fn of(plan: &Plan, rows: u64) -> Self {
-        let per_position = u128::from(plan.cap()).max(plan.keep.atoms() as u128);
+        let per_position = u128::from(plan.max_kept()).max(plan.keep.atoms() as u128);
         let values = u128::from(rows) * u128::from(plan.max_length) * per_position;
         // What is unfolded beside the values: levels, and lengths of binary values.
         Self { values, bytes: 2 * MAX_VALUE_BYTES * values + SLACK }

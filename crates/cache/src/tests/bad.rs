@@ -72,7 +72,7 @@ const ROWS: &[(&str, &str, Make)] = &[
     ("row-value-off-grid", "is none that Quantised", Rows(quantised, |r| r[1].1.log_probs[3] -= 0.03125)),
     ("row-no-class", "no class was kept", Rows(top_p, |r| r[1].1.counts[0] = 0)),
     ("row-too-many-classes", "classes kept, 1 to 9 belong here", Rows(top_p, |r| r[1].1.counts[0] = 10)),
-    ("row-too-many-drawn", "are said to be drawn by lot", Rows(sample, |r| r[1].1.drawn[0] = 8)),
+    ("row-too-many-drawn", "are said to be drawn at random", Rows(sample, |r| r[1].1.drawn[0] = 8)),
     (
         "row-ids-missing",
         "column `class_ids` holds 11 values, 12 belong there",
@@ -215,7 +215,11 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ("plan-huge-unit", "samples in a unit, 16777216 fit", Make::Plan(|plan| plan.units[0].end = 1 << 40)),
     ("plan-keeps-nothing", "k = 0 is not within", Make::Plan(|plan| plan.keep.selection = Selection::TopK { k: 0 })),
     ("plan-without-tail", "needs a tail", Make::Plan(|plan| plan.keep.tail = None)),
-    ("plan-step-unknown", "is none of 0.03125", Make::Plan(|plan| plan.keep.values = Values::Quantised { step: 0.1 })),
+    (
+        "plan-step-unknown",
+        "is none of 0.03125",
+        Make::Plan(|plan| plan.keep.values = LogProbPrecision::Quantised { step: 0.1 }),
+    ),
     ("tokenizer-of-another", "the file was changed or damaged", Text("tokenizer.json", "tokenizer", "detokenizer")),
     (
         "manifest-missing",

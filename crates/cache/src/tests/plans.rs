@@ -35,14 +35,15 @@ fn never_change_these() {
 fn never_change_the_numbers_either() {
     assert_eq!((limits::MAX_UNITS, crate::card::CARD_NAME), (99_999, "README.md"));
     // Log-probabilities: these steps and no others, so many of them, and what a code stands for.
-    let accepted = |step: f64| Keep { values: Values::Quantised { step }, ..keep(TOP_K) }.check(VOCAB).is_ok();
+    let accepted =
+        |step: f64| Truncation { values: LogProbPrecision::Quantised { step }, ..keep(TOP_K) }.check(VOCAB).is_ok();
     let steps: Vec<f64> = (0..10).map(|i| 0.5f64.powi(i)).filter(|step| accepted(*step)).collect();
     assert_eq!(steps, [0.5, 0.25, 0.125, 0.0625, 0.03125]);
     assert!([0.1, 0.3, 0.75].into_iter().all(|step| !accepted(step)));
-    let quantised = Values::Quantised { step: 0.0625 };
+    let quantised = LogProbPrecision::Quantised { step: 0.0625 };
     assert_eq!((quantised.max_code(), quantised.code(-1.0), quantised.value(2047)), (2047, Some(16), -127.9375));
     assert_eq!(
-        (Values::F16.max_code(), Values::F16.code(-1.0), Values::F16.value(0x7bff)),
+        (LogProbPrecision::F16.max_code(), LogProbPrecision::F16.code(-1.0), LogProbPrecision::F16.value(0x7bff)),
         (0x7bff, Some(0x3c00), -65504.0)
     );
     // Tail atoms: their number, their unit, the empty one, and the inverse temperature that their weights are stated at.
@@ -62,7 +63,7 @@ const INPUT_HASH: &str = "4a4946896af4c610a386b92c33eb9f33";
 fn never_change_the_footer() {
     let footer = |plan: &Plan| schema::constants(plan, plan.id(), 3);
     let mut plan = Plan { layout: Layout::Packed, ..plan(TOP_P, &[("train", 1)], 1) };
-    plan.keep.values = Values::Quantised { step: 0.0625 };
+    plan.keep.values = LogProbPrecision::Quantised { step: 0.0625 };
     let id = plan.id().to_string();
     let reference = plan.keep.tail.unwrap().reference().to_string();
     let expected = [

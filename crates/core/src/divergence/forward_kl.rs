@@ -1,9 +1,9 @@
 //! p log(p / q).
 
-use super::cells::{Cell, Real};
+use super::terms::{Real, Term};
 
 #[inline(always)]
-pub(super) fn cell<R: Real>(log_p: R, log_q: R) -> Cell<R> {
+pub(super) fn term<R: Real>(log_p: R, log_q: R) -> Term<R> {
     let p = log_p.exp();
-    Cell { value: if p > R::ZERO { p * (log_p - log_q) } else { R::ZERO }, slope: -p }
+    Term { value: if p > R::ZERO { p * (log_p - log_q) } else { R::ZERO }, slope: -p }
 }

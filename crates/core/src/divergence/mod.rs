@@ -1,12 +1,11 @@
 //! Every divergence in f64 with its gradient: what the tensors of a trainer must agree with.
 //!
-//! Most are sums over *cells*, pairs of a teacher's and a student's probability: one for each kept class, and what a
-//! [`TailPolicy`] makes of the others. Such a divergence is one scalar function of a cell and its slope (a file each), and
+//! Most are sums over *terms*, pairs of a teacher's and a student's probability: one for each kept class, and what a
+//! [`TailPolicy`] makes of the others. Such a divergence is one scalar function of a term and its slope (a file each), and
 //! [`compare`] does the rest for all of them alike. Those that look at a row as a whole (its logits, its label, its
 //! order) have a file with a function of the row.
 
 mod alpha_beta;
-mod cells;
 mod decoupled;
 mod forward_kl;
 mod hellinger;
@@ -17,12 +16,13 @@ mod reverse_kl;
 mod skew_kl;
 mod spearman;
 mod target;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod total_variation;
 
-pub use cells::{Real, judge_cells};
-pub use target::{Rest, TailPolicy, Target};
+pub use target::{Remainder, TailPolicy, TemperedRow};
+pub use terms::{Real, eval_terms};
 
 use crate::soft_row::log_sum_exp;
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,7 @@ pub enum Divergence {
         #[serde(default = "seven_tenths")]
         beta: f64,
     },
-    /// Mean over the cells of (z_p / T - z_q / T)², z the raw logits (1312.6184). It sees a constant added to all logits,
+    /// Mean over the terms of (z_p / T - z_q / T)², z the raw logits (1312.6184). It sees a constant added to all logits,
     /// but where both sides are `centred` on their means over all classes.
     MeanSquares {
         /// Subtract the mean of all logits on either side; with temperatures that follow the spread of the logits these
@@ -147,7 +147,7 @@ impl Divergence {
     }
 
     /// Is it a sum of one function over pairs of probabilities?
-    pub fn is_sum_of_cells(&self) -> bool {
+    pub fn is_sum_over_classes(&self) -> bool {
         !matches!(self, Self::MeanSquares { .. } | Self::Decoupled { .. } | Self::Pearson { .. } | Self::Spearman {})
     }
 
@@ -157,13 +157,13 @@ impl Divergence {
     }
 
     /// Does it compare the raw logits, so that a constant added to all of them is seen?
-    pub fn sees_scale(&self) -> bool {
+    pub fn depends_on_logit_scale(&self) -> bool {
         matches!(self, Self::MeanSquares { centred: false })
     }
 
     /// Refuses a policy under which the sum is no divergence: `renorm` compares a p that adds up to 1 with a q that does
     /// not, and what is weighted by q can then be lowered by moving mass out of sight.
-    pub fn fits(&self, policy: TailPolicy) -> Result<(), String> {
+    pub fn check_tail_policy(&self, policy: TailPolicy) -> Result<(), String> {
         match (self, policy) {
             (Self::ReverseKl {} | Self::JensenShannon { .. } | Self::SkewReverseKl { .. }, TailPolicy::Renormalize) => {
                 Err(format!(
@@ -201,14 +201,14 @@ pub struct Comparison {
 
 /// `divergence` of `target` and softmax(`student` / `temperature`), the student over its whole vocabulary. Of
 /// [`Divergence::Pearson`] the part that one row has; [`pearson::columns`] is the other.
-pub fn compare(divergence: Divergence, student: &[f64], temperature: f64, target: &Target) -> Comparison {
+pub fn compare(divergence: Divergence, student: &[f64], temperature: f64, target: &TemperedRow) -> Comparison {
     let student = Student::new(student, temperature, target);
     match divergence {
         Divergence::MeanSquares { centred } => mean_squares::compare(centred, &student, target),
         Divergence::Decoupled { label, others } => decoupled::compare(label, others, &student, target),
         Divergence::Pearson { .. } => pearson::compare(&student, target),
         Divergence::Spearman {} => spearman::compare(&student, target),
-        _ => cells::compare(divergence, &student, target),
+        _ => terms::compare(divergence, &student, target),
     }
 }
 
@@ -226,7 +226,7 @@ struct Student {
 }
 
 impl Student {
-    fn new(logits: &[f64], temperature: f64, target: &Target) -> Self {
+    fn new(logits: &[f64], temperature: f64, target: &TemperedRow) -> Self {
         let scaled: Vec<f64> = logits.iter().map(|s| s / temperature).collect();
         let log_z = log_sum_exp(&scaled);
         let log_q = scaled.iter().map(|s| s - log_z).collect();

@@ -1,17 +1,17 @@
 //! 1 - correlation of probabilities.
 
-use super::{Comparison, Rest, Student, Target};
+use super::{Comparison, Remainder, Student, TemperedRow};
 use crate::soft_row::log_sum_exp;
 
 /// Over the classes of a row: (Σ p q - 1/n) / √((Σ p² - 1/n) (Σ q² - 1/n)). The classes outside are equally probable in
 /// Σ p q; Σ p² is that of all classes, known from the atoms.
-pub(super) fn compare(student: &Student, target: &Target) -> Comparison {
+pub(super) fn compare(student: &Student, target: &TemperedRow) -> Comparison {
     let q: Vec<f64> = student.log_q.iter().map(|lq| lq.exp()).collect();
     let mut p = vec![0.0; q.len()];
     for (&id, &log_p) in target.class_ids.iter().zip(&target.log_probs) {
         p[id as usize] = log_p.exp();
     }
-    if let Rest::Bucket { log_mass } | Rest::Uniform { log_mass } = target.rest {
+    if let Remainder::Bucket { log_mass } | Remainder::Uniform { log_mass } = target.rest {
         let each = log_mass.exp() / student.outside.len() as f64;
         student.outside.iter().for_each(|&i| p[i] = each);
     }

@@ -1,10 +1,10 @@
 //! q log(q / p).
 
-use super::cells::{Cell, Real};
+use super::terms::{Real, Term};
 
 #[inline(always)]
-pub(super) fn cell<R: Real>(log_p: R, log_q: R) -> Cell<R> {
+pub(super) fn term<R: Real>(log_p: R, log_q: R) -> Term<R> {
     let q = log_q.exp();
     let value = if q > R::ZERO { q * (log_q - log_p) } else { R::ZERO };
-    Cell { value, slope: value + q }
+    Term { value, slope: value + q }
 }

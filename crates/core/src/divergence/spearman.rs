@@ -1,6 +1,6 @@
 //! 1 - correlation of ranks among the known classes.
 
-use super::{Comparison, Student, Target};
+use super::{Comparison, Student, TemperedRow};
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
@@ -8,7 +8,7 @@ fn sigmoid(x: f64) -> f64 {
 
 /// The teacher's ranks are whole (halves for ties), the student's 1 + Σ_j sigmoid((z_j - z_i) / T). A single class, or
 /// classes that are all alike to the teacher, have no order to learn: 0.
-pub(super) fn compare(student: &Student, target: &Target) -> Comparison {
+pub(super) fn compare(student: &Student, target: &TemperedRow) -> Comparison {
     let mut gradient = vec![0.0; student.scaled.len()];
     let known: Vec<f64> = target.class_ids.iter().map(|&id| student.scaled[id as usize]).collect();
     let k = known.len();

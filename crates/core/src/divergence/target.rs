@@ -15,21 +15,21 @@ pub enum TailPolicy {
     Renormalize,
     /// The teacher's tail mass spread evenly over the classes that were not kept.
     Uniform,
-    /// The classes drawn by lot stand for all that were not kept, each for 1 over its chance: unbiased.
+    /// The classes drawn at random stand for all that were not kept, each for 1 over its chance: unbiased.
     Sampled,
 }
 
 /// A teacher's probabilities at one temperature.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Target {
+pub struct TemperedRow {
     /// Classes that are known one by one.
     pub class_ids: Vec<u32>,
     /// Their log-probabilities.
     pub log_probs: Vec<f64>,
-    /// How many classes each stands for: 1, or for one drawn by lot 1 over its chance of being drawn.
+    /// How many classes each stands for: 1, or for one drawn at random 1 over its chance of being drawn.
     pub counts: Vec<f64>,
     /// All others.
-    pub rest: Rest,
+    pub rest: Remainder,
     /// Where among the known classes the label is, if it is one of them and a loss asks.
     pub label: Option<usize>,
     /// What log-probabilities lack to be raw logits over the temperature.
@@ -42,7 +42,7 @@ pub struct Target {
 
 /// The classes that are not known one by one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rest {
+pub enum Remainder {
     /// There are none, or they have no place in the loss.
     Nothing,
     /// They are one class.
@@ -57,13 +57,13 @@ pub enum Rest {
     },
 }
 
-impl Target {
+impl TemperedRow {
     /// `row` at `temperature` as `policy` sees it. With [`TailPolicy::Bucket`] and [`TailPolicy::Uniform`] all
-    /// probabilities add up to 1; with [`TailPolicy::Sampled`] Σ counts · f(probability) is on average over all lots what
+    /// probabilities add up to 1; with [`TailPolicy::Sampled`] Σ counts · f(probability) is on average over all offsets what
     /// it is over all classes, for any f.
     pub fn of(row: &SoftRow, temperature: f64, policy: TailPolicy) -> Self {
         let b = 1.0 / temperature;
-        let known = if policy == TailPolicy::Sampled { row.log_probs } else { row.sure() };
+        let known = if policy == TailPolicy::Sampled { row.log_probs } else { row.certain() };
         let scaled: Vec<f64> = known.iter().map(|&lp| b * f64::from(lp)).collect();
         let log_total = match policy {
             TailPolicy::Renormalize => crate::soft_row::log_sum_exp(&scaled),
@@ -71,14 +71,14 @@ impl Target {
         };
         let log_mass = row.tail.log_partition(b) - log_total;
         let rest = match policy {
-            TailPolicy::Bucket if log_mass > f64::NEG_INFINITY => Rest::Bucket { log_mass },
-            TailPolicy::Uniform if log_mass > f64::NEG_INFINITY => Rest::Uniform { log_mass },
-            _ => Rest::Nothing,
+            TailPolicy::Bucket if log_mass > f64::NEG_INFINITY => Remainder::Bucket { log_mass },
+            TailPolicy::Uniform if log_mass > f64::NEG_INFINITY => Remainder::Uniform { log_mass },
+            _ => Remainder::Nothing,
         };
         Self {
             class_ids: row.class_ids[..known.len()].to_vec(),
             log_probs: scaled.iter().map(|x| x - log_total).collect(),
-            counts: row.counts().take(known.len()).collect(),
+            counts: row.importance_weights().take(known.len()).collect(),
             rest,
             label: None,
             log_z: log_total + b * f64::from(row.log_z),

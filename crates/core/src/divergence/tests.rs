@@ -43,23 +43,23 @@ fn log_softmax(z: &[f64], temperature: f64) -> Vec<f64> {
 }
 
 /// What is known of `teacher` where only `kept` are known one by one.
-fn target(teacher: &[f64], kept: &[u32], temperature: f64, policy: TailPolicy) -> Target {
+fn target(teacher: &[f64], kept: &[u32], temperature: f64, policy: TailPolicy) -> TemperedRow {
     let log_p = log_softmax(teacher, temperature);
     let mut log_probs: Vec<f64> = kept.iter().map(|&id| log_p[id as usize]).collect();
     let outside: Vec<f64> = (0..).zip(&log_p).filter(|(id, _)| !kept.contains(id)).map(|(_, log_p)| *log_p).collect();
     let log_mass = log_sum_exp(&outside);
     let rest = match policy {
-        _ if outside.is_empty() => Rest::Nothing,
-        TailPolicy::Bucket => Rest::Bucket { log_mass },
-        TailPolicy::Uniform => Rest::Uniform { log_mass },
-        TailPolicy::Renormalize | TailPolicy::Sampled => Rest::Nothing,
+        _ if outside.is_empty() => Remainder::Nothing,
+        TailPolicy::Bucket => Remainder::Bucket { log_mass },
+        TailPolicy::Uniform => Remainder::Uniform { log_mass },
+        TailPolicy::Renormalize | TailPolicy::Sampled => Remainder::Nothing,
     };
     let base = log_sum_exp(&log_probs);
     if policy == TailPolicy::Renormalize {
         log_probs.iter_mut().for_each(|lp| *lp -= base);
     }
     let scaled: Vec<f64> = teacher.iter().map(|z| z / temperature).collect();
-    Target {
+    TemperedRow {
         class_ids: kept.to_vec(),
         counts: vec![1.0; kept.len()],
         log_probs,
@@ -90,9 +90,9 @@ fn gradients_agree_with_finite_differences() {
     for (seed, temperature) in [(0, 1.0), (1, 2.0), (2, 0.7)] {
         let (teacher, student) = (logits(seed), logits(seed + 100));
         for divergence in all() {
-            for policy in POLICIES.into_iter().filter(|policy| divergence.fits(*policy).is_ok()) {
+            for policy in POLICIES.into_iter().filter(|policy| divergence.check_tail_policy(*policy).is_ok()) {
                 let mut target = target(&teacher, &[7, 0, 3, 11], temperature, policy);
-                // A class drawn by lot stands for more than itself.
+                // A class drawn at random stands for more than itself.
                 target.counts[2] = if CELLS.contains(&divergence) { 1.5 } else { 1.0 };
                 let exact = compare(divergence, &student, temperature, &target).gradient;
                 let found = slopes(|s| compare(divergence, s, temperature, &target).loss, &student);
@@ -224,18 +224,18 @@ fn a_constant_on_every_teacher_logit_is_seen_by_raw_logits_alone() {
     let (teacher, student) = (logits(5), logits(6));
     let moved: Vec<f64> = teacher.iter().map(|z| z + 7.3).collect();
     for divergence in all() {
-        for policy in POLICIES.into_iter().filter(|policy| divergence.fits(*policy).is_ok()) {
+        for policy in POLICIES.into_iter().filter(|policy| divergence.check_tail_policy(*policy).is_ok()) {
             let [a, b] = [&teacher, &moved].map(|teacher| target(teacher, &[1, 9, 4], 2.0, policy));
             let [a, b] = [a, b].map(|target| compare(divergence, &student, 2.0, &target).loss);
             let is_same = (a - b).abs() < 1e-12;
-            assert_eq!(is_same, !divergence.sees_scale(), "{divergence:?} {policy:?}: {a} and {b}");
+            assert_eq!(is_same, !divergence.depends_on_logit_scale(), "{divergence:?} {policy:?}: {a} and {b}");
         }
     }
 }
 
 #[test]
 fn sampled_classes_give_the_full_divergence_on_average() {
-    // Of 24 classes 6 are kept for sure or drawn; any cell function is estimated without bias at any temperature.
+    // Of 24 classes 6 are kept for sure or drawn; any term function is estimated without bias at any temperature.
     let teacher: Vec<f32> = logits(7).iter().map(|&z| z as f32).collect();
     let (wide, student) = (logits(7), logits(8));
     let keep = keep(Selection::Sample { n: 6, seed: 0 });
@@ -244,18 +244,18 @@ fn sampled_classes_give_the_full_divergence_on_average() {
         let full = compare(divergence, &student, 2.0, &target(&wide, &everything(), 2.0, TailPolicy::Bucket)).loss;
         let (mut sum, mut square) = (0.0, 0.0);
         for draw in 0..DRAWS {
-            // Evenly spread lots: systematic sampling is a function of the lot alone.
-            let lot = (draw as f64 + 0.5) / DRAWS as f64;
+            // Evenly spread offsets: systematic sampling is a function of the offset alone.
+            let sampling_offset = (draw as f64 + 0.5) / DRAWS as f64;
             let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
-            select_reference(&teacher, 0, &keep, lot, &mut rows, &mut errors);
+            select_reference(&teacher, 0, &keep, sampling_offset, &mut rows, &mut errors);
             let row = rows.iter().next().unwrap();
-            let loss = compare(divergence, &student, 2.0, &Target::of(&row, 2.0, TailPolicy::Sampled)).loss;
+            let loss = compare(divergence, &student, 2.0, &TemperedRow::of(&row, 2.0, TailPolicy::Sampled)).loss;
             sum += loss;
             square += loss * loss;
         }
         let mean = sum / DRAWS as f64;
         let spread = (square / DRAWS as f64 - mean * mean).sqrt();
-        // The lots are a grid, so the mean is good to far less than its standard error; the stored f16 add theirs.
+        // The offsets are a grid, so the mean is good to far less than its standard error; the stored f16 add theirs.
         assert!((mean - full).abs() < 0.02 * full + 1e-3 && spread > 1e-3, "{divergence:?}: {mean}, full {full}");
     }
 }
@@ -266,11 +266,11 @@ fn impossible_parameters_and_pairs_say_why() {
     assert!(Divergence::SkewForwardKl { lambda: 0.0 }.check().unwrap_err().contains("lambda"));
     assert!(Divergence::AlphaBeta { alpha: 1.0, beta: 0.0 }.check().unwrap_err().contains("limits at 0"));
     assert!(all().all(|d| d.check().is_ok()));
-    assert!(Divergence::ReverseKl {}.fits(TailPolicy::Renormalize).unwrap_err().contains("bucket"));
-    assert!(Divergence::ForwardKl {}.fits(TailPolicy::Renormalize).is_ok());
-    assert!(ROWS[2].fits(TailPolicy::Uniform).unwrap_err().contains("\"bucket\" alone"));
-    assert!(ROWS[3].fits(TailPolicy::Renormalize).unwrap_err().contains("over all classes"));
-    assert!(ROWS[0].fits(TailPolicy::Uniform).unwrap_err().contains("log-sum-exp"));
+    assert!(Divergence::ReverseKl {}.check_tail_policy(TailPolicy::Renormalize).unwrap_err().contains("bucket"));
+    assert!(Divergence::ForwardKl {}.check_tail_policy(TailPolicy::Renormalize).is_ok());
+    assert!(ROWS[2].check_tail_policy(TailPolicy::Uniform).unwrap_err().contains("\"bucket\" alone"));
+    assert!(ROWS[3].check_tail_policy(TailPolicy::Renormalize).unwrap_err().contains("over all classes"));
+    assert!(ROWS[0].check_tail_policy(TailPolicy::Uniform).unwrap_err().contains("log-sum-exp"));
     assert!(Divergence::Decoupled { label: -1.0, others: 1.0 }.check().unwrap_err().contains("label = -1"));
     let parsed: Divergence = serde_json::from_str(r#"{"kind":"skew_forward_kl"}"#).unwrap();
     assert_eq!(parsed, Divergence::SkewForwardKl { lambda: 0.1 });

@@ -79,7 +79,7 @@ pub enum TemperatureRule {
     Dts(dts::Dts),
     /// A temperature that learns to make the student's task harder (CTKD, 2211.16231).
     Curriculum(curriculum::Config),
-    /// The pair is shared so that teacher and student are equally sharp (DTKD, 2404.12711).
+    /// Teacher and student get temperatures at which both are equally sharp (DTKD, 2404.12711).
     Dtkd {},
     /// Harder samples at a lower temperature (KA + DTD, 1911.07471).
     Difficulty(difficulty::Difficulty),

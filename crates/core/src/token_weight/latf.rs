@@ -44,7 +44,7 @@ impl Latf {
 pub(super) struct State {
     rule: Latf,
     share: f64,
-    /// ScheduleKind average of the loss; 0 before the first step.
+    /// Moving average of the loss; 0 before the first step.
     mean: f64,
     /// What it is compared with; 0 before the warm-up ends.
     reference: f64,

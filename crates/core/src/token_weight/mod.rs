@@ -45,7 +45,7 @@ pub trait TokenWeighting: Send {
 pub enum TokenWeight {
     /// By the entropy at T = 1 as a share of the most there can be, log(classes) (Dynamic KD, 2109.11295).
     Entropy {
-        /// Of.
+        /// Whose.
         of: Of,
     },
     /// The top share of the positions of a step, all alike (Dynamic KD, 2109.11295; AdaKD's fixed share, 2510.11615).

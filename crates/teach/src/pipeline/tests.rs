@@ -2,7 +2,7 @@
 
 use super::*;
 use logitcask_cache::{FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Unit, Versions};
-use logitcask_core::{Fingerprint, Origin, SampleId, Selection, TailRule, Values};
+use logitcask_core::{Fingerprint, LogProbPrecision, Origin, SampleId, Selection, TailRule};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -84,7 +84,13 @@ fn plan() -> Plan {
         max_length: 9,
         precision: "f32".into(),
         batch_tokens: 10,
-        keep: Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(tail), padding: 0 },
+        keep: Truncation {
+            selection,
+            always_keep: Vec::new(),
+            values: LogProbPrecision::F16,
+            tail: Some(tail),
+            padding: 0,
+        },
         teacher: pin("teacher"),
         tokenizer: Pin { name: "tokenizer".into(), fingerprint: Fingerprint::of(b"{}") },
         bos: None,

@@ -4,7 +4,7 @@ use super::finish::{Finisher, LogProbs, RowProblem};
 
 use super::sample::Draw;
 use super::scan::{Extremes, scan};
-use logitcask_core::{Keep, RowErrors, Selection, SoftRows};
+use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
 
 /// Nearer to `p` than this, a nucleus' mass is computed again in f64: f32 exponentials are no judge of it.
 const NUCLEUS_DOUBT: f64 = 1e-6;
@@ -39,7 +39,7 @@ pub struct RowSelector {
 
 impl RowSelector {
     /// For rows of which `keep` is kept.
-    pub fn new(keep: &Keep) -> Self {
+    pub fn new(keep: &Truncation) -> Self {
         Self {
             extremes: Extremes::default(),
             padded: Extremes::default(),
@@ -49,9 +49,9 @@ impl RowSelector {
     }
 
     /// Appends to `out` what is kept of one row of raw logits (\[vocabulary + padding\]) and counts in `errors` what writing it costs; neither
-    /// changes on `Err`. `lot` is [`Selection::lot`] of the position.
+    /// changes on `Err`. `sampling_offset` is [`Selection::sampling_offset`] of the position.
     ///
-    /// Agrees with [`logitcask_core::select::select_reference`] in ids and ranks exactly, but for draws whose lot falls
+    /// Agrees with [`logitcask_core::select::select_reference`] in ids and ranks exactly, but for draws whose offset falls
     /// within 1e-6 of the border between two classes, and in log_z to 1e-5.
     ///
     /// # Panics
@@ -60,7 +60,7 @@ impl RowSelector {
         &mut self,
         logits: &[f32],
         gold_id: u32,
-        lot: f64,
+        sampling_offset: f64,
         out: &mut SoftRows,
         errors: &mut RowErrors,
     ) -> Result<(), RowProblem> {
@@ -73,7 +73,7 @@ impl RowSelector {
             let whole = scan(logits, gold_id, &mut self.padded).ok_or(RowProblem::NotFinite)?;
             (row.log_z, max) = (whole.log_z, whole.max);
         }
-        let tail_top = self.choose(&mut row, || exact_log_z(logits, max), lot);
+        let tail_top = self.choose(&mut row, || exact_log_z(logits, max), sampling_offset);
 
         let finisher = &mut self.finisher;
         let gold = finisher.write(row, gold_id, summary.rank)?;
@@ -89,7 +89,7 @@ impl RowSelector {
     }
 
     /// Fills `sure` and `drawn`, in any order; the largest logit of the vocabulary outside `sure`, if anything is.
-    fn choose(&mut self, row: &mut Row<'_>, exact_log_z: impl FnOnce() -> f64, lot: f64) -> Option<f32> {
+    fn choose(&mut self, row: &mut Row<'_>, exact_log_z: impl FnOnce() -> f64, sampling_offset: f64) -> Option<f32> {
         let finisher = &mut self.finisher;
         let (selection, always) = (finisher.keep.selection, finisher.keep.always_keep.len());
         let count = match selection {
@@ -111,20 +111,20 @@ impl RowSelector {
                 }
                 size.min(k as usize)
             }
-            Selection::Sample { n, .. } => return self.cast(*row, n as usize, lot),
+            Selection::Sample { n, .. } => return self.cast(*row, n as usize, sampling_offset),
         };
         finisher.take(count);
         finisher.left(count).next().map(|(_, logit)| logit)
     }
 
-    /// [`Self::choose`] by lot.
-    fn cast(&mut self, row: Row<'_>, n: usize, lot: f64) -> Option<f32> {
+    /// [`Self::choose`] at random.
+    fn cast(&mut self, row: Row<'_>, n: usize, sampling_offset: f64) -> Option<f32> {
         let Finisher { top, sure, drawn, keep, .. } = &mut self.finisher;
         sure.clear();
         drawn.clear();
         top.find(row.logits, &self.extremes.maxima, n + 1);
         let always = &keep.always_keep;
-        self.draw.draw(row, top.ids(), always, n - always.len(), lot, (sure, drawn))
+        self.draw.draw(row, top.ids(), always, n - always.len(), sampling_offset, (sure, drawn))
     }
 }
 

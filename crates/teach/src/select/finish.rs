@@ -2,7 +2,7 @@
 
 use super::tail::TailSummary;
 use super::top::{TopClasses, sort};
-use logitcask_core::{Gold, Keep, RowErrors, SoftRow, SoftRows, Tail};
+use logitcask_core::{Gold, RowErrors, SoftRow, SoftRows, Tail, Truncation};
 use std::fmt;
 
 /// Why a row cannot be kept.
@@ -10,7 +10,7 @@ use std::fmt;
 pub enum RowProblem {
     /// It holds a NaN or an infinity, or its largest logit is beyond 2e38.
     NotFinite,
-    /// A kept class or the label lies below what [`Keep::values`] can write.
+    /// A kept class or the label lies below what [`Truncation::values`] can write.
     TooSmall {
         /// Which class.
         class_id: u32,
@@ -43,13 +43,13 @@ pub(super) trait LogProbs: Copy {
 
 /// Chooses from the largest classes, writes, and counts what that costs; with the same buffers for row after row.
 pub(super) struct Finisher {
-    pub(super) keep: Keep,
+    pub(super) keep: Truncation,
     /// To be filled before anything is chosen.
     pub(super) top: TopClasses,
     pub(super) tail: Option<TailSummary>,
     /// Chosen, in any order.
     pub(super) sure: Vec<u32>,
-    /// Drawn by lot, in any order.
+    /// Drawn at random, in any order.
     pub(super) drawn: Vec<u32>,
     /// Code and id of a part's classes.
     codes: Vec<u64>,
@@ -59,7 +59,7 @@ pub(super) struct Finisher {
 }
 
 impl Finisher {
-    pub(super) fn new(keep: &Keep) -> Self {
+    pub(super) fn new(keep: &Truncation) -> Self {
         Self {
             keep: keep.clone(),
             top: TopClasses::default(),

@@ -7,7 +7,7 @@ use super::exp::{add_exp, exp_vector, log2_scale};
 pub(super) use logitcask_core::lanes::LANES;
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-/// Columns that are added up together where lots are cast: two cache lines.
+/// Columns that are added up together where offsets are cast: two cache lines.
 pub(super) const BLOCK: usize = 2 * LANES;
 /// Columns worked on at once: few enough for the first cache, and for f32 to add them up.
 pub(super) const TILE: usize = 32 * BLOCK;

@@ -21,7 +21,7 @@ pub(crate) use lanes::sum_exp;
 
 use crate::teacher::Logits;
 use burn::tensor::Tensor;
-use logitcask_core::{Keep, RowErrors, SoftRows};
+use logitcask_core::{RowErrors, SoftRows, Truncation};
 use rayon::prelude::*;
 
 /// Version of how logits become rows, for [`logitcask_cache::Versions`]. A test holds the hash of some rows and says when to
@@ -35,39 +35,41 @@ const CHUNKS_PER_THREAD: usize = 4;
 pub fn select_logits(
     logits: &Logits,
     gold_ids: &[u32],
-    lots: &[f64],
-    keep: &Keep,
+    sampling_offsets: &[f64],
+    keep: &Truncation,
 ) -> Result<(Vec<SoftRows>, RowErrors), SelectProblem> {
     match logits {
-        Logits::Device(logits) => select_on_device(Tensor::clone(logits), gold_ids, lots, keep),
+        Logits::Device(logits) => select_on_device(Tensor::clone(logits), gold_ids, sampling_offsets, keep),
         Logits::Host(logits) => {
             let width = logits.len() / gold_ids.len().max(1);
-            select_rows(logits, gold_ids, lots, keep, width).map_err(|(i, e)| SelectProblem::Row(i, e))
+            select_rows(logits, gold_ids, sampling_offsets, keep, width).map_err(|(i, e)| SelectProblem::Row(i, e))
         }
     }
 }
 
-/// Selects from consecutive rows of `width` logits (\[labels, vocabulary + padding\], row-major), in parallel; `lots` holds
-/// [`logitcask_core::Selection::lot`] of each.
+/// Selects from consecutive rows of `width` logits (\[labels, vocabulary + padding\], row-major), in parallel; `sampling_offsets` holds
+/// [`logitcask_core::Selection::sampling_offset`] of each.
 ///
 /// Each `SoftRows` holds some consecutive rows, one after the other: how many depends on the threads, what is in them
 /// does not. `Err` names the first row that cannot be kept.
 pub fn select_rows(
     logits: &[f32],
     gold_ids: &[u32],
-    lots: &[f64],
-    keep: &Keep,
+    sampling_offsets: &[f64],
+    keep: &Truncation,
     width: usize,
 ) -> Result<(Vec<SoftRows>, RowErrors), (usize, RowProblem)> {
     assert_eq!(logits.len(), gold_ids.len() * width, "one row of logits for each label");
-    assert_eq!(lots.len(), gold_ids.len(), "one lot for each label");
+    assert_eq!(sampling_offsets.len(), gold_ids.len(), "one sampling_offset for each label");
     let labels = gold_ids.len();
     let rows = labels.div_ceil(CHUNKS_PER_THREAD * rayon::current_num_threads()).max(1);
     let select_chunk = |selector: &mut RowSelector, chunk: usize| {
         let (mut out, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
         for i in chunk * rows..labels.min((chunk + 1) * rows) {
             let row = &logits[i * width..(i + 1) * width];
-            selector.select(row, gold_ids[i], lots[i], &mut out, &mut errors).map_err(|problem| (i, problem))?;
+            selector
+                .select(row, gold_ids[i], sampling_offsets[i], &mut out, &mut errors)
+                .map_err(|problem| (i, problem))?;
         }
         Ok((out, errors))
     };

@@ -23,14 +23,14 @@ impl Draw {
     /// or all.
     ///
     /// Only the largest `places` classes can be sure, so those alone are looked at one by one. All others are summed up
-    /// block by block, and a block is opened where a lot falls into it.
+    /// block by block, and a block is opened where a offset falls into it.
     pub(super) fn draw(
         &mut self,
         row: Row<'_>,
         largest: impl Iterator<Item = u32>,
         always: &[u32],
         places: usize,
-        lot: f64,
+        sampling_offset: f64,
         (sure, drawn): (&mut Vec<u32>, &mut Vec<u32>),
     ) -> Option<f32> {
         sure.extend_from_slice(always);
@@ -54,7 +54,7 @@ impl Draw {
         self.without.clear();
         self.without.extend_from_slice(sure);
         self.without.sort_unstable();
-        self.cast(row, places - head, self.beyond[head] / (places - head) as f64, lot, drawn);
+        self.cast(row, places - head, self.beyond[head] / (places - head) as f64, sampling_offset, drawn);
         Some(row.logits[self.rest[head] as usize])
     }
 
@@ -76,15 +76,15 @@ impl Draw {
         self.beyond.reverse();
     }
 
-    /// Walks along the classes outside `without` and draws one wherever lot, lot + 1, lot + 2, ... shares of `tau` are
+    /// Walks along the classes outside `without` and draws one wherever offset, offset + 1, offset + 2, ... shares of `tau` are
     /// passed.
-    fn cast(&self, row: Row<'_>, places: usize, tau: f64, lot: f64, drawn: &mut Vec<u32>) {
+    fn cast(&self, row: Row<'_>, places: usize, tau: f64, sampling_offset: f64, drawn: &mut Vec<u32>) {
         let mut sum = 0.0;
         for (block, share) in self.blocks.iter().enumerate() {
             if drawn.len() == places {
                 return;
             }
-            if sum + share / tau <= lot + drawn.len() as f64 {
+            if sum + share / tau <= sampling_offset + drawn.len() as f64 {
                 sum += share / tau;
                 continue;
             }
@@ -93,12 +93,12 @@ impl Draw {
             let mut fixed = self.without[self.without.partition_point(|&id| id < first)..].iter().peekable();
             for id in (first..end).filter(|id| fixed.next_if_eq(&id).is_none()) {
                 sum += p(row, id) / tau;
-                if drawn.len() < places && sum > lot + drawn.len() as f64 {
+                if drawn.len() < places && sum > sampling_offset + drawn.len() as f64 {
                     drawn.push(id);
                 }
             }
         }
-        // The shares add up to `places` but for rounding, which can cost the last lot its winner.
+        // The shares add up to `places` but for rounding, which can cost the last offset its winner.
         if drawn.len() < places {
             let missed = |id: &u32| self.without.binary_search(id).is_err() && !drawn.contains(id) && p(row, *id) > 0.0;
             let missed = (0..row.logits.len() as u32).rev().find(missed);

@@ -5,17 +5,17 @@ use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{Keep, RowErrors, Selection, SoftRow, SoftRows, TailRule, Values};
+use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRow, SoftRows, TailRule, Truncation};
 use proptest::prelude::*;
 
 const WIDE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
 const NARROW: TailRule = TailRule { lowest_temperature: 1.0, highest_temperature: 4.0, atoms: 4 };
-/// How far a lot may be from the border of two classes where both selections draw the same.
+/// How far a offset may be from the border of two classes where both selections draw the same.
 const LOT_DOUBT: f64 = 1e-6;
 
-fn keep(selection: Selection, tail: TailRule) -> Keep {
+fn keep(selection: Selection, tail: TailRule) -> Truncation {
     let tail = (selection != Selection::Dense).then_some(tail);
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail, padding: 0 }
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
 }
 
 fn row(rng: &mut CounterRng, kind: u64, vocab: usize) -> Vec<f32> {
@@ -36,12 +36,12 @@ fn row(rng: &mut CounterRng, kind: u64, vocab: usize) -> Vec<f32> {
 
 /// What both say about a row, after the fast one was checked against the row itself; and whether the fast one's atoms
 /// are no worse than the reference's, but for their rounding.
-fn both(logits: &[f32], gold: u32, keep: &Keep, lot: f64) -> (SoftRows, SoftRows, bool) {
+fn both(logits: &[f32], gold: u32, keep: &Truncation, sampling_offset: f64) -> (SoftRows, SoftRows, bool) {
     let (mut fast, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
-    RowSelector::new(keep).select(logits, gold, lot, &mut fast, &mut errors).unwrap();
+    RowSelector::new(keep).select(logits, gold, sampling_offset, &mut fast, &mut errors).unwrap();
     errors_are_those_of_the_row(logits, keep, &fast, &errors);
     let (mut slow, mut slow_errors) = (SoftRows::new(keep), RowErrors::new(keep));
-    select_reference(logits, gold, keep, lot, &mut slow, &mut slow_errors);
+    select_reference(logits, gold, keep, sampling_offset, &mut slow, &mut slow_errors);
     let worst = |errors: &RowErrors| errors.log_z.iter().map(|error| error.worst()).fold(0.0, f64::max);
     let is_better = worst(&errors) <= worst(&slow_errors) + ATOM_STEP;
     // A range too wide for its atoms fails the check, whoever makes them.
@@ -53,7 +53,7 @@ fn both(logits: &[f32], gold: u32, keep: &Keep, lot: f64) -> (SoftRows, SoftRows
 }
 
 /// The errors belong to the row as it is written.
-fn errors_are_those_of_the_row(logits: &[f32], keep: &Keep, rows: &SoftRows, errors: &RowErrors) {
+fn errors_are_those_of_the_row(logits: &[f32], keep: &Truncation, rows: &SoftRows, errors: &RowErrors) {
     let z: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
     let log_z = log_sum_exp(&z);
     let row = rows.iter().next().unwrap();
@@ -69,7 +69,7 @@ fn errors_are_those_of_the_row(logits: &[f32], keep: &Keep, rows: &SoftRows, err
 
 /// Ids and values of a row's sure or drawn part, by id.
 fn part(row: SoftRow<'_>, is_drawn: bool) -> Vec<(u32, f32)> {
-    let sure = row.sure().len();
+    let sure = row.certain().len();
     let range = if is_drawn { sure..row.class_ids.len() } else { 0..sure };
     let mut pairs: Vec<_> = row.class_ids[range.clone()].iter().copied().zip(row.log_probs[range].to_vec()).collect();
     pairs.sort_unstable_by_key(|pair| pair.0);
@@ -78,7 +78,7 @@ fn part(row: SoftRow<'_>, is_drawn: bool) -> Vec<(u32, f32)> {
 
 /// Same classes, and values that are at most one step of their rounding apart (log_z differs in its last bits, which
 /// decides where a value lies between two steps). `Err` says what differs.
-fn same_rows(keep: &Keep, fast: &SoftRows, slow: &SoftRows) -> Result<(), String> {
+fn same_rows(keep: &Truncation, fast: &SoftRows, slow: &SoftRows) -> Result<(), String> {
     let (fast, slow) = (fast.iter().next().unwrap(), slow.iter().next().unwrap());
     if (fast.drawn, fast.gold.rank) != (slow.drawn, slow.gold.rank) {
         return Err(format!("{} drawn, rank {}; {} {}", fast.drawn, fast.gold.rank, slow.drawn, slow.gold.rank));
@@ -111,27 +111,29 @@ fn same_rows(keep: &Keep, fast: &SoftRows, slow: &SoftRows) -> Result<(), String
 }
 
 /// Both are rounded from the same rule: half a step each of an atom's weight and logit.
-fn tail_tolerance(b: f64, keep: &Keep) -> f64 {
+fn tail_tolerance(b: f64, keep: &Truncation) -> f64 {
     1e-4 + keep.tail.map_or(0.0, |rule| ATOM_STEP * (1.0 + (b - rule.reference()).abs()))
 }
 
-fn agree(logits: &[f32], gold: u32, keep: &Keep, lot: f64) {
-    let (fast, slow, is_better) = both(logits, gold, keep, lot);
+fn agree(logits: &[f32], gold: u32, keep: &Truncation, sampling_offset: f64) {
+    let (fast, slow, is_better) = both(logits, gold, keep, sampling_offset);
     let Err(problem) = same_rows(keep, &fast, &slow) else { return };
     if is_better && problem.starts_with("tail") {
         return;
     }
-    let beside = |lot| {
+    let beside = |sampling_offset| {
         let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
-        select_reference(logits, gold, keep, lot, &mut rows, &mut errors);
+        select_reference(logits, gold, keep, sampling_offset, &mut rows, &mut errors);
         rows
     };
     let is_close_call = keep.is_sampled()
-        && [lot - LOT_DOUBT, lot + LOT_DOUBT].iter().any(|&lot| same_rows(keep, &fast, &beside(lot)).is_ok());
-    assert!(is_close_call, "{keep:?}, lot {lot}, {} classes: {problem}", logits.len());
+        && [sampling_offset - LOT_DOUBT, sampling_offset + LOT_DOUBT]
+            .iter()
+            .any(|&sampling_offset| same_rows(keep, &fast, &beside(sampling_offset)).is_ok());
+    assert!(is_close_call, "{keep:?}, sampling_offset {sampling_offset}, {} classes: {problem}", logits.len());
 }
 
-fn selections(vocab: u32) -> impl Strategy<Value = Keep> {
+fn selections(vocab: u32) -> impl Strategy<Value = Truncation> {
     let k = 1..=vocab.min(90);
     let selection = prop_oneof![
         k.clone().prop_map(|k| Selection::TopK { k }),
@@ -139,11 +141,11 @@ fn selections(vocab: u32) -> impl Strategy<Value = Keep> {
         k.prop_map(|n| Selection::Sample { n, seed: 0 }),
         Just(Selection::Dense),
     ];
-    let values = prop_oneof![Just(Values::F16), Just(Values::Quantised { step: 0.0625 })];
+    let values = prop_oneof![Just(LogProbPrecision::F16), Just(LogProbPrecision::Quantised { step: 0.0625 })];
     let always = prop::collection::btree_set(0..vocab, 0..4);
     let tail = prop_oneof![Just(WIDE), Just(NARROW), (1u32..=8).prop_map(|atoms| TailRule { atoms, ..WIDE })];
     (selection, values, always, tail).prop_map(move |(selection, values, always, tail)| {
-        let mut keep = Keep { values, always_keep: always.into_iter().collect(), ..keep(selection, tail) };
+        let mut keep = Truncation { values, always_keep: always.into_iter().collect(), ..keep(selection, tail) };
         if keep.check(vocab).is_err() {
             keep.always_keep.clear();
         }
@@ -160,15 +162,15 @@ proptest! {
         seed: u64,
         kind in 0u64..4,
         gold: prop::sample::Index,
-        lot in 0.0f64..1.0,
+        sampling_offset in 0.0f64..1.0,
     ) {
         let logits = row(&mut CounterRng::new("selection test", &[seed]), kind, vocab as usize);
         let gold = gold.index(logits.len()) as u32;
         // Masked classes cannot be written, and are refused.
         let is_masked = |id: u32| logits[id as usize] < -1e29;
         let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
-        match RowSelector::new(&keep).select(&logits, gold, lot, &mut rows, &mut errors) {
-            Ok(()) => agree(&logits, gold, &keep, lot),
+        match RowSelector::new(&keep).select(&logits, gold, sampling_offset, &mut rows, &mut errors) {
+            Ok(()) => agree(&logits, gold, &keep, sampling_offset),
             Err(RowProblem::TooSmall { class_id, log_prob }) => {
                 prop_assert!(is_masked(class_id) || log_prob < -100.0, "{class_id} {log_prob}");
                 prop_assert!(rows.is_empty() && errors == RowErrors::new(&keep));
@@ -195,8 +197,10 @@ fn agrees_with_the_reference_on_long_rows() {
                 let logits = row(&mut rng, i % 4, vocab);
                 let gold = rng.below(vocab as u64 / 3) as u32 * 3;
                 let keep = keep(selection, if i % 3 == 0 { NARROW } else { WIDE });
-                let keep =
-                    Keep { always_keep: if i % 2 == 0 || keep.is_dense() { vec![] } else { vec![0, 5, 99] }, ..keep };
+                let keep = Truncation {
+                    always_keep: if i % 2 == 0 || keep.is_dense() { vec![] } else { vec![0, 5, 99] },
+                    ..keep
+                };
                 if keep.is_dense() && i % 4 == 2 {
                     continue;
                 }
@@ -279,7 +283,7 @@ fn what_cannot_be_kept_is_refused_and_the_first_row_named() {
             assert_eq!(got, Err(RowProblem::NotFinite), "{bad} at {at}");
         }
     }
-    let quantised = Keep { values: Values::Quantised { step: 0.031_25 }, ..keep };
+    let quantised = Truncation { values: LogProbPrecision::Quantised { step: 0.031_25 }, ..keep };
     let mut logits = vec![0.0; 40 * 100];
     logits[17 * 100 + 3] = -70.0;
     logits[31 * 100 + 5] = f32::NAN;
@@ -299,12 +303,12 @@ fn chunks_hold_the_same_as_one_row_after_the_other() {
     let keep = keep(Selection::Sample { n: 9, seed: 0 }, WIDE);
     let mut rng = CounterRng::new("selection test", &[3]);
     let logits: Vec<f32> = (0..37).flat_map(|_| row(&mut rng, 0, 700)).collect();
-    let lots: Vec<f64> = (0..37).map(|_| rng.uniform()).collect();
-    let (parts, errors) = select_rows(&logits, &[11; 37], &lots, &keep, 700).unwrap();
+    let sampling_offsets: Vec<f64> = (0..37).map(|_| rng.uniform()).collect();
+    let (parts, errors) = select_rows(&logits, &[11; 37], &sampling_offsets, &keep, 700).unwrap();
     let (mut out, mut wanted) = (SoftRows::new(&keep), RowErrors::new(&keep));
     let mut selector = RowSelector::new(&keep);
-    for (logits, &lot) in logits.chunks(700).zip(&lots) {
-        selector.select(logits, 11, lot, &mut out, &mut wanted).unwrap();
+    for (logits, &sampling_offset) in logits.chunks(700).zip(&sampling_offsets) {
+        selector.select(logits, 11, sampling_offset, &mut out, &mut wanted).unwrap();
     }
     assert!(parts.iter().flat_map(SoftRows::iter).eq(out.iter()) && errors == wanted);
     let (none, _) = select_rows(&[], &[], &[], &keep, 700).unwrap();
@@ -323,7 +327,7 @@ fn padding_counts_in_log_z_and_in_the_tail_and_is_never_kept() {
             logits[vocab..].iter_mut().step_by(2).for_each(|z| *z += 3.0);
             let gold = rng.below(vocab as u64) as u32;
             for selection in selections {
-                let keep = Keep { padding: padding as u32, always_keep: vec![3, 5], ..keep(selection, NARROW) };
+                let keep = Truncation { padding: padding as u32, always_keep: vec![3, 5], ..keep(selection, NARROW) };
                 let (fast, slow, _) = both(&logits, gold, &keep, 0.37);
                 assert_eq!((&fast.class_ids, &fast.gold_ranks), (&slow.class_ids, &slow.gold_ranks), "{keep:?}");
                 assert!(fast.class_ids.iter().all(|&id| (id as usize) < vocab));
@@ -341,7 +345,7 @@ fn padding_counts_in_log_z_and_in_the_tail_and_is_never_kept() {
 fn a_dense_row_lacks_what_its_padding_holds() {
     let mut rng = CounterRng::new("padded dense rows", &[]);
     let logits = row(&mut rng, 0, 310);
-    let keep = Keep { padding: 10, ..keep(Selection::Dense, NARROW) };
+    let keep = Truncation { padding: 10, ..keep(Selection::Dense, NARROW) };
     let (fast, _, _) = both(&logits, 7, &keep, 0.0);
     assert_eq!(fast.class_ids, (0..300).collect::<Vec<_>>());
     let whole: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();

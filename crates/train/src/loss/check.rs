@@ -1,7 +1,7 @@
 //! What a recipe may say about the loss, and what it may say over which cache.
 
-use crate::loss::{LossConfig, Term};
-use logitcask_core::{Divergence, Keep, Selection, TailPolicy, TargetTransform, TemperatureRule};
+use crate::loss::{LossConfig, LossTerm};
+use logitcask_core::{Divergence, Selection, TailPolicy, TargetTransform, TemperatureRule, Truncation};
 
 impl LossConfig {
     /// Refuses what is no weight, no temperature and no divergence, and what makes no sense together.
@@ -34,7 +34,7 @@ impl LossConfig {
         self.terms().try_for_each(|term| self.check_term(&term)).map_err(|problem| format!("[loss] {problem}"))
     }
 
-    fn check_term(&self, term: &Term) -> Result<(), String> {
+    fn check_term(&self, term: &LossTerm) -> Result<(), String> {
         let temperatures = [("temperature", Some(term.temperature)), ("student_temperature", term.student_temperature)];
         for (name, curve) in temperatures.into_iter().chain([("factor", Some(term.factor))]) {
             let Some(curve) = curve else { continue };
@@ -48,7 +48,7 @@ impl LossConfig {
         }
         term.divergence
             .check()
-            .and_then(|()| term.divergence.fits(term.tail))
+            .and_then(|()| term.divergence.check_tail_policy(term.tail))
             .map_err(|e| format!("divergence: {e}"))?;
         if let Some(rule) = term.temperature_rule {
             rule.check().map_err(|problem| format!("temperature_rule: {problem}"))?;
@@ -57,9 +57,7 @@ impl LossConfig {
                     "temperature_rule decides the student's temperature too; leave student_temperature out".into()
                 );
             }
-            if term.divergence == (Divergence::Spearman {})
-                && rule.needs_slopes()
-            {
+            if term.divergence == (Divergence::Spearman {}) && rule.needs_slopes() {
                 return Err(
                     "temperature_rule: ranks are sharper the lower the temperature, so there is nothing to learn of it"
                         .into(),
@@ -76,7 +74,7 @@ impl LossConfig {
         if matches!(self.target, TargetTransform::Similar { .. }) {
             let one = Some((1.0, 1.0));
             let is_one = Some(term.temperature.range()) == one && term.student_temperature.is_none();
-            if !is_one || term.temperature_rule.is_some() || !term.divergence.is_sum_of_cells() {
+            if !is_one || term.temperature_rule.is_some() || !term.divergence.is_sum_over_classes() {
                 return Err("target: likeness of classes has a temperature of its own and no logits; it goes with temperature = \
                             1, no temperature_rule, and a divergence of probabilities"
                     .into());
@@ -91,7 +89,7 @@ impl LossConfig {
     }
 
     /// Refuses what rows of this kind cannot answer.
-    pub fn fits(&self, keep: &Keep) -> Result<(), String> {
+    pub fn check_against(&self, keep: &Truncation) -> Result<(), String> {
         if !self.needs_teacher() {
             return Ok(());
         }
@@ -109,27 +107,27 @@ impl LossConfig {
             return Err(format!(
                 "[loss] classes = {classes} asks for the likeliest of the kept classes, and this cache has none ({}); \
                  leave it out",
-                if keep.is_dense() { "its rows are dense" } else { "they are drawn by lot" }
+                if keep.is_dense() { "its rows are dense" } else { "they are drawn at random" }
             ));
         }
         if self.tail == TailPolicy::Sampled && !keep.is_sampled() {
-            return Err("[loss] tail = \"sampled\" needs classes drawn by lot, and this cache has none (column \
+            return Err("[loss] tail = \"sampled\" needs classes drawn at random, and this cache has none (column \
                         `drawn_counts`); make it with [cache] selection = { kind = \"sample\", n = 32 }, or use \
                         tail = \"bucket\""
                 .into());
         }
         if self.target != (TargetTransform::Teacher {}) && keep.is_sampled() {
             return Err(
-                "[loss] target: rows of this cache are drawn by lot (column `drawn_counts`) and cannot be edited; \
+                "[loss] target: rows of this cache are drawn at random (column `drawn_counts`) and cannot be edited; \
                         make it with [cache] selection = { kind = \"top_k\", k = 64 }"
                     .into(),
             );
         }
-        self.terms().try_for_each(|term| term_fits(&term, keep)).map_err(|problem| format!("[loss] {problem}"))
+        self.terms().try_for_each(|term| check_term_against(&term, keep)).map_err(|problem| format!("[loss] {problem}"))
     }
 }
 
-fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
+fn check_term_against(term: &LossTerm, keep: &Truncation) -> Result<(), String> {
     match term.divergence {
         Divergence::Pearson { columns } if columns > 0.0 && !keep.is_dense() => {
             return Err("divergence: a correlation over the positions of a batch (columns > 0) needs every class at every \
@@ -138,7 +136,7 @@ fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
                 .into());
         }
         Divergence::Decoupled { .. } if keep.is_sampled() => {
-            return Err("divergence: decoupled takes the label out of the others, and of classes drawn by lot (column \
+            return Err("divergence: decoupled takes the label out of the others, and of classes drawn at random (column \
                         `drawn_counts`) it is not known which are left; make the cache with [cache] selection = { kind = \
                         \"top_k\", k = 64 }"
                 .into());
@@ -149,19 +147,19 @@ fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
         && rule.looks_at_kept_classes()
         && keep.is_sampled()
     {
-        return Err("temperature_rule: this rule looks at the teacher's likeliest classes, and of classes drawn by lot (column \
+        return Err("temperature_rule: this rule looks at the teacher's likeliest classes, and of classes drawn at random (column \
                     `drawn_counts`) the likeliest need not be among them; make the cache with [cache] selection = { kind = \
                     \"top_k\", k = 64 }"
             .into());
     }
-    moments_fit(term, keep)?;
+    check_moments(term, keep)?;
     let Some(tail) = keep.tail.filter(|_| term.tail != TailPolicy::Renormalize) else { return Ok(()) };
     let of_rule = term.temperature_rule.and_then(|rule| rule.range());
     let (low, high) = term.temperature.range();
     let reached = [low, high].into_iter().chain(of_rule.into_iter().flat_map(|(low, high)| [low, high]));
     let is_outside = |t: &f64| !(tail.lowest_temperature..=tail.highest_temperature).contains(t);
     if let Some(temperature) = reached.clone().find(is_outside) {
-        let renorm = match term.divergence.fits(TailPolicy::Renormalize) {
+        let renorm = match term.divergence.check_tail_policy(TailPolicy::Renormalize) {
             Ok(()) => ", or use tail = \"renorm\"",
             Err(_) => "",
         };
@@ -173,11 +171,11 @@ fn term_fits(term: &Term, keep: &Keep) -> Result<(), String> {
     }
     // A rule without bounds of its own goes as low as the cache.
     let unbounded = term.temperature_rule.filter(|rule| rule.range().is_none()).map(|_| tail.lowest_temperature);
-    squares_fit(term, keep, reached.chain(unbounded).fold(f64::INFINITY, f64::min))
+    check_squares(term, keep, reached.chain(unbounded).fold(f64::INFINITY, f64::min))
 }
 
 /// Most classes that a row keeps, where these are its likeliest.
-fn most_classes(keep: &Keep) -> Option<u32> {
+fn most_classes(keep: &Truncation) -> Option<u32> {
     match keep.selection {
         Selection::TopK { k } | Selection::TopP { k, .. } => Some(k.saturating_add(keep.always_keep.len() as u32)),
         Selection::Sample { .. } | Selection::Dense => None,
@@ -186,7 +184,7 @@ fn most_classes(keep: &Keep) -> Option<u32> {
 
 /// Mean and spread of the logits over all classes alike are those at an endless temperature, for which a tail is only
 /// extrapolated. From [`FOR_MOMENTS`] on it is right to half a nat (the golden rows; `SoftRow::logit_moments`).
-fn moments_fit(term: &Term, keep: &Keep) -> Result<(), String> {
+fn check_moments(term: &LossTerm, keep: &Truncation) -> Result<(), String> {
     let what = match (term.divergence, term.temperature_rule) {
         (Divergence::MeanSquares { centred: true }, _) => "divergence: centred logits need the mean",
         (_, Some(TemperatureRule::LogitStd {})) => "temperature_rule: spread needs the standard deviation",
@@ -204,7 +202,7 @@ fn moments_fit(term: &Term, keep: &Keep) -> Result<(), String> {
 
 /// Sums of squares are asked at half the temperature. Below the range a tail of classes less likely than the kept ones has
 /// next to none of them, and what it has is known (`SoftRow::sum_of_squares`); one that drawn classes are of has more.
-fn squares_fit(term: &Term, keep: &Keep, lowest: f64) -> Result<(), String> {
+fn check_squares(term: &LossTerm, keep: &Truncation, lowest: f64) -> Result<(), String> {
     match (term.divergence, keep.tail) {
         (Divergence::Pearson { .. }, Some(tail)) if keep.is_sampled() && lowest < 2.0 * tail.lowest_temperature => {
             Err(format!(
@@ -219,11 +217,11 @@ fn squares_fit(term: &Term, keep: &Keep, lowest: f64) -> Result<(), String> {
     }
 }
 
-/// See [`moments_fit`].
+/// See [`check_moments`].
 const FOR_MOMENTS: f64 = 10.0;
 
 /// The temperatures for which rows of this kind answer: any, where nothing was left out of them.
-pub(crate) fn temperatures(keep: &Keep) -> (f64, f64) {
+pub(crate) fn temperatures(keep: &Truncation) -> (f64, f64) {
     keep.tail.map_or((LOWEST, HIGHEST), |tail| (tail.lowest_temperature, tail.highest_temperature))
 }
 

@@ -46,7 +46,7 @@ pub struct LossConfig {
     pub token_weight: Option<TokenWeight>,
     /// Further terms of the soft part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub extra_terms: Vec<Term>,
+    pub extra_terms: Vec<LossTerm>,
     /// Another teacher beside the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_teacher: Option<SecondTeacher>,
@@ -65,7 +65,7 @@ pub struct SecondTeacher {
 /// One comparison of teacher and student; the keys mean what they do in [`LossConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Term {
+pub struct LossTerm {
     /// Multiplies it.
     #[serde(default = "one")]
     pub factor: Schedule,
@@ -95,9 +95,9 @@ const fn one() -> Schedule {
 
 /// What of a cached row a loss reads.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// Classes drawn by lot as well?
-    pub draws: bool,
+pub struct TargetSpec {
+    /// Classes drawn at random as well?
+    pub include_sampled: bool,
     /// So many of the kept classes; `None`: all.
     pub classes: Option<u32>,
     /// How many classes the cache keeps whatever their probability: behind them, a class that is kept for sure in a drawn row
@@ -108,7 +108,7 @@ pub struct Reading {
     /// Must the label be one of the classes that are told one by one?
     pub label: bool,
     /// Are the row's raw logits, entropy and the like wanted?
-    pub facts: bool,
+    pub stats: bool,
     /// The temperature at which its entropy is this, within a range of temperatures.
     pub entropy: Option<(f64, (f64, f64))>,
     /// What stands in the place of the row's classes.
@@ -139,9 +139,9 @@ impl LossConfig {
     }
 
     /// Every term of the soft part.
-    pub fn terms(&self) -> impl Iterator<Item = Term> {
+    pub fn terms(&self) -> impl Iterator<Item = LossTerm> {
         let Self { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail, .. } = *self;
-        let first = Term { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail };
+        let first = LossTerm { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail };
         [first].into_iter().chain(self.extra_terms.iter().copied())
     }
 }

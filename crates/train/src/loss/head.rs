@@ -11,13 +11,13 @@
 //! is the largest tensor of a step, and every detour through the graph would be another pass over all of it.
 
 use crate::batch::{Batch, int_tensor};
-use crate::loss::in_place::{self, InPlace};
-use crate::loss::positions::{losses, total};
+use crate::loss::fused_cpu::{self, FusedCpu};
+use crate::loss::positions::{token_losses, total};
 use crate::loss::rows::{Host, Rows, Slopes, Tensors};
 use crate::loss::student::{AllClasses, NOWHERE};
-use crate::loss::{Losses, PieceLoss, StepLoss, Student, Teacher, Temperature};
+use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student, Temperature, TokenLosses};
 use crate::rules::TokenDecisions;
-use crate::targets::SoftTargets;
+use crate::target_batch::TargetBatch;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use logitcask_model::Head;
 use logitcask_model::memory::is_in_memory;
@@ -25,7 +25,7 @@ use std::borrow::Cow;
 
 /// Sums over the positions of a batch; a caller divides by the positions of the whole step.
 #[derive(Default)]
-pub struct LossSums {
+pub struct LossTotals {
     /// Its gradient with respect to the hidden states is the loss's; its value means nothing. \[1\].
     pub surrogate: Option<Tensor<1>>,
     /// d loss / d head, \[vocabulary, hidden size\], in no graph.
@@ -40,28 +40,28 @@ pub struct LossSums {
     pub slopes: Vec<Vec<Tensor<2>>>,
 }
 
-/// The loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; `decided`: what rules decided
+/// The loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; `decisions`: what rules decided
 /// at these positions; `piece`: positions whose logits exist at once, at most.
 pub fn head_loss(
     hidden: Tensor<2>,
     head: &Head,
     batch: &Batch,
-    decided: &TokenDecisions,
-    loss: &StepLoss,
+    decisions: &TokenDecisions,
+    loss: &LossAtStep,
     piece: usize,
-) -> LossSums {
+) -> LossTotals {
     let mut of_hidden = Vec::new();
-    let mut sums = LossSums::default();
+    let mut sums = LossTotals::default();
     let mut start = 0;
     let width = batch.targets.iter().map(|targets| targets.width).max().unwrap_or(1);
     for hidden in hidden.clone().detach().without_autodiff().split(piece.min(loss.most_positions(width)), 0) {
         let end = start + hidden.dims()[0];
         let logits = head.logits(hidden.clone());
-        let (part, decided) = match end - start == batch.positions.len() {
-            true => (Cow::Borrowed(batch), Cow::Borrowed(decided)),
-            false => (Cow::Owned(batch.part(start..end)), Cow::Owned(decided.part(start..end))),
+        let (part, decisions) = match end - start == batch.positions.len() {
+            true => (Cow::Borrowed(batch), Cow::Borrowed(decisions)),
+            false => (Cow::Owned(batch.part(start..end)), Cow::Owned(decisions.part(start..end))),
         };
-        let gradient = logits_loss(logits, &part, &decided, loss, &mut sums);
+        let gradient = logits_loss(logits, &part, &decisions, loss, &mut sums);
         of_hidden.push(head.backward(hidden, gradient, &mut sums.of_head));
         start = end;
     }
@@ -69,10 +69,10 @@ pub fn head_loss(
     sums
 }
 
-impl LossSums {
-    fn add(&mut self, figures: in_place::Sums, device: &Device) {
+impl LossTotals {
+    fn add(&mut self, figures: fused_cpu::Sums, device: &Device) {
         let number = |x: f64| Tensor::<1>::from_floats([x as f32], device);
-        let in_place::Sums { divergences, cross_entropy, loss } = figures;
+        let fused_cpu::Sums { divergences, cross_entropy, loss } = figures;
         self.add_divergences(0, divergences.into_iter().map(number), device);
         add(&mut self.cross_entropy, cross_entropy.map(number));
         add(&mut self.loss, Some(number(loss)));
@@ -96,17 +96,17 @@ pub(super) fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tenso
 }
 
 /// The gradient of the loss of some rows of logits, \[n, vocabulary\]; its figures are added to `sums`. logits: \[n,
-/// vocabulary\], outside any graph; `part` and `decided` have as many positions.
+/// vocabulary\], outside any graph; `part` and `decisions` have as many positions.
 pub fn logits_loss(
     logits: Tensor<2>,
     part: &Batch,
-    decided: &TokenDecisions,
-    loss: &StepLoss,
-    sums: &mut LossSums,
+    decisions: &TokenDecisions,
+    loss: &LossAtStep,
+    sums: &mut LossTotals,
 ) -> Tensor<2> {
     let is_soft = loss.alpha > 0.0;
     let targets = part.targets.as_ref().filter(|_| is_soft);
-    let in_place = InPlace { loss, decided, targets, gold_ids: &part.gold_ids };
+    let in_place = FusedCpu { loss, decisions, targets, gold_ids: &part.gold_ids };
     if in_place.serves(&logits) && (part.second.is_none() || !is_soft) {
         let (gradient, figures) = in_place.run(logits);
         sums.add(figures, &gradient.device());
@@ -115,20 +115,20 @@ pub fn logits_loss(
     let device = logits.device();
     let [first, second] = [&part.targets, &part.second].map(|targets| {
         let targets = targets.as_ref().filter(|_| is_soft);
-        Side { targets, teacher: targets.map(|targets| Teacher::new(targets, &device)) }
+        Side { targets, teacher: targets.map(|targets| DeviceTargets::new(targets, &device)) }
     });
     let logits = if loss.needs_all() { leaf(logits) } else { logits };
-    let piece = PieceLoss::new(loss, decided, first.teacher.as_ref(), &logits);
+    let piece = ChunkLoss::new(loss, decisions, first.teacher.as_ref(), &logits);
     let Some(teacher) = &second.teacher else { return one_teacher(logits, part, &first, &piece, 0, sums) };
-    let second_piece = PieceLoss::second(loss, decided, teacher, &logits);
+    let second_piece = ChunkLoss::second(loss, decisions, teacher, &logits);
     let gradient = one_teacher(logits.clone(), part, &first, &piece, 0, sums);
     gradient + one_teacher(logits, part, &second, &second_piece, loss.terms.len(), sums)
 }
 
 /// A teacher's rows, in this process and on the device; neither where the labels are alone.
 struct Side<'a> {
-    targets: Option<&'a SoftTargets>,
-    teacher: Option<Teacher>,
+    targets: Option<&'a TargetBatch>,
+    teacher: Option<DeviceTargets>,
 }
 
 /// `place`: where among the divergences of `sums` its own begin.
@@ -136,9 +136,9 @@ fn one_teacher(
     logits: Tensor<2>,
     part: &Batch,
     side: &Side<'_>,
-    loss: &PieceLoss,
+    loss: &ChunkLoss,
     place: usize,
-    sums: &mut LossSums,
+    sums: &mut LossTotals,
 ) -> Tensor<2> {
     let device = logits.device();
     let gold_ids = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
@@ -156,17 +156,17 @@ fn one_teacher(
 }
 
 /// Gradient of the logits, the losses, their sum, and for each term its slope along the temperature.
-type Done = (Tensor<2>, Losses, Tensor<1>, Vec<Option<Tensor<2>>>);
+type Done = (Tensor<2>, TokenLosses, Tensor<1>, Vec<Option<Tensor<2>>>);
 
 /// On a CPU in the process's own memory, elsewhere by tensor operations.
-fn rows(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &PieceLoss) -> Box<dyn Rows> {
+fn rows(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &ChunkLoss) -> Box<dyn Rows> {
     match is_in_memory(&logits) {
         true => Box::new(Host::new(logits, &part.gold_ids, side.targets, &loss.views)),
         false => Box::new(Tensors::new(logits, gold_ids, side.teacher.as_ref(), &loss.views)),
     }
 }
 
-fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &PieceLoss) -> Done {
+fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &ChunkLoss) -> Done {
     let [_, vocab_size] = logits.dims();
     let teacher = side.teacher.as_ref();
     let rows = rows(logits, gold_ids, part, side, loss);
@@ -176,11 +176,11 @@ fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Sid
         kept: kept.clone(),
         gold: gold.clone(),
         views: loss.views.iter().cloned().zip(log_sums.iter().cloned()).collect(),
-        absence: teacher.and_then(Teacher::absence),
+        absence: teacher.and_then(DeviceTargets::absence),
         all: None,
         vocab_size,
     };
-    let losses = losses(&student, teacher, loss);
+    let losses = token_losses(&student, teacher, loss);
     let sum = total(&losses, loss, &student);
     let grads = sum.clone().backward();
     let slopes = loss.terms.iter().map(|term| {
@@ -201,9 +201,9 @@ fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Sid
     (gradient, losses, sum, slopes)
 }
 
-fn by_autodiff(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, loss: &PieceLoss) -> Done {
+fn by_autodiff(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&DeviceTargets>, loss: &ChunkLoss) -> Done {
     let student = student(logits.clone(), gold_ids, teacher, loss);
-    let losses = losses(&student, teacher, loss);
+    let losses = token_losses(&student, teacher, loss);
     let sum = total(&losses, loss, &student);
     let grads = sum.clone().backward();
     let gradient = logits.grad(&grads).unwrap_or_else(|| logits.without_autodiff().zeros_like());
@@ -212,7 +212,12 @@ fn by_autodiff(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Tea
 }
 
 /// What a loss needs of these logits, all of it by tensor operations that autodiff can follow. logits: \[n, vocabulary\].
-pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Teacher>, loss: &PieceLoss) -> Student {
+pub fn student(
+    logits: Tensor<2>,
+    gold_ids: Tensor<2, Int>,
+    teacher: Option<&DeviceTargets>,
+    loss: &ChunkLoss,
+) -> Student {
     let masked = match teacher {
         None => logits.clone(),
         Some(teacher) => hide(logits.clone(), teacher),
@@ -225,13 +230,13 @@ pub fn student(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&Tea
         let is_outside = masked.detach().greater_elem(NOWHERE / 2.0).float();
         AllClasses { logits, is_outside }
     });
-    Student { kept, gold, views, absence: teacher.and_then(Teacher::absence), all, vocab_size }
+    Student { kept, gold, views, absence: teacher.and_then(DeviceTargets::absence), all, vocab_size }
 }
 
 /// The logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
 pub(super) fn look(
     logits: Tensor<2>,
-    teacher: Option<&Teacher>,
+    teacher: Option<&DeviceTargets>,
     gold_ids: Tensor<2, Int>,
 ) -> (Option<Tensor<2>>, Tensor<2>) {
     let Some(teacher) = teacher else { return (None, logits.gather(1, gold_ids)) };
@@ -244,7 +249,7 @@ pub(super) fn look(
 }
 
 /// The logits with the teacher's kept classes out of sight.
-pub(super) fn hide(logits: Tensor<2>, teacher: &Teacher) -> Tensor<2> {
+pub(super) fn hide(logits: Tensor<2>, teacher: &DeviceTargets) -> Tensor<2> {
     let away = match &teacher.counts {
         None => teacher.class_ids.clone().float().zeros_like() + NOWHERE,
         Some(counts) => counts.clone().greater_elem(0.0).float() * NOWHERE,

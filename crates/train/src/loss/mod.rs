@@ -11,25 +11,25 @@
 
 pub(crate) mod check;
 pub mod config;
+pub mod device_targets;
 pub mod divergence;
+mod fused_cpu;
 pub mod head;
-mod in_place;
 mod lanes;
 pub mod positions;
 mod rows;
+pub mod stats;
 pub mod step;
 pub mod student;
-pub mod survey;
-pub mod teacher;
 pub mod temperature;
 
-pub use config::{LossConfig, Reading, SecondTeacher, Term};
-pub use head::{LossSums, head_loss};
-pub use positions::{Losses, losses};
-pub use step::{PieceLoss, PieceTerm, Scale, StepLoss, StepTerm};
+pub use config::{LossConfig, LossTerm, SecondTeacher, TargetSpec};
+pub use device_targets::DeviceTargets;
+pub use head::{LossTotals, head_loss};
+pub use positions::{TokenLosses, token_losses};
+pub use stats::collect_stats;
+pub use step::{ChunkLoss, ChunkTerm, LossAtStep, Scale, TermAtStep};
 pub use student::Student;
-pub use survey::survey;
-pub use teacher::Teacher;
 pub use temperature::Temperature;
 
 use burn::tensor::Tensor;

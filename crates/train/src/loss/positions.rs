@@ -1,11 +1,11 @@
 //! The loss at each position, from the teacher's row and the student's.
 
 use crate::loss::divergence::rows;
-use crate::loss::{PieceLoss, PieceTerm, Scale, Student, Teacher};
+use crate::loss::{ChunkLoss, ChunkTerm, DeviceTargets, Scale, Student};
 use burn::tensor::Tensor;
 
 /// The parts of the loss, \[n, 1\] each.
-pub struct Losses {
+pub struct TokenLosses {
     /// The divergence of each term, without factor, scale and weights.
     pub divergences: Vec<Tensor<2>>,
     /// Cross entropy on the labels, where it is asked for.
@@ -13,16 +13,16 @@ pub struct Losses {
 }
 
 /// What `loss` asks of n positions.
-pub fn losses(student: &Student, teacher: Option<&Teacher>, loss: &PieceLoss) -> Losses {
-    let divergence = |term: &PieceTerm| teacher.and_then(|teacher| rows(student, teacher, term));
-    Losses {
+pub fn token_losses(student: &Student, teacher: Option<&DeviceTargets>, loss: &ChunkLoss) -> TokenLosses {
+    let divergence = |term: &ChunkTerm| teacher.and_then(|teacher| rows(student, teacher, term));
+    TokenLosses {
         divergences: loss.terms.iter().filter_map(divergence).collect(),
         cross_entropy: loss.label_view.map(|view| student.cross_entropy(view)),
     }
 }
 
 /// alpha · weight · Σ factor · scale · divergence + (1 - alpha) · cross entropy, summed over the positions.
-pub fn total(losses: &Losses, loss: &PieceLoss, student: &Student) -> Tensor<1> {
+pub fn total(losses: &TokenLosses, loss: &ChunkLoss, student: &Student) -> Tensor<1> {
     let soft = loss.terms.iter().zip(&losses.divergences).map(|(term, divergence)| {
         let scaled = match term.step.scale {
             Scale::Squared => term.teacher.multiply(term.teacher.multiply(divergence.clone())),

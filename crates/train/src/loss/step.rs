@@ -2,7 +2,7 @@
 
 use crate::batch::float_tensor;
 use crate::loss::student::spread;
-use crate::loss::{Teacher, Temperature};
+use crate::loss::{DeviceTargets, Temperature};
 use crate::rules::TokenDecisions;
 use burn::tensor::{Device, Tensor};
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
@@ -24,18 +24,18 @@ pub enum Scale {
 
 /// A loss at one step: alpha · Σ factor · scale · divergence over the terms + (1 - alpha) · cross entropy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StepLoss {
+pub struct LossAtStep {
     /// Weight of the soft targets.
     pub alpha: f64,
     /// What is asked of the teacher.
-    pub terms: Vec<StepTerm>,
+    pub terms: Vec<TermAtStep>,
     /// Is the cross entropy wanted where it is no part of the loss?
-    pub watches_labels: bool,
+    pub needs_cross_entropy: bool,
 }
 
 /// One comparison at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepTerm {
+pub struct TermAtStep {
     /// Multiplies it.
     pub factor: f64,
     /// How teacher and student are compared.
@@ -49,10 +49,10 @@ pub struct StepTerm {
     /// What is done about classes the cache did not keep.
     pub tail: TailPolicy,
     /// Is the slope of the loss along the temperature wanted?
-    pub watches_slopes: bool,
+    pub needs_slopes: bool,
 }
 
-impl StepTerm {
+impl TermAtStep {
     /// Forward KL with a bucket at T = 1.
     pub const FORWARD_KL: Self = Self {
         factor: 1.0,
@@ -61,28 +61,28 @@ impl StepTerm {
         spread: None,
         scale: Scale::Squared,
         tail: TailPolicy::Bucket,
-        watches_slopes: false,
+        needs_slopes: false,
     };
 
     /// Must a loss see every class of the student one by one?
     fn needs_all(&self) -> bool {
-        let is_uniform = self.tail == TailPolicy::Uniform && self.divergence.is_sum_of_cells();
+        let is_uniform = self.tail == TailPolicy::Uniform && self.divergence.is_sum_over_classes();
         is_uniform || self.spread.is_some() || matches!(self.divergence, Divergence::MeanSquares { centred: true })
     }
 }
 
-impl StepLoss {
+impl LossAtStep {
     /// The labels alone.
-    pub const LABELS: Self = Self { alpha: 0.0, terms: Vec::new(), watches_labels: false };
+    pub const LABELS: Self = Self { alpha: 0.0, terms: Vec::new(), needs_cross_entropy: false };
 
     /// The teacher alone.
-    pub fn teacher(term: StepTerm) -> Self {
-        Self { alpha: 1.0, terms: vec![term], watches_labels: false }
+    pub fn teacher(term: TermAtStep) -> Self {
+        Self { alpha: 1.0, terms: vec![term], needs_cross_entropy: false }
     }
 
     /// Must it see every class of the student one by one?
     pub fn needs_all(&self) -> bool {
-        self.alpha > 0.0 && self.terms.iter().any(StepTerm::needs_all)
+        self.alpha > 0.0 && self.terms.iter().any(TermAtStep::needs_all)
     }
 
     /// Most positions whose every pair of kept classes fits a buffer of 64 MiB, where a loss looks at pairs.
@@ -93,7 +93,7 @@ impl StepLoss {
 }
 
 /// A loss at n positions of a step.
-pub struct PieceLoss {
+pub struct ChunkLoss {
     /// Weight of the soft targets.
     pub alpha: f64,
     /// Temperatures at which the student's log-partition is wanted.
@@ -101,18 +101,18 @@ pub struct PieceLoss {
     /// Which of them is T = 1, where labels are asked for.
     pub label_view: Option<usize>,
     /// What is asked of the teacher; none without one.
-    pub terms: Vec<PieceTerm>,
+    pub terms: Vec<ChunkTerm>,
     /// How much of the soft part each position has, \[n, 1\]; `None`: 1.
     pub weights: Option<Tensor<2>>,
 }
 
 /// One comparison at n positions.
-pub struct PieceTerm {
+pub struct ChunkTerm {
     /// What holds for the whole step.
-    pub step: StepTerm,
+    pub step: TermAtStep,
     /// The teacher's temperature.
     pub teacher: Temperature,
-    /// Which of [`PieceLoss::views`] the student's is.
+    /// Which of [`ChunkLoss::views`] the student's is.
     pub view: usize,
     /// Which of them is half of it, where squares are asked for.
     pub half_view: Option<usize>,
@@ -120,33 +120,39 @@ pub struct PieceTerm {
     pub slope: Option<Tensor<2>>,
 }
 
-impl PieceLoss {
-    /// `loss` with what was `decided` at these positions. logits: \[n, vocabulary\], in the graph where one is wanted.
-    pub fn new(loss: &StepLoss, decided: &TokenDecisions, teacher: Option<&Teacher>, logits: &Tensor<2>) -> Self {
+impl ChunkLoss {
+    /// `loss` with what was decided at these positions. logits: \[n, vocabulary\], in the graph where one is wanted.
+    pub fn new(
+        loss: &LossAtStep,
+        decisions: &TokenDecisions,
+        teacher: Option<&DeviceTargets>,
+        logits: &Tensor<2>,
+    ) -> Self {
         let (n, device) = (logits.dims()[0], logits.device());
         let mut piece = Self {
             alpha: loss.alpha,
             views: Vec::new(),
             label_view: None,
             terms: Vec::new(),
-            weights: decided.weights.as_ref().map(|weights| float_tensor(weights, [n, 1], &device)),
+            weights: decisions.weights.as_ref().map(|weights| float_tensor(weights, [n, 1], &device)),
         };
         for (i, term) in loss.terms.iter().enumerate().filter(|_| teacher.is_some()) {
-            let temperatures = decided.temperatures.get(i).cloned().flatten().unwrap_or(Temperatures::Shared(term.temperatures));
+            let temperatures =
+                decisions.temperatures.get(i).cloned().flatten().unwrap_or(Temperatures::Shared(term.temperatures));
             piece.push(*term, &temperatures, teacher, logits);
         }
-        if teacher.is_none() || loss.alpha < 1.0 || loss.watches_labels {
+        if teacher.is_none() || loss.alpha < 1.0 || loss.needs_cross_entropy {
             piece.label_view = Some(piece.view(Temperature::Same(1.0)));
         }
         piece
     }
 
     /// What a second teacher adds to `loss`: the soft part alone.
-    pub fn second(loss: &StepLoss, decided: &TokenDecisions, teacher: &Teacher, logits: &Tensor<2>) -> Self {
+    pub fn second(loss: &LossAtStep, decisions: &TokenDecisions, teacher: &DeviceTargets, logits: &Tensor<2>) -> Self {
         // Labels are no part of it, so that alpha is a factor and no share.
-        let alone = StepLoss { alpha: 1.0, watches_labels: false, ..loss.clone() };
-        let decided = TokenDecisions { weights: decided.second.clone(), ..decided.clone() };
-        Self { alpha: loss.alpha, ..Self::new(&alone, &decided, Some(teacher), logits) }
+        let alone = LossAtStep { alpha: 1.0, needs_cross_entropy: false, ..loss.clone() };
+        let decisions = TokenDecisions { weights: decisions.second.clone(), ..decisions.clone() };
+        Self { alpha: loss.alpha, ..Self::new(&alone, &decisions, Some(teacher), logits) }
     }
 
     /// Must it see every class of the student one by one?
@@ -154,12 +160,18 @@ impl PieceLoss {
         self.terms.iter().any(|term| term.step.needs_all())
     }
 
-    fn push(&mut self, term: StepTerm, temperatures: &Temperatures, teacher: Option<&Teacher>, logits: &Tensor<2>) {
+    fn push(
+        &mut self,
+        term: TermAtStep,
+        temperatures: &Temperatures,
+        teacher: Option<&DeviceTargets>,
+        logits: &Tensor<2>,
+    ) {
         let (n, device) = (logits.dims()[0], logits.device());
         let [mut theirs, mut ours] = [|h: &TemperaturePair| h.teacher, |h: &TemperaturePair| h.student]
             .map(|side| temperature(temperatures, side, &device));
         let mut slope = None;
-        if term.watches_slopes {
+        if term.needs_slopes {
             let values = match theirs {
                 Temperature::Same(t) => Tensor::full([n, 1], t, &device),
                 Temperature::Each(t) => *t,
@@ -176,7 +188,7 @@ impl PieceLoss {
         let half = matches!(term.divergence, Divergence::Pearson { .. }).then(|| ours.half());
         let view = self.view(ours);
         let half_view = half.map(|half| self.view(half));
-        self.terms.push(PieceTerm { step: term, teacher: theirs, view, half_view, slope });
+        self.terms.push(ChunkTerm { step: term, teacher: theirs, view, half_view, slope });
     }
 
     /// The place of a temperature among the views.

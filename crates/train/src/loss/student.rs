@@ -14,7 +14,7 @@ pub struct Student {
     pub gold: Tensor<2>,
     /// log sum exp(logit / T) over all classes that are not kept, \[n, 1\], for each temperature that a loss asks for.
     pub views: Vec<(Temperature, Tensor<2>)>,
-    /// \[n, width\], see [`super::Teacher::absence`].
+    /// \[n, width\], see [`super::DeviceTargets::absence`].
     pub absence: Option<Tensor<2>>,
     /// Every class, where a loss looks at each of them.
     pub all: Option<AllClasses>,

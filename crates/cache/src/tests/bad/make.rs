@@ -41,7 +41,7 @@ pub(super) fn always() -> Plan {
 
 pub(super) fn quantised() -> Plan {
     let mut plan = base(TOP_K);
-    plan.keep.values = Values::Quantised { step: 0.0625 };
+    plan.keep.values = LogProbPrecision::Quantised { step: 0.0625 };
     plan
 }
 

@@ -3,7 +3,7 @@
 use super::super::finish::{Finisher, LogProbs, RowProblem};
 use super::kernel::{BROKEN, GOLD, HEAD, RANK};
 use super::launch::Ask;
-use logitcask_core::{Keep, RowErrors, Selection, SoftRows};
+use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
 
 /// Nearer to `p` than this a nucleus' mass is left to the whole row: a GPU's exponentials are good to some 1e-6.
 const NUCLEUS_DOUBT: f64 = 1e-5;
@@ -40,7 +40,7 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    pub(super) fn new(keep: &Keep, ask: Ask) -> Self {
+    pub(super) fn new(keep: &Truncation, ask: Ask) -> Self {
         Self { ask, finisher: Finisher::new(keep), pairs: Vec::new(), sums: Vec::new() }
     }
 

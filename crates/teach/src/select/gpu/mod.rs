@@ -20,7 +20,7 @@ use super::tail::FEW;
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use digest::Settler;
 use launch::{Ask, digests};
-use logitcask_core::{Keep, RowErrors, Selection, SoftRows};
+use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
 use rayon::prelude::*;
 use std::fmt;
 
@@ -56,18 +56,19 @@ type Kept = Option<(SoftRows, RowErrors)>;
 pub fn select_on_device(
     logits: Tensor<2>,
     gold_ids: &[u32],
-    lots: &[f64],
-    keep: &Keep,
+    sampling_offsets: &[f64],
+    keep: &Truncation,
 ) -> Result<(Vec<SoftRows>, RowErrors), SelectProblem> {
     let [labels, vocab_size] = logits.dims();
     assert_eq!(labels, gold_ids.len(), "one row of logits for each label");
     assert!(gold_ids.iter().all(|&id| (id as usize) < vocab_size), "a label outside the row");
     let Some(ask) = ask(keep, vocab_size).filter(|_| labels > 0) else {
         let rows = read(logits)?;
-        return select_rows(&rows, gold_ids, lots, keep, vocab_size).map_err(|(i, e)| SelectProblem::Row(i, e));
+        return select_rows(&rows, gold_ids, sampling_offsets, keep, vocab_size)
+            .map_err(|(i, e)| SelectProblem::Row(i, e));
     };
     let mut kept = settle(&logits, gold_ids, keep, ask)?;
-    select_open(logits, gold_ids, lots, keep, &mut kept)?;
+    select_open(logits, gold_ids, sampling_offsets, keep, &mut kept)?;
     let (mut parts, mut errors) = (Vec::with_capacity(labels), RowErrors::new(keep));
     for (i, row) in kept.into_iter().enumerate() {
         let row = row.map_err(|problem| SelectProblem::Row(i, problem))?;
@@ -80,7 +81,7 @@ pub fn select_on_device(
 
 /// What to ask of rows; `None` where no digest settles them (it does not tell padding from classes that may be kept), or
 /// where one is as long as the row.
-fn ask(keep: &Keep, vocab_size: usize) -> Option<Ask> {
+fn ask(keep: &Truncation, vocab_size: usize) -> Option<Ask> {
     let (Selection::TopK { k } | Selection::TopP { k, .. }) = keep.selection else { return None };
     let rule = keep.tail.filter(|_| keep.padding == 0)?;
     let fixed = keep.always_keep.len();
@@ -95,7 +96,7 @@ fn ask(keep: &Keep, vocab_size: usize) -> Option<Ask> {
 fn settle(
     logits: &Tensor<2>,
     gold_ids: &[u32],
-    keep: &Keep,
+    keep: &Truncation,
     ask: Ask,
 ) -> Result<Vec<Result<Kept, RowProblem>>, SelectProblem> {
     let ids = indices(gold_ids.iter().chain(&keep.always_keep).map(|&id| id as usize), &logits.device());
@@ -114,8 +115,8 @@ fn settle(
 fn select_open(
     logits: Tensor<2>,
     gold_ids: &[u32],
-    lots: &[f64],
-    keep: &Keep,
+    sampling_offsets: &[f64],
+    keep: &Truncation,
     kept: &mut [Result<Kept, RowProblem>],
 ) -> Result<(), SelectProblem> {
     let open: Vec<usize> = (0..kept.len()).filter(|&i| kept[i] == Ok(None)).collect();
@@ -127,7 +128,7 @@ fn select_open(
     let rows = read(logits.select(0, ids))?;
     let select_row = |selector: &mut RowSelector, (row, &i): (&[f32], &usize)| {
         let (mut out, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
-        selector.select(row, gold_ids[i], lots[i], &mut out, &mut errors)?;
+        selector.select(row, gold_ids[i], sampling_offsets[i], &mut out, &mut errors)?;
         Ok(Some((out, errors)))
     };
     let selected = rows.par_chunks_exact(vocab_size).zip(&open).map_init(|| RowSelector::new(keep), select_row);

@@ -4,7 +4,7 @@
 use super::*;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{TailRule, Values};
+use logitcask_core::{LogProbPrecision, TailRule};
 use logitcask_model::{Device, DeviceChoice};
 
 const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
@@ -22,8 +22,8 @@ fn device() -> Option<Device> {
     }
 }
 
-fn keep(selection: Selection) -> Keep {
-    Keep { selection, always_keep: Vec::new(), values: Values::F16, tail: Some(RULE), padding: 0 }
+fn keep(selection: Selection) -> Truncation {
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail: Some(RULE), padding: 0 }
 }
 
 /// Rows as a language model has them, the second with many ties, and labels in and outside the largest.
@@ -51,11 +51,11 @@ fn tensor(logits: &[f32], vocab: usize, device: &Device) -> Tensor<2> {
 }
 
 /// How many rows their digests settle, after all were compared with the same rows in memory.
-fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Keep) -> usize {
-    let (lots, vocab) = (vec![0.3; gold.len()], on_device.dims()[1]);
+fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Truncation) -> usize {
+    let (sampling_offsets, vocab) = (vec![0.3; gold.len()], on_device.dims()[1]);
     let logits = read(on_device.clone()).unwrap();
-    let (slow, slow_errors) = select_rows(&logits, gold, &lots, keep, vocab).unwrap();
-    let (fast, errors) = select_on_device(on_device.clone(), gold, &lots, keep).unwrap();
+    let (slow, slow_errors) = select_rows(&logits, gold, &sampling_offsets, keep, vocab).unwrap();
+    let (fast, errors) = select_on_device(on_device.clone(), gold, &sampling_offsets, keep).unwrap();
     let [fast, slow] = [&fast, &slow].map(|parts| parts.iter().flat_map(SoftRows::iter).collect::<Vec<_>>());
     assert_eq!(fast.len(), slow.len());
     for (i, (fast, slow)) in fast.iter().zip(&slow).enumerate() {
@@ -162,19 +162,19 @@ fn any_rule_and_classes_always_kept_are_settled_too() {
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
     let top = keep(Selection::TopK { k: 8 });
-    let always = Keep { always_keep: vec![7, 90, 3_000], ..top.clone() };
-    let nucleus = Keep { selection: Selection::TopP { p: 0.7, k: 30 }, ..always.clone() };
+    let always = Truncation { always_keep: vec![7, 90, 3_000], ..top.clone() };
+    let nucleus = Truncation { selection: Selection::TopP { p: 0.7, k: 30 }, ..always.clone() };
     for keep in [always, nucleus] {
         assert_eq!(compare(&on_device, &gold, &keep), 6);
     }
     for (lowest_temperature, highest_temperature, atoms) in [(0.75, 10.0, 1), (1.0, 4.0, 4), (0.5, 20.0, 6)] {
         let tail = Some(TailRule { lowest_temperature, highest_temperature, atoms });
-        assert_eq!(compare(&on_device, &gold, &Keep { tail, ..top.clone() }), 6, "{tail:?}");
+        assert_eq!(compare(&on_device, &gold, &Truncation { tail, ..top.clone() }), 6, "{tail:?}");
     }
     // Ranges too wide for their atoms, where rounding places the points: rows that show it are fetched.
     for (lowest_temperature, highest_temperature, atoms) in [(0.05, 1000.0, 7), (0.05, 1000.0, 3), (1.0, 4.0, 8)] {
         let tail = Some(TailRule { lowest_temperature, highest_temperature, atoms });
-        compare(&on_device, &gold, &Keep { tail, ..top.clone() });
+        compare(&on_device, &gold, &Truncation { tail, ..top.clone() });
     }
     if device.supports_dtype(DType::F16) {
         assert_eq!(compare(&on_device.cast(DType::F16), &gold, &top), 6);
@@ -186,7 +186,7 @@ fn what_digests_do_not_settle_is_fetched() {
     let Some(device) = device() else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
-    let dense = Keep { tail: None, ..keep(Selection::Dense) };
+    let dense = Truncation { tail: None, ..keep(Selection::Dense) };
     for keep in [keep(Selection::Sample { n: 9, seed: 0 }), dense] {
         assert_eq!(compare(&on_device, &gold, &keep), 0);
     }

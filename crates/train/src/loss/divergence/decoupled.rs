@@ -2,15 +2,15 @@
 
 use super::has_mass;
 use crate::loss::student::NOWHERE;
-use crate::loss::{PieceTerm, Student, Teacher, log_sum_exp};
+use crate::loss::{ChunkTerm, DeviceTargets, Student, log_sum_exp};
 use burn::tensor::Tensor;
 
 pub(super) fn rows(
     label: f64,
     others: f64,
     student: &Student,
-    teacher: &Teacher,
-    term: &PieceTerm,
+    teacher: &DeviceTargets,
+    term: &ChunkTerm,
 ) -> Option<Tensor<2>> {
     let tempered = teacher.at(&term.teacher, term.step.tail);
     let log_q = student.log_probs(term.view)?;

@@ -1,10 +1,10 @@
 //! Mean of (z_p / T - z_q / T)² over the cells.
 
 use super::has_mass;
-use crate::loss::{PieceTerm, Student, Teacher};
+use crate::loss::{ChunkTerm, DeviceTargets, Student};
 use burn::tensor::Tensor;
 
-pub(super) fn rows(centred: bool, student: &Student, teacher: &Teacher, term: &PieceTerm) -> Option<Tensor<2>> {
+pub(super) fn rows(centred: bool, student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Option<Tensor<2>> {
     let tempered = teacher.at(&term.teacher, term.step.tail);
     let (temperature, outside) = &student.views[term.view];
     let [log_z, mean, _] = teacher.raw.as_ref()?;

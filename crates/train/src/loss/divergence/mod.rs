@@ -3,7 +3,7 @@
 //! Log-probabilities of classes that are not there are [`NO_CLASS`]: every function here is finite at them, values and
 //! slopes, so that a count of 0 makes them nothing.
 //!
-//! [`NO_CLASS`]: crate::targets::NO_CLASS
+//! [`NO_CLASS`]: crate::target_batch::NO_CLASS
 
 mod alpha_beta;
 mod decoupled;
@@ -17,12 +17,12 @@ mod skew_kl;
 mod spearman;
 mod total_variation;
 
-use crate::loss::{PieceTerm, StepTerm, Student, Teacher, Temperature};
+use crate::loss::{ChunkTerm, DeviceTargets, Student, Temperature, TermAtStep};
 use burn::tensor::Tensor;
 use logitcask_core::{Divergence, TailPolicy};
 
 /// The divergence at each position, \[n, 1\]; `None` where what it needs was not read.
-pub fn rows(student: &Student, teacher: &Teacher, term: &PieceTerm) -> Option<Tensor<2>> {
+pub fn rows(student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Option<Tensor<2>> {
     match term.step.divergence {
         Divergence::MeanSquares { centred } => mean_squares::rows(centred, student, teacher, term),
         Divergence::Decoupled { label, others } => decoupled::rows(label, others, student, teacher, term),
@@ -33,7 +33,7 @@ pub fn rows(student: &Student, teacher: &Teacher, term: &PieceTerm) -> Option<Te
 }
 
 /// Divergences that are sums over cells.
-fn sums(student: &Student, teacher: &Teacher, term: &PieceTerm) -> Option<Tensor<2>> {
+fn sums(student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Option<Tensor<2>> {
     let divergence = term.step.divergence;
     let tempered = teacher.at(&term.teacher, term.step.tail);
     let log_q = student.log_probs(term.view)?;
@@ -82,9 +82,9 @@ fn cells(divergence: Divergence, log_p: Tensor<2>, log_q: Tensor<2>) -> Tensor<2
 }
 
 /// H² = 1 - Σ √(p q) at T = 1 under a bucket, \[n, 1\]: how far a student is, for rules that ask.
-pub fn squared_hellinger(student: &Student, teacher: &Teacher, view: usize) -> Option<Tensor<2>> {
-    let step = StepTerm { divergence: Divergence::Hellinger {}, ..StepTerm::FORWARD_KL };
-    let term = PieceTerm { step, teacher: Temperature::Same(1.0), view, half_view: None, slope: None };
+pub fn squared_hellinger(student: &Student, teacher: &DeviceTargets, view: usize) -> Option<Tensor<2>> {
+    let step = TermAtStep { divergence: Divergence::Hellinger {}, ..TermAtStep::FORWARD_KL };
+    let term = ChunkTerm { step, teacher: Temperature::Same(1.0), view, half_view: None, slope: None };
     sums(student, teacher, &term)
 }
 

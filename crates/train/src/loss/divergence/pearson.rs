@@ -1,12 +1,12 @@
 //! 1 - correlation of probabilities, over the classes of a row and over the rows of a batch.
 
-use crate::loss::{PieceTerm, Student, Teacher};
+use crate::loss::{ChunkTerm, DeviceTargets, Student};
 use burn::tensor::Tensor;
 
 /// Below it there is no spread to correlate.
 const SMALLEST: f32 = 1e-12;
 
-pub(super) fn rows(columns: f64, student: &Student, teacher: &Teacher, term: &PieceTerm) -> Option<Tensor<2>> {
+pub(super) fn rows(columns: f64, student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Option<Tensor<2>> {
     let tempered = teacher.at(&term.teacher, term.step.tail);
     let log_q = student.log_probs(term.view)?;
     let (p, q) = (tempered.log_probs.clone().exp(), log_q.kept.exp() * teacher.presence());

@@ -1,13 +1,13 @@
 //! 1 - correlation of ranks among the kept classes, the student's softened.
 
-use crate::loss::{PieceTerm, Student, Teacher};
+use crate::loss::{ChunkTerm, DeviceTargets, Student};
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
 /// Below it there is no spread to correlate.
 const SMALLEST: f32 = 1e-12;
 
-pub(super) fn rows(student: &Student, teacher: &Teacher, term: &PieceTerm) -> Option<Tensor<2>> {
+pub(super) fn rows(student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Option<Tensor<2>> {
     let (temperature, _) = &student.views[term.view];
     let ours = temperature.divide(student.kept.clone()?);
     let theirs = teacher.stored();

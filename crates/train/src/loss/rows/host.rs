@@ -8,7 +8,7 @@ use crate::batch::float_tensor;
 use crate::loss::Temperature;
 use crate::loss::lanes::TILE;
 use crate::loss::student::NOWHERE;
-use crate::targets::SoftTargets;
+use crate::target_batch::TargetBatch;
 use burn::tensor::{Device, Tensor, TensorData};
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{LANES, largest};
@@ -45,7 +45,7 @@ impl Host {
     pub(in crate::loss) fn new(
         logits: Tensor<2>,
         gold_ids: &[u32],
-        targets: Option<&SoftTargets>,
+        targets: Option<&TargetBatch>,
         temperatures: &[Temperature],
     ) -> Self {
         let (device, [n, vocab_size]) = (logits.device(), logits.dims());
@@ -69,7 +69,7 @@ impl Host {
     }
 
     /// Reads the kept classes and the labels, and takes the kept ones out of sight.
-    fn look(&mut self, targets: Option<&SoftTargets>) {
+    fn look(&mut self, targets: Option<&TargetBatch>) {
         let rows = self.logits.chunks_exact(self.vocab_size);
         self.gold = rows.clone().zip(&self.gold_ids).map(|(row, &id)| row[id as usize]).collect();
         let Some(targets) = targets else { return };

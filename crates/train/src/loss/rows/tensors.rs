@@ -2,7 +2,7 @@
 
 use super::{Rows, Slopes};
 use crate::loss::head::{add, hide, look};
-use crate::loss::{Teacher, Temperature};
+use crate::loss::{DeviceTargets, Temperature};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 /// On any device. Nothing of it is in a graph.
@@ -30,7 +30,7 @@ impl Tensors {
     pub(in crate::loss) fn new(
         logits: Tensor<2>,
         gold_ids: Tensor<2, Int>,
-        teacher: Option<&Teacher>,
+        teacher: Option<&DeviceTargets>,
         temperatures: &[Temperature],
     ) -> Self {
         let (kept, gold) = look(logits.clone(), teacher, gold_ids.clone());

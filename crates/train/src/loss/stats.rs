@@ -4,7 +4,7 @@ use crate::batch::{Batch, int_tensor};
 use crate::loss::divergence::squared_hellinger;
 use crate::loss::head::student;
 use crate::loss::student::NOWHERE;
-use crate::loss::{PieceLoss, StepLoss, Student, Teacher};
+use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student};
 use crate::rules::TokenDecisions;
 use crate::{Error, Result};
 use burn::tensor::{IndexingUpdateOp, Tensor};
@@ -14,9 +14,9 @@ use logitcask_model::Head;
 /// Numbers read back for each position.
 const COLUMNS: usize = 8;
 
-/// Every position of `batch`, which has targets with facts. hidden: \[positions, hidden size\]; `piece`: positions whose
+/// Every position of `batch`, which has targets with statistics. hidden: \[positions, hidden size\]; `piece`: positions whose
 /// logits exist at once, at most. Nothing of it enters a graph.
-pub fn survey(
+pub fn collect_stats(
     hidden: &Tensor<2>,
     head: &Head,
     batch: &Batch,
@@ -36,14 +36,14 @@ pub fn survey(
 }
 
 fn look(logits: Tensor<2>, part: &Batch, needs: &RequiredStats) -> Result<Vec<TokenStats>> {
-    let Some((targets, facts)) = part.targets.as_ref().and_then(|t| Some((t, t.facts.as_ref()?))) else {
+    let Some((targets, stats)) = part.targets.as_ref().and_then(|t| Some((t, t.stats.as_ref()?))) else {
         return Err(Error::NoTeacher);
     };
     let device = logits.device();
     let n = part.gold_ids.len();
     let gold_ids = int_tensor(&part.gold_ids, [n, 1], &device);
-    let teacher = Teacher::new(targets, &device);
-    let piece = PieceLoss::new(&StepLoss::LABELS, &TokenDecisions::default(), None, &logits);
+    let teacher = DeviceTargets::new(targets, &device);
+    let piece = ChunkLoss::new(&LossAtStep::LABELS, &TokenDecisions::default(), None, &logits);
     let student = student(logits.clone(), gold_ids.clone(), Some(&teacher), &piece);
     let largest = logits.clone().max_dim(1);
     let choice = logits.clone().argmax(1);
@@ -73,26 +73,26 @@ fn look(logits: Tensor<2>, part: &Batch, needs: &RequiredStats) -> Result<Vec<To
     let gold = student.gold - log_z.clone();
     let all = Tensor::cat(vec![log_z, largest, second, entropy, gold, distance, cosine, is_right], 1);
     let all = all.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
-    let rows = all.chunks_exact(COLUMNS).zip(facts);
+    let rows = all.chunks_exact(COLUMNS).zip(stats);
     Ok(rows
-        .map(|(numbers, facts)| {
+        .map(|(numbers, stats)| {
             let [log_z, largest, second, entropy, gold, distance, cosine, is_right] =
                 std::array::from_fn(|i| f64::from(numbers[i]));
             TokenStats {
-                teacher: facts.teacher,
+                teacher: stats.teacher,
                 student: LogitStats { log_z, largest, second, entropy, gold },
-                gold_rank: facts.gold_rank,
+                gold_rank: stats.gold_rank,
                 is_right: is_right > 0.5,
                 distance: distance.max(0.0).sqrt().min(1.0),
                 cosine,
-                target_temperature: facts.target_temperature,
+                target_temperature: stats.target_temperature,
             }
         })
         .collect())
 }
 
 /// Of the raw logits of the kept classes, \[n, 1\]: of all classes where rows are dense.
-fn cosine(student: &Student, teacher: &Teacher) -> Option<Tensor<2>> {
+fn cosine(student: &Student, teacher: &DeviceTargets) -> Option<Tensor<2>> {
     let [log_z, ..] = teacher.raw.clone()?;
     let present = teacher.presence();
     let theirs = (teacher.stored() + log_z) * present.clone();

@@ -1,18 +1,18 @@
 //! One row of logits, judged and turned into its gradient.
 
-use super::InPlace;
-use super::teacher::temper;
+use super::FusedCpu;
+use super::temper::temper;
 use crate::loss::lanes::{exp_in_place, log_add_exp, log_sum_exp, sum_exp};
 use crate::loss::student::NOWHERE;
-use crate::targets::{NO_CLASS, SoftTargets};
-use logitcask_core::divergence::judge_cells;
+use crate::target_batch::{NO_CLASS, TargetBatch};
+use logitcask_core::divergence::eval_terms;
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{largest, sum};
 use pulp::{Simd, WithSimd};
 
 /// What is known of a row on the way; kept from row to row, so that none allocates.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct RowBuffers {
     /// Logits of the kept classes; [`NO_CLASS`] at places that hold none.
     kept: Vec<f32>,
     /// d loss / d these.
@@ -38,15 +38,15 @@ struct View {
 }
 
 /// Row `i`; its divergences, cross entropy and loss go to `figures`.
-pub(super) struct Judge<'a, 'b> {
-    pub(super) all: &'a InPlace<'b>,
+pub(super) struct RowKernel<'a, 'b> {
+    pub(super) all: &'a FusedCpu<'b>,
     pub(super) i: usize,
     pub(super) row: &'a mut [f32],
     pub(super) figures: &'a mut [f32],
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut RowBuffers,
 }
 
-impl WithSimd for Judge<'_, '_> {
+impl WithSimd for RowKernel<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -85,7 +85,7 @@ impl WithSimd for Judge<'_, '_> {
 
 /// Place and id of the classes that row `i` keeps, places without a class passed over.
 #[inline(always)]
-fn each_kept(targets: Option<&SoftTargets>, i: usize, mut each: impl FnMut(usize, usize)) {
+fn each_kept(targets: Option<&TargetBatch>, i: usize, mut each: impl FnMut(usize, usize)) {
     let Some(targets) = targets else { return };
     let classes = i * targets.width..(i + 1) * targets.width;
     let ids = targets.class_ids[classes.clone()].iter().map(|&id| id as usize).enumerate();
@@ -97,10 +97,10 @@ fn each_kept(targets: Option<&SoftTargets>, i: usize, mut each: impl FnMut(usize
     }
 }
 
-impl Scratch {
+impl RowBuffers {
     /// Reads the kept classes and takes them out of sight.
     #[inline(always)]
-    fn take_kept(&mut self, row: &mut [f32], targets: Option<&SoftTargets>, i: usize) {
+    fn take_kept(&mut self, row: &mut [f32], targets: Option<&TargetBatch>, i: usize) {
         self.kept.clear();
         let Some(targets) = targets else { return };
         self.kept.resize(targets.width, NO_CLASS);
@@ -111,10 +111,11 @@ impl Scratch {
 
     /// The temperatures that the terms and the label ask for, each once.
     #[inline(always)]
-    fn see_temperatures(&mut self, all: &InPlace<'_>, i: usize) {
+    fn see_temperatures(&mut self, all: &FusedCpu<'_>, i: usize) {
         self.views.clear();
         let terms = if all.targets.is_some() { all.loss.terms.len() } else { 0 };
-        let asked = (0..terms).map(|term| all.temperatures(term, i).student as f32).chain(all.sees_labels().then_some(1.0));
+        let asked =
+            (0..terms).map(|term| all.temperatures(term, i).student as f32).chain(all.sees_labels().then_some(1.0));
         for temperature in asked {
             if self.view(temperature).is_none() {
                 self.views.push(View { temperature, sum: 0.0, log_sum: 0.0, log_z: 0.0, slope: 0.0 });
@@ -153,7 +154,7 @@ impl Scratch {
 
     /// A term's divergence and weight; its slopes are added up.
     #[inline(always)]
-    fn compare(&mut self, all: &InPlace<'_>, targets: &SoftTargets, term: usize, i: usize) -> (f32, f32) {
+    fn compare(&mut self, all: &FusedCpu<'_>, targets: &TargetBatch, term: usize, i: usize) -> (f32, f32) {
         let (pair, step) = (all.temperatures(term, i), &all.loss.terms[term]);
         let weight = all.weight(term, i, pair);
         let has_mass = temper(targets, i, pair.teacher as f32, step.tail, &mut self.log_p);
@@ -168,7 +169,7 @@ impl Scratch {
         let cells = self.log_q.len();
         self.values.resize(cells, 0.0);
         self.slopes.resize(cells, 0.0);
-        judge_cells(step.divergence, &self.log_p, &self.log_q, &mut self.values, &mut self.slopes);
+        eval_terms(step.divergence, &self.log_p, &self.log_q, &mut self.values, &mut self.slopes);
         if let Some(counts) = &targets.counts {
             let counts = &counts[i * targets.width..(i + 1) * targets.width];
             self.values.iter_mut().zip(counts).for_each(|(value, count)| *value *= count);

@@ -5,25 +5,25 @@
 //! f32, many at once; what other losses ask goes through autodiff ([`super::head`]).
 
 mod row;
-mod teacher;
+mod temper;
 
-use crate::loss::{Scale, StepLoss};
+use crate::loss::{LossAtStep, Scale};
 use crate::rules::TokenDecisions;
-use crate::targets::SoftTargets;
+use crate::target_batch::TargetBatch;
 use burn::tensor::{Tensor, TensorData};
 use logitcask_core::TailPolicy;
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_model::memory::{is_in_memory, numbers};
 use pulp::Arch;
 use rayon::prelude::*;
-use row::{Judge, Scratch};
+use row::{RowBuffers, RowKernel};
 
 /// A loss at some positions.
-pub(super) struct InPlace<'a> {
-    pub(super) loss: &'a StepLoss,
-    pub(super) decided: &'a TokenDecisions,
+pub(super) struct FusedCpu<'a> {
+    pub(super) loss: &'a LossAtStep,
+    pub(super) decisions: &'a TokenDecisions,
     /// `None`: the labels alone.
-    pub(super) targets: Option<&'a SoftTargets>,
+    pub(super) targets: Option<&'a TargetBatch>,
     pub(super) gold_ids: &'a [u32],
 }
 
@@ -37,12 +37,12 @@ pub(super) struct Sums {
     pub(super) loss: f64,
 }
 
-impl InPlace<'_> {
+impl FusedCpu<'_> {
     /// Can this be done here? logits: \[n, vocabulary\].
     pub(super) fn serves(&self, logits: &Tensor<2>) -> bool {
-        let is_known = |term: &super::StepTerm| {
-            let is_plain = term.spread.is_none() && !term.watches_slopes && term.tail != TailPolicy::Uniform;
-            is_plain && term.divergence.is_sum_of_cells()
+        let is_known = |term: &super::TermAtStep| {
+            let is_plain = term.spread.is_none() && !term.needs_slopes && term.tail != TailPolicy::Uniform;
+            is_plain && term.divergence.is_sum_over_classes()
         };
         is_in_memory(logits) && (self.targets.is_none() || self.loss.terms.iter().all(is_known))
     }
@@ -56,8 +56,8 @@ impl InPlace<'_> {
         let terms = if self.targets.is_some() { self.loss.terms.len() } else { 0 };
         let mut figures = vec![0.0f32; n * (terms + 2)];
         let rows = logits.par_chunks_exact_mut(vocab_size).zip(figures.par_chunks_exact_mut(terms + 2)).enumerate();
-        rows.for_each_init(Scratch::default, |scratch, (i, (row, figures))| {
-            Arch::new().dispatch(Judge { all: self, i, row, figures, scratch });
+        rows.for_each_init(RowBuffers::default, |scratch, (i, (row, figures))| {
+            Arch::new().dispatch(RowKernel { all: self, i, row, figures, scratch });
         });
         let column = |place| figures.iter().skip(place).step_by(terms + 2).map(|&x| f64::from(x)).sum::<f64>();
         let sums = Sums {
@@ -70,12 +70,12 @@ impl InPlace<'_> {
 
     /// Is the cross entropy asked for?
     fn sees_labels(&self) -> bool {
-        self.targets.is_none() || self.loss.alpha < 1.0 || self.loss.watches_labels
+        self.targets.is_none() || self.loss.alpha < 1.0 || self.loss.needs_cross_entropy
     }
 
     /// Temperatures of a term at position i.
     fn temperatures(&self, term: usize, i: usize) -> TemperaturePair {
-        match self.decided.temperatures.get(term).and_then(Option::as_ref) {
+        match self.decisions.temperatures.get(term).and_then(Option::as_ref) {
             None => self.loss.terms[term].temperatures,
             Some(Temperatures::Shared(pair)) => *pair,
             Some(Temperatures::PerToken(temperatures)) => temperatures[i],
@@ -90,7 +90,7 @@ impl InPlace<'_> {
             Scale::Product => pair.teacher * pair.student,
             Scale::None => 1.0,
         };
-        let weight = self.decided.weights.as_ref().map_or(1.0, |weights| f64::from(weights[i]));
+        let weight = self.decisions.weights.as_ref().map_or(1.0, |weights| f64::from(weights[i]));
         (self.loss.alpha * term.factor * scale * weight) as f32
     }
 }

@@ -6,7 +6,7 @@ use half::f16;
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
-/// Coarsest and finest step of [`Values::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
+/// Coarsest and finest step of [`LogProbPrecision::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
 const STEPS: [f64; 5] = [0.5, 0.25, 0.125, 0.0625, 0.031_25];
 /// Most steps a quantised value has: f16 holds every integer up to 2,048 exactly.
 const MAX_CODE: u16 = 2_047;
@@ -14,7 +14,7 @@ const MAX_CODE: u16 = 2_047;
 /// How log-probabilities are rounded before they are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Values {
+pub enum LogProbPrecision {
     /// To the nearest f16.
     #[default]
     F16,
@@ -25,7 +25,7 @@ pub enum Values {
     },
 }
 
-impl Values {
+impl LogProbPrecision {
     /// The code of a log-probability: 0 for 0, growing as it falls. `None` below what can be written.
     #[inline]
     pub fn code(self, log_prob: f32) -> Option<u16> {
@@ -101,9 +101,9 @@ impl Values {
     }
 }
 
-/// [`Values::find_foreign`].
+/// [`LogProbPrecision::find_foreign`].
 struct FindForeign<'a> {
-    values: Values,
+    values: LogProbPrecision,
     log_probs: &'a [f32],
 }
 
@@ -115,7 +115,7 @@ impl WithSimd for FindForeign<'_> {
         // Nearly all are f16's normal numbers, which a vector tells; others are looked at one by one.
         let is_plain = |lp: f32| is_normal_f16(lp.to_bits()) | (lp.to_bits() == 0);
         let mut chunks = self.log_probs.chunks(64);
-        chunks.find_map(|chunk| match self.values == Values::F16 && all(chunk, is_plain) {
+        chunks.find_map(|chunk| match self.values == LogProbPrecision::F16 && all(chunk, is_plain) {
             true => None,
             false => chunk.iter().find(|lp| !self.values.writes(**lp)).copied(),
         })
@@ -131,13 +131,13 @@ fn is_normal_f16(bits: u32) -> bool {
 /// Everything that decides what a row holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Keep {
+pub struct Truncation {
     /// Which classes.
     pub selection: Selection,
     /// Classes kept at every position whatever their probability, ascending.
     pub always_keep: Vec<u32>,
     /// How finely.
-    pub values: Values,
+    pub values: LogProbPrecision,
     /// How the classes outside are summed up; `None` exactly for [`Selection::Dense`], which leaves none outside.
     pub tail: Option<TailRule>,
     /// Rows of the teacher's head behind its vocabulary, which no token has: part of log Z and of the tail, never kept. A
@@ -151,9 +151,9 @@ fn is_zero(padding: &u32) -> bool {
     *padding == 0
 }
 
-impl Keep {
+impl Truncation {
     /// The largest number of classes a position can keep.
-    pub fn cap(&self, vocab_size: u32) -> u32 {
+    pub fn max_kept(&self, vocab_size: u32) -> u32 {
         let extra = self.always_keep.len() as u32;
         match self.selection {
             Selection::TopK { k } | Selection::TopP { k, .. } => vocab_size.min(k.saturating_add(extra)),
@@ -163,11 +163,11 @@ impl Keep {
     }
 
     /// The smallest one.
-    pub fn floor(&self, vocab_size: u32) -> u32 {
+    pub fn min_kept(&self, vocab_size: u32) -> u32 {
         match self.selection {
             Selection::TopP { .. } => 1,
             Selection::TopK { k } => k,
-            Selection::Sample { .. } | Selection::Dense => self.cap(vocab_size),
+            Selection::Sample { .. } | Selection::Dense => self.max_kept(vocab_size),
         }
     }
 
@@ -180,7 +180,7 @@ impl Keep {
         }
     }
 
-    /// Is some part of the kept classes drawn by lot?
+    /// Is some part of the kept classes drawn at random?
     pub fn is_sampled(&self) -> bool {
         matches!(self.selection, Selection::Sample { .. })
     }
@@ -208,7 +208,7 @@ impl Keep {
         let extra = self.always_keep.len();
         match (self.selection, &self.tail) {
             (selection, _)
-                if self.padding > 0 && selection != Selection::Dense && self.cap(vocab_size) == vocab_size =>
+                if self.padding > 0 && selection != Selection::Dense && self.max_kept(vocab_size) == vocab_size =>
             {
                 Err(format!(
                     "all {vocab_size} classes that a token has would be kept, and {} that none has are left: use dense",
@@ -222,8 +222,8 @@ impl Keep {
             (Selection::Dense, None) => Ok(()),
             (Selection::Dense, Some(_)) => Err("a dense row has no tail".into()),
             (_, None) => Err("a row that leaves classes out needs a tail".into()),
-            (_, Some(_)) if self.cap(vocab_size) > u32::from(u16::MAX) => {
-                Err(format!("{} classes at a position, 65535 can be counted", self.cap(vocab_size)))
+            (_, Some(_)) if self.max_kept(vocab_size) > u32::from(u16::MAX) => {
+                Err(format!("{} classes at a position, 65535 can be counted", self.max_kept(vocab_size)))
             }
             (_, Some(tail)) => tail.check(),
         }
@@ -238,7 +238,11 @@ mod tests {
 
     #[test]
     fn every_code_is_an_f16_and_comes_back() {
-        for values in [Values::F16, Values::Quantised { step: 0.0625 }, Values::Quantised { step: 0.031_25 }] {
+        for values in [
+            LogProbPrecision::F16,
+            LogProbPrecision::Quantised { step: 0.0625 },
+            LogProbPrecision::Quantised { step: 0.031_25 },
+        ] {
             let mut last = f32::INFINITY;
             for code in 0..=values.max_code() {
                 let value = values.value(code);
@@ -251,12 +255,16 @@ mod tests {
             assert_eq!(values.round(1e-9), Some(0.0), "a rounding error above 0 is 0");
             assert_eq!(values.code(-1e6), None);
         }
-        assert_eq!(Values::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
+        assert_eq!(LogProbPrecision::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
     }
 
     #[test]
     fn what_is_written_is_what_rounds_to_itself() {
-        for values in [Values::F16, Values::Quantised { step: 0.5 }, Values::Quantised { step: 0.031_25 }] {
+        for values in [
+            LogProbPrecision::F16,
+            LogProbPrecision::Quantised { step: 0.5 },
+            LogProbPrecision::Quantised { step: 0.031_25 },
+        ] {
             let near = |bits: u32| [bits.wrapping_sub(1), bits, bits + 1, bits ^ 0x1000, bits ^ 0x8000_0000];
             let codes = (0..=values.max_code()).flat_map(|code| near(values.value(code).to_bits()));
             let odd =
@@ -270,25 +278,25 @@ mod tests {
 
     #[test]
     fn impossible_wishes_say_why() {
-        let keep = |selection, always_keep: &[u32], tail| Keep {
+        let keep = |selection, always_keep: &[u32], tail| Truncation {
             selection,
             always_keep: always_keep.to_vec(),
-            values: Values::F16,
+            values: LogProbPrecision::F16,
             tail,
             padding: 0,
         };
         let top = Selection::TopK { k: 4 };
         let sample = Selection::Sample { n: 2, seed: 0 };
         assert_eq!(keep(top, &[1, 7], Some(TAIL)).check(8), Ok(()));
-        assert_eq!(keep(top, &[1, 7], Some(TAIL)).cap(8), 6);
+        assert_eq!(keep(top, &[1, 7], Some(TAIL)).max_kept(8), 6);
         for (bad, message) in [
             (keep(top, &[7, 1], Some(TAIL)), "ascending"),
             (keep(top, &[8], Some(TAIL)), "outside the vocabulary"),
             (keep(top, &[], None), "needs a tail"),
             (keep(Selection::Dense, &[], Some(TAIL)), "no tail"),
             (keep(sample, &[1, 2], Some(TAIL)), "none is left"),
-            (Keep { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
-            (Keep { values: Values::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),
+            (Truncation { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
+            (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),
             (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "must contain 1"),
         ] {
             let error = bad.check(8).expect_err(message);

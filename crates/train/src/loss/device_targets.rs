@@ -1,14 +1,14 @@
-//! Cached rows at a temperature, on the device: [`logitcask_core::Target`] as tensors.
+//! Cached rows at a temperature, on the device: [`logitcask_core::TemperedRow`] as tensors.
 
 use crate::batch::{float_tensor, int_tensor};
 use crate::loss::{Temperature, log_sum_exp};
-use crate::targets::{NO_CLASS, SoftTargets};
+use crate::target_batch::{NO_CLASS, TargetBatch};
 use burn::tensor::{Device, Int, Tensor};
 use logitcask_core::TailPolicy;
 use logitcask_core::tail::LEAST_LEFT;
 
 /// What the teacher said at n positions, for any temperature.
-pub struct Teacher {
+pub struct DeviceTargets {
     /// \[n, width\].
     pub class_ids: Tensor<2, Int>,
     /// \[n, width\], how many classes each stands for; `None`: 1 everywhere.
@@ -36,17 +36,18 @@ pub struct Tempered {
     pub log_total: Tensor<2>,
 }
 
-impl Teacher {
+impl DeviceTargets {
     /// Uploads `targets`.
-    pub fn new(targets: &SoftTargets, device: &Device) -> Self {
+    pub fn new(targets: &TargetBatch, device: &Device) -> Self {
         let n = targets.best_ids.len();
         let classes = [n, targets.width];
         let tail = |values: &[f32]| float_tensor(values, [n, targets.tail_width], device);
         let maybe = |values: &Option<Vec<f32>>| values.as_ref().map(|values| float_tensor(values, classes, device));
         let column = |values: Vec<f32>| float_tensor(&values, [n, 1], device);
-        let raw = targets.facts.as_ref().map(|facts| {
-            let of =
-                |number: fn(&crate::targets::RowFacts) -> f64| column(facts.iter().map(|f| number(f) as f32).collect());
+        let raw = targets.stats.as_ref().map(|stats| {
+            let of = |number: fn(&crate::target_batch::TeacherStats) -> f64| {
+                column(stats.iter().map(|f| number(f) as f32).collect())
+            };
             [of(|f| f.teacher.log_z), of(|f| f.mean), of(|f| f.std)]
         });
         Self {

@@ -1,7 +1,7 @@
 //! What the teacher said about a batch, laid out for a device: as the cache has it, so that any temperature can be asked.
 
-use crate::loss::Reading;
-use crate::source::Taught;
+use crate::loss::TargetSpec;
+use crate::source::DistillSample;
 use crate::{Error, Result};
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::temperature::{LogitStats, temperature_of_entropy};
@@ -14,7 +14,7 @@ pub const NO_CLASS: f32 = -1e4;
 
 /// One row a position, filled up to common widths.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SoftTargets {
+pub struct TargetBatch {
     /// Classes a row has room for.
     pub width: usize,
     /// \[positions, width\]; 0 where a row holds fewer classes.
@@ -23,7 +23,7 @@ pub struct SoftTargets {
     pub log_probs: Vec<f32>,
     /// \[positions, width\]: how many classes each stands for, 0 where a row holds fewer; `None`: 1 everywhere.
     pub counts: Option<Vec<f32>>,
-    /// \[positions, width\]: 0 for a class that was drawn by lot and so is one of the tail, 1 else; `None`: 1 everywhere.
+    /// \[positions, width\]: 0 for a class that was drawn at random and so is one of the tail, 1 else; `None`: 1 everywhere.
     pub is_sure: Option<Vec<f32>>,
     /// Pseudo-classes of the tail that a row has room for.
     pub tail_width: usize,
@@ -42,12 +42,12 @@ pub struct SoftTargets {
     /// \[positions\], the teacher's log-probability of the label at T = 1.
     pub gold_log_probs: Vec<f32>,
     /// \[positions\], what else is known of the teacher's rows; `None` where nothing asks.
-    pub facts: Option<Vec<RowFacts>>,
+    pub stats: Option<Vec<TeacherStats>>,
 }
 
 /// What is known of a teacher's row beside its classes; of the row as it was cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RowFacts {
+pub struct TeacherStats {
     /// What rules are told.
     pub teacher: LogitStats,
     /// How many classes the teacher ranks before the label.
@@ -60,8 +60,8 @@ pub struct RowFacts {
     pub target_temperature: f64,
 }
 
-impl RowFacts {
-    fn new(row: &SoftRow<'_>, reading: &Reading) -> Self {
+impl TeacherStats {
+    fn new(row: &SoftRow<'_>, spec: &TargetSpec) -> Self {
         let log_z = f64::from(row.log_z);
         let mut largest = [f64::NEG_INFINITY; 2];
         for &log_prob in row.log_probs {
@@ -80,22 +80,21 @@ impl RowFacts {
             gold_rank: row.gold.rank,
             mean,
             std,
-            target_temperature: reading.entropy.map_or(1.0, |(nats, range)| temperature_of_entropy(row, nats, range)),
+            target_temperature: spec.entropy.map_or(1.0, |(nats, range)| temperature_of_entropy(row, nats, range)),
         }
     }
 }
 
-impl SoftTargets {
-    /// What `reading` wants of what the teacher of this number said about `samples`.
-    pub fn new(samples: &[Taught], teacher: usize, reading: &Reading) -> Result<Self> {
+impl TargetBatch {
+    /// What `spec` wants of what the teacher of this number said about `samples`.
+    pub fn new(samples: &[DistillSample], teacher: usize, spec: &TargetSpec) -> Result<Self> {
         let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.get(teacher)).collect();
         if taught.len() < samples.len() {
             return Err(Error::NoTeacher);
         }
-        let rows: Vec<SoftRow> =
-            taught.iter().flat_map(|rows| rows.iter()).map(|row| shortened(row, reading)).collect();
+        let rows: Vec<SoftRow> = taught.iter().flat_map(|rows| rows.iter()).map(|row| shortened(row, spec)).collect();
         let labels: Vec<u32> = samples.iter().flat_map(|(sample, _)| sample.gold_ids().iter().copied()).collect();
-        if let Some(similarity) = &reading.similarity
+        if let Some(similarity) = &spec.similarity
             && let Some(label) = labels.iter().find(|label| **label as usize >= similarity.labels())
         {
             return Err(Error::Config(format!(
@@ -103,57 +102,57 @@ impl SoftTargets {
                 similarity.labels()
             )));
         }
-        Ok(Self::of_rows(&rows, &labels, reading))
+        Ok(Self::of_rows(&rows, &labels, spec))
     }
 
     /// Lays out `rows`, whose labels are `labels`.
     ///
     /// # Panics
-    /// On a label that `reading.similarity` does not have.
-    pub fn of_rows(rows: &[SoftRow<'_>], labels: &[u32], reading: &Reading) -> Self {
-        let facts = reading.facts.then(|| rows.iter().map(|row| RowFacts::new(row, reading)).collect());
+    /// On a label that `spec.similarity` does not have.
+    pub fn of_rows(rows: &[SoftRow<'_>], labels: &[u32], spec: &TargetSpec) -> Self {
+        let stats = spec.stats.then(|| rows.iter().map(|row| TeacherStats::new(row, spec)).collect());
         let gold_log_probs = rows.iter().map(|row| row.gold.log_prob).collect();
-        let first_choice = |(row, &label): (&SoftRow<'_>, &u32)| row.first_choice(label, reading.always_kept);
+        let first_choice = |(row, &label): (&SoftRow<'_>, &u32)| row.first_choice(label, spec.always_kept);
         let best_ids = rows.iter().zip(labels).map(first_choice).collect();
-        let out = if let Some(similarity) = &reading.similarity {
+        let out = if let Some(similarity) = &spec.similarity {
             let row =
                 |label: &u32| similarity.row(*label).unwrap_or_else(|| unreachable!("no label {label} in the head"));
             let rows: Vec<SoftRow> = labels.iter().map(row).collect();
-            Self::of_known(&rows, reading)
-        } else if reading.target == (TargetTransform::Teacher {}) && !reading.label {
-            Self::of_known(rows, reading)
+            Self::of_known(&rows, spec)
+        } else if spec.target == (TargetTransform::Teacher {}) && !spec.label {
+            Self::of_known(rows, spec)
         } else {
             let edit = |(row, &label): (&SoftRow<'_>, &u32)| {
-                let mut edited = TransformedRow::new(row, label, reading.target);
-                if reading.label {
-                    edited.tell(label, row.gold.log_prob);
+                let mut edited = TransformedRow::new(row, label, spec.target);
+                if spec.label {
+                    edited.expose_label(label, row.gold.log_prob);
                 }
                 edited
             };
             let edited: Vec<TransformedRow> = rows.iter().zip(labels).map(edit).collect();
             let rows: Vec<SoftRow> = edited.iter().zip(rows).map(|(edited, row)| edited.view(row)).collect();
-            Self::of_known(&rows, reading).with_labels(labels, reading)
+            Self::of_known(&rows, spec).with_labels(labels, spec)
         };
-        Self { facts, gold_log_probs, best_ids, ..out }
+        Self { stats, gold_log_probs, best_ids, ..out }
     }
 
-    fn of_known(rows: &[SoftRow<'_>], reading: &Reading) -> Self {
-        let known = |row: &SoftRow| if reading.draws { row.class_ids.len() } else { row.sure().len() };
+    fn of_known(rows: &[SoftRow<'_>], spec: &TargetSpec) -> Self {
+        let known = |row: &SoftRow| if spec.include_sampled { row.class_ids.len() } else { row.certain().len() };
         let tail = |row: &SoftRow| row.tail.atoms.len() + row.tail.joined.len();
         // A row of drawn classes alone has no class for sure: one empty place keeps the tensors' shape.
         let width = rows.iter().map(known).max().unwrap_or(0).max(1);
         let tail_width = rows.iter().map(tail).max().unwrap_or(0);
         let mut out = Self { width, tail_width, ..Self::default() };
-        let has_counts = rows.iter().any(|row| known(row) < width || known(row) > row.sure().len());
+        let has_counts = rows.iter().any(|row| known(row) < width || known(row) > row.certain().len());
         let (mut counts, mut is_sure) = (Vec::new(), Vec::new());
         for row in rows {
-            let (sure, known) = (row.sure().len(), known(row));
+            let (sure, known) = (row.certain().len(), known(row));
             let padding = width - known;
             out.class_ids.extend_from_slice(&row.class_ids[..known]);
             out.class_ids.extend(std::iter::repeat_n(0, padding));
             out.log_probs.extend_from_slice(&row.log_probs[..known]);
             out.log_probs.extend(std::iter::repeat_n(NO_CLASS, padding));
-            counts.extend(row.counts().take(known).map(|count| count as f32));
+            counts.extend(row.importance_weights().take(known).map(|count| count as f32));
             counts.extend(std::iter::repeat_n(0.0, padding));
             is_sure.extend((0..width).map(|i| if i < sure || i >= known { 1.0 } else { 0.0 }));
             out.push_tail(row);
@@ -161,17 +160,17 @@ impl SoftTargets {
         let without = || rows.iter().map(|row| row.tail.without.unwrap_or(NO_CLASS)).collect();
         out.without = rows.iter().any(|row| row.tail.without.is_some()).then(without);
         out.counts = has_counts.then_some(counts);
-        out.is_sure = reading.draws.then_some(is_sure);
+        out.is_sure = spec.include_sampled.then_some(is_sure);
         out
     }
 
-    fn with_labels(mut self, labels: &[u32], reading: &Reading) -> Self {
+    fn with_labels(mut self, labels: &[u32], spec: &TargetSpec) -> Self {
         let width = self.width;
         // Places without a class are behind those with one, so that id 0 is found where it stands first.
         let place = |(row, label): (&[u32], &u32)| row.iter().position(|id| id == label);
         let places: Vec<Option<usize>> = self.class_ids.chunks_exact(width).zip(labels).map(place).collect();
         let row = |place: &Option<usize>| (0..width).map(|i| f32::from(*place == Some(i))).collect::<Vec<_>>();
-        self.is_label = reading.label.then(|| places.iter().flat_map(row).collect());
+        self.is_label = spec.label.then(|| places.iter().flat_map(row).collect());
         self
     }
 
@@ -209,13 +208,13 @@ impl SoftTargets {
             is_label: cut(&self.is_label),
             best_ids: self.best_ids[range.clone()].to_vec(),
             gold_log_probs: self.gold_log_probs[range.clone()].to_vec(),
-            facts: self.facts.as_ref().map(|all| all[range].to_vec()),
+            stats: self.stats.as_ref().map(|all| all[range].to_vec()),
         }
     }
 }
 
-fn shortened<'a>(row: SoftRow<'a>, reading: &Reading) -> SoftRow<'a> {
-    match reading.classes {
+fn shortened<'a>(row: SoftRow<'a>, spec: &TargetSpec) -> SoftRow<'a> {
+    match spec.classes {
         Some(classes) if (classes as usize) < row.class_ids.len() => row.prefix(classes as usize),
         _ => row,
     }

@@ -1,8 +1,8 @@
-//! [`crate::loss::Teacher`] of one row, in memory.
+//! [`crate::loss::DeviceTargets`] of one row, in memory.
 
 use crate::loss::divergence::NOTHING;
 use crate::loss::lanes::{log_add_exp, log_sum_exp};
-use crate::targets::{NO_CLASS, SoftTargets};
+use crate::target_batch::{NO_CLASS, TargetBatch};
 use logitcask_core::TailPolicy;
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::tail::LEAST_LEFT;
@@ -11,7 +11,7 @@ use logitcask_core::tail::LEAST_LEFT;
 /// have a place and weigh anything, the log of their probability. Returns whether they have.
 #[inline(always)]
 pub(super) fn temper(
-    targets: &SoftTargets,
+    targets: &TargetBatch,
     i: usize,
     temperature: f32,
     policy: TailPolicy,
@@ -42,7 +42,7 @@ pub(super) fn temper(
 
 /// Log of the tail's partition function relative to log_z.
 #[inline(always)]
-fn log_tail(targets: &SoftTargets, i: usize, b: f32) -> Option<f32> {
+fn log_tail(targets: &TargetBatch, i: usize, b: f32) -> Option<f32> {
     let atoms = i * targets.tail_width..(i + 1) * targets.tail_width;
     let (logits, weights) = (&targets.tail_logits[atoms.clone()], &targets.tail_log_weights[atoms]);
     let terms = || logits.iter().zip(weights).map(|(x, w)| b * x + w);
