@@ -58,9 +58,9 @@ pub enum Command {
     Repair(RepairArgs),
     /// From a few samples: bytes per token, errors and time for several ways of keeping, before a cache is made
     #[command(after_help = "Examples:
-  logitcask plan data/recipes/demo.toml
-  logitcask plan data/recipes/stories15m.toml --samples 64")]
-    Plan(PlanArgs),
+  logitcask estimate data/recipes/demo.toml
+  logitcask estimate data/recipes/stories15m.toml --samples 64")]
+    Estimate(EstimateArgs),
     /// Let a model write texts; with --out, a corpus with train, validation and test splits
     #[command(after_help = "Examples:
   logitcask generate data/runs/demo/student/model --prompt 'Once upon a time'
@@ -188,9 +188,9 @@ pub struct RepairArgs {
     pub device: DeviceChoice,
 }
 
-/// Arguments of `plan`.
+/// Arguments of `estimate`.
 #[derive(Debug, ClapArgs)]
-pub struct PlanArgs {
+pub struct EstimateArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
     /// Samples of the pilot, spread over the first split

@@ -5,14 +5,14 @@ use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
-use logitcask_cache::{AddedToken, CODEC_VERSION, FORMAT_VERSION, Pin, Plan, Versions};
+use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
 use logitcask_core::{RowErrors, Selection, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{TOKENISATION_VERSION, TextDataset};
-use logitcask_model::{Companions, DeviceChoice, ModelFiles};
-use logitcask_teach::pilot::Kept;
+use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
+use logitcask_teach::calibration::Trial;
 use logitcask_teach::select::SELECTION_VERSION;
-use logitcask_teach::{LocalTeacher, pilot, pilot_samples};
+use logitcask_teach::{LocalTeacher, calibrate, calibration_samples};
 use std::path::{Path, PathBuf};
 
 /// Of what this program makes of texts and logits.
@@ -21,7 +21,7 @@ pub const VERSIONS: Versions =
 /// Error of log Z, in nats, up to which fewer atoms are enough.
 const TOLERATED: f64 = 2e-3;
 /// Samples from which the number of atoms is settled.
-const PILOT_SAMPLES: u64 = 8;
+const CALIBRATION_SAMPLES: u64 = 8;
 /// Numbers of atoms to choose from.
 const ATOMS: std::ops::RangeInclusive<u32> = 3..=8;
 
@@ -34,7 +34,7 @@ pub struct Experiment {
     /// The cache's folder.
     pub folder: PathBuf,
     /// The teacher's files.
-    pub files: ModelFiles,
+    pub files: PretrainedModel,
     /// The teacher's tokenizer.
     pub tokenizer: TextTokenizer,
     /// The texts, cut into windows.
@@ -58,7 +58,7 @@ impl Experiment {
             )
         })?;
         let folder = recipe.cache_folder(path);
-        let files = ModelFiles::open(&teacher.model)?;
+        let files = PretrainedModel::open(&teacher.model)?;
         let tokenizer = tokenizer_of(&files)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
         let context = files.config().max_position_embeddings;
@@ -152,13 +152,13 @@ impl Experiment {
             precision: self.teacher.precision.to_string(),
             batch_tokens: self.teacher.batch_tokens as u64,
             keep,
-            teacher: Pin { name: self.files.name(), fingerprint: self.files.fingerprint()? },
-            tokenizer: Pin { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
+            teacher: ArtifactRef { name: self.files.name(), fingerprint: self.files.fingerprint()? },
+            tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
             added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),
             special_tokens: self.recipe.dataset.special_tokens.name().to_owned(),
             bos: self.tokenizer.bos(),
             end: self.tokenizer.eos(),
-            dataset: Pin { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },
+            dataset: ArtifactRef { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },
             companions: pins(self.companions.iter()),
             units: Plan::units_of(&self.dataset.splits(), self.recipe.cache.samples_per_unit),
         })
@@ -174,23 +174,23 @@ impl Experiment {
 
     /// The fewest atoms whose log Z is right to [`TOLERATED`] over the whole temperature range, on a pilot sample; none
     /// where no class is left out.
-    pub fn settle_atoms(&self, teacher: &LocalTeacher) -> Result<u32> {
+    pub fn choose_tail_atoms(&self, teacher: &LocalTeacher) -> Result<u32> {
         match self.recipe.cache.selection {
             Selection::Dense => Ok(0),
-            selection => self.settle_atoms_of(selection, teacher),
+            selection => self.choose_tail_atoms_of(selection, teacher),
         }
     }
 
-    /// [`Self::settle_atoms`], were this the recipe's selection.
-    pub fn settle_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
+    /// [`Self::choose_tail_atoms`], were this the recipe's selection.
+    pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
-        let samples = pilot_samples(&self.dataset, &split, PILOT_SAMPLES);
+        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES);
         // Rounding of the kept classes is another matter, and no atom mends it.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();
         let outcome =
-            pilot(teacher, &split, &samples, &keeps, self.teacher.batch_tokens).context("the pilot sample")?;
-        let is_enough = |kept: &Kept| worst_log_z(&kept.errors) <= TOLERATED;
+            calibrate(teacher, &split, &samples, &keeps, self.teacher.batch_tokens).context("the pilot sample")?;
+        let is_enough = |kept: &Trial| worst_log_z(&kept.errors) <= TOLERATED;
         let enough = outcome.kept.iter().position(is_enough).unwrap_or(keeps.len() - 1);
         Ok(ATOMS.start() + enough as u32)
     }

@@ -4,10 +4,10 @@ use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::recipe::Recipe;
 use anyhow::{Context, Result, bail};
-use logitcask_cache::{CacheReader, Pin, Plan};
+use logitcask_cache::{ArtifactRef, CacheReader, Plan};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::ModelFiles;
+use logitcask_model::PretrainedModel;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -53,8 +53,8 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
 impl Comparison {
     fn teacher(&mut self, recipe: &Recipe, plan: &Plan) -> Result<()> {
         let Some(teacher) = &recipe.teacher else { return Ok(()) };
-        let files = ModelFiles::open(&teacher.model)?;
-        let wanted = Pin { name: files.name(), fingerprint: files.fingerprint()? };
+        let files = PretrainedModel::open(&teacher.model)?;
+        let wanted = ArtifactRef { name: files.name(), fingerprint: files.fingerprint()? };
         self.differences.extend(plan.teacher.difference("teacher", &wanted));
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Comparison {
         let plan = cache.plan();
         let tokenizer = tokenizer_of(cache)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, plan.max_length as usize)?;
-        let wanted = Pin { name: dataset.name().to_owned(), fingerprint: dataset.fingerprint() };
+        let wanted = ArtifactRef { name: dataset.name().to_owned(), fingerprint: dataset.fingerprint() };
         self.differences.extend(plan.dataset.difference("dataset", &wanted));
         Ok(())
     }

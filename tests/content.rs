@@ -142,14 +142,14 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
 #[test]
 fn a_plan_says_what_a_cache_would_take() {
     let fixture = Fixture::new(60);
-    let plan = fixture.ok(&["plan", "recipe.toml", "--device", "cpu", "--samples", "8"]);
+    let plan = fixture.ok(&["estimate", "recipe.toml", "--device", "cpu", "--samples", "8"]);
     for words in ["top_k k=16 *", "bytes per token", "kept mass", "packed 1/16", "stage 1", "caching has paid after"] {
         assert!(plan.contains(words), "{words}: {plan}");
     }
     assert!(!fixture.path("cache").exists(), "a plan writes nothing");
     // AlignedReader a cache of everything, the others still have their tails, whose log Z errs by something.
     fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\" }");
-    let plan = fixture.ok(&["plan", "recipe.toml", "--device", "cpu", "--samples", "8"]);
+    let plan = fixture.ok(&["estimate", "recipe.toml", "--device", "cpu", "--samples", "8"]);
     let error = |name: &str| {
         let line = plan.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {plan}"));
         line.trim_start_matches(name).split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()

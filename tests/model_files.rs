@@ -4,7 +4,7 @@
 use crate::fixture::{config, write_teacher};
 use crate::golden;
 use logitcask_data::tokenizer::train_byte_level_bpe;
-use logitcask_model::{Companions, DeviceChoice, LlamaConfig, ModelFiles, Precision, export, weights};
+use logitcask_model::{Companions, DeviceChoice, LlamaConfig, Precision, PretrainedModel, export, weights};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ impl Folder {
     }
 
     fn fingerprint(&self) -> String {
-        ModelFiles::open(&self.path()).unwrap().fingerprint().unwrap().to_string()
+        PretrainedModel::open(&self.path()).unwrap().fingerprint().unwrap().to_string()
     }
 
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -120,7 +120,7 @@ fn a_model_in_another_form_has_the_same_fingerprint() {
     write_shards(&folder, tensors(&whole), 3);
     assert_eq!(folder.fingerprint(), one, "three shards");
     fs::rename(folder.path(), folder.0.path().join("renamed")).unwrap();
-    let renamed = ModelFiles::open(&folder.0.path().join("renamed")).unwrap().fingerprint().unwrap();
+    let renamed = PretrainedModel::open(&folder.0.path().join("renamed")).unwrap().fingerprint().unwrap();
     assert_eq!(renamed.to_string(), one, "another name");
 
     let sharded = Folder::golden("llama-f16-sharded");
@@ -173,11 +173,11 @@ fn another_model_has_another_fingerprint() {
 fn a_llama2c_file_has_the_fingerprint_of_its_folder() {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     for name in ["llama2c-tiny.bin", "llama2c-gqa-untied.bin"] {
-        let files = ModelFiles::open(&golden::folder().join(name)).unwrap();
+        let files = PretrainedModel::open(&golden::folder().join(name)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let model = files.load(&device, Precision::F32).unwrap();
         export::export(&model, Precision::F32, None, &files.companions().unwrap(), folder.path()).unwrap();
-        let exported = ModelFiles::open(folder.path()).unwrap();
+        let exported = PretrainedModel::open(folder.path()).unwrap();
         assert_eq!(exported.fingerprint().unwrap(), files.fingerprint().unwrap(), "{name}");
         // A text ends with token 1 here, and whoever has the companions alone knows it.
         let companions = exported.companions().unwrap();
@@ -189,9 +189,9 @@ fn a_llama2c_file_has_the_fingerprint_of_its_folder() {
 /// Opening the folder, changed by `change`, fails with a message that names each of `parts`.
 fn refused(golden: &str, change: impl FnOnce(&Folder), parts: &[&str]) {
     let folder = Folder::golden(golden);
-    ModelFiles::open(&folder.path()).unwrap();
+    PretrainedModel::open(&folder.path()).unwrap();
     change(&folder);
-    let error = ModelFiles::open(&folder.path()).err().unwrap_or_else(|| panic!("{parts:?}: opened")).to_string();
+    let error = PretrainedModel::open(&folder.path()).err().unwrap_or_else(|| panic!("{parts:?}: opened")).to_string();
     parts.iter().for_each(|part| assert!(error.contains(part), "{part}: {error}"));
 }
 
@@ -209,7 +209,7 @@ fn what_lies_instead_of_files_is_named() {
     }
     let bin = tempfile::tempdir().unwrap();
     fs::write(bin.path().join("a.bin"), POINTER).unwrap();
-    assert!(ModelFiles::open(&bin.path().join("a.bin")).err().unwrap().to_string().contains(pointer));
+    assert!(PretrainedModel::open(&bin.path().join("a.bin")).err().unwrap().to_string().contains(pointer));
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn a_header_that_claims_millions_of_layers_is_refused_at_once() {
         let header = [64, 172, layers, 8, 4, 512, 512].map(i32::to_le_bytes).concat();
         fs::write(&path, header).unwrap();
         let begun = Instant::now();
-        let error = ModelFiles::open(&path).err().unwrap().to_string();
+        let error = PretrainedModel::open(&path).err().unwrap().to_string();
         assert!(error.contains(message), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(1), "{layers} layers took {:?}", begun.elapsed());
     }
@@ -325,7 +325,7 @@ fn an_export_keeps_what_the_folder_said() {
     assert_eq!((&config["some_note"], &config["torch_dtype"]), (&json!("kept"), &json!("float32")));
     // What an export wrote is a folder like any other.
     let [first, again] =
-        [folder.path(), out.clone()].map(|path| ModelFiles::open(&path).unwrap().companions().unwrap());
+        [folder.path(), out.clone()].map(|path| PretrainedModel::open(&path).unwrap().companions().unwrap());
     assert_eq!(first.iter().collect::<Vec<_>>(), again.iter().collect::<Vec<_>>());
     assert_eq!(Companions::from_folder(&out).unwrap().iter().count(), kept.len());
 }
@@ -337,7 +337,7 @@ fn a_folder_without_generation_config_still_tells_every_end_token() {
         config["eos_token_id"] = json!([0, 7]);
         config["pad_token_id"] = json!(7);
     });
-    let companions = ModelFiles::open(&folder.path()).unwrap().companions().unwrap();
+    let companions = PretrainedModel::open(&folder.path()).unwrap().companions().unwrap();
     let generation: Value = serde_json::from_slice(companions.get("generation_config.json").unwrap()).unwrap();
     let wanted = json!({"_from_model_config": true, "bos_token_id": 0, "eos_token_id": [0, 7], "pad_token_id": 7});
     assert_eq!(generation, wanted);
@@ -387,11 +387,11 @@ fn weights_that_do_not_fit_are_an_error_before_anything_is_written() {
 #[test]
 fn an_export_that_is_cut_short_leaves_no_model() {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
-    let model = weights::fresh(&LlamaConfig { eos_token_id: vec![0, 1], ..config() }, 3, &device);
+    let model = weights::init(&LlamaConfig { eos_token_id: vec![0, 1], ..config() }, 3, &device);
     let folder = tempfile::tempdir().unwrap();
     let to = |none: &Companions| export::export(&model, Precision::F32, None, none, folder.path());
     to(&Companions::default()).unwrap();
-    assert_eq!(ModelFiles::open(folder.path()).unwrap().config().eos_token_id, [0, 1]);
+    assert_eq!(PretrainedModel::open(folder.path()).unwrap().config().eos_token_id, [0, 1]);
     fs::write(folder.path().join("chat_template.jinja"), "of another model").unwrap();
     to(&Companions::default()).unwrap();
     assert_eq!(files(folder.path()).len(), 2, "nothing of an earlier model stays");
@@ -399,5 +399,5 @@ fn an_export_that_is_cut_short_leaves_no_model() {
     fs::remove_file(folder.path().join(WEIGHTS)).unwrap();
     fs::create_dir_all(folder.path().join(WEIGHTS).join("full")).unwrap();
     assert!(to(&Companions::default()).unwrap_err().to_string().contains(WEIGHTS));
-    assert!(ModelFiles::open(folder.path()).err().unwrap().to_string().contains("no config.json"));
+    assert!(PretrainedModel::open(folder.path()).err().unwrap().to_string().contains("no config.json"));
 }

@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::{Origin, Sample, SampleId, Selection};
-use logitcask_model::{DeviceChoice, KvCache, Llama, LogitsModel, ModelFiles, Precision};
+use logitcask_model::{DeviceChoice, KvCache, Llama, LogitsModel, Precision, PretrainedModel};
 use logitcask_teach::select::select_rows;
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::LossAtStep;
@@ -20,7 +20,7 @@ const CHECKPOINTS: [&str; 5] = ["llama-gqa", "llama-tied", "llama-f16-sharded", 
 fn load(path: &std::path::Path, autodiff: bool) -> Llama {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let device = if autodiff { device.autodiff() } else { device };
-    ModelFiles::open(path).unwrap().load(&device, Precision::F32).unwrap()
+    PretrainedModel::open(path).unwrap().load(&device, Precision::F32).unwrap()
 }
 
 /// Logits of every position of the right-padded `rows`, row by row without the padding.
@@ -97,7 +97,7 @@ fn golden_backward_agrees_with_torch() {
         assert_close(got, wanted["loss"].as_f64().unwrap(), 1e-5, 0.0, name);
         // The gradients in a model's clothes: read out under Hugging Face's names and layout, as weights are.
         let clothed = model.clone().map(&mut Clothe(&grads));
-        for (tensor, _, values) in clothed.named_values() {
+        for (tensor, _, values) in clothed.state_dict() {
             let wanted = &wanted["params"][&tensor];
             let norm = values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
             assert_close(norm, wanted["norm"].as_f64().unwrap(), 1e-4, 1e-7, &format!("{name} {tensor} norm"));

@@ -97,10 +97,7 @@ fn every_method_recipe_is_a_recipe_and_says_what_it_is() {
         let text = fs::read_to_string(&path).unwrap();
         let comment: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
         assert_eq!(comment.len(), 3, "{name}: three lines");
-        assert!(
-            comment[0].contains("(") && comment[1].contains("Needs:") && comment[2].contains("Expect:"),
-            "{name}"
-        );
+        assert!(comment[0].contains("(") && comment[1].contains("Needs:") && comment[2].contains("Expect:"), "{name}");
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/methods.md")).unwrap();
         assert!(page.contains(&format!("methods/{name}.toml")), "docs/methods.md does not name {name}");
     }

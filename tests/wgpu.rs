@@ -11,7 +11,7 @@ use logitcask_cache::CacheReader;
 use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, SoftRows, TailPolicy};
 use logitcask_data::batches::batch_by_length;
-use logitcask_model::{Device, DeviceChoice, ModelFiles, Precision, weights};
+use logitcask_model::{Device, DeviceChoice, Precision, PretrainedModel, weights};
 use logitcask_teach::select::select_logits;
 use logitcask_teach::{LocalTeacher, Teacher};
 use logitcask_train::batch::Batch;
@@ -111,7 +111,7 @@ fn samples() -> Vec<Sample> {
 #[test]
 fn forward_and_selection_agree_with_the_cpu() {
     on_device("wgpu::forward_and_selection_agree_with_the_cpu", |gpu| {
-        let files = ModelFiles::open(&golden::folder().join("llama-gqa")).unwrap();
+        let files = PretrainedModel::open(&golden::folder().join("llama-gqa")).unwrap();
         let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
         let rows = vec![vec![3u32, 77, 200, 14, 3, 9, 250, 1], vec![5, 4, 3]];
         let [on_cpu, on_gpu] = [cpu, gpu].map(|device| logits(&files.load(&device, Precision::F32).unwrap(), &rows));
@@ -132,7 +132,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
         let keep = keep(Selection::TopK { k: 8 });
         let mut taught: Vec<Vec<SoftRows>> = Vec::new();
         for device in [&cpu, &gpu] {
-            let teacher = LocalTeacher::new(weights::fresh(&config(), 3, device));
+            let teacher = LocalTeacher::new(weights::init(&config(), 3, device));
             let mut rows = Vec::new();
             for batch in batch_by_length(&samples, 64) {
                 let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
@@ -215,7 +215,7 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
         })
         .collect();
     let batch = Batch::new(&taught, Some(&TargetSpec::default())).unwrap();
-    let mut model = weights::fresh(&config(), 4, &device.clone().autodiff());
+    let mut model = weights::init(&config(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {

@@ -60,7 +60,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let (teacher, device) = experiment.load_on(&args.device)?;
     let plan = match begun {
         Some(plan) => plan,
-        None => experiment.plan(experiment.keep(experiment.settle_atoms(&teacher)?))?,
+        None => experiment.plan(experiment.keep(experiment.choose_tail_atoms(&teacher)?))?,
     };
     let writer = open_writer(&experiment, plan, &args.recipe, args.replace)?;
     let run = Run { start, device, recipe: args.recipe.clone() };

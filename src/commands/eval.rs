@@ -8,14 +8,14 @@ use crate::pins;
 use crate::stop;
 use anyhow::{Result, anyhow, bail};
 use logitcask_data::{DatasetConfig, SpecialTokens, TextDataset};
-use logitcask_model::{ModelFiles, Precision};
+use logitcask_model::{Precision, PretrainedModel};
 use logitcask_train::{Source, eval};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Judges a model on a cache's split or on a text.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let files = ModelFiles::open(&args.model)?;
+    let files = PretrainedModel::open(&args.model)?;
     let (source, split) = match (&args.cache, &args.data) {
         (Some(cache), _) => (open_cache(&files, cache)?, args.split.as_str()),
         (None, Some(data)) => (Source::Labels(Arc::new(open_text(&files, data, args.max_length)?)), "test"),
@@ -40,7 +40,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 }
 
 /// A cache can judge only what speaks its tokens.
-fn open_cache(files: &ModelFiles, folder: &Path) -> Result<Source> {
+fn open_cache(files: &PretrainedModel, folder: &Path) -> Result<Source> {
     let cache = caches::open(folder)?;
     let plan = cache.plan();
     // A head may have rows that no token has, as the teacher's may.
@@ -68,7 +68,7 @@ fn is_same_json(a: &[u8], b: &[u8]) -> bool {
     a == b || value(a).is_some_and(|a| Some(a) == value(b))
 }
 
-fn open_text(files: &ModelFiles, data: &Path, max_length: Option<usize>) -> Result<TextDataset> {
+fn open_text(files: &PretrainedModel, data: &Path, max_length: Option<usize>) -> Result<TextDataset> {
     let tokenizer = tokenizer_of(files)?;
     // All of it is held out: nothing here is trained on.
     let special_tokens = SpecialTokens::Plain;

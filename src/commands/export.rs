@@ -10,7 +10,7 @@ use crate::stop;
 use crate::summary::CacheFigures;
 use anyhow::{Result, anyhow, bail};
 use logitcask_cache::{Layout, PLAN_NAME, convert};
-use logitcask_model::{DeviceChoice, ModelFiles, Precision, export};
+use logitcask_model::{DeviceChoice, Precision, PretrainedModel, export};
 
 /// Writes any model this build reads as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -25,7 +25,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 }
 
 fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
-    let files = ModelFiles::open(&args.source)?;
+    let files = PretrainedModel::open(&args.source)?;
     export::check_target(&args.source, &args.out)?;
     // Checked against the model either way; a tokenizer.json goes over as it is.
     let tokenizer = tokenizer_of(&files)?;

@@ -9,7 +9,7 @@ use crate::stop;
 use anyhow::{Result, bail};
 use logitcask_core::rng::CounterRng;
 use logitcask_data::{diversity, write_corpus};
-use logitcask_model::{ModelFiles, Precision};
+use logitcask_model::{Precision, PretrainedModel};
 use logitcask_teach::generate::{Generated, Sampling, generate};
 use rayon::prelude::*;
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 /// Lets a model write, to the screen or into a corpus.
 pub fn run(args: &GenerateArgs) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), check_out)?;
-    let files = ModelFiles::open(&args.model)?;
+    let files = PretrainedModel::open(&args.model)?;
     let tokenizer = tokenizer_of(&files)?;
     let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();
     prompt.extend(tokenizer.encode(&args.prompt)?);

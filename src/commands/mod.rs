@@ -1,12 +1,12 @@
 //! One file per command.
 
 mod cache;
+mod estimate;
 mod eval;
 mod export;
 mod generate;
 mod generations;
 mod inspect;
-mod plan;
 mod repair;
 mod run_folder;
 mod tokenizer;
@@ -17,7 +17,7 @@ use crate::args::{Args, Command};
 use crate::output::note;
 use anyhow::{Context, Result, bail};
 use logitcask_data::{SpecialIds, TextTokenizer};
-use logitcask_model::{ModelFiles, TokenizerSource};
+use logitcask_model::{PretrainedModel, TokenizerSource};
 use std::path::Path;
 
 /// Does what was asked.
@@ -29,7 +29,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),
-        Command::Plan(args) => plan::run(&args),
+        Command::Estimate(args) => estimate::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
@@ -37,7 +37,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// The tokenizer beside a model.
-pub fn tokenizer_of(files: &ModelFiles) -> Result<TextTokenizer> {
+pub fn tokenizer_of(files: &PretrainedModel) -> Result<TextTokenizer> {
     let config = files.config();
     let ids = SpecialIds { bos: config.bos_token_id, eos: &config.eos_token_id };
     let (tokenizer, notes) = match files.tokenizer() {

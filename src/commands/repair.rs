@@ -25,7 +25,7 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let (teacher, device) = experiment.load_on(&args.device)?;
     let atoms = match &there {
         Some(plan) => plan.keep.atoms() as u32,
-        None => experiment.settle_atoms(&teacher)?,
+        None => experiment.choose_tail_atoms(&teacher)?,
     };
     let plan = experiment.plan(experiment.keep(atoms))?;
     let companions: Vec<_> = experiment.companions.iter().collect();

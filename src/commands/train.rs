@@ -13,11 +13,11 @@ use crate::recipe::{Recipe, TeacherConfig, name};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
-use logitcask_cache::{CacheReader, Error, Pin, Plan};
+use logitcask_cache::{ArtifactRef, CacheReader, Error, Plan};
 use logitcask_core::{TargetTransform, Truncation};
 use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::{Companions, Device, Llama, LlamaConfig, LogitsModel, ModelFiles, Precision, export};
+use logitcask_model::{Companions, Device, Llama, LlamaConfig, LogitsModel, Precision, PretrainedModel, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::similarity::Similarity;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
@@ -213,7 +213,7 @@ fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String
         let (what, are) = (unseen.join(" and "), if unseen.len() > 1 { "are" } else { "is" });
         note!("{folder}: the recipe's {what} {are} not here to be compared; the cache names its own");
     }
-    let pin = |what: &str, pin: &Pin| format!("{what}: {} ({})", pin.name, pin.fingerprint);
+    let pin = |what: &str, pin: &ArtifactRef| format!("{what}: {} ({})", pin.name, pin.fingerprint);
     Ok(vec![pin("teacher", &plan.teacher), pin("dataset", &plan.dataset), pin("tokenizer", &plan.tokenizer)])
 }
 
@@ -246,7 +246,7 @@ fn head_that_is_read(recipe: &Recipe) -> Option<&TeacherConfig> {
 fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Option<Arc<Similarity>>> {
     let TargetTransform::Similar { classes, temperature } = recipe.loss.target else { return Ok(None) };
     let Some(teacher) = head_that_is_read(recipe) else { return Ok(None) };
-    let model = ModelFiles::open(&teacher.model).and_then(|files| files.load(device, Precision::F32));
+    let model = PretrainedModel::open(&teacher.model).and_then(|files| files.load(device, Precision::F32));
     // The cache's own teacher: another was refused with the cache. Rows of its head that no token has are no class.
     let head = model.context(READ_FROM_HEAD)?.head().narrow(1, 0, vocab_size);
     Ok(Some(Arc::new(Similarity::of_head(head, classes as usize, temperature)?)))

@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use logitcask_cache::{CachedSample, Plan, verify};
 use logitcask_core::{LogProbPrecision, Sample, SampleId, SoftRow, SoftRows};
-use logitcask_teach::pilot;
+use logitcask_teach::calibrate;
 use serde::Serialize;
 use std::path::Path;
 
@@ -122,7 +122,7 @@ fn live(
         let keeps = [cache.plan().keep.clone()];
         // Together, and one by one: another shape of batch moves the last bits as much as another device's does.
         let [together, alone] = [experiment.teacher.batch_tokens, 1]
-            .map(|batch_tokens| pilot(&teacher, split, &samples, &keeps, batch_tokens).context("the live teacher"));
+            .map(|batch_tokens| calibrate(&teacher, split, &samples, &keeps, batch_tokens).context("the live teacher"));
         for ((stored, (_, a)), (_, b)) in stored.into_iter().zip(&together?.kept[0].rows).zip(&alone?.kept[0].rows) {
             out.samples += 1;
             out.positions += a.len();

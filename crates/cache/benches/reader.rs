@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use logitcask_cache::{
-    CacheReader, CacheWriter, CachedSample, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Storage, Versions,
+    ArtifactRef, CacheReader, CacheWriter, CachedSample, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Storage,
+    Versions,
 };
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
@@ -27,7 +28,7 @@ const VOCAB: u32 = 1000;
 const SAMPLES: u64 = 8_192;
 
 fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
-    let pin = |bytes: &[u8]| Pin { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
+    let pin = |bytes: &[u8]| ArtifactRef { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
     Plan {
         format_version: FORMAT_VERSION,

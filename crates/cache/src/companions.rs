@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::json;
 use crate::manifest::MANIFEST_NAME;
-use crate::pins::Pin;
+use crate::pins::ArtifactRef;
 use crate::plan::{DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
 use logitcask_core::Fingerprint;
@@ -14,15 +14,15 @@ use std::path::Path;
 pub type Companion<'a> = (&'a str, &'a [u8]);
 
 /// The pins of these files.
-pub fn pins<'a>(files: impl IntoIterator<Item = Companion<'a>>) -> Vec<Pin> {
-    let pin = |(name, bytes): Companion<'_>| Pin { name: name.to_owned(), fingerprint: Fingerprint::of(bytes) };
-    let mut pins: Vec<Pin> = files.into_iter().map(pin).collect();
+pub fn pins<'a>(files: impl IntoIterator<Item = Companion<'a>>) -> Vec<ArtifactRef> {
+    let pin = |(name, bytes): Companion<'_>| ArtifactRef { name: name.to_owned(), fingerprint: Fingerprint::of(bytes) };
+    let mut pins: Vec<ArtifactRef> = files.into_iter().map(pin).collect();
     pins.sort_by(|a, b| a.name.cmp(&b.name));
     pins
 }
 
 /// Why no cache can have companions of these names.
-pub(crate) fn problem(pins: &[Pin]) -> Option<String> {
+pub(crate) fn problem(pins: &[ArtifactRef]) -> Option<String> {
     if let Some(pair) = pins.windows(2).find(|pair| pair[0].name >= pair[1].name) {
         return Some(format!("companions `{}` and `{}` do not stand in order", pair[0].name, pair[1].name));
     }
@@ -43,7 +43,7 @@ pub(crate) fn problem(pins: &[Pin]) -> Option<String> {
 }
 
 /// Is this the file that was pinned?
-pub(crate) fn is(pin: &Pin, (name, bytes): Companion<'_>) -> bool {
+pub(crate) fn is(pin: &ArtifactRef, (name, bytes): Companion<'_>) -> bool {
     pin.name == name && pin.fingerprint == Fingerprint::of(bytes)
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn lay<'a>(folder: &Path, plan: &Plan, files: impl IntoIterator<Item 
 }
 
 /// The bytes of a companion, which are those that were pinned.
-pub(crate) fn read(folder: &Path, pin: &Pin) -> Result<Vec<u8>> {
+pub(crate) fn read(folder: &Path, pin: &ArtifactRef) -> Result<Vec<u8>> {
     let path = folder.join(&pin.name);
     let bytes = json::read_bytes(&path)?;
     let (got, expected) = (Fingerprint::of(&bytes), pin.fingerprint);

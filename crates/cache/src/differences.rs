@@ -1,6 +1,6 @@
 //! In what two plans differ, in words.
 
-use crate::pins::{Pin, Versions};
+use crate::pins::{ArtifactRef, Versions};
 use crate::plan::Plan;
 use logitcask_core::{Fingerprint, LogProbPrecision};
 use std::fmt;
@@ -10,14 +10,14 @@ use std::ops::Range;
 enum Described {
     Text(String),
     /// The name is shown, the fingerprint is compared.
-    Pin(String, Fingerprint),
+    ArtifactRef(String, Fingerprint),
 }
 
 impl PartialEq for Described {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => a == b,
-            (Self::Pin(_, a), Self::Pin(_, b)) => a == b,
+            (Self::ArtifactRef(_, a), Self::ArtifactRef(_, b)) => a == b,
             _ => false,
         }
     }
@@ -27,7 +27,7 @@ impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
-            Self::Pin(name, fingerprint) => write!(f, "{name} ({})", fingerprint.short()),
+            Self::ArtifactRef(name, fingerprint) => write!(f, "{name} ({})", fingerprint.short()),
         }
     }
 }
@@ -36,10 +36,10 @@ fn sentence(field: &str, here: &impl fmt::Display, wanted: &impl fmt::Display) -
     format!("{field}: {here} here, {wanted} wanted")
 }
 
-impl Pin {
+impl ArtifactRef {
     /// In words, where what is pinned here is another than what is wanted; `field` says what it is.
     pub fn difference(&self, field: &str, wanted: &Self) -> Option<String> {
-        let described = |pin: &Self| Described::Pin(pin.name.clone(), pin.fingerprint);
+        let described = |pin: &Self| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         (self.fingerprint != wanted.fingerprint).then(|| sentence(field, &described(self), &described(wanted)))
     }
 }
@@ -65,7 +65,7 @@ impl Plan {
 
     fn described(&self) -> [(&'static str, Described); 18] {
         let token = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
-        let pin = |pin: &Pin| Described::Pin(pin.name.clone(), pin.fingerprint);
+        let pin = |pin: &ArtifactRef| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
         let values = match self.keep.values {
             LogProbPrecision::F16 => "f16".to_owned(),

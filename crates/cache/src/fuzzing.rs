@@ -5,7 +5,7 @@ use crate::codec::packed::{self, Model};
 use crate::commit::{self, Commit};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::pins::{Pin, REFUSE_SPECIAL_TOKENS, Versions};
+use crate::pins::{ArtifactRef, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::plan::{COMMITS_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Plan};
 use crate::shard::Shard;
 use bytes::Bytes;
@@ -42,7 +42,7 @@ pub(crate) const RECORDS: [&str; 3] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR];
 
 /// The cache that inputs pretend to belong to.
 pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPrecision)) -> Plan {
-    let pin = |name: &str| Pin { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
+    let pin = |name: &str| ArtifactRef { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
     let tail = (selection != Selection::Dense).then_some(tail);
     Plan {
@@ -88,7 +88,7 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
                 let (names, _) = (read.shard_names(), read.differences(&plan));
                 assert_eq!(names.len(), read.units.len());
                 assert!(names.iter().all(|name| !name.contains("..") && !name.starts_with('/')), "{names:?}");
-                assert!(read.rows_per_block() > 0);
+                assert!(read.rows_per_group() > 0);
             }
         }
         MANIFEST_NAME => {

@@ -18,7 +18,7 @@ const ALONE: usize = 16;
 
 /// Some rows of a shard that are decoded together.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Block {
+pub(crate) struct RowGroup {
     /// The shard's unit.
     pub(crate) unit: u32,
     /// Its number within the shard.
@@ -29,7 +29,7 @@ pub(crate) struct Block {
     pub(crate) rows: u64,
 }
 
-impl Block {
+impl RowGroup {
     /// Ids of its samples.
     pub(crate) fn ids(&self) -> Range<u64> {
         self.first..self.first + self.rows
@@ -41,7 +41,7 @@ impl Block {
 pub struct Samples {
     reader: CacheReader,
     /// What is still to be read, in windows of `window_blocks`; the next of them has number `window`.
-    blocks: Vec<Block>,
+    blocks: Vec<RowGroup>,
     window_blocks: usize,
     window: usize,
     /// Seed and epoch of the order within windows.
@@ -61,12 +61,12 @@ pub struct Samples {
 /// Where a sample is.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    block: Block,
+    block: RowGroup,
     id: u64,
 }
 
 impl Samples {
-    pub(crate) fn in_order(reader: CacheReader, blocks: Vec<Block>) -> Self {
+    pub(crate) fn in_order(reader: CacheReader, blocks: Vec<RowGroup>) -> Self {
         Self {
             reader,
             blocks,
@@ -81,7 +81,7 @@ impl Samples {
         }
     }
 
-    pub(crate) fn shuffled(reader: CacheReader, mut blocks: Vec<Block>, seed: u64, epoch: u64, skip: u64) -> Self {
+    pub(crate) fn shuffled(reader: CacheReader, mut blocks: Vec<RowGroup>, seed: u64, epoch: u64, skip: u64) -> Self {
         CounterRng::new("logitcask block order", &[seed, epoch]).shuffle(&mut blocks);
         let shuffle = Some((seed, epoch));
         Self { shuffle, skip, window_blocks: WINDOW_BLOCKS, ..Self::in_order(reader, blocks) }
@@ -115,7 +115,7 @@ impl Samples {
                 self.skip -= samples;
                 continue;
             }
-            let places_of = |&block: &Block| self.wanted(block.ids()).into_iter().map(move |id| Place { block, id });
+            let places_of = |&block: &RowGroup| self.wanted(block.ids()).into_iter().map(move |id| Place { block, id });
             let mut places: Vec<Place> = blocks.iter().flat_map(places_of).collect();
             if let Some((seed, epoch)) = self.shuffle {
                 CounterRng::new("logitcask window order", &[seed, epoch, window]).shuffle(&mut places);

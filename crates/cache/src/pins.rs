@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A thing that must not change between two runs, under the name people know it by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pin {
+pub struct ArtifactRef {
     /// For messages; does not identify.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,

@@ -1,7 +1,7 @@
 //! What a cache will hold, settled before the first sample: every pin, and the units that the work is cut into.
 
 use crate::error::{Error, Result};
-use crate::pins::{self, AddedToken, Pin, Versions};
+use crate::pins::{self, AddedToken, ArtifactRef, Versions};
 use crate::{card, companions, json, pack};
 use logitcask_core::{Fingerprint, Selection, Truncation};
 use serde::{Deserialize, Serialize};
@@ -21,9 +21,9 @@ pub const DATA_DIR: &str = "data";
 pub const TOKENIZER_NAME: &str = "tokenizer.json";
 
 /// Rows of a block (a Parquet row group) where they are small enough.
-pub const ROWS_PER_BLOCK: u64 = 128;
+pub const ROWS_PER_ROW_GROUP: u64 = 128;
 /// What a block's lists may take before compression, at most: larger rows make blocks of fewer.
-pub const BLOCK_BYTES: u64 = 20 << 20;
+pub const ROW_GROUP_BYTES: u64 = 20 << 20;
 /// Units, hence shards, of a cache: their numbers have five digits.
 pub const MAX_UNITS: usize = 99_999;
 /// Samples of one unit.
@@ -34,7 +34,7 @@ const MAX_ROW_BYTES: u64 = 1 << 30;
 /// Samples `start..end` of a split: what one worker writes in one go, into one shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Unit {
+pub struct WorkUnit {
     /// Name of the split.
     pub split: String,
     /// First sample id.
@@ -90,9 +90,9 @@ pub struct Plan {
     /// What is kept of a position.
     pub keep: Truncation,
     /// The teacher's weights.
-    pub teacher: Pin,
+    pub teacher: ArtifactRef,
     /// The tokenizer: hash of the bytes of `tokenizer.json`.
-    pub tokenizer: Pin,
+    pub tokenizer: ArtifactRef,
     /// Tokens that `tokenizer.json` lacks: its configuration gave them the next ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added_tokens: Vec<AddedToken>,
@@ -104,12 +104,12 @@ pub struct Plan {
     /// Token behind every document, if there is one.
     pub end: Option<u32>,
     /// The dataset's text and cutting.
-    pub dataset: Pin,
+    pub dataset: ArtifactRef,
     /// Files of the teacher that lie in the cache for its students, in the order of their names. Identify nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub companions: Vec<Pin>,
+    pub companions: Vec<ArtifactRef>,
     /// Units of one split stand together, in the order of their samples.
-    pub units: Vec<Unit>,
+    pub units: Vec<WorkUnit>,
 }
 
 impl Plan {
@@ -117,11 +117,11 @@ impl Plan {
     ///
     /// # Panics
     /// Where `samples_per_unit` is 0.
-    pub fn units_of(splits: &[(String, u64)], samples_per_unit: u64) -> Vec<Unit> {
+    pub fn units_of(splits: &[(String, u64)], samples_per_unit: u64) -> Vec<WorkUnit> {
         assert!(samples_per_unit > 0, "a unit holds at least one sample");
         let cut = |(split, len): &(String, u64)| {
             let (split, len) = (split.clone(), *len);
-            (0..len.div_ceil(samples_per_unit)).map(move |i| Unit {
+            (0..len.div_ceil(samples_per_unit)).map(move |i| WorkUnit {
                 split: split.clone(),
                 start: i * samples_per_unit,
                 end: len.min((i + 1).saturating_mul(samples_per_unit)),
@@ -133,7 +133,7 @@ impl Plan {
     /// BLAKE3 of the RFC 8785 form of the plan without `code_version`, `companions` and the names of its pins. Two plans of
     /// one id are the same plan: they make the same cache.
     pub fn id(&self) -> Fingerprint {
-        let nameless = |pin: &Pin| Pin { name: String::new(), fingerprint: pin.fingerprint };
+        let nameless = |pin: &ArtifactRef| ArtifactRef { name: String::new(), fingerprint: pin.fingerprint };
         let identity = Self {
             code_version: String::new(),
             teacher: nameless(&self.teacher),
@@ -222,7 +222,7 @@ impl Plan {
             }
             let mut expected = 0;
             for unit in &self.units[units] {
-                let Unit { start, end, .. } = *unit;
+                let WorkUnit { start, end, .. } = *unit;
                 if start != expected || end <= start {
                     return Some(format!(
                         "split `{split}`: a unit of samples {start}..{end} where {expected}.. follows"
@@ -240,7 +240,7 @@ impl Plan {
     /// The units of each split, in the order of the plan.
     pub(crate) fn splits(&self) -> Vec<Range<usize>> {
         let mut start = 0;
-        let ends = |units: &[Unit]| {
+        let ends = |units: &[WorkUnit]| {
             let range = start..start + units.len();
             start = range.end;
             range
@@ -255,7 +255,7 @@ impl Plan {
     /// Where the plan has no such unit.
     pub fn shard_name(&self, unit: usize) -> String {
         let split = &self.units[unit].split;
-        let same = |u: &&Unit| u.split == *split;
+        let same = |u: &&WorkUnit| u.split == *split;
         let before = self.units[..unit].iter().rev().take_while(same).count();
         let after = self.units[unit..].iter().take_while(same).count();
         shard_name(split, before, before + after)
@@ -270,11 +270,11 @@ impl Plan {
         self.splits().into_iter().flat_map(names).collect()
     }
 
-    /// Rows of a block: [`ROWS_PER_BLOCK`], or as many as [`BLOCK_BYTES`] holds at full length, but at least one.
+    /// Rows of a block: [`ROWS_PER_ROW_GROUP`], or as many as [`ROW_GROUP_BYTES`] holds at full length, but at least one.
     ///
     /// A function of the plan, so that a reader knows every block without opening a shard.
-    pub fn rows_per_block(&self) -> u64 {
-        (BLOCK_BYTES / self.row_bytes().max(1)).clamp(1, ROWS_PER_BLOCK)
+    pub fn rows_per_group(&self) -> u64 {
+        (ROW_GROUP_BYTES / self.row_bytes().max(1)).clamp(1, ROWS_PER_ROW_GROUP)
     }
 
     /// What the lists of the longest sample take before compression.

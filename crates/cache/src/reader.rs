@@ -4,10 +4,10 @@ use crate::commit;
 use crate::companions;
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::order::{Block, Samples};
-use crate::pins::Pin;
-use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, Unit};
-use crate::shard::{Proof, Shard, rows_of_block};
+use crate::order::{RowGroup, Samples};
+use crate::pins::ArtifactRef;
+use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, WorkUnit};
+use crate::shard::{Shard, VerifiedAt, rows_of_group};
 use crate::storage::Storage;
 use crate::writer::check_tokenizer;
 use crate::{schema, storage};
@@ -42,7 +42,7 @@ struct Inner {
     splits: Vec<Range<usize>>,
     storage: Storage,
     /// One for each shard that was opened once.
-    proofs: Vec<Mutex<Option<Proof>>>,
+    proofs: Vec<Mutex<Option<VerifiedAt>>>,
     open: Mutex<OpenShards>,
 }
 
@@ -171,7 +171,7 @@ impl CacheReader {
     /// # Errors
     /// [`Error::Io`] or [`Error::Checksum`] where one is missing or another.
     pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let read = |pin: &Pin| Ok((pin.name.clone(), companions::read(&self.0.folder, pin)?));
+        let read = |pin: &ArtifactRef| Ok((pin.name.clone(), companions::read(&self.0.folder, pin)?));
         self.plan().companions.iter().map(read).collect()
     }
 
@@ -200,7 +200,7 @@ impl CacheReader {
             return Err(none());
         }
         let row = id.0 - self.plan().units[unit].start;
-        let per_block = self.plan().rows_per_block();
+        let per_block = self.plan().rows_per_group();
         let within = row % per_block;
         let samples = self.shard(unit)?.read(self.plan(), (row / per_block) as usize, within..within + 1)?;
         samples.into_iter().next().ok_or_else(none)
@@ -219,11 +219,11 @@ impl CacheReader {
         let mut samples = Vec::with_capacity(ids.end.saturating_sub(ids.start) as usize);
         let mut next = ids.start;
         while next < ids.end {
-            let Unit { start, end, .. } = self.plan().units[unit];
-            let per_block = self.plan().rows_per_block();
+            let WorkUnit { start, end, .. } = self.plan().units[unit];
+            let per_block = self.plan().rows_per_group();
             let index = (next - start) / per_block;
             let first = start + index * per_block;
-            let last = ids.end.min(first + rows_of_block(self.plan(), unit, index));
+            let last = ids.end.min(first + rows_of_group(self.plan(), unit, index));
             samples.extend(self.shard(unit)?.read(self.plan(), index as usize, next - first..last - first)?);
             next = last;
             unit += usize::from(next == end);
@@ -262,7 +262,7 @@ impl CacheReader {
     /// The samples of a split that are decoded together, as ranges of their ids.
     pub fn groups(&self, split: &str) -> Result<Vec<Range<u64>>> {
         let page = schema::ROWS_PER_PAGE as u64;
-        let pages = |block: Block| {
+        let pages = |block: RowGroup| {
             let ids = block.ids();
             ids.clone().step_by(page as usize).map(move |first| first..(first + page).min(ids.end))
         };
@@ -276,7 +276,7 @@ impl CacheReader {
     }
 
     /// Decodes some rows of a block, counted within it.
-    pub(crate) fn block(&self, block: Block, rows: Range<u64>) -> Result<Vec<CachedSample>> {
+    pub(crate) fn block(&self, block: RowGroup, rows: Range<u64>) -> Result<Vec<CachedSample>> {
         self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, rows)
     }
 
@@ -295,19 +295,19 @@ impl CacheReader {
     }
 
     /// The blocks of a split, by arithmetic: no footer is read for them.
-    fn blocks(&self, split: &str) -> Result<Vec<Block>> {
+    fn blocks(&self, split: &str) -> Result<Vec<RowGroup>> {
         Ok(self.units(split)?.flat_map(|unit| self.blocks_of(unit)).collect())
     }
 
-    fn blocks_of(&self, unit: usize) -> impl Iterator<Item = Block> {
-        let per_block = self.plan().rows_per_block();
-        let Unit { start, end, .. } = self.plan().units[unit];
+    fn blocks_of(&self, unit: usize) -> impl Iterator<Item = RowGroup> {
+        let per_block = self.plan().rows_per_group();
+        let WorkUnit { start, end, .. } = self.plan().units[unit];
         let plan = self.plan();
-        (0..(end - start).div_ceil(per_block)).map(move |index| Block {
+        (0..(end - start).div_ceil(per_block)).map(move |index| RowGroup {
             unit: unit as u32,
             index: index as u32,
             first: start + index * per_block,
-            rows: rows_of_block(plan, unit, index),
+            rows: rows_of_group(plan, unit, index),
         })
     }
 

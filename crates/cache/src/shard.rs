@@ -4,7 +4,7 @@ use crate::codec::{self, Columns, Model};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::pages::{Chunk, Limits, Pages, Plain};
-use crate::plan::{Layout, Plan, Unit};
+use crate::plan::{Layout, Plan, WorkUnit};
 use crate::reader::CachedSample;
 use crate::schema;
 use crate::storage::{self, Storage};
@@ -26,21 +26,21 @@ pub(crate) struct Shard {
     /// The bytes are a map of the file, which somebody might cut.
     is_mapped: bool,
     columns: SchemaRef,
-    blocks: Vec<Block>,
+    blocks: Vec<RowGroup>,
     start: u64,
     /// What decodes packed rows.
     model: Option<Model>,
 }
 
 /// Rows that are coded together.
-struct Block {
+struct RowGroup {
     rows: u64,
     columns: Vec<Chunk>,
 }
 
 /// That the bytes of a shard were the manifest's when its file was as long and as old as this says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Proof {
+pub(crate) struct VerifiedAt {
     length: u64,
     modified: SystemTime,
 }
@@ -53,11 +53,11 @@ impl Shard {
         (plan, id): (&Plan, Fingerprint),
         unit: usize,
         commit: &Commit,
-        (storage, proof): (Storage, &mut Option<Proof>),
+        (storage, proof): (Storage, &mut Option<VerifiedAt>),
     ) -> Result<Self> {
         let path = folder.join(&commit.shard);
         let (bytes, metadata) = storage.bytes(&path, commit.bytes)?;
-        let now = metadata.modified().ok().map(|modified| Proof { length: metadata.len(), modified });
+        let now = metadata.modified().ok().map(|modified| VerifiedAt { length: metadata.len(), modified });
         if now.is_none() || *proof != now {
             let got = Fingerprint::of(&bytes);
             if got != commit.blake3 {
@@ -72,7 +72,7 @@ impl Shard {
     pub(crate) fn of_bytes(path: PathBuf, bytes: Bytes, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<Self> {
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_offset_index_policy(PageIndexPolicy::Skip);
-        let footer = guarded(&path, || ArrowReaderMetadata::load(&bytes, options))?;
+        let footer = catch_panics(&path, || ArrowReaderMetadata::load(&bytes, options))?;
         check_footer(&footer, (plan, id), unit).map_err(|problem| Error::malformed(&path, problem))?;
         let blocks = blocks(&footer, bytes.len()).map_err(|problem| Error::malformed(&path, problem))?;
         let columns = footer.schema().clone();
@@ -104,11 +104,11 @@ impl Shard {
         }
         let columns = Columns::of(plan, self.model.as_ref(), &|name| self.pages(plan, name, block, rows.start));
         let mut columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
-        let first = block as u64 * plan.rows_per_block();
+        let first = block as u64 * plan.rows_per_group();
         let one = |row| {
             let (row, sample) = (first + row, self.start + first + row);
             let error = |problem| Error::Row { path: self.path.clone(), row, sample, problem };
-            believe(plan, &mut columns, sample).map_err(error)
+            validate_row(plan, &mut columns, sample).map_err(error)
         };
         rows.map(one).collect()
     }
@@ -116,21 +116,21 @@ impl Shard {
     /// The pages of a column from the one that holds `row` of the block on.
     fn pages(&self, plan: &Plan, name: &str, block: usize, row: u64) -> Result<Pages<'_>, String> {
         let column = self.columns.index_of(name).map_err(|_| format!("has no column {name}"))?;
-        let Block { rows, columns } = &self.blocks[block];
+        let RowGroup { rows, columns } = &self.blocks[block];
         let (name, limits) = (format!("block {block}: column {name}"), Limits::of(plan, *rows));
         Pages::of(name, &self.bytes, &columns[column], limits, *rows, row)
     }
 }
 
 /// Where the columns of each block lie.
-fn blocks(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<Block>, String> {
+fn blocks(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<RowGroup>, String> {
     let block = |(number, group): (usize, &RowGroupMetaData)| {
         let chunk = |column: &ColumnChunkMetaData| {
             let name = || column.column_path().parts().first().cloned().unwrap_or_default();
             Chunk::of(column, bytes).map_err(|problem| format!("block {number}: column {} {problem}", name()))
         };
         let columns = group.columns().iter().map(chunk).collect::<Result<_, _>>()?;
-        Ok(Block { rows: group.num_rows() as u64, columns })
+        Ok(RowGroup { rows: group.num_rows() as u64, columns })
     };
     footer.metadata().row_groups().iter().enumerate().map(block).collect()
 }
@@ -138,21 +138,21 @@ fn blocks(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<Block>, Stri
 /// The id of the plan that the shard at `path` was made from, where its footer can be read.
 pub(crate) fn plan_id(path: &Path) -> Option<String> {
     let bytes = storage::read_all(path).ok()?;
-    let metadata = guarded(path, || ParquetMetaDataReader::new().parse_and_finish(&bytes)).ok()?;
+    let metadata = catch_panics(path, || ParquetMetaDataReader::new().parse_and_finish(&bytes)).ok()?;
     let constants = metadata.file_metadata().key_value_metadata()?;
     constants.iter().find(|pair| pair.key.strip_prefix(schema::PREFIX) == Some(schema::PLAN_ID))?.value.clone()
 }
 
 /// Runs the reader of Parquet's footers. It may panic on damaged ones, which only a shard that a forged manifest vouches
 /// for can have; nothing it was working on is used afterwards.
-fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+fn catch_panics<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(ParquetError::General("the reader gave up on a damaged footer".into())))
         .map_err(|reason| Error::Parquet { path: path.to_owned(), reason })
 }
 
 /// The next row of `columns`, if it is what a teacher said about the sample `expected`.
-fn believe(plan: &Plan, columns: &mut Columns<'_>, expected: u64) -> Result<CachedSample, String> {
+fn validate_row(plan: &Plan, columns: &mut Columns<'_>, expected: u64) -> Result<CachedSample, String> {
     let (sample, rows, stored) = columns.next()?;
     if sample.id.0 != expected {
         return Err(format!("the row says it is sample {}", sample.id.0));
@@ -180,12 +180,12 @@ fn check_footer(footer: &ArrowReaderMetadata, (plan, id): (&Plan, Fingerprint), 
         return Err(format!("columns are {}, the format has {}", footer.schema(), expected));
     }
     let rows = plan.units[unit].end - plan.units[unit].start;
-    let per_block = plan.rows_per_block();
+    let per_block = plan.rows_per_group();
     if metadata.num_row_groups() as u64 != rows.div_ceil(per_block) {
         return Err(format!("{} blocks, {rows} rows make {}", metadata.num_row_groups(), rows.div_ceil(per_block)));
     }
     for (block, group) in metadata.row_groups().iter().enumerate() {
-        let expected = rows_of_block(plan, unit, block as u64);
+        let expected = rows_of_group(plan, unit, block as u64);
         if u64::try_from(group.num_rows()) != Ok(expected) {
             return Err(format!("block {block} has {} rows, {expected} belong there", group.num_rows()));
         }
@@ -198,8 +198,8 @@ fn check_footer(footer: &ArrowReaderMetadata, (plan, id): (&Plan, Fingerprint), 
 }
 
 /// Rows that the plan puts into a block of `unit`; none where it has no such block.
-pub(crate) fn rows_of_block(plan: &Plan, unit: usize, block: u64) -> u64 {
-    let Unit { start, end, .. } = plan.units[unit];
-    let per_block = plan.rows_per_block();
+pub(crate) fn rows_of_group(plan: &Plan, unit: usize, block: u64) -> u64 {
+    let WorkUnit { start, end, .. } = plan.units[unit];
+    let per_block = plan.rows_per_group();
     per_block.min((end - start).saturating_sub(block * per_block))
 }

@@ -14,7 +14,7 @@ mod verify;
 mod writing;
 
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::pins::{Pin, REFUSE_SPECIAL_TOKENS, Versions};
+use crate::pins::{ArtifactRef, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::plan::{FORMAT_VERSION, Layout, Plan};
 use crate::{CacheReader, CacheWriter, json};
 use logitcask_core::rng::CounterRng;
@@ -34,7 +34,7 @@ const SAMPLE: Selection = Selection::Sample { n: 7, seed: 0 };
 const FOUR_ROWS_A_BLOCK: u32 = 75_000;
 
 fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> Plan {
-    let pin = |name: &str, bytes| Pin { name: name.into(), fingerprint: Fingerprint::of(bytes) };
+    let pin = |name: &str, bytes| ArtifactRef { name: name.into(), fingerprint: Fingerprint::of(bytes) };
     let splits: Vec<_> = splits.iter().map(|(name, len)| (name.to_string(), *len)).collect();
     Plan {
         format_version: FORMAT_VERSION,

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Small files that go with a model from folder to folder, byte for byte.
 ///
 /// Whoever carries them alone still knows every end token: where a folder has no generation_config.json,
-/// [`ModelFiles::companions`](crate::ModelFiles::companions) makes one from config.json as `transformers` does.
+/// [`PretrainedModel::companions`](crate::PretrainedModel::companions) makes one from config.json as `transformers` does.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Companions {
     files: BTreeMap<String, Vec<u8>>,

@@ -112,7 +112,7 @@ fn clear(folder: &Path) -> Result<()> {
 
 /// Refuses numbers that would be written as infinity or are no numbers.
 fn check_values(model: &Llama, precision: Precision, path: &Path) -> Result<()> {
-    for (name, _, values) in model.named_values() {
+    for (name, _, values) in model.state_dict() {
         if let Some(value) = values.iter().find(|&&value| !precision.round(value).is_finite()) {
             let problem = match value.is_finite() {
                 true => format!(

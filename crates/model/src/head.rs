@@ -1,7 +1,7 @@
 //! The head's products: with many classes the largest of a step, and its results the largest tensors.
 
+use crate::matmul::{MatRef, matmul};
 use crate::memory::{is_in_memory, numbers};
-use crate::product::{Factor, product};
 use burn::tensor::{Tensor, TensorData};
 
 /// A head outside any graph.
@@ -71,12 +71,12 @@ impl Head {
         let (device, n) = (hidden.device(), hidden.dims()[0]);
         let (d, vocab_size) = (head.hidden_size, head.vocab_size);
         let (hidden, of_logits) = (numbers(hidden), numbers(of_logits));
-        let (hidden, of_logits) = (Factor::by_rows(&hidden, d), Factor::by_rows(&of_logits, vocab_size));
+        let (hidden, of_logits) = (MatRef::by_rows(&hidden, d), MatRef::by_rows(&of_logits, vocab_size));
         let (sum, is_sum) = of_head.take().map_or((Vec::new(), false), |sum| (numbers(sum), true));
-        let sum = product((vocab_size, d, n), of_logits.turned(), hidden, sum, is_sum);
+        let sum = matmul((vocab_size, d, n), of_logits.transposed(), hidden, sum, is_sum);
         *of_head = Some(Tensor::from_data(TensorData::new(sum, [vocab_size, d]), &device));
-        let weights = Factor { values: &head.weights, strides: head.strides };
-        let of_hidden = product((n, d, vocab_size), of_logits, weights, Vec::new(), false);
+        let weights = MatRef { values: &head.weights, strides: head.strides };
+        let of_hidden = matmul((n, d, vocab_size), of_logits, weights, Vec::new(), false);
         Tensor::from_data(TensorData::new(of_hidden, [n, d]), &device)
     }
 }
@@ -87,9 +87,9 @@ impl HostHead {
         let n = hidden.dims()[0];
         let (by_class, by_unit) = self.strides;
         let hidden = numbers(hidden);
-        let hidden = Factor::by_rows(&hidden, self.hidden_size);
-        let weights = Factor { values: &self.weights, strides: (by_unit, by_class) };
-        product((n, self.vocab_size, self.hidden_size), hidden, weights, out, false)
+        let hidden = MatRef::by_rows(&hidden, self.hidden_size);
+        let weights = MatRef { values: &self.weights, strides: (by_unit, by_class) };
+        matmul((n, self.vocab_size, self.hidden_size), hidden, weights, out, false)
     }
 }
 

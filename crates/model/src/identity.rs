@@ -106,7 +106,7 @@ fn canonical_problem(source: &dyn WeightSource) -> impl FnOnce(serde_json::Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ModelFiles;
+    use crate::PretrainedModel;
     use safetensors::SafeTensors;
     use serde_json::Value;
     use std::path::Path;
@@ -160,7 +160,7 @@ mod tests {
     fn the_definition_never_changes_under_its_version() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden");
         let folder = golden.join("llama-gqa");
-        let found = ModelFiles::open(&folder).unwrap().fingerprint().unwrap();
+        let found = PretrainedModel::open(&folder).unwrap().fingerprint().unwrap();
         let config = r#"{"hidden_size":64,"intermediate_size":128,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":0.00001,"vocab_size":256}"#;
         assert_eq!(found, by_the_definition(&std::fs::read(folder.join("model.safetensors")).unwrap(), config));
         // Computed by another program as well, with Python's blake3.
@@ -169,7 +169,7 @@ mod tests {
             ("llama-f16-sharded", "b6e046bcdc397d184fa1989395055c80b815db06851e32b96864d7e076355737"),
         ];
         for (name, wanted) in pinned {
-            let found = ModelFiles::open(&golden.join(name)).unwrap().fingerprint().unwrap();
+            let found = PretrainedModel::open(&golden.join(name)).unwrap().fingerprint().unwrap();
             assert_eq!(found.to_string(), wanted, "{name}");
         }
     }

@@ -16,9 +16,9 @@ mod hf;
 mod host;
 pub mod identity;
 pub mod llama;
+mod matmul;
 pub mod memory;
 pub mod open;
-mod product;
 mod rope;
 pub mod weights;
 
@@ -28,7 +28,7 @@ pub use device::{DeviceChoice, Precision};
 pub use error::{Error, Result};
 pub use head::Head;
 pub use llama::{KvCache, Llama};
-pub use open::{ModelFiles, TokenizerSource};
+pub use open::{PretrainedModel, TokenizerSource};
 
 pub use burn::tensor::Device;
 

@@ -1,7 +1,7 @@
 //! The Llama decoder: RMS norm, rotary grouped-query attention, SwiGLU; also what SmolLM and its kin are.
 
 use crate::host::{self, Heads};
-use crate::rope::{Angles, Rope};
+use crate::rope::{Rope, RotaryAngles};
 use crate::{Head, LlamaConfig, LogitsModel};
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
@@ -99,7 +99,7 @@ impl Llama {
 
     /// Every parameter under its Hugging Face name, f32, row-major in Hugging Face's layout; read as it is asked for, so
     /// that one at a time is in memory.
-    pub fn named_values(&self) -> impl Iterator<Item = (String, Vec<usize>, Vec<f32>)> {
+    pub fn state_dict(&self) -> impl Iterator<Item = (String, Vec<usize>, Vec<f32>)> {
         self.named_parameters().into_iter().map(|(name, shape, stored)| (name, shape, stored.values()))
     }
 
@@ -128,7 +128,7 @@ impl Llama {
     }
 
     /// Its head as it is now, for forwards and gradients outside any graph.
-    pub fn plain_head(&self) -> Head {
+    pub fn detached_head(&self) -> Head {
         match &self.lm_head {
             Some(head) => Head::new(head.val(), false),
             None => Head::new(self.embed_tokens.val(), true),
@@ -152,7 +152,7 @@ impl Llama {
     pub fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         cache.layers.resize(self.layers.len(), None);
         let c = &self.config;
-        let (heads, angles) = (c.heads(1), Angles::new(cache.length, 1, c.head_dim, c.rope_theta));
+        let (heads, angles) = (c.heads(1), RotaryAngles::new(cache.length, 1, c.head_dim, c.rope_theta));
         let rope = Rope::new(&angles, &self.device());
         let mut x = embedding(self.embed_tokens.val(), tokens.unsqueeze_dim(1));
         for (layer, entry) in self.layers.iter().zip(&mut cache.layers) {
@@ -176,7 +176,7 @@ impl LogitsModel for Llama {
     fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let c = &self.config;
         let [_, width] = tokens.dims();
-        let (heads, angles) = (c.heads(width), Angles::new(0, width, c.head_dim, c.rope_theta));
+        let (heads, angles) = (c.heads(width), RotaryAngles::new(0, width, c.head_dim, c.rope_theta));
         let mut x = embedding(self.embed_tokens.val(), tokens);
         let rope = (!host::serves(&x)).then(|| Rope::new(&angles, &self.device()));
         let angles = Arc::new(angles);

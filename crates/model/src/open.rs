@@ -16,14 +16,14 @@ pub enum TokenizerSource {
 }
 
 /// A model on disk: its config is read, its weights are not yet.
-pub struct ModelFiles {
+pub struct PretrainedModel {
     path: PathBuf,
     config: LlamaConfig,
     source: Box<dyn WeightSource + Send + Sync>,
     tokenizer: TokenizerSource,
 }
 
-impl ModelFiles {
+impl PretrainedModel {
     /// Recognises a Hugging Face folder or a llama2.c file, reads its config and checks, without reading them, that the
     /// weights are all there and fit it.
     pub fn open(path: &Path) -> Result<Self> {

@@ -4,13 +4,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 /// cos and sin of the angles of some positions, \[positions, head_dim / 2\].
 #[derive(Debug)]
-pub(crate) struct Angles {
+pub(crate) struct RotaryAngles {
     half: usize,
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
 
-impl Angles {
+impl RotaryAngles {
     /// Of positions `start..start + len`: position · theta^(-2 i / head_dim).
     pub(crate) fn new(start: usize, len: usize, head_dim: usize, theta: f64) -> Self {
         let half = head_dim / 2;
@@ -37,7 +37,7 @@ impl Angles {
     }
 }
 
-/// [`Angles`] as tensors, \[1, 1, positions, head_dim / 2\] each.
+/// [`RotaryAngles`] as tensors, \[1, 1, positions, head_dim / 2\] each.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
     cos: Tensor<4>,
@@ -46,7 +46,7 @@ pub(crate) struct Rope {
 
 impl Rope {
     /// The same angles on a device.
-    pub(crate) fn new(angles: &Angles, device: &Device) -> Self {
+    pub(crate) fn new(angles: &RotaryAngles, device: &Device) -> Self {
         let table = |values: &[f32]| {
             let shape = [1, 1, values.len() / angles.half, angles.half];
             Tensor::from_data(TensorData::new(values.to_vec(), shape), device)

@@ -7,7 +7,7 @@
 
 use logitcask_cache::verify::{Tier, verify};
 use logitcask_cache::{
-    CacheReader, CacheWriter, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Storage, Versions,
+    ArtifactRef, CacheReader, CacheWriter, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Storage, Versions,
 };
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
@@ -94,7 +94,7 @@ impl Teacher for Free {
 }
 
 fn plan(samples: u64) -> Plan {
-    let pin = |bytes: &[u8]| Pin { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
+    let pin = |bytes: &[u8]| ArtifactRef { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
     let selection = Selection::TopK { k: 64 };
     Plan {
@@ -119,7 +119,7 @@ fn plan(samples: u64) -> Plan {
         tokenizer: pin(b"{}"),
         bos: None,
         end: None,
-        dataset: Pin { name: "random".into(), fingerprint: Random(samples).fingerprint() },
+        dataset: ArtifactRef { name: "random".into(), fingerprint: Random(samples).fingerprint() },
         companions: Vec::new(),
         units: Plan::units_of(&Random(samples).splits(), PER_UNIT),
     }

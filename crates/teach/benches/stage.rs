@@ -5,12 +5,12 @@
 //! fetches; the others have random weights, for how the cost falls with a teacher's size. By turns, the best of each.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use logitcask_cache::{CacheWriter, FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Versions};
+use logitcask_cache::{ArtifactRef, CacheWriter, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
-use logitcask_model::{Device, Llama, LlamaConfig, ModelFiles, Precision, weights};
+use logitcask_model::{Device, Llama, LlamaConfig, Precision, PretrainedModel, weights};
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds, Teacher};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -56,7 +56,7 @@ impl Dataset for Random {
 }
 
 fn plan(dataset: &Random) -> Plan {
-    let pin = |bytes: &[u8]| Pin { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
+    let pin = |bytes: &[u8]| ArtifactRef { name: "bench".into(), fingerprint: Fingerprint::of(bytes) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
     let selection = Selection::TopK { k: 64 };
     Plan {
@@ -81,7 +81,7 @@ fn plan(dataset: &Random) -> Plan {
         tokenizer: pin(b"{}"),
         bos: None,
         end: None,
-        dataset: Pin { name: "random".into(), fingerprint: dataset.fingerprint() },
+        dataset: ArtifactRef { name: "random".into(), fingerprint: dataset.fingerprint() },
         companions: Vec::new(),
         units: Plan::units_of(&dataset.splits(), (dataset.samples / 8).max(4)),
     }
@@ -131,13 +131,13 @@ fn measure(name: &str, model: Llama, samples: u64, turns: usize) {
 }
 
 /// A model of random weights.
-fn fresh(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Llama {
+fn init(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Llama {
     let config: LlamaConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": heads
     }))
     .unwrap();
-    weights::fresh(&config.resolved(vocab_size, POSITIONS + 1).unwrap(), 0, &Device::flex())
+    weights::init(&config.resolved(vocab_size, POSITIONS + 1).unwrap(), 0, &Device::flex())
 }
 
 fn main() {
@@ -145,10 +145,10 @@ fn main() {
     println!("| teacher | classes | forward alone, positions/s | stage 1, positions/s | time of stage 1 / forward |");
     println!("|---|---|---|---|---|");
     if Path::new(STORIES).exists() {
-        let files = ModelFiles::open(Path::new(STORIES)).unwrap();
+        let files = PretrainedModel::open(Path::new(STORIES)).unwrap();
         measure("stories15M", files.load(&Device::flex(), Precision::F32).unwrap(), 256, 5);
     }
     // Units of a batch at least.
-    measure("110 M, random", fresh(768, 2_048, 12, 12, 32_000), 64, 2);
-    measure("1.2 B, random", fresh(2_048, 8_192, 16, 32, 32_000), 16, 2);
+    measure("110 M, random", init(768, 2_048, 12, 12, 32_000), 64, 2);
+    measure("1.2 B, random", init(2_048, 8_192, 16, 32, 32_000), 16, 2);
 }

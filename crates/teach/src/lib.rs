@@ -7,15 +7,15 @@
 //! 5. [`generate`] lets a teacher write a corpus of its own.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod batch_queue;
+pub mod calibration;
 mod error;
-mod feed;
 pub mod generate;
-pub mod pilot;
 pub mod pipeline;
 pub mod select;
 pub mod teacher;
 
+pub use calibration::{Calibration, CalibrationSet, calibrate, calibration_samples};
 pub use error::{Error, Result};
-pub use pilot::{Pilot, PilotSet, pilot, pilot_samples};
 pub use pipeline::{Pipeline, Progress, StageSeconds};
 pub use teacher::{LocalTeacher, Teacher};

@@ -11,7 +11,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::feed::{Feed, State};
+use crate::batch_queue::{BatchQueue, State};
 use crate::select::{SelectProblem, select_logits};
 use crate::teacher::{Logits, LogitsChunk, Teacher};
 use crate::{Error, Result};
@@ -77,13 +77,13 @@ pub struct Pipeline<'a> {
 
 /// From the forward to the selection.
 enum ToSelect {
-    Unit { unit: usize, samples: Vec<Sample>, claim: Claim },
-    Chunk { unit: usize, places: Vec<Place>, logits: Logits },
+    WorkUnit { unit: usize, samples: Vec<Sample>, claim: Claim },
+    Chunk { unit: usize, places: Vec<TokenPosition>, logits: Logits },
 }
 
 /// A position of a unit: which sample, and where in it.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct TokenPosition {
     sample: usize,
     position: usize,
 }
@@ -145,7 +145,7 @@ impl Pipeline<'_> {
             done.fetch_add(1, Ordering::Relaxed);
             on_progress(Progress::Elsewhere(positions));
         };
-        let feed = Feed {
+        let feed = BatchQueue {
             writer: self.writer,
             dataset: self.dataset,
             batch_tokens: self.batch_tokens,
@@ -156,7 +156,7 @@ impl Pipeline<'_> {
             state: Mutex::new(State::of(pending)),
             changed: Condvar::new(),
         };
-        let begin = |unit, samples, claim| out.send(ToSelect::Unit { unit, samples, claim }).is_ok();
+        let begin = |unit, samples, claim| out.send(ToSelect::WorkUnit { unit, samples, claim }).is_ok();
         let work = || -> Result<Duration> {
             let mut busy = Duration::ZERO;
             while let Some((unit, batch)) = feed.next(&begin)? {
@@ -184,7 +184,7 @@ impl Pipeline<'_> {
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Duration> {
         let (start, mut waited) = (Instant::now(), Duration::ZERO);
-        let places = places(batch);
+        let places = token_positions(batch);
         self.teacher.logits(batch, &mut |chunk: LogitsChunk| {
             let first = chunk.first_position;
             let count = chunk.logits.positions(self.teacher.vocab_size());
@@ -206,7 +206,7 @@ impl Pipeline<'_> {
         let mut open: HashMap<usize, (ToWrite, usize)> = HashMap::new();
         for message in from {
             let unit = match message {
-                ToSelect::Unit { unit, samples, claim } => {
+                ToSelect::WorkUnit { unit, samples, claim } => {
                     let positions = samples.iter().map(|sample| sample.input_ids.len().saturating_sub(1)).sum();
                     let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
                     open.insert(unit, (ToWrite { unit, rows, errors: RowErrors::new(keep), claim }, positions));
@@ -216,7 +216,7 @@ impl Pipeline<'_> {
                     let Some((work, left)) = open.get_mut(&unit) else { continue };
                     let start = Instant::now();
                     let split = &self.writer.plan().units[unit].split;
-                    place_rows(split, keep, &places, &logits, &mut work.rows, &mut work.errors)?;
+                    rows_of_batch(split, keep, &places, &logits, &mut work.rows, &mut work.errors)?;
                     *left -= places.len();
                     busy += start.elapsed();
                     unit
@@ -253,17 +253,17 @@ impl Pipeline<'_> {
 }
 
 /// Selects from the logits of some positions and gives each sample its rows.
-pub(crate) fn place_rows(
+pub(crate) fn rows_of_batch(
     split: &str,
     keep: &Truncation,
-    places: &[Place],
+    places: &[TokenPosition],
     logits: &Logits,
     rows: &mut [(Sample, SoftRows)],
     errors: &mut RowErrors,
 ) -> Result<()> {
     let gold: Vec<u32> = places.iter().map(|p| rows[p.sample].0.input_ids[p.position + 1]).collect();
     let sampling_offset =
-        |place: &Place| keep.selection.sampling_offset(split, rows[place.sample].0.id, place.position);
+        |place: &TokenPosition| keep.selection.sampling_offset(split, rows[place.sample].0.id, place.position);
     let sampling_offsets: Vec<f64> = places.iter().map(sampling_offset).collect();
     let selected = select_logits(logits, &gold, &sampling_offsets, keep);
     let (selected, costs) = selected.map_err(|problem| match problem {
@@ -283,9 +283,9 @@ pub(crate) fn place_rows(
 }
 
 /// Every position of a batch that has a next token, in the order in which a teacher counts them.
-pub(crate) fn places(batch: &TokenBatch) -> Vec<Place> {
+pub(crate) fn token_positions(batch: &TokenBatch) -> Vec<TokenPosition> {
     let of = |(&sample, &length): (&usize, &usize)| {
-        (0..length.saturating_sub(1)).map(move |position| Place { sample, position })
+        (0..length.saturating_sub(1)).map(move |position| TokenPosition { sample, position })
     };
     batch.indices.iter().zip(&batch.lengths).flat_map(of).collect()
 }

@@ -242,7 +242,7 @@ fn recipe(vocab_size: usize, device: &Device) -> (LlamaConfig, [(Vec<Batch>, Los
 fn run_alone(side: usize, vocab_size: usize, device: &Device) {
     let (config, sides) = recipe(vocab_size, device);
     let (parts, loss) = &sides[side];
-    let mut model = weights::fresh(&config, 0, &device.clone().autodiff());
+    let mut model = weights::init(&config, 0, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let start = status("VmRSS");
     for _ in 0..13 {
@@ -256,7 +256,7 @@ fn run_alone(side: usize, vocab_size: usize, device: &Device) {
 fn whole_step(vocab_size: usize, device: &Device) {
     let (config, sides) = recipe(vocab_size, device);
     let side_by_side = device == &Device::flex();
-    let mut models = [0, 1].map(|_| Some(weights::fresh(&config, 0, &device.clone().autodiff())));
+    let mut models = [0, 1].map(|_| Some(weights::init(&config, 0, &device.clone().autodiff())));
     let mut optimizers = [0, 1].map(|_| AdamWConfig::new().init());
     let mut seconds = [Vec::new(), Vec::new()];
     for turn in 0..WARM + 30 {
@@ -300,6 +300,6 @@ fn step(
     }
     let model = optimizer.step(1e-4, model, accumulator.grads());
     // Waits for the device.
-    assert!(model.named_values().all(|(_, _, values)| values[0].is_finite()));
+    assert!(model.state_dict().all(|(_, _, values)| values[0].is_finite()));
     model
 }

@@ -46,7 +46,7 @@ struct Sums {
 /// Evaluates `model` (without gradients) on every sample of `split`. `None` where `stop` was raised meanwhile.
 pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
     source.len(split)?;
-    let (device, head) = (model.device(), model.plain_head());
+    let (device, head) = (model.device(), model.detached_head());
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
     let always_kept = source.cache().map_or(0, |cache| cache.plan().keep.always_keep.len());

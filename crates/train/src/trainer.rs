@@ -113,7 +113,7 @@ impl Trainer<'_> {
     /// Student, optimizer and rules as the last checkpoint left them, or at their start.
     fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner, Llama, ModuleOptimizer)> {
         let keep = self.source.cache().map(|cache| &cache.plan().keep);
-        let fresh = weights::fresh(self.model, self.config.seed, &self.device.clone().autodiff());
+        let fresh = weights::init(self.model, self.config.seed, &self.device.clone().autodiff());
         let mut learner = Learner {
             rules: Rules::new(self.loss, self.config.seed, keep, self.model.vocab_size),
             pruner: self.pruner()?,

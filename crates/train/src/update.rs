@@ -57,7 +57,7 @@ impl Update<'_> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
         // One for all parts: they have the same weights.
-        let head = model.plain_head();
+        let head = model.detached_head();
         let needs = rules.needs();
         // Where the teacher is not asked, its rules are not either.
         let is_soft = loss.alpha > 0.0;
@@ -232,5 +232,5 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
 /// Forward and loss of one part of a step without rules. The head's product is taken at real positions only.
 pub fn loss_totals(model: &Llama, batch: &Batch, loss: &LossAtStep) -> LossTotals {
     let hidden = hidden_at(model, batch);
-    head_loss(hidden, &model.plain_head(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
+    head_loss(hidden, &model.detached_head(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
 }

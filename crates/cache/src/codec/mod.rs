@@ -31,7 +31,7 @@ pub(crate) struct Entries {
 /// The bytes of `unit`'s shard: the same rows always give the same bytes. `id` is the plan's.
 pub(crate) fn encode(plan: &Plan, id: Fingerprint, unit: usize, rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
     let model = (plan.layout == Layout::Packed).then(|| packed::train(plan, rows));
-    let per_block = plan.rows_per_block() as usize;
+    let per_block = plan.rows_per_group() as usize;
     let blocks = rows.chunks(per_block).enumerate();
     write(plan, id, unit, blocks.map(|(number, block)| to_batch(plan, block, model.as_ref(), number == 0)))
 }

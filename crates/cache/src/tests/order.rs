@@ -10,7 +10,7 @@ fn blocks() -> (tempfile::TempDir, CacheReader) {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = plan(TOP_K, &[("train", 103)], 90);
     plan.max_length = FOUR_ROWS_A_BLOCK;
-    assert_eq!(plan.rows_per_block(), 4);
+    assert_eq!(plan.rows_per_group(), 4);
     write(folder.path(), &plan);
     let reader = CacheReader::open(folder.path()).unwrap();
     (folder, reader)

@@ -12,7 +12,7 @@ fn never_change_these() {
         [PLAN_NAME, COMMITS_DIR, DATA_DIR, TOKENIZER_NAME, MANIFEST_NAME],
         ["plan.json", "_commits", "data", "tokenizer.json", "manifest.json"]
     );
-    assert_eq!((limits::ROWS_PER_BLOCK, limits::BLOCK_BYTES), (128, 20 << 20));
+    assert_eq!((limits::ROWS_PER_ROW_GROUP, limits::ROW_GROUP_BYTES), (128, 20 << 20));
     let columns = |layout, selection| -> Vec<String> {
         let plan = Plan { layout, ..plan(selection, &[("train", 1)], 1) };
         schema::columns(&plan).fields().iter().map(|field| field.name().clone()).collect()
@@ -123,13 +123,13 @@ fn units_cover_every_split_and_name_their_shards() {
 #[test]
 fn blocks_shrink_with_long_rows_but_keep_a_row() {
     let mut plan = plan(TOP_K, &[("train", 1)], 1);
-    assert_eq!(plan.rows_per_block(), 128);
+    assert_eq!(plan.rows_per_group(), 128);
     plan.max_length = 1024;
     plan.keep.selection = Selection::TopK { k: 4 * 9 };
     // 1024 positions of 20 bytes, 3 atoms of 4 and 36 entries of 8: 320 KiB a row.
-    assert_eq!(plan.rows_per_block(), (20 << 20) / (320 << 10));
+    assert_eq!(plan.rows_per_group(), (20 << 20) / (320 << 10));
     plan.max_length = 1 << 20;
-    assert_eq!(plan.rows_per_block(), 1);
+    assert_eq!(plan.rows_per_group(), 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::commit::{self, Commit, Tally};
 use crate::error::Error;
 use crate::manifest::MANIFEST_NAME;
 use crate::plan::Plan;
-use crate::shard::{Shard, rows_of_block};
+use crate::shard::{Shard, rows_of_group};
 use crate::storage;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
@@ -98,7 +98,7 @@ impl Check<'_> {
     fn rows(&mut self, plan: &Plan, unit: usize, name: &str, shard: &Shard) -> Option<Tally> {
         let mut tally = Some(Tally::default());
         for block in 0.. {
-            let rows = rows_of_block(plan, unit, block);
+            let rows = rows_of_group(plan, unit, block);
             if rows == 0 {
                 break;
             }
@@ -125,7 +125,7 @@ impl Check<'_> {
         shard: &Shard,
         error: &Error,
     ) {
-        let first = block * plan.rows_per_block();
+        let first = block * plan.rows_per_group();
         let before = self.report.findings.len();
         for row in 0..rows {
             let Err(error) = shard.read(plan, block as usize, row..row + 1) else {

@@ -4,8 +4,8 @@
 //! again. No window of them ever becomes a tensor.
 
 use super::Heads;
-use crate::product::{Factor, product_into};
-use crate::rope::Angles;
+use crate::matmul::{MatRef, matmul_into};
+use crate::rope::RotaryAngles;
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{dot, largest, sum};
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ const FAINT: f32 = -60.0;
 
 /// q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads · head_dim\], as the projections leave them;
 /// output as q.
-pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: &Heads, angles: &Angles) -> Vec<f32> {
+pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: &Heads, angles: &RotaryAngles) -> Vec<f32> {
     let mut out = vec![0.0; q.len()];
     let [wide, narrow] = heads.window_sizes();
     let inputs = q.par_chunks_exact(wide).zip(k.par_chunks_exact(narrow)).zip(v.par_chunks_exact(narrow));
@@ -28,7 +28,7 @@ pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: &Heads, angles: &A
             let (n, end) = window.probabilities(head, first, &mut scores);
             let out = &mut out[first * stride + head * heads.head_dim..];
             let values = window.of_key_head(v, head);
-            product_into((n, heads.head_dim, end), Factor::by_rows(&scores, end), values, (out, stride), false);
+            matmul_into((n, heads.head_dim, end), MatRef::by_rows(&scores, end), values, (out, stride), false);
         }
     });
     out
@@ -41,7 +41,7 @@ pub(super) fn backward(
     v: &[f32],
     slopes: &[f32],
     heads: &Heads,
-    angles: &Angles,
+    angles: &RotaryAngles,
 ) -> [Vec<f32>; 3] {
     let mut of_q = vec![0.0; q.len()];
     let [mut of_k, mut of_v] = [k, v].map(|x| vec![0.0; x.len()]);
@@ -71,7 +71,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(q: &[f32], k: &[f32], v: &'a [f32], heads: &'a Heads, angles: &Angles) -> Self {
+    fn new(q: &[f32], k: &[f32], v: &'a [f32], heads: &'a Heads, angles: &RotaryAngles) -> Self {
         let (mut q, mut k) = (q.to_vec(), k.to_vec());
         angles.turn(&mut q, heads.count, heads.scale(), 1.0);
         angles.turn(&mut k, heads.kv_count, 1.0, 1.0);
@@ -85,16 +85,16 @@ impl<'a> Window<'a> {
     }
 
     /// What a head reads of `keys`, which are the window's keys or values: a matrix of a row for each position.
-    fn of_key_head<'b>(&self, keys: &'b [f32], head: usize) -> Factor<'b> {
+    fn of_key_head<'b>(&self, keys: &'b [f32], head: usize) -> MatRef<'b> {
         let (count, head_dim) = (self.heads.kv_count, self.heads.head_dim);
         let key_head = head * count / self.heads.count;
-        Factor { values: &keys[key_head * head_dim..], strides: (count * head_dim, 1) }
+        MatRef { values: &keys[key_head * head_dim..], strides: (count * head_dim, 1) }
     }
 
     /// What a head has of `queries`, which are the window's queries or of their shape, from the `first` on.
-    fn of_head<'b>(&self, queries: &'b [f32], head: usize, first: usize) -> Factor<'b> {
+    fn of_head<'b>(&self, queries: &'b [f32], head: usize, first: usize) -> MatRef<'b> {
         let stride = self.heads.count * self.heads.head_dim;
-        Factor { values: &queries[first * stride + head * self.heads.head_dim..], strides: (stride, 1) }
+        MatRef { values: &queries[first * stride + head * self.heads.head_dim..], strides: (stride, 1) }
     }
 
     /// Probabilities of a block, a row for each of its n queries with a column for each key up to the last of them; 0 for
@@ -103,8 +103,8 @@ impl<'a> Window<'a> {
         let end = self.heads.width.min(first + BLOCK);
         let n = end - first;
         out.resize(n * end, 0.0);
-        let (q, k) = (self.of_head(&self.q, head, first), self.of_key_head(&self.k, head).turned());
-        product_into((n, end, self.heads.head_dim), q, k, (out, end), false);
+        let (q, k) = (self.of_head(&self.q, head, first), self.of_key_head(&self.k, head).transposed());
+        matmul_into((n, end, self.heads.head_dim), q, k, (out, end), false);
         let scores = &mut out[..];
         in_vectors!(|scores: &'a mut [f32], first: usize, end: usize| {
             for (i, row) in scores.chunks_exact_mut(end).enumerate() {
@@ -137,7 +137,7 @@ impl<'a> Window<'a> {
         let slopes = self.of_head(slopes, head, first);
         of_scores.resize(n * end, 0.0);
         let values = self.of_key_head(self.v, head);
-        product_into((n, end, head_dim), slopes, values.turned(), (of_scores, end), false);
+        matmul_into((n, end, head_dim), slopes, values.transposed(), (of_scores, end), false);
         let (p, of_p) = (&scores[..], &mut of_scores[..]);
         in_vectors!(|p: &'a [f32], of_p: &'a mut [f32], end: usize| {
             for (p, of_p) in p.chunks_exact(end).zip(of_p.chunks_exact_mut(end)) {
@@ -146,14 +146,14 @@ impl<'a> Window<'a> {
                 of_p.iter_mut().zip(p).for_each(|(of_p, p)| *of_p = p * (*of_p - mean));
             }
         });
-        let (p, of_scores) = (Factor::by_rows(scores, end), Factor::by_rows(of_scores, end));
+        let (p, of_scores) = (MatRef::by_rows(scores, end), MatRef::by_rows(of_scores, end));
         let (wide, narrow) = (self.heads.count * head_dim, self.heads.kv_count * head_dim);
         let key_head = head * self.heads.kv_count / self.heads.count;
         let of_v = (&mut of_v[key_head * head_dim..], narrow);
-        product_into((end, head_dim, n), p.turned(), slopes, of_v, true);
+        matmul_into((end, head_dim, n), p.transposed(), slopes, of_v, true);
         let of_k = (&mut of_k[key_head * head_dim..], narrow);
-        product_into((end, head_dim, n), of_scores.turned(), self.of_head(&self.q, head, first), of_k, true);
+        matmul_into((end, head_dim, n), of_scores.transposed(), self.of_head(&self.q, head, first), of_k, true);
         let of_q = (&mut of_q[first * wide + head * head_dim..], wide);
-        product_into((n, head_dim, end), of_scores, self.of_key_head(&self.k, head), of_q, false);
+        matmul_into((n, head_dim, end), of_scores, self.of_key_head(&self.k, head), of_q, false);
     }
 }

@@ -22,24 +22,30 @@ macro_rules! in_vectors {
 }
 
 mod attention;
-mod door;
+mod burn_ops;
 mod pointwise;
 #[cfg(test)]
 mod tests;
 
 /// Can the operations be done here? The same for all tensors of a model.
 pub(crate) use crate::memory::is_on_host as serves;
-pub(crate) use door::Heads;
+pub(crate) use burn_ops::Heads;
 
-use crate::rope::Angles;
+use crate::rope::RotaryAngles;
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
-use door::Operations;
+use burn_ops::Operations;
 use std::sync::Arc;
 
 /// Causal attention with rotary positions. q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads ·
 /// head_dim\], as the projections leave them; output as q.
-pub(crate) fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, heads: Heads, angles: Arc<Angles>) -> Tensor<2> {
+pub(crate) fn attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: Heads,
+    angles: Arc<RotaryAngles>,
+) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::attend(q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), heads, angles))
 }
 

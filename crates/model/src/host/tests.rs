@@ -2,7 +2,7 @@
 
 use super::Heads;
 use crate::llama::attend;
-use crate::rope::{Angles, Rope};
+use crate::rope::{Rope, RotaryAngles};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use logitcask_core::rng::CounterRng;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ fn attention_is_that_of_tensors() {
         [(1, 1, 1, 1, 2), (3, 7, 4, 2, 6), (2, 64, 2, 2, 8), (2, 65, 4, 1, 8), (1, 200, 6, 3, 24)]
     {
         let heads = Heads { width, count, kv_count, head_dim };
-        let (angles, n) = (Arc::new(Angles::new(0, width, head_dim, 10_000.0)), rows * width);
+        let (angles, n) = (Arc::new(RotaryAngles::new(0, width, head_dim, 10_000.0)), rows * width);
         let rope = Rope::new(&angles, &Device::flex().autodiff());
         // The second time scores of a hundred: nearly all of the probability is at one key, and slopes are what is left when
         // numbers as large as the scores cancel each other.
@@ -109,7 +109,7 @@ fn what_is_no_number_stays_none() {
             .all(f32::is_nan)
     );
     let heads = Heads { width: 2, count: 1, kv_count: 1, head_dim: 4 };
-    let angles = Arc::new(Angles::new(0, 2, 4, 10_000.0));
+    let angles = Arc::new(RotaryAngles::new(0, 2, 4, 10_000.0));
     let out = super::attention(ones.clone(), ones.clone(), bad, heads, angles.clone());
     assert!(out.into_data().iter::<f32>().all(f32::is_nan));
     // A bad key is seen by the query at its position, not by the one before.

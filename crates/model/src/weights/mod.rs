@@ -116,7 +116,7 @@ fn digest(data: Take<File>, path: &Path) -> Result<blake3::Hash> {
 /// A fresh model: normal weights of deviation 0.02, those that write into the residual stream scaled by
 /// 1 / sqrt(2 · layers), norms at one. Every tensor has its own stream, so the same seed gives the same model on any
 /// device.
-pub fn fresh(config: &LlamaConfig, seed: u64, device: &Device) -> Llama {
+pub fn init(config: &LlamaConfig, seed: u64, device: &Device) -> Llama {
     let residual = 0.02 / (2.0 * config.num_hidden_layers as f64).sqrt();
     let mut index = 0;
     let built = Llama::build(config, device, DType::F32, |name, shape| {

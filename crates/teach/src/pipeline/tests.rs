@@ -1,7 +1,7 @@
 //! Workers that are done at any time and in any order give the cache that one alone gives.
 
 use super::*;
-use logitcask_cache::{FORMAT_VERSION, Layout, Pin, Plan, REFUSE_SPECIAL_TOKENS, Unit, Versions};
+use logitcask_cache::{ArtifactRef, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions, WorkUnit};
 use logitcask_core::{Fingerprint, LogProbPrecision, Origin, SampleId, Selection, TailRule};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,7 +70,7 @@ impl Teacher for Slow {
 }
 
 fn plan() -> Plan {
-    let pin = |name: &str| Pin { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
+    let pin = |name: &str| ArtifactRef { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
     let selection = Selection::TopK { k: 5 };
     Plan {
@@ -92,13 +92,13 @@ fn plan() -> Plan {
             padding: 0,
         },
         teacher: pin("teacher"),
-        tokenizer: Pin { name: "tokenizer".into(), fingerprint: Fingerprint::of(b"{}") },
+        tokenizer: ArtifactRef { name: "tokenizer".into(), fingerprint: Fingerprint::of(b"{}") },
         bos: None,
         end: None,
-        dataset: Pin { name: "short".into(), fingerprint: Short.fingerprint() },
+        dataset: ArtifactRef { name: "short".into(), fingerprint: Short.fingerprint() },
         companions: Vec::new(),
         units: [0..4, 4..9, 9..10, 10..17, 17..23]
-            .map(|ids| Unit { split: "train".into(), start: ids.start, end: ids.end })
+            .map(|ids| WorkUnit { split: "train".into(), start: ids.start, end: ids.end })
             .into(),
     }
 }

@@ -1,6 +1,6 @@
 //! One row in memory: which classes, what of them is written, and what that costs.
 
-use super::finish::{Finisher, LogProbs, RowProblem};
+use super::row_builder::{LogProbs, RowBuilder, RowProblem};
 
 use super::sample::Draw;
 use super::scan::{Extremes, scan};
@@ -34,7 +34,7 @@ pub struct RowSelector {
     /// Of a row with its padding.
     padded: Extremes,
     draw: Draw,
-    finisher: Finisher,
+    finisher: RowBuilder,
 }
 
 impl RowSelector {
@@ -44,7 +44,7 @@ impl RowSelector {
             extremes: Extremes::default(),
             padded: Extremes::default(),
             draw: Draw::default(),
-            finisher: Finisher::new(keep),
+            finisher: RowBuilder::new(keep),
         }
     }
 
@@ -119,7 +119,7 @@ impl RowSelector {
 
     /// [`Self::choose`] at random.
     fn cast(&mut self, row: Row<'_>, n: usize, sampling_offset: f64) -> Option<f32> {
-        let Finisher { top, sure, drawn, keep, .. } = &mut self.finisher;
+        let RowBuilder { top, sure, drawn, keep, .. } = &mut self.finisher;
         sure.clear();
         drawn.clear();
         top.find(row.logits, &self.extremes.maxima, n + 1);

@@ -2,10 +2,10 @@
 
 mod cpu;
 mod exp;
-mod finish;
 mod gpu;
 mod lanes;
 mod moments;
+mod row_builder;
 mod rule;
 mod sample;
 mod scan;
@@ -15,9 +15,9 @@ mod tests;
 mod top;
 
 pub use cpu::RowSelector;
-pub use finish::RowProblem;
 pub use gpu::{SelectProblem, select_on_device};
 pub(crate) use lanes::sum_exp;
+pub use row_builder::RowProblem;
 
 use crate::teacher::Logits;
 use burn::tensor::Tensor;

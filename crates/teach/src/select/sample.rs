@@ -1,8 +1,8 @@
 //! Fixed-size sampling without replacement: [`logitcask_core::Selection::Sample`].
 
 use super::cpu::Row;
-use super::finish::LogProbs;
 use super::lanes::{BLOCK, block_sums};
+use super::row_builder::LogProbs;
 
 /// Buffers of a draw.
 #[derive(Default)]

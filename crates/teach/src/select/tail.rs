@@ -1,8 +1,8 @@
 //! The classes outside the kept ones: their atoms, and how far the written row is from the full one.
 
 use super::cpu::Row;
-use super::finish::LogProbs;
 use super::moments::{MAX_SUMS, PowerSums};
+use super::row_builder::LogProbs;
 use super::rule::{distance, meets_knots, rule_of_sums};
 use super::scan::Extremes;
 use logitcask_core::quadrature::Rule;

@@ -1,6 +1,6 @@
 //! A model on this machine.
 
-use super::spare::Spare;
+use super::buffer_pool::BufferPool;
 use super::{Logits, LogitsChunk, Teacher, host};
 use crate::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -12,14 +12,14 @@ pub struct LocalTeacher {
     model: Llama,
     head: Head,
     device: Device,
-    spare: Spare,
+    spare: BufferPool,
 }
 
 impl LocalTeacher {
     /// Takes a loaded model.
     pub fn new(model: Llama) -> Self {
         let device = model.device();
-        Self { head: model.plain_head(), model, device, spare: Spare::default() }
+        Self { head: model.detached_head(), model, device, spare: BufferPool::default() }
     }
 
     fn is_cpu(&self) -> bool {
@@ -50,7 +50,7 @@ impl Teacher for LocalTeacher {
         let hidden = self.model.hidden_at(tokens, wanted);
         for (i, part) in hidden.split(self.model.logits_chunk(), 0).into_iter().enumerate() {
             let logits = match self.head.logits_into(part, self.spare.take()) {
-                Ok(numbers) => Logits::Host(self.spare.lend(numbers)),
+                Ok(numbers) => Logits::Host(self.spare.recycle_on_drop(numbers)),
                 Err(logits) if self.is_cpu() => Logits::Host(host(*logits)?.into()),
                 Err(logits) => Logits::Device(logits),
             };

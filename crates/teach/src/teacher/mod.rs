@@ -1,10 +1,10 @@
 //! Who gives the logits.
 
+mod buffer_pool;
 mod local;
-mod spare;
 
+pub use buffer_pool::HostLogits;
 pub use local::LocalTeacher;
-pub use spare::HostLogits;
 
 use crate::{Error, Result};
 use burn::tensor::{DType, Tensor};

@@ -1,6 +1,6 @@
 //! What the kernel sends of a row, and what becomes of it.
 
-use super::super::finish::{Finisher, LogProbs, RowProblem};
+use super::super::row_builder::{LogProbs, RowBuilder, RowProblem};
 use super::kernel::{BROKEN, GOLD, HEAD, RANK};
 use super::launch::Ask;
 use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
@@ -33,7 +33,7 @@ impl LogProbs for Sent<'_> {
 /// Finishes digest after digest with the same buffers.
 pub(super) struct Settler {
     ask: Ask,
-    finisher: Finisher,
+    finisher: RowBuilder,
     pairs: Vec<(u32, f32)>,
     /// The last one is that of e^(z - last).
     sums: Vec<f64>,
@@ -41,7 +41,7 @@ pub(super) struct Settler {
 
 impl Settler {
     pub(super) fn new(keep: &Truncation, ask: Ask) -> Self {
-        Self { ask, finisher: Finisher::new(keep), pairs: Vec::new(), sums: Vec::new() }
+        Self { ask, finisher: RowBuilder::new(keep), pairs: Vec::new(), sums: Vec::new() }
     }
 
     /// Appends what is kept of the row with this digest and counts its errors. `false` where only the whole row settles
@@ -102,7 +102,7 @@ fn log_z(known: &[(u32, f32)], max: f32, last: f32, rest: f64) -> f64 {
 }
 
 /// How many of the largest classes are kept; `None` where log Z is too coarse to tell.
-fn choose(finisher: &Finisher, row: Sent<'_>) -> Option<usize> {
+fn choose(finisher: &RowBuilder, row: Sent<'_>) -> Option<usize> {
     match finisher.keep.selection {
         Selection::TopK { k } => Some(k as usize),
         Selection::TopP { p, k } => {

@@ -14,7 +14,7 @@ mod sums;
 mod tests;
 
 use super::cpu::RowSelector;
-use super::finish::RowProblem;
+use super::row_builder::RowProblem;
 use super::select_rows;
 use super::tail::FEW;
 use burn::tensor::{DType, Int, Tensor, TensorData};

@@ -21,7 +21,7 @@ const SLOWER: u32 = 4;
 const WITHOUT_MEASURE: Duration = Duration::from_secs(15);
 
 /// Where the batches come from.
-pub(crate) struct Feed<'a> {
+pub(crate) struct BatchQueue<'a> {
     pub(crate) writer: &'a CacheWriter,
     pub(crate) dataset: &'a dyn Dataset,
     pub(crate) batch_tokens: usize,
@@ -85,7 +85,7 @@ impl State {
 /// Hears of a unit with its samples before its first batch comes; nothing more comes where it gives `false`.
 type Begin<'b> = &'b dyn Fn(usize, Vec<Sample>, Claim) -> bool;
 
-impl Feed<'_> {
+impl BatchQueue<'_> {
     /// The next batch, and which unit it is of.
     pub(crate) fn next(&self, begin: Begin<'_>) -> Result<Option<(usize, TokenBatch)>> {
         let mut state = self.state();

@@ -1,15 +1,17 @@
-//! `logitcask plan`.
+//! `logitcask estimate`.
 
-use crate::args::PlanArgs;
+use crate::args::EstimateArgs;
 use crate::experiment::{Experiment, worst_log_z};
 use crate::output::say;
 use crate::stop;
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use logitcask_cache::{CacheWriter, Layout, Pin, Plan, shard_bytes};
+use logitcask_cache::{ArtifactRef, CacheWriter, Layout, Plan, shard_bytes};
 use logitcask_core::{LogProbPrecision, Sample, Selection, SoftRows, Truncation};
 use logitcask_data::Dataset;
-use logitcask_teach::{LocalTeacher, Pilot, PilotSet, Pipeline, StageSeconds, Teacher, pilot, pilot_samples};
+use logitcask_teach::{
+    Calibration, CalibrationSet, LocalTeacher, Pipeline, StageSeconds, Teacher, calibrate, calibration_samples,
+};
 use std::time::Instant;
 
 /// LogProbPrecision and layouts that are compared.
@@ -40,19 +42,19 @@ struct Candidate {
 }
 
 /// Says what a cache of this recipe would give and take, from a pilot sample.
-pub fn run(args: &PlanArgs) -> Result<()> {
+pub fn run(args: &EstimateArgs) -> Result<()> {
     let experiment = Experiment::open(&args.recipe)?;
     let splits = experiment.dataset.splits();
     let Some((split, _)) = splits.first().cloned() else { bail!("{}: no samples", experiment.dataset.name()) };
     let (teacher, _) = experiment.load_on(&args.device)?;
     let atoms = match experiment.recipe.cache.selection {
         // The ways that it is compared with have a tail.
-        Selection::Dense => experiment.settle_atoms_of(OTHERS[2], &teacher)?,
-        _ => experiment.settle_atoms(&teacher)?,
+        Selection::Dense => experiment.choose_tail_atoms_of(OTHERS[2], &teacher)?,
+        _ => experiment.choose_tail_atoms(&teacher)?,
     };
-    let samples = pilot_samples(&experiment.dataset, &split, args.samples.max(2));
+    let samples = calibration_samples(&experiment.dataset, &split, args.samples.max(2));
     let keeps = keeps(&experiment, atoms);
-    let outcome = pilot(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
+    let outcome = calibrate(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
     let mut candidates = Vec::new();
     let plan = experiment.plan(keeps[0].clone())?;
     for (i, kept) in keeps.chunks(2).enumerate() {
@@ -72,7 +74,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         experiment.recipe.cache.temperature_range[1]
     );
     print_table(&candidates, positions);
-    print_times(&experiment, &rehearse(&experiment, &teacher, plan)?, positions);
+    print_times(&experiment, &dry_run(&experiment, &teacher, plan)?, positions);
     Ok(())
 }
 
@@ -90,7 +92,7 @@ fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Truncation> {
 }
 
 /// Sizes and errors of the ways `first` and `first + 1` of the pilot: f16 and quantised.
-fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Pilot, first: usize) -> Result<Candidate> {
+fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Calibration, first: usize) -> Result<Candidate> {
     let [f16, quantised] = [&outcome.kept[first], &outcome.kept[first + 1]];
     let mut bytes = Vec::new();
     for (values, layout, _) in FORMS {
@@ -158,14 +160,14 @@ struct Pace {
 const BATCHES_A_WORKER: usize = 4;
 
 /// Fills a small cache in a temporary folder, just as stage 1 would fill the real one.
-fn rehearse(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Result<Pace> {
+fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Result<Pace> {
     let batch_tokens = experiment.teacher.batch_tokens;
     let count = BATCHES_A_WORKER * teacher.workers().max(1) * batch_tokens.div_ceil(experiment.dataset.max_length());
     let split = plan.units.first().map(|unit| unit.split.clone()).unwrap_or_default();
-    let set = PilotSet { samples: pilot_samples(&experiment.dataset, &split, count as u64), split };
+    let set = CalibrationSet { samples: calibration_samples(&experiment.dataset, &split, count as u64), split };
     let positions: usize = set.samples.iter().map(Sample::positions).sum();
     let units = Plan::units_of(&set.splits(), set.samples.len() as u64);
-    let dataset = Pin { name: set.name().to_owned(), fingerprint: set.fingerprint() };
+    let dataset = ArtifactRef { name: set.name().to_owned(), fingerprint: set.fingerprint() };
     let folder = tempfile::tempdir().context("a temporary folder for the rehearsal")?;
     let plan = Plan { units, dataset, ..plan };
     let writer = CacheWriter::open(&folder.path().join("cache"), plan, experiment.tokenizer.json())?;

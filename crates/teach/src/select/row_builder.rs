@@ -42,7 +42,7 @@ pub(super) trait LogProbs: Copy {
 }
 
 /// Chooses from the largest classes, writes, and counts what that costs; with the same buffers for row after row.
-pub(super) struct Finisher {
+pub(super) struct RowBuilder {
     pub(super) keep: Truncation,
     /// To be filled before anything is chosen.
     pub(super) top: TopClasses,
@@ -58,7 +58,7 @@ pub(super) struct Finisher {
     log_probs: Vec<f32>,
 }
 
-impl Finisher {
+impl RowBuilder {
     pub(super) fn new(keep: &Truncation) -> Self {
         Self {
             keep: keep.clone(),

@@ -1,6 +1,6 @@
 //! A few samples through the teacher, kept in several ways at once: what a whole run would give and take.
 
-use crate::pipeline::{place_rows, places};
+use crate::pipeline::{rows_of_batch, token_positions};
 use crate::teacher::{LogitsChunk, Teacher};
 use crate::{Error, Result};
 use logitcask_core::{Fingerprint, RowErrors, Sample, SampleId, SoftRows, Truncation};
@@ -8,7 +8,7 @@ use logitcask_data::Dataset;
 use logitcask_data::batches::batch_by_length;
 
 /// What one way of keeping made of the pilot sample.
-pub struct Kept {
+pub struct Trial {
     /// The samples with their rows, numbered from 0.
     pub rows: Vec<(Sample, SoftRows)>,
     /// What writing them costs in truth.
@@ -16,22 +16,22 @@ pub struct Kept {
 }
 
 /// A pilot run.
-pub struct Pilot {
+pub struct Calibration {
     /// One for each way of keeping.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<Trial>,
     /// Positions that went through the teacher.
     pub positions: u64,
 }
 
 /// Samples as a dataset of one split, for a run of the whole pipeline over just them.
-pub struct PilotSet {
+pub struct CalibrationSet {
     /// The split's name.
     pub split: String,
     /// The samples, numbered from 0.
     pub samples: Vec<Sample>,
 }
 
-impl Dataset for PilotSet {
+impl Dataset for CalibrationSet {
     fn splits(&self) -> Vec<(String, u64)> {
         vec![(self.split.clone(), self.samples.len() as u64)]
     }
@@ -54,7 +54,7 @@ impl Dataset for PilotSet {
 }
 
 /// Samples of `split`, evenly spread over it, numbered from 0 so that they make a small dataset of their own.
-pub fn pilot_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Vec<Sample> {
+pub fn calibration_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Vec<Sample> {
     let len = dataset.splits().iter().find(|(name, _)| name == split).map_or(0, |(_, len)| *len);
     let count = count.min(len);
     let pick = |i: u64| Some(Sample { id: SampleId(i), ..dataset.sample(split, SampleId(i * len / count))? });
@@ -62,26 +62,26 @@ pub fn pilot_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Vec<Samp
 }
 
 /// Runs `samples` through the teacher once and keeps of every row what each of `keeps` asks for.
-pub fn pilot(
+pub fn calibrate(
     teacher: &dyn Teacher,
     split: &str,
     samples: &[Sample],
     keeps: &[Truncation],
     batch_tokens: usize,
-) -> Result<Pilot> {
-    let empty = |keep: &Truncation| Kept {
+) -> Result<Calibration> {
+    let empty = |keep: &Truncation| Trial {
         rows: samples.iter().map(|sample| (sample.clone(), SoftRows::new(keep))).collect(),
         errors: RowErrors::new(keep),
     };
-    let mut out = Pilot { kept: keeps.iter().map(empty).collect(), positions: 0 };
+    let mut out = Calibration { kept: keeps.iter().map(empty).collect(), positions: 0 };
     for batch in batch_by_length(samples, batch_tokens) {
-        let places = places(&batch);
+        let positions = token_positions(&batch);
         teacher.logits(&batch, &mut |chunk: LogitsChunk| {
             let count = chunk.logits.positions(teacher.vocab_size());
-            let places = &places[chunk.first_position..chunk.first_position + count];
+            let positions = &positions[chunk.first_position..chunk.first_position + count];
             out.positions += count as u64;
             for (keep, kept) in keeps.iter().zip(&mut out.kept) {
-                place_rows(split, keep, places, &chunk.logits, &mut kept.rows, &mut kept.errors)?;
+                rows_of_batch(split, keep, positions, &chunk.logits, &mut kept.rows, &mut kept.errors)?;
             }
             Ok::<(), Error>(())
         })?;

@@ -1,7 +1,7 @@
 //! burn's door for operations of our own, with and without a graph.
 
 use super::{attention, pointwise};
-use crate::rope::Angles;
+use crate::rope::RotaryAngles;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -47,7 +47,7 @@ pub trait Operations: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
-        angles: Arc<Angles>,
+        angles: Arc<RotaryAngles>,
     ) -> FloatTensor<Self>;
     /// [`super::gate()`].
     fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -56,7 +56,7 @@ pub trait Operations: Backend {
 }
 
 impl Operations for Flex {
-    fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, angles: Arc<Angles>) -> FlexTensor {
+    fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, angles: Arc<RotaryAngles>) -> FlexTensor {
         let [q, k, v] = [q, k, v].map(|x| x.to_contiguous());
         tensor(attention::forward(numbers(&q), numbers(&k), numbers(&v), &heads, &angles), &q)
     }
@@ -88,7 +88,7 @@ impl<C: CheckpointStrategy> Operations for Autodiff<Flex, C> {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
-        angles: Arc<Angles>,
+        angles: Arc<RotaryAngles>,
     ) -> FloatTensor<Self> {
         let (inputs, nodes) = parts([q, k, v]);
         let [q, k, v] = inputs.clone();
@@ -145,7 +145,7 @@ fn register<const N: usize>(
 struct Attend;
 
 impl Backward<Flex, 3> for Attend {
-    type State = ([FlexTensor; 3], Heads, Arc<Angles>);
+    type State = ([FlexTensor; 3], Heads, Arc<RotaryAngles>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memory that is not in use.
 #[derive(Clone, Default)]
-pub(super) struct Spare(Arc<Mutex<Vec<Vec<f32>>>>);
+pub(super) struct BufferPool(Arc<Mutex<Vec<Vec<f32>>>>);
 
-impl Spare {
+impl BufferPool {
     /// Some of it, whatever it holds; empty where there is none.
     pub(super) fn take(&self) -> Vec<f32> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     /// Numbers whose memory comes back when they are dropped.
-    pub(super) fn lend(&self, numbers: Vec<f32>) -> HostLogits {
+    pub(super) fn recycle_on_drop(&self, numbers: Vec<f32>) -> HostLogits {
         HostLogits { numbers, owner: Some(self.clone()) }
     }
 }
@@ -22,7 +22,7 @@ impl Spare {
 /// Logits in memory, row-major.
 pub struct HostLogits {
     numbers: Vec<f32>,
-    owner: Option<Spare>,
+    owner: Option<BufferPool>,
 }
 
 impl From<Vec<f32>> for HostLogits {
@@ -41,7 +41,7 @@ impl Deref for HostLogits {
 
 impl Drop for HostLogits {
     fn drop(&mut self) {
-        if let Some(Spare(owner)) = &self.owner {
+        if let Some(BufferPool(owner)) = &self.owner {
             owner.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.numbers));
         }
     }
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn memory_comes_back_and_is_lent_again() {
-        let spare = Spare::default();
+        let spare = BufferPool::default();
         assert!(spare.take().is_empty());
-        let lent = spare.lend(vec![1.0, 2.0]);
+        let lent = spare.recycle_on_drop(vec![1.0, 2.0]);
         let place = lent.as_ptr();
         assert!(lent[..] == [1.0, 2.0] && spare.take().is_empty(), "not while it is in use");
         drop(lent);

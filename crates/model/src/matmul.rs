@@ -4,19 +4,19 @@ use gemm::Parallelism;
 
 /// A matrix: its numbers from its first on, and how far it is from one row, and from one column, to the next.
 #[derive(Clone, Copy)]
-pub(crate) struct Factor<'a> {
+pub(crate) struct MatRef<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) strides: (usize, usize),
 }
 
-impl<'a> Factor<'a> {
+impl<'a> MatRef<'a> {
     /// Of rows one behind the other.
     pub(crate) fn by_rows(values: &'a [f32], columns: usize) -> Self {
         Self { values, strides: (columns, 1) }
     }
 
     /// Rows and columns exchanged.
-    pub(crate) fn turned(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self { strides: (self.strides.1, self.strides.0), ..self }
     }
 
@@ -33,10 +33,10 @@ fn last(rows: usize, columns: usize, strides: (usize, usize)) -> Option<usize> {
 
 /// left · right, \[m, n\] with k between them, row by row in the memory of `out`; added to what that holds where it
 /// `is_sum`. On all cores.
-pub(crate) fn product(
+pub(crate) fn matmul(
     (m, n, k): (usize, usize, usize),
-    left: Factor<'_>,
-    right: Factor<'_>,
+    left: MatRef<'_>,
+    right: MatRef<'_>,
     mut out: Vec<f32>,
     is_sum: bool,
 ) -> Vec<f32> {
@@ -57,10 +57,10 @@ pub(crate) fn product(
 
 /// left · right, \[m, n\] with k between them, into `out`, whose rows are `stride` apart; added to what is there where
 /// `is_sum`. On this thread.
-pub(crate) fn product_into(
+pub(crate) fn matmul_into(
     (m, n, k): (usize, usize, usize),
-    left: Factor<'_>,
-    right: Factor<'_>,
+    left: MatRef<'_>,
+    right: MatRef<'_>,
     (out, stride): (&mut [f32], usize),
     is_sum: bool,
 ) {
@@ -75,13 +75,13 @@ pub(crate) fn product_into(
 /// row stride of at least n; for reads too where `is_sum`.
 unsafe fn multiply(
     (m, n, k): (usize, usize, usize),
-    left: Factor<'_>,
-    right: Factor<'_>,
+    left: MatRef<'_>,
+    right: MatRef<'_>,
     (out, stride): (*mut f32, usize),
     is_sum: bool,
     parallelism: Parallelism,
 ) {
-    let strides = |factor: &Factor<'_>| (factor.strides.0 as isize, factor.strides.1 as isize);
+    let strides = |factor: &MatRef<'_>| (factor.strides.0 as isize, factor.strides.1 as isize);
     let ((left_row, left_column), (right_row, right_column)) = (strides(&left), strides(&right));
     let (left, right) = (left.values.as_ptr(), right.values.as_ptr());
     // SAFETY: the caller's promise is what the product asks for.
