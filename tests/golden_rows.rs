@@ -4,10 +4,10 @@
 //! prints the worst it saw.
 
 use crate::golden;
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::quadrature::gauss;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::{
     LogProbPrecision, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TailRule, TemperedRow, Truncation,
 };

@@ -4,19 +4,20 @@ use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
 use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::divergence::{Remainder, compare, pearson};
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::temperature::TemperaturePair;
 use logitcask_core::{
     Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, TargetTransform, TemperedRow, TransformedRow,
 };
 use logitcask_model::DeviceChoice;
 use logitcask_train::batch::Batch;
+use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{LossTotals, logits_loss, student};
-use logitcask_train::loss::{ChunkLoss, DeviceTargets, LossAtStep, TargetSpec, TermAtStep, token_losses};
-use logitcask_train::rules::TokenDecisions;
+use logitcask_train::loss::{ChunkLoss, DeviceTargets, LossAtStep, TermAtStep, token_losses};
 use logitcask_train::target_batch::TargetBatch;
+use logitcask_train::target_spec::TargetSpec;
 use serde_json::Value;
 
 const CELLS: [Divergence; 8] = [

@@ -10,11 +10,12 @@ use logitcask_core::{
     Divergence, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TargetTransform, TemperedRow, Truncation,
 };
 use logitcask_model::DeviceChoice;
+use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{LossTotals, logits_loss};
-use logitcask_train::loss::{LossAtStep, Scale, TargetSpec, TermAtStep};
-use logitcask_train::rules::TokenDecisions;
+use logitcask_train::loss::{LossAtStep, Scale, TermAtStep};
 use logitcask_train::similarity::Similarity;
 use logitcask_train::target_batch::TargetBatch;
+use logitcask_train::target_spec::TargetSpec;
 use serde_json::Value;
 use std::fs;
 

@@ -6,7 +6,7 @@ use crate::skips::skip;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::{Origin, Sample, SampleId, Selection};
 use logitcask_model::{DeviceChoice, KvCache, Llama, LogitsModel, Precision, PretrainedModel};
 use logitcask_teach::select::select_rows;

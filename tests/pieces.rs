@@ -8,11 +8,12 @@ use logitcask_core::rng::CounterRng;
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, TemperedRow};
 use logitcask_model::{DeviceChoice, Head};
+use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{head_loss, student};
 use logitcask_train::loss::positions::total;
-use logitcask_train::loss::{ChunkLoss, DeviceTargets, LossAtStep, Scale, TargetSpec, TermAtStep, token_losses};
-use logitcask_train::rules::TokenDecisions;
+use logitcask_train::loss::{ChunkLoss, DeviceTargets, LossAtStep, Scale, TermAtStep, token_losses};
 use logitcask_train::target_batch::TargetBatch;
+use logitcask_train::target_spec::TargetSpec;
 
 #[test]
 fn pieces_of_any_size_have_the_gradient_of_the_whole() {

@@ -4,14 +4,16 @@ use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, term};
 use burn::tensor::{Tensor, TensorData};
 use logitcask_core::divergence::compare;
-use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::temperature::{RequiredStats, TemperaturePair, Temperatures, TokenStats};
 use logitcask_core::{Divergence, Selection, SoftRow, SoftRows, TailPolicy, TemperedRow};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::LossConfig;
+use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{LossTotals, logits_loss};
-use logitcask_train::loss::{LossAtStep, Scale, TargetSpec, TermAtStep, collect_stats};
-use logitcask_train::rules::{Rules, StepTotals, TokenDecisions};
+use logitcask_train::loss::{LossAtStep, Scale, TermAtStep, collect_stats};
+use logitcask_train::rules::{Rules, StepTotals};
+use logitcask_train::target_spec::TargetSpec;
 
 const VOCAB: usize = 30;
 const HEATS: [TemperaturePair; 6] = [

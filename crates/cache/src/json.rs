@@ -1,7 +1,7 @@
 //! JSON files: written for people, hashed in their RFC 8785 form, so that any program may write them anew.
 
 use crate::error::{Error, Result};
-use crate::plan::FORMAT_VERSION;
+use crate::version::FORMAT_VERSION;
 use logitcask_core::Fingerprint;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};

@@ -23,10 +23,12 @@ pub mod plan;
 mod publish;
 pub mod reader;
 pub mod repair;
+mod row_group;
 pub mod schema;
 mod shard;
 pub mod storage;
 pub mod verify;
+mod version;
 pub mod writer;
 
 #[cfg(test)]
@@ -41,9 +43,11 @@ pub use manifest::{MANIFEST_NAME, Manifest, Totals};
 pub use measured::{CodecError, LogZError};
 pub use order::Samples;
 pub use pins::{AddedToken, ArtifactRef, CODEC_VERSION, REFUSE_SPECIAL_TOKENS, Versions};
-pub use plan::{COMMITS_DIR, DATA_DIR, FORMAT_VERSION, Layout, PLAN_NAME, Plan, TOKENIZER_NAME, WorkUnit};
-pub use reader::{CacheReader, CachedSample};
+pub use plan::{COMMITS_DIR, DATA_DIR, Layout, PLAN_NAME, Plan, TOKENIZER_NAME, WorkUnit};
+pub use reader::CacheReader;
 pub use repair::Repair;
+pub use row_group::CachedSample;
 pub use storage::Storage;
 pub use verify::{Finding, Report, Tier, verify};
+pub use version::FORMAT_VERSION;
 pub use writer::CacheWriter;

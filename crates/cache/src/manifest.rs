@@ -4,8 +4,9 @@ use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::measured::{self, CodecError, LogZError, round};
-use crate::plan::{FORMAT_VERSION, Plan};
-use logitcask_core::Fingerprint;
+use crate::plan::Plan;
+use crate::version::FORMAT_VERSION;
+use logitcask_core::{Fingerprint, TailRule};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -53,7 +54,7 @@ impl Manifest {
         let sum = |of: fn(&Commit) -> u64| shards.iter().map(of).fold(0, u64::saturating_add);
         let positions = sum(|c| c.positions);
         let mass: f64 = shards.iter().map(|c| c.kept_mass * c.positions as f64).sum();
-        let (log_z_error, codec_error) = measured::merged(&shards, plan.keep.tail);
+        let (log_z_error, codec_error) = merged_errors(&shards, plan.keep.tail);
         let totals = Totals {
             rows: sum(|c| c.rows),
             positions,
@@ -93,4 +94,21 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// The errors of all units together: the worst of all, and means weighted by positions and entries.
+fn merged_errors(commits: &[Commit], tail: Option<TailRule>) -> (Vec<LogZError>, CodecError) {
+    let mean = |of: &dyn Fn(&Commit) -> f64, weight: &dyn Fn(&Commit) -> u64| {
+        let total: f64 = commits.iter().map(|c| weight(c) as f64).sum();
+        round(commits.iter().map(|c| of(c) * weight(c) as f64).sum::<f64>() / total.max(1.0))
+    };
+    let worst = |of: &dyn Fn(&Commit) -> f64| commits.iter().map(of).fold(0.0, f64::max);
+    let log_z = measured::temperatures(tail).into_iter().enumerate().map(|(i, temperature)| LogZError {
+        temperature,
+        worst: worst(&|c| c.log_z_error[i].worst),
+        mean: mean(&|c| c.log_z_error[i].mean, &|c| c.positions),
+    });
+    let log_z = log_z.collect();
+    let entries = |c: &Commit| c.entries;
+    (log_z, CodecError { worst: worst(&|c| c.codec_error.worst), mean: mean(&|c| c.codec_error.mean, &entries) })
 }

@@ -1,6 +1,5 @@
 //! What writing cost in truth, as commits and manifests state it.
 
-use crate::commit::Commit;
 use logitcask_core::{RowErrors, TailRule};
 use serde::{Deserialize, Serialize};
 
@@ -42,23 +41,6 @@ pub(crate) fn of(errors: &RowErrors, tail: Option<TailRule>) -> (Vec<LogZError>,
     let stated = temperatures(tail).into_iter().zip(&errors.log_z);
     let log_z = stated.map(|(temperature, sum)| LogZError { temperature, worst: sum.worst(), mean: sum.mean() });
     (log_z.collect(), CodecError { worst: errors.codec.worst(), mean: errors.codec.mean() })
-}
-
-/// The errors of all units together: the worst of all, and means weighted by positions and entries.
-pub(crate) fn merged(commits: &[Commit], tail: Option<TailRule>) -> (Vec<LogZError>, CodecError) {
-    let mean = |of: &dyn Fn(&Commit) -> f64, weight: &dyn Fn(&Commit) -> u64| {
-        let total: f64 = commits.iter().map(|c| weight(c) as f64).sum();
-        round(commits.iter().map(|c| of(c) * weight(c) as f64).sum::<f64>() / total.max(1.0))
-    };
-    let worst = |of: &dyn Fn(&Commit) -> f64| commits.iter().map(of).fold(0.0, f64::max);
-    let log_z = temperatures(tail).into_iter().enumerate().map(|(i, temperature)| LogZError {
-        temperature,
-        worst: worst(&|c| c.log_z_error[i].worst),
-        mean: mean(&|c| c.log_z_error[i].mean, &|c| c.positions),
-    });
-    let log_z = log_z.collect();
-    let entries = |c: &Commit| c.entries;
-    (log_z, CodecError { worst: worst(&|c| c.codec_error.worst), mean: mean(&|c| c.codec_error.mean, &entries) })
 }
 
 /// Are these errors that can have been measured with `tail`?

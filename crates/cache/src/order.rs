@@ -1,7 +1,8 @@
 //! The orders in which a cache is read: by id, or shuffled by a seed; all of it, or some samples.
 
 use crate::error::Result;
-use crate::reader::{CacheReader, CachedSample};
+use crate::reader::CacheReader;
+use crate::row_group::{CachedSample, RowGroup};
 use crate::schema::ROWS_PER_PAGE;
 use logitcask_core::rng::CounterRng;
 use std::collections::HashMap;
@@ -15,26 +16,6 @@ pub const WINDOW_BLOCKS: usize = 16;
 /// Samples at the start of an order that are decoded alone: a first batch does not wait for pages of which it needs a row
 /// each.
 const ALONE: usize = 16;
-
-/// Some rows of a shard that are decoded together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RowGroup {
-    /// The shard's unit.
-    pub(crate) unit: u32,
-    /// Its number within the shard.
-    pub(crate) index: u32,
-    /// Id of its first sample.
-    pub(crate) first: u64,
-    /// How many rows it has.
-    pub(crate) rows: u64,
-}
-
-impl RowGroup {
-    /// Ids of its samples.
-    pub(crate) fn ids(&self) -> Range<u64> {
-        self.first..self.first + self.rows
-    }
-}
 
 /// Samples of a split, one after the other; the first error is the last item.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::pins::{self, AddedToken, ArtifactRef, Versions};
+use crate::version::FORMAT_VERSION;
 use crate::{card, companions, json, pack};
 use logitcask_core::{Fingerprint, Selection, Truncation};
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,6 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-/// Version of everything FORMAT.md says.
-pub const FORMAT_VERSION: u32 = 1;
 /// The plan's file name.
 pub const PLAN_NAME: &str = "plan.json";
 /// Folder of the commits, one file for each unit.

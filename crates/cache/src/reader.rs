@@ -4,28 +4,20 @@ use crate::commit;
 use crate::companions;
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::order::{RowGroup, Samples};
+use crate::order::Samples;
 use crate::pins::ArtifactRef;
 use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, WorkUnit};
-use crate::shard::{Shard, VerifiedAt, rows_of_group};
+use crate::row_group::{CachedSample, RowGroup, rows_of_group};
+use crate::shard::{Shard, VerifiedAt};
 use crate::storage::Storage;
 use crate::writer::check_tokenizer;
 use crate::{schema, storage};
-use logitcask_core::{Fingerprint, Sample, SampleId, SoftRows};
+use logitcask_core::{Fingerprint, SampleId};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// A sample and what the teacher said about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CachedSample {
-    /// The input.
-    pub sample: Sample,
-    /// Log-probabilities are the values that were stored, already rounded.
-    pub rows: SoftRows,
-}
 
 /// A finished cache. Clones share the open shards.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! The columns of a shard: their names, types and encodings, and the constants in its footer.
 
-use crate::plan::{FORMAT_VERSION, Layout, Plan};
+use crate::plan::{Layout, Plan};
+use crate::version::FORMAT_VERSION;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{Fingerprint, LogProbPrecision, Selection};

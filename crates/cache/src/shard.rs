@@ -4,8 +4,8 @@ use crate::codec::{self, Columns, Model};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::pages::{Chunk, Limits, Pages, Plain};
-use crate::plan::{Layout, Plan, WorkUnit};
-use crate::reader::CachedSample;
+use crate::plan::{Layout, Plan};
+use crate::row_group::{CachedSample, rows_of_group};
 use crate::schema;
 use crate::storage::{self, Storage};
 use arrow_schema::SchemaRef;
@@ -195,11 +195,4 @@ fn check_footer(footer: &ArrowReaderMetadata, (plan, id): (&Plan, Fingerprint), 
         }
     }
     Ok(())
-}
-
-/// Rows that the plan puts into a block of `unit`; none where it has no such block.
-pub(crate) fn rows_of_group(plan: &Plan, unit: usize, block: u64) -> u64 {
-    let WorkUnit { start, end, .. } = plan.units[unit];
-    let per_block = plan.rows_per_group();
-    per_block.min((end - start).saturating_sub(block * per_block))
 }

@@ -15,7 +15,8 @@ mod writing;
 
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::pins::{ArtifactRef, REFUSE_SPECIAL_TOKENS, Versions};
-use crate::plan::{FORMAT_VERSION, Layout, Plan};
+use crate::plan::{Layout, Plan};
+use crate::version::FORMAT_VERSION;
 use crate::{CacheReader, CacheWriter, json};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;

@@ -14,6 +14,7 @@ pub mod error_sum;
 pub mod exp;
 pub mod fingerprint;
 pub mod lanes;
+pub mod math;
 pub mod pruning;
 pub mod quadrature;
 pub mod rng;

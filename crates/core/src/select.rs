@@ -1,8 +1,9 @@
 //! Which classes of a row are kept, and the slow reference every fast selection is tested against.
 
 use crate::error_sum::RowErrors;
+use crate::math::log_sum_exp;
 use crate::rng::CounterRng;
-use crate::soft_row::{Gold, SoftRow, log_sum_exp};
+use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
 use crate::tail::Tail;
 use crate::truncation::Truncation;

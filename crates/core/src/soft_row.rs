@@ -1,5 +1,6 @@
 //! What a teacher said at one position, at any temperature.
 
+use crate::math::log_sum_exp;
 use crate::tail::Tail;
 
 /// The teacher's view of the observed label: kept even where the label is not among the kept classes.
@@ -148,13 +149,4 @@ impl<'a> SoftRow<'a> {
         let out = self.tail.without.map(f64::from).map(move |z| (-(b * z - log_total).exp(), z));
         inside.chain(out)
     }
-}
-
-/// log sum exp in f64; negative infinity for an empty slice.
-pub fn log_sum_exp(values: &[f64]) -> f64 {
-    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if max == f64::NEG_INFINITY {
-        return max;
-    }
-    max + values.iter().map(|v| (v - max).exp()).sum::<f64>().ln()
 }

@@ -7,8 +7,8 @@
 //! those between are interpolated by sums of exponentials. (The rule in z itself is exact for derivatives at one inverse
 //! temperature alone; over a range of .75..10 its worst error is three times as large at equal m.)
 
+use crate::math::log_sum_exp;
 use crate::quadrature::gauss;
-use crate::soft_row::log_sum_exp;
 use serde::{Deserialize, Serialize};
 
 /// One unit of an atom's numbers, in nats: an i16 reaches to 64 nats, and rounding moves log Z by at most 2e-3.

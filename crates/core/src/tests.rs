@@ -2,9 +2,9 @@
 
 use crate::divergence::{Remainder, TemperedRow};
 use crate::error_sum::RowErrors;
+use crate::math::log_sum_exp;
 use crate::rng::CounterRng;
 use crate::select::select_reference;
-use crate::soft_row::log_sum_exp;
 use crate::{LogProbPrecision, Selection, SoftRows, TailPolicy, TailRule, Truncation};
 
 const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };

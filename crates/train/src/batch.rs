@@ -1,10 +1,9 @@
 //! Samples of different lengths, laid out for a device.
 
 use crate::Result;
-use crate::loss::TargetSpec;
 use crate::source::DistillSample;
 use crate::target_batch::TargetBatch;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::target_spec::TargetSpec;
 use std::ops::Range;
 
 /// A batch in host memory.
@@ -61,17 +60,6 @@ impl Batch {
             gold_ids: self.gold_ids[range].to_vec(),
         }
     }
-}
-
-/// A host vector as an integer tensor.
-pub(crate) fn int_tensor<const D: usize>(values: &[u32], shape: [usize; D], device: &Device) -> Tensor<D, Int> {
-    let values: Vec<i64> = values.iter().map(|&v| i64::from(v)).collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// A host vector as a float tensor.
-pub(crate) fn float_tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
 #[cfg(test)]

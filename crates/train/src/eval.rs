@@ -1,9 +1,11 @@
 //! How good a student is on text it has not seen.
 
-use crate::batch::{Batch, int_tensor};
-use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, TargetSpec, TermAtStep, TokenLosses, head, token_losses};
-use crate::rules::TokenDecisions;
+use crate::batch::Batch;
+use crate::decisions::TokenDecisions;
+use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, TermAtStep, TokenLosses, head, token_losses};
 use crate::source::{Samples, Source};
+use crate::target_spec::TargetSpec;
+use crate::tensors::int_tensor;
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
 use logitcask_cache::{CacheReader, Plan};

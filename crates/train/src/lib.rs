@@ -13,6 +13,7 @@ pub mod checkpoint;
 mod clip;
 pub mod config;
 mod contents;
+pub mod decisions;
 mod error;
 pub mod eval;
 mod finite;
@@ -25,6 +26,8 @@ pub mod schedule;
 pub mod similarity;
 pub mod source;
 pub mod target_batch;
+pub mod target_spec;
+mod tensors;
 pub mod trainer;
 pub mod update;
 

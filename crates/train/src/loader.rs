@@ -1,9 +1,9 @@
 //! Batches, ready before they are wanted.
 
 use crate::batch::Batch;
-use crate::loss::TargetSpec;
 use crate::pruning::Stage;
 use crate::source::{DistillSample, Samples, prefix};
+use crate::target_spec::TargetSpec;
 use crate::{Error, Result, Source, TrainConfig};
 use std::any::Any;
 use std::collections::VecDeque;

@@ -1,13 +1,14 @@
 //! Rules about temperatures and weights at work beside a run.
 
+use crate::decisions::TokenDecisions;
 use crate::loss::check::temperatures;
-use crate::loss::{LossAtStep, LossConfig, LossTerm, TargetSpec, TermAtStep};
+use crate::loss::{LossAtStep, LossConfig, LossTerm, TermAtStep};
+use crate::target_spec::TargetSpec;
 use logitcask_core::temperature::{
     AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
 };
 use logitcask_core::token_weight::TokenWeighting;
 use logitcask_core::{Divergence, TailPolicy, TemperatureRule, Truncation};
-use std::ops::Range;
 
 /// A loss and what it remembers from step to step.
 pub struct Rules {
@@ -22,51 +23,6 @@ pub struct Rules {
     vocab_size: usize,
     /// What others want to be told beside them.
     watched: RequiredStats,
-}
-
-/// What rules decided at some positions.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TokenDecisions {
-    /// Of each term, its temperatures, where a rule has a say; may be fewer than there are terms.
-    pub temperatures: Vec<Option<Temperatures>>,
-    /// How much of the soft part each position has; `None`: 1.
-    pub weights: Option<Vec<f32>>,
-    /// How much of a second teacher's.
-    pub second: Option<Vec<f32>>,
-}
-
-impl TokenDecisions {
-    /// Says what is no temperature and no weight. Rules look at the student, which may have diverged.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let each = |temperatures: &Temperatures| match temperatures {
-            Temperatures::Shared(pair) => vec![*pair],
-            Temperatures::PerToken(temperatures) => temperatures.clone(),
-        };
-        let temperatures =
-            self.temperatures.iter().flatten().flat_map(each).flat_map(|pair| [pair.teacher, pair.student]);
-        if let Some(t) = temperatures.into_iter().find(|t| !(t.is_finite() && *t > 0.0)) {
-            return Err(format!("a rule about temperatures answers {t}"));
-        }
-        let mut weights = self.weights.iter().chain(&self.second).flatten();
-        match weights.find(|weight| !weight.is_finite()) {
-            Some(weight) => Err(format!("a rule about weights answers {weight}")),
-            None => Ok(()),
-        }
-    }
-
-    /// For some of the positions.
-    pub fn part(&self, range: Range<usize>) -> Self {
-        let cut = |temperatures: &Temperatures| match temperatures {
-            Temperatures::Shared(pair) => Temperatures::Shared(*pair),
-            Temperatures::PerToken(temperatures) => Temperatures::PerToken(temperatures[range.clone()].to_vec()),
-        };
-        let part = |weights: &Option<Vec<f32>>| weights.as_ref().map(|weights| weights[range.clone()].to_vec());
-        Self {
-            temperatures: self.temperatures.iter().map(|temperatures| temperatures.as_ref().map(cut)).collect(),
-            weights: part(&self.weights),
-            second: part(&self.second),
-        }
-    }
 }
 
 /// What came of a step for its rules; sums are over its positions.

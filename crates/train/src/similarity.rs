@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use burn::tensor::Tensor;
-use logitcask_core::soft_row::log_sum_exp;
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::{SoftRow, Tail};
 use rayon::prelude::*;
 

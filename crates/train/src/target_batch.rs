@@ -1,7 +1,7 @@
 //! What the teacher said about a batch, laid out for a device: as the cache has it, so that any temperature can be asked.
 
-use crate::loss::TargetSpec;
 use crate::source::DistillSample;
+use crate::target_spec::TargetSpec;
 use crate::{Error, Result};
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::temperature::{LogitStats, temperature_of_entropy};

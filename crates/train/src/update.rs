@@ -1,9 +1,11 @@
 //! The gradients of one step.
 
-use crate::batch::{Batch, int_tensor};
+use crate::batch::Batch;
+use crate::decisions::TokenDecisions;
 use crate::loss::{LossAtStep, LossTotals, collect_stats, head_loss};
 use crate::metrics::StepMetrics;
-use crate::rules::{Rules, StepTotals, TokenDecisions};
+use crate::rules::{Rules, StepTotals};
+use crate::tensors::int_tensor;
 use crate::{Error, Result};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};

@@ -1,14 +1,12 @@
 //! The columns of a block as samples and soft rows.
 
+use super::kept::{Kept, Open, floats, narrow};
 use super::packed::{self, Model};
-use super::{Entries, check_tokens, plain};
-use crate::pages::{Lists, Pages, Plain};
+use super::{check_tokens, plain};
+use crate::pages::{Lists, Plain};
 use crate::plan::Plan;
 use crate::schema;
 use logitcask_core::{InputHash, Origin, Sample, SampleId, SoftRows, TailAtom};
-
-/// Opens a column by its name, at the first of the rows that are wanted; `Err` says what is wrong with its pages.
-pub(super) type Open<'a, 'o> = dyn Fn(&'static str) -> Result<Pages<'a>, String> + 'o;
 
 /// Some rows of a block, one after the other.
 pub(crate) struct Columns<'a> {
@@ -23,12 +21,6 @@ pub(crate) struct Columns<'a> {
     gold_ranks: Lists<'a>,
     tail: Option<[Lists<'a>; 2]>,
     kept: Box<dyn Kept + 'a>,
-}
-
-/// The columns of a layout.
-pub(super) trait Kept {
-    /// The kept classes of the next row, the sample of these tokens; nothing is checked yet.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String>;
 }
 
 impl<'a> Columns<'a> {
@@ -95,25 +87,6 @@ impl<'a> Columns<'a> {
 fn fixed<const WIDTH: usize>(column: &mut Plain<'_>) -> Result<[u8; WIDTH], String> {
     let value = column.next()?;
     value.try_into().map_err(|_| format!("a value of {} bytes, {WIDTH} belong there", value.len()))
-}
-
-/// What bits say as numbers.
-pub(super) fn floats(bits: Vec<u32>) -> Vec<f32> {
-    bits.into_iter().map(f32::from_bits).collect()
-}
-
-/// Numbers of 32 bits with a sign as the shorter ones that they must be.
-pub(super) fn narrow<T: TryFrom<i32> + Default>(name: &str, bits: &[u32]) -> Result<Vec<T>, String> {
-    let (mut numbers, mut fits) = (Vec::with_capacity(bits.len()), true);
-    numbers.extend(bits.iter().map(|&bits| {
-        let number = T::try_from(bits as i32);
-        fits &= number.is_ok();
-        number.unwrap_or_default()
-    }));
-    match fits {
-        true => Ok(numbers),
-        false => Err(format!("column {name} holds numbers of more than {} bytes", size_of::<T>())),
-    }
 }
 
 fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, String> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod arrow;
 mod columns;
+mod kept;
 pub(crate) mod packed;
 mod plain;
 

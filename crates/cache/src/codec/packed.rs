@@ -2,7 +2,7 @@
 
 use super::Entries;
 use super::arrow::Row;
-use super::columns::{Kept, Open};
+use super::kept::{Kept, Open};
 use crate::pack::{self, Codes, Shape};
 use crate::pages::Plain;
 use crate::plan::Plan;

@@ -2,7 +2,7 @@
 
 use super::Entries;
 use super::arrow::{self, Row};
-use super::columns::{Kept, Open, floats, narrow};
+use super::kept::{Kept, Open, floats, narrow};
 use crate::pages::Lists;
 use crate::plan::Plan;
 use crate::schema;

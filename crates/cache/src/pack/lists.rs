@@ -1,6 +1,6 @@
 //! What a model knows of a shard: how common each class is, and which classes follow which token.
 
-use super::range::{Coder, NUMBER_SYMBOLS, step};
+use super::coder::{Coder, NUMBER_SYMBOLS, step};
 
 /// Followers of all lists together, at most: this bounds what hostile bytes can ask for.
 pub(super) const MAX_FOLLOWERS: usize = 1 << 20;

@@ -1,6 +1,7 @@
 //! Lossless coding of one sample's kept classes in few bytes: a model of the shard predicts them, rANS writes what
 //! the predictions leave open. A sample needs the model and its own bytes; nothing passes between samples.
 
+mod coder;
 mod lists;
 mod position;
 mod range;
@@ -17,7 +18,7 @@ use tables::Tables;
 pub(crate) use values::Codes;
 
 /// Largest vocabulary that a model takes.
-pub(crate) const MAX_VOCAB: u32 = range::NUMBER_END;
+pub(crate) const MAX_VOCAB: u32 = coder::NUMBER_END;
 
 /// How many classes the positions of a cache keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One position: first its scale, then which classes it keeps and how far each stands above the lowest.
 
+use super::coder::Coder;
 use super::lists::{self, LEVELS, List, SHARES, level, top_level};
-use super::range::Coder;
 use super::{Entries, Model, Shape};
 
 /// Kinds of [`value_table`].

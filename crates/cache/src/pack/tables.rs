@@ -1,6 +1,6 @@
 //! The frequencies that a model gives its symbols: counted in training, kept as a byte each, scaled to slots.
 
-use super::range::{Coder, NUMBER_SYMBOLS, TOTAL, TOTAL_BITS};
+use super::coder::{Coder, NUMBER_SYMBOLS, TOTAL, TOTAL_BITS};
 
 /// A table's hints divide its slots into two to this power parts.
 const HINT_BITS: u32 = 6;

@@ -1,8 +1,9 @@
 //! Making a model of a shard, and its own bytes.
 
+use super::coder::NUMBER_SYMBOLS;
 use super::lists::{self, Class, Follower, List, Lists, MAX_FOLLOWERS, MIN_SHARE, level, share_level, top_level};
 use super::position::{FLAGS, TABLES};
-use super::range::{Decoder, Encoder, NUMBER_SYMBOLS};
+use super::range::{Decoder, Encoder};
 use super::tables::{Counter, Tables, weights_from_bytes, weights_to_bytes};
 use super::{Codes, Entries, MAX_VOCAB, Model, Shape};
 

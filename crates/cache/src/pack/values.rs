@@ -1,6 +1,6 @@
 //! Values: what of a code a context can predict, and what is noise.
 
-use super::range::Coder;
+use super::coder::Coder;
 
 /// What the codes of a cache are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! KL of the label against all others, and KL among the others alone, each with its own weight.
 
 use super::{Comparison, Remainder, Student, TemperedRow};
-use crate::soft_row::log_sum_exp;
+use crate::math::log_sum_exp;
 
 /// With P and Q the label's probabilities: label · (P log(P / Q) + (1 - P) log((1 - P) / (1 - Q))) + others · Σ p' log(p' / q'),
 /// p' = p / (1 - P) and q' = q / (1 - Q) over the other terms. A target that does not know its label is all others.

@@ -24,7 +24,7 @@ mod total_variation;
 pub use target::{Remainder, TailPolicy, TemperedRow};
 pub use terms::{Real, eval_terms};
 
-use crate::soft_row::log_sum_exp;
+use crate::math::log_sum_exp;
 use serde::{Deserialize, Serialize};
 
 /// How far a student's probabilities q are from a teacher's p. Variants without parameters have braces, for serde lets a

@@ -1,7 +1,7 @@
 //! 1 - correlation of probabilities.
 
 use super::{Comparison, Remainder, Student, TemperedRow};
-use crate::soft_row::log_sum_exp;
+use crate::math::log_sum_exp;
 
 /// Over the classes of a row: (Σ p q - 1/n) / √((Σ p² - 1/n) (Σ q² - 1/n)). The classes outside are equally probable in
 /// Σ p q; Σ p² is that of all classes, known from the atoms.

@@ -66,7 +66,7 @@ impl TemperedRow {
         let known = if policy == TailPolicy::Sampled { row.log_probs } else { row.certain() };
         let scaled: Vec<f64> = known.iter().map(|&lp| b * f64::from(lp)).collect();
         let log_total = match policy {
-            TailPolicy::Renormalize => crate::soft_row::log_sum_exp(&scaled),
+            TailPolicy::Renormalize => crate::math::log_sum_exp(&scaled),
             _ => row.log_partition(b),
         };
         let log_mass = row.tail.log_partition(b) - log_total;

@@ -113,7 +113,7 @@ fn newton_finds_the_temperature_of_an_entropy() {
             assert!((row.entropy(t) - nats).abs() < 1e-5, "seed {seed}: {} at T = {t}", row.entropy(t));
             // And of the whole row, within what the atoms promise of entropy.
             let scaled: Vec<f64> = logits.iter().map(|z| f64::from(*z) / t).collect();
-            let log_z = crate::soft_row::log_sum_exp(&scaled);
+            let log_z = crate::math::log_sum_exp(&scaled);
             let dense: f64 = scaled.iter().map(|x| (x - log_z).exp() * (log_z - x)).sum();
             assert!((dense - nats).abs() < 0.02, "seed {seed}: {dense} at T = {t}");
         }

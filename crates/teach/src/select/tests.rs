@@ -1,9 +1,9 @@
 //! The fast selection against the slow one.
 
 use super::{RowProblem, RowSelector, select_rows};
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::soft_row::log_sum_exp;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRow, SoftRows, TailRule, Truncation};
 use proptest::prelude::*;

@@ -1,11 +1,9 @@
 //! What a recipe says about the loss.
 
 use crate::loss::Scale;
-use crate::similarity::Similarity;
 use logitcask_core::{Blend, Divergence, Schedule, TailPolicy, TargetTransform, TemperatureRule, TokenWeight};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// alpha · Σ factor · scale · divergence + (1 - alpha) · cross entropy on the labels. The first term stands in the table
 /// itself, others under `extra_terms`; whatever is a [`Schedule`] may move during the run.
@@ -91,28 +89,6 @@ pub struct LossTerm {
 
 const fn one() -> Schedule {
     Schedule::Constant(1.0)
-}
-
-/// What of a cached row a loss reads.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TargetSpec {
-    /// Classes drawn at random as well?
-    pub include_sampled: bool,
-    /// So many of the kept classes; `None`: all.
-    pub classes: Option<u32>,
-    /// How many classes the cache keeps whatever their probability: behind them, a class that is kept for sure in a drawn row
-    /// is one of the likeliest.
-    pub always_kept: usize,
-    /// What is made of the row beside its label.
-    pub target: TargetTransform,
-    /// Must the label be one of the classes that are told one by one?
-    pub label: bool,
-    /// Are the row's raw logits, entropy and the like wanted?
-    pub stats: bool,
-    /// The temperature at which its entropy is this, within a range of temperatures.
-    pub entropy: Option<(f64, (f64, f64))>,
-    /// What stands in the place of the row's classes.
-    pub similarity: Option<Arc<Similarity>>,
 }
 
 impl LossConfig {

@@ -1,8 +1,8 @@
 //! Cached rows at a temperature, on the device: [`logitcask_core::TemperedRow`] as tensors.
 
-use crate::batch::{float_tensor, int_tensor};
 use crate::loss::{Temperature, log_sum_exp};
 use crate::target_batch::{NO_CLASS, TargetBatch};
+use crate::tensors::{float_tensor, int_tensor};
 use burn::tensor::{Device, Int, Tensor};
 use logitcask_core::TailPolicy;
 use logitcask_core::tail::LEAST_LEFT;

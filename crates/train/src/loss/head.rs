@@ -10,14 +10,15 @@
 //! graph as a constant: Σ hidden · gradient has it for its gradient. The latter is handed over as it is: with many classes it
 //! is the largest tensor of a step, and every detour through the graph would be another pass over all of it.
 
-use crate::batch::{Batch, int_tensor};
+use crate::batch::Batch;
+use crate::decisions::TokenDecisions;
 use crate::loss::fused_cpu::{self, FusedCpu};
 use crate::loss::positions::{token_losses, total};
 use crate::loss::rows::{Host, Rows, Slopes, Tensors};
 use crate::loss::student::{AllClasses, NOWHERE};
 use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student, Temperature, TokenLosses};
-use crate::rules::TokenDecisions;
 use crate::target_batch::TargetBatch;
+use crate::tensors::int_tensor;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use logitcask_model::Head;
 use logitcask_model::memory::is_in_memory;

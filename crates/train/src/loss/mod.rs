@@ -23,7 +23,7 @@ pub mod step;
 pub mod student;
 pub mod temperature;
 
-pub use config::{LossConfig, LossTerm, SecondTeacher, TargetSpec};
+pub use config::{LossConfig, LossTerm, SecondTeacher};
 pub use device_targets::DeviceTargets;
 pub use head::{LossTotals, head_loss};
 pub use positions::{TokenLosses, token_losses};

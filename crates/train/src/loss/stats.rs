@@ -1,11 +1,12 @@
 //! What rules about temperatures and weights are told: a look at teacher and student before the loss.
 
-use crate::batch::{Batch, int_tensor};
+use crate::batch::Batch;
+use crate::decisions::TokenDecisions;
 use crate::loss::divergence::squared_hellinger;
 use crate::loss::head::student;
 use crate::loss::student::NOWHERE;
 use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student};
-use crate::rules::TokenDecisions;
+use crate::tensors::int_tensor;
 use crate::{Error, Result};
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use logitcask_core::temperature::{LogitStats, RequiredStats, TokenStats};

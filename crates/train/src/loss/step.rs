@@ -1,9 +1,9 @@
 //! A loss at one step, and at one piece of it.
 
-use crate::batch::float_tensor;
+use crate::decisions::TokenDecisions;
 use crate::loss::student::spread;
 use crate::loss::{DeviceTargets, Temperature};
-use crate::rules::TokenDecisions;
+use crate::tensors::float_tensor;
 use burn::tensor::{Device, Tensor};
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_core::{Divergence, TailPolicy};

@@ -4,9 +4,9 @@ use super::*;
 use crate::select::rule::rule_of_sums;
 use crate::select::scan::scan;
 use logitcask_core::TailRule;
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::quadrature::{Rule, gauss};
 use logitcask_core::rng::CounterRng;
-use logitcask_core::soft_row::log_sum_exp;
 
 struct Case {
     tail: Vec<f64>,

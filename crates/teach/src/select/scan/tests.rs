@@ -1,8 +1,8 @@
 //! The summary of a row against f64, and every instruction set against the plainest.
 
 use super::*;
+use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
-use logitcask_core::soft_row::log_sum_exp;
 
 /// Logits whose largest comes first, last, or anywhere, some of them far below all others, scaled and moved.
 fn rows() -> Vec<Vec<f32>> {

@@ -7,8 +7,8 @@
 mod row;
 mod temper;
 
+use crate::decisions::TokenDecisions;
 use crate::loss::{LossAtStep, Scale};
-use crate::rules::TokenDecisions;
 use crate::target_batch::TargetBatch;
 use burn::tensor::{Tensor, TensorData};
 use logitcask_core::TailPolicy;

@@ -4,11 +4,11 @@
 //! of its core, so all that is done to it costs little more than fetching it.
 
 use super::{Rows, Slopes};
-use crate::batch::float_tensor;
 use crate::loss::Temperature;
 use crate::loss::lanes::TILE;
 use crate::loss::student::NOWHERE;
 use crate::target_batch::TargetBatch;
+use crate::tensors::float_tensor;
 use burn::tensor::{Device, Tensor, TensorData};
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{LANES, largest};

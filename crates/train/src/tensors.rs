@@ -1,0 +1,14 @@
+//! Host vectors as tensors.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// A host vector as an integer tensor.
+pub(crate) fn int_tensor<const D: usize>(values: &[u32], shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    let values: Vec<i64> = values.iter().map(|&v| i64::from(v)).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// A host vector as a float tensor.
+pub(crate) fn float_tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
