@@ -1,6 +1,9 @@
 //! Digests of a wgpu device, a real GPU or a software one, against whole rows in memory; without a device, nothing.
 #![allow(clippy::print_stderr)]
 
+#[path = "../../../../../tests/skips.rs"]
+mod skips;
+
 use super::*;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::tail::ATOM_STEP;
@@ -9,14 +12,15 @@ use logitcask_model::{Device, DeviceChoice};
 
 const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
 
-fn device() -> Option<Device> {
+/// The device for a test, which is skipped without one.
+fn device(test: &str) -> Option<Device> {
     match DeviceChoice::Wgpu.open() {
         Ok((device, name)) => {
             eprintln!("on {name}");
             Some(device)
         }
         Err(error) => {
-            eprintln!("skipped: {error}");
+            skips::skip(&format!("select::gpu::{test}"), &error.to_string());
             None
         }
     }
@@ -89,7 +93,7 @@ fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Keep) -> usize {
 
 #[test]
 fn rows_on_a_device_give_what_they_give_in_memory() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("rows_on_a_device_give_what_they_give_in_memory") else { return };
     for (vocab, count) in [(1_000, 7), (4_097, 7), (32_000, 5), (262_144, 2)] {
         let (logits, gold) = rows(vocab, count);
         let on_device = tensor(&logits, vocab, &device);
@@ -120,7 +124,7 @@ fn slow_digest(row: &[f32], gold: usize, ask: Ask) -> (u32, Vec<(u32, f32)>, Vec
 
 #[test]
 fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up") else { return };
     let vocab = 5_003;
     let (mut logits, mut gold) = rows(vocab, 3);
     // All alike, two values, masked classes, a spread near the end of f32, steps far finer than the logits.
@@ -158,7 +162,7 @@ fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
 
 #[test]
 fn any_rule_and_classes_always_kept_are_settled_too() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("any_rule_and_classes_always_kept_are_settled_too") else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
     let top = keep(Selection::TopK { k: 8 });
@@ -183,7 +187,7 @@ fn any_rule_and_classes_always_kept_are_settled_too() {
 
 #[test]
 fn what_digests_do_not_settle_is_fetched() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("what_digests_do_not_settle_is_fetched") else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
     let dense = Keep { tail: None, ..keep(Selection::Dense) };
@@ -202,7 +206,7 @@ fn what_digests_do_not_settle_is_fetched() {
 
 #[test]
 fn rows_that_cannot_be_kept_are_refused_and_the_first_named() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("rows_that_cannot_be_kept_are_refused_and_the_first_named") else { return };
     let (mut logits, gold) = rows(4_097, 4);
     let keep = keep(Selection::TopK { k: 5 });
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
