@@ -161,6 +161,26 @@ fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
 }
 
 #[test]
+fn sums_have_twice_the_digits_of_f32() {
+    let Some(device) = device("sums_have_twice_the_digits_of_f32") else { return };
+    let (low, distance) = RULE.knots();
+    let ask = Ask { count: 2, fixed: 0, points: RULE.grid().len(), grid: (low, distance / 2.0) };
+    for z in [-0.3, -1.7, -2.5, -6.3] {
+        // Seven equal classes below the largest ones, and nothing else that weighs: the sums are a geometric series.
+        let row: Vec<f32> = (0..3_000).map(|i| [0.0, z, -1e30][usize::from(i > 1) + usize::from(i > 8)]).collect();
+        let words = digests(tensor(&row, 3_000, &device), indices([0].into_iter(), &device), ask);
+        let words = words.try_into_vec_as::<u32>().unwrap();
+        let parts: Vec<f64> =
+            words[kernel::HEAD + 2 * ask.count..].iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
+        let sums: Vec<f64> = parts.chunks(2).take(ask.points).map(|pair| pair[0] + pair[1]).collect();
+        for (j, pair) in sums.windows(2).enumerate() {
+            let error = pair[1] / pair[0] * sums[0] / sums[1] - 1.0;
+            assert!(error.abs() < 1e-12, "z = {z}: sum {j} is off by {error:e}");
+        }
+    }
+}
+
+#[test]
 fn any_rule_and_classes_always_kept_are_settled_too() {
     let Some(device) = device("any_rule_and_classes_always_kept_are_settled_too") else { return };
     let (logits, gold) = rows(3_001, 6);
