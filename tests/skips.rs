@@ -2,11 +2,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Where the skipped tests of a run are listed; `make test` empties it before and prints it after.
-fn list() -> std::path::PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped.txt")
+/// Where the skipped tests of a run are listed; `make test` empties it before and prints it after. Cargo does not
+/// name the folder to tests inside a crate: those stand at TARGET/PROFILE/deps/NAME themselves.
+fn list() -> PathBuf {
+    let beside = || std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tmp");
+    option_env!("CARGO_TARGET_TMPDIR").map_or_else(beside, PathBuf::from).join("skipped.txt")
 }
 
 /// Says that the test `what` cannot run here, and why. Where LOGITCASK_NO_SKIPS=1 is set, that is a failure.

@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Writes `cache` into `folder` in another layout: the same values to the bit, and the very files that caching into that
 /// layout would have made. A conversion that was stopped goes on where it stopped; `None` where `stop` was raised.
 /// `on_unit` hears of every finished unit.
+///
+/// # Errors
+/// What [`CacheWriter::open`], [`CacheWriter::write_unit`] and [`CacheWriter::finish`] refuse about `folder`; what is wrong
+/// with the tokenizer, a companion, a shard or a row of `cache`.
 pub fn convert(
     cache: &CacheReader,
     folder: &Path,
@@ -38,7 +42,7 @@ pub fn convert(
 /// Bytes that a shard of these rows takes; the plan's only unit must be theirs.
 ///
 /// # Errors
-/// What [`CacheWriter::write_unit`] refuses.
+/// [`crate::Error::Parquet`] where they cannot be encoded. Nothing else is checked of them.
 pub fn shard_bytes(plan: &Plan, rows: &[(logitcask_core::Sample, logitcask_core::SoftRows)]) -> Result<u64> {
     let bytes = crate::codec::encode(plan, plan.id(), 0, rows);
     let path = || Path::new(&plan.shard_name(0)).to_owned();

@@ -1,4 +1,64 @@
 #![doc = include_str!("../FORMAT.md")]
+//!
+//! # Examples
+//! One sample is written, the cache is verified, and the sample is read back:
+//! ```
+//! use logitcask_cache::{
+//!     ArtifactRef, CacheReader, CacheWriter, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Tier, Versions, verify,
+//! };
+//! use logitcask_core::select::select_reference;
+//! use logitcask_core::{
+//!     Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+//! };
+//!
+//! let tokenizer = b"the bytes of a tokenizer.json";
+//! let pin = |name: &str, bytes: &[u8]| ArtifactRef { name: name.to_owned(), fingerprint: Fingerprint::of(bytes) };
+//! let plan = Plan {
+//!     format_version: FORMAT_VERSION,
+//!     code_version: String::new(),
+//!     versions: Versions::FIRST,
+//!     layout: Layout::Plain,
+//!     vocab_size: 8,
+//!     max_length: 4,
+//!     precision: "f32".to_owned(),
+//!     batch_tokens: 4,
+//!     keep: Truncation {
+//!         selection: Selection::TopK { k: 3 },
+//!         always_keep: Vec::new(),
+//!         values: LogProbPrecision::F16,
+//!         tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 }),
+//!         padding: 0,
+//!     },
+//!     teacher: pin("a teacher", b"its weights"),
+//!     tokenizer: pin("tokenizer.json", tokenizer),
+//!     added_tokens: Vec::new(),
+//!     special_tokens: REFUSE_SPECIAL_TOKENS.to_owned(),
+//!     bos: None,
+//!     end: None,
+//!     dataset: pin("a corpus", b"its samples"),
+//!     companions: Vec::new(),
+//!     units: Plan::units_of(&[("train".to_owned(), 1)], 100),
+//! };
+//!
+//! let sample = Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: vec![1, 5, 2] };
+//! let (mut rows, mut errors) = (SoftRows::new(&plan.keep), RowErrors::new(&plan.keep));
+//! for &label in sample.gold_ids() {
+//!     let logits = [0.5, 2.0, 1.0, -1.0, 0.0, 3.0, -2.0, 1.5];
+//!     select_reference(&logits, label, &plan.keep, 0.0, &mut rows, &mut errors);
+//! }
+//!
+//! let temporary = tempfile::tempdir()?;
+//! let folder = temporary.path().join("cache");
+//! let writer = CacheWriter::open(&folder, plan, tokenizer)?;
+//! writer.write_unit(0, &[(sample, rows)], &errors)?;
+//! writer.finish()?;
+//!
+//! assert!(verify(&folder, Tier::Rows, &mut |_, _| {})?.is_whole());
+//! let cached = CacheReader::open(&folder)?.get("train", SampleId(0))?;
+//! assert_eq!(cached.sample.input_ids, [1, 5, 2]);
+//! assert_eq!(cached.rows.iter().next().map(|row| row.best()), Some(5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod card;

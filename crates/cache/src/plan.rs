@@ -31,6 +31,15 @@ const MAX_UNIT_SAMPLES: u64 = 1 << 24;
 const MAX_ROW_BYTES: u64 = 1 << 30;
 
 /// Samples `start..end` of a split: what one worker writes in one go, into one shard.
+///
+/// # Examples
+/// ```
+/// use logitcask_cache::Plan;
+///
+/// let units = Plan::units_of(&[("train".to_owned(), 250), ("test".to_owned(), 20)], 100);
+/// let ranges: Vec<_> = units.iter().map(|unit| (unit.split.as_str(), unit.start..unit.end)).collect();
+/// assert_eq!(ranges, [("train", 0..100), ("train", 100..200), ("train", 200..250), ("test", 0..20)]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkUnit {
@@ -156,6 +165,9 @@ impl Plan {
 
     /// Refuses what no cache can be made of: holes or overlaps between units, an impossible selection, names that are no
     /// file names, counts past the format's limits.
+    ///
+    /// # Errors
+    /// [`Error::BadPlan`] says what is wrong.
     pub fn check(&self) -> Result<()> {
         self.problem().map_or(Ok(()), |problem| Err(Error::BadPlan { problem }))
     }
@@ -290,6 +302,10 @@ impl Plan {
     }
 
     /// The plan of the cache in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where its file cannot be read, [`Error::Version`] where another version of the format wrote it,
+    /// [`Error::Malformed`] where it is no plan, or one that [`Self::check`] refuses.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(PLAN_NAME);
         json::check_version(&path)?;

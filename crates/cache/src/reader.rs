@@ -20,6 +20,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A finished cache. Clones share the open shards.
+///
+/// # Examples
+/// ```no_run
+/// use logitcask_cache::CacheReader;
+///
+/// let cache = CacheReader::open("data/caches/demo".as_ref())?;
+/// for cached in cache.in_order("train")? {
+///     println!("{:?}", cached?.sample.id);
+/// }
+/// # Ok::<(), logitcask_cache::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct CacheReader(Arc<Inner>);
 
@@ -93,6 +104,9 @@ impl CacheReader {
     }
 
     /// [`Self::open`], with another way to hold the shards.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
     pub fn open_with(folder: &Path, storage: Storage) -> Result<Self> {
         let path = folder.to_owned();
         if !folder.join(PLAN_NAME).exists() {
@@ -224,6 +238,9 @@ impl CacheReader {
     }
 
     /// Every sample of a split by ascending id.
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`]; what is wrong with a shard or row is an item of the iterator.
     pub fn in_order(&self, split: &str) -> Result<Samples> {
         Ok(Samples::in_order(self.clone(), self.blocks(split)?))
     }
@@ -232,6 +249,9 @@ impl CacheReader {
     ///
     /// Blocks are shuffled, then the rows of every [`crate::order::WINDOW_BLOCKS`] of them. Pages of one such window are in
     /// memory at a time, each from its first sample to its last, and those whose samples are skipped are not decoded.
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`]; what is wrong with a shard or row is an item of the iterator.
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         Ok(Samples::shuffled(self.clone(), self.blocks(split)?, seed, epoch, skip))
     }
@@ -252,6 +272,9 @@ impl CacheReader {
     }
 
     /// The samples of a split that are decoded together, as ranges of their ids.
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`].
     pub fn groups(&self, split: &str) -> Result<Vec<Range<u64>>> {
         let page = schema::ROWS_PER_PAGE as u64;
         let pages = |block: RowGroup| {

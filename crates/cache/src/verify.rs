@@ -86,6 +86,18 @@ impl Report {
 ///
 /// # Errors
 /// [`Error::NotACache`] where there is neither plan nor manifest nor commit. Everything else is a finding.
+///
+/// # Examples
+/// ```no_run
+/// use logitcask_cache::{Tier, verify};
+/// use std::path::Path;
+///
+/// let report = verify(Path::new("data/caches/demo"), Tier::Structure, &mut |done, of| println!("{done} of {of}"))?;
+/// for finding in &report.findings {
+///     println!("{finding}");
+/// }
+/// # Ok::<(), logitcask_cache::Error>(())
+/// ```
 pub fn verify(folder: &Path, tier: Tier, on_unit: &mut dyn FnMut(usize, usize)) -> Result<Report> {
     let is_there = |name: &str| folder.join(name).exists();
     if !is_there(PLAN_NAME) && !is_there(MANIFEST_NAME) && !names_in(folder, COMMITS_DIR).iter().any(|n| is_commit(n)) {

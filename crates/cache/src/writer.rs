@@ -21,6 +21,27 @@ const COMMIT_LOOKS: u32 = 20;
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A cache in the making. Any number of them, in one process or many, may work on the same folder.
+///
+/// # Examples
+/// Whoever runs this again after it was stopped goes on with the units that are missing:
+/// ```no_run
+/// use logitcask_cache::{CacheWriter, Manifest, Plan, Result, WorkUnit};
+/// use logitcask_core::{RowErrors, Sample, SoftRows};
+/// use std::path::Path;
+///
+/// fn write(
+///     plan: Plan,
+///     tokenizer_json: &[u8],
+///     ask_teacher: impl Fn(&WorkUnit) -> (Vec<(Sample, SoftRows)>, RowErrors),
+/// ) -> Result<Manifest> {
+///     let writer = CacheWriter::open(Path::new("cache"), plan, tokenizer_json)?;
+///     for unit in writer.pending()? {
+///         let (rows, errors) = ask_teacher(&writer.plan().units[unit]);
+///         writer.write_unit(unit, &rows, &errors)?;
+///     }
+///     writer.finish()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct CacheWriter {
     folder: PathBuf,
@@ -64,6 +85,9 @@ impl CacheWriter {
 
     /// Writes those of `files` that [`Plan::companions`] lists, where they are missing. The plan is that of whoever began
     /// the cache: files that have changed since are left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where a file or its folder cannot be made.
     pub fn lay_companions<'a>(&self, files: impl IntoIterator<Item = Companion<'a>>) -> Result<()> {
         companions::lay(&self.folder, &self.plan, files)
     }
@@ -89,6 +113,9 @@ impl CacheWriter {
     }
 
     /// Units without a commit or, where [`crate::repair::prepare`] removed it, without their shard; ascending.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file system does not say whether a commit or a shard is there.
     pub fn pending(&self) -> Result<Vec<usize>> {
         let mut pending = Vec::new();
         for unit in 0..self.shards.len() {
@@ -218,7 +245,9 @@ impl CacheWriter {
     /// Declares the cache complete: writes its manifest and clears away what killed runs left.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] while a unit lacks its commit.
+    /// [`Error::Unfinished`] while a unit lacks its commit; [`Error::Io`] or [`Error::Size`] where a committed shard is not
+    /// there or has another length; [`Error::Malformed`] where a commit, or a manifest that is there already, is not what the
+    /// plan makes it.
     pub fn finish(&self) -> Result<Manifest> {
         let commits = (0..self.plan.units.len()).map(|unit| self.recorded(unit));
         let commits: Vec<Commit> = commits.filter_map(Result::transpose).collect::<Result<_>>()?;

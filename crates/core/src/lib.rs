@@ -6,6 +6,31 @@
 //! # Seams
 //! What a row holds is decided by [`Truncation`] alone: a new selection or another summary of the tail is a change here first,
 //! then in the fast selection and in the format.
+//!
+//! # Examples
+//! Two of five classes are kept, and the row still answers for every temperature of its tail:
+//! ```
+//! use logitcask_core::select::select_reference;
+//! use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRows, TailRule, Truncation};
+//!
+//! let keep = Truncation {
+//!     selection: Selection::TopK { k: 2 },
+//!     always_keep: Vec::new(),
+//!     values: LogProbPrecision::F16,
+//!     tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 }),
+//!     padding: 0,
+//! };
+//! let logits = [1.0, 3.0, 0.5, 2.0, -1.0];
+//! let (label, offset) = (3, 0.0);
+//! let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+//! select_reference(&logits, label, &keep, offset, &mut rows, &mut errors);
+//!
+//! let row = rows.iter().next().expect("one row was selected");
+//! assert_eq!(row.class_ids, [1, 3]);
+//! assert_eq!(row.gold.rank, 1);
+//! let exact = logits.iter().map(|z| f64::from(z / 2.0).exp()).sum::<f64>().ln();
+//! assert!((row.log_z_at(2.0) - exact).abs() < 5e-3);
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod check;

@@ -6,6 +6,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// A generator for one purpose: the same `purpose` and `keys` give the same stream on every machine.
 ///
 /// Keys are what the draw belongs to, outermost first: a run's seed, then an epoch, a sample, a position.
+///
+/// # Examples
+/// ```
+/// use logitcask_core::rng::CounterRng;
+///
+/// let draw = |seed| CounterRng::new("example", &[seed]).uniform();
+/// assert_eq!(draw(7), draw(7));
+/// assert_ne!(draw(7), draw(8));
+/// ```
 #[derive(Clone, Debug)]
 pub struct CounterRng(ChaCha8Rng);
 

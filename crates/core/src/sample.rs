@@ -16,6 +16,16 @@ pub struct Origin {
 }
 
 /// A window of tokens: exactly what the teacher saw and what a student will see.
+///
+/// # Examples
+/// ```
+/// use logitcask_core::{Origin, Sample, SampleId};
+///
+/// let origin = Origin { document: 0, offset: 0 };
+/// let sample = Sample { id: SampleId(0), origin, input_ids: vec![5, 8, 13] };
+/// assert_eq!(sample.positions(), 2);
+/// assert_eq!(sample.gold_ids(), [8, 13]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Its place in the dataset.

@@ -7,6 +7,16 @@ use std::f64::consts::TAU;
 use std::fmt;
 
 /// A number, or how it moves. In a recipe `0.9`, or a table: `{ kind = "linear", start = 1.0, end = 0.1 }`.
+///
+/// # Examples
+/// ```
+/// use logitcask_core::Schedule;
+/// use logitcask_core::schedule::ScheduleKind;
+///
+/// let falling = Schedule::ScheduleKind(ScheduleKind::Linear { start: 4.0, end: 1.0 });
+/// assert_eq!([0.0, 0.5, 1.0].map(|done| falling.at(done)), [4.0, 2.5, 1.0]);
+/// assert_eq!(falling.range(), (1.0, 4.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Schedule {
     /// Always the same.

@@ -17,6 +17,24 @@ pub struct Gold {
 /// The first `class_ids.len() - drawn` classes are kept for sure and the tail stands for all others; the drawn ones are
 /// some of those others, chosen at random ([`crate::Selection::Sample`]). Both parts are sorted by log-probability as
 /// stored, largest first, ties to the lower id; with [`crate::Selection::Dense`] classes are in their own order instead.
+///
+/// # Examples
+/// Four classes of logits 2, 1, 0 and 0, all of them kept:
+/// ```
+/// use logitcask_core::SoftRow;
+///
+/// let logits = [2.0f32, 1.0, 0.0, 0.0];
+/// let log_z = logits.iter().map(|z| z.exp()).sum::<f32>().ln();
+/// let log_probs = logits.map(|z| z - log_z);
+/// let row = SoftRow { class_ids: &[0, 1, 2, 3], log_probs: &log_probs, log_z, ..SoftRow::default() };
+///
+/// assert_eq!(row.best(), 0);
+/// assert!(row.entropy(2.0) > row.entropy(1.0));
+/// // Classes that a reader drops join the tail, and nothing is lost.
+/// let short = row.prefix(2);
+/// assert!((short.log_z_at(2.0) - row.log_z_at(2.0)).abs() < 1e-9);
+/// assert!(short.tail_mass(2.0) > short.tail_mass(1.0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SoftRow<'a> {
     /// The kept classes.

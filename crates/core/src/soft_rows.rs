@@ -5,6 +5,20 @@ use crate::tail::{Tail, TailAtom};
 use crate::truncation::Truncation;
 
 /// The soft rows of one sample in flat columns: position `i` owns `counts[i]` entries of `class_ids` and `log_probs`.
+///
+/// # Examples
+/// ```
+/// use logitcask_core::{SoftRow, SoftRows};
+///
+/// let mut rows = SoftRows::default();
+/// rows.push(SoftRow { class_ids: &[7, 2], log_probs: &[-0.5, -1.0], ..SoftRow::default() });
+/// rows.push(SoftRow { class_ids: &[4], log_probs: &[-0.25], ..SoftRow::default() });
+/// assert_eq!(rows.class_ids, [7, 2, 4]);
+/// assert_eq!(rows.iter().map(|row| row.best()).collect::<Vec<_>>(), [7, 4]);
+/// // What the teacher said about the first two tokens of the sample.
+/// rows.truncate(1);
+/// assert_eq!(rows.len(), 1);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SoftRows {
     /// Kept classes at each position; at least one.

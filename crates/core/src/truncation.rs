@@ -129,6 +129,23 @@ fn is_normal_f16(bits: u32) -> bool {
 }
 
 /// Everything that decides what a row holds.
+///
+/// # Examples
+/// ```
+/// use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
+///
+/// let keep = Truncation {
+///     selection: Selection::TopP { p: 0.95, k: 64 },
+///     always_keep: vec![0],
+///     values: LogProbPrecision::F16,
+///     tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 }),
+///     padding: 0,
+/// };
+/// assert_eq!(keep.check(32_000), Ok(()));
+/// assert_eq!((keep.min_kept(32_000), keep.max_kept(32_000)), (1, 65));
+/// let dense = Truncation { selection: Selection::Dense, ..keep };
+/// assert!(dense.check(100_000).is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Truncation {

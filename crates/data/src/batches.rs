@@ -19,6 +19,20 @@ pub struct TokenBatch {
 /// rows x width <= `token_budget`, or one row where a sample alone is over it.
 ///
 /// Shortest first; which samples share a batch is a pure function of the lengths.
+///
+/// # Examples
+/// ```
+/// use logitcask_core::{Origin, Sample, SampleId};
+/// use logitcask_data::batch_by_length;
+///
+/// let sample = |id, length| {
+///     Sample { id: SampleId(id), origin: Origin { document: id, offset: 0 }, input_ids: vec![1; length] }
+/// };
+/// let batches = batch_by_length(&[sample(0, 3), sample(1, 2), sample(2, 5)], 6);
+/// assert_eq!(batches[0].indices, [1, 0]);
+/// assert_eq!(batches[0].tokens, [1, 1, 0, 1, 1, 1]);
+/// assert_eq!(batches[1].indices, [2]);
+/// ```
 pub fn batch_by_length(samples: &[Sample], token_budget: usize) -> Vec<TokenBatch> {
     let length = |index: usize| samples[index].input_ids.len();
     let mut order: Vec<usize> = (0..samples.len()).collect();

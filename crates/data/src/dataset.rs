@@ -33,6 +33,20 @@ pub trait Dataset: Send + Sync {
 ///
 /// [`Origin::offset`] is the index in `t ++ [end]` of a window's first token after the start token. A window with fewer
 /// than two tokens is left out, and so is a document without tokens.
+///
+/// # Examples
+/// ```no_run
+/// use logitcask_data::{DatasetConfig, TextDataset, TextTokenizer};
+/// use std::path::Path;
+///
+/// let tokenizer = TextTokenizer::from_json_file(Path::new("teacher/tokenizer.json"), Some(0))?;
+/// let config = DatasetConfig { held_out: 0.1, ..DatasetConfig::at(Path::new("texts.jsonl")) };
+/// let dataset = TextDataset::load(&config, &tokenizer, 256)?;
+/// for (split, samples) in dataset.splits() {
+///     println!("{split}: {samples} samples of {} tokens in all", dataset.tokens(&split));
+/// }
+/// # Ok::<(), logitcask_data::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TextDataset {
     name: String,

@@ -27,6 +27,15 @@ pub struct DiversityReport {
 ///
 /// Near duplicates are found by locality-sensitive hashing with fixed seeds, then checked exactly: the same texts always
 /// give the same report, every one counted is one, and a few just above the threshold are missed.
+///
+/// # Examples
+/// ```
+/// use logitcask_data::diversity;
+///
+/// let texts = ["a cat sat on the mat", "a dog ran home", "a cat sat on the mat"].map(String::from);
+/// let report = diversity(&texts);
+/// assert_eq!((report.documents, report.exact_duplicates, report.near_duplicates), (3, 1, 0));
+/// ```
 pub fn diversity(texts: &[String]) -> DiversityReport {
     let grams: Vec<Vec<u64>> = texts.par_iter().map(|text| word_grams(text)).collect();
     let bands: Vec<Vec<u64>> = grams.par_iter().map(|grams| band_keys(grams)).collect();

@@ -6,6 +6,28 @@
 //! # Seams
 //! A stage sees the trait [`Dataset`] only, so another kind of data is one new implementation; another file format is one
 //! new file under `source`.
+//!
+//! # Examples
+//! ```
+//! use logitcask_core::SampleId;
+//! use logitcask_data::{DatasetConfig, TextDataset, train_byte_level_bpe};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("stories.txt");
+//! std::fs::write(&path, "The cat sat.\n\nThe dog ran home, and the cat saw it.\n")?;
+//!
+//! let text = std::fs::read_to_string(&path)?;
+//! let tokenizer = train_byte_level_bpe([text].into_iter(), 260)?;
+//! let config = DatasetConfig { held_out: 0.0, ..DatasetConfig::at(&path) };
+//! let max_length = 8;
+//! let dataset = TextDataset::load(&config, &tokenizer, max_length)?;
+//!
+//! assert_eq!(dataset.documents("train"), 2);
+//! let first = dataset.sample("train", SampleId(0)).expect("the split has samples");
+//! assert_eq!(first.input_ids[0], 0, "every window begins with the start token");
+//! assert!("The cat sat.".starts_with(&tokenizer.decode(&first.input_ids)?));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod batches;

@@ -20,6 +20,24 @@ pub enum TailPolicy {
 }
 
 /// A teacher's probabilities at one temperature.
+///
+/// # Examples
+/// A student that says the same as the teacher, but for a constant that is added to all of its logits:
+/// ```
+/// use logitcask_core::divergence::compare;
+/// use logitcask_core::{Divergence, SoftRow, TailPolicy, TemperedRow};
+///
+/// let logits = [2.0f64, 1.0, 0.0];
+/// let log_z = logits.iter().map(|z| z.exp()).sum::<f64>().ln();
+/// let log_probs = logits.map(|z| (z - log_z) as f32);
+/// let row = SoftRow { class_ids: &[0, 1, 2], log_probs: &log_probs, log_z: log_z as f32, ..SoftRow::default() };
+///
+/// let teacher = TemperedRow::of(&row, 2.0, TailPolicy::Bucket);
+/// let student = logits.map(|z| z + 5.0);
+/// let forward_kl = compare(Divergence::ForwardKl {}, &student, 2.0, &teacher);
+/// assert!(forward_kl.loss.abs() < 1e-6);
+/// assert!(forward_kl.gradient.iter().all(|slope| slope.abs() < 1e-6));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TemperedRow {
     /// Classes that are known one by one.

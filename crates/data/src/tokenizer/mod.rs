@@ -27,6 +27,18 @@ use tokenizers::{
 ///
 /// The start token is the one that the post-processor of `tokenizer.json` puts in front of a text, and there is none where
 /// it puts none: what a model saw in training is what its tokenizer gave it, whatever else names a `bos_token_id`.
+///
+/// # Examples
+/// ```
+/// use logitcask_data::train_byte_level_bpe;
+///
+/// let tokenizer = train_byte_level_bpe(["the cat and the dog".to_owned()].into_iter(), 258)?;
+/// assert_eq!((tokenizer.vocab_size(), tokenizer.bos()), (258, Some(0)));
+/// let ids = tokenizer.encode("any text at all: §")?;
+/// assert_eq!(tokenizer.decode(&ids)?, "any text at all: §");
+/// assert_eq!(tokenizer.token_text(0), "<|endoftext|>");
+/// # Ok::<(), logitcask_data::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct TextTokenizer {
     inner: Arc<Tokenizer>,

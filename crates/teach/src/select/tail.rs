@@ -101,14 +101,14 @@ impl TailSummary {
         self.adopt(&rule, f64::from(top) - row.log_z);
     }
 
-    /// Sums up a tail of which all but a few classes were added up elsewhere: `far` holds the sums of e^{b (z - last)}
-    /// over those, `near` the logits of the others, largest first. `false` where no rule gives these sums, or
-    /// their last bits decide which.
-    pub(super) fn complete(&mut self, far: &[f64], last: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
+    /// Sums up a tail of which all but a few classes were added up elsewhere: `far` holds the sums of e^{b (z - bar)}
+    /// over those, no z of which is above the bar, `near` the logits of the others, largest first. `false` where no rule gives
+    /// these sums, or their last bits decide which.
+    pub(super) fn complete(&mut self, far: &[f64], bar: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
         let mut near = near.map(f64::from).peekable();
-        let Some(&top) = near.peek() else { return false };
+        let Some(top) = near.peek().map(|&z| z.max(f64::from(bar))) else { return false };
         let (low, step) = self.grid;
-        let shift = f64::from(last) - top;
+        let shift = f64::from(bar) - top;
         for (j, (sum, &far)) in self.sums.iter_mut().zip(far).enumerate() {
             *sum = far * ((low + j as f64 * step) * shift).exp();
         }

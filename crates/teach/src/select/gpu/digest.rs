@@ -1,12 +1,14 @@
 //! What the kernel sends of a row, and what becomes of it.
 
 use super::super::row_builder::{LogProbs, RowBuilder, RowProblem};
-use super::kernel::{BROKEN, GOLD, HEAD, RANK};
+use super::kernel::{BAR, BROKEN, GOLD, HEAD, RANK};
 use super::launch::Ask;
 use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
 
 /// Nearer to `p` than this a nucleus' mass is left to the whole row: a GPU's exponentials are good to some 1e-6.
 const NUCLEUS_DOUBT: f64 = 1e-5;
+/// A row with a larger logit is fetched: beyond this, selection in memory says [`RowProblem::NotFinite`].
+const LARGEST: f32 = 2e38;
 
 /// A row of which the largest classes, those always kept and the label are known.
 #[derive(Clone, Copy)]
@@ -35,7 +37,7 @@ pub(super) struct Settler {
     ask: Ask,
     finisher: RowBuilder,
     pairs: Vec<(u32, f32)>,
-    /// The last one is that of e^(z - last).
+    /// The last one is that of e^(z - bar).
     sums: Vec<f64>,
 }
 
@@ -58,16 +60,16 @@ impl Settler {
         }
         self.unpack(&words[HEAD..]);
         let Self { finisher, pairs, sums, .. } = self;
-        let largest = finisher.top.classes().map(|(_, logit)| logit);
-        let (Some(max), Some(last)) = (largest.clone().next(), largest.last()) else { return Ok(false) };
-        let Some((&rest, sums)) = sums.split_last() else { return Ok(false) };
-        let log_z = log_z(pairs, max, last, rest);
+        let bar = f32::from_bits(words[BAR]);
+        let max = finisher.top.classes().map(|(_, logit)| logit).fold(bar, f32::max);
+        let Some((&rest, sums)) = sums.split_last().filter(|_| max <= LARGEST) else { return Ok(false) };
+        let log_z = log_z(pairs, max, bar, rest);
         let row = Sent { pairs, gold: f32::from_bits(words[GOLD]), log_z };
         let Some(count) = choose(finisher, row) else { return Ok(false) };
         finisher.take(count);
         let gold = finisher.write(row, gold_id, words[RANK])?;
         let Some(mut tail) = finisher.tail.take() else { return Ok(false) };
-        let is_settled = tail.complete(sums, last, finisher.left(count).map(|(_, logit)| logit), log_z);
+        let is_settled = tail.complete(sums, bar, finisher.left(count).map(|(_, logit)| logit), log_z);
         finisher.tail = Some(tail);
         if is_settled {
             finisher.push(row, gold, out, errors);
@@ -94,11 +96,11 @@ impl Settler {
     }
 }
 
-/// log sum exp from the logits that are known and the sum of e^(z - last) of all others; `max` is the largest of them.
-fn log_z(known: &[(u32, f32)], max: f32, last: f32, rest: f64) -> f64 {
+/// log sum exp from the logits that are known and the sum of e^(z - bar) of all others; `max` is the largest of them all.
+fn log_z(known: &[(u32, f32)], max: f32, bar: f32, rest: f64) -> f64 {
     let weight = |z: f32| (f64::from(z) - f64::from(max)).exp();
     let near: f64 = known.iter().map(|pair| weight(pair.1)).sum();
-    f64::from(max) + (near + rest * weight(last)).ln()
+    f64::from(max) + (near + rest * weight(bar)).ln()
 }
 
 /// How many of the largest classes are kept; `None` where log Z is too coarse to tell.

@@ -1,7 +1,7 @@
 //! The kernel: one cube of units for each row. Nothing in it needs operations of subgroups, which WGSL has not
 //! everywhere.
 
-use super::largest::{last_of_the_largest, logit_at, order_of};
+use super::largest::{last_of_the_largest, logit_at, order_of, scan_padding};
 use super::sums::{add_class, add_units, clear_sums};
 use cubecl::prelude::*;
 
@@ -9,29 +9,37 @@ use cubecl::prelude::*;
 pub(super) const UNITS: usize = 256;
 
 /// Words before the pairs.
-pub(super) const HEAD: usize = 3;
+pub(super) const HEAD: usize = 4;
 /// How many logits are no finite numbers.
 pub(super) const BROKEN: usize = 0;
 /// How many classes stand before the label.
 pub(super) const RANK: usize = 1;
 /// Bits of the label's logit.
 pub(super) const GOLD: usize = 2;
+/// Bits of a logit that nothing in the sums stands above: that of the last of the largest classes, or the padding's largest
+/// where that is larger.
+pub(super) const BAR: usize = 3;
 /// Beside the first two counters: how many pairs were written.
 const WRITTEN: usize = 2;
+/// The last one: where the padding's largest logit stands in the order.
+pub(super) const PADDING: usize = 3;
+const COUNTERS: usize = 4;
 
 /// Writes of each row [`HEAD`] words, the ids of the `count` largest classes in any order, the bits of their logits in
-/// the same order, sums over all other classes, and the bits of the logits of the `fixed` classes that are kept whatever
-/// they are. `ids` holds the label of each row, and then the fixed classes.
+/// the same order, sums over all else, and the bits of the logits of the `fixed` classes that are kept whatever they are.
+/// `ids` holds the label of each row, and then the fixed classes. What stands in a row behind its `classes` is padding: in
+/// the sums, and nowhere else.
 ///
-/// The sums are of e^((low + j · step) (z - last)) for each j below `points`, and of e^(z - last), `last` being the least
-/// of the largest. Each is the bits of two numbers that add up to it. Fixed classes are no part of them. `zero` is 0,
-/// which the compiler must not know.
+/// The sums are of e^((low + j · step) (z - bar)) for each j below `points`, and of e^(z - bar), the bar being that of
+/// [`BAR`]. Each is the bits of two numbers that add up to it. Fixed classes are no part of them. `zero` is 0, which the
+/// compiler must not know.
 #[cube(launch)]
 pub(super) fn digest_rows<F: Float, I: Int>(
     logits: &Tensor<F>,
     ids: &Tensor<I>,
     out: &mut Tensor<u32>,
     vocab_size: u32,
+    classes: u32,
     count: u32,
     fixed: u32,
     low: f32,
@@ -45,15 +53,16 @@ pub(super) fn digest_rows<F: Float, I: Int>(
         terminate!();
     }
     let start = row * vocab_size as usize;
-    let counters = Shared::<[Atomic<u32>]>::new_slice(3usize);
-    if UNIT_POS < 3 {
-        counters[UNIT_POS as usize].store(0u32);
+    let counters = Shared::<[Atomic<u32>]>::new_slice(COUNTERS);
+    if UNIT_POS < COUNTERS as u32 {
+        counters[UNIT_POS as usize].store(select(UNIT_POS == PADDING as u32, 0xffff_ffffu32, 0u32));
     }
     let gold_id = u32::cast_from(ids[row]);
     let gold = f32::cast_from(logits[start + gold_id as usize]);
-    let (threshold, last_id) = last_of_the_largest::<F>(logits, start, vocab_size, count, gold_id, gold, &counters);
+    let (threshold, last_id) = last_of_the_largest::<F>(logits, start, classes, count, gold_id, gold, &counters);
+    scan_padding::<F>(logits, start, classes, vocab_size, &counters);
 
-    let last = logit_at(threshold);
+    let bar = logit_at(min(threshold, counters[PADDING].load()));
     let base = row * out.shape(1);
     let pairs = base + HEAD;
     let mut sums = Array::<f32>::new(points + 1);
@@ -64,12 +73,12 @@ pub(super) fn digest_rows<F: Float, I: Int>(
     while id < vocab_size {
         let z = f32::cast_from(logits[start + id as usize]);
         let order = order_of(z);
-        if order < threshold || (order == threshold && id <= last_id) {
+        if id < classes && (order < threshold || (order == threshold && id <= last_id)) {
             let slot = counters[WRITTEN].fetch_add(1u32) as usize;
             out[pairs + slot] = id;
             out[pairs + count as usize + slot] = u32::reinterpret(z);
         } else {
-            add_class(&mut sums, &mut missing, 1.0f32, z - last, low, step, zero, points);
+            add_class(&mut sums, &mut missing, 1.0f32, z - bar, low, step, zero, points);
         }
         id += UNITS as u32;
     }
@@ -83,7 +92,7 @@ pub(super) fn digest_rows<F: Float, I: Int>(
             let order = order_of(z);
             if order > threshold || (order == threshold && id > last_id) {
                 // Takes away the very bits that were added.
-                add_class(&mut sums, &mut missing, -1.0f32, z - last, low, step, zero, points);
+                add_class(&mut sums, &mut missing, -1.0f32, z - bar, low, step, zero, points);
             }
             out[sent + i as usize] = u32::reinterpret(z);
             i += 1;
@@ -95,6 +104,7 @@ pub(super) fn digest_rows<F: Float, I: Int>(
         out[base + BROKEN] = counters[BROKEN].load();
         out[base + RANK] = counters[RANK].load();
         out[base + GOLD] = u32::reinterpret(gold);
+        out[base + BAR] = u32::reinterpret(bar);
     }
 }
 

@@ -4,7 +4,7 @@
 //! bits tells in which bin the last of the wanted ones lies, one of the next bits within that bin where in the bin, and
 //! so on.
 
-use super::kernel::{BROKEN, RANK, UNITS};
+use super::kernel::{BROKEN, PADDING, RANK, UNITS};
 use cubecl::prelude::*;
 
 /// Bits of the order, or of an id, that one histogram tells apart.
@@ -16,13 +16,13 @@ const BINS_PER_UNIT: usize = BINS / UNITS;
 /// More classes than two histograms tell apart.
 pub(super) const MOST_CLASSES: usize = 1 << (2 * BITS);
 
-/// Order and id of the last of the `count` largest. Counts on the way what is not finite, and what stands before the
-/// label.
+/// Order and id of the last of the `count` largest among the first `classes` logits. Counts on the way which of them are
+/// not finite, and what stands before the label.
 #[cube]
 pub(super) fn last_of_the_largest<F: Float>(
     logits: &Tensor<F>,
     start: usize,
-    vocab_size: u32,
+    classes: u32,
     count: u32,
     gold_id: u32,
     gold: f32,
@@ -37,10 +37,10 @@ pub(super) fn last_of_the_largest<F: Float>(
     let mut broken = 0u32;
     let mut rank = 0u32;
     let mut id = UNIT_POS;
-    while id < vocab_size {
+    while id < classes {
         let z = f32::cast_from(logits[start + id as usize]);
         let order = order_of(z);
-        if (u32::reinterpret(z) & 0x7f80_0000u32) == 0x7f80_0000u32 {
+        if is_broken(z) {
             broken += 1;
         }
         if order < gold_order || (order == gold_order && id < gold_id) {
@@ -56,13 +56,13 @@ pub(super) fn last_of_the_largest<F: Float>(
     let left = found[1];
 
     clear(&bins);
-    tally::<F>(logits, start, vocab_size, prefix, &bins, 10u32, 11u32);
+    tally::<F>(logits, start, classes, prefix, &bins, 10u32, 11u32);
     find(&bins, &mut unit_sums, &mut found, left);
     let prefix = (prefix << 11u32) | found[0];
     let left = found[1];
 
     clear(&bins);
-    tally::<F>(logits, start, vocab_size, prefix, &bins, 0u32, 10u32);
+    tally::<F>(logits, start, classes, prefix, &bins, 0u32, 10u32);
     find(&bins, &mut unit_sums, &mut found, left);
     let threshold = (prefix << 10u32) | found[0];
     let left = found[1];
@@ -70,7 +70,7 @@ pub(super) fn last_of_the_largest<F: Float>(
     // Of more equal ones than are wanted, those of the lowest ids. Every unit walks the same way, with nothing to
     // count where there is no choice: barriers allow no branches.
     let is_choice = left < found[2];
-    let end = select(is_choice, vocab_size, 0u32);
+    let end = select(is_choice, classes, 0u32);
     let wanted = select(is_choice, left, 0u32);
     clear(&bins);
     tally_ids::<F>(logits, start, end, threshold, 0u32, &bins, BITS);
@@ -83,6 +83,37 @@ pub(super) fn last_of_the_largest<F: Float>(
     find(&bins, &mut unit_sums, &mut found, left);
     let last_id = (prefix << BITS) | found[0];
     (threshold, select(is_choice, last_id, 0xffff_ffffu32))
+}
+
+/// Counts what is not finite from `classes` on, and where the largest of it stands in the order.
+#[cube]
+pub(super) fn scan_padding<F: Float>(
+    logits: &Tensor<F>,
+    start: usize,
+    classes: u32,
+    vocab_size: u32,
+    counters: &Shared<[Atomic<u32>]>,
+) {
+    let mut broken = 0u32;
+    let mut largest = 0xffff_ffffu32;
+    let mut id = classes + UNIT_POS;
+    while id < vocab_size {
+        let z = f32::cast_from(logits[start + id as usize]);
+        if is_broken(z) {
+            broken += 1;
+        }
+        largest = min(largest, order_of(z));
+        id += UNITS as u32;
+    }
+    counters[BROKEN].fetch_add(broken);
+    counters[PADDING].fetch_min(largest);
+    sync_cube();
+}
+
+/// Is it a NaN or an infinity?
+#[cube]
+fn is_broken(z: f32) -> bool {
+    (u32::reinterpret(z) & 0x7f80_0000u32) == 0x7f80_0000u32
 }
 
 /// 0 for the largest number.

@@ -19,6 +19,8 @@ pub(super) struct Ask {
     pub(super) count: usize,
     /// How many classes that are kept whatever they are.
     pub(super) fixed: usize,
+    /// How many numbers at a row's end are no classes.
+    pub(super) padding: usize,
     /// How many sums of powers.
     pub(super) points: usize,
     /// The lowest inverse temperature, and the distance of two.
@@ -41,11 +43,19 @@ fn width(count: usize, fixed: usize, points: usize) -> usize {
 pub(super) fn digests(logits: Tensor<2>, ids: Tensor<1, Int>, ask: Ask) -> Tensor<2, Int> {
     let (low, step) = (ask.grid.0 as f32, ask.grid.1 as f32);
     let (logits, ids) = (logits.into_dispatch(), ids.into_dispatch());
-    Tensor::from_dispatch(Dispatch::digest(logits, ids, ask.count, ask.points, low, step))
+    Tensor::from_dispatch(Dispatch::digest(logits, ids, ask.count, ask.padding, ask.points, low, step))
 }
 
 /// What the digests look like: the whole of it is known before anything runs.
-fn spec(logits: &TensorSpec, ids: &TensorSpec, count: &usize, points: &usize, _: &f32, _: &f32) -> TensorSpec {
+fn spec(
+    logits: &TensorSpec,
+    ids: &TensorSpec,
+    count: &usize,
+    _: &usize,
+    points: &usize,
+    _: &f32,
+    _: &f32,
+) -> TensorSpec {
     let rows = logits.shape[0];
     TensorSpec::new(Shape::from([rows, width(*count, ids.shape[0] - rows, *points)]), DType::U32)
 }
@@ -59,6 +69,7 @@ pub trait Digests: Backend {
         logits: FloatTensor<Self>,
         ids: IntTensor<Self>,
         count: usize,
+        padding: usize,
         points: usize,
         low: f32,
         step: f32,
@@ -70,6 +81,7 @@ impl Digests for CubeBackend {
         logits: FloatTensor<Self>,
         ids: IntTensor<Self>,
         count: usize,
+        padding: usize,
         points: usize,
         low: f32,
         step: f32,
@@ -88,6 +100,7 @@ impl Digests for CubeBackend {
             ids.into_tensor_arg(),
             out.clone().into_tensor_arg(),
             vocab_size as u32,
+            (vocab_size - padding) as u32,
             count as u32,
             fixed as u32,
             low,

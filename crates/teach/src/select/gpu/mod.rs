@@ -47,7 +47,7 @@ impl std::error::Error for SelectProblem {}
 /// A row and its errors. `None` where its digest does not settle it.
 type Kept = Option<(SoftRows, RowErrors)>;
 
-/// As [`select_rows`], of logits on a device of CubeCL: \[labels, vocabulary\].
+/// As [`select_rows`], of logits on a device of CubeCL: \[labels, vocabulary + padding\].
 ///
 /// Ids and ranks are those of [`select_rows`], log_z differs by less than 1e-5, and atoms as far as that moves them.
 ///
@@ -59,9 +59,9 @@ pub fn select_on_device(
     sampling_offsets: &[f64],
     keep: &Truncation,
 ) -> Result<(Vec<SoftRows>, RowErrors), SelectProblem> {
-    let [labels, vocab_size] = logits.dims();
+    let ([labels, vocab_size], padding) = (logits.dims(), keep.padding as usize);
     assert_eq!(labels, gold_ids.len(), "one row of logits for each label");
-    assert!(gold_ids.iter().all(|&id| (id as usize) < vocab_size), "a label outside the row");
+    assert!(gold_ids.iter().all(|&id| id as usize + padding < vocab_size), "a label outside the row");
     let Some(ask) = ask(keep, vocab_size).filter(|_| labels > 0) else {
         let rows = read(logits)?;
         return select_rows(&rows, gold_ids, sampling_offsets, keep, vocab_size)
@@ -79,17 +79,16 @@ pub fn select_on_device(
     Ok((parts, errors))
 }
 
-/// What to ask of rows; `None` where no digest settles them (it does not tell padding from classes that may be kept), or
-/// where one is as long as the row.
+/// What to ask of rows; `None` where no digest settles them, or where one is as long as the row.
 fn ask(keep: &Truncation, vocab_size: usize) -> Option<Ask> {
     let (Selection::TopK { k } | Selection::TopP { k, .. }) = keep.selection else { return None };
-    let rule = keep.tail.filter(|_| keep.padding == 0)?;
-    let fixed = keep.always_keep.len();
+    let rule = keep.tail?;
+    let (fixed, padding) = (keep.always_keep.len(), keep.padding as usize);
     let count = k as usize + fixed + 1;
     let (low, distance) = rule.knots();
-    let ask = Ask { count, fixed, points: rule.grid().len(), grid: (low, distance / 2.0) };
-    let is_worth_it = ask.width() < vocab_size && vocab_size <= largest::MOST_CLASSES && vocab_size - count >= FEW;
-    is_worth_it.then_some(ask)
+    let ask = Ask { count, fixed, padding, points: rule.grid().len(), grid: (low, distance / 2.0) };
+    let are_there = count + padding <= vocab_size && vocab_size <= largest::MOST_CLASSES;
+    (are_there && ask.width() < vocab_size && vocab_size - count >= FEW).then_some(ask)
 }
 
 /// Each row as far as its digest settles it.

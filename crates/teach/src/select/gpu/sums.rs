@@ -62,7 +62,9 @@ fn multiply_exactly(a: f32, b: f32, zero: u32) -> (f32, f32) {
     let b_high = f32::reinterpret(u32::reinterpret(b) & 0xffff_f000u32);
     let a_low = a - a_high;
     let b_low = b - b_high;
-    let left = product - a_high * b_high - a_low * b_high - a_high * b_low;
+    // Unless each step is hidden, Mesa's compiler takes a_high * b_high + a_low * b_high for a * b_high, which it rounds.
+    let left = opaque(product - a_high * b_high, zero);
+    let left = opaque(left - a_low * b_high - a_high * b_low, zero);
     (product, a_low * b_low - left)
 }
 

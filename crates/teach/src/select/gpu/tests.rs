@@ -1,6 +1,9 @@
 //! Digests of a wgpu device, a real GPU or a software one, against whole rows in memory; without a device, nothing.
 #![allow(clippy::print_stderr)]
 
+#[path = "../../../../../tests/skips.rs"]
+mod skips;
+
 use super::*;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::tail::ATOM_STEP;
@@ -9,14 +12,15 @@ use logitcask_model::{Device, DeviceChoice};
 
 const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
 
-fn device() -> Option<Device> {
+/// The device for a test, which is skipped without one.
+fn device(test: &str) -> Option<Device> {
     match DeviceChoice::Wgpu.open() {
         Ok((device, name)) => {
             eprintln!("on {name}");
             Some(device)
         }
         Err(error) => {
-            eprintln!("skipped: {error}");
+            skips::skip(&format!("select::gpu::{test}"), &error.to_string());
             None
         }
     }
@@ -46,6 +50,12 @@ fn rows(vocab: usize, count: usize) -> (Vec<f32>, Vec<u32>) {
     (logits, gold)
 }
 
+/// Rows with numbers behind them that no class has: their i-th of row j is `value(j, i)`.
+fn pad(logits: &[f32], vocab: usize, padding: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+    let rows = logits.chunks(vocab).enumerate();
+    rows.flat_map(|(j, row)| row.iter().copied().chain((0..padding).map(|i| value(j, i)).collect::<Vec<_>>())).collect()
+}
+
 fn tensor(logits: &[f32], vocab: usize, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(logits.to_vec(), [logits.len() / vocab, vocab]), device)
 }
@@ -67,7 +77,8 @@ fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Truncation) -> usize {
         };
         assert_eq!(sorted(fast.class_ids), sorted(slow.class_ids), "{context}");
         assert_eq!(fast.gold.rank, slow.gold.rank, "{context}");
-        assert!((fast.log_z - slow.log_z).abs() < 1e-5, "{context}: log Z {} {}", fast.log_z, slow.log_z);
+        let tolerance = 1e-5 + 1.2e-7 * slow.log_z.abs();
+        assert!((fast.log_z - slow.log_z).abs() < tolerance, "{context}: log Z {} {}", fast.log_z, slow.log_z);
         // One step of f16 where log Z differs in its last bits.
         assert!((fast.gold.log_prob - slow.gold.log_prob).abs() <= slow.gold.log_prob.abs() / 1000.0, "{context}");
         for b in keep.tail.iter().flat_map(TailRule::grid) {
@@ -89,7 +100,7 @@ fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Truncation) -> usize {
 
 #[test]
 fn rows_on_a_device_give_what_they_give_in_memory() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("rows_on_a_device_give_what_they_give_in_memory") else { return };
     for (vocab, count) in [(1_000, 7), (4_097, 7), (32_000, 5), (262_144, 2)] {
         let (logits, gold) = rows(vocab, count);
         let on_device = tensor(&logits, vocab, &device);
@@ -104,23 +115,25 @@ fn rows_on_a_device_give_what_they_give_in_memory() {
 }
 
 /// The words of a row by the definition, in f64: head, pairs by id, sums.
-fn slow_digest(row: &[f32], gold: usize, ask: Ask) -> (u32, Vec<(u32, f32)>, Vec<f64>) {
-    let mut ids: Vec<u32> = (0..row.len() as u32).collect();
+fn slow_digest(row: &[f32], gold: usize, ask: Ask) -> ([u32; kernel::HEAD], Vec<(u32, f32)>, Vec<f64>) {
+    let classes = row.len() - ask.padding;
+    let mut ids: Vec<u32> = (0..classes as u32).collect();
     ids.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
     let rank = ids.iter().position(|&id| id as usize == gold).unwrap() as u32;
     let (near, far) = ids.split_at(ask.count);
-    let last = f64::from(row[near[ask.count - 1] as usize]);
-    let sum = |b: f64| far.iter().map(|&id| (b * (f64::from(row[id as usize]) - last)).exp()).sum::<f64>();
+    let outside = || far.iter().map(|&id| row[id as usize]).chain(row[classes..].iter().copied());
+    let bar = row[classes..].iter().copied().fold(row[near[ask.count - 1] as usize], f32::max);
+    let sum = |b: f64| outside().map(|z| (b * (f64::from(z) - f64::from(bar))).exp()).sum::<f64>();
     let grid = (0..ask.points).map(|j| ask.grid.0 + j as f64 * ask.grid.1);
     let sums = grid.chain([1.0]).map(sum).collect();
     let mut pairs: Vec<(u32, f32)> = near.iter().map(|&id| (id, row[id as usize])).collect();
     pairs.sort_unstable_by_key(|pair| pair.0);
-    (rank, pairs, sums)
+    ([0, rank, row[gold].to_bits(), bar.to_bits()], pairs, sums)
 }
 
 #[test]
 fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up") else { return };
     let vocab = 5_003;
     let (mut logits, mut gold) = rows(vocab, 3);
     // All alike, two values, masked classes, a spread near the end of f32, steps far finer than the logits.
@@ -135,30 +148,55 @@ fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
         gold.push(gold.len() as u32 * 601);
         logits.extend((0..vocab).map(value));
     }
-    for count in [2, 65, 700] {
+    // The second row's padding stands above all its classes.
+    let padded: Vec<f32> =
+        pad(&logits, vocab, 300, |j, i| if j == 1 { 90.0 - i as f32 } else { (i % 90) as f32 / 9.0 });
+    for (count, padding) in [(2, 0), (65, 0), (700, 0), (2, 300), (65, 300), (700, 300)] {
+        let (logits, vocab) = if padding == 0 { (&logits, vocab) } else { (&padded, vocab + padding) };
         let (low, distance) = RULE.knots();
-        let ask = Ask { count, fixed: 0, points: RULE.grid().len(), grid: (low, distance / 2.0) };
+        let ask = Ask { count, fixed: 0, padding, points: RULE.grid().len(), grid: (low, distance / 2.0) };
         let ids = indices(gold.iter().map(|&id| id as usize), &device);
-        let words = digests(tensor(&logits, vocab, &device), ids, ask).try_into_vec_as::<u32>().unwrap();
+        let words = digests(tensor(logits, vocab, &device), ids, ask).try_into_vec_as::<u32>().unwrap();
         for (i, (words, row)) in words.chunks(ask.width()).zip(logits.chunks(vocab)).enumerate() {
-            let (rank, pairs, sums) = slow_digest(row, gold[i] as usize, ask);
-            let (bits, far) = words[kernel::HEAD..].split_at(2 * count);
+            let (head, pairs, sums) = slow_digest(row, gold[i] as usize, ask);
+            let context = format!("row {i}, {count} classes, {padding} of padding");
+            let (got, words) = words.split_at(kernel::HEAD);
+            assert_eq!(got, head, "{context}");
+            let (bits, far) = words.split_at(2 * count);
             let mut got: Vec<_> = (0..count).map(|j| (bits[j], f32::from_bits(bits[count + j]))).collect();
             got.sort_unstable_by_key(|pair| pair.0);
-            assert_eq!(got, pairs, "row {i}, {count} classes");
-            let head = [0, rank, row[gold[i] as usize].to_bits()];
-            assert_eq!([words[kernel::BROKEN], words[kernel::RANK], words[kernel::GOLD]], head, "row {i}");
+            assert_eq!(got, pairs, "{context}");
             for (j, (got, wanted)) in far.chunks(2).zip(&sums).enumerate() {
                 let got: f64 = got.iter().map(|&bits| f64::from(f32::from_bits(bits))).sum();
-                assert!((got - wanted).abs() <= 1e-5 * wanted, "row {i}, sum {j}: {got} {wanted}");
+                assert!((got - wanted).abs() <= 1e-5 * wanted, "{context}, sum {j}: {got} {wanted}");
             }
         }
     }
 }
 
 #[test]
+fn sums_have_twice_the_digits_of_f32() {
+    let Some(device) = device("sums_have_twice_the_digits_of_f32") else { return };
+    let (low, distance) = RULE.knots();
+    let ask = Ask { count: 2, fixed: 0, padding: 0, points: RULE.grid().len(), grid: (low, distance / 2.0) };
+    for z in [-0.3, -1.7, -2.5, -6.3] {
+        // Seven equal classes below the largest ones, and nothing else that weighs: the sums are a geometric series.
+        let row: Vec<f32> = (0..3_000).map(|i| [0.0, z, -1e30][usize::from(i > 1) + usize::from(i > 8)]).collect();
+        let words = digests(tensor(&row, 3_000, &device), indices([0].into_iter(), &device), ask);
+        let words = words.try_into_vec_as::<u32>().unwrap();
+        let parts: Vec<f64> =
+            words[kernel::HEAD + 2 * ask.count..].iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
+        let sums: Vec<f64> = parts.chunks(2).take(ask.points).map(|pair| pair[0] + pair[1]).collect();
+        for (j, pair) in sums.windows(2).enumerate() {
+            let error = pair[1] / pair[0] * sums[0] / sums[1] - 1.0;
+            assert!(error.abs() < 1e-12, "z = {z}: sum {j} is off by {error:e}");
+        }
+    }
+}
+
+#[test]
 fn any_rule_and_classes_always_kept_are_settled_too() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("any_rule_and_classes_always_kept_are_settled_too") else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
     let top = keep(Selection::TopK { k: 8 });
@@ -182,8 +220,56 @@ fn any_rule_and_classes_always_kept_are_settled_too() {
 }
 
 #[test]
+fn padding_is_in_the_sums_and_never_a_class() {
+    let Some(device) = device("padding_is_in_the_sums_and_never_a_class") else { return };
+    let mut rng = CounterRng::new("gpu padding test", &[]);
+    let noise: Vec<f32> = (0..6 * 700).map(|_| 2.2 * rng.normal() as f32).collect();
+    for (vocab, padding) in [(3_001, 1), (3_001, 100), (5_000, 700), (100, 700)] {
+        let (logits, gold) = rows(vocab, 6);
+        // Far below all classes, among them, at the largest, far above all, and beyond what even f64 has exponentials for.
+        for level in [-200.0, 0.0, 15.0, 40.0, 1_000.0] {
+            let padded = pad(&logits, vocab, padding, |j, i| level + noise[j * 700 + i]);
+            let on_device = tensor(&padded, vocab + padding, &device);
+            for always_keep in [vec![], vec![7, 90, vocab as u32 - 1]] {
+                for selection in [Selection::TopK { k: 8 }, Selection::TopP { p: 0.6, k: 30 }] {
+                    let always_keep = always_keep.clone();
+                    let keep = Truncation { always_keep, padding: padding as u32, ..keep(selection) };
+                    assert_eq!(compare(&on_device, &gold, &keep), 6, "{keep:?} at {level}");
+                }
+            }
+        }
+    }
+    // All classes but one are kept, and that is the tail's with the padding.
+    let (logits, gold) = rows(40, 6);
+    let padded = pad(&logits, 40, 700, |j, i| noise[j * 700 + i]);
+    let keep = Truncation { always_keep: vec![3, 5, 39], padding: 700, ..keep(Selection::TopK { k: 36 }) };
+    assert_eq!(compare(&tensor(&padded, 740, &device), &gold, &keep), 6);
+}
+
+#[test]
+fn padding_that_ties_with_classes_is_none_of_them() {
+    let Some(device) = device("padding_that_ties_with_classes_is_none_of_them") else { return };
+    // Ten of the last classes stand where all padding does, five above, the others below.
+    let value = |i: usize| match i {
+        300..305 => 3.0 + i as f32 / 1000.0,
+        1_990.. => 1.5,
+        _ => -1.0 - (i % 50) as f32 / 10.0,
+    };
+    let classes: Vec<f32> = (0..4 * 2_000).map(|i| value(i % 2_000)).collect();
+    let padded = pad(&classes, 2_000, 64, |_, _| 1.5);
+    let on_device = tensor(&padded, 2_064, &device);
+    // Among the ties the last wanted one is, in turn: some, the first, the last one, and none but the padding is left.
+    for k in [9, 5, 14, 15] {
+        for always_keep in [vec![], vec![1_998]] {
+            let keep = Truncation { always_keep, padding: 64, ..keep(Selection::TopK { k }) };
+            assert_eq!(compare(&on_device, &[1_999, 1_990, 302, 0], &keep), 4, "{keep:?}");
+        }
+    }
+}
+
+#[test]
 fn what_digests_do_not_settle_is_fetched() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("what_digests_do_not_settle_is_fetched") else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
     let dense = Truncation { tail: None, ..keep(Selection::Dense) };
@@ -202,7 +288,7 @@ fn what_digests_do_not_settle_is_fetched() {
 
 #[test]
 fn rows_that_cannot_be_kept_are_refused_and_the_first_named() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("rows_that_cannot_be_kept_are_refused_and_the_first_named") else { return };
     let (mut logits, gold) = rows(4_097, 4);
     let keep = keep(Selection::TopK { k: 5 });
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -211,6 +297,22 @@ fn rows_that_cannot_be_kept_are_refused_and_the_first_named() {
         let got = select_on_device(tensor(&logits, 4_097, &device), &gold, &[0.0; 4], &keep);
         assert_eq!(got.err(), Some(SelectProblem::Row(2, RowProblem::NotFinite)));
     }
+    // As numbers behind the classes, too: refused by what the device says.
+    let (whole, gold) = rows(4_097, 4);
+    let padded_keep = Truncation { padding: 300, ..keep.clone() };
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 299] {
+            let padded = pad(&whole, 4_097, 300, |j, i| if j == 2 && i == at { bad } else { 0.5 });
+            let on_device = tensor(&padded, 4_397, &device);
+            let got = settle(&on_device, &gold, &padded_keep, ask(&padded_keep, 4_397).unwrap()).unwrap();
+            let problems: Vec<_> = got.into_iter().map(|row| row.map(|kept| kept.is_some())).collect();
+            assert_eq!(problems, [Ok(true), Ok(true), Err(RowProblem::NotFinite), Ok(true)], "{bad} at {at}");
+        }
+    }
+    // Finite, and beyond what a row in memory may hold.
+    let far = pad(&whole, 4_097, 300, |j, i| if (j, i) == (1, 7) { 3e38 } else { 0.5 });
+    let got = select_on_device(tensor(&far, 4_397, &device), &gold, &[0.0; 4], &padded_keep);
+    assert_eq!(got.err(), Some(SelectProblem::Row(1, RowProblem::NotFinite)));
     logits[4_097 + 9] = -1e6;
     let got = select_on_device(tensor(&logits, 4_097, &device), &[0, 9, 0, 0], &[0.0; 4], &keep);
     assert!(matches!(got.err(), Some(SelectProblem::Row(1, RowProblem::TooSmall { class_id: 9, .. }))));
