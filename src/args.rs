@@ -227,7 +227,7 @@ pub struct GenerateArgs {
     /// Texts written at once
     #[arg(long, default_value_t = 128)]
     pub batch: u64,
-    /// Truncation only texts that end by themselves
+    /// Keep only texts that end by themselves
     #[arg(long)]
     pub finished_only: bool,
     /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing

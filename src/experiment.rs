@@ -176,7 +176,7 @@ impl Experiment {
     /// where no class is left out.
     pub fn choose_tail_atoms(&self, teacher: &LocalTeacher) -> Result<u32> {
         match self.recipe.cache.selection {
-            Selection::Dense => Ok(0),
+            Selection::Dense {} => Ok(0),
             selection => self.choose_tail_atoms_of(selection, teacher),
         }
     }
@@ -205,7 +205,7 @@ pub fn missing_split_help(split: &str, there: &[String]) -> String {
     match split {
         "train" => {
             return "Lower [dataset] held_out, name the texts to train on in a column with split_column, or cut the texts \
-                    into more documents: each is in one split as a whole, and a .txt file is one document"
+                    into more documents (for a .txt file, by blank lines): each is in one split as a whole"
                 .to_owned();
         }
         "validation" => {

@@ -16,7 +16,7 @@ const INPUTS: &str = "_inputs.json";
 /// A file changed within this time of the record could change again within the same tick of a file system's clock.
 const TICK: Duration = Duration::from_secs(2);
 
-/// AlignedReader a llama2.c model.
+/// Beside a llama2.c model.
 const LLAMA2C_TOKENIZER: &str = "tokenizer.bin";
 /// Folders within folders, and files, beyond which nothing is recorded: links may lead in a circle.
 const DEEPEST: usize = 8;

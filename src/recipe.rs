@@ -125,7 +125,7 @@ impl Default for CacheConfig {
             max_length: 256,
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),
-            values: LogProbPrecision::F16,
+            values: LogProbPrecision::F16 {},
             temperature_range: [0.75, 10.0],
             layout: Layout::Plain,
             samples_per_unit: 1024,
@@ -166,7 +166,7 @@ impl CacheConfig {
             selection: self.selection,
             always_keep,
             values: self.values,
-            tail: (self.selection != Selection::Dense).then_some(TailRule {
+            tail: (self.selection != (Selection::Dense {})).then_some(TailRule {
                 lowest_temperature,
                 highest_temperature,
                 atoms,

@@ -34,6 +34,7 @@ fn recipe_mistakes_name_file_and_key() {
         ("alpha = 0.5", "alpha = 1.5", &["alpha", "0..=1"]),
         ("k = 16", "k = 301", &["k = 301", "1..=300"]),
         ("accumulate = 2", "accumulate = 3", &["accumulate", "divide"]),
+        ("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\", k = 16 }", &["unknown field `k`"]),
         ("max_length = 48", "max_length = 65", &["max_length = 65", "context of 64"]),
         ("max_length = 48", "max_length = 1", &["max_length"]),
     ] {
@@ -198,7 +199,7 @@ fn a_split_that_is_missing_is_missed_before_training() {
     let fixture = Fixture::new(40);
     fixture.edit_recipe("held_out = 0.1", "held_out = 0.99");
     fs::write(fixture.path("texts.jsonl"), "{\"text\": \"Once upon a time there was one text.\"}\n").unwrap();
-    fails_with(&fixture, &CACHE, &["`train`", "one document"]);
+    fails_with(&fixture, &CACHE, &["`train`", "more documents"]);
     assert!(!fixture.path("cache").exists());
 }
 
@@ -222,6 +223,9 @@ fn a_temperature_beyond_the_caches_range_is_refused_with_the_way_out() {
     let fixture = Fixture::new(40);
     fixture.edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature = 12.0");
     fixture.ok(&CACHE);
+    fixture.edit_recipe("[student]", "[student]\neos_token_id = 3");
+    fails_with(&fixture, &TRAIN, &["eos_token_id", "inherited"]);
+    fixture.edit_recipe("\neos_token_id = 3", "");
     fails_with(&fixture, &TRAIN, &["temperature = 12", "0.75 to 10", "temperature_range"]);
     fixture.edit_recipe("temperature = 12.0", "temperature = 12.0\ntail = \"renorm\"");
     fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run-2"]);

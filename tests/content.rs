@@ -147,7 +147,7 @@ fn a_plan_says_what_a_cache_would_take() {
         assert!(plan.contains(words), "{words}: {plan}");
     }
     assert!(!fixture.path("cache").exists(), "a plan writes nothing");
-    // AlignedReader a cache of everything, the others still have their tails, whose log Z errs by something.
+    // Beside a cache of everything, the others still have their tails, whose log Z errs by something.
     fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\" }");
     let plan = fixture.ok(&["estimate", "recipe.toml", "--device", "cpu", "--samples", "8"]);
     let error = |name: &str| {

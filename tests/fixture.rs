@@ -98,8 +98,8 @@ impl Fixture {
 /// Rows of this selection, with the tail of the default temperature range.
 pub fn keep(selection: Selection) -> Truncation {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
-    let tail = (selection != Selection::Dense).then_some(tail);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
+    let tail = (selection != (Selection::Dense {})).then_some(tail);
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
 }
 
 /// A random teacher of that many classes with weights large enough to prefer some words over others.

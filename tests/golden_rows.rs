@@ -76,7 +76,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 fn keep(selection: Selection, tail: TailRule) -> Truncation {
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail: Some(tail), padding: 0 }
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail: Some(tail), padding: 0 }
 }
 
 /// The row as the reference and as the fast selection keep it, with what they say it costs.

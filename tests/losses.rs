@@ -305,7 +305,7 @@ fn cached_rows_give_what_the_reference_gives() {
         (Selection::TopP { p: 0.8, k: 12 }, 30),
         (Selection::TopP { p: 1.0, k: 30 }, 30),
         (Selection::Sample { n: 8, seed: 0 }, 30),
-        (Selection::Dense, 12),
+        (Selection::Dense {}, 12),
     ];
     for (selection, vocab_size) in selections {
         let (rows, students) = cached(selection, vocab_size);

@@ -15,6 +15,7 @@ mod model_files;
 mod parity;
 mod pieces;
 mod pipeline;
+mod recipe_keys;
 mod recipes;
 mod refusals;
 mod repair;

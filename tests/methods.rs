@@ -94,7 +94,7 @@ fn golden_rows_at_a_high_temperature_need_their_tail() {
     let teacher = rows("teacher");
     let students = rows("student");
     let keep = Truncation { selection: Selection::TopK { k: 64 }, ..crate::fixture::keep(Selection::TopK { k: 64 }) };
-    let dense = Truncation { selection: Selection::Dense, tail: None, ..keep.clone() };
+    let dense = Truncation { selection: Selection::Dense {}, tail: None, ..keep.clone() };
     // Relative error of the summed gradient, and of the loss.
     let error = |policy, t: f64| {
         let (mut off, mut all, mut losses) = (0.0, 0.0, [0.0; 2]);
@@ -178,8 +178,8 @@ fn of_two_teachers_each_has_its_share() {
 #[test]
 fn a_spread_temperature_does_not_see_the_scale_of_the_logits() {
     // NormKD: twice the logits, the same softness.
-    let (_, students) = cached(Selection::Dense, 12);
-    let keep = crate::fixture::keep(Selection::Dense);
+    let (_, students) = cached(Selection::Dense {}, 12);
+    let keep = crate::fixture::keep(Selection::Dense {});
     let rows = |scale: f64| {
         let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
         for student in &students {

@@ -123,7 +123,7 @@ fn one_token_at_a_time_agrees_with_the_whole_sequence() {
     }
 }
 
-/// RequiredStats the fetched model (`make fetch-stories15m`); says so and passes without it.
+/// Needs the fetched model (`make fetch-stories15m`); says so and passes without it.
 #[test]
 fn golden_stories15m_agrees_with_torch() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/stories15M/stories15M.bin");

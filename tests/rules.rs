@@ -130,7 +130,7 @@ fn the_slope_of_a_cached_row_is_that_of_the_dense_one() {
     // What a temperature learns from must not depend on how many classes were kept: the bucket loses what it must, and
     // with every class but the atoms' rounding nothing else does.
     let (few, students) = cached(Selection::TopK { k: 24 }, VOCAB);
-    let (all, _) = cached(Selection::Dense, VOCAB);
+    let (all, _) = cached(Selection::Dense {}, VOCAB);
     let term = TermAtStep { needs_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) };
     let [few, all] =
         [few, all].map(|rows| on_tensors(&rows, &students, &TokenDecisions::default(), &LossAtStep::teacher(term)).2);
@@ -141,7 +141,7 @@ fn the_slope_of_a_cached_row_is_that_of_the_dense_one() {
 
 #[test]
 fn temperatures_that_follow_the_spread_of_the_logits_are_followed_by_the_gradient() {
-    let (rows, students) = cached(Selection::Dense, VOCAB);
+    let (rows, students) = cached(Selection::Dense {}, VOCAB);
     let std = |z: &[f64]| {
         let mean = z.iter().sum::<f64>() / z.len() as f64;
         (z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / z.len() as f64).sqrt()

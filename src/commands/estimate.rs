@@ -14,9 +14,9 @@ use logitcask_teach::{
 };
 use std::time::Instant;
 
-/// LogProbPrecision and layouts that are compared.
+/// Values and layouts that are compared.
 const FORMS: [(LogProbPrecision, Layout, &str); 3] = [
-    (LogProbPrecision::F16, Layout::Plain, "plain f16"),
+    (LogProbPrecision::F16 {}, Layout::Plain, "plain f16"),
     (LogProbPrecision::Quantised { step: 0.0625 }, Layout::Plain, "plain 1/16"),
     (LogProbPrecision::Quantised { step: 0.0625 }, Layout::Packed, "packed 1/16"),
 ];
@@ -49,7 +49,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     let (teacher, _) = experiment.load_on(&args.device)?;
     let atoms = match experiment.recipe.cache.selection {
         // The ways that it is compared with have a tail.
-        Selection::Dense => experiment.choose_tail_atoms_of(OTHERS[2], &teacher)?,
+        Selection::Dense {} => experiment.choose_tail_atoms_of(OTHERS[2], &teacher)?,
         _ => experiment.choose_tail_atoms(&teacher)?,
     };
     let samples = calibration_samples(&experiment.dataset, &split, args.samples.max(2));
@@ -97,7 +97,7 @@ fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Calibration, first: 
     let mut bytes = Vec::new();
     for (values, layout, _) in FORMS {
         let (keep, rows) =
-            if values == LogProbPrecision::F16 { (&keeps[0], &f16.rows) } else { (&keeps[1], &quantised.rows) };
+            if values == (LogProbPrecision::F16 {}) { (&keeps[0], &f16.rows) } else { (&keeps[1], &quantised.rows) };
         bytes.push(bytes_per_position(&Plan { layout, keep: keep.clone(), ..recipe.clone() }, rows)?);
     }
     let soft = f16.rows.iter().flat_map(|(_, rows)| rows.iter());

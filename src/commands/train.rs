@@ -133,6 +133,9 @@ fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
         let range = if most > classes { format!("{classes} to {most}") } else { classes.to_string() };
         bail!("vocab_size = {own}, but what it learns from has {range} classes; leave it out");
     }
+    if student.bos_token_id.is_some() || !student.eos_token_id.is_empty() {
+        bail!("bos_token_id and eos_token_id are inherited from the tokenizer; leave them out");
+    }
     let mut ends = teaching.companions.end_tokens();
     if let Some(id) = ends.iter().find(|&&id| id as usize >= most) {
         bail!("generation_config.json beside the cache ends texts with token {id}, and there are {most} classes");

@@ -175,7 +175,7 @@ fn class_that_differs(
         let other = live.log_probs[there(id)?];
         // On both sides of a rounding boundary the same number becomes two, a step apart.
         let step = match values {
-            LogProbPrecision::F16 => f64::from(lp.abs()) / 1024.0,
+            LogProbPrecision::F16 {} => f64::from(lp.abs()) / 1024.0,
             LogProbPrecision::Quantised { step } => step,
         };
         (f64::from((lp - other).abs()) > tolerance + step).then_some(*id)

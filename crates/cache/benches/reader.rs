@@ -44,7 +44,7 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
         keep: Truncation {
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),
-            values: LogProbPrecision::F16,
+            values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
         },

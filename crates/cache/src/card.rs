@@ -133,7 +133,7 @@ fn meaning(column: &str, plan: &Plan) -> String {
         schema::TOPK_IDS if plan.keep.is_fixed() => format!("the {k} kept classes of each position, likeliest first"),
         schema::TOPK_IDS => "the kept classes of each position, likeliest first".into(),
         schema::TOPK_LOG_PROBS => match plan.keep.values {
-            LogProbPrecision::F16 => "their log-probabilities at T = 1".into(),
+            LogProbPrecision::F16 {} => "their log-probabilities at T = 1".into(),
             LogProbPrecision::Quantised { step } => format!("their log-probabilities at T = 1, in steps of {step}"),
         },
         schema::PACKED => "the kept classes and their log-probabilities, entropy-coded".into(),

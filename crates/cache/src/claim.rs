@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// What a worker that asks for a unit is told.
 #[derive(Debug)]
 pub enum Claimed {
-    /// Nobody else is at it. Truncation the claim until the unit is written.
+    /// Nobody else is at it. Keep the claim until the unit is written.
     Mine(Claim),
     /// Another worker is at it. Its lock goes with its process, however that ends.
     Elsewhere,

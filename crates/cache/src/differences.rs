@@ -68,7 +68,7 @@ impl Plan {
         let pin = |pin: &ArtifactRef| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
         let values = match self.keep.values {
-            LogProbPrecision::F16 => "f16".to_owned(),
+            LogProbPrecision::F16 {} => "f16".to_owned(),
             LogProbPrecision::Quantised { step } => format!("quantised to {step} nat"),
         };
         let tail = self.keep.tail.map_or("none".to_owned(), |tail| {

@@ -31,12 +31,12 @@ pub(crate) const TRAINED: u8 = 128;
 pub(crate) const TOKENS: [u32; 9] = [0, 7, 7, 39, 3, 12, 0, 1, 20];
 /// The first byte of a packed input chooses one of these.
 pub(crate) const KEPT: [(Selection, LogProbPrecision); 6] = [
-    (Selection::TopK { k: 4 }, LogProbPrecision::F16),
-    (Selection::TopP { p: 0.9, k: 6 }, LogProbPrecision::F16),
-    (Selection::Sample { n: 6, seed: 0 }, LogProbPrecision::F16),
-    (Selection::Dense, LogProbPrecision::F16),
+    (Selection::TopK { k: 4 }, LogProbPrecision::F16 {}),
+    (Selection::TopP { p: 0.9, k: 6 }, LogProbPrecision::F16 {}),
+    (Selection::Sample { n: 6, seed: 0 }, LogProbPrecision::F16 {}),
+    (Selection::Dense {}, LogProbPrecision::F16 {}),
     (Selection::TopP { p: 0.9, k: 6 }, LogProbPrecision::Quantised { step: 0.0625 }),
-    (Selection::Dense, LogProbPrecision::Quantised { step: 0.0625 }),
+    (Selection::Dense {}, LogProbPrecision::Quantised { step: 0.0625 }),
 ];
 /// The first byte of an input of [`manifest()`] chooses one of these.
 pub(crate) const RECORDS: [&str; 3] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR];
@@ -45,7 +45,7 @@ pub(crate) const RECORDS: [&str; 3] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR];
 pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPrecision)) -> Plan {
     let pin = |name: &str| ArtifactRef { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
-    let tail = (selection != Selection::Dense).then_some(tail);
+    let tail = (selection != (Selection::Dense {})).then_some(tail);
     Plan {
         format_version: FORMAT_VERSION,
         code_version: "fuzz".into(),

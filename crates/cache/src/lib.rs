@@ -25,7 +25,7 @@
 //!     keep: Truncation {
 //!         selection: Selection::TopK { k: 3 },
 //!         always_keep: Vec::new(),
-//!         values: LogProbPrecision::F16,
+//!         values: LogProbPrecision::F16 {},
 //!         tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 }),
 //!         padding: 0,
 //!     },

@@ -159,7 +159,7 @@ impl Plan {
             Selection::TopK { k } => format!("top_k k={k}"),
             Selection::TopP { p, k } => format!("top_p p={p} k={k}"),
             Selection::Sample { n, seed } => format!("sample n={n} seed={seed}"),
-            Selection::Dense => "dense".to_owned(),
+            Selection::Dense {} => "dense".to_owned(),
         }
     }
 

@@ -105,10 +105,10 @@ pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(Strin
         Selection::TopK { k } => ("top_k", k, None),
         Selection::TopP { p, k } => ("top_p", k, Some(p)),
         Selection::Sample { n, .. } => ("sample", n, None),
-        Selection::Dense => ("dense", plan.vocab_size, None),
+        Selection::Dense {} => ("dense", plan.vocab_size, None),
     };
     let step = match keep.values {
-        LogProbPrecision::F16 => None,
+        LogProbPrecision::F16 {} => None,
         LogProbPrecision::Quantised { step } => Some(step.to_string()),
     };
     let all = [

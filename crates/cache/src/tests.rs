@@ -61,8 +61,8 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
 
 fn keep(selection: Selection) -> Truncation {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
-    let tail = (selection != Selection::Dense).then_some(tail);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
+    let tail = (selection != (Selection::Dense {})).then_some(tail);
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
 }
 
 /// Samples of 2 to 12 tokens and what a teacher of random logits says about them; the same for the same unit and seed.

@@ -16,7 +16,7 @@
 //! let keep = Truncation {
 //!     selection: Selection::TopK { k: 2 },
 //!     always_keep: Vec::new(),
-//!     values: LogProbPrecision::F16,
+//!     values: LogProbPrecision::F16 {},
 //!     tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 }),
 //!     padding: 0,
 //! };

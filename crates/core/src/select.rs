@@ -39,7 +39,7 @@ pub enum Selection {
         seed: u64,
     },
     /// All classes, in their own order; for vocabularies up to 65,535.
-    Dense,
+    Dense {},
 }
 
 impl Selection {
@@ -55,10 +55,10 @@ impl Selection {
             Self::TopP { p, .. } if !(p > 0.0 && p <= 1.0) => Err(format!("p = {p} is not within 0 < p <= 1")),
             Self::TopP { k, .. } => within("k", k),
             Self::Sample { n, .. } => within("n", n),
-            Self::Dense if vocab_size > limit => Err(format!(
+            Self::Dense {} if vocab_size > limit => Err(format!(
                 "dense keeps all {vocab_size} classes of a position, 65535 can be counted: keep the top k instead"
             )),
-            Self::Dense => Ok(()),
+            Self::Dense {} => Ok(()),
         }
     }
 
@@ -148,7 +148,7 @@ fn choose(relative: &[f64], order: &[u32], keep: &Truncation, sampling_offset: f
             });
             (with_always((1 + short.count()).min(k as usize).min(order.len())), Vec::new())
         }
-        Selection::Dense => ((0..order.len() as u32).collect(), Vec::new()),
+        Selection::Dense {} => ((0..order.len() as u32).collect(), Vec::new()),
         Selection::Sample { n, .. } => {
             let rest: Vec<u32> = order.iter().filter(|id| !always.contains(id)).copied().collect();
             let (sure, drawn) = draw(relative, &rest, n as usize - always.len(), sampling_offset);
@@ -324,7 +324,7 @@ mod tests {
         ] {
             assert_ne!(first, other);
         }
-        assert_eq!(Selection::Dense.sampling_offset("train", SampleId(5), 2), 0.0);
+        assert_eq!(Selection::Dense {}.sampling_offset("train", SampleId(5), 2), 0.0);
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
         assert!(Selection::TopK { k: 0 }.check(8).is_err());
         assert!(Selection::TopP { p: 1.5, k: 4 }.check(8).expect_err("p > 1").contains("p = 1.5"));
         assert!(Selection::Sample { n: 9, seed: 0 }.check(8).expect_err("n > V").contains("n = 9"));
-        assert!(Selection::Dense.check(70_000).expect_err("too many").contains("65535"));
+        assert!(Selection::Dense {}.check(70_000).expect_err("too many").contains("65535"));
         assert!(serde_json::from_str::<Selection>(r#"{"kind":"top_k","k":4,"p":0.5}"#).is_err());
     }
 }

@@ -11,8 +11,8 @@ const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature:
 const VOCAB: u32 = 200;
 
 pub(crate) fn keep(selection: Selection) -> Truncation {
-    let tail = (selection != Selection::Dense).then_some(TAIL);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
+    let tail = (selection != (Selection::Dense {})).then_some(TAIL);
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
 }
 
 fn logits(seed: u64, vocab: u32) -> Vec<f32> {
@@ -41,7 +41,7 @@ fn every_selection_makes_rows_that_pass_and_know_every_temperature() {
         Truncation { always_keep: always.clone(), ..keep(Selection::TopP { p: 0.9, k: 30 }) },
         keep(Selection::Sample { n: 12, seed: 0 }),
         Truncation { always_keep: always, ..keep(Selection::Sample { n: 12, seed: 0 }) },
-        keep(Selection::Dense),
+        keep(Selection::Dense {}),
         keep(Selection::TopK { k: VOCAB }),
     ] {
         keep.check(VOCAB).unwrap();
@@ -84,7 +84,7 @@ fn bucket_and_renorm_differ_by_the_tail_and_agree_without_one() {
             assert!(log_sum_exp(&renormalised.log_probs).abs() < 1e-12 && renormalised.rest == Remainder::Nothing);
         }
     }
-    let (rows, _) = self::rows(&keep(Selection::Dense), 0, 0..3);
+    let (rows, _) = self::rows(&keep(Selection::Dense {}), 0, 0..3);
     for row in rows.iter() {
         let at = |policy| TemperedRow::of(&row, 2.0, policy);
         assert_eq!(at(TailPolicy::Bucket), at(TailPolicy::Renormalize));

@@ -12,17 +12,22 @@ const STEPS: [f64; 5] = [0.5, 0.25, 0.125, 0.0625, 0.031_25];
 const MAX_CODE: u16 = 2_047;
 
 /// How log-probabilities are rounded before they are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LogProbPrecision {
     /// To the nearest f16.
-    #[default]
-    F16,
+    F16 {},
     /// To the nearest multiple of a step (which is an f16 too).
     Quantised {
         /// In nats: 1/32, 1/16, 1/8, 1/4 or 1/2.
         step: f64,
     },
+}
+
+impl Default for LogProbPrecision {
+    fn default() -> Self {
+        Self::F16 {}
+    }
 }
 
 impl LogProbPrecision {
@@ -32,7 +37,9 @@ impl LogProbPrecision {
         // Not -0, whose bits are another code.
         let magnitude = 0.0 - log_prob.min(0.0);
         match self {
-            Self::F16 => Some(f16::from_f32(magnitude)).filter(|value| value.is_finite()).map(|value| value.to_bits()),
+            Self::F16 {} => {
+                Some(f16::from_f32(magnitude)).filter(|value| value.is_finite()).map(|value| value.to_bits())
+            }
             Self::Quantised { step } => {
                 let code = (f64::from(magnitude) / step).round();
                 (code <= f64::from(MAX_CODE)).then_some(code as u16)
@@ -44,7 +51,7 @@ impl LogProbPrecision {
     #[inline]
     pub fn value(self, code: u16) -> f32 {
         let magnitude = match self {
-            Self::F16 => f16::from_bits(code).to_f32(),
+            Self::F16 {} => f16::from_bits(code).to_f32(),
             Self::Quantised { step } => (f64::from(code) * step) as f32,
         };
         // Not -0, which is another number of the same value in a file.
@@ -54,7 +61,7 @@ impl LogProbPrecision {
     /// The largest code there is.
     pub fn max_code(self) -> u16 {
         match self {
-            Self::F16 => f16::MAX.to_bits(),
+            Self::F16 {} => f16::MAX.to_bits(),
             Self::Quantised { .. } => MAX_CODE,
         }
     }
@@ -68,8 +75,8 @@ impl LogProbPrecision {
     pub fn writes(self, log_prob: f32) -> bool {
         let bits = log_prob.to_bits();
         match self {
-            Self::F16 if is_normal_f16(bits) || bits == 0 => true,
-            Self::F16 => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
+            Self::F16 {} if is_normal_f16(bits) || bits == 0 => true,
+            Self::F16 {} => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
             Self::Quantised { step } => {
                 // Steps are powers of two: nothing is rounded here.
                 let code = -log_prob / step as f32;
@@ -86,7 +93,7 @@ impl LogProbPrecision {
     /// What rounding may add to a sum of probabilities, relatively: half a step of the exponent.
     pub fn mass_tolerance(self) -> f64 {
         match self {
-            Self::F16 => 0.0,
+            Self::F16 {} => 0.0,
             Self::Quantised { step } => step / 2.0,
         }
     }
@@ -115,7 +122,7 @@ impl WithSimd for FindForeign<'_> {
         // Nearly all are f16's normal numbers, which a vector tells; others are looked at one by one.
         let is_plain = |lp: f32| is_normal_f16(lp.to_bits()) | (lp.to_bits() == 0);
         let mut chunks = self.log_probs.chunks(64);
-        chunks.find_map(|chunk| match self.values == LogProbPrecision::F16 && all(chunk, is_plain) {
+        chunks.find_map(|chunk| match self.values == (LogProbPrecision::F16 {}) && all(chunk, is_plain) {
             true => None,
             false => chunk.iter().find(|lp| !self.values.writes(**lp)).copied(),
         })
@@ -137,13 +144,13 @@ fn is_normal_f16(bits: u32) -> bool {
 /// let keep = Truncation {
 ///     selection: Selection::TopP { p: 0.95, k: 64 },
 ///     always_keep: vec![0],
-///     values: LogProbPrecision::F16,
+///     values: LogProbPrecision::F16 {},
 ///     tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 }),
 ///     padding: 0,
 /// };
 /// assert_eq!(keep.check(32_000), Ok(()));
 /// assert_eq!((keep.min_kept(32_000), keep.max_kept(32_000)), (1, 65));
-/// let dense = Truncation { selection: Selection::Dense, ..keep };
+/// let dense = Truncation { selection: Selection::Dense {}, ..keep };
 /// assert!(dense.check(100_000).is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -175,7 +182,7 @@ impl Truncation {
         match self.selection {
             Selection::TopK { k } | Selection::TopP { k, .. } => vocab_size.min(k.saturating_add(extra)),
             Selection::Sample { n, .. } => n,
-            Selection::Dense => vocab_size,
+            Selection::Dense {} => vocab_size,
         }
     }
 
@@ -184,7 +191,7 @@ impl Truncation {
         match self.selection {
             Selection::TopP { .. } => 1,
             Selection::TopK { k } => k,
-            Selection::Sample { .. } | Selection::Dense => self.max_kept(vocab_size),
+            Selection::Sample { .. } | Selection::Dense {} => self.max_kept(vocab_size),
         }
     }
 
@@ -193,7 +200,7 @@ impl Truncation {
         match self.selection {
             Selection::TopK { .. } => self.always_keep.is_empty(),
             Selection::TopP { .. } => false,
-            Selection::Sample { .. } | Selection::Dense => true,
+            Selection::Sample { .. } | Selection::Dense {} => true,
         }
     }
 
@@ -204,7 +211,7 @@ impl Truncation {
 
     /// Are all classes kept, in their own order?
     pub fn is_dense(&self) -> bool {
-        matches!(self.selection, Selection::Dense)
+        matches!(self.selection, Selection::Dense {})
     }
 
     /// Atoms at each position.
@@ -225,19 +232,23 @@ impl Truncation {
         let extra = self.always_keep.len();
         match (self.selection, &self.tail) {
             (selection, _)
-                if self.padding > 0 && selection != Selection::Dense && self.max_kept(vocab_size) == vocab_size =>
+                if self.padding > 0
+                    && selection != (Selection::Dense {})
+                    && self.max_kept(vocab_size) == vocab_size =>
             {
                 Err(format!(
                     "all {vocab_size} classes that a token has would be kept, and {} that none has are left: use dense",
                     self.padding
                 ))
             }
-            (Selection::Dense, None) if extra > 0 => Err("always_keep says nothing where every class is kept".into()),
+            (Selection::Dense {}, None) if extra > 0 => {
+                Err("always_keep says nothing where every class is kept".into())
+            }
             (Selection::Sample { n, .. }, _) if extra >= n as usize => {
                 Err(format!("always_keep takes {extra} of the n = {n} places, none is left to draw"))
             }
-            (Selection::Dense, None) => Ok(()),
-            (Selection::Dense, Some(_)) => Err("a dense row has no tail".into()),
+            (Selection::Dense {}, None) => Ok(()),
+            (Selection::Dense {}, Some(_)) => Err("a dense row has no tail".into()),
             (_, None) => Err("a row that leaves classes out needs a tail".into()),
             (_, Some(_)) if self.max_kept(vocab_size) > u32::from(u16::MAX) => {
                 Err(format!("{} classes at a position, 65535 can be counted", self.max_kept(vocab_size)))
@@ -256,7 +267,7 @@ mod tests {
     #[test]
     fn every_code_is_an_f16_and_comes_back() {
         for values in [
-            LogProbPrecision::F16,
+            LogProbPrecision::F16 {},
             LogProbPrecision::Quantised { step: 0.0625 },
             LogProbPrecision::Quantised { step: 0.031_25 },
         ] {
@@ -278,7 +289,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_rounds_to_itself() {
         for values in [
-            LogProbPrecision::F16,
+            LogProbPrecision::F16 {},
             LogProbPrecision::Quantised { step: 0.5 },
             LogProbPrecision::Quantised { step: 0.031_25 },
         ] {
@@ -298,7 +309,7 @@ mod tests {
         let keep = |selection, always_keep: &[u32], tail| Truncation {
             selection,
             always_keep: always_keep.to_vec(),
-            values: LogProbPrecision::F16,
+            values: LogProbPrecision::F16 {},
             tail,
             padding: 0,
         };
@@ -310,7 +321,7 @@ mod tests {
             (keep(top, &[7, 1], Some(TAIL)), "ascending"),
             (keep(top, &[8], Some(TAIL)), "outside the vocabulary"),
             (keep(top, &[], None), "needs a tail"),
-            (keep(Selection::Dense, &[], Some(TAIL)), "no tail"),
+            (keep(Selection::Dense {}, &[], Some(TAIL)), "no tail"),
             (keep(sample, &[1, 2], Some(TAIL)), "none is left"),
             (Truncation { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
             (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),

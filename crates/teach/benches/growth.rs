@@ -111,7 +111,7 @@ fn plan(samples: u64) -> Plan {
         keep: Truncation {
             selection,
             always_keep: Vec::new(),
-            values: LogProbPrecision::F16,
+            values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
         },

@@ -22,7 +22,7 @@ fn keep(selection: Selection, tail: bool) -> Truncation {
     Truncation {
         selection,
         always_keep: Vec::new(),
-        values: LogProbPrecision::F16,
+        values: LogProbPrecision::F16 {},
         tail: tail.then_some(rule),
         padding: 0,
     }

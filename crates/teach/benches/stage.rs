@@ -73,7 +73,7 @@ fn plan(dataset: &Random) -> Plan {
         keep: Truncation {
             selection,
             always_keep: Vec::new(),
-            values: LogProbPrecision::F16,
+            values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
         },

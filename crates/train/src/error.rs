@@ -79,7 +79,7 @@ pub enum Error {
         /// What it was, and what it is.
         what: String,
     },
-    /// TargetSpec a tensor back from the device failed.
+    /// Reading a tensor back from the device failed.
     #[error("the device failed: {0}")]
     Device(String),
 }

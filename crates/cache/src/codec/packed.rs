@@ -18,7 +18,7 @@ pub(crate) use pack::Model;
 fn shape(keep: &Truncation, vocab_size: u32) -> Shape {
     let cap = keep.max_kept(vocab_size) as u16;
     match keep.selection {
-        Selection::Dense => Shape::Dense,
+        Selection::Dense {} => Shape::Dense,
         Selection::Sample { .. } => Shape::Split { n: cap },
         _ if keep.is_fixed() => Shape::Fixed(cap),
         _ => Shape::Varying { cap },
@@ -28,12 +28,12 @@ fn shape(keep: &Truncation, vocab_size: u32) -> Shape {
 /// What the values of a cache are.
 fn codes(keep: &Truncation) -> Codes {
     match keep.values {
-        LogProbPrecision::F16 => Codes::Half,
+        LogProbPrecision::F16 {} => Codes::Half,
         LogProbPrecision::Quantised { .. } => Codes::Steps,
     }
 }
 
-/// LogProbPrecision become codes, see [`logitcask_core::LogProbPrecision::code`]; a row that was checked has one for each.
+/// Values become codes, see [`logitcask_core::LogProbPrecision::code`]; a row that was checked has one for each.
 fn coded(keep: &Truncation, rows: &SoftRows) -> pack::Entries {
     let code = |lp: &f32| keep.values.code(*lp).unwrap_or(keep.values.max_code());
     let heads = match keep.is_sampled() {

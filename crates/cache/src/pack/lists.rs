@@ -11,7 +11,7 @@ pub(super) const SHARES: usize = 14;
 /// A class is a follower if it has at least this many 64ths of a list's positions.
 pub(super) const MIN_SHARE: u64 = 1;
 
-/// LogProbPrecision of `Class::common`.
+/// Values of `Class::common`.
 const COMMONS: usize = 34;
 
 /// The flag for one more list.

@@ -6,7 +6,7 @@ use super::{Entries, Model, Shape};
 
 /// Kinds of [`value_table`].
 const KINDS: usize = 4;
-/// LogProbPrecision of `Scale::shift`.
+/// Values of `Scale::shift`.
 const SHIFTS: usize = 5;
 /// Levels of what [`Recent`] says.
 const RECENTS: usize = 5;

@@ -3,7 +3,7 @@
 use super::{PLAIN, Pages};
 use std::ops::Range;
 
-/// LogProbPrecision of a fixed width, or binary ones.
+/// Values of a fixed width, or binary ones.
 pub(crate) struct Plain<'a> {
     pages: Pages<'a>,
     /// Bytes of a value; `None`: it has its length before it.

@@ -27,7 +27,7 @@ fn never_change_these() {
     ] {
         assert_eq!(columns(layout, selection), [&common[..], &tail, kept].concat());
     }
-    assert_eq!(columns(Layout::Plain, Selection::Dense)[7..], ["gold_ranks", "topk_log_probs"]);
+    assert_eq!(columns(Layout::Plain, Selection::Dense {})[7..], ["gold_ranks", "topk_log_probs"]);
     assert_eq!((logitcask_core::tail::ATOM_STEP, schema::ROWS_PER_PAGE), (1.0 / 512.0, 32));
 }
 
@@ -43,7 +43,11 @@ fn never_change_the_numbers_either() {
     let quantised = LogProbPrecision::Quantised { step: 0.0625 };
     assert_eq!((quantised.max_code(), quantised.code(-1.0), quantised.value(2047)), (2047, Some(16), -127.9375));
     assert_eq!(
-        (LogProbPrecision::F16.max_code(), LogProbPrecision::F16.code(-1.0), LogProbPrecision::F16.value(0x7bff)),
+        (
+            LogProbPrecision::F16 {}.max_code(),
+            LogProbPrecision::F16 {}.code(-1.0),
+            LogProbPrecision::F16 {}.value(0x7bff)
+        ),
         (0x7bff, Some(0x3c00), -65504.0)
     );
     // Tail atoms: their number, their unit, the empty one, and the inverse temperature that their weights are stated at.
@@ -87,7 +91,7 @@ fn never_change_the_footer() {
             .filter(|(key, _)| key.ends_with(['k', 'n']))
             .collect()
     };
-    for (selection, name, k) in [(TOP_K, "top_k", "4"), (SAMPLE, "sample", "7"), (Selection::Dense, "dense", "40")] {
+    for (selection, name, k) in [(TOP_K, "top_k", "4"), (SAMPLE, "sample", "7"), (Selection::Dense {}, "dense", "40")] {
         let expected = [("logitcask.format_version", "1"), ("logitcask.selection", name), ("logitcask.k", k)];
         assert_eq!(keys(selection), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }

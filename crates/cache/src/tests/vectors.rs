@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 const SELECTIONS: [(&str, Selection); 4] =
-    [("top_k", TOP_K), ("top_p", TOP_P), ("sample", SAMPLE), ("dense", Selection::Dense)];
+    [("top_k", TOP_K), ("top_p", TOP_P), ("sample", SAMPLE), ("dense", Selection::Dense {})];
 const QUANTISED: LogProbPrecision = LogProbPrecision::Quantised { step: 0.0625 };
 
 /// Every vector by its name; two splits, one of two units, and at least one of everything that can be chosen.

@@ -27,7 +27,7 @@ fn lines(report: &Report) -> Vec<String> {
 #[test]
 fn a_whole_cache_of_any_kind_has_no_findings() {
     for layout in [Layout::Plain, Layout::Packed] {
-        for selection in [TOP_K, TOP_P, SAMPLE, Selection::Dense] {
+        for selection in [TOP_K, TOP_P, SAMPLE, Selection::Dense {}] {
             let folder = tempfile::tempdir().unwrap();
             let plan = Plan { layout, ..plan(selection, &[("train", 10), ("val", 3)], 4) };
             let root = write(folder.path(), &plan).root();

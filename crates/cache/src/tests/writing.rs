@@ -9,13 +9,13 @@ fn keeps() -> impl Strategy<Value = (Truncation, Layout)> {
         (1..=VOCAB).prop_map(|k| Selection::TopK { k }),
         (1..=100u32, 1..=VOCAB).prop_map(|(percent, k)| Selection::TopP { p: f64::from(percent) / 100.0, k }),
         (5..=VOCAB).prop_map(|n| Selection::Sample { n, seed: 1 }),
-        Just(Selection::Dense),
+        Just(Selection::Dense {}),
     ];
-    let values = prop_oneof![Just(LogProbPrecision::F16), Just(LogProbPrecision::Quantised { step: 0.0625 })];
+    let values = prop_oneof![Just(LogProbPrecision::F16 {}), Just(LogProbPrecision::Quantised { step: 0.0625 })];
     let always = prop::collection::btree_set(0..VOCAB, 0..4);
     let layout = prop_oneof![Just(Layout::Plain), Just(Layout::Packed)];
     (selection, values, always, layout).prop_map(|(selection, values, always, layout)| {
-        let always_keep = if selection == Selection::Dense { Vec::new() } else { always.into_iter().collect() };
+        let always_keep = if selection == (Selection::Dense {}) { Vec::new() } else { always.into_iter().collect() };
         (Truncation { values, always_keep, ..keep(selection) }, layout)
     })
 }
@@ -53,8 +53,9 @@ proptest! {
 
 #[test]
 fn converting_makes_the_files_that_caching_would_have_made_and_comes_back() {
-    for (selection, step) in [(TOP_K, None), (TOP_P, Some(0.0625)), (SAMPLE, None), (Selection::Dense, Some(0.125))] {
-        let values = step.map_or(LogProbPrecision::F16, |step| LogProbPrecision::Quantised { step });
+    for (selection, step) in [(TOP_K, None), (TOP_P, Some(0.0625)), (SAMPLE, None), (Selection::Dense {}, Some(0.125))]
+    {
+        let values = step.map_or(LogProbPrecision::F16 {}, |step| LogProbPrecision::Quantised { step });
         let keep = Truncation { values, ..keep(selection) };
         let plain = Plan { keep, ..plan(TOP_K, &[("train", 20), ("val", 3)], 6) };
         let packed = Plan { layout: Layout::Packed, ..plain.clone() };

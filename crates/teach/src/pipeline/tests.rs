@@ -87,7 +87,7 @@ fn plan() -> Plan {
         keep: Truncation {
             selection,
             always_keep: Vec::new(),
-            values: LogProbPrecision::F16,
+            values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
         },

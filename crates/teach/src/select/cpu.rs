@@ -93,7 +93,7 @@ impl RowSelector {
         let finisher = &mut self.finisher;
         let (selection, always) = (finisher.keep.selection, finisher.keep.always_keep.len());
         let count = match selection {
-            Selection::Dense => {
+            Selection::Dense {} => {
                 finisher.sure.clear();
                 finisher.sure.extend(0..row.logits.len() as u32);
                 return None;

@@ -14,8 +14,8 @@ const NARROW: TailRule = TailRule { lowest_temperature: 1.0, highest_temperature
 const LOT_DOUBT: f64 = 1e-6;
 
 fn keep(selection: Selection, tail: TailRule) -> Truncation {
-    let tail = (selection != Selection::Dense).then_some(tail);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail, padding: 0 }
+    let tail = (selection != (Selection::Dense {})).then_some(tail);
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
 }
 
 fn row(rng: &mut CounterRng, kind: u64, vocab: usize) -> Vec<f32> {
@@ -139,9 +139,9 @@ fn selections(vocab: u32) -> impl Strategy<Value = Truncation> {
         k.clone().prop_map(|k| Selection::TopK { k }),
         (k.clone(), prop_oneof![0.01f64..1.0, Just(1.0)]).prop_map(|(k, p)| Selection::TopP { p, k }),
         k.prop_map(|n| Selection::Sample { n, seed: 0 }),
-        Just(Selection::Dense),
+        Just(Selection::Dense {}),
     ];
-    let values = prop_oneof![Just(LogProbPrecision::F16), Just(LogProbPrecision::Quantised { step: 0.0625 })];
+    let values = prop_oneof![Just(LogProbPrecision::F16 {}), Just(LogProbPrecision::Quantised { step: 0.0625 })];
     let always = prop::collection::btree_set(0..vocab, 0..4);
     let tail = prop_oneof![Just(WIDE), Just(NARROW), (1u32..=8).prop_map(|atoms| TailRule { atoms, ..WIDE })];
     (selection, values, always, tail).prop_map(move |(selection, values, always, tail)| {
@@ -191,7 +191,7 @@ fn agrees_with_the_reference_on_long_rows() {
             Selection::TopP { p: 1.0, k: 40 },
             Selection::Sample { n: 32, seed: 0 },
             Selection::Sample { n: 200, seed: 0 },
-            Selection::Dense,
+            Selection::Dense {},
         ] {
             for i in 0..rounds {
                 let logits = row(&mut rng, i % 4, vocab);
@@ -258,7 +258,7 @@ fn degenerate_rows_are_kept_without_a_nan() {
                 Selection::TopK { k: 7 },
                 Selection::TopP { p: 0.9, k: 20 },
                 Selection::Sample { n: 12, seed: 0 },
-                Selection::Dense,
+                Selection::Dense {},
             ] {
                 let keep = keep(selection, rule);
                 let (mut out, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
@@ -345,7 +345,7 @@ fn padding_counts_in_log_z_and_in_the_tail_and_is_never_kept() {
 fn a_dense_row_lacks_what_its_padding_holds() {
     let mut rng = CounterRng::new("padded dense rows", &[]);
     let logits = row(&mut rng, 0, 310);
-    let keep = Truncation { padding: 10, ..keep(Selection::Dense, NARROW) };
+    let keep = Truncation { padding: 10, ..keep(Selection::Dense {}, NARROW) };
     let (fast, _, _) = both(&logits, 7, &keep, 0.0);
     assert_eq!(fast.class_ids, (0..300).collect::<Vec<_>>());
     let whole: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
@@ -366,7 +366,7 @@ fn the_selection_has_another_version_when_its_rows_are_others() {
             Selection::TopK { k: 16 },
             Selection::TopP { p: 0.9, k: 64 },
             Selection::Sample { n: 12, seed: 0 },
-            Selection::Dense,
+            Selection::Dense {},
         ] {
             let keep = keep(selection, WIDE);
             let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));

@@ -20,7 +20,9 @@ impl LossConfig {
         }
         if self.extra_terms.iter().any(|term| (term.tail == TailPolicy::Sampled) != (self.tail == TailPolicy::Sampled))
         {
-            return Err("[loss] terms: tail = \"sampled\" is for all terms or none, they read the same classes".into());
+            return Err(
+                "[loss] extra_terms: tail = \"sampled\" is for all terms or none, they read the same classes".into()
+            );
         }
         if let Some(second) = &self.second_teacher {
             second.blend.check().map_err(|problem| format!("[loss] second_teacher: {problem}"))?;
@@ -178,7 +180,7 @@ fn check_term_against(term: &LossTerm, keep: &Truncation) -> Result<(), String> 
 fn most_classes(keep: &Truncation) -> Option<u32> {
     match keep.selection {
         Selection::TopK { k } | Selection::TopP { k, .. } => Some(k.saturating_add(keep.always_keep.len() as u32)),
-        Selection::Sample { .. } | Selection::Dense => None,
+        Selection::Sample { .. } | Selection::Dense {} => None,
     }
 }
 

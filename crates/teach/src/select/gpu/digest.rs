@@ -111,6 +111,6 @@ fn choose(finisher: &RowBuilder, row: Sent<'_>) -> Option<usize> {
             let (size, doubt) = finisher.nucleus(row, p);
             (doubt >= NUCLEUS_DOUBT).then_some(size.min(k as usize))
         }
-        Selection::Sample { .. } | Selection::Dense => None,
+        Selection::Sample { .. } | Selection::Dense {} => None,
     }
 }

@@ -27,7 +27,7 @@ fn device(test: &str) -> Option<Device> {
 }
 
 fn keep(selection: Selection) -> Truncation {
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16, tail: Some(RULE), padding: 0 }
+    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail: Some(RULE), padding: 0 }
 }
 
 /// Rows as a language model has them, the second with many ties, and labels in and outside the largest.
@@ -272,7 +272,7 @@ fn what_digests_do_not_settle_is_fetched() {
     let Some(device) = device("what_digests_do_not_settle_is_fetched") else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
-    let dense = Truncation { tail: None, ..keep(Selection::Dense) };
+    let dense = Truncation { tail: None, ..keep(Selection::Dense {}) };
     for keep in [keep(Selection::Sample { n: 9, seed: 0 }), dense] {
         assert_eq!(compare(&on_device, &gold, &keep), 0);
     }
