@@ -1,7 +1,9 @@
 //! Digests of a wgpu device, a real GPU or a software one, against whole rows in memory; without a device, nothing.
 #![allow(clippy::print_stderr)]
 
+use super::super::select_rows;
 use super::*;
+use burn::tensor::DType;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{TailRule, Values};
