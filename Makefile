@@ -6,6 +6,13 @@ DEVICE ?= auto
 REPLACE ?=
 SEEDS  ?= 0 1 2
 CARGO  ?= cargo
+# GPU=1 builds wgpu in, which about doubles the time of a build, GPU=0 leaves it out. Where neither is said: 1 where there
+# may be a GPU (a render node, NVIDIA's driver, a Mac).
+ifeq ($(GPU),)
+GPU    := $(shell if ls /dev/dri/renderD* || nvidia-smi || [ "$$(uname)" = Darwin ]; then echo 1; else echo 0; fi 2>/dev/null | tail -n 1)
+endif
+# The same at every call of cargo: see the dependency on burn in Cargo.toml.
+FEATURES := $(if $(filter 1,$(GPU)),--features wgpu)
 BIN    := target/release/logitcask
 # Graphics libraries on a machine without a desktop complain on every start where this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
@@ -19,10 +26,11 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N"
+	@echo "  GPU=1 builds the program for GPUs too (through wgpu), GPU=0 for the CPU alone, in about half the time; here: GPU=$(GPU)"
 	@echo "  REPLACE=1 moves a cache or run of another recipe aside; otherwise it is left alone and what differs is said"
 
 build: ## compile the one binary, target/release/logitcask
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release --workspace $(FEATURES)
 
 # A recipe that names the fetched model fetches it; one without a teacher has nothing to cache.
 FETCHED := $(if $(shell grep -s '^model = "$(STORIES)' $(RECIPE)),$(STORIES)/stories15M.bin)
@@ -43,12 +51,12 @@ SKIPPED := $(or $(CARGO_TARGET_DIR),target)/tmp/skipped.txt
 
 test: ## run every test, and say which could not (LOGITCASK_NO_SKIPS=1: those fail)
 	@rm -f $(SKIPPED)
-	@echo CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace; \
-	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace; status=$$?; \
+	@echo CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace $(FEATURES); \
+	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace $(FEATURES); status=$$?; \
 	echo "$$(cat $(SKIPPED) 2>/dev/null | wc -l) tests skipped"; cat $(SKIPPED) 2>/dev/null; exit $$status
 
 crash-test: ## kill real cache runs 100 times, and workers at every pair of injected steps
-	LOGITCASK_KILLS=100 $(CARGO) test --release --workspace crash:: -- --nocapture
+	LOGITCASK_KILLS=100 $(CARGO) test --release --workspace $(FEATURES) crash:: -- --nocapture
 
 FUZZ_TARGETS ?= manifest plain packed_row
 FUZZ_SECONDS ?= 60
@@ -65,29 +73,29 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 bench: bench-select bench-stage bench-step bench-reader bench-growth ## measure everything; prints the tables of benches/README.md
 
 bench-select: ## what selection costs a row, beside one pass that reads it
-	$(CARGO) bench --workspace --bench select
+	$(CARGO) bench --workspace $(FEATURES) --bench select
 
 bench-stage: fetch-stories15m ## what stage 1 costs beside its teacher's forward alone (four minutes)
-	$(CARGO) bench --workspace --bench stage
+	$(CARGO) bench --workspace $(FEATURES) --bench stage
 
 bench-step: ## what teaching costs beside plain labels, time and memory, on DEVICE=cpu or wgpu
-	DEVICE=$(DEVICE) $(CARGO) bench --workspace --bench step
+	DEVICE=$(DEVICE) $(CARGO) bench --workspace $(FEATURES) --bench step
 
 bench-reader: ## opening, streaming in order and shuffled, students beside each other
-	$(CARGO) bench --workspace --bench reader
+	$(CARGO) bench --workspace $(FEATURES) --bench reader
 
 bench-growth: ## making, resuming, opening, reading and verifying 1, 10 and 100 times the data (five minutes)
-	$(CARGO) bench --workspace --bench growth
+	$(CARGO) bench --workspace $(FEATURES) --bench growth
 
 bench-peers: build fetch-stories15m ## the same step, selection and forward in PyTorch and transformers (needs Python)
-	benches/peers/run.sh
+	FEATURES="$(FEATURES)" benches/peers/run.sh
 
 bench-methods: cache-teacher ## every recipe of data/recipes/methods for STEPS=150 steps, as a table (half an hour)
 	benches/methods/run.sh
 
 check: ## format and lints, warnings denied
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets $(FEATURES) -- -D warnings
 
 fmt: ## format the code
 	$(CARGO) fmt --all

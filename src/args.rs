@@ -82,7 +82,8 @@ pub enum Command {
 pub struct CacheArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU
+    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU; GPUs take a program that was
+    /// built for them (make GPU=1)
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Where the folder holds a cache of another plan, move it aside and start anew

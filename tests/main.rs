@@ -24,4 +24,7 @@ mod rules;
 mod runs;
 mod skips;
 mod tidy;
+#[cfg(feature = "wgpu")]
 mod wgpu;
+#[cfg(not(feature = "wgpu"))]
+mod without_wgpu;

@@ -19,7 +19,7 @@ $python benches/peers/selection.py
 echo
 # The cache that `make bench-reader` streams, left where it can be found.
 mkdir -p target/peers-reader
-LOGITCASK_BENCH_FOLDER=target/peers-reader cargo bench --workspace --bench reader 2>/dev/null | grep -E "order|plain"
+LOGITCASK_BENCH_FOLDER=target/peers-reader cargo bench --workspace ${FEATURES:-} --bench reader 2>/dev/null | grep -E "order|plain"
 $python benches/peers/reader.py target/peers-reader/reader-plain
 echo
 [ -d target/peers-model ] || "$bin" export data/models/stories15M/stories15M.bin --out target/peers-model >/dev/null

@@ -1,4 +1,4 @@
-//! `logitcask train` of a recipe with [generations]: every student is the next one's teacher.
+//! `logitcask train` of a recipe with `[generations]`: every student is the next one's teacher.
 
 use super::{cache, train};
 use crate::args::{CacheArgs, TrainArgs};

@@ -95,7 +95,7 @@ impl Identity {
     }
 }
 
-/// Takes out of [loss] and [train] what changes no bit of what is trained.
+/// Takes out of `[loss]` and `[train]` what changes no bit of what is trained.
 fn leave_out(loss: &mut Map<String, Value>, train: &mut Map<String, Value>) {
     if let Some(second) = loss.get_mut("second_teacher").and_then(Value::as_object_mut) {
         // Where it lies; what it holds is in [`Identity::data`].

@@ -1,18 +1,19 @@
 //! `--device auto|cpu|wgpu[:n]` and the precision that goes with it.
 
+#[cfg_attr(not(feature = "wgpu"), path = "device/no_adapters.rs")]
+mod adapters;
+
 use crate::{Error, Result};
-use burn::tensor::wgpu::WgpuBackend;
-use burn::tensor::{DType, Device, DeviceKind};
+use burn::tensor::{DType, Device};
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 
 /// Where tensors live, as a user writes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A real GPU if wgpu finds one, else the CPU.
+    /// A real GPU if wgpu finds one, else the CPU; always the CPU without the feature `wgpu`.
     #[default]
     Auto,
     /// burn's portable CPU backend.
@@ -58,91 +59,14 @@ impl DeviceChoice {
         let missing = |problem: String| Error::Device { asked: self.to_string(), problem };
         match self {
             Self::Cpu => Ok((Device::flex(), "cpu".to_owned())),
-            Self::Auto => match real_gpus().next() {
-                Some(device) => Ok(named(device)),
+            Self::Auto => match adapters::first_real_gpu() {
+                Some(opened) => Ok(opened),
                 None => Self::Cpu.open(),
             },
-            Self::Wgpu => default_adapter().map(named).map_err(missing),
-            Self::WgpuIndex(index) => {
-                let counted =
-                    || format!("wgpu finds {} real GPUs through {}, counted from 0", real_gpus().count(), api_names());
-                real_gpus().nth(index).map(named).ok_or_else(|| missing(counted()))
-            }
+            Self::Wgpu => adapters::default_adapter().map_err(missing),
+            Self::WgpuIndex(index) => adapters::real_gpu(index).map_err(missing),
         }
     }
-}
-
-/// The graphics APIs that are used, best first. Never OpenGL: burn's kernels are tuned by measuring them, and on Mesa's
-/// OpenGL that waits for itself forever; where an OpenGL driver is all there is, the CPU backend is faster anyway.
-/// wgpu left to itself takes OpenGL where nothing else has a GPU, so every device is pinned to one of these.
-const APIS: &[WgpuBackend] = if cfg!(target_os = "macos") {
-    &[WgpuBackend::Metal]
-} else if cfg!(windows) {
-    &[WgpuBackend::Vulkan, WgpuBackend::Dx12]
-} else {
-    &[WgpuBackend::Vulkan]
-};
-
-fn api_names() -> String {
-    APIS.iter().map(|api| format!("{api:?}")).collect::<Vec<_>>().join(" or ")
-}
-
-/// A device of this kind on this API. A device can be set up once in a process: who asks again gets the same one.
-fn adapter(api: WgpuBackend, kind: &DeviceKind) -> std::result::Result<Device, String> {
-    static OPENED: Mutex<Vec<(WgpuBackend, DeviceKind, Device)>> = Mutex::new(Vec::new());
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, _, device)) = opened.iter().find(|(a, k, _)| *a == api && k == kind) {
-        return Ok(device.clone());
-    }
-    let options = Device::wgpu_options().graphics_api(api).device_kind(kind.clone());
-    let device = options.init().map_err(|e| e.to_string())?;
-    opened.push((api, kind.clone(), device.clone()));
-    Ok(device)
-}
-
-/// wgpu's own choice on the first API that has a GPU, or else on the first that has anything.
-fn default_adapter() -> std::result::Result<Device, String> {
-    let mut software = None;
-    let mut problems = Vec::new();
-    for &api in APIS {
-        match adapter(api, &DeviceKind::DefaultDevice) {
-            Ok(device) if is_software(&device) => software = software.or(Some(device)),
-            Ok(device) => return Ok(device),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    software.ok_or_else(|| {
-        format!(
-            "wgpu finds no adapter through {} (OpenGL is not used); install such a driver, or take --device cpu ({})",
-            api_names(),
-            problems.join("; ")
-        )
-    })
-}
-
-/// The adapters that are not software (which computes the same at a tenth of the CPU backend's speed), discrete GPUs
-/// first, opened as they are asked for.
-fn real_gpus() -> impl Iterator<Item = Device> {
-    // One card is reached through several APIs: only the first that reaches any counts.
-    let api = APIS.iter().copied().find(|&api| real_gpus_on(api).next().is_some());
-    api.into_iter().flat_map(real_gpus_on)
-}
-
-fn real_gpus_on(api: WgpuBackend) -> impl Iterator<Item = Device> {
-    let kinds: [fn(usize) -> DeviceKind; 3] =
-        [DeviceKind::DiscreteGpu, DeviceKind::IntegratedGpu, DeviceKind::VirtualGpu];
-    let of_kind = move |kind: fn(usize) -> DeviceKind| (0..).map_while(move |index| adapter(api, &kind(index)).ok());
-    kinds.into_iter().flat_map(of_kind).filter(|device| !is_software(device))
-}
-
-fn is_software(device: &Device) -> bool {
-    let name = device.identity().map(|identity| identity.name.to_lowercase()).unwrap_or_default();
-    ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "basic render"].iter().any(|software| name.contains(software))
-}
-
-fn named(device: Device) -> (Device, String) {
-    let name = device.identity().map_or_else(|| "wgpu".to_owned(), |identity| format!("wgpu ({})", identity.name));
-    (device, name)
 }
 
 /// Number format of a teacher's weights and activations.

@@ -2,9 +2,11 @@
 
 mod cpu;
 mod exp;
+#[cfg(feature = "wgpu")]
 mod gpu;
 mod lanes;
 mod moments;
+mod problem;
 mod row_builder;
 mod rule;
 mod sample;
@@ -15,12 +17,14 @@ mod tests;
 mod top;
 
 pub use cpu::RowSelector;
-pub use gpu::{SelectProblem, select_on_device};
+#[cfg(feature = "wgpu")]
+pub use gpu::select_on_device;
 pub(crate) use lanes::sum_exp;
+pub use problem::SelectProblem;
 pub use row_builder::RowProblem;
 
 use crate::teacher::Logits;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use logitcask_core::{RowErrors, SoftRows, Truncation};
 use rayon::prelude::*;
 
@@ -31,7 +35,7 @@ pub const SELECTION_VERSION: u32 = 1;
 /// Pieces of work for each thread, so that none waits long for the last one.
 const CHUNKS_PER_THREAD: usize = 4;
 
-/// [`select_rows`] or [`select_on_device`], wherever the logits are.
+/// [`select_rows`], wherever the logits are: beside them on a device, with the feature `wgpu`.
 pub fn select_logits(
     logits: &Logits,
     gold_ids: &[u32],
@@ -39,12 +43,31 @@ pub fn select_logits(
     keep: &Truncation,
 ) -> Result<(Vec<SoftRows>, RowErrors), SelectProblem> {
     match logits {
+        #[cfg(feature = "wgpu")]
         Logits::Device(logits) => select_on_device(Tensor::clone(logits), gold_ids, sampling_offsets, keep),
+        #[cfg(not(feature = "wgpu"))]
+        Logits::Device(logits) => select_read(Tensor::clone(logits), gold_ids, sampling_offsets, keep),
         Logits::Host(logits) => {
             let width = logits.len() / gold_ids.len().max(1);
             select_rows(logits, gold_ids, sampling_offsets, keep, width).map_err(|(i, e)| SelectProblem::Row(i, e))
         }
     }
+}
+
+/// [`select_rows`] of logits that are read back whole.
+fn select_read(
+    logits: Tensor<2>,
+    gold_ids: &[u32],
+    sampling_offsets: &[f64],
+    keep: &Truncation,
+) -> Result<(Vec<SoftRows>, RowErrors), SelectProblem> {
+    let width = logits.dims()[1];
+    select_rows(&read(logits)?, gold_ids, sampling_offsets, keep, width).map_err(|(i, e)| SelectProblem::Row(i, e))
+}
+
+fn read(logits: Tensor<2>) -> Result<Vec<f32>, SelectProblem> {
+    let rows = logits.cast(DType::F32).try_into_vec_as::<f32>();
+    rows.map_err(|e| SelectProblem::Device(e.to_string()))
 }
 
 /// Selects from consecutive rows of `width` logits (\[labels, vocabulary + padding\], row-major), in parallel; `sampling_offsets` holds

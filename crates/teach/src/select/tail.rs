@@ -16,6 +16,7 @@ const MOST_F32_ATOMS: u32 = 5;
 /// Relative error between the knots up to which sums in f32 are believed: rounding the atoms adds about as much.
 const NEAR: f64 = 2e-3;
 /// That up to which sums from elsewhere are.
+#[cfg(feature = "wgpu")]
 const WITHIN_SIGHT: f64 = 1e-2;
 /// Terms that are added side by side.
 const ABREAST: usize = 8;
@@ -104,6 +105,7 @@ impl TailSummary {
     /// Sums up a tail of which all but a few classes were added up elsewhere: `far` holds the sums of e^{b (z - bar)}
     /// over those, no z of which is above the bar, `near` the logits of the others, largest first. `false` where no rule gives
     /// these sums, or their last bits decide which.
+    #[cfg(feature = "wgpu")]
     pub(super) fn complete(&mut self, far: &[f64], bar: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
         let mut near = near.map(f64::from).peekable();
         let Some(top) = near.peek().map(|&z| z.max(f64::from(bar))) else { return false };

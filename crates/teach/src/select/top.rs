@@ -50,6 +50,7 @@ impl TopClasses {
     }
 
     /// Takes the largest classes of a row from elsewhere, in any order.
+    #[cfg(feature = "wgpu")]
     pub(super) fn set(&mut self, classes: impl Iterator<Item = (u32, f32)>) {
         self.keys.clear();
         self.keys.extend(classes.map(|(id, z)| key(z, id)));

@@ -14,42 +14,22 @@ mod sums;
 mod tests;
 
 use super::cpu::RowSelector;
+use super::problem::SelectProblem;
 use super::row_builder::RowProblem;
-use super::select_rows;
 use super::tail::FEW;
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use super::{read, select_read};
+use burn::tensor::{Int, Tensor, TensorData};
 use digest::Settler;
 use launch::{Ask, digests};
 use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
 use rayon::prelude::*;
-use std::fmt;
-
-/// Why rows on a device were not selected from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SelectProblem {
-    /// This row cannot be kept: the first such.
-    Row(usize, RowProblem),
-    /// Nothing could be read back.
-    Device(String),
-}
-
-impl fmt::Display for SelectProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Row(row, problem) => write!(f, "row {row}: {problem}"),
-            Self::Device(problem) => write!(f, "the device failed: {problem}"),
-        }
-    }
-}
-
-impl std::error::Error for SelectProblem {}
 
 /// A row and its errors. `None` where its digest does not settle it.
 type Kept = Option<(SoftRows, RowErrors)>;
 
-/// As [`select_rows`], of logits on a device of CubeCL: \[labels, vocabulary + padding\].
+/// As [`select_rows`](super::select_rows), of logits on a device of CubeCL: \[labels, vocabulary + padding\].
 ///
-/// Ids and ranks are those of [`select_rows`], log_z differs by less than 1e-5, and atoms as far as that moves them.
+/// Ids and ranks are those of [`select_rows`](super::select_rows), log_z differs by less than 1e-5, and atoms as far as that moves them.
 ///
 /// # Panics
 /// On a device that is not CubeCL's, such as burn's CPU backend, whose rows are in memory anyway.
@@ -63,9 +43,7 @@ pub fn select_on_device(
     assert_eq!(labels, gold_ids.len(), "one row of logits for each label");
     assert!(gold_ids.iter().all(|&id| id as usize + padding < vocab_size), "a label outside the row");
     let Some(ask) = ask(keep, vocab_size).filter(|_| labels > 0) else {
-        let rows = read(logits)?;
-        return select_rows(&rows, gold_ids, sampling_offsets, keep, vocab_size)
-            .map_err(|(i, e)| SelectProblem::Row(i, e));
+        return select_read(logits, gold_ids, sampling_offsets, keep);
     };
     let mut kept = settle(&logits, gold_ids, keep, ask)?;
     select_open(logits, gold_ids, sampling_offsets, keep, &mut kept)?;
@@ -142,9 +120,4 @@ fn indices(ids: impl Iterator<Item = usize>, device: &burn::tensor::Device) -> T
     let ids: Vec<i64> = ids.map(|id| id as i64).collect();
     let count = ids.len();
     Tensor::from_data(TensorData::new(ids, [count]), device)
-}
-
-fn read(logits: Tensor<2>) -> Result<Vec<f32>, SelectProblem> {
-    let rows = logits.cast(DType::F32).try_into_vec_as::<f32>();
-    rows.map_err(|e| SelectProblem::Device(e.to_string()))
 }

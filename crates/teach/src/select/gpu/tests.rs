@@ -4,7 +4,9 @@
 #[path = "../../../../../tests/skips.rs"]
 mod skips;
 
+use super::super::select_rows;
 use super::*;
+use burn::tensor::DType;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{LogProbPrecision, TailRule};
