@@ -5,6 +5,7 @@ mod cli;
 mod content;
 mod corpora;
 mod crash;
+mod examples;
 mod fixture;
 mod golden;
 mod golden_rows;
