@@ -194,7 +194,7 @@ pub struct RepairArgs {
 pub struct EstimateArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// Samples of the pilot, spread over the first split
+    /// Calibration samples, spread over the first split
     #[arg(long, default_value_t = 32)]
     pub samples: u64,
     /// auto, cpu, wgpu or wgpu:N

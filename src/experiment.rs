@@ -172,7 +172,7 @@ impl Experiment {
         Ok((wanted.id() == there.id()).then_some(there))
     }
 
-    /// The fewest atoms whose log Z is right to [`TOLERATED`] over the whole temperature range, on a pilot sample; none
+    /// The fewest atoms whose log Z is right to [`TOLERATED`] over the whole temperature range, on a few samples; none
     /// where no class is left out.
     pub fn choose_tail_atoms(&self, teacher: &LocalTeacher) -> Result<u32> {
         match self.recipe.cache.selection {
@@ -188,10 +188,10 @@ impl Experiment {
         // Rounding of the kept classes is another matter, and no atom mends it.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();
-        let outcome =
-            calibrate(teacher, &split, &samples, &keeps, self.teacher.batch_tokens).context("the pilot sample")?;
+        let outcome = calibrate(teacher, &split, &samples, &keeps, self.teacher.batch_tokens)
+            .context("the calibration samples")?;
         let is_enough = |kept: &Trial| worst_log_z(&kept.errors) <= TOLERATED;
-        let enough = outcome.kept.iter().position(is_enough).unwrap_or(keeps.len() - 1);
+        let enough = outcome.trials.iter().position(is_enough).unwrap_or(keeps.len() - 1);
         Ok(ATOMS.start() + enough as u32)
     }
 }

@@ -53,7 +53,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     if let (None, Some(Ok(there))) = (&begun, &there)
         && !args.replace
     {
-        // Before the teacher is loaded, and before its pilot run settles the number of atoms.
+        // Before the teacher is loaded, and before calibration chooses the number of atoms.
         return Err(stale(&experiment, there, &args.recipe)?);
     }
     // The model comes first: one that cannot be loaded leaves no half-made cache behind.

@@ -3,6 +3,7 @@
 use crate::args::EstimateArgs;
 use crate::experiment::{Experiment, worst_log_z};
 use crate::output::say;
+use crate::recipe::CacheConfig;
 use crate::stop;
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
@@ -41,7 +42,7 @@ struct Candidate {
     bytes: Vec<f64>,
 }
 
-/// Says what a cache of this recipe would give and take, from a pilot sample.
+/// Says what a cache of this recipe would give and take, from a few samples.
 pub fn run(args: &EstimateArgs) -> Result<()> {
     let experiment = Experiment::open(&args.recipe)?;
     let splits = experiment.dataset.splits();
@@ -49,7 +50,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     let (teacher, _) = experiment.load_on(&args.device)?;
     let atoms = match experiment.recipe.cache.selection {
         // The ways that it is compared with have a tail.
-        Selection::Dense {} => experiment.choose_tail_atoms_of(OTHERS[2], &teacher)?,
+        Selection::Dense {} => experiment.choose_tail_atoms_of(CacheConfig::default().selection, &teacher)?,
         _ => experiment.choose_tail_atoms(&teacher)?,
     };
     let samples = calibration_samples(&experiment.dataset, &split, args.samples.max(2));
@@ -91,9 +92,9 @@ fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Truncation> {
     selections.into_iter().flat_map(of).collect()
 }
 
-/// Sizes and errors of the ways `first` and `first + 1` of the pilot: f16 and quantised.
+/// Sizes and errors of the ways `first` and `first + 1` of the calibration: f16 and quantised.
 fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Calibration, first: usize) -> Result<Candidate> {
-    let [f16, quantised] = [&outcome.kept[first], &outcome.kept[first + 1]];
+    let [f16, quantised] = [&outcome.trials[first], &outcome.trials[first + 1]];
     let mut bytes = Vec::new();
     for (values, layout, _) in FORMS {
         let (keep, rows) =
@@ -156,7 +157,7 @@ struct Pace {
     stage_1: f64,
 }
 
-/// Batches a worker gets in a rehearsal: with fewer the last ones, at which some workers stand idle, count for too much.
+/// Batches a worker gets in a dry run: with fewer the last ones, at which some workers stand idle, count for too much.
 const BATCHES_A_WORKER: usize = 4;
 
 /// Fills a small cache in a temporary folder, just as stage 1 would fill the real one.
@@ -168,7 +169,7 @@ fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Resul
     let positions: usize = set.samples.iter().map(Sample::positions).sum();
     let units = Plan::units_of(&set.splits(), set.samples.len() as u64);
     let dataset = ArtifactRef { name: set.name().to_owned(), fingerprint: set.fingerprint() };
-    let folder = tempfile::tempdir().context("a temporary folder for the rehearsal")?;
+    let folder = tempfile::tempdir().context("a temporary folder for the dry run")?;
     let plan = Plan { units, dataset, ..plan };
     let writer = CacheWriter::open(&folder.path().join("cache"), plan, experiment.tokenizer.json())?;
     let start = Instant::now();

@@ -123,7 +123,8 @@ fn live(
         // Together, and one by one: another shape of batch moves the last bits as much as another device's does.
         let [together, alone] = [experiment.teacher.batch_tokens, 1]
             .map(|batch_tokens| calibrate(&teacher, split, &samples, &keeps, batch_tokens).context("the live teacher"));
-        for ((stored, (_, a)), (_, b)) in stored.into_iter().zip(&together?.kept[0].rows).zip(&alone?.kept[0].rows) {
+        for ((stored, (_, a)), (_, b)) in stored.into_iter().zip(&together?.trials[0].rows).zip(&alone?.trials[0].rows)
+        {
             out.samples += 1;
             out.positions += a.len();
             out.live_against_live = out.live_against_live.max(log_z_difference(a, b));

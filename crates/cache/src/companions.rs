@@ -1,7 +1,7 @@
 //! Small files of the teacher that lie in a cache for its students: end tokens, a chat template, a tokenizer's
 //! configuration. The plan lists them with their hashes; they shape no row, so they are no part of its identity.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::json;
 use crate::manifest::MANIFEST_NAME;
 use crate::pins::ArtifactRef;
@@ -61,8 +61,5 @@ pub(crate) fn lay<'a>(folder: &Path, plan: &Plan, files: impl IntoIterator<Item 
 
 /// The bytes of a companion, which are those that were pinned.
 pub(crate) fn read(folder: &Path, pin: &ArtifactRef) -> Result<Vec<u8>> {
-    let path = folder.join(&pin.name);
-    let bytes = json::read_bytes(&path)?;
-    let (got, expected) = (Fingerprint::of(&bytes), pin.fingerprint);
-    if got == expected { Ok(bytes) } else { Err(Error::Checksum { path, expected, got }) }
+    json::read_pinned(&folder.join(&pin.name), pin.fingerprint)
 }

@@ -41,6 +41,15 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The whole file, which must have the hash that was pinned.
+pub(crate) fn read_pinned(path: &Path, pinned: Fingerprint) -> Result<Vec<u8>> {
+    let bytes = read_bytes(path)?;
+    match Fingerprint::of(&bytes) {
+        got if got == pinned => Ok(bytes),
+        got => Err(Error::Checksum { path: path.to_owned(), expected: pinned, got }),
+    }
+}
+
 /// The value that a file describes, however it is spelled.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read_bytes(path)?).map_err(|e| malformed(path, &e))

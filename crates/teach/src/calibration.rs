@@ -7,7 +7,7 @@ use logitcask_core::{Fingerprint, RowErrors, Sample, SampleId, SoftRows, Truncat
 use logitcask_data::Dataset;
 use logitcask_data::batches::batch_by_length;
 
-/// What one way of keeping made of the pilot sample.
+/// What one way of keeping made of the calibration samples.
 pub struct Trial {
     /// The samples with their rows, numbered from 0.
     pub rows: Vec<(Sample, SoftRows)>,
@@ -15,10 +15,10 @@ pub struct Trial {
     pub errors: RowErrors,
 }
 
-/// A pilot run.
+/// What calibration found.
 pub struct Calibration {
     /// One for each way of keeping.
-    pub kept: Vec<Trial>,
+    pub trials: Vec<Trial>,
     /// Positions that went through the teacher.
     pub positions: u64,
 }
@@ -45,7 +45,7 @@ impl Dataset for CalibrationSet {
     }
 
     fn name(&self) -> &str {
-        "pilot"
+        "calibration"
     }
 
     fn max_length(&self) -> usize {
@@ -73,15 +73,15 @@ pub fn calibrate(
         rows: samples.iter().map(|sample| (sample.clone(), SoftRows::new(keep))).collect(),
         errors: RowErrors::new(keep),
     };
-    let mut out = Calibration { kept: keeps.iter().map(empty).collect(), positions: 0 };
+    let mut out = Calibration { trials: keeps.iter().map(empty).collect(), positions: 0 };
     for batch in batch_by_length(samples, batch_tokens) {
         let positions = token_positions(&batch);
         teacher.logits(&batch, &mut |chunk: LogitsChunk| {
             let count = chunk.logits.positions(teacher.vocab_size());
             let positions = &positions[chunk.first_position..chunk.first_position + count];
             out.positions += count as u64;
-            for (keep, kept) in keeps.iter().zip(&mut out.kept) {
-                rows_of_batch(split, keep, positions, &chunk.logits, &mut kept.rows, &mut kept.errors)?;
+            for (keep, trial) in keeps.iter().zip(&mut out.trials) {
+                rows_of_batch(split, keep, positions, &chunk.logits, &mut trial.rows, &mut trial.errors)?;
             }
             Ok::<(), Error>(())
         })?;

@@ -3,7 +3,7 @@
 //! 1. [`teacher`] turns a batch of samples into logits, only at positions somebody wants,
 //! 2. [`select`] keeps of each row what the recipe asks for,
 //! 3. [`pipeline`] runs both beside the writer, unit by unit, so that a killed run loses at most the units in work,
-//! 4. [`pilot()`] tells from a few samples what that will give and take,
+//! 4. [`calibrate`] tells from a few samples what that will give and take,
 //! 5. [`generate`] lets a teacher write a corpus of its own.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -34,7 +34,7 @@ pub struct RowSelector {
     /// Of a row with its padding.
     padded: Extremes,
     draw: Draw,
-    finisher: RowBuilder,
+    builder: RowBuilder,
 }
 
 impl RowSelector {
@@ -44,7 +44,7 @@ impl RowSelector {
             extremes: Extremes::default(),
             padded: Extremes::default(),
             draw: Draw::default(),
-            finisher: RowBuilder::new(keep),
+            builder: RowBuilder::new(keep),
         }
     }
 
@@ -64,7 +64,7 @@ impl RowSelector {
         out: &mut SoftRows,
         errors: &mut RowErrors,
     ) -> Result<(), RowProblem> {
-        let (vocabulary, padding) = logits.split_at(logits.len() - self.finisher.keep.padding as usize);
+        let (vocabulary, padding) = logits.split_at(logits.len() - self.builder.keep.padding as usize);
         assert!((gold_id as usize) < vocabulary.len(), "label {gold_id} is outside the row");
         let summary = scan(vocabulary, gold_id, &mut self.extremes).ok_or(RowProblem::NotFinite)?;
         let mut row = Row { logits: vocabulary, log_z: summary.log_z };
@@ -75,51 +75,51 @@ impl RowSelector {
         }
         let tail_top = self.choose(&mut row, || exact_log_z(logits, max), sampling_offset);
 
-        let finisher = &mut self.finisher;
-        let gold = finisher.write(row, gold_id, summary.rank)?;
-        if let Some(tail) = &mut finisher.tail {
+        let builder = &mut self.builder;
+        let gold = builder.write(row, gold_id, summary.rank)?;
+        if let Some(tail) = &mut builder.tail {
             // The tail is what is left of the whole row.
             let (extremes, row) =
                 if padding.is_empty() { (&self.extremes, row) } else { (&self.padded, Row { logits, ..row }) };
             let top = padding.iter().copied().chain(tail_top).reduce(f32::max);
-            tail.summarise(row, extremes, &finisher.sure, top);
+            tail.summarise(row, extremes, &builder.sure, top);
         }
-        finisher.push(row, gold, out, errors);
+        builder.push(row, gold, out, errors);
         Ok(())
     }
 
     /// Fills `sure` and `drawn`, in any order; the largest logit of the vocabulary outside `sure`, if anything is.
     fn choose(&mut self, row: &mut Row<'_>, exact_log_z: impl FnOnce() -> f64, sampling_offset: f64) -> Option<f32> {
-        let finisher = &mut self.finisher;
-        let (selection, always) = (finisher.keep.selection, finisher.keep.always_keep.len());
+        let builder = &mut self.builder;
+        let (selection, always) = (builder.keep.selection, builder.keep.always_keep.len());
         let count = match selection {
             Selection::Dense {} => {
-                finisher.sure.clear();
-                finisher.sure.extend(0..row.logits.len() as u32);
+                builder.sure.clear();
+                builder.sure.extend(0..row.logits.len() as u32);
                 return None;
             }
             Selection::TopK { k } => {
-                finisher.top.find(row.logits, &self.extremes.maxima, k as usize + always + 1);
+                builder.top.find(row.logits, &self.extremes.maxima, k as usize + always + 1);
                 k as usize
             }
             Selection::TopP { p, k } => {
-                finisher.top.find(row.logits, &self.extremes.maxima, k as usize + always + 1);
-                let (mut size, doubt) = finisher.nucleus(*row, p);
+                builder.top.find(row.logits, &self.extremes.maxima, k as usize + always + 1);
+                let (mut size, doubt) = builder.nucleus(*row, p);
                 if doubt < NUCLEUS_DOUBT {
                     row.log_z = exact_log_z();
-                    (size, _) = finisher.nucleus(*row, p);
+                    (size, _) = builder.nucleus(*row, p);
                 }
                 size.min(k as usize)
             }
             Selection::Sample { n, .. } => return self.cast(*row, n as usize, sampling_offset),
         };
-        finisher.take(count);
-        finisher.left(count).next().map(|(_, logit)| logit)
+        builder.take(count);
+        builder.left(count).next().map(|(_, logit)| logit)
     }
 
     /// [`Self::choose`] at random.
     fn cast(&mut self, row: Row<'_>, n: usize, sampling_offset: f64) -> Option<f32> {
-        let RowBuilder { top, sure, drawn, keep, .. } = &mut self.finisher;
+        let RowBuilder { top, sure, drawn, keep, .. } = &mut self.builder;
         sure.clear();
         drawn.clear();
         top.find(row.logits, &self.extremes.maxima, n + 1);

@@ -35,7 +35,7 @@ impl LogProbs for Sent<'_> {
 /// Finishes digest after digest with the same buffers.
 pub(super) struct Settler {
     ask: Ask,
-    finisher: RowBuilder,
+    builder: RowBuilder,
     pairs: Vec<(u32, f32)>,
     /// The last one is that of e^(z - bar).
     sums: Vec<f64>,
@@ -43,7 +43,7 @@ pub(super) struct Settler {
 
 impl Settler {
     pub(super) fn new(keep: &Truncation, ask: Ask) -> Self {
-        Self { ask, finisher: RowBuilder::new(keep), pairs: Vec::new(), sums: Vec::new() }
+        Self { ask, builder: RowBuilder::new(keep), pairs: Vec::new(), sums: Vec::new() }
     }
 
     /// Appends what is kept of the row with this digest and counts its errors. `false` where only the whole row settles
@@ -59,20 +59,20 @@ impl Settler {
             return Err(RowProblem::NotFinite);
         }
         self.unpack(&words[HEAD..]);
-        let Self { finisher, pairs, sums, .. } = self;
+        let Self { builder, pairs, sums, .. } = self;
         let bar = f32::from_bits(words[BAR]);
-        let max = finisher.top.classes().map(|(_, logit)| logit).fold(bar, f32::max);
+        let max = builder.top.classes().map(|(_, logit)| logit).fold(bar, f32::max);
         let Some((&rest, sums)) = sums.split_last().filter(|_| max <= LARGEST) else { return Ok(false) };
         let log_z = log_z(pairs, max, bar, rest);
         let row = Sent { pairs, gold: f32::from_bits(words[GOLD]), log_z };
-        let Some(count) = choose(finisher, row) else { return Ok(false) };
-        finisher.take(count);
-        let gold = finisher.write(row, gold_id, words[RANK])?;
-        let Some(mut tail) = finisher.tail.take() else { return Ok(false) };
-        let is_settled = tail.complete(sums, bar, finisher.left(count).map(|(_, logit)| logit), log_z);
-        finisher.tail = Some(tail);
+        let Some(count) = choose(builder, row) else { return Ok(false) };
+        builder.take(count);
+        let gold = builder.write(row, gold_id, words[RANK])?;
+        let Some(mut tail) = builder.tail.take() else { return Ok(false) };
+        let is_settled = tail.complete(sums, bar, builder.left(count).map(|(_, logit)| logit), log_z);
+        builder.tail = Some(tail);
         if is_settled {
-            finisher.push(row, gold, out, errors);
+            builder.push(row, gold, out, errors);
         }
         Ok(is_settled)
     }
@@ -85,9 +85,9 @@ impl Settler {
         let (sums, fixed) = words.split_at(words.len() - self.ask.fixed);
         self.pairs.clear();
         self.pairs.extend(ids.iter().copied().zip(bits.iter().copied().map(f32::from_bits)));
-        self.finisher.top.set(self.pairs.iter().copied());
+        self.builder.top.set(self.pairs.iter().copied());
         let fixed = fixed.iter().copied().map(f32::from_bits);
-        self.pairs.extend(self.finisher.keep.always_keep.iter().copied().zip(fixed));
+        self.pairs.extend(self.builder.keep.always_keep.iter().copied().zip(fixed));
         self.pairs.sort_unstable_by_key(|pair| pair.0);
         self.pairs.dedup_by_key(|pair| pair.0);
         self.sums.clear();
@@ -104,11 +104,11 @@ fn log_z(known: &[(u32, f32)], max: f32, bar: f32, rest: f64) -> f64 {
 }
 
 /// How many of the largest classes are kept; `None` where log Z is too coarse to tell.
-fn choose(finisher: &RowBuilder, row: Sent<'_>) -> Option<usize> {
-    match finisher.keep.selection {
+fn choose(builder: &RowBuilder, row: Sent<'_>) -> Option<usize> {
+    match builder.keep.selection {
         Selection::TopK { k } => Some(k as usize),
         Selection::TopP { p, k } => {
-            let (size, doubt) = finisher.nucleus(row, p);
+            let (size, doubt) = builder.nucleus(row, p);
             (doubt >= NUCLEUS_DOUBT).then_some(size.min(k as usize))
         }
         Selection::Sample { .. } | Selection::Dense {} => None,
