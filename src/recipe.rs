@@ -208,7 +208,7 @@ impl Recipe {
     }
 
     fn check(&self) -> Result<()> {
-        self.loss.check().map_err(|e| anyhow!(e))?;
+        self.loss.check()?;
         if let Some(train) = &self.train {
             train.check().map_err(|e| anyhow!(e))?;
         }

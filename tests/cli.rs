@@ -31,7 +31,7 @@ fn recipe_mistakes_name_file_and_key() {
     fails_with(&fixture, &["cache", "nowhere.toml"], &["nowhere.toml", "cannot read"]);
     for (from, to, words) in [
         ("alpha = 0.5", "alfa = 0.5", &["recipe.toml", "alfa"][..]),
-        ("alpha = 0.5", "alpha = 1.5", &["alpha", "0..=1"]),
+        ("alpha = 0.5", "alpha = 1.5", &["alpha", "it must be 0 to 1"]),
         ("k = 16", "k = 301", &["k = 301", "1..=300"]),
         ("accumulate = 2", "accumulate = 3", &["accumulate", "divide"]),
         ("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\", k = 16 }", &["unknown field `k`"]),

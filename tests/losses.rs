@@ -3,7 +3,10 @@
 use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
 use burn::tensor::{Int, Tensor, TensorData};
-use logitcask_core::divergence::{Remainder, compare, pearson};
+use logitcask_core::divergence::{
+    ForwardKl, Hellinger, JensenShannon, OverRows, Pearson, Properties, Remainder, ReverseKl, SkewForwardKl,
+    TotalVariation, compare, compare_batch,
+};
 use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
@@ -20,28 +23,9 @@ use logitcask_train::target_batch::TargetBatch;
 use logitcask_train::target_spec::TargetSpec;
 use serde_json::Value;
 
-const CELLS: [Divergence; 8] = [
-    Divergence::ForwardKl {},
-    Divergence::ReverseKl {},
-    Divergence::JensenShannon { beta: 0.5 },
-    Divergence::SkewForwardKl { lambda: 0.1 },
-    Divergence::SkewReverseKl { lambda: 0.1 },
-    Divergence::TotalVariation {},
-    Divergence::Hellinger {},
-    Divergence::AlphaBeta { alpha: 0.2, beta: 0.7 },
-];
-
-/// Those that look at a row as a whole.
-const ROWS: [Divergence; 5] = [
-    Divergence::MeanSquares { centred: false },
-    Divergence::MeanSquares { centred: true },
-    Divergence::Decoupled { label: 1.0, others: 8.0 },
-    Divergence::Pearson { columns: 0.0 },
-    Divergence::Spearman {},
-];
-
-const POLICIES: [TailPolicy; 4] =
-    [TailPolicy::Bucket, TailPolicy::Renormalize, TailPolicy::Uniform, TailPolicy::Sampled];
+fn all() -> impl Iterator<Item = Divergence> {
+    Divergence::ALL.iter().flat_map(Divergence::tested)
+}
 
 /// One reference case: a divergence, a policy and a temperature over a few rows.
 struct Case<'a> {
@@ -61,14 +45,14 @@ fn cases(golden: &Value) -> Vec<Case<'_>> {
     let rows = |value: &Value| value.as_array().unwrap().iter().map(floats).collect();
     let of = |case: &'_ Value| {
         let input = inputs(&case["group"]);
-        let divergence = match case["divergence"].as_str() {
+        let divergence: Divergence = match case["divergence"].as_str() {
             None => serde_json::from_value(case["divergence"].clone()).unwrap(),
-            Some("forward_kl") => Divergence::ForwardKl {},
-            Some("reverse_kl") => Divergence::ReverseKl {},
-            Some("jsd") => Divergence::JensenShannon { beta: 0.5 },
-            Some("skew_forward_kl") => Divergence::SkewForwardKl { lambda: 0.1 },
-            Some("total_variation") => Divergence::TotalVariation {},
-            Some("hellinger2") => Divergence::Hellinger {},
+            Some("forward_kl") => ForwardKl {}.into(),
+            Some("reverse_kl") => ReverseKl {}.into(),
+            Some("jsd") => JensenShannon { beta: 0.5 }.into(),
+            Some("skew_forward_kl") => SkewForwardKl { lambda: 0.1 }.into(),
+            Some("total_variation") => TotalVariation {}.into(),
+            Some("hellinger2") => Hellinger {}.into(),
             Some(other) => panic!("{other}"),
         };
         let tail = serde_json::from_value(case["tail"].clone()).unwrap();
@@ -93,8 +77,13 @@ fn cases(golden: &Value) -> Vec<Case<'_>> {
         .collect()
 }
 
-pub fn term(divergence: Divergence, tail: TailPolicy, temperature: f64) -> TermAtStep {
-    TermAtStep { divergence, tail, temperatures: TemperaturePair::same(temperature), ..TermAtStep::FORWARD_KL }
+pub fn term(divergence: impl Into<Divergence>, tail: TailPolicy, temperature: f64) -> TermAtStep {
+    TermAtStep {
+        divergence: divergence.into(),
+        tail,
+        temperatures: TemperaturePair::same(temperature),
+        ..TermAtStep::FORWARD_KL
+    }
 }
 
 fn log_softmax(z: &[f64]) -> Vec<f64> {
@@ -157,15 +146,20 @@ fn losses_of_whole_rows_agree_with_jax_in_f64() {
     for case in golden.as_array().unwrap().iter().filter(|case| case.get("columns").is_some()) {
         let input = golden.as_array().unwrap().iter().find(|c| c["group"] == case["group"]).unwrap();
         let rows = |value: &Value| value.as_array().unwrap().iter().map(floats).collect::<Vec<_>>();
+        let (teacher, student) = (rows(&input["teacher"]), rows(&input["student"]));
         let t = case["T"].as_f64().unwrap();
-        let softmax = |z: &Vec<f64>| {
-            log_softmax(&z.iter().map(|z| z / t).collect::<Vec<_>>()).iter().map(|lp| lp.exp()).collect::<Vec<_>>()
-        };
-        let teacher: Vec<Vec<f64>> = rows(&input["teacher"]).iter().map(softmax).collect();
-        let (loss, gradient) = pearson::columns(&teacher, &rows(&input["student"]), t);
-        assert_close(loss, case["loss"].as_f64().unwrap(), 1e-10, 1e-12, "columns");
-        for (got, wanted) in gradient.iter().flatten().zip(rows(&case["grad"]).iter().flatten()) {
-            assert_close(*got, *wanted, 1e-10, 1e-12, "columns");
+        let everything: Vec<u32> = (0..teacher[0].len() as u32).collect();
+        let term = term(Pearson { columns: 0.0 }, TailPolicy::Bucket, t);
+        let targets: Vec<TemperedRow> = teacher.iter().map(|row| target(row, &everything, 0, &term)).collect();
+        let students: Vec<&[f64]> = student.iter().map(Vec::as_slice).collect();
+        // What the columns add, the same at every position.
+        let at = |columns: f64| compare_batch(Pearson { columns }, &students, t, &targets);
+        let n = students.len() as f64;
+        for ((with, without), wanted) in at(1.0).iter().zip(at(0.0)).zip(rows(&case["grad"])) {
+            assert_close(with.loss - without.loss, case["loss"].as_f64().unwrap(), 1e-10, 1e-12, "columns");
+            for ((with, without), wanted) in with.gradient.iter().zip(without.gradient).zip(wanted) {
+                assert_close((with - without) / n, wanted, 1e-9, 1e-12, "columns");
+            }
         }
     }
 }
@@ -240,7 +234,7 @@ pub fn judge(
     let spec = TargetSpec {
         include_sampled: term.tail == TailPolicy::Sampled,
         label: term.divergence.needs_label(),
-        stats: !CELLS.contains(&term.divergence),
+        stats: term.divergence.needs_logits(),
         ..TargetSpec::default()
     };
     let batch = batch_of(rows, labels, &spec);
@@ -310,9 +304,10 @@ fn cached_rows_give_what_the_reference_gives() {
     for (selection, vocab_size) in selections {
         let (rows, students) = cached(selection, vocab_size);
         let rows: Vec<SoftRow> = rows.iter().collect();
-        for divergence in CELLS.into_iter().chain(ROWS) {
-            for tail in POLICIES.into_iter().filter(|policy| divergence.check_tail_policy(*policy).is_ok()) {
-                let whole = ROWS.contains(&divergence);
+        for divergence in all() {
+            let fits = |policy: &TailPolicy| divergence.check_tail_policy(*policy).is_ok();
+            for tail in TailPolicy::ALL.into_iter().filter(fits) {
+                let whole = !divergence.is_sum_over_classes();
                 if whole && matches!(selection, Selection::Sample { .. }) {
                     continue;
                 }

@@ -4,11 +4,10 @@ use crate::fixture::Fixture;
 use crate::golden;
 use crate::losses::{LABEL, batch_of, cached, term};
 use burn::tensor::{Tensor, TensorData};
-use logitcask_core::divergence::compare;
+use logitcask_core::divergence::{ForwardKl, ReverseKl, compare};
 use logitcask_core::select::select_reference;
-use logitcask_core::{
-    Divergence, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TargetTransform, TemperedRow, Truncation,
-};
+use logitcask_core::temperature::{TemperaturePair, Temperatures};
+use logitcask_core::{RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TargetTransform, TemperedRow, Truncation};
 use logitcask_model::DeviceChoice;
 use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{LossTotals, logits_loss};
@@ -105,7 +104,7 @@ fn golden_rows_at_a_high_temperature_need_their_tail() {
                 let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
                 select_reference(&logits, 0, keep, 0.5, &mut rows, &mut errors);
                 let target = TemperedRow::of(&rows.iter().next().unwrap(), t, policy);
-                let done = compare(Divergence::ForwardKl {}, student, t, &target);
+                let done = compare(ForwardKl {}, student, t, &target);
                 losses[i] += done.loss;
                 sums[i].iter_mut().zip(&done.gradient).for_each(|(sum, g)| *sum += g);
             }
@@ -157,8 +156,7 @@ fn of_two_teachers_each_has_its_share() {
     let (other, _) = cached(Selection::TopK { k: 9 }, 30);
     let mut second = SoftRows::new(&crate::fixture::keep(Selection::TopK { k: 9 }));
     [1, 2, 3, 4, 5, 0].iter().for_each(|&i| second.push(other.iter().nth(i).unwrap()));
-    let loss =
-        LossAtStep { alpha: 0.8, ..LossAtStep::teacher(term(Divergence::ReverseKl {}, TailPolicy::Bucket, 2.0)) };
+    let loss = LossAtStep { alpha: 0.8, ..LossAtStep::teacher(term(ReverseKl {}, TailPolicy::Bucket, 2.0)) };
     let shared = |a: f32, b: f32| TokenDecisions {
         temperatures: Vec::new(),
         weights: Some(vec![a; 6]),
@@ -188,14 +186,17 @@ fn a_spread_temperature_does_not_see_the_scale_of_the_logits() {
         }
         rows
     };
-    let step = TermAtStep { scale: Scale::None, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 1.0) };
-    let spread = TermAtStep { spread: Some((0.05, 1000.0)), ..step };
+    let step = TermAtStep { scale: Scale::None, ..term(ForwardKl {}, TailPolicy::Bucket, 1.0) };
+    let times_std = Temperatures::TimesLogitStd { pair: TemperaturePair::same(1.0), range: (0.05, 1000.0) };
+    let followed = TokenDecisions { temperatures: vec![Some(times_std)], ..TokenDecisions::default() };
     let spec = TargetSpec { stats: true, ..TargetSpec::default() };
-    let loss = |scale, step| {
-        gradient(&rows(scale), None, &students, &TokenDecisions::default(), &LossAtStep::teacher(step), &spec).1
+    let loss = |scale, decisions: &TokenDecisions| {
+        gradient(&rows(scale), None, &students, decisions, &LossAtStep::teacher(step), &spec).1
     };
-    assert!((loss(1.0, spread) - loss(2.0, spread)).abs() < 2e-2, "{} {}", loss(1.0, spread), loss(2.0, spread));
-    assert!((loss(1.0, step) - loss(2.0, step)).abs() > 0.5, "{} {}", loss(1.0, step), loss(2.0, step));
+    let [once, twice] = [1.0, 2.0].map(|scale| loss(scale, &followed));
+    assert!((once - twice).abs() < 2e-2, "{once} {twice}");
+    let [once, twice] = [1.0, 2.0].map(|scale| loss(scale, &TokenDecisions::default()));
+    assert!((once - twice).abs() > 0.5, "{once} {twice}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, judge, term};
 use burn::tensor::{Int, Tensor, TensorData};
-use logitcask_core::divergence::compare;
+use logitcask_core::divergence::{ForwardKl, Hellinger, compare};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
-use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, TemperedRow};
+use logitcask_core::{Origin, Sample, SampleId, Selection, SoftRow, TailPolicy, TemperedRow};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{head_loss, student};
@@ -27,12 +27,8 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
     };
     // Two terms with temperatures and weights of each position's own, and the labels: all that is judged in memory.
     let terms = vec![
-        term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0),
-        TermAtStep {
-            factor: 0.3,
-            scale: Scale::Product,
-            ..term(Divergence::Hellinger {}, TailPolicy::Renormalize, 1.0)
-        },
+        term(ForwardKl {}, TailPolicy::Bucket, 2.0),
+        TermAtStep { factor: 0.3, scale: Scale::Product, ..term(Hellinger {}, TailPolicy::Renormalize, 1.0) },
     ];
     let loss = LossAtStep { alpha: 0.7, terms, needs_cross_entropy: false };
     let batch = batch_of(&rows, &[3, 1, 4, 1, 5, 9], &TargetSpec::default());
@@ -90,7 +86,7 @@ fn fewer_classes_join_the_tail() {
     assert_eq!(targets.width, 4);
     let short: Vec<SoftRow> = rows.iter().map(|row| row.prefix(4)).collect();
     assert_eq!(targets, TargetBatch::of_rows(&short, &[LABEL; 6], &TargetSpec::default()));
-    let term = term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0);
+    let term = term(ForwardKl {}, TailPolicy::Bucket, 2.0);
     let exact = |(row, s): (&SoftRow, &Vec<f64>)| {
         compare(term.divergence, s, 2.0, &TemperedRow::of(row, 2.0, TailPolicy::Bucket))
     };

@@ -3,9 +3,9 @@
 use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, term};
 use burn::tensor::{Tensor, TensorData};
-use logitcask_core::divergence::compare;
+use logitcask_core::divergence::{ForwardKl, Hellinger, JensenShannon, MeanSquares, Pearson, ReverseKl, compare};
 use logitcask_core::math::log_sum_exp;
-use logitcask_core::temperature::{RequiredStats, TemperaturePair, Temperatures, TokenStats};
+use logitcask_core::temperature::{RequiredStats, Stat, TemperaturePair, Temperatures, TokenStats};
 use logitcask_core::{Divergence, Selection, SoftRow, SoftRows, TailPolicy, TemperedRow};
 use logitcask_model::{DeviceChoice, Head};
 use logitcask_train::LossConfig;
@@ -60,10 +60,10 @@ fn each_position_has_its_own_temperatures_scale_and_weight() {
     let (rows, students) = cached(Selection::TopK { k: 5 }, VOCAB);
     let weights = [1.0, 0.0, 0.5, 2.0, 1.0, 0.25];
     for (divergence, tail) in [
-        (Divergence::ForwardKl {}, TailPolicy::Bucket),
-        (Divergence::ReverseKl {}, TailPolicy::Uniform),
-        (Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket),
-        (Divergence::MeanSquares { centred: true }, TailPolicy::Bucket),
+        (Divergence::from(ForwardKl {}), TailPolicy::Bucket),
+        (ReverseKl {}.into(), TailPolicy::Uniform),
+        (Pearson { columns: 0.0 }.into(), TailPolicy::Bucket),
+        (MeanSquares { centred: true }.into(), TailPolicy::Bucket),
     ] {
         for scale in [Scale::Squared, Scale::Product, Scale::None] {
             let term = TermAtStep { scale, factor: 3.0, ..term(divergence, tail, 1.0) };
@@ -107,10 +107,10 @@ fn label_loss(student: &[f64]) -> (f64, Vec<f64>) {
 fn the_slope_along_the_temperature_is_that_of_the_cached_row() {
     let (rows, students) = cached(Selection::TopK { k: 5 }, VOCAB);
     for (divergence, tail) in [
-        (Divergence::ForwardKl {}, TailPolicy::Bucket),
-        (Divergence::ForwardKl {}, TailPolicy::Uniform),
-        (Divergence::JensenShannon { beta: 0.4 }, TailPolicy::Bucket),
-        (Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket),
+        (Divergence::from(ForwardKl {}), TailPolicy::Bucket),
+        (ForwardKl {}.into(), TailPolicy::Uniform),
+        (JensenShannon { beta: 0.4 }.into(), TailPolicy::Bucket),
+        (Pearson { columns: 0.0 }.into(), TailPolicy::Bucket),
     ] {
         for t in [1.0, 3.0] {
             let term = TermAtStep { needs_slopes: true, ..term(divergence, tail, t) };
@@ -131,7 +131,7 @@ fn the_slope_of_a_cached_row_is_that_of_the_dense_one() {
     // with every class but the atoms' rounding nothing else does.
     let (few, students) = cached(Selection::TopK { k: 24 }, VOCAB);
     let (all, _) = cached(Selection::Dense {}, VOCAB);
-    let term = TermAtStep { needs_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) };
+    let term = TermAtStep { needs_slopes: true, ..term(ForwardKl {}, TailPolicy::Bucket, 2.0) };
     let [few, all] =
         [few, all].map(|rows| on_tensors(&rows, &students, &TokenDecisions::default(), &LossAtStep::teacher(term)).2);
     for (few, all) in few.iter().zip(&all) {
@@ -146,9 +146,11 @@ fn temperatures_that_follow_the_spread_of_the_logits_are_followed_by_the_gradien
         let mean = z.iter().sum::<f64>() / z.len() as f64;
         (z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / z.len() as f64).sqrt()
     };
-    let forward = Divergence::ForwardKl {};
-    let term = TermAtStep { spread: Some((0.05, 1000.0)), ..term(forward, TailPolicy::Bucket, 2.0) };
-    let (sum, gradient, _) = on_tensors(&rows, &students, &TokenDecisions::default(), &LossAtStep::teacher(term));
+    let forward = ForwardKl {};
+    let times_std = Temperatures::TimesLogitStd { pair: TemperaturePair::same(2.0), range: (0.05, 1000.0) };
+    let decisions = TokenDecisions { temperatures: vec![Some(times_std)], ..TokenDecisions::default() };
+    let term = term(forward, TailPolicy::Bucket, 1.0);
+    let (sum, gradient, _) = on_tensors(&rows, &students, &decisions, &LossAtStep::teacher(term));
     let mut wanted = 0.0;
     for ((row, student), gradient) in rows.iter().zip(&students).zip(&gradient) {
         let (_, spread) = row.logit_moments(0.0);
@@ -214,16 +216,9 @@ fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &RequiredStats) -> Vec<To
 }
 
 #[test]
-fn a_survey_sees_what_is_there() {
+fn statistics_are_those_of_the_rows() {
     let (rows, students) = cached(Selection::TopK { k: 5 }, VOCAB);
-    let needs = RequiredStats {
-        second: true,
-        entropy: true,
-        distance: true,
-        cosine: true,
-        target_entropy: Some(2.0),
-        ..RequiredStats::POSITIONS
-    };
+    let needs = RequiredStats::of(&Stat::ALL).or(RequiredStats::of_target_entropy(2.0));
     let seen = seen(&rows, &students, &needs);
     let rows: Vec<SoftRow> = rows.iter().collect();
     assert_eq!(seen.len(), 6);
@@ -236,14 +231,13 @@ fn a_survey_sees_what_is_there() {
         close(seen.student.log_z, log_z, "log Z");
         close(seen.student.largest, sorted[0], "largest");
         close(seen.student.second, sorted[1], "second");
-        close(seen.student.gold, student[LABEL as usize] - log_z, "label");
+        close(seen.student.label, student[LABEL as usize] - log_z, "label");
         close(seen.student.entropy, student.iter().map(|s| (s - log_z).exp() * (log_z - s)).sum(), "entropy");
         assert_eq!(seen.is_right, sorted[0] == student[LABEL as usize]);
         assert_eq!(seen.gold_rank, rows[i].gold.rank);
         close(seen.teacher.entropy, rows[i].entropy(1.0), "the teacher's entropy");
         close(rows[i].entropy(seen.target_temperature).clamp(0.0, 2.0), 2.0f64.min(rows[i].entropy(10.0)), "target");
-        let hellinger =
-            compare(Divergence::Hellinger {}, student, 1.0, &TemperedRow::of(&rows[i], 1.0, TailPolicy::Bucket));
+        let hellinger = compare(Hellinger {}, student, 1.0, &TemperedRow::of(&rows[i], 1.0, TailPolicy::Bucket));
         close(seen.distance.powi(2), hellinger.loss, "distance");
         let ours: Vec<f64> = rows[i].class_ids.iter().map(|&id| student[id as usize]).collect();
         let theirs: Vec<f64> = rows[i].log_probs.iter().map(|lp| f64::from(lp + rows[i].log_z)).collect();

@@ -8,8 +8,10 @@ use crate::skips::skip;
 use burn::optim::AdamWConfig;
 use burn::tensor::{Tensor, TensorData};
 use logitcask_cache::CacheReader;
+use logitcask_core::divergence::{Decoupled, ForwardKl, JensenShannon, MeanSquares, Pearson, ReverseKl, Spearman};
 use logitcask_core::math::log_sum_exp;
-use logitcask_core::{Divergence, Origin, Sample, SampleId, Selection, SoftRow, SoftRows, TailPolicy};
+use logitcask_core::temperature::{TemperaturePair, Temperatures};
+use logitcask_core::{Origin, Sample, SampleId, Selection, SoftRow, SoftRows, TailPolicy};
 use logitcask_data::batches::batch_by_length;
 use logitcask_model::{Device, DeviceChoice, Precision, PretrainedModel, weights};
 use logitcask_teach::select::select_logits;
@@ -236,21 +238,26 @@ fn losses_and_their_gradients_agree_with_the_cpu() {
         let devices = [DeviceChoice::Cpu.open().unwrap().0, gpu];
         let part = |alpha, term| LossAtStep { alpha, ..LossAtStep::teacher(term) };
         let cases = [
-            part(0.5, term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0)),
-            part(0.7, term(Divergence::JensenShannon { beta: 0.3 }, TailPolicy::Bucket, 1.0)),
-            part(1.0, term(Divergence::ReverseKl {}, TailPolicy::Uniform, 1.0)),
-            part(1.0, TermAtStep { needs_slopes: true, ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) }),
-            part(
-                1.0,
-                TermAtStep { spread: Some((0.75, 10.0)), ..term(Divergence::ForwardKl {}, TailPolicy::Bucket, 2.0) },
-            ),
-            part(1.0, term(Divergence::MeanSquares { centred: true }, TailPolicy::Bucket, 2.0)),
-            part(0.5, term(Divergence::Decoupled { label: 1.0, others: 8.0 }, TailPolicy::Bucket, 4.0)),
-            part(1.0, term(Divergence::Pearson { columns: 0.0 }, TailPolicy::Bucket, 2.0)),
-            part(1.0, term(Divergence::Spearman {}, TailPolicy::Bucket, 1.0)),
+            part(0.5, term(ForwardKl {}, TailPolicy::Bucket, 2.0)),
+            part(0.7, term(JensenShannon { beta: 0.3 }, TailPolicy::Bucket, 1.0)),
+            part(1.0, term(ReverseKl {}, TailPolicy::Uniform, 1.0)),
+            part(1.0, TermAtStep { needs_slopes: true, ..term(ForwardKl {}, TailPolicy::Bucket, 2.0) }),
+            part(1.0, term(MeanSquares { centred: true }, TailPolicy::Bucket, 2.0)),
+            part(0.5, term(Decoupled { label: 1.0, others: 8.0 }, TailPolicy::Bucket, 4.0)),
+            part(1.0, term(Pearson { columns: 0.0 }, TailPolicy::Bucket, 2.0)),
+            part(1.0, term(Spearman {}, TailPolicy::Bucket, 1.0)),
             LossAtStep::LABELS,
         ];
-        for loss in cases {
+        let times_std = Temperatures::TimesLogitStd { pair: TemperaturePair::same(2.0), range: (0.75, 10.0) };
+        let followed = TokenDecisions { temperatures: vec![Some(times_std)], ..TokenDecisions::default() };
+        let plain = cases.into_iter().map(|loss| (loss, TokenDecisions::default()));
+        let forward_kl = part(1.0, term(ForwardKl {}, TailPolicy::Bucket, 1.0));
+        let pairs = (0..6).map(|i| TemperaturePair::same(0.8 + 0.4 * f64::from(i))).collect();
+        let per_token =
+            TokenDecisions { temperatures: vec![Some(Temperatures::PerToken(pairs))], ..TokenDecisions::default() };
+        let slopes = part(1.0, TermAtStep { needs_slopes: true, ..term(ForwardKl {}, TailPolicy::Bucket, 2.0) });
+        // Temperatures that differ from position to position: one for all hides what is read from another row.
+        for (loss, decisions) in plain.chain([(slopes, per_token), (forward_kl, followed)]) {
             let mut batch = batch_of(
                 &rows,
                 &[3, 1, 4, 29, 5, 9],
@@ -261,7 +268,7 @@ fn losses_and_their_gradients_agree_with_the_cpu() {
                 let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
                 let logits = Tensor::from_data(TensorData::new(values, [rows.len(), 30]), device);
                 let mut sums = LossTotals::default();
-                let gradient = logits_loss(logits, &batch, &TokenDecisions::default(), &loss, &mut sums);
+                let gradient = logits_loss(logits, &batch, &decisions, &loss, &mut sums);
                 let figures = sums.divergences.into_iter().chain(sums.cross_entropy).chain(sums.loss);
                 let mut all = gradient.try_into_vec_as::<f32>().unwrap();
                 all.extend(figures.map(|sum| sum.into_scalar::<f32>()));

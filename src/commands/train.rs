@@ -234,7 +234,7 @@ fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &LlamaConfig, t
              name {window} or more"
         );
     }
-    teaching.source.check(&recipe.loss).map_err(|e| anyhow!(e))
+    Ok(teaching.source.check(&recipe.loss)?)
 }
 
 const READ_FROM_HEAD: &str = "[loss] target: likeness of classes is read from the teacher's head";

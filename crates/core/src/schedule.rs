@@ -1,5 +1,6 @@
 //! Numbers that move during a run: pure functions of the share of it that is done, so that resuming needs nothing stored.
 
+use crate::ConfigError;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -97,18 +98,21 @@ impl Schedule {
         (a.min(b), a.max(b))
     }
 
-    /// Refuses what is no number.
-    pub fn check(&self) -> Result<(), String> {
+    /// Refuses what is no number. `key`: where it stands.
+    ///
+    /// # Errors
+    /// Names the key, its value and what is accepted.
+    pub fn check(&self, key: &str) -> Result<(), ConfigError> {
         let (low, high) = self.range();
-        if !(low.is_finite() && high.is_finite()) {
-            return Err(format!("{low} to {high} are not all numbers"));
-        }
+        let is_finite = low.is_finite() && high.is_finite();
+        ConfigError::unless(is_finite, key, format!("{low} to {high}"), "finite at every step")?;
         match *self {
-            Self::ScheduleKind(ScheduleKind::Wsd { decay, .. }) if !(decay > 0.0 && decay <= 1.0) => {
-                Err(format!("decay = {decay} is no share of a run"))
+            Self::ScheduleKind(ScheduleKind::Wsd { decay, .. }) => {
+                let expected = "a share of the run, more than 0 and 1 at most";
+                ConfigError::unless(decay > 0.0 && decay <= 1.0, format!("{key}.decay"), decay, expected)
             }
-            Self::ScheduleKind(ScheduleKind::Cyclic { cycles: 0, .. }) => {
-                Err("cycles = 0: it has to turn at least once".into())
+            Self::ScheduleKind(ScheduleKind::Cyclic { cycles, .. }) => {
+                ConfigError::unless(cycles > 0, format!("{key}.cycles"), cycles, "at least 1")
             }
             _ => Ok(()),
         }
@@ -196,8 +200,11 @@ mod tests {
         assert!(curve(r#""high""#).unwrap_err().contains("a number, or a table"));
         assert!(curve(r#"{"kind":"linear","start":1}"#).unwrap_err().contains("end"));
         assert!(curve(r#"{"kind":"linear","start":1,"end":2,"decay":1}"#).unwrap_err().contains("decay"));
-        assert!(curve(r#"{"kind":"wsd","start":1,"end":2,"decay":0}"#).unwrap().check().unwrap_err().contains("decay"));
-        assert!(curve(r#"{"kind":"cyclic","start":1,"turn":2,"cycles":0}"#).unwrap().check().is_err());
+        assert!(
+            curve(r#"{"kind":"wsd","start":1,"end":2,"decay":0}"#).unwrap().check("rate").unwrap_err().key
+                == "rate.decay"
+        );
+        assert!(curve(r#"{"kind":"cyclic","start":1,"turn":2,"cycles":0}"#).unwrap().check("rate").is_err());
         let text = r#"{"kind":"cosine","start":0.0,"end":1.0}"#;
         assert_eq!(serde_json::to_string(&curve(text).unwrap()).unwrap(), text);
         assert_eq!(serde_json::to_string(&curve("0.9").unwrap()).unwrap(), "0.9");

@@ -1,5 +1,6 @@
 //! Soft targets that were edited where the label is known: the teacher's mistakes mended, or most of what it said left out.
 
+use crate::ConfigError;
 use crate::soft_row::SoftRow;
 use crate::tail::Tail;
 use serde::{Deserialize, Serialize};
@@ -46,20 +47,22 @@ impl Default for TargetTransform {
 
 impl TargetTransform {
     /// Refuses parameters for which the rule says nothing.
-    pub fn check(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Names the key, its value and what is accepted.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let positive = |name: &str, x: f64| ConfigError::unless(x > 0.0 && x.is_finite(), name, x, "a positive number");
+        if let Self::Lift { within: Some(rank), .. } | Self::Swap { within: Some(rank) } = *self {
+            let check = ConfigError::unless(rank >= 2, "within", rank, "at least 2");
+            check.map_err(|error| error.because("a label that is not first has rank 2 at best"))?;
+        }
         match *self {
-            Self::Lift { margin, .. } if !(margin > 0.0 && margin.is_finite()) => {
-                Err(format!("margin = {margin} lifts nothing"))
+            Self::Lift { margin, .. } => positive("margin", margin),
+            Self::Similar { classes, temperature } => {
+                ConfigError::unless(classes > 0, "classes", classes, "at least 1")?;
+                positive("temperature", temperature)
             }
-            Self::Lift { within: Some(rank), .. } | Self::Swap { within: Some(rank) } if rank < 2 => {
-                Err(format!("within = {rank} leaves no mistake to mend; 2 or more does"))
-            }
-            Self::Similar { classes, temperature }
-                if classes == 0 || !(temperature > 0.0 && temperature.is_finite()) =>
-            {
-                Err(format!("classes = {classes} at temperature = {temperature} tell nothing"))
-            }
-            _ => Ok(()),
+            Self::Teacher {} | Self::Label {} | Self::Swap { .. } => Ok(()),
         }
     }
 

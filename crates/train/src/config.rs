@@ -90,7 +90,7 @@ impl TrainConfig {
             return Err("[train] patience needs validate_every".into());
         }
         if let Some(pruning) = self.pruning {
-            pruning.check().map_err(|problem| format!("[train] pruning: {problem}"))?;
+            pruning.check().map_err(|error| error.within("pruning").within("[train]").to_string())?;
         }
         self.schedule.check()
     }

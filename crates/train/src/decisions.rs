@@ -18,7 +18,7 @@ impl TokenDecisions {
     /// Says what is no temperature and no weight. Rules look at the student, which may have diverged.
     pub(crate) fn check(&self) -> Result<(), String> {
         let each = |temperatures: &Temperatures| match temperatures {
-            Temperatures::Shared(pair) => vec![*pair],
+            Temperatures::Shared(pair) | Temperatures::TimesLogitStd { pair, .. } => vec![*pair],
             Temperatures::PerToken(temperatures) => temperatures.clone(),
         };
         let temperatures =
@@ -33,11 +33,19 @@ impl TokenDecisions {
         }
     }
 
+    /// Do temperatures follow the standard deviation of the student's logits?
+    pub(crate) fn follow_logit_std(&self) -> bool {
+        self.temperatures
+            .iter()
+            .flatten()
+            .any(|temperatures| matches!(temperatures, Temperatures::TimesLogitStd { .. }))
+    }
+
     /// For some of the positions.
     pub fn part(&self, range: Range<usize>) -> Self {
         let cut = |temperatures: &Temperatures| match temperatures {
-            Temperatures::Shared(pair) => Temperatures::Shared(*pair),
             Temperatures::PerToken(temperatures) => Temperatures::PerToken(temperatures[range.clone()].to_vec()),
+            alike => alike.clone(),
         };
         let part = |weights: &Option<Vec<f32>>| weights.as_ref().map(|weights| weights[range.clone()].to_vec());
         Self {

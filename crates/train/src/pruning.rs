@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use logitcask_cache::CacheReader;
 use logitcask_core::SamplePruning;
 use logitcask_core::pruning::SampleScores;
-use logitcask_core::temperature::{RequiredStats, TokenStats};
+use logitcask_core::temperature::{RequiredStats, Stat, TokenStats};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -41,7 +41,7 @@ pub(crate) struct Pruner {
 
 impl Pruner {
     /// What it must be told.
-    pub(crate) const NEEDS: RequiredStats = RequiredStats { entropy: true, ..RequiredStats::POSITIONS };
+    pub(crate) const NEEDS: RequiredStats = RequiredStats::of(&[Stat::StudentEntropy]);
 
     /// At the start of a run over the cache's train split, a step taking `batch_size` samples.
     pub(crate) fn new(rule: SamplePruning, cache: &CacheReader, batch_size: usize) -> Result<Self> {

@@ -4,11 +4,12 @@ use crate::decisions::TokenDecisions;
 use crate::loss::check::temperatures;
 use crate::loss::{LossAtStep, LossConfig, LossTerm, TermAtStep};
 use crate::target_spec::TargetSpec;
+use logitcask_core::divergence::Properties;
 use logitcask_core::temperature::{
-    AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
+    AdaptiveTemperature, RequiredStats, Stat, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
 };
 use logitcask_core::token_weight::TokenWeighting;
-use logitcask_core::{Divergence, TailPolicy, TemperatureRule, Truncation};
+use logitcask_core::{TailPolicy, Truncation};
 
 /// A loss and what it remembers from step to step.
 pub struct Rules {
@@ -38,13 +39,38 @@ pub struct StepTotals {
     pub slopes: Vec<Vec<f64>>,
 }
 
+impl StepTotals {
+    /// d (mean of a term) / d T at each position.
+    fn mean_slopes(&self, term: usize, positions: usize) -> Vec<f64> {
+        self.slopes.get(term).into_iter().flatten().map(|slope| slope / positions as f64).collect()
+    }
+
+    /// What a rule that asks for these is told of a term over so many positions.
+    fn feedback<'a>(
+        &self,
+        term: usize,
+        positions: usize,
+        required: RequiredStats,
+        slopes: &'a [f64],
+    ) -> StepFeedback<'a> {
+        let n = positions as f64;
+        let asked = |sum: f64| if required.contains(Stat::CrossEntropy) { sum / n } else { f64::NAN };
+        StepFeedback {
+            divergence: self.divergences.get(term).map_or(0.0, |sum| sum / n),
+            cross_entropy: asked(self.cross_entropy),
+            teacher_cross_entropy: asked(self.teacher_cross_entropy),
+            slopes: Some(slopes).filter(|_| required.contains(Stat::Slopes)),
+        }
+    }
+}
+
 impl Rules {
     /// Those of `config` at their start, over rows of `vocab_size` classes of which `keep` is known; `None`: there are
     /// labels alone.
     pub fn new(config: &LossConfig, seed: u64, keep: Option<&Truncation>, vocab_size: usize) -> Self {
         let is_taught = config.needs_teacher();
         let rule = |(i, term): (usize, LossTerm)| {
-            term.temperature_rule.filter(|_| is_taught)?.start(seed.wrapping_add(i as u64))
+            term.temperature_rule.filter(|_| is_taught).map(|rule| rule.start(seed.wrapping_add(i as u64)))
         };
         Self {
             temperature_rules: config.terms().enumerate().map(rule).collect(),
@@ -79,19 +105,18 @@ impl Rules {
             return None;
         }
         let needs = self.needs();
-        let looks_at_logits = |term: LossTerm| {
-            matches!(term.divergence, Divergence::MeanSquares { .. })
-                || matches!(term.temperature_rule, Some(TemperatureRule::LogitStd {}))
-        };
+        let properties = |term: LossTerm| [term.divergence.needs_label(), term.divergence.needs_logits()];
+        let [needs_label, needs_logits] =
+            self.config.terms().map(properties).fold([false; 2], |all, one| [all[0] | one[0], all[1] | one[1]]);
         Some(TargetSpec {
             include_sampled: self.config.tail == TailPolicy::Sampled,
             classes: self.config.classes,
             // Nothing of a loss asks for the teacher's first choice.
             always_kept: 0,
             target: self.config.target,
-            label: self.config.terms().any(|term| term.divergence.needs_label()),
-            stats: needs.positions || self.config.terms().any(looks_at_logits),
-            entropy: needs.target_entropy.map(|nats| (nats, self.range)),
+            label: needs_label,
+            stats: needs.needs_positions() || needs_logits,
+            entropy: needs.target_entropy().map(|nats| (nats, self.range)),
             similarity: None,
         })
     }
@@ -99,7 +124,8 @@ impl Rules {
     /// The loss when the share `done` of the run is behind.
     pub fn loss(&self, done: f64) -> LossAtStep {
         let needs = self.needs();
-        let term = |(term, rule): (LossTerm, &Option<Box<dyn AdaptiveTemperature>>)| {
+        let term = |(i, term): (usize, LossTerm)| {
+            let rule = self.temperature_rules[i].as_deref();
             let teacher = term.temperature.at(done);
             TermAtStep {
                 factor: term.factor.at(done),
@@ -108,31 +134,44 @@ impl Rules {
                     teacher,
                     student: term.student_temperature.map_or(teacher, |curve| curve.at(done)),
                 },
-                spread: matches!(term.temperature_rule, Some(TemperatureRule::LogitStd {})).then_some(self.range),
                 scale: term.scale,
                 tail: term.tail,
-                needs_slopes: rule.as_ref().is_some_and(|rule| rule.required_stats().slopes),
+                needs_slopes: self.required_by_term(i, rule).contains(Stat::Slopes),
             }
         };
         LossAtStep {
             alpha: self.config.alpha.at(done),
-            terms: self.config.terms().zip(&self.temperature_rules).map(term).collect(),
-            needs_cross_entropy: needs.cross_entropy,
+            terms: self.config.terms().enumerate().map(term).collect(),
+            needs_cross_entropy: needs.contains(Stat::CrossEntropy),
         }
     }
 
     /// Temperatures and weights of a step of `count` positions; `positions`: all of them, where [`Self::needs`] asks for
     /// them, else none.
     pub fn decide(&mut self, done: f64, positions: &[TokenStats], count: usize) -> TokenDecisions {
-        let context = |temperature| StepContext { progress: done, temperature, vocab_size: self.vocab_size, positions };
+        // Each is told what it asks for and nothing more.
+        let told = |required: RequiredStats| positions.iter().map(|position| position.only(&required)).collect();
+        let vocab_size = self.vocab_size;
         let mut temperatures = Vec::new();
         for (term, rule) in self.config.terms().zip(&mut self.temperature_rules) {
             temperatures.push(rule.as_mut().map(|rule| {
-                let decisions = rule.decide(&context(term.temperature.at(done)));
+                let (temperature, positions): (f64, Vec<TokenStats>) =
+                    (term.temperature.at(done), told(rule.required_stats()));
+                let decisions =
+                    rule.decide(&StepContext { progress: done, temperature, vocab_size, positions: &positions });
                 within(decisions, self.range)
             }));
         }
-        let weigh = |weighting: &mut Option<Box<dyn TokenWeighting>>| Some(weighting.as_mut()?.weights(&context(1.0)));
+        let weigh = |weighting: &mut Option<Box<dyn TokenWeighting>>| {
+            let weighting = weighting.as_mut()?;
+            let positions: Vec<TokenStats> = told(weighting.required_stats());
+            Some(weighting.weights(&StepContext {
+                progress: done,
+                temperature: 1.0,
+                vocab_size,
+                positions: &positions,
+            }))
+        };
         let (weights, shares) = (weigh(&mut self.weighting), weigh(&mut self.blend));
         let Some(shares) = shares else {
             return TokenDecisions { temperatures, weights: weights.map(narrow), second: None };
@@ -149,27 +188,29 @@ impl Rules {
 
     /// Tells them what came of a step over so many positions.
     pub fn observe(&mut self, totals: &StepTotals, positions: usize) {
-        let n = positions as f64;
-        let outcome = |term: usize| StepFeedback {
-            divergence: totals.divergences.get(term).map_or(0.0, |sum| sum / n),
-            cross_entropy: totals.cross_entropy / n,
-            teacher_cross_entropy: totals.teacher_cross_entropy / n,
-            slopes: &[],
-        };
         for (i, rule) in self.temperature_rules.iter_mut().enumerate() {
             let Some(rule) = rule else { continue };
-            let slopes: Vec<f64> = totals.slopes.get(i).into_iter().flatten().map(|slope| slope / n).collect();
-            rule.observe(&StepFeedback { slopes: &slopes, ..outcome(i) });
+            let slopes = totals.mean_slopes(i, positions);
+            rule.observe(&totals.feedback(i, positions, rule.required_stats(), &slopes));
         }
-        if let Some(weighting) = &mut self.weighting {
-            weighting.observe(&outcome(0));
+        for weighting in self.weighting.iter_mut().chain(&mut self.blend) {
+            let slopes = totals.mean_slopes(0, positions);
+            weighting.observe(&totals.feedback(0, positions, weighting.required_stats(), &slopes));
         }
+    }
+
+    /// What must be told of a term: what its own rule asks, and of the first one what weights ask.
+    fn required_by_term(&self, term: usize, rule: Option<&dyn AdaptiveTemperature>) -> RequiredStats {
+        let weightings = self.weighting.iter().chain(&self.blend).filter(|_| term == 0);
+        let of_rule = rule.map_or(RequiredStats::NONE, AdaptiveTemperature::required_stats);
+        weightings.fold(of_rule, |all, weighting| all.or(weighting.required_stats()))
     }
 
     /// All they remember, one list a rule.
     pub fn state(&self) -> Vec<Vec<f64>> {
         let temperature_rules = self.temperature_rules.iter().flatten().map(|rule| rule.state());
-        temperature_rules.chain(self.weighting.iter().map(|weighting| weighting.state())).collect()
+        let weightings = self.weighting.iter().chain(&self.blend);
+        temperature_rules.chain(weightings.map(|weighting| weighting.state())).collect()
     }
 
     /// Goes on from what [`Self::state`] gave; `false` where that was of other rules.
@@ -177,8 +218,9 @@ impl Rules {
         let mut state = state.iter();
         let temperature_rules =
             self.temperature_rules.iter_mut().flatten().all(|rule| state.next().is_some_and(|s| rule.restore(s)));
-        let weighting = self.weighting.iter_mut().all(|weighting| state.next().is_some_and(|s| weighting.restore(s)));
-        temperature_rules && weighting && state.next().is_none()
+        let mut weightings = self.weighting.iter_mut().chain(&mut self.blend);
+        let weightings = weightings.all(|weighting| state.next().is_some_and(|s| weighting.restore(s)));
+        temperature_rules && weightings && state.next().is_none()
     }
 }
 
@@ -192,6 +234,9 @@ fn within(temperatures: Temperatures, (low, high): (f64, f64)) -> Temperatures {
     match temperatures {
         Temperatures::Shared(pair) => Temperatures::Shared(clamp(pair)),
         Temperatures::PerToken(temperatures) => Temperatures::PerToken(temperatures.into_iter().map(clamp).collect()),
+        Temperatures::TimesLogitStd { pair, range } => {
+            Temperatures::TimesLogitStd { pair, range: (range.0.max(low), range.1.min(high)) }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{Error, LossConfig, Result};
 use logitcask_cache::{CacheReader, CachedSample};
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{Sample, SampleId, SoftRows};
+use logitcask_core::{ConfigError, Sample, SampleId, SoftRows};
 use logitcask_data::Dataset;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -75,7 +75,7 @@ impl Source {
     }
 
     /// Refuses a loss that asks what the cached rows cannot answer.
-    pub fn check(&self, loss: &LossConfig) -> std::result::Result<(), String> {
+    pub fn check(&self, loss: &LossConfig) -> std::result::Result<(), ConfigError> {
         self.caches().try_for_each(|cache| loss.check_against(&cache.plan().keep))
     }
 

@@ -63,20 +63,11 @@ pub struct TeacherStats {
 impl TeacherStats {
     fn new(row: &SoftRow<'_>, spec: &TargetSpec) -> Self {
         let log_z = f64::from(row.log_z);
-        let mut largest = [f64::NEG_INFINITY; 2];
-        for &log_prob in row.log_probs {
-            let log_prob = f64::from(log_prob);
-            if log_prob > largest[0] {
-                largest = [log_prob, largest[0]];
-            } else if log_prob > largest[1] {
-                largest[1] = log_prob;
-            }
-        }
+        let largest = row.log_probs.iter().copied().fold(NO_CLASS, f32::max);
         let (mean, std) = row.logit_moments(0.0);
-        let gold = f64::from(row.gold.log_prob);
-        let [largest, second] = largest.map(|log_prob| log_prob.max(f64::from(NO_CLASS)) + log_z);
+        let (largest, label) = (f64::from(largest) + log_z, f64::from(row.gold.log_prob));
         Self {
-            teacher: LogitStats { log_z, largest, second, entropy: row.entropy(1.0), gold },
+            teacher: LogitStats { log_z, largest, entropy: row.entropy(1.0), label, ..LogitStats::default() },
             gold_rank: row.gold.rank,
             mean,
             std,

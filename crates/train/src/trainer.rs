@@ -99,8 +99,8 @@ impl Trainer<'_> {
     /// Refuses numbers that make no sense together, and what the cached rows cannot answer.
     fn check(&self) -> std::result::Result<(), String> {
         self.config.check()?;
-        self.loss.check()?;
-        self.source.check(self.loss)?;
+        self.loss.check().map_err(|error| error.to_string())?;
+        self.source.check(self.loss).map_err(|error| error.to_string())?;
         match &self.similarity {
             Some(similarity) if similarity.labels() != self.model.vocab_size => Err(format!(
                 "[loss] target: the head that tells how alike classes are has {} of them, the student {}",

@@ -63,7 +63,7 @@ impl Update<'_> {
         let needs = rules.needs();
         // Where the teacher is not asked, its rules are not either.
         let is_soft = loss.alpha > 0.0;
-        let (done, decisions, seen) = if needs.positions && is_soft {
+        let (done, decisions, seen) = if needs.needs_positions() && is_soft {
             // Every part is looked at before any is decided: a rule sees a whole step, however it is cut.
             let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
             let (forwards, seen): (Vec<Forward>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
@@ -200,7 +200,7 @@ fn metrics(
         .first()
         .and_then(|temperatures| temperatures.as_ref())
     {
-        Some(Temperatures::Shared(pair)) => pair.teacher,
+        Some(Temperatures::Shared(pair) | Temperatures::TimesLogitStd { pair, .. }) => pair.teacher,
         Some(Temperatures::PerToken(temperatures)) => temperatures.iter().map(|pair| pair.teacher).sum::<f64>() / n,
         None => term.temperatures.teacher,
     };

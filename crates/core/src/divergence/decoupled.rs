@@ -1,49 +1,82 @@
 //! KL of the label against all others, and KL among the others alone, each with its own weight.
 
-use super::{Comparison, Remainder, Student, TemperedRow};
-use crate::math::log_sum_exp;
+use super::formula::{Compared, OverRows, Properties, Settings, needed};
+use super::number::WholeRows;
+use super::tempered::TailPolicy;
+use crate::ConfigError;
+use serde::{Deserialize, Serialize};
 
 /// With P and Q the label's probabilities: label · (P log(P / Q) + (1 - P) log((1 - P) / (1 - Q))) + others · Σ p' log(p' / q'),
-/// p' = p / (1 - P) and q' = q / (1 - Q) over the other terms. A target that does not know its label is all others.
-pub(super) fn compare(label: f64, others: f64, student: &Student, target: &TemperedRow) -> Comparison {
-    let mut terms: Vec<(f64, f64)> = Vec::new();
-    let mut gold = None;
-    for (i, (&id, &log_p)) in target.class_ids.iter().zip(&target.log_probs).enumerate() {
-        match target.label == Some(i) {
-            true => gold = Some((id as usize, log_p)),
-            false => terms.push((log_p, student.log_q[id as usize])),
+/// p' = p / (1 - P) and q' = q / (1 - Q) over the other terms (DKD, 2203.08679). A row that does not know its label is all
+/// others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decoupled {
+    /// Weight of the first part.
+    pub label: f64,
+    /// Weight of the second.
+    pub others: f64,
+}
+
+impl Settings for Decoupled {
+    const DEFAULT: Self = Self { label: 1.0, others: 8.0 };
+    #[cfg(test)]
+    const GOLDEN: super::tests::Golden = super::tests::Golden {
+        loss: 1.074_140_677_225_750_2,
+        gradient: [
+            0.157_981_339_121_906_98,
+            -0.061_074_288_499_839_265,
+            0.216_643_806_028_016_53,
+            0.168_722_365_782_188_83,
+            -0.940_908_163_392_617_1,
+            0.458_634_940_960_344_1,
+        ],
+    };
+}
+
+impl Properties for Decoupled {
+    fn check(&self) -> Result<(), ConfigError> {
+        super::check_weight("label", self.label).and(super::check_weight("others", self.others))
+    }
+
+    fn check_tail_policy(&self, policy: TailPolicy) -> Result<(), ConfigError> {
+        match policy {
+            TailPolicy::Bucket => Ok(()),
+            _ => Err(policy.refused("\"bucket\"").because("decoupled compares the label with all others together")),
         }
     }
-    let log_other = student.log_other();
-    if let Remainder::Bucket { log_mass } | Remainder::Uniform { log_mass } = target.rest {
-        terms.push((log_mass, log_other));
+
+    fn needs_label(&self) -> bool {
+        true
     }
-    let log_p_others = log_sum_exp(&terms.iter().map(|(log_p, _)| *log_p).collect::<Vec<_>>());
-    let log_q_others = log_sum_exp(&terms.iter().map(|(_, log_q)| *log_q).collect::<Vec<_>>());
-    let mut slopes = vec![0.0; student.log_q.len()];
-    let mut loss = 0.0;
-    for (log_p, log_q) in &terms {
-        let p = (log_p - log_p_others).exp();
-        loss += others * if p > 0.0 { p * (log_p - log_p_others - (log_q - log_q_others)) } else { 0.0 };
-    }
-    // log(1 - Q) is a log-sum-exp of the other terms: its slope falls on them by their shares.
-    let mut of_others = others;
-    if let Some((id, log_p)) = gold {
-        let (p, log_q) = (log_p.exp(), student.log_q[id]);
-        loss += label * (p * (log_p - log_q) + log_p_others.exp() * (log_p_others - log_q_others));
-        slopes[id] = -label * p;
-        of_others -= label * log_p_others.exp();
-    }
-    let slope =
-        |log_p: f64, log_q: f64| of_others * (log_q - log_q_others).exp() - others * (log_p - log_p_others).exp();
-    for (i, (&id, &log_p)) in target.class_ids.iter().zip(&target.log_probs).enumerate() {
-        if target.label != Some(i) {
-            slopes[id as usize] = slope(log_p, student.log_q[id as usize]);
+}
+
+/// Subtracted from the log-probability of what is not among the others: e^-1e30 is 0, and it can still be added to.
+const AWAY: f64 = 1e30;
+
+impl OverRows for Decoupled {
+    fn of_rows<A: WholeRows>(&self, compared: &Compared<A>) -> A {
+        let is_label = needed(&compared.label);
+        let mut is_other = compared.presence() - is_label.clone();
+        let (mut log_p, mut log_q) = (compared.kept.log_p.clone(), compared.kept.log_q.clone());
+        let of_label = |x: &A| (x.clone() * is_label.clone()).sum();
+        let label = [of_label(&log_p), of_label(&log_q)];
+        if let Some(outside) = &compared.outside {
+            let is_there = match &outside.counts {
+                None => outside.log_q.clone() * 0.0 + 1.0,
+                Some(counts) => counts.clone(),
+            };
+            (log_p, log_q) = (log_p.beside(outside.log_p.clone()), log_q.beside(outside.log_q.clone()));
+            is_other = is_other.beside(is_there);
         }
+        let away = (is_other.clone() + -1.0) * AWAY;
+        let [log_p_others, log_q_others] = [&log_p, &log_q].map(|x| (x.clone() + away.clone()).log_sum_exp());
+        let share = (log_p.clone() + away - log_p_others.clone()).exp();
+        let off = (log_p - log_p_others.clone()) - (log_q - log_q_others.clone());
+        let among_others = (off * is_other).weighted_by(share).sum();
+        let [log_p, log_q] = label;
+        let against =
+            log_p.clone().exp() * (log_p - log_q) + log_p_others.clone().exp() * (log_p_others - log_q_others);
+        against * self.label + among_others * self.others
     }
-    if let Remainder::Bucket { log_mass } | Remainder::Uniform { log_mass } = target.rest {
-        let slope = slope(log_mass, log_other);
-        student.outside.iter().for_each(|&i| slopes[i] = slope * (student.log_q[i] - log_other).exp());
-    }
-    Comparison { loss, gradient: student.gradient_of_slopes(&slopes) }
 }

@@ -1,30 +1,84 @@
-//! Mean of (z_p / T - z_q / T)² over the terms; the classes outside are one, of logit log sum exp.
+//! Logits against logits.
 
-use super::{Comparison, Remainder, Student, TemperedRow};
+use super::formula::{Compared, OverRows, Properties, Settings, Terms, needed};
+use super::number::WholeRows;
+use super::tempered::TailPolicy;
+use crate::ConfigError;
+use serde::{Deserialize, Serialize};
 
-pub(super) fn compare(centred: bool, student: &Student, target: &TemperedRow) -> Comparison {
-    let vocab_size = student.scaled.len() as f64;
-    let (mut theirs, mut ours) = (target.log_z, 0.0);
-    if centred {
-        theirs -= target.mean_logit;
-        ours = student.scaled.iter().sum::<f64>() / vocab_size;
+/// Mean over the terms of (z_p / T - z_q / T)², z the raw logits; the classes outside are one, of logit log sum exp
+/// (1312.6184). It sees a constant added to all logits, but where both sides are `centred` on their means over all classes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MeanSquares {
+    /// Subtract the mean of all logits on either side; with temperatures that follow the spread of the logits these are
+    /// then standardised.
+    pub centred: bool,
+}
+
+impl Settings for MeanSquares {
+    const DEFAULT: Self = Self { centred: false };
+    #[cfg(test)]
+    const GOLDEN: super::tests::Golden = super::tests::Golden {
+        loss: 0.313_112_335_752_113_17,
+        gradient: [
+            0.062_5,
+            -0.187_5,
+            0.039_425_081_806_281_27,
+            0.030_704_284_583_386_046,
+            -0.125,
+            0.083_462_898_838_853_51,
+        ],
+    };
+
+    fn tested() -> Vec<Self> {
+        vec![Self::DEFAULT, Self { centred: true }]
     }
-    let mut gradient = vec![0.0; student.scaled.len()];
-    let (mut loss, mut terms) = (0.0, 0.0);
-    for ((&id, &log_p), &count) in target.class_ids.iter().zip(&target.log_probs).zip(&target.counts) {
-        let off = student.scaled[id as usize] - ours - (log_p + theirs);
-        gradient[id as usize] += 2.0 * count * off;
-        loss += count * off * off;
-        terms += count;
+}
+
+impl Properties for MeanSquares {
+    fn check_tail_policy(&self, policy: TailPolicy) -> Result<(), ConfigError> {
+        match policy {
+            TailPolicy::Uniform => Err(policy
+                .refused("\"bucket\" (their log-sum-exp is one), \"renorm\" (the kept ones alone) or \"sampled\"")
+                .because("mean_squares has no logits for single classes outside")),
+            _ => Ok(()),
+        }
     }
-    if let Remainder::Bucket { log_mass } | Remainder::Uniform { log_mass } = target.rest {
-        let log_other = student.log_other();
-        let off = log_other + student.log_z - ours - (log_mass + theirs);
-        student.outside.iter().for_each(|&i| gradient[i] = 2.0 * off * (student.log_q[i] - log_other).exp());
-        loss += off * off;
-        terms += 1.0;
+
+    fn needs_logits(&self) -> bool {
+        true
     }
-    let shift = if centred { gradient.iter().sum::<f64>() / vocab_size } else { 0.0 };
-    gradient.iter_mut().for_each(|g| *g = (*g - shift) / (terms * student.temperature));
-    Comparison { loss: loss / terms, gradient }
+
+    fn needs_mean_logit(&self) -> bool {
+        self.centred
+    }
+}
+
+impl OverRows for MeanSquares {
+    fn of_rows<A: WholeRows>(&self, compared: &Compared<A>) -> A {
+        let [teacher, student] = needed(&compared.log_z);
+        let offset = student - teacher;
+        let squares = |terms: &Terms<A>| {
+            let off = terms.log_q.clone() - terms.log_p.clone() + offset.clone();
+            match &terms.counts {
+                None => (off.clone() * off).sum(),
+                Some(counts) => {
+                    // A place without a class is so far off that its square times a count of 0 may be no number in f32.
+                    let off = off * counts.clone().positive_mask();
+                    (off.clone() * off * counts.clone()).sum()
+                }
+            }
+        };
+        let count = |terms: &Terms<A>| match &terms.counts {
+            None => (terms.log_q.clone() * 0.0 + 1.0).sum(),
+            Some(counts) => counts.clone().sum(),
+        };
+        match &compared.outside {
+            None => squares(&compared.kept) / count(&compared.kept),
+            Some(outside) => {
+                (squares(&compared.kept) + squares(outside)) / (count(&compared.kept) + count(outside))
+            }
+        }
+    }
 }

@@ -1,70 +1,86 @@
-//! 1 - correlation of probabilities.
+//! 1 - correlation of probabilities, over the classes of a row and over the positions of a batch.
 
-use super::{Comparison, Remainder, Student, TemperedRow};
-use crate::math::log_sum_exp;
+use super::formula::{Compared, OverRows, Properties, Settings, needed};
+use super::number::WholeRows;
+use super::tempered::TailPolicy;
+use crate::ConfigError;
+use serde::{Deserialize, Serialize};
 
-/// Over the classes of a row: (Σ p q - 1/n) / √((Σ p² - 1/n) (Σ q² - 1/n)). The classes outside are equally probable in
-/// Σ p q; Σ p² is that of all classes, known from the atoms.
-pub(super) fn compare(student: &Student, target: &TemperedRow) -> Comparison {
-    let q: Vec<f64> = student.log_q.iter().map(|lq| lq.exp()).collect();
-    let mut p = vec![0.0; q.len()];
-    for (&id, &log_p) in target.class_ids.iter().zip(&target.log_probs) {
-        p[id as usize] = log_p.exp();
-    }
-    if let Remainder::Bucket { log_mass } | Remainder::Uniform { log_mass } = target.rest {
-        let each = log_mass.exp() / student.outside.len() as f64;
-        student.outside.iter().for_each(|&i| p[i] = each);
-    }
-    let inverse = 1.0 / q.len() as f64;
-    let both: f64 = p.iter().zip(&q).map(|(p, q)| p * q).sum::<f64>() - inverse;
-    let theirs = target.sum_of_squares - inverse;
-    let ours = q.iter().map(|q| q * q).sum::<f64>() - inverse;
-    let scale = (theirs * ours).max(0.0).sqrt();
-    if scale < SMALLEST {
-        return Comparison { loss: 1.0, gradient: vec![0.0; q.len()] };
-    }
-    let r = both / scale;
-    let slopes: Vec<f64> = p.iter().zip(&q).map(|(p, q)| -q * p / scale + r * q * q / ours).collect();
-    Comparison { loss: 1.0 - r, gradient: student.gradient_of_slopes(&slopes) }
+/// 1 - (Σ p q - 1/n) / √((Σ p² - 1/n) (Σ q² - 1/n)) over the n classes of a row, those outside equally probable in Σ p q,
+/// and `columns` times the mean over classes of the same over the positions of a batch (DIST, 2205.10536).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pearson {
+    /// Weight of the second part, for which every class must be kept.
+    pub columns: f64,
+}
+
+impl Settings for Pearson {
+    const DEFAULT: Self = Self { columns: 0.0 };
+    #[cfg(test)]
+    const GOLDEN: super::tests::Golden = super::tests::Golden {
+        loss: 0.354_674_768_686_000_23,
+        gradient: [
+            0.081_221_557_840_227_04,
+            -0.155_410_461_847_201_42,
+            0.021_461_632_157_496_21,
+            -0.004_229_934_406_506_909,
+            -0.275_971_417_428_363_5,
+            0.332_928_623_684_348_6,
+        ],
+    };
 }
 
 /// Below it there is no spread to correlate.
 const SMALLEST: f64 = 1e-12;
 
-/// Over the positions of a batch, for each class, and the mean over classes; with the gradient at each position. `teacher`
-/// has the probabilities of every class at every position, `student` the logits.
-pub fn columns(teacher: &[Vec<f64>], student: &[Vec<f64>], temperature: f64) -> (f64, Vec<Vec<f64>>) {
-    let softmax = |row: &Vec<f64>| -> Vec<f64> {
-        let scaled: Vec<f64> = row.iter().map(|s| s / temperature).collect();
-        let log_z = log_sum_exp(&scaled);
-        scaled.iter().map(|s| (s - log_z).exp()).collect()
-    };
-    let q: Vec<Vec<f64>> = student.iter().map(softmax).collect();
-    let classes = q.first().map_or(0, Vec::len);
-    let mut slopes = vec![vec![0.0; classes]; q.len()];
-    let mut loss = 0.0;
-    for class in 0..classes {
-        let column = |rows: &[Vec<f64>]| -> Vec<f64> {
-            let mean = rows.iter().map(|row| row[class]).sum::<f64>() / rows.len() as f64;
-            rows.iter().map(|row| row[class] - mean).collect()
-        };
-        let (p, q) = (column(teacher), column(&q));
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let scale = (dot(&p, &p) * dot(&q, &q)).sqrt();
-        if scale < SMALLEST {
-            loss += 1.0;
-            continue;
-        }
-        let r = dot(&p, &q) / scale;
-        loss += 1.0 - r;
-        for (row, (p, c)) in p.iter().zip(&q).enumerate() {
-            slopes[row][class] = -p / scale + r * c / dot(&q, &q);
+impl Properties for Pearson {
+    fn check(&self) -> Result<(), ConfigError> {
+        super::check_weight("columns", self.columns)
+    }
+
+    fn check_tail_policy(&self, policy: TailPolicy) -> Result<(), ConfigError> {
+        match policy {
+            TailPolicy::Renormalize | TailPolicy::Sampled => Err(policy
+                .refused("\"bucket\" or \"uniform\"")
+                .because("pearson is a correlation over all classes, those outside taken as equally probable")),
+            TailPolicy::Bucket | TailPolicy::Uniform => Ok(()),
         }
     }
-    let classes = classes as f64;
-    for (slopes, q) in slopes.iter_mut().zip(&q) {
-        let total: f64 = slopes.iter().zip(q).map(|(slope, q)| slope * q).sum();
-        slopes.iter_mut().zip(q).for_each(|(slope, q)| *slope = q * (*slope - total) / (temperature * classes));
+
+    fn needs_all_classes(&self) -> bool {
+        self.columns > 0.0
     }
-    (loss / classes, slopes)
+
+    fn needs_squares(&self) -> bool {
+        true
+    }
+
+    fn compares_positions(&self) -> bool {
+        self.columns > 0.0
+    }
+}
+
+impl OverRows for Pearson {
+    fn of_rows<A: WholeRows>(&self, compared: &Compared<A>) -> A {
+        let presence = compared.presence();
+        let [p, q] = [&compared.kept.log_p, &compared.kept.log_q].map(|x| x.clone().exp() * presence.clone());
+        let mut both = (p.clone() * q.clone()).sum();
+        if let Some(outside) = &compared.outside {
+            let classes = (-presence.sum() + compared.vocab_size as f64).at_least(1.0);
+            both = both + outside.log_p.clone().exp() * outside.log_q.clone().exp() / classes;
+        }
+        let inverse = 1.0 / compared.vocab_size as f64;
+        let [theirs, ours] = needed(&compared.squares).map(|squares| (squares + -inverse).at_least(SMALLEST));
+        let of_rows = -((both + -inverse) / (theirs * ours).sqrt()) + 1.0;
+        if self.columns == 0.0 {
+            return of_rows;
+        }
+        // The mean over classes is the same at every position.
+        let [p, q] = [p, q].map(|x| x.clone() - x.mean_of_positions());
+        let dot = |a: &A, b: &A| (a.clone() * b.clone()).mean_of_positions();
+        let scale = (dot(&p, &p) * dot(&q, &q)).at_least(SMALLEST * SMALLEST).sqrt();
+        let columns = (-(dot(&p, &q) / scale) + 1.0).sum() * inverse;
+        of_rows + columns * self.columns
+    }
 }

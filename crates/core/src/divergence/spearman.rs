@@ -1,49 +1,80 @@
-//! 1 - correlation of ranks among the known classes.
+//! 1 - correlation of ranks among the kept classes.
 
-use super::{Comparison, Student, TemperedRow};
+use super::formula::{Compared, OverRows, Properties, Settings};
+use super::number::WholeRows;
+use super::tempered::TailPolicy;
+use crate::ConfigError;
+use serde::{Deserialize, Serialize};
 
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+/// 1 - correlation of the ranks of the kept classes. The teacher's are whole (halves for ties), the student's softened:
+/// 1 + Σ_j sigmoid((z_j - z_i) / T) (CMKD, 2410.06561). A single class, or classes that are all alike to the teacher, have no
+/// order to learn: 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spearman {}
+
+impl Settings for Spearman {
+    const DEFAULT: Self = Self {};
+    #[cfg(test)]
+    const GOLDEN: super::tests::Golden = super::tests::Golden {
+        loss: 0.345_462_019_055_788_44,
+        gradient: [
+            0.560_905_204_231_000_3,
+            -0.374_237_528_893_111_07,
+            0.0,
+            0.0,
+            -0.186_667_675_337_889_22,
+            0.0,
+        ],
+    };
 }
 
-/// The teacher's ranks are whole (halves for ties), the student's 1 + Σ_j sigmoid((z_j - z_i) / T). A single class, or
-/// classes that are all alike to the teacher, have no order to learn: 0.
-pub(super) fn compare(student: &Student, target: &TemperedRow) -> Comparison {
-    let mut gradient = vec![0.0; student.scaled.len()];
-    let known: Vec<f64> = target.class_ids.iter().map(|&id| student.scaled[id as usize]).collect();
-    let k = known.len();
-    let middle = (k as f64 + 1.0) / 2.0;
-    let rank =
-        |i: usize, before: &dyn Fn(usize) -> f64| 1.0 + (0..k).filter(|j| *j != i).map(before).sum::<f64>() - middle;
-    let theirs: Vec<f64> = (0..k)
-        .map(|i| {
-            rank(i, &|j| match target.log_probs[j].total_cmp(&target.log_probs[i]) {
-                std::cmp::Ordering::Greater => 1.0,
-                std::cmp::Ordering::Equal => 0.5,
-                std::cmp::Ordering::Less => 0.0,
-            })
-        })
-        .collect();
-    let ours: Vec<f64> = (0..k).map(|i| rank(i, &|j| sigmoid(known[j] - known[i]))).collect();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let (spread, own) = (dot(&theirs, &theirs), dot(&ours, &ours));
-    // Students that find all alike have no direction to go either.
-    let scale = (spread * own).sqrt();
-    if scale < SMALLEST {
-        return Comparison { loss: if spread == 0.0 { 0.0 } else { 1.0 }, gradient };
-    }
-    let r = dot(&theirs, &ours) / scale;
-    let slopes: Vec<f64> = theirs.iter().zip(&ours).map(|(t, o)| -t / scale + r * o / own).collect();
-    for i in 0..k {
-        for j in (0..k).filter(|j| *j != i) {
-            let s = sigmoid(known[j] - known[i]);
-            let slope = slopes[i] * s * (1.0 - s) / student.temperature;
-            gradient[target.class_ids[j] as usize] += slope;
-            gradient[target.class_ids[i] as usize] -= slope;
+impl Properties for Spearman {
+    fn check_tail_policy(&self, policy: TailPolicy) -> Result<(), ConfigError> {
+        match policy {
+            TailPolicy::Sampled => Err(policy
+                .refused("\"bucket\", \"renorm\" or \"uniform\"")
+                .because("spearman ranks the classes that are certain, and sampled ones have no rank among them")),
+            _ => Ok(()),
         }
     }
-    Comparison { loss: 1.0 - r, gradient }
+
+    fn compares_pairs(&self) -> bool {
+        true
+    }
+
+    /// Ranks are sharper the lower the temperature, so that it always falls.
+    fn teaches_temperature(&self) -> bool {
+        false
+    }
 }
 
 /// Below it there is no spread to correlate.
 const SMALLEST: f64 = 1e-12;
+
+impl OverRows for Spearman {
+    fn of_rows<A: WholeRows>(&self, compared: &Compared<A>) -> A {
+        let presence = compared.presence();
+        let [_, is_there] = presence.clone().pairs();
+        let classes = presence.clone().sum();
+        // How much stands before each class, less the mean of that: half a rank before itself shifts all ranks alike.
+        let centred_ranks = |is_before: A| {
+            let ranks = (is_before * is_there.clone()).sum_of_pairs() * presence.clone();
+            (ranks.clone() - ranks.sum() / classes.clone()) * presence.clone()
+        };
+        let behind = |x: &A| {
+            let [first, second] = x.clone().pairs();
+            second - first
+        };
+        let (theirs, ours) = (behind(&compared.kept.log_p), behind(&compared.kept.log_q));
+        let [before, after] = [theirs.clone().positive_mask(), (-theirs).positive_mask()];
+        // 1 for a class that stands before, ½ for one beside, 0 for one behind.
+        let theirs = centred_ranks((before - after + 1.0) * 0.5);
+        let ours = centred_ranks(ours.sigmoid());
+        let dot = |a: &A, b: &A| (a.clone() * b.clone()).sum();
+        let spread = dot(&theirs, &theirs);
+        let has_order = spread.clone().positive_mask();
+        let scale = (spread * dot(&ours, &ours)).at_least(SMALLEST).sqrt();
+        (-(dot(&theirs, &ours) / scale) + 1.0) * has_order
+    }
+}

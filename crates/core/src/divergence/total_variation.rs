@@ -1,11 +1,34 @@
-//! ½ |p - q|.
+//! Half of the probability that stands elsewhere.
 
-use super::terms::{Real, Term};
+use super::formula::{Properties, Settings, SumOverClasses};
+use super::number::Number;
+use serde::{Deserialize, Serialize};
 
-#[inline(always)]
-pub(super) fn term<R: Real>(log_p: R, log_q: R) -> Term<R> {
-    let (p, q, half) = (log_p.exp(), log_q.exp(), R::of(0.5));
-    let sign = if q > p { half } else { -half };
-    // Where both are the same any slope between the two is one; 0 is between them.
-    Term { value: sign * (q - p), slope: if q == p { R::ZERO } else { sign * q } }
+/// ½ Σ |p - q| (2307.15190).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TotalVariation {}
+
+impl Settings for TotalVariation {
+    const DEFAULT: Self = Self {};
+    #[cfg(test)]
+    const GOLDEN: super::tests::Golden = super::tests::Golden {
+        loss: 0.260_555_177_118_578_06,
+        gradient: [
+            0.036_200_065_328_903_35,
+            -0.039_056_149_573_993_78,
+            0.021_956_449_505_580_174,
+            0.017_099_700_068_413_604,
+            -0.082_681_869_296_971_94,
+            0.046_481_803_968_068_586,
+        ],
+    };
+}
+
+impl Properties for TotalVariation {}
+
+impl SumOverClasses for TotalVariation {
+    fn term<N: Number>(&self, log_p: N, log_q: N) -> N {
+        (log_p.exp() - log_q.exp()).abs() * 0.5
+    }
 }

@@ -1,10 +1,11 @@
 //! A temperature that learns against the student.
 
-use super::mlp::{Adam, Mlp};
+use super::learning::{Adam, Mlp};
 use super::{
-    AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
+    AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
     check_positive, check_range,
 };
+use crate::ConfigError;
 use crate::rng::CounterRng;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
@@ -15,12 +16,14 @@ const HIDDEN: usize = 16;
 /// The paper's start: T begins at lowest + 0.73 (highest - lowest).
 const START: f64 = 1.0;
 
+/// A temperature that learns to make the student's task harder (CTKD, 2211.16231).
+///
 /// T = lowest + (highest - lowest) sigmoid(theta). The student lowers the loss, theta raises it, at a strength that grows
 /// over the run's first share `ramp` on half a cosine from 0 to 1. Theta is one number, or with `instance` a perceptron's
 /// answer to what teacher and student say at the position.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct Curriculum {
     /// Never below.
     pub lowest: f64,
     /// Never above.
@@ -44,16 +47,28 @@ const fn tenth() -> f64 {
     0.1
 }
 
-impl Config {
-    pub(super) fn check(&self) -> Result<(), String> {
+#[cfg(test)]
+impl super::Tested for Curriculum {
+    const TESTED: Self = Self { lowest: 1.0, highest: 9.0, instance: true, learning_rate: 0.01, ramp: 0.1 };
+}
+
+impl Rule for Curriculum {
+    fn check(&self) -> Result<(), ConfigError> {
         check_range(self.lowest, self.highest)?;
         check_positive("learning_rate", self.learning_rate)?;
-        match (0.0..=1.0).contains(&self.ramp) {
-            true => Ok(()),
-            false => Err(format!("ramp = {} is no share of a run", self.ramp)),
-        }
+        ConfigError::unless((0.0..=1.0).contains(&self.ramp), "ramp", self.ramp, "a share of the run, 0 to 1")
     }
 
+    fn range(&self) -> Option<(f64, f64)> {
+        Some((self.lowest, self.highest))
+    }
+
+    fn start(&self, seed: u64) -> Box<dyn AdaptiveTemperature> {
+        Box::new(Learner::new(*self, seed))
+    }
+}
+
+impl Curriculum {
     /// How strongly theta learns when the share `done` of the run is behind.
     fn strength(&self, progress: f64) -> f64 {
         if progress >= self.ramp { 1.0 } else { 0.5 - 0.5 * (PI * progress / self.ramp).cos() }
@@ -65,8 +80,8 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// The rule at work. One theta is a perceptron without inputs: its last bias.
-pub(super) struct Curriculum {
-    config: Config,
+struct Learner {
+    config: Curriculum,
     mlp: Mlp,
     adam: Adam,
     /// Of the last context: how strongly to learn, and what was seen at each position.
@@ -74,8 +89,8 @@ pub(super) struct Curriculum {
     seen: Vec<[f64; FEATURES]>,
 }
 
-impl Curriculum {
-    pub(super) fn new(config: Config, seed: u64) -> Self {
+impl Learner {
+    fn new(config: Curriculum, seed: u64) -> Self {
         let (inputs, hidden) = if config.instance { (FEATURES, HIDDEN) } else { (1, 0) };
         let mlp = Mlp::new(inputs, hidden, START, &mut CounterRng::new("logitcask curriculum", &[seed]));
         let adam = Adam::new(mlp.parameters.len());
@@ -111,21 +126,27 @@ fn features(p: &TokenStats) -> [f64; FEATURES] {
     [
         p.teacher.confidence().ln(),
         p.teacher.entropy,
-        p.teacher.gold,
+        p.teacher.label,
         p.student.confidence().ln(),
         p.student.entropy,
-        p.student.gold,
+        p.student.label,
         p.distance,
     ]
 }
 
-impl AdaptiveTemperature for Curriculum {
+impl AdaptiveTemperature for Learner {
     fn required_stats(&self) -> RequiredStats {
-        let position = match self.config.instance {
-            true => RequiredStats { entropy: true, distance: true, ..RequiredStats::POSITIONS },
-            false => RequiredStats::NONE,
-        };
-        RequiredStats { slopes: true, ..position }
+        let of_positions = [
+            Stat::TeacherConfidence,
+            Stat::TeacherEntropy,
+            Stat::TeacherLabel,
+            Stat::StudentConfidence,
+            Stat::StudentEntropy,
+            Stat::StudentLabel,
+            Stat::Distance,
+        ];
+        let of_positions = if self.config.instance { RequiredStats::of(&of_positions) } else { RequiredStats::NONE };
+        RequiredStats::of(&[Stat::Slopes]).or(of_positions)
     }
 
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
@@ -140,7 +161,8 @@ impl AdaptiveTemperature for Curriculum {
     }
 
     fn observe(&mut self, outcome: &StepFeedback<'_>) {
-        let gradient = self.gradient(outcome.slopes);
+        let slopes = outcome.slopes.unwrap_or_else(|| unreachable!("a rule is told what it asks for"));
+        let gradient = self.gradient(slopes);
         let rate = self.config.learning_rate * self.strength;
         self.adam.ascend(&mut self.mlp.parameters, &gradient, rate);
     }
@@ -165,23 +187,23 @@ mod tests {
     use super::*;
     use crate::temperature::LogitStats;
 
-    const CONFIG: Config = Config { lowest: 1.0, highest: 9.0, instance: false, learning_rate: 0.01, ramp: 0.1 };
+    const CONFIG: Curriculum = Curriculum { lowest: 1.0, highest: 9.0, instance: false, learning_rate: 0.01, ramp: 0.1 };
 
     fn context(positions: &[TokenStats], progress: f64) -> StepContext<'_> {
         StepContext { progress, temperature: 1.0, vocab_size: 100, positions }
     }
 
-    fn temperature(rule: &mut Curriculum, progress: f64) -> f64 {
+    fn temperature(rule: &mut Learner, progress: f64) -> f64 {
         let Temperatures::Shared(pair) = rule.decide(&context(&[], progress)) else { panic!("one for all") };
         pair.teacher
     }
 
     /// The temperature after a run whose loss has this slope along it.
     fn after(slope: f64, steps: u32, progress: f64) -> f64 {
-        let mut rule = Curriculum::new(CONFIG, 0);
+        let mut rule = Learner::new(CONFIG, 0);
         for _ in 0..steps {
             temperature(&mut rule, progress);
-            rule.observe(&StepFeedback { slopes: &[slope, slope], ..StepFeedback::default() });
+            rule.observe(&StepFeedback { slopes: Some(&[slope, slope]), ..StepFeedback::default() });
         }
         temperature(&mut rule, progress)
     }
@@ -201,8 +223,8 @@ mod tests {
     fn instances_part_where_their_slopes_do() {
         let at = |distance| TokenStats { distance, ..TokenStats::default() };
         let positions = [at(0.1), at(0.9)];
-        let mut rule = Curriculum::new(Config { instance: true, ..CONFIG }, 0);
-        let temperatures = |rule: &mut Curriculum| {
+        let mut rule = Learner::new(Curriculum { instance: true, ..CONFIG }, 0);
+        let temperatures = |rule: &mut Learner| {
             let Temperatures::PerToken(temperatures) = rule.decide(&context(&positions, 1.0)) else {
                 panic!("one for each")
             };
@@ -212,7 +234,7 @@ mod tests {
         assert_eq!(a, b, "all alike at first");
         for _ in 0..300 {
             temperatures(&mut rule);
-            rule.observe(&StepFeedback { slopes: &[-0.5, 0.5], ..StepFeedback::default() });
+            rule.observe(&StepFeedback { slopes: Some(&[-0.5, 0.5]), ..StepFeedback::default() });
         }
         let [a, b] = temperatures(&mut rule);
         assert!(a + 2.0 < b, "{a} and {b}");
@@ -222,13 +244,13 @@ mod tests {
     fn the_gradient_is_that_of_the_loss() {
         let mut rng = CounterRng::new("curriculum test", &[]);
         let mut facts =
-            || LogitStats { largest: -rng.uniform(), entropy: rng.uniform(), gold: -2.0, ..LogitStats::default() };
+            || LogitStats { largest: -rng.uniform(), entropy: rng.uniform(), label: -2.0, ..LogitStats::default() };
         let mut of = |distance| TokenStats { teacher: facts(), student: facts(), distance, ..TokenStats::default() };
         let positions = [of(0.1), of(0.5), of(0.8)];
-        let mut rule = Curriculum::new(Config { instance: true, ..CONFIG }, 0);
+        let mut rule = Learner::new(Curriculum { instance: true, ..CONFIG }, 0);
         rule.mlp.parameters.iter_mut().for_each(|p| *p += 0.3 * rng.normal());
         // A made-up loss: the mean of (i + 1) T_i².
-        let temperatures = |rule: &mut Curriculum| {
+        let temperatures = |rule: &mut Learner| {
             let Temperatures::PerToken(temperatures) = rule.decide(&context(&positions, 1.0)) else {
                 panic!("one for each")
             };
@@ -250,17 +272,17 @@ mod tests {
     #[test]
     fn a_resumed_rule_goes_on_with_the_same_bits() {
         let positions = [TokenStats { distance: 0.3, ..TokenStats::default() }];
-        let config = Config { instance: true, ..CONFIG };
-        let step = |rule: &mut Curriculum, i: u32| {
+        let config = Curriculum { instance: true, ..CONFIG };
+        let step = |rule: &mut Learner, i: u32| {
             let temperatures = rule.decide(&context(&positions, 0.5));
-            rule.observe(&StepFeedback { slopes: &[f64::from(i).sin()], ..StepFeedback::default() });
+            rule.observe(&StepFeedback { slopes: Some(&[f64::from(i).sin()]), ..StepFeedback::default() });
             temperatures
         };
-        let mut whole = Curriculum::new(config, 7);
+        let mut whole = Learner::new(config, 7);
         let all: Vec<Temperatures> = (0..20).map(|i| step(&mut whole, i)).collect();
-        let mut first = Curriculum::new(config, 7);
+        let mut first = Learner::new(config, 7);
         (0..9).for_each(|i| drop(step(&mut first, i)));
-        let mut second = Curriculum::new(config, 7);
+        let mut second = Learner::new(config, 7);
         assert!(second.restore(&first.state()) && !second.restore(&[0.0]));
         assert_eq!((9..20).map(|i| step(&mut second, i)).collect::<Vec<_>>(), all[9..]);
     }

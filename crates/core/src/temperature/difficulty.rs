@@ -1,8 +1,9 @@
 //! T + beta (mean of w - w): harder positions, of larger w, at a lower temperature.
 
 use super::{
-    AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures, TokenStats, check_positive,
+    AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, TemperaturePair, Temperatures, TokenStats, check_positive,
 };
+use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
 /// Never below this share of the recipe's temperature: with a large beta the rule itself goes through 0.
@@ -20,6 +21,8 @@ pub enum Measure {
     Confidence,
 }
 
+/// Harder positions at a lower temperature (KA + DTD, 1911.07471).
+///
 /// Temperatures whose mean over a step is the recipe's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -38,12 +41,23 @@ impl Default for Difficulty {
     }
 }
 
-impl Difficulty {
-    pub(super) fn check(&self) -> Result<(), String> {
+#[cfg(test)]
+impl super::Tested for Difficulty {
+    const TESTED: Self = Self { measure: Measure::Cosine, beta: 1.0, gamma: 2.0 };
+}
+
+impl Rule for Difficulty {
+    fn check(&self) -> Result<(), ConfigError> {
         check_positive("beta", self.beta)?;
         check_positive("gamma", self.gamma)
     }
 
+    fn start(&self, _seed: u64) -> Box<dyn AdaptiveTemperature> {
+        Box::new(*self)
+    }
+}
+
+impl Difficulty {
     fn weight(&self, position: &TokenStats) -> f64 {
         match self.measure {
             Measure::Cosine => (1.0 - position.cosine).max(0.0).powf(self.gamma),
@@ -54,7 +68,10 @@ impl Difficulty {
 
 impl AdaptiveTemperature for Difficulty {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats { cosine: self.measure == Measure::Cosine, ..RequiredStats::POSITIONS }
+        match self.measure {
+            Measure::Cosine => RequiredStats::of(&[Stat::Cosine]),
+            Measure::Confidence => RequiredStats::of(&[Stat::StudentConfidence]),
+        }
     }
 
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {

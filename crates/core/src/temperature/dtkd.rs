@@ -1,17 +1,38 @@
 //! Dynamic temperature: teacher and student get the temperatures at which their largest logits are equally large.
 
-use super::{AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures};
+use super::{AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, TemperaturePair, Temperatures};
+use crate::ConfigError;
+use serde::{Deserialize, Serialize};
 
 /// Least share of the recipe's temperature: logits may come near 0.
 const LEAST: f64 = 0.25;
 
+/// Teacher and student get temperatures at which both are equally sharp (DTKD, 2404.12711).
+///
 /// T_teacher = 2 x T / (x + y), T_student = 2 y T / (x + y) with x and y the largest raw logits; T where these are not
 /// both positive. It sees the raw scale: a constant added to all logits changes it.
-pub(super) struct Dtkd;
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dtkd {}
+
+#[cfg(test)]
+impl super::Tested for Dtkd {
+    const TESTED: Self = Self {};
+}
+
+impl Rule for Dtkd {
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    fn start(&self, _seed: u64) -> Box<dyn AdaptiveTemperature> {
+        Box::new(*self)
+    }
+}
 
 impl AdaptiveTemperature for Dtkd {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats::POSITIONS
+        RequiredStats::of(&[Stat::TeacherConfidence, Stat::StudentConfidence])
     }
 
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {

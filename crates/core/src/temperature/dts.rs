@@ -1,8 +1,9 @@
 //! One temperature that follows half a cosine down, held up while the student is behind.
 
 use super::{
-    AdaptiveTemperature, RequiredStats, StepContext, StepFeedback, TemperaturePair, Temperatures, check_range,
+    AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, StepFeedback, TemperaturePair, Temperatures, check_range,
 };
+use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -21,6 +22,8 @@ pub enum Boost {
     Published,
 }
 
+/// One temperature that falls with the run, and more slowly while the student is far behind the teacher (DTS, 2511.13767).
+///
 /// T follows temperature · ½ (1 + cos(pi · progress)) · boost, by a tenth of the way each step, and stays within
 /// lowest..highest. gap = the student's mean cross entropy less the teacher's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,11 +38,26 @@ pub struct Dts {
     pub boost: Boost,
 }
 
-impl Dts {
-    pub(super) fn check(&self) -> Result<(), String> {
+#[cfg(test)]
+impl super::Tested for Dts {
+    const TESTED: Self = Self { lowest: 1.0, highest: 9.0, boost: Boost::Monotone };
+}
+
+impl Rule for Dts {
+    fn check(&self) -> Result<(), ConfigError> {
         check_range(self.lowest, self.highest)
     }
 
+    fn range(&self) -> Option<(f64, f64)> {
+        Some((self.lowest, self.highest))
+    }
+
+    fn start(&self, _seed: u64) -> Box<dyn AdaptiveTemperature> {
+        Box::new(State { rule: *self, temperature: 0.0, gap: 0.0 })
+    }
+}
+
+impl Dts {
     fn boost(&self, gap: f64) -> f64 {
         match self.boost {
             Boost::Monotone => 1.0 + gap.max(0.0).ln_1p(),
@@ -53,22 +71,16 @@ impl Dts {
 }
 
 /// The rule at work.
-pub(super) struct State {
+struct State {
     rule: Dts,
     /// Of the last step; 0 before the first.
     temperature: f64,
     gap: f64,
 }
 
-impl State {
-    pub(super) fn new(rule: Dts) -> Self {
-        Self { rule, temperature: 0.0, gap: 0.0 }
-    }
-}
-
 impl AdaptiveTemperature for State {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats { cross_entropy: true, ..RequiredStats::NONE }
+        RequiredStats::of(&[Stat::CrossEntropy])
     }
 
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {

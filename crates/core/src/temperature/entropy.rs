@@ -1,6 +1,9 @@
 //! The temperature at which a soft label is as uncertain as asked.
 
-use super::{AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures, check_positive};
+use super::{
+    AdaptiveTemperature, RequiredStats, Rule, StepContext, TemperaturePair, Temperatures, check_positive,
+};
+use crate::ConfigError;
 use crate::soft_row::SoftRow;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +12,8 @@ const STEPS: u32 = 40;
 /// Nats within which it is met.
 const MET: f64 = 1e-6;
 
+/// The temperature at which every soft label has the same entropy (2605.20357).
+///
 /// Every position at the temperature at which the teacher's entropy is `nats`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,15 +22,24 @@ pub struct Entropy {
     pub nats: f64,
 }
 
-impl Entropy {
-    pub(super) fn check(&self) -> Result<(), String> {
+#[cfg(test)]
+impl super::Tested for Entropy {
+    const TESTED: Self = Self { nats: 2.0 };
+}
+
+impl Rule for Entropy {
+    fn check(&self) -> Result<(), ConfigError> {
         check_positive("nats", self.nats)
+    }
+
+    fn start(&self, _seed: u64) -> Box<dyn AdaptiveTemperature> {
+        Box::new(*self)
     }
 }
 
 impl AdaptiveTemperature for Entropy {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats { target_entropy: Some(self.nats), ..RequiredStats::POSITIONS }
+        RequiredStats::of_target_entropy(self.nats)
     }
 
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {

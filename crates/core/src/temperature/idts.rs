@@ -1,8 +1,13 @@
 //! Inverse difficulty: T exp(-c s) with s = tanh(log(distance / median distance)).
 
-use super::{AdaptiveTemperature, RequiredStats, StepContext, TemperaturePair, Temperatures, check_positive};
+use super::{
+    AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, TemperaturePair, Temperatures, check_positive,
+};
+use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
+/// Tokens far from the teacher at a lower temperature, near ones at a higher (IDTS of AdaKD, 2510.11615).
+///
 /// Tokens whose student is far from the teacher get a lower temperature, down to T e^-c; near ones a higher, up to T e^c.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,9 +25,18 @@ impl Default for Idts {
     }
 }
 
-impl Idts {
-    pub(super) fn check(&self) -> Result<(), String> {
+#[cfg(test)]
+impl super::Tested for Idts {
+    const TESTED: Self = Self { strength: 0.5, inverted: false };
+}
+
+impl Rule for Idts {
+    fn check(&self) -> Result<(), ConfigError> {
         check_positive("strength", self.strength)
+    }
+
+    fn start(&self, _seed: u64) -> Box<dyn AdaptiveTemperature> {
+        Box::new(*self)
     }
 }
 
@@ -31,7 +45,7 @@ const LEAST: f64 = 1e-6;
 
 impl AdaptiveTemperature for Idts {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats { distance: true, ..RequiredStats::POSITIONS }
+        RequiredStats::of(&[Stat::Distance])
     }
 
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {

@@ -11,9 +11,9 @@ fn context(positions: &[TokenStats]) -> StepContext<'_> {
 fn each(json: &str, positions: &[TokenStats]) -> Vec<TemperaturePair> {
     let rule: TemperatureRule = serde_json::from_str(json).unwrap();
     rule.check().unwrap();
-    match rule.start(0).unwrap().decide(&context(positions)) {
+    match rule.start(0).decide(&context(positions)) {
         Temperatures::PerToken(temperatures) => temperatures,
-        Temperatures::Shared(pair) => vec![pair],
+        Temperatures::Shared(pair) | Temperatures::TimesLogitStd { pair, .. } => vec![pair],
     }
 }
 
@@ -71,7 +71,7 @@ fn harder_positions_are_colder_and_the_mean_is_kept() {
 fn dts_falls_within_its_bounds_and_lingers_while_the_student_lags() {
     let run = |gap: f64, json: &str| {
         let rule: TemperatureRule = serde_json::from_str(json).unwrap();
-        let mut rule = rule.start(0).unwrap();
+        let mut rule = rule.start(0);
         let mut all = Vec::new();
         for step in 0..200 {
             let context =
@@ -127,9 +127,72 @@ fn newton_finds_the_temperature_of_an_entropy() {
 
 #[test]
 fn rules_that_say_nothing_are_refused() {
-    let refused = |json: &str| serde_json::from_str::<TemperatureRule>(json).unwrap().check().unwrap_err();
-    assert!(refused(r#"{"kind":"dts","lowest":4,"highest":2}"#).contains("lowest = 4"));
+    let refused = |json: &str| serde_json::from_str::<TemperatureRule>(json).unwrap().check().unwrap_err().to_string();
+    assert!(refused(r#"{"kind":"dts","lowest":4,"highest":2}"#).contains("highest = 2"));
     assert!(refused(r#"{"kind":"idts","strength":0}"#).contains("strength = 0"));
     assert!(refused(r#"{"kind":"entropy","nats":-1}"#).contains("nats = -1"));
     assert!(serde_json::from_str::<TemperatureRule>(r#"{"kind":"dtkd","tau":4}"#).is_err(), "no key that is not known");
+}
+
+/// Positions of which everything is known.
+fn known(count: usize) -> Vec<TokenStats> {
+    let mut rng = CounterRng::new("all rules", &[]);
+    let mut row = || LogitStats {
+        log_z: 8.0,
+        largest: 7.9 - rng.uniform(),
+        second: 5.0,
+        entropy: 2.0 * rng.uniform(),
+        label: -rng.uniform(),
+    };
+    let position = |i: usize| TokenStats {
+        teacher: row(),
+        student: row(),
+        gold_rank: i as u32 % 3,
+        is_right: i.is_multiple_of(2),
+        distance: 0.1 + 0.8 * (i as f64 / count as f64),
+        cosine: 0.9 - 0.5 * (i as f64 / count as f64),
+        target_temperature: 1.5,
+    };
+    (0..count).map(position).collect()
+}
+
+#[test]
+fn every_rule_reads_only_what_it_asks_for_and_goes_on_from_its_state() {
+    let all = known(16);
+    assert_eq!(TemperatureRule::tested().len(), TemperatureRule::NAMES.len());
+    for (config, name) in TemperatureRule::tested().iter().zip(TemperatureRule::NAMES) {
+        config.check().unwrap();
+        assert_eq!(serde_json::to_value(config).unwrap()["kind"], *name);
+        let required = config.required_stats();
+        let positions: Vec<TokenStats> = all.iter().map(|position| position.only(&required)).collect();
+        let positions = if required.needs_positions() { positions.as_slice() } else { &[] };
+        let slopes: Vec<f64> = (0..16).map(|i| f64::from(i) - 7.0).collect();
+        let asked = |stat, x: f64| if required.contains(stat) { x } else { f64::NAN };
+        let feedback = StepFeedback {
+            divergence: 0.4,
+            cross_entropy: asked(Stat::CrossEntropy, 2.0),
+            teacher_cross_entropy: asked(Stat::CrossEntropy, 1.5),
+            slopes: required.contains(Stat::Slopes).then_some(&slopes[..]),
+        };
+        let step = |rule: &mut Box<dyn AdaptiveTemperature>, i: u32| {
+            let context = StepContext { progress: 0.2 + 0.05 * f64::from(i), ..context(positions) };
+            let temperatures = rule.decide(&context);
+            let pairs = match &temperatures {
+                Temperatures::Shared(pair) | Temperatures::TimesLogitStd { pair, .. } => vec![*pair],
+                Temperatures::PerToken(pairs) => pairs.clone(),
+            };
+            let (low, high) = config.range().unwrap_or((0.0, f64::INFINITY));
+            for t in pairs.iter().flat_map(|pair| [pair.teacher, pair.student]) {
+                assert!(t > 0.0 && t.is_finite() && (low..=high).contains(&t), "{name}: {t}");
+            }
+            rule.observe(&feedback);
+            temperatures
+        };
+        let (mut rule, mut resumed) = (config.start(3), config.start(3));
+        (0..4).for_each(|i| drop(step(&mut rule, i)));
+        assert!(resumed.restore(&rule.state()), "{name}");
+        for i in 4..8 {
+            assert_eq!(step(&mut rule, i), step(&mut resumed, i), "{name} at step {i}");
+        }
+    }
 }

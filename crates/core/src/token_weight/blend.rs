@@ -1,8 +1,8 @@
 //! Two teachers.
 
 use super::TokenWeighting;
-use crate::Schedule;
-use crate::temperature::{RequiredStats, StepContext};
+use crate::temperature::{RequiredStats, Stat, StepContext};
+use crate::{ConfigError, Schedule};
 use serde::{Deserialize, Serialize};
 
 /// How much of the soft part a second teacher has at each position; the first has the rest. With u the student's entropy
@@ -24,13 +24,15 @@ pub enum Blend {
 
 impl Blend {
     /// Refuses shares that are none.
-    pub fn check(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Names the key, its value and what is accepted.
+    pub fn check(&self) -> Result<(), ConfigError> {
         let Self::Fixed { share } = self else { return Ok(()) };
-        share.check()?;
-        match share.range() {
-            (low, high) if low >= 0.0 && high <= 1.0 => Ok(()),
-            (low, high) => Err(format!("share = {low} to {high} is not within 0..=1")),
-        }
+        share.check("share")?;
+        let (low, high) = share.range();
+        let given = if low == high { low.to_string() } else { format!("{low} to {high}") };
+        ConfigError::unless(low >= 0.0 && high <= 1.0, "share", given, "0 to 1")
     }
 }
 
@@ -38,7 +40,7 @@ impl TokenWeighting for Blend {
     fn required_stats(&self) -> RequiredStats {
         match self {
             Self::Fixed { .. } => RequiredStats::NONE,
-            Self::Soft {} | Self::Hard {} => RequiredStats { entropy: true, ..RequiredStats::POSITIONS },
+            Self::Soft {} | Self::Hard {} => RequiredStats::of(&[Stat::StudentEntropy]),
         }
     }
 

@@ -1,19 +1,49 @@
 //! By uncertainty.
 
-use super::{Of, TokenWeighting};
-use crate::temperature::{RequiredStats, StepContext};
+use super::{Rule, TokenWeighting};
+use crate::ConfigError;
+use crate::temperature::{RequiredStats, Stat, StepContext, TokenStats};
+use serde::{Deserialize, Serialize};
 
-/// H / log(classes), within 0..=1.
-pub(super) struct Entropy(pub(super) Of);
+/// The entropy at T = 1 as a share of the most there can be, H / log(classes), within 0..=1 (Dynamic KD, 2109.11295).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entropy {
+    /// Whose.
+    pub of: Of,
+}
+
+/// Teacher or student.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The teacher's row.
+    Teacher,
+    /// The student's.
+    Student,
+}
+
+impl Rule for Entropy {
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    fn start(&self) -> Box<dyn TokenWeighting> {
+        Box::new(*self)
+    }
+}
 
 impl TokenWeighting for Entropy {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats { entropy: true, ..RequiredStats::POSITIONS }
+        RequiredStats::of(&[match self.of {
+            Of::Teacher => Stat::TeacherEntropy,
+            Of::Student => Stat::StudentEntropy,
+        }])
     }
 
     fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {
         let most = (context.vocab_size as f64).ln();
-        let entropy = |p: &crate::temperature::TokenStats| match self.0 {
+        let entropy = |p: &TokenStats| match self.of {
             Of::Teacher => p.teacher.entropy,
             Of::Student => p.student.entropy,
         };

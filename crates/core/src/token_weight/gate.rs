@@ -1,10 +1,12 @@
 //! By whether the teacher is right.
 
-use super::TokenWeighting;
-use crate::Schedule;
-use crate::temperature::{RequiredStats, StepContext};
+use super::{Rule, TokenWeighting};
+use crate::temperature::{RequiredStats, Stat, StepContext};
+use crate::{ConfigError, Schedule};
 use serde::{Deserialize, Serialize};
 
+/// By whether the teacher is right (bias elimination and dynamic loss, 2412.09874).
+///
 /// One weight where the label is among the teacher's first `rank` choices, another where it is not: `wrong = 0` leaves the
 /// teacher's mistakes out; two lines that cross during the run teach what is easy first. In language most first choices
 /// are wrong where several words would do, so there a larger rank makes the better gate.
@@ -32,24 +34,24 @@ const fn nothing() -> Schedule {
     Schedule::Constant(0.0)
 }
 
-impl Gate {
-    pub(super) fn check(&self) -> Result<(), String> {
-        if self.rank == 0 {
-            return Err("rank = 0 lets nothing pass".into());
-        }
+impl Rule for Gate {
+    fn check(&self) -> Result<(), ConfigError> {
+        ConfigError::unless(self.rank > 0, "rank", self.rank, "at least 1")?;
         for (name, curve) in [("right", self.right), ("wrong", self.wrong)] {
-            curve.check()?;
-            if curve.range().0 < 0.0 {
-                return Err(format!("{name} = {} is no weight", curve.range().0));
-            }
+            curve.check(name)?;
+            ConfigError::unless(curve.range().0 >= 0.0, name, curve.range().0, "a weight, 0 or more")?;
         }
         Ok(())
+    }
+
+    fn start(&self) -> Box<dyn TokenWeighting> {
+        Box::new(*self)
     }
 }
 
 impl TokenWeighting for Gate {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats::POSITIONS
+        RequiredStats::of(&[Stat::TeacherLabel])
     }
 
     fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {

@@ -1,8 +1,9 @@
 //! Loss-driven adaptive token focusing.
 
-use super::TokenWeighting;
 use super::top::top;
-use crate::temperature::{RequiredStats, StepContext, StepFeedback};
+use super::{Rule, TokenWeighting};
+use crate::ConfigError;
+use crate::temperature::{RequiredStats, Stat, StepContext, StepFeedback};
 use serde::{Deserialize, Serialize};
 
 /// Decay of the loss's moving average.
@@ -10,6 +11,8 @@ const DECAY: f64 = 0.99;
 /// The share never shrinks below this.
 const LEAST: f64 = 0.1;
 
+/// The top share by distance from the teacher, the share growing and shrinking with the loss (LATF of AdaKD, 2510.11615).
+///
 /// The share r of positions farthest from the teacher. After the warm-up the mean loss L is compared with a reference: where
 /// it fell below by more than `epsilon` of it, r shrinks by `delta` of itself; where it rose above by as much, r grows so;
 /// either makes L the new reference.
@@ -30,18 +33,21 @@ impl Default for Latf {
     }
 }
 
-impl Latf {
-    pub(super) fn check(&self) -> Result<(), String> {
+impl Rule for Latf {
+    fn check(&self) -> Result<(), ConfigError> {
         let parts = [("delta", self.delta), ("epsilon", self.epsilon), ("warmup", self.warmup)];
-        match parts.into_iter().find(|(_, part)| !(0.0..1.0).contains(part)) {
-            Some((name, part)) => Err(format!("{name} = {part} is not within 0..1")),
-            None => Ok(()),
-        }
+        parts.into_iter().try_for_each(|(name, part)| {
+            ConfigError::unless((0.0..1.0).contains(&part), name, part, "0 or more, and less than 1")
+        })
+    }
+
+    fn start(&self) -> Box<dyn TokenWeighting> {
+        Box::new(State::new(*self))
     }
 }
 
 /// The rule at work.
-pub(super) struct State {
+struct State {
     rule: Latf,
     share: f64,
     /// Moving average of the loss; 0 before the first step.
@@ -52,7 +58,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(rule: Latf) -> Self {
+    fn new(rule: Latf) -> Self {
         Self { rule, share: 1.0, mean: 0.0, reference: 0.0, is_warm: false }
     }
 
@@ -72,7 +78,7 @@ impl State {
 
 impl TokenWeighting for State {
     fn required_stats(&self) -> RequiredStats {
-        RequiredStats { distance: true, ..RequiredStats::POSITIONS }
+        RequiredStats::of(&[Stat::Distance])
     }
 
     fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {

@@ -4,16 +4,14 @@
 //! [`crate::temperature::context`] tells of them.
 
 mod blend;
-mod entropy;
-mod gate;
-mod latf;
 #[cfg(test)]
 mod tests;
-mod top;
 
 pub use blend::Blend;
+pub use entropy::Of;
+pub use top::By;
 
-use crate::Schedule;
+use crate::ConfigError;
 use crate::temperature::{RequiredStats, StepContext, StepFeedback};
 use serde::{Deserialize, Serialize};
 
@@ -39,64 +37,72 @@ pub trait TokenWeighting: Send {
     }
 }
 
-/// Which positions count, and how much.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum TokenWeight {
-    /// By the entropy at T = 1 as a share of the most there can be, log(classes) (Dynamic KD, 2109.11295).
-    Entropy {
-        /// Whose.
-        of: Of,
-    },
-    /// The top share of the positions of a step, all alike (Dynamic KD, 2109.11295; AdaKD's fixed share, 2510.11615).
-    Top {
-        /// In what.
-        by: top::By,
-        /// How many of them, 0 to 1.
-        share: Schedule,
-    },
-    /// The top share by distance from the teacher, the share growing and shrinking with the loss (LATF of AdaKD,
-    /// 2510.11615).
-    Latf(latf::Latf),
-    /// By whether the teacher is right (bias elimination and dynamic loss, 2412.09874).
-    Gate(gate::Gate),
+/// What a recipe says of a rule.
+pub trait Rule {
+    /// Refuses parameters for which the rule says nothing.
+    ///
+    /// # Errors
+    /// Names the key, its value and what is accepted.
+    fn check(&self) -> Result<(), ConfigError>;
+
+    /// The rule at its start.
+    fn start(&self) -> Box<dyn TokenWeighting>;
 }
 
-/// Teacher or student.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Of {
-    /// The teacher's row.
-    Teacher,
-    /// The student's.
-    Student,
+/// Declares the rules: the file, by whose name recipes call it, and the type in it.
+macro_rules! token_weights {
+    ($($file:ident::$name:ident,)*) => {
+        $(
+            mod $file;
+            pub use $file::$name;
+        )*
+
+        /// Which positions count, and how much.
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "snake_case")]
+        pub enum TokenWeight {
+            $(
+                #[doc = concat!("See [`", stringify!($name), "`].")]
+                $name($name),
+            )*
+        }
+
+        impl TokenWeight {
+            /// What recipes call every rule.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($file)),*];
+
+            fn rule(&self) -> &dyn Rule {
+                match self {
+                    $(Self::$name(rule) => rule),*
+                }
+            }
+        }
+    };
+}
+
+token_weights! {
+    entropy::Entropy,
+    top::Top,
+    latf::Latf,
+    gate::Gate,
 }
 
 impl TokenWeight {
     /// The rule at its start.
     pub fn start(&self) -> Box<dyn TokenWeighting> {
-        match *self {
-            Self::Entropy { of } => Box::new(entropy::Entropy(of)),
-            Self::Top { by, share } => Box::new(top::Top { by, share }),
-            Self::Latf(rule) => Box::new(latf::State::new(rule)),
-            Self::Gate(rule) => Box::new(rule),
-        }
+        self.rule().start()
+    }
+
+    /// What it must be told.
+    pub fn required_stats(&self) -> RequiredStats {
+        self.start().required_stats()
     }
 
     /// Refuses parameters for which the rule says nothing.
-    pub fn check(&self) -> Result<(), String> {
-        match self {
-            Self::Entropy { .. } => Ok(()),
-            Self::Top { share, .. } => {
-                let (low, high) = share.range();
-                share.check()?;
-                match low > 0.0 && high <= 1.0 {
-                    true => Ok(()),
-                    false => Err(format!("share = {low} to {high} is not within 0..=1, 0 excluded")),
-                }
-            }
-            Self::Latf(rule) => rule.check(),
-            Self::Gate(rule) => rule.check(),
-        }
+    ///
+    /// # Errors
+    /// Names the key, its value and what is accepted.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.rule().check()
     }
 }

@@ -1,8 +1,8 @@
 //! The top share of a step's positions.
 
-use super::TokenWeighting;
-use crate::Schedule;
-use crate::temperature::{RequiredStats, StepContext, TokenStats};
+use super::{Rule, TokenWeighting};
+use crate::temperature::{RequiredStats, Stat, StepContext, TokenStats};
+use crate::{ConfigError, Schedule};
 use serde::{Deserialize, Serialize};
 
 /// What a position is ranked by.
@@ -31,18 +31,37 @@ impl By {
 
     fn required_stats(self) -> RequiredStats {
         match self {
-            Self::Distance => RequiredStats { distance: true, ..RequiredStats::POSITIONS },
-            Self::Entropy => RequiredStats { entropy: true, ..RequiredStats::POSITIONS },
-            Self::Margin => RequiredStats { second: true, ..RequiredStats::POSITIONS },
-            Self::LeastConfidence => RequiredStats::POSITIONS,
+            Self::Distance => RequiredStats::of(&[Stat::Distance]),
+            Self::Entropy => RequiredStats::of(&[Stat::StudentEntropy]),
+            Self::Margin => RequiredStats::of(&[Stat::StudentConfidence, Stat::StudentSecond]),
+            Self::LeastConfidence => RequiredStats::of(&[Stat::StudentConfidence]),
         }
     }
 }
 
+/// The top share of the positions of a step, all alike (Dynamic KD, 2109.11295; AdaKD's fixed share, 2510.11615).
+///
 /// Positions / chosen for the chosen, so that the loss is their mean; 0 for the others.
-pub(super) struct Top {
-    pub(super) by: By,
-    pub(super) share: Schedule,
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Top {
+    /// In what.
+    pub by: By,
+    /// How many of them, 0 to 1.
+    pub share: Schedule,
+}
+
+impl Rule for Top {
+    fn check(&self) -> Result<(), ConfigError> {
+        self.share.check("share")?;
+        let (low, high) = self.share.range();
+        let given = if low == high { low.to_string() } else { format!("{low} to {high}") };
+        ConfigError::unless(low > 0.0 && high <= 1.0, "share", given, "more than 0, and 1 at most")
+    }
+
+    fn start(&self) -> Box<dyn TokenWeighting> {
+        Box::new(*self)
+    }
 }
 
 impl TokenWeighting for Top {

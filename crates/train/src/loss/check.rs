@@ -1,158 +1,205 @@
 //! What a recipe may say about the loss, and what it may say over which cache.
 
 use crate::loss::{LossConfig, LossTerm};
-use logitcask_core::{Divergence, Selection, TailPolicy, TargetTransform, TemperatureRule, Truncation};
+use logitcask_core::divergence::{OverRows, Properties};
+use logitcask_core::temperature::{RequiredStats, Stat};
+use logitcask_core::{ConfigError, Divergence, Schedule, Selection, TailPolicy, TargetTransform, Truncation};
+
+type Check = Result<(), ConfigError>;
 
 impl LossConfig {
     /// Refuses what is no weight, no temperature and no divergence, and what makes no sense together.
-    pub fn check(&self) -> Result<(), String> {
-        self.alpha.check().map_err(|problem| format!("[loss] alpha: {problem}"))?;
-        let (least, most) = self.alpha.range();
-        if let Some(alpha) = [least, most].into_iter().find(|alpha| !(0.0..=1.0).contains(alpha)) {
-            return Err(format!("[loss] alpha = {alpha} is not within 0..=1"));
-        }
-        if self.classes == Some(0) {
-            return Err("[loss] classes = 0 leaves nothing to learn from".into());
-        }
-        self.target.check().map_err(|problem| format!("[loss] target: {problem}"))?;
-        if let Some(weigh) = self.token_weight {
-            weigh.check().map_err(|problem| format!("[loss] token_weight: {problem}"))?;
-        }
-        if self.extra_terms.iter().any(|term| (term.tail == TailPolicy::Sampled) != (self.tail == TailPolicy::Sampled))
-        {
-            return Err(
-                "[loss] extra_terms: tail = \"sampled\" is for all terms or none, they read the same classes".into()
-            );
-        }
-        if let Some(second) = &self.second_teacher {
-            second.blend.check().map_err(|problem| format!("[loss] second_teacher: {problem}"))?;
-            if self.terms().any(|term| term.temperature_rule.is_some()) {
-                return Err(
-                    "[loss] second_teacher: rules about temperatures look at one teacher; leave temperature_rule out"
-                        .into(),
-                );
-            }
-        }
-        self.terms().try_for_each(|term| self.check_term(&term)).map_err(|problem| format!("[loss] {problem}"))
+    ///
+    /// # Errors
+    /// Names the key of the recipe, its value and what is accepted.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_alone().map_err(|error| error.within("[loss]"))
     }
 
-    fn check_term(&self, term: &LossTerm) -> Result<(), String> {
-        let temperatures = [("temperature", Some(term.temperature)), ("student_temperature", term.student_temperature)];
-        for (name, curve) in temperatures.into_iter().chain([("factor", Some(term.factor))]) {
-            let Some(curve) = curve else { continue };
-            curve.check().map_err(|problem| format!("{name}: {problem}"))?;
-            if curve.range().0 <= 0.0 && name != "factor" {
-                return Err(format!("{name} = {} is not a positive number", curve.range().0));
-            }
+    fn check_alone(&self) -> Check {
+        self.alpha.check("alpha")?;
+        for alpha in [self.alpha.range().0, self.alpha.range().1] {
+            ConfigError::unless((0.0..=1.0).contains(&alpha), "alpha", alpha, "0 to 1")?;
         }
-        if term.factor.range().0 < 0.0 {
-            return Err(format!("factor = {} is no weight", term.factor.range().0));
+        ConfigError::unless(self.classes != Some(0), "classes", 0, "at least 1")?;
+        self.target.check().map_err(|error| error.within("target"))?;
+        if let Some(rule) = self.token_weight {
+            rule.check().map_err(|error| error.within("token_weight"))?;
         }
-        term.divergence
-            .check()
-            .and_then(|()| term.divergence.check_tail_policy(term.tail))
-            .map_err(|e| format!("divergence: {e}"))?;
-        if let Some(rule) = term.temperature_rule {
-            rule.check().map_err(|problem| format!("temperature_rule: {problem}"))?;
-            if term.student_temperature.is_some() {
-                return Err(
-                    "temperature_rule decides the student's temperature too; leave student_temperature out".into()
-                );
-            }
-            if term.divergence == (Divergence::Spearman {}) && rule.needs_slopes() {
-                return Err(
-                    "temperature_rule: ranks are sharper the lower the temperature, so there is nothing to learn of it"
-                        .into(),
-                );
-            }
+        if let Some(second) = &self.second_teacher {
+            second.blend.check().map_err(|error| error.within("second_teacher.blend"))?;
         }
+        self.check_term(&self.first_term())?;
+        for (i, term) in self.extra_terms.iter().enumerate() {
+            self.check_term(term).map_err(|error| error.within(&format!("extra_terms[{i}]")))?;
+        }
+        Ok(())
+    }
+
+    fn check_term(&self, term: &LossTerm) -> Check {
+        check_numbers(term)?;
+        let properties = &term.divergence;
+        properties.check().map_err(|error| error.within("divergence"))?;
+        properties.check_tail_policy(term.tail)?;
+        if (term.tail == TailPolicy::Sampled) != (self.tail == TailPolicy::Sampled) {
+            return Err(ConfigError::new("tail", quoted(term.tail), "\"sampled\" in all terms or in none")
+                .because("all terms read the same classes"));
+        }
+        self.check_temperature_rule(term, properties)?;
         if term.tail == TailPolicy::Sampled && self.target != (TargetTransform::Teacher {}) {
-            return Err(
-                "target: which classes stand behind drawn ones is not known, so they cannot be edited; use tail = \
-                        \"bucket\""
-                    .into(),
-            );
+            return Err(ConfigError::new("tail", quoted(term.tail), "\"bucket\" where `target` edits rows")
+                .because("which classes stand behind sampled ones is not known"));
         }
-        if matches!(self.target, TargetTransform::Similar { .. }) {
-            let one = Some((1.0, 1.0));
-            let is_one = Some(term.temperature.range()) == one && term.student_temperature.is_none();
-            if !is_one || term.temperature_rule.is_some() || !term.divergence.is_sum_over_classes() {
-                return Err("target: likeness of classes has a temperature of its own and no logits; it goes with temperature = \
-                            1, no temperature_rule, and a divergence of probabilities"
-                    .into());
+        self.check_similar(term)?;
+        match properties.compares_positions() && self.token_weight.is_some() {
+            true => Err(ConfigError::new("token_weight", "a rule", "left out with this divergence")
+                .because("a correlation over the positions of a batch has no weight of a single one")),
+            false => Ok(()),
+        }
+    }
+
+    fn check_temperature_rule(&self, term: &LossTerm, properties: &Divergence) -> Check {
+        let of_weight = self.token_weight.map_or(RequiredStats::NONE, |rule| rule.required_stats());
+        let of_rule = term.temperature_rule.map_or(RequiredStats::NONE, |rule| rule.required_stats());
+        if of_rule.or(of_weight).contains(Stat::Slopes) {
+            let key = if of_rule.contains(Stat::Slopes) { "temperature_rule" } else { "token_weight" };
+            let refused =
+                |expected: &str| ConfigError::new(key, "a rule that learns from the temperature's slope", expected);
+            if !properties.teaches_temperature() {
+                let reason = "ranks are sharper the lower the temperature, so there is nothing to learn of it";
+                return Err(refused("another rule with this divergence").because(reason));
+            }
+            if self.second_teacher.is_some() {
+                return Err(refused("another rule beside a second teacher"));
             }
         }
-        match term.divergence {
-            Divergence::Pearson { columns } if columns > 0.0 && self.token_weight.is_some() => {
-                Err("token_weight: a correlation over the positions of a batch has no weight of a single one".into())
-            }
-            _ => Ok(()),
+        let Some(rule) = term.temperature_rule else { return Ok(()) };
+        rule.check().map_err(|error| error.within("temperature_rule"))?;
+        if self.second_teacher.is_some() {
+            return Err(ConfigError::new("temperature_rule", "a rule", "left out beside second_teacher")
+                .because("rules about temperatures look at one teacher"));
         }
+        match term.student_temperature {
+            Some(_) => {
+                Err(ConfigError::new("student_temperature", "a temperature", "left out beside temperature_rule")
+                    .because("the rule decides the student's temperature too"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Likeness of classes has a temperature of its own and no logits.
+    fn check_similar(&self, term: &LossTerm) -> Check {
+        if !matches!(self.target, TargetTransform::Similar { .. }) {
+            return Ok(());
+        }
+        let is_one = term.temperature.range() == (1.0, 1.0) && term.student_temperature.is_none();
+        let fits = is_one && term.temperature_rule.is_none() && term.divergence.is_sum_over_classes();
+        let expected = "another target, unless temperature = 1, temperature_rule is left out and the divergence is one of \
+                        probabilities";
+        ConfigError::unless(fits, "target", "similar", expected)
+            .map_err(|error| error.because("likeness of classes has a temperature of its own and no logits"))
     }
 
     /// Refuses what rows of this kind cannot answer.
-    pub fn check_against(&self, keep: &Truncation) -> Result<(), String> {
-        if !self.needs_teacher() {
-            return Ok(());
+    ///
+    /// # Errors
+    /// Names the key of the recipe, its value and what is accepted.
+    pub fn check_against(&self, keep: &Truncation) -> Result<(), ConfigError> {
+        match self.needs_teacher() {
+            true => self.check_rows(keep).map_err(|error| error.within("[loss]")),
+            false => Ok(()),
         }
-        if let (Some(classes), Some(most)) = (self.classes, most_classes(keep))
-            && classes > most
-        {
-            return Err(format!(
-                "[loss] classes = {classes}, but this cache keeps {most} classes of a position; ask for no more, leave it out, \
-                 or make a cache that keeps as many"
-            ));
-        }
-        if let Some(classes) = self.classes
-            && (keep.is_dense() || keep.is_sampled())
-        {
-            return Err(format!(
-                "[loss] classes = {classes} asks for the likeliest of the kept classes, and this cache has none ({}); \
-                 leave it out",
-                if keep.is_dense() { "its rows are dense" } else { "they are drawn at random" }
-            ));
+    }
+
+    fn check_rows(&self, keep: &Truncation) -> Check {
+        if let Some(classes) = self.classes {
+            if let Some(most) = most_classes(keep) {
+                ConfigError::unless(classes <= most, "classes", classes, format!("{most} at most")).map_err(|error| {
+                    error.because(format!(
+                        "this cache keeps {most} classes of a position; leave the key out, or make a cache that keeps more"
+                    ))
+                })?;
+            }
+            if keep.is_dense() || keep.is_sampled() {
+                let why = if keep.is_dense() { "its rows are dense" } else { "its classes are drawn at random" };
+                return Err(ConfigError::new("classes", classes, "left out").because(format!(
+                    "it asks for the likeliest of the kept classes, and this cache has none: {why}"
+                )));
+            }
         }
         if self.tail == TailPolicy::Sampled && !keep.is_sampled() {
-            return Err("[loss] tail = \"sampled\" needs classes drawn at random, and this cache has none (column \
-                        `drawn_counts`); make it with [cache] selection = { kind = \"sample\", n = 32 }, or use \
-                        tail = \"bucket\""
-                .into());
+            return Err(ConfigError::new("tail", quoted(self.tail), "\"bucket\"").because(
+                "it needs classes drawn at random, and this cache has none (column `drawn_counts`); or make it with [cache] \
+                 selection = { kind = \"sample\", n = 32 }",
+            ));
         }
         if self.target != (TargetTransform::Teacher {}) && keep.is_sampled() {
-            return Err(
-                "[loss] target: rows of this cache are drawn at random (column `drawn_counts`) and cannot be edited; \
-                        make it with [cache] selection = { kind = \"top_k\", k = 64 }"
-                    .into(),
-            );
+            return Err(ConfigError::new("target", "a rule that edits rows", "left out").because(format!(
+                "rows of this cache are drawn at random (column `drawn_counts`) and cannot be edited; {OR_TOP_K}"
+            )));
         }
-        self.terms().try_for_each(|term| check_term_against(&term, keep)).map_err(|problem| format!("[loss] {problem}"))
+        if let Some(rule) = self.token_weight {
+            check_likeliest("token_weight", rule.required_stats(), keep)?;
+        }
+        check_term_against(&self.first_term(), keep)?;
+        for (i, term) in self.extra_terms.iter().enumerate() {
+            check_term_against(term, keep).map_err(|error| error.within(&format!("extra_terms[{i}]")))?;
+        }
+        Ok(())
     }
 }
 
-fn check_term_against(term: &LossTerm, keep: &Truncation) -> Result<(), String> {
-    match term.divergence {
-        Divergence::Pearson { columns } if columns > 0.0 && !keep.is_dense() => {
-            return Err("divergence: a correlation over the positions of a batch (columns > 0) needs every class at every \
-                        position, and this cache keeps some (column `topk_ids`); make it with [cache] selection = { kind \
-                        = \"dense\" }, or set columns = 0"
-                .into());
-        }
-        Divergence::Decoupled { .. } if keep.is_sampled() => {
-            return Err("divergence: decoupled takes the label out of the others, and of classes drawn at random (column \
-                        `drawn_counts`) it is not known which are left; make the cache with [cache] selection = { kind = \
-                        \"top_k\", k = 64 }"
-                .into());
-        }
-        _ => {}
+const OR_TOP_K: &str = "or make the cache with [cache] selection = { kind = \"top_k\", k = 64 }";
+
+fn quoted(policy: TailPolicy) -> String {
+    format!("\"{}\"", policy.name())
+}
+
+fn check_numbers(term: &LossTerm) -> Check {
+    let temperatures = [("temperature", Some(term.temperature)), ("student_temperature", term.student_temperature)];
+    for (name, curve) in temperatures.into_iter().filter_map(|(name, curve)| Some((name, curve?))) {
+        curve.check(name)?;
+        ConfigError::unless(curve.range().0 > 0.0, name, curve.range().0, "a positive number")?;
     }
-    if let Some(rule) = term.temperature_rule
-        && rule.looks_at_kept_classes()
-        && keep.is_sampled()
-    {
-        return Err("temperature_rule: this rule looks at the teacher's likeliest classes, and of classes drawn at random (column \
-                    `drawn_counts`) the likeliest need not be among them; make the cache with [cache] selection = { kind = \
-                    \"top_k\", k = 64 }"
-            .into());
+    term.factor.check("factor")?;
+    let lowest = |curve: Schedule| curve.range().0;
+    ConfigError::unless(lowest(term.factor) >= 0.0, "factor", lowest(term.factor), "a weight, 0 or more")
+}
+
+/// Refuses rules that look at the teacher's likeliest classes where the rows do not know them.
+fn check_likeliest(key: &str, required: RequiredStats, keep: &Truncation) -> Check {
+    match required.iter().find(|stat| stat.needs_likeliest_classes()) {
+        Some(stat) if keep.is_sampled() => Err(ConfigError::new(
+            key,
+            format!("a rule that asks for {stat:?}"),
+            "another rule over this cache",
+        )
+        .because(format!(
+            "it looks at the teacher's likeliest classes, and classes drawn at random (column `drawn_counts`) need not \
+                     have them among them; {OR_TOP_K}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_term_against(term: &LossTerm, keep: &Truncation) -> Check {
+    let properties = &term.divergence;
+    let refused = |expected: &str| ConfigError::new("divergence", term.divergence.name(), expected);
+    if properties.needs_all_classes() && !keep.is_dense() {
+        return Err(refused("another one over this cache").because(
+            "it needs every class at every position, and this cache keeps some (column `topk_ids`); or make it with [cache] \
+             selection = { kind = \"dense\" }, or leave out what compares positions (columns = 0)",
+        ));
+    }
+    if properties.needs_label() && keep.is_sampled() {
+        return Err(refused("another one over this cache").because(format!(
+            "it takes the label out of the others, and of classes drawn at random (column `drawn_counts`) it is not known \
+             which are left; {OR_TOP_K}"
+        )));
+    }
+    if let Some(rule) = term.temperature_rule {
+        check_likeliest("temperature_rule", rule.required_stats(), keep)?;
     }
     check_moments(term, keep)?;
     let Some(tail) = keep.tail.filter(|_| term.tail != TailPolicy::Renormalize) else { return Ok(()) };
@@ -161,15 +208,14 @@ fn check_term_against(term: &LossTerm, keep: &Truncation) -> Result<(), String> 
     let reached = [low, high].into_iter().chain(of_rule.into_iter().flat_map(|(low, high)| [low, high]));
     let is_outside = |t: &f64| !(tail.lowest_temperature..=tail.highest_temperature).contains(t);
     if let Some(temperature) = reached.clone().find(is_outside) {
-        let renorm = match term.divergence.check_tail_policy(TailPolicy::Renormalize) {
+        let renorm = match properties.check_tail_policy(TailPolicy::Renormalize) {
             Ok(()) => ", or use tail = \"renorm\"",
             Err(_) => "",
         };
-        return Err(format!(
-            "temperature = {temperature} is outside {} to {}, for which this cache's tail is right; make it again with a \
-             wider [cache] temperature_range{renorm}",
-            tail.lowest_temperature, tail.highest_temperature
-        ));
+        let range = format!("within {} to {}", tail.lowest_temperature, tail.highest_temperature);
+        return Err(ConfigError::new("temperature", temperature, range).because(format!(
+            "for these this cache's tail is right; make it again with a wider [cache] temperature_range{renorm}"
+        )));
     }
     // A rule without bounds of its own goes as low as the cache.
     let unbounded = term.temperature_rule.filter(|rule| rule.range().is_none()).map(|_| tail.lowest_temperature);
@@ -186,37 +232,46 @@ fn most_classes(keep: &Truncation) -> Option<u32> {
 
 /// Mean and spread of the logits over all classes alike are those at an endless temperature, for which a tail is only
 /// extrapolated. From [`FOR_MOMENTS`] on it is right to half a nat (the golden rows; `SoftRow::logit_moments`).
-fn check_moments(term: &LossTerm, keep: &Truncation) -> Result<(), String> {
-    let what = match (term.divergence, term.temperature_rule) {
-        (Divergence::MeanSquares { centred: true }, _) => "divergence: centred logits need the mean",
-        (_, Some(TemperatureRule::LogitStd {})) => "temperature_rule: spread needs the standard deviation",
-        _ => return Ok(()),
+fn check_moments(term: &LossTerm, keep: &Truncation) -> Check {
+    let needs_std = |required: RequiredStats| required.contains(Stat::TeacherLogitStd);
+    let (key, what) = if term.divergence.needs_mean_logit() {
+        ("divergence", "centred logits need the mean")
+    } else if term.temperature_rule.is_some_and(|rule| needs_std(rule.required_stats())) {
+        ("temperature_rule", "it needs the standard deviation")
+    } else {
+        return Ok(());
     };
     match keep.tail {
-        Some(tail) if tail.highest_temperature < FOR_MOMENTS => Err(format!(
-            "{what} of all classes' logits, which this cache's tail gives only from temperatures up to {FOR_MOMENTS} on, and it \
-             is for {} to {}; make it again with a wider [cache] temperature_range, or with selection = {{ kind = \"dense\" }}",
-            tail.lowest_temperature, tail.highest_temperature
-        )),
+        Some(tail) if tail.highest_temperature < FOR_MOMENTS => {
+            Err(ConfigError::new(key, "a choice that looks at all logits", "another one over this cache").because(format!(
+                "{what} of all classes' logits, which this cache's tail gives only from temperatures up to {FOR_MOMENTS} on, and \
+                 it is for {} to {}; make it again with a wider [cache] temperature_range, or with selection = {{ kind = \
+                 \"dense\" }}",
+                tail.lowest_temperature, tail.highest_temperature
+            )))
+        }
         _ => Ok(()),
     }
 }
 
 /// Sums of squares are asked at half the temperature. Below the range a tail of classes less likely than the kept ones has
 /// next to none of them, and what it has is known (`SoftRow::sum_of_squares`); one that drawn classes are of has more.
-fn check_squares(term: &LossTerm, keep: &Truncation, lowest: f64) -> Result<(), String> {
-    match (term.divergence, keep.tail) {
-        (Divergence::Pearson { .. }, Some(tail)) if keep.is_sampled() && lowest < 2.0 * tail.lowest_temperature => {
-            Err(format!(
-                "divergence: a correlation at temperature = {lowest} needs this cache's tail at {}, and it is right for {} to {}; \
-                 make it again with a wider [cache] temperature_range, or with selection = {{ kind = \"top_k\", k = 64 }}",
+fn check_squares(term: &LossTerm, keep: &Truncation, lowest: f64) -> Check {
+    let Some(tail) = keep.tail.filter(|_| term.divergence.needs_squares() && keep.is_sampled()) else {
+        return Ok(());
+    };
+    let least = 2.0 * tail.lowest_temperature;
+    ConfigError::unless(lowest >= least, "temperature", lowest, format!("{least} or more with this divergence")).map_err(
+        |error| {
+            error.because(format!(
+                "a correlation at temperature = {lowest} needs this cache's tail at {}, and it is right for {} to {}; make it \
+                 again with a wider [cache] temperature_range, or with selection = {{ kind = \"top_k\", k = 64 }}",
                 lowest / 2.0,
                 tail.lowest_temperature,
                 tail.highest_temperature
             ))
-        }
-        _ => Ok(()),
-    }
+        },
+    )
 }
 
 /// See [`check_moments`].

@@ -1,6 +1,7 @@
 //! What a recipe says about the loss.
 
 use crate::loss::Scale;
+use logitcask_core::divergence::{ForwardKl, Settings};
 use logitcask_core::{Blend, Divergence, Schedule, TailPolicy, TargetTransform, TemperatureRule, TokenWeight};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -96,7 +97,7 @@ impl LossConfig {
     pub const LABELS: Self = Self {
         alpha: Schedule::Constant(0.0),
         factor: one(),
-        divergence: Divergence::ForwardKl {},
+        divergence: Divergence::ForwardKl(ForwardKl::DEFAULT),
         temperature: one(),
         student_temperature: None,
         temperature_rule: None,
@@ -114,10 +115,14 @@ impl LossConfig {
         self.alpha.range().1 > 0.0
     }
 
+    /// The term that stands in the table itself.
+    pub fn first_term(&self) -> LossTerm {
+        let Self { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail, .. } = *self;
+        LossTerm { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail }
+    }
+
     /// Every term of the soft part.
     pub fn terms(&self) -> impl Iterator<Item = LossTerm> {
-        let Self { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail, .. } = *self;
-        let first = LossTerm { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail };
-        [first].into_iter().chain(self.extra_terms.iter().copied())
+        [self.first_term()].into_iter().chain(self.extra_terms.iter().copied())
     }
 }

@@ -1,11 +1,11 @@
-//! Cached rows at a temperature, on the device: [`logitcask_core::TemperedRow`] as tensors.
+//! Cached rows on the device, for any temperature.
 
-use crate::loss::{Temperature, log_sum_exp};
-use crate::target_batch::{NO_CLASS, TargetBatch};
+use crate::loss::{OnDevice, Temperature};
+use crate::target_batch::TargetBatch;
 use crate::tensors::{float_tensor, int_tensor};
 use burn::tensor::{Device, Int, Tensor};
 use logitcask_core::TailPolicy;
-use logitcask_core::tail::LEAST_LEFT;
+use logitcask_core::divergence::{CachedRows, Tempered};
 
 /// What the teacher said at n positions, for any temperature.
 pub struct DeviceTargets {
@@ -15,25 +15,20 @@ pub struct DeviceTargets {
     pub counts: Option<Tensor<2>>,
     /// \[n, width\], 1 for the label and 0 for all others; `None` where no loss asks.
     pub is_label: Option<Tensor<2>>,
-    /// log-partition of the raw logits at T = 1, and their mean and standard deviation over all classes alike, \[n, 1\]
-    /// each; `None` where no loss asks.
-    pub raw: Option<[Tensor<2>; 3]>,
-    log_probs: Tensor<2>,
-    is_sure: Option<Tensor<2>>,
-    /// Logits and log-weights of the tail's atoms, \[n, atoms\]; `None`: all classes are kept.
-    tail: Option<(Tensor<2>, Tensor<2>)>,
-    /// Log-probability of a class taken out of the tail, \[n, 1\].
-    without: Option<Tensor<2>>,
+    /// What is known of the raw logits; `None` where no loss asks.
+    pub raw: Option<RawLogits>,
+    rows: CachedRows<OnDevice>,
 }
 
-/// A teacher at one temperature.
-pub struct Tempered {
-    /// \[n, width\], log-probabilities.
-    pub log_probs: Tensor<2>,
-    /// \[n, 1\], log of the probability outside, very low where nothing is; `None`: it has no place in the loss.
-    pub log_mass: Option<Tensor<2>>,
-    /// \[n, 1\], what log-probabilities lack to be logits over the temperature, these relative to the log-partition at 1.
-    pub log_total: Tensor<2>,
+/// The teacher's raw logits over all classes, \[n, 1\] each.
+#[derive(Clone)]
+pub struct RawLogits {
+    /// Their log-partition at T = 1.
+    pub log_z: Tensor<2>,
+    /// Their mean.
+    pub mean: Tensor<2>,
+    /// Their standard deviation.
+    pub std: Tensor<2>,
 }
 
 impl DeviceTargets {
@@ -48,17 +43,20 @@ impl DeviceTargets {
             let of = |number: fn(&crate::target_batch::TeacherStats) -> f64| {
                 column(stats.iter().map(|f| number(f) as f32).collect())
             };
-            [of(|f| f.teacher.log_z), of(|f| f.mean), of(|f| f.std)]
+            RawLogits { log_z: of(|f| f.teacher.log_z), mean: of(|f| f.mean), std: of(|f| f.std) }
         });
         Self {
             class_ids: int_tensor(&targets.class_ids, classes, device),
             counts: maybe(&targets.counts),
             is_label: maybe(&targets.is_label),
             raw,
-            log_probs: float_tensor(&targets.log_probs, classes, device),
-            is_sure: maybe(&targets.is_sure),
-            tail: (targets.tail_width > 0).then(|| (tail(&targets.tail_logits), tail(&targets.tail_log_weights))),
-            without: targets.without.clone().map(column),
+            rows: CachedRows {
+                log_probs: OnDevice(float_tensor(&targets.log_probs, classes, device)),
+                is_certain: maybe(&targets.is_sure).map(OnDevice),
+                tail: (targets.tail_width > 0)
+                    .then(|| [&targets.tail_logits, &targets.tail_log_weights].map(|x| OnDevice(tail(x)))),
+                without: targets.without.clone().map(column).map(OnDevice),
+            },
         }
     }
 
@@ -71,58 +69,28 @@ impl DeviceTargets {
     /// 1 for a class, 0 for a place that holds none, \[n, width\].
     pub fn presence(&self) -> Tensor<2> {
         match &self.counts {
-            None => self.log_probs.ones_like(),
+            None => self.rows.log_probs.0.ones_like(),
             Some(counts) => counts.clone().greater_elem(0.0).float(),
         }
     }
 
     /// Log-probabilities at T = 1 as they were stored, \[n, width\].
     pub fn stored(&self) -> Tensor<2> {
-        self.log_probs.clone()
+        self.rows.log_probs.0.clone()
     }
 
     /// The rows at `temperature` as `policy` sees them.
-    pub fn at(&self, temperature: &Temperature, policy: TailPolicy) -> Tempered {
-        let scaled = temperature.divide(self.log_probs.clone());
-        let sure = match &self.is_sure {
-            None => scaled.clone(),
-            Some(is_sure) => scaled.clone() + (is_sure.clone() - 1.0) * -f64::from(NO_CLASS),
-        };
-        let log_tail = self.log_tail(temperature);
-        let terms = match (&log_tail, policy) {
-            (Some(log_tail), policy) if policy != TailPolicy::Renormalize => {
-                Tensor::cat(vec![sure, log_tail.clone()], 1)
-            }
-            _ => sure,
-        };
-        let log_total = log_sum_exp(terms);
-        let has_mass = matches!(policy, TailPolicy::Bucket | TailPolicy::Uniform);
-        Tempered {
-            log_probs: scaled - log_total.clone(),
-            log_mass: log_tail.filter(|_| has_mass).map(|log_tail| log_tail - log_total.clone()),
-            log_total,
-        }
+    pub fn at(&self, temperature: &Temperature, policy: TailPolicy) -> Tempered<OnDevice> {
+        self.rows.at(|x| OnDevice(temperature.divide(x.0)), policy)
     }
 
     /// Sum of the squared probabilities of all classes at `temperature`, of which `tempered` is the row, \[n, 1\].
-    pub fn sum_of_squares(&self, temperature: &Temperature, tempered: &Tempered) -> Tensor<2> {
-        let kept = ((tempered.log_probs.clone() * 2.0).exp() * self.presence()).sum_dim(1);
-        match self.log_tail(&temperature.half()) {
+    pub fn sum_of_squares(&self, temperature: &Temperature, tempered: &Tempered<OnDevice>) -> OnDevice {
+        let kept = ((tempered.log_probs.0.clone() * 2.0).exp() * self.presence()).sum_dim(1);
+        let half = temperature.half();
+        OnDevice(match self.rows.log_tail(|x| OnDevice(half.divide(x.0))) {
             None => kept,
-            Some(log_tail) => kept + (log_tail - tempered.log_total.clone() * 2.0).exp(),
-        }
-    }
-
-    /// Log of the tail's partition function relative to log_z, \[n, 1\].
-    fn log_tail(&self, temperature: &Temperature) -> Option<Tensor<2>> {
-        let (logits, weights) = self.tail.as_ref()?;
-        let all = log_sum_exp(temperature.divide(logits.clone()) + weights.clone());
-        Some(match &self.without {
-            None => all,
-            Some(without) => {
-                let share = (temperature.divide(without.clone()) - all.clone()).exp();
-                all + (-share + 1.0).clamp_min(LEAST_LEFT).log()
-            }
+            Some(log_tail) => kept + (log_tail.0 - tempered.log_total.0.clone() * 2.0).exp(),
         })
     }
 }

@@ -13,15 +13,13 @@
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
 use crate::loss::fused_cpu::{self, FusedCpu};
+use crate::loss::logit_rows::{LogitRows, Slopes};
 use crate::loss::positions::{token_losses, total};
-use crate::loss::rows::{Host, Rows, Slopes, Tensors};
 use crate::loss::student::{AllClasses, NOWHERE};
-use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student, Temperature, TokenLosses};
-use crate::target_batch::TargetBatch;
+use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student, Temperature};
 use crate::tensors::int_tensor;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use logitcask_model::Head;
-use logitcask_model::memory::is_in_memory;
 use std::borrow::Cow;
 
 /// Sums over the positions of a batch; a caller divides by the positions of the whole step.
@@ -114,102 +112,73 @@ pub fn logits_loss(
         return gradient;
     }
     let device = logits.device();
-    let [first, second] = [&part.targets, &part.second].map(|targets| {
-        let targets = targets.as_ref().filter(|_| is_soft);
-        Side { targets, teacher: targets.map(|targets| DeviceTargets::new(targets, &device)) }
-    });
-    let logits = if loss.needs_all() { leaf(logits) } else { logits };
-    let piece = ChunkLoss::new(loss, decisions, first.teacher.as_ref(), &logits);
-    let Some(teacher) = &second.teacher else { return one_teacher(logits, part, &first, &piece, 0, sums) };
-    let second_piece = ChunkLoss::second(loss, decisions, teacher, &logits);
-    let gradient = one_teacher(logits.clone(), part, &first, &piece, 0, sums);
-    gradient + one_teacher(logits, part, &second, &second_piece, loss.terms.len(), sums)
+    let [first, second] = [&part.targets, &part.second]
+        .map(|targets| targets.as_ref().filter(|_| is_soft).map(|targets| DeviceTargets::new(targets, &device)));
+    let all = loss.needs_all(decisions).then(|| leaf(logits.clone()));
+    let seen = all.as_ref().unwrap_or(&logits);
+    let chunk = ChunkLoss::new(loss, decisions, first.as_ref(), seen);
+    let Some(teacher) = &second else { return one_teacher(logits, all, part, first.as_ref(), &chunk, 0, sums) };
+    let second_chunk = ChunkLoss::second(loss, decisions, teacher, seen);
+    let gradient = one_teacher(logits.clone(), all.clone(), part, first.as_ref(), &chunk, 0, sums);
+    gradient + one_teacher(logits, all, part, second.as_ref(), &second_chunk, loss.terms.len(), sums)
 }
 
-/// A teacher's rows, in this process and on the device; neither where the labels are alone.
-struct Side<'a> {
-    targets: Option<&'a TargetBatch>,
-    teacher: Option<DeviceTargets>,
-}
-
-/// `place`: where among the divergences of `sums` its own begin.
+/// The gradient of the logits as far as one teacher has a say. logits: \[n, vocabulary\], outside any graph; `all`: the same as
+/// a leaf, where the loss looks at each of them; `place`: where among the divergences of `sums` its own begin.
 fn one_teacher(
     logits: Tensor<2>,
+    all: Option<Tensor<2>>,
     part: &Batch,
-    side: &Side<'_>,
+    teacher: Option<&DeviceTargets>,
     loss: &ChunkLoss,
     place: usize,
     sums: &mut LossTotals,
 ) -> Tensor<2> {
-    let device = logits.device();
-    let gold_ids = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
-    let (gradient, losses, total, slopes) = match loss.needs_all() {
-        true => by_autodiff(logits, gold_ids, side.teacher.as_ref(), loss),
-        false => by_hand(logits, gold_ids, part, side, loss),
-    };
-    let sum = |per_position: Tensor<2>| per_position.detach().without_autodiff().sum();
-    sums.add_divergences(place, losses.divergences.into_iter().map(sum), &device);
-    add(&mut sums.cross_entropy, losses.cross_entropy.map(sum));
-    add(&mut sums.loss, Some(total.detach().without_autodiff()));
-    sums.slopes.resize(slopes.len().max(sums.slopes.len()), Vec::new());
-    sums.slopes.iter_mut().zip(slopes).for_each(|(all, one)| all.extend(one));
-    gradient
-}
-
-/// Gradient of the logits, the losses, their sum, and for each term its slope along the temperature.
-type Done = (Tensor<2>, TokenLosses, Tensor<1>, Vec<Option<Tensor<2>>>);
-
-/// On a CPU in the process's own memory, elsewhere by tensor operations.
-fn rows(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &ChunkLoss) -> Box<dyn Rows> {
-    match is_in_memory(&logits) {
-        true => Box::new(Host::new(logits, &part.gold_ids, side.targets, &loss.views)),
-        false => Box::new(Tensors::new(logits, gold_ids, side.teacher.as_ref(), &loss.views)),
-    }
-}
-
-fn by_hand(logits: Tensor<2>, gold_ids: Tensor<2, Int>, part: &Batch, side: &Side<'_>, loss: &ChunkLoss) -> Done {
-    let [_, vocab_size] = logits.dims();
-    let teacher = side.teacher.as_ref();
-    let rows = rows(logits, gold_ids, part, side, loss);
-    let (kept, gold) = (rows.kept().map(leaf), leaf(rows.gold()));
+    let (device, [n, vocab_size]) = (logits.device(), logits.dims());
+    let gold_ids = int_tensor(&part.gold_ids, [n, 1], &device);
+    let rows = LogitRows::new(logits, gold_ids, teacher, &loss.views);
+    let (kept, gold) = (rows.kept.clone().map(leaf), leaf(rows.gold.clone()));
     let log_sums: Vec<Tensor<2>> = rows.log_sums().into_iter().map(leaf).collect();
     let student = Student {
         kept: kept.clone(),
         gold: gold.clone(),
-        views: loss.views.iter().cloned().zip(log_sums.iter().cloned()).collect(),
+        views: loss.views.iter().enumerate().map(|(i, t)| (t.clone(), moving(t, &log_sums[i], &rows, i))).collect(),
         absence: teacher.and_then(DeviceTargets::absence),
-        all: None,
+        all: all.clone().map(|logits| AllClasses { logits, is_outside: rows.is_outside() }),
         vocab_size,
     };
     let losses = token_losses(&student, teacher, loss);
-    let sum = total(&losses, loss, &student);
-    let grads = sum.clone().backward();
-    let slopes = loss.terms.iter().map(|term| {
-        let mut slope = term.slope.as_ref()?.grad(&grads);
-        for (view, share) in [(Some(term.view), 1.0), (term.half_view, 0.5)] {
-            let Some(view) = view else { continue };
-            let through = log_sums[view].grad(&grads);
-            add(&mut slope, through.map(|slope| slope * rows.along(view) * share));
-        }
-        slope
-    });
-    let slopes = slopes.collect();
-    let gradient = rows.gradient(Slopes {
+    let total = total(&losses, loss, &student);
+    let grads = total.clone().backward();
+    let sum = |per_position: Tensor<2>| per_position.detach().without_autodiff().sum();
+    sums.add_divergences(place, losses.divergences.into_iter().map(sum), &device);
+    add(&mut sums.cross_entropy, losses.cross_entropy.map(sum));
+    add(&mut sums.loss, Some(total.detach().without_autodiff()));
+    sums.slopes.resize(loss.terms.len().max(sums.slopes.len()), Vec::new());
+    let slopes = loss.terms.iter().map(|term| term.slope.as_ref()?.grad(&grads));
+    sums.slopes.iter_mut().zip(slopes).for_each(|(all, one)| all.extend(one));
+    let mut gradient = Some(rows.gradient(Slopes {
         kept: kept.and_then(|kept| kept.grad(&grads)),
         gold: gold.grad(&grads),
         log_sums: log_sums.iter().map(|log_sum| log_sum.grad(&grads)).collect(),
-    });
-    (gradient, losses, sum, slopes)
+    }));
+    add(&mut gradient, all.and_then(|all| all.grad(&grads)));
+    gradient.unwrap_or_else(|| unreachable!("the rows' own gradient is there"))
 }
 
-fn by_autodiff(logits: Tensor<2>, gold_ids: Tensor<2, Int>, teacher: Option<&DeviceTargets>, loss: &ChunkLoss) -> Done {
-    let student = student(logits.clone(), gold_ids, teacher, loss);
-    let losses = token_losses(&student, teacher, loss);
-    let sum = total(&losses, loss, &student);
-    let grads = sum.clone().backward();
-    let gradient = logits.grad(&grads).unwrap_or_else(|| logits.without_autodiff().zeros_like());
-    let slopes = loss.terms.iter().map(|term| term.slope.as_ref()?.grad(&grads)).collect();
-    (gradient, losses, sum, slopes)
+/// log sum exp at a temperature, and where that is in a graph how it moves with it: log_sum + slope · (T - T), the second T
+/// being a constant.
+fn moving(temperature: &Temperature, log_sum: &Tensor<2>, rows: &LogitRows, view: usize) -> Tensor<2> {
+    let Temperature::Each(t) = temperature else { return log_sum.clone() };
+    if !t.is_autodiff() {
+        return log_sum.clone();
+    }
+    let moved = (**t).clone() - (**t).clone().detach();
+    // By way of this process: burn 0.22's fusion on wgpu takes another number than the reduction's result where that is only
+    // used in a graph (tests/wgpu.rs, losses at a temperature of each position's own).
+    let slope = rows.slope_of_temperature(view);
+    let device = slope.device();
+    log_sum.clone() + moved * Tensor::from_data(slope.into_data(), &device)
 }
 
 /// What a loss needs of these logits, all of it by tensor operations that autodiff can follow. logits: \[n, vocabulary\].

@@ -1,7 +1,7 @@
 //! The loss at each position, from the teacher's row and the student's.
 
-use crate::loss::divergence::rows;
-use crate::loss::{ChunkLoss, ChunkTerm, DeviceTargets, Scale, Student};
+use crate::loss::compared::divergence_rows;
+use crate::loss::{ChunkLoss, DeviceTargets, Scale, Student};
 use burn::tensor::Tensor;
 
 /// The parts of the loss, \[n, 1\] each.
@@ -14,9 +14,9 @@ pub struct TokenLosses {
 
 /// What `loss` asks of n positions.
 pub fn token_losses(student: &Student, teacher: Option<&DeviceTargets>, loss: &ChunkLoss) -> TokenLosses {
-    let divergence = |term: &ChunkTerm| teacher.and_then(|teacher| rows(student, teacher, term));
+    let divergences = |teacher| loss.terms.iter().map(|term| divergence_rows(student, teacher, term)).collect();
     TokenLosses {
-        divergences: loss.terms.iter().filter_map(divergence).collect(),
+        divergences: teacher.map_or_else(Vec::new, divergences),
         cross_entropy: loss.label_view.map(|view| student.cross_entropy(view)),
     }
 }

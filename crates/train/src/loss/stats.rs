@@ -1,15 +1,17 @@
-//! What rules about temperatures and weights are told: a look at teacher and student before the loss.
+//! What rules about temperatures and weights are told: a look at teacher and student before the loss. A statistic of
+//! [`logitcask_core::temperature::Stat`] is a column here.
 
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
-use crate::loss::divergence::squared_hellinger;
+use crate::loss::compared::squared_hellinger;
 use crate::loss::head::student;
 use crate::loss::student::NOWHERE;
 use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student};
+use crate::target_batch::TeacherStats;
 use crate::tensors::int_tensor;
 use crate::{Error, Result};
 use burn::tensor::{IndexingUpdateOp, Tensor};
-use logitcask_core::temperature::{LogitStats, RequiredStats, TokenStats};
+use logitcask_core::temperature::{LogitStats, RequiredStats, Stat, StatSource, TokenStats};
 use logitcask_model::Head;
 
 /// Numbers read back for each position.
@@ -24,6 +26,11 @@ pub fn collect_stats(
     needs: &RequiredStats,
     piece: usize,
 ) -> Result<Vec<TokenStats>> {
+    if !needs.needs(StatSource::Student) {
+        // The teacher's rows say it all: the head's product is not taken.
+        let stats = batch.targets.as_ref().and_then(|targets| targets.stats.as_ref()).ok_or(Error::NoTeacher)?;
+        return Ok(stats.iter().map(|stats| token_stats(stats, LogitStats::default())).collect());
+    }
     let hidden = hidden.clone().detach().without_autodiff();
     let mut positions = Vec::with_capacity(batch.positions.len());
     let mut start = 0;
@@ -49,52 +56,51 @@ fn look(logits: Tensor<2>, part: &Batch, needs: &RequiredStats) -> Result<Vec<To
     let largest = logits.clone().max_dim(1);
     let choice = logits.clone().argmax(1);
     let log_z = student.log_z(0);
-    let nothing = || largest.zeros_like();
-    let second = match needs.second {
-        false => nothing(),
-        true => {
-            let away = largest.zeros_like() + NOWHERE;
-            logits.clone().scatter(1, choice.clone(), away, IndexingUpdateOp::Add).max_dim(1)
-        }
-    };
-    let entropy = match needs.entropy {
-        false => nothing(),
-        true => log_z.clone() - ((logits.clone() - log_z.clone()).exp() * logits.clone()).sum_dim(1),
-    };
-    let distance = match needs.distance {
-        false => nothing(),
-        true => squared_hellinger(&student, &teacher, 0).unwrap_or_else(nothing),
-    };
-    let cosine = match needs.cosine {
-        false => nothing(),
-        true => cosine(&student, &teacher).unwrap_or_else(nothing),
-    };
+    let unknown = || largest.zeros_like();
+    let asked = |stat: Stat, compute: &dyn Fn() -> Tensor<2>| if needs.contains(stat) { compute() } else { unknown() };
+    let second = asked(Stat::StudentSecond, &|| {
+        let away = largest.zeros_like() + NOWHERE;
+        logits.clone().scatter(1, choice.clone(), away, IndexingUpdateOp::Add).max_dim(1)
+    });
+    let entropy = asked(Stat::StudentEntropy, &|| {
+        log_z.clone() - ((logits.clone() - log_z.clone()).exp() * logits.clone()).sum_dim(1)
+    });
+    let distance = asked(Stat::Distance, &|| squared_hellinger(&student, &teacher, 0));
+    let cosine = asked(Stat::Cosine, &|| cosine(&student, &teacher).unwrap_or_else(unknown));
     // One trip from the device for all of them. The first choice comes as "is it the label".
     let is_right = choice.equal(gold_ids).float();
-    let gold = student.gold - log_z.clone();
-    let all = Tensor::cat(vec![log_z, largest, second, entropy, gold, distance, cosine, is_right], 1);
+    let label = student.gold.clone() - log_z.clone();
+    let all = Tensor::cat(vec![log_z, largest, second, entropy, label, distance, cosine, is_right], 1);
     let all = all.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
     let rows = all.chunks_exact(COLUMNS).zip(stats);
     Ok(rows
         .map(|(numbers, stats)| {
-            let [log_z, largest, second, entropy, gold, distance, cosine, is_right] =
+            let [log_z, largest, second, entropy, label, distance, cosine, is_right] =
                 std::array::from_fn(|i| f64::from(numbers[i]));
             TokenStats {
-                teacher: stats.teacher,
-                student: LogitStats { log_z, largest, second, entropy, gold },
-                gold_rank: stats.gold_rank,
                 is_right: is_right > 0.5,
                 distance: distance.max(0.0).sqrt().min(1.0),
                 cosine,
-                target_temperature: stats.target_temperature,
+                ..token_stats(stats, LogitStats { log_z, largest, second, entropy, label })
             }
         })
         .collect())
 }
 
+/// What the teacher's row says, beside this of the student's.
+fn token_stats(stats: &TeacherStats, student: LogitStats) -> TokenStats {
+    TokenStats {
+        teacher: stats.teacher,
+        student,
+        gold_rank: stats.gold_rank,
+        target_temperature: stats.target_temperature,
+        ..TokenStats::default()
+    }
+}
+
 /// Of the raw logits of the kept classes, \[n, 1\]: of all classes where rows are dense.
 fn cosine(student: &Student, teacher: &DeviceTargets) -> Option<Tensor<2>> {
-    let [log_z, ..] = teacher.raw.clone()?;
+    let log_z = teacher.raw.as_ref()?.log_z.clone();
     let present = teacher.presence();
     let theirs = (teacher.stored() + log_z) * present.clone();
     let ours = student.kept.clone()? * present;

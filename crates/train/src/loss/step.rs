@@ -1,10 +1,11 @@
 //! A loss at one step, and at one piece of it.
 
 use crate::decisions::TokenDecisions;
-use crate::loss::student::spread;
+use crate::loss::student::logit_std;
 use crate::loss::{DeviceTargets, Temperature};
 use crate::tensors::float_tensor;
 use burn::tensor::{Device, Tensor};
+use logitcask_core::divergence::{ForwardKl, OverRows, Properties, Settings};
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_core::{Divergence, TailPolicy};
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,6 @@ pub struct TermAtStep {
     pub divergence: Divergence,
     /// At which temperatures, where no rule says another.
     pub temperatures: TemperaturePair,
-    /// Multiplied by the standard deviation of either's logits; the teacher's then stays within these.
-    pub spread: Option<(f64, f64)>,
     /// See [`Scale`].
     pub scale: Scale,
     /// What is done about classes the cache did not keep.
@@ -56,9 +55,8 @@ impl TermAtStep {
     /// Forward KL with a bucket at T = 1.
     pub const FORWARD_KL: Self = Self {
         factor: 1.0,
-        divergence: Divergence::ForwardKl {},
+        divergence: Divergence::ForwardKl(ForwardKl::DEFAULT),
         temperatures: TemperaturePair { teacher: 1.0, student: 1.0 },
-        spread: None,
         scale: Scale::Squared,
         tail: TailPolicy::Bucket,
         needs_slopes: false,
@@ -67,7 +65,7 @@ impl TermAtStep {
     /// Must a loss see every class of the student one by one?
     fn needs_all(&self) -> bool {
         let is_uniform = self.tail == TailPolicy::Uniform && self.divergence.is_sum_over_classes();
-        is_uniform || self.spread.is_some() || matches!(self.divergence, Divergence::MeanSquares { centred: true })
+        is_uniform || self.divergence.needs_mean_logit()
     }
 }
 
@@ -80,14 +78,14 @@ impl LossAtStep {
         Self { alpha: 1.0, terms: vec![term], needs_cross_entropy: false }
     }
 
-    /// Must it see every class of the student one by one?
-    pub fn needs_all(&self) -> bool {
-        self.alpha > 0.0 && self.terms.iter().any(TermAtStep::needs_all)
+    /// Must it see every class of the student one by one, where this was decided?
+    pub fn needs_all(&self, decisions: &TokenDecisions) -> bool {
+        self.alpha > 0.0 && (self.terms.iter().any(TermAtStep::needs_all) || decisions.follow_logit_std())
     }
 
     /// Most positions whose every pair of kept classes fits a buffer of 64 MiB, where a loss looks at pairs.
     pub fn most_positions(&self, width: usize) -> usize {
-        let has_pairs = self.alpha > 0.0 && self.terms.iter().any(|t| t.divergence == (Divergence::Spearman {}));
+        let has_pairs = self.alpha > 0.0 && self.terms.iter().any(|term| term.divergence.compares_pairs());
         if has_pairs { ((64 << 20) / (4 * width * width)).max(1) } else { usize::MAX }
     }
 }
@@ -180,12 +178,12 @@ impl ChunkLoss {
             (theirs, ours) = (Temperature::each(leaf.clone()), Temperature::each(leaf.clone()));
             slope = Some(leaf);
         }
-        if let (Some((low, high)), Some([_, _, std])) = (term.spread, teacher.and_then(|teacher| teacher.raw.as_ref()))
-        {
-            theirs = Temperature::each(theirs.multiply(std.clone())).clamp(low, high);
-            ours = Temperature::each(ours.multiply(spread(logits.clone())));
+        let raw = teacher.and_then(|teacher| teacher.raw.as_ref());
+        if let (Temperatures::TimesLogitStd { range: (low, high), .. }, Some(raw)) = (temperatures, raw) {
+            theirs = Temperature::each(theirs.multiply(raw.std.clone()).clamp(*low, *high));
+            ours = Temperature::each(ours.multiply(logit_std(logits.clone())));
         }
-        let half = matches!(term.divergence, Divergence::Pearson { .. }).then(|| ours.half());
+        let half = term.divergence.needs_squares().then(|| ours.half());
         let view = self.view(ours);
         let half_view = half.map(|half| self.view(half));
         self.terms.push(ChunkTerm { step: term, teacher: theirs, view, half_view, slope });
@@ -206,7 +204,7 @@ impl ChunkLoss {
 
 fn temperature(temperatures: &Temperatures, side: fn(&TemperaturePair) -> f64, device: &Device) -> Temperature {
     match temperatures {
-        Temperatures::Shared(pair) => Temperature::Same(side(pair)),
+        Temperatures::Shared(pair) | Temperatures::TimesLogitStd { pair, .. } => Temperature::Same(side(pair)),
         Temperatures::PerToken(temperatures) => {
             let values: Vec<f32> = temperatures.iter().map(|pair| side(pair) as f32).collect();
             Temperature::each(float_tensor(&values, [values.len(), 1], device))

@@ -30,14 +30,6 @@ pub struct AllClasses {
     pub is_outside: Tensor<2>,
 }
 
-/// Log-probabilities at one temperature.
-pub struct LogProbs {
-    /// \[n, width\], of the kept classes.
-    pub kept: Tensor<2>,
-    /// \[n, 1\], of all others together.
-    pub other: Tensor<2>,
-}
-
 impl Student {
     /// log sum exp(logit / T) over all classes at one of [`Self::views`], \[n, 1\].
     pub fn log_z(&self, view: usize) -> Tensor<2> {
@@ -50,14 +42,6 @@ impl Student {
         log_sum_exp(Tensor::cat(vec![temperature.divide(kept), outside.clone()], 1))
     }
 
-    /// The kept classes and the others at one of [`Self::views`]; `None` without a teacher.
-    pub fn log_probs(&self, view: usize) -> Option<LogProbs> {
-        let (temperature, outside) = &self.views[view];
-        let log_z = self.log_z(view);
-        let kept = temperature.divide(self.kept.clone()?) - log_z.clone();
-        Some(LogProbs { kept, other: outside.clone() - log_z })
-    }
-
     /// -log q(label), \[n, 1\], by the view at T = 1.
     pub fn cross_entropy(&self, view: usize) -> Tensor<2> {
         self.log_z(view) - self.gold.clone()
@@ -65,7 +49,7 @@ impl Student {
 }
 
 /// Standard deviation of the logits over all classes, \[n, 1\]. logits: \[n, vocabulary\].
-pub fn spread(logits: Tensor<2>) -> Tensor<2> {
+pub fn logit_std(logits: Tensor<2>) -> Tensor<2> {
     let from_mean = logits.clone() - logits.mean_dim(1);
     (from_mean.clone() * from_mean).mean_dim(1).clamp_min(1e-12).sqrt()
 }

@@ -43,14 +43,6 @@ impl Temperature {
         }
     }
 
-    /// Brought to within low..=high.
-    pub fn clamp(self, low: f64, high: f64) -> Self {
-        match self {
-            Self::Same(t) => Self::Same(t.clamp(low, high)),
-            Self::Each(t) => Self::each(t.clamp(low, high)),
-        }
-    }
-
     /// The same numbers outside any graph.
     pub fn plain(&self) -> Self {
         match self {

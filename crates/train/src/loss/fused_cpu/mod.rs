@@ -4,19 +4,25 @@
 //! graph is needed for it: a row is read, judged and turned into its own gradient where it stands. Cells are judged in
 //! f32, many at once; what other losses ask goes through autodiff ([`super::head`]).
 
+mod floats;
 mod row;
-mod temper;
 
 use crate::decisions::TokenDecisions;
 use crate::loss::{LossAtStep, Scale};
 use crate::target_batch::TargetBatch;
 use burn::tensor::{Tensor, TensorData};
+use floats::Floats;
 use logitcask_core::TailPolicy;
+use logitcask_core::divergence::{CachedRows, OverRows, Tempered};
 use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_model::memory::{is_in_memory, numbers};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use row::{RowBuffers, RowKernel};
+use std::ops::Range;
+
+/// Rows that are brought to their temperatures together: their few numbers fit the nearest cache.
+const BLOCK: usize = 8;
 
 /// A loss at some positions.
 pub(super) struct FusedCpu<'a> {
@@ -41,10 +47,11 @@ impl FusedCpu<'_> {
     /// Can this be done here? logits: \[n, vocabulary\].
     pub(super) fn serves(&self, logits: &Tensor<2>) -> bool {
         let is_known = |term: &super::TermAtStep| {
-            let is_plain = term.spread.is_none() && !term.needs_slopes && term.tail != TailPolicy::Uniform;
+            let is_plain = !term.needs_slopes && term.tail != TailPolicy::Uniform;
             is_plain && term.divergence.is_sum_over_classes()
         };
-        is_in_memory(logits) && (self.targets.is_none() || self.loss.terms.iter().all(is_known))
+        let is_served = self.loss.terms.iter().all(is_known) && !self.decisions.follow_logit_std();
+        is_in_memory(logits) && (self.targets.is_none() || is_served)
     }
 
     /// The gradient of the sum over all rows, \[n, vocabulary\], and the sums. logits: \[n, vocabulary\], outside any graph;
@@ -55,9 +62,10 @@ impl FusedCpu<'_> {
         // Of each row: its divergences, its cross entropy, its loss.
         let terms = if self.targets.is_some() { self.loss.terms.len() } else { 0 };
         let mut figures = vec![0.0f32; n * (terms + 2)];
-        let rows = logits.par_chunks_exact_mut(vocab_size).zip(figures.par_chunks_exact_mut(terms + 2)).enumerate();
-        rows.for_each_init(RowBuffers::default, |scratch, (i, (row, figures))| {
-            Arch::new().dispatch(RowKernel { all: self, i, row, figures, scratch });
+        let blocks =
+            logits.par_chunks_mut(BLOCK * vocab_size).zip(figures.par_chunks_mut(BLOCK * (terms + 2))).enumerate();
+        blocks.for_each_init(RowBuffers::default, |buffers, (block, (rows, figures))| {
+            Arch::new().dispatch(BlockKernel { all: self, start: block * BLOCK, vocab_size, rows, figures, buffers });
         });
         let column = |place| figures.iter().skip(place).step_by(terms + 2).map(|&x| f64::from(x)).sum::<f64>();
         let sums = Sums {
@@ -77,7 +85,7 @@ impl FusedCpu<'_> {
     fn temperatures(&self, term: usize, i: usize) -> TemperaturePair {
         match self.decisions.temperatures.get(term).and_then(Option::as_ref) {
             None => self.loss.terms[term].temperatures,
-            Some(Temperatures::Shared(pair)) => *pair,
+            Some(Temperatures::Shared(pair) | Temperatures::TimesLogitStd { pair, .. }) => *pair,
             Some(Temperatures::PerToken(temperatures)) => temperatures[i],
         }
     }
@@ -92,5 +100,54 @@ impl FusedCpu<'_> {
         };
         let weight = self.decisions.weights.as_ref().map_or(1.0, |weights| f64::from(weights[i]));
         (self.loss.alpha * term.factor * scale * weight) as f32
+    }
+
+    /// Some of the teacher's rows at the temperatures of a term.
+    #[inline(always)]
+    fn tempered(&self, targets: &TargetBatch, term: usize, rows: Range<usize>) -> Tempered<Floats> {
+        let cut =
+            |values: &[f32], width: usize| Floats::new(width, values[rows.start * width..rows.end * width].to_vec());
+        let atoms = |values: &[f32]| cut(values, targets.tail_width);
+        let cached = CachedRows {
+            log_probs: cut(&targets.log_probs, targets.width),
+            is_certain: targets.is_sure.as_ref().map(|is_certain| cut(is_certain, targets.width)),
+            tail: (targets.tail_width > 0).then(|| [atoms(&targets.tail_logits), atoms(&targets.tail_log_weights)]),
+            without: targets.without.as_ref().map(|without| cut(without, 1)),
+        };
+        let inverse = Floats::new(1, rows.map(|i| (1.0 / self.temperatures(term, i).teacher) as f32).collect());
+        cached.at(|x| x * inverse.clone(), self.loss.terms[term].tail)
+    }
+}
+
+/// Some rows from `start` on; their divergences, cross entropies and losses go to `figures`.
+struct BlockKernel<'a, 'b> {
+    all: &'a FusedCpu<'b>,
+    start: usize,
+    vocab_size: usize,
+    rows: &'a mut [f32],
+    figures: &'a mut [f32],
+    buffers: &'a mut RowBuffers,
+}
+
+impl WithSimd for BlockKernel<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { all, start, vocab_size, rows, figures, buffers } = self;
+        let n = rows.len() / vocab_size;
+        let terms = 0..if all.targets.is_some() { all.loss.terms.len() } else { 0 };
+        let tempered: Vec<Tempered<Floats>> = match all.targets {
+            None => Vec::new(),
+            Some(targets) => terms.map(|term| all.tempered(targets, term, start..start + n)).collect(),
+        };
+        let figures = figures.chunks_exact_mut(tempered.len() + 2);
+        for (i, (row, figures)) in rows.chunks_exact_mut(vocab_size).zip(figures).enumerate() {
+            let teacher = |term: usize| -> (&[f32], Option<f32>) {
+                let Tempered { log_probs, log_mass, .. } = &tempered[term];
+                (log_probs.row(i), log_mass.as_ref().map(|log_mass| log_mass.row(i)[0]))
+            };
+            RowKernel { all, i: start + i, row, figures, buffers }.run(teacher);
+        }
     }
 }

@@ -1,14 +1,12 @@
 //! One row of logits, judged and turned into its gradient.
 
 use super::FusedCpu;
-use super::temper::temper;
 use crate::loss::lanes::{exp_in_place, log_add_exp, log_sum_exp, sum_exp};
 use crate::loss::student::NOWHERE;
 use crate::target_batch::{NO_CLASS, TargetBatch};
-use logitcask_core::divergence::eval_terms;
+use logitcask_core::divergence::{Dual, NO_MASS};
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{largest, sum};
-use pulp::{Simd, WithSimd};
 
 /// What is known of a row on the way; kept from row to row, so that none allocates.
 #[derive(Default)]
@@ -43,26 +41,25 @@ pub(super) struct RowKernel<'a, 'b> {
     pub(super) i: usize,
     pub(super) row: &'a mut [f32],
     pub(super) figures: &'a mut [f32],
-    pub(super) scratch: &'a mut RowBuffers,
+    pub(super) buffers: &'a mut RowBuffers,
 }
 
-impl WithSimd for RowKernel<'_, '_> {
-    type Output = ();
-
+impl RowKernel<'_, '_> {
+    /// `teacher`: of a term, the log-probabilities of the kept classes and of all others at its temperature.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { all, i, row, figures, scratch } = self;
+    pub(super) fn run<'t>(self, teacher: impl Fn(usize) -> (&'t [f32], Option<f32>)) {
+        let Self { all, i, row, figures, buffers } = self;
         let gold_id = all.gold_ids[i] as usize;
         let gold = row[gold_id];
-        scratch.take_kept(row, all.targets, i);
-        scratch.see_temperatures(all, i);
+        buffers.take_kept(row, all.targets, i);
+        buffers.see_temperatures(all, i);
         let largest = largest(row);
-        scratch.sum_up(row, largest);
+        buffers.sum_up(row, largest);
         let (divergences, rest) = figures.split_at_mut(figures.len() - 2);
         let mut loss = 0.0;
         if let Some(targets) = all.targets {
             for (term, divergence) in divergences.iter_mut().enumerate() {
-                let (value, weight) = scratch.compare(all, targets, term, i);
+                let (value, weight) = buffers.compare(all, targets, term, i, teacher(term));
                 *divergence = value;
                 loss += weight * value;
             }
@@ -70,15 +67,15 @@ impl WithSimd for RowKernel<'_, '_> {
         let mut of_gold = 0.0;
         if all.sees_labels() {
             let weight = if all.targets.is_some() { (1.0 - all.loss.alpha) as f32 } else { 1.0 };
-            rest[0] = scratch.label(gold, weight);
+            rest[0] = buffers.label(gold, weight);
             loss += weight * rest[0];
             of_gold = -weight;
         }
         rest[1] = loss;
         // e^-87 times a share is no normal number, and a processor takes a hundred times as long for such a product.
         each_kept(all.targets, i, |_, id| row[id] = largest);
-        scratch.turn(row, largest);
-        each_kept(all.targets, i, |place, id| row[id] = scratch.of_kept[place]);
+        buffers.turn(row, largest);
+        each_kept(all.targets, i, |place, id| row[id] = buffers.of_kept[place]);
         row[gold_id] += of_gold;
     }
 }
@@ -154,33 +151,44 @@ impl RowBuffers {
 
     /// A term's divergence and weight; its slopes are added up.
     #[inline(always)]
-    fn compare(&mut self, all: &FusedCpu<'_>, targets: &TargetBatch, term: usize, i: usize) -> (f32, f32) {
+    fn compare(
+        &mut self,
+        all: &FusedCpu<'_>,
+        targets: &TargetBatch,
+        term: usize,
+        i: usize,
+        (log_p, log_mass): (&[f32], Option<f32>),
+    ) -> (f32, f32) {
         let (pair, step) = (all.temperatures(term, i), &all.loss.terms[term]);
         let weight = all.weight(term, i, pair);
-        let has_mass = temper(targets, i, pair.teacher as f32, step.tail, &mut self.log_p);
+        let log_mass = log_mass.filter(|log_mass| *log_mass > NO_MASS as f32);
+        self.log_p.clear();
+        self.log_p.extend(log_p.iter().copied().chain(log_mass));
         let temperature = pair.student as f32;
         let place = self.seen(temperature);
         let (inverse, &View { log_sum, log_z, .. }) = (1.0 / temperature, &self.views[place]);
         self.log_q.clear();
         self.log_q.extend(self.kept.iter().map(|z| z * inverse - log_z));
-        if has_mass {
+        if log_mass.is_some() {
             self.log_q.push(log_sum - log_z);
         }
-        let cells = self.log_q.len();
-        self.values.resize(cells, 0.0);
-        self.slopes.resize(cells, 0.0);
-        eval_terms(step.divergence, &self.log_p, &self.log_q, &mut self.values, &mut self.slopes);
+        let terms = self.log_q.len();
+        self.values.resize(terms, 0.0);
+        self.slopes.resize(terms, 0.0);
+        step.divergence.eval_terms(&self.log_p, &self.log_q, &mut self.values, &mut self.slopes);
         if let Some(counts) = &targets.counts {
             let counts = &counts[i * targets.width..(i + 1) * targets.width];
             self.values.iter_mut().zip(counts).for_each(|(value, count)| *value *= count);
             self.slopes.iter_mut().zip(counts).for_each(|(slope, count)| *slope *= count);
         }
-        let (value, slopes) = (sum(&self.values, |x| x), sum(&self.slopes, |x| x));
+        let slopes = sum(&self.slopes, |x| x);
+        let Dual { value, slope } = step.divergence.of_sum(Dual::variable(sum(&self.values, |x| x)));
+        let strength = weight * slope;
         // d log q_j / d (z_i / T) is 1 where i = j, less q_i.
         let kept = self.of_kept.iter_mut().zip(&self.log_q).zip(&self.slopes);
-        kept.for_each(|((of, &q), slope)| *of += weight * inverse * (slope - exp_nonpositive(q) * slopes));
-        let of_other = if has_mass { self.slopes[cells - 1] } else { 0.0 };
-        self.views[place].slope += weight * (of_other - exp_nonpositive(log_sum - log_z) * slopes);
+        kept.for_each(|((of, &q), slope)| *of += strength * inverse * (slope - exp_nonpositive(q) * slopes));
+        let of_other = if log_mass.is_some() { self.slopes[terms - 1] } else { 0.0 };
+        self.views[place].slope += strength * (of_other - exp_nonpositive(log_sum - log_z) * slopes);
         (value, weight)
     }
 

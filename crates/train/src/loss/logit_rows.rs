@@ -1,15 +1,22 @@
-//! Rows by tensor operations.
+//! Rows of logits as a loss sees them: a few numbers out, a few slopes back in.
+//!
+//! A loss looks at the kept classes, at the label, and at log sum exp of all others at some temperatures. The gradient of
+//! the logits is softmax of the others times the slope of their log sum exp, and the slopes of the kept classes where they
+//! stand: one buffer for each temperature, and no graph over the vocabulary.
 
-use super::{Rows, Slopes};
 use crate::loss::head::{add, hide, look};
+use crate::loss::student::NOWHERE;
 use crate::loss::{DeviceTargets, Temperature};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// On any device. Nothing of it is in a graph.
-pub(in crate::loss) struct Tensors {
-    kept: Option<(Tensor<2, Int>, Tensor<2>)>,
+/// Rows of logits, \[n, vocabulary\]. Nothing of it is in a graph.
+pub(super) struct LogitRows {
+    class_ids: Option<Tensor<2, Int>>,
+    /// Logits of the kept classes, \[n, width\]; `None` without a teacher.
+    pub(super) kept: Option<Tensor<2>>,
     gold_ids: Tensor<2, Int>,
-    gold: Tensor<2>,
+    /// Logit of the label, \[n, 1\].
+    pub(super) gold: Tensor<2>,
     /// Logits with the kept classes out of sight.
     masked: Tensor<2>,
     views: Vec<View>,
@@ -25,9 +32,19 @@ struct View {
     log_sum: Tensor<2>,
 }
 
-impl Tensors {
+/// Slopes of the loss along the numbers of [`LogitRows`]; `None`: it does not depend on them.
+pub(super) struct Slopes {
+    /// \[n, width\].
+    pub(super) kept: Option<Tensor<2>>,
+    /// \[n, 1\].
+    pub(super) gold: Option<Tensor<2>>,
+    /// \[n, 1\] each.
+    pub(super) log_sums: Vec<Option<Tensor<2>>>,
+}
+
+impl LogitRows {
     /// logits: \[n, vocabulary\], outside any graph; gold_ids: \[n, 1\].
-    pub(in crate::loss) fn new(
+    pub(super) fn new(
         logits: Tensor<2>,
         gold_ids: Tensor<2, Int>,
         teacher: Option<&DeviceTargets>,
@@ -47,31 +64,28 @@ impl Tensors {
             View { temperature, exps, sum, log_sum }
         };
         let views = temperatures.iter().map(view).collect();
-        let kept = kept.zip(teacher).map(|(kept, teacher)| (teacher.class_ids.clone(), kept));
-        Self { kept, gold_ids, gold, masked, views }
-    }
-}
-
-impl Rows for Tensors {
-    fn kept(&self) -> Option<Tensor<2>> {
-        self.kept.as_ref().map(|(_, kept)| kept.clone())
+        Self { class_ids: teacher.map(|teacher| teacher.class_ids.clone()), kept, gold_ids, gold, masked, views }
     }
 
-    fn gold(&self) -> Tensor<2> {
-        self.gold.clone()
+    /// 1 for a class that is not kept, 0 for one that is, \[n, vocabulary\].
+    pub(super) fn is_outside(&self) -> Tensor<2> {
+        self.masked.clone().greater_elem(NOWHERE / 2.0).float()
     }
 
-    fn log_sums(&self) -> Vec<Tensor<2>> {
+    /// log sum exp(logit / T) over the classes that are not kept, for each of the temperatures asked for, \[n, 1\] each.
+    pub(super) fn log_sums(&self) -> Vec<Tensor<2>> {
         self.views.iter().map(|view| view.log_sum.clone()).collect()
     }
 
-    fn along(&self, view: usize) -> Tensor<2> {
+    /// d log_sum / d T = -E\[logit\] / T² of one of them, \[n, 1\].
+    pub(super) fn slope_of_temperature(&self, view: usize) -> Tensor<2> {
         let view = &self.views[view];
         let mean = (view.exps.clone() * self.masked.clone()).sum_dim(1) / view.sum.clone();
         -view.temperature.divide(view.temperature.divide(mean))
     }
 
-    fn gradient(self: Box<Self>, slopes: Slopes) -> Tensor<2> {
+    /// d loss / d logits, \[n, vocabulary\].
+    pub(super) fn gradient(self, slopes: Slopes) -> Tensor<2> {
         let (shape, device) = (self.masked.dims(), self.masked.device());
         let mut gradient = None;
         for (view, slope) in self.views.into_iter().zip(slopes.log_sums) {
@@ -80,7 +94,7 @@ impl Rows for Tensors {
         }
         // Nothing of the others is asked where a loss compares the kept classes alone.
         let mut gradient = gradient.unwrap_or_else(|| Tensor::zeros(shape, &device));
-        for (ids, slope) in [(self.kept.map(|(ids, _)| ids), slopes.kept), (Some(self.gold_ids), slopes.gold)] {
+        for (ids, slope) in [(self.class_ids, slopes.kept), (Some(self.gold_ids), slopes.gold)] {
             if let (Some(ids), Some(slope)) = (ids, slope) {
                 gradient = gradient.scatter(1, ids, slope, IndexingUpdateOp::Add);
             }

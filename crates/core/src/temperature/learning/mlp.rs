@@ -4,16 +4,16 @@ use crate::rng::CounterRng;
 
 /// w · tanh(W x + b) + c, its parameters in one list: W row by row, b, w, c.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Mlp {
+pub(in crate::temperature) struct Mlp {
     inputs: usize,
     hidden: usize,
     /// hidden (inputs + 2) + 1 of them.
-    pub(super) parameters: Vec<f64>,
+    pub(in crate::temperature) parameters: Vec<f64>,
 }
 
 impl Mlp {
     /// W drawn with variance 1 / inputs, w 0 and c = `bias`: it starts as a constant, and learns to be something else.
-    pub(super) fn new(inputs: usize, hidden: usize, bias: f64, rng: &mut CounterRng) -> Self {
+    pub(in crate::temperature) fn new(inputs: usize, hidden: usize, bias: f64, rng: &mut CounterRng) -> Self {
         let scale = (inputs as f64).sqrt().recip();
         let mut parameters: Vec<f64> = (0..hidden * inputs).map(|_| scale * rng.normal()).collect();
         parameters.resize(hidden * (inputs + 2), 0.0);
@@ -22,7 +22,7 @@ impl Mlp {
     }
 
     /// The output and the hidden layer that led to it.
-    pub(super) fn forward(&self, input: &[f64]) -> (f64, Vec<f64>) {
+    pub(in crate::temperature) fn forward(&self, input: &[f64]) -> (f64, Vec<f64>) {
         let (matrix, rest) = self.parameters.split_at(self.hidden * self.inputs);
         let (biases, rest) = rest.split_at(self.hidden);
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -32,7 +32,7 @@ impl Mlp {
     }
 
     /// Adds `slope` · d output / d parameters to `gradient`.
-    pub(super) fn backward(&self, input: &[f64], hidden: &[f64], slope: f64, gradient: &mut [f64]) {
+    pub(in crate::temperature) fn backward(&self, input: &[f64], hidden: &[f64], slope: f64, gradient: &mut [f64]) {
         let weights = &self.parameters[self.hidden * (self.inputs + 1)..];
         let (matrix, rest) = gradient.split_at_mut(self.hidden * self.inputs);
         let (biases, rest) = rest.split_at_mut(self.hidden);
@@ -48,18 +48,18 @@ impl Mlp {
 
 /// Adam with the usual decays, its moments in lists beside the parameters.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Adam {
+pub(in crate::temperature) struct Adam {
     /// Steps done, mean and square of the gradient, one after the other.
-    pub(super) state: Vec<f64>,
+    pub(in crate::temperature) state: Vec<f64>,
 }
 
 impl Adam {
-    pub(super) fn new(parameters: usize) -> Self {
+    pub(in crate::temperature) fn new(parameters: usize) -> Self {
         Self { state: vec![0.0; 1 + 2 * parameters] }
     }
 
     /// parameters += rate · direction of `gradient`: up the slope.
-    pub(super) fn ascend(&mut self, parameters: &mut [f64], gradient: &[f64], rate: f64) {
+    pub(in crate::temperature) fn ascend(&mut self, parameters: &mut [f64], gradient: &[f64], rate: f64) {
         const DECAY: (f64, f64) = (0.9, 0.999);
         let (steps, moments) = self.state.split_at_mut(1);
         steps[0] += 1.0;

@@ -1,31 +1,16 @@
-//! A teacher's row at one temperature, as a divergence sees it.
+//! A teacher's row in f64 at one temperature.
 
+use super::matrix::Matrix;
+use super::tempered::{TailPolicy, Tempered};
 use crate::soft_row::SoftRow;
-use serde::{Deserialize, Serialize};
-
-/// What a loss does about the classes a cache did not keep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TailPolicy {
-    /// One "other" class on both sides, with the teacher's true tail mass: a lower bound of the full divergence.
-    #[default]
-    Bucket,
-    /// The teacher's kept classes renormalised to 1, the student over its whole vocabulary.
-    #[serde(rename = "renorm")]
-    Renormalize,
-    /// The teacher's tail mass spread evenly over the classes that were not kept.
-    Uniform,
-    /// The classes drawn at random stand for all that were not kept, each for 1 over its chance: unbiased.
-    Sampled,
-}
 
 /// A teacher's probabilities at one temperature.
 ///
 /// # Examples
 /// A student that says the same as the teacher, but for a constant that is added to all of its logits:
 /// ```
-/// use logitcask_core::divergence::compare;
-/// use logitcask_core::{Divergence, SoftRow, TailPolicy, TemperedRow};
+/// use logitcask_core::divergence::{ForwardKl, compare};
+/// use logitcask_core::{SoftRow, TailPolicy, TemperedRow};
 ///
 /// let logits = [2.0f64, 1.0, 0.0];
 /// let log_z = logits.iter().map(|z| z.exp()).sum::<f64>().ln();
@@ -34,7 +19,7 @@ pub enum TailPolicy {
 ///
 /// let teacher = TemperedRow::of(&row, 2.0, TailPolicy::Bucket);
 /// let student = logits.map(|z| z + 5.0);
-/// let forward_kl = compare(Divergence::ForwardKl {}, &student, 2.0, &teacher);
+/// let forward_kl = compare(ForwardKl {}, &student, 2.0, &teacher);
 /// assert!(forward_kl.loss.abs() < 1e-6);
 /// assert!(forward_kl.gradient.iter().all(|slope| slope.abs() < 1e-6));
 /// ```
@@ -76,30 +61,28 @@ pub enum Remainder {
 }
 
 impl TemperedRow {
-    /// `row` at `temperature` as `policy` sees it. With [`TailPolicy::Bucket`] and [`TailPolicy::Uniform`] all
-    /// probabilities add up to 1; with [`TailPolicy::Sampled`] Σ counts · f(probability) is on average over all offsets what
-    /// it is over all classes, for any f.
+    /// `row` at `temperature` as `policy` sees it, see [`Tempered::new`].
     pub fn of(row: &SoftRow, temperature: f64, policy: TailPolicy) -> Self {
         let b = 1.0 / temperature;
         let known = if policy == TailPolicy::Sampled { row.log_probs } else { row.certain() };
-        let scaled: Vec<f64> = known.iter().map(|&lp| b * f64::from(lp)).collect();
-        let log_total = match policy {
-            TailPolicy::Renormalize => crate::math::log_sum_exp(&scaled),
-            _ => row.log_partition(b),
-        };
-        let log_mass = row.tail.log_partition(b) - log_total;
-        let rest = match policy {
-            TailPolicy::Bucket if log_mass > f64::NEG_INFINITY => Remainder::Bucket { log_mass },
-            TailPolicy::Uniform if log_mass > f64::NEG_INFINITY => Remainder::Uniform { log_mass },
-            _ => Remainder::Nothing,
+        let matrix = |values: Vec<f64>| Matrix::constant(1, values.len(), values);
+        let scaled = matrix(known.iter().map(|&lp| b * f64::from(lp)).collect());
+        let is_certain = matrix((0..known.len()).map(|i| f64::from(i < row.certain().len())).collect());
+        let log_tail = Some(row.tail.log_partition(b)).filter(|log_tail| *log_tail > f64::NEG_INFINITY);
+        let tempered = Tempered::new(scaled, Some(&is_certain), log_tail.map(|x| matrix(vec![x])), policy);
+        let number = |matrix: &Matrix| matrix.values()[0];
+        let rest = match (tempered.log_mass.as_ref().map(number), policy) {
+            (None, _) => Remainder::Nothing,
+            (Some(log_mass), TailPolicy::Uniform) => Remainder::Uniform { log_mass },
+            (Some(log_mass), _) => Remainder::Bucket { log_mass },
         };
         Self {
             class_ids: row.class_ids[..known.len()].to_vec(),
-            log_probs: scaled.iter().map(|x| x - log_total).collect(),
+            log_probs: tempered.log_probs.values().to_vec(),
             counts: row.importance_weights().take(known.len()).collect(),
             rest,
             label: None,
-            log_z: log_total + b * f64::from(row.log_z),
+            log_z: number(&tempered.log_total) + b * f64::from(row.log_z),
             mean_logit: b * row.logit_moments(0.0).0,
             sum_of_squares: row.sum_of_squares(temperature),
         }

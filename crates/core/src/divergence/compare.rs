@@ -1,0 +1,109 @@
+//! Divergences in f64 with their gradients: what the fast code of a trainer must agree with.
+
+use super::formula::{Compared, OverRows, Terms};
+use super::matrix::Matrix;
+use super::number::{Number, Rows};
+use super::tempered_row::{Remainder, TemperedRow};
+
+/// A loss at one position and its gradient.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// In nats, without any factor for the temperature.
+    pub loss: f64,
+    /// d loss / d student logit, one for each class of the vocabulary.
+    pub gradient: Vec<f64>,
+}
+
+/// `divergence` of `target` and softmax(`student` / `temperature`), the student over its whole vocabulary.
+pub fn compare(divergence: impl OverRows, student: &[f64], temperature: f64, target: &TemperedRow) -> Comparison {
+    let done = compare_batch(divergence, &[student], temperature, std::slice::from_ref(target)).pop();
+    done.unwrap_or_else(|| unreachable!("one position goes in"))
+}
+
+/// [`compare`] at several positions, whose rows keep as many classes each. Of a divergence that compares positions
+/// ([`super::Properties::compares_positions`]) the gradient is that of the sum of all losses.
+///
+/// # Panics
+/// Where rows keep different numbers of classes, or there is no position.
+pub fn compare_batch(
+    divergence: impl OverRows,
+    students: &[&[f64]],
+    temperature: f64,
+    targets: &[TemperedRow],
+) -> Vec<Comparison> {
+    let (n, vocab_size) = (students.len(), students[0].len());
+    let logits = Matrix::variable(n, vocab_size, students.concat());
+    let compared =
+        compared(&divergence, logits.clone() / Matrix::constant(1, 1, vec![temperature]), vocab_size, targets);
+    let losses = divergence.of_rows(&compared);
+    let gradient = losses.gradient(&logits);
+    let gradients = gradient.chunks(vocab_size).map(<[f64]>::to_vec);
+    losses.values().iter().zip(gradients).map(|(&loss, gradient)| Comparison { loss, gradient }).collect()
+}
+
+/// scaled: the student's logits over its temperature, \[n, vocabulary\].
+fn compared(
+    divergence: &impl OverRows,
+    scaled: Matrix,
+    vocab_size: usize,
+    targets: &[TemperedRow],
+) -> Compared<Matrix> {
+    let kept_ids: Vec<Vec<usize>> = targets.iter().map(kept_ids).collect();
+    let outside_ids: Vec<Vec<usize>> =
+        kept_ids.iter().map(|kept| (0..vocab_size).filter(|id| !kept.contains(id)).collect()).collect();
+    let rows = |of: &dyn Fn(&TemperedRow) -> Vec<f64>| {
+        Matrix::constant(targets.len(), kept_ids[0].len(), targets.iter().flat_map(of).collect())
+    };
+    let column = |of: &dyn Fn(&TemperedRow) -> f64| Matrix::column(targets.iter().map(of).collect());
+    let log_z = scaled.clone().log_sum_exp();
+    let log_q = scaled.clone() - log_z.clone();
+    let kept = Terms {
+        log_p: rows(&|target| target.log_probs.clone()),
+        log_q: log_q.clone().gather(&kept_ids),
+        counts: Some(rows(&|target| target.counts.clone())),
+    };
+    let label =
+        |target: &TemperedRow| (0..target.class_ids.len()).map(|i| f64::from(target.label == Some(i))).collect();
+    let mean_logits = || {
+        let mean = |matrix: Matrix| matrix.sum() * (1.0 / vocab_size as f64);
+        [column(&|target| target.mean_logit), mean(scaled.clone())]
+    };
+    let to_logits = || {
+        let log_z = [column(&|target| target.log_z), log_z.clone()];
+        match divergence.needs_mean_logit() {
+            false => log_z,
+            true => {
+                let [[teacher, student], [teacher_mean, student_mean]] = [log_z, mean_logits()];
+                [teacher - teacher_mean, student - student_mean]
+            }
+        }
+    };
+    let squares = || [column(&|target| target.sum_of_squares), (log_q.clone() * 2.0).exp().sum()];
+    Compared {
+        kept,
+        outside: outside(divergence, log_q.clone().gather(&outside_ids), targets),
+        label: divergence.needs_label().then(|| rows(&label)),
+        log_z: divergence.needs_logits().then(to_logits),
+        squares: divergence.needs_squares().then(squares),
+        vocab_size,
+    }
+}
+
+fn kept_ids(target: &TemperedRow) -> Vec<usize> {
+    target.class_ids.iter().map(|&id| id as usize).collect()
+}
+
+/// log_q: of the classes outside, \[n, classes outside\].
+fn outside(divergence: &impl OverRows, log_q: Matrix, targets: &[TemperedRow]) -> Option<Terms<Matrix>> {
+    let classes = log_q.values().len() as f64 / targets.len() as f64;
+    let is_each =
+        |target: &TemperedRow| matches!(target.rest, Remainder::Uniform { .. }) && divergence.is_sum_over_classes();
+    let log_mass = |target: &TemperedRow| match target.rest {
+        Remainder::Nothing => None,
+        Remainder::Uniform { log_mass } if is_each(target) => Some(log_mass - classes.ln()),
+        Remainder::Bucket { log_mass } | Remainder::Uniform { log_mass } => Some(log_mass),
+    };
+    let log_p = Matrix::column(targets.iter().map(log_mass).collect::<Option<Vec<f64>>>()?);
+    let log_q = if is_each(&targets[0]) { log_q } else { log_q.log_sum_exp() };
+    Some(Terms { log_p, log_q, counts: None })
+}

@@ -1,0 +1,178 @@
+//! Small rows of f32 in memory as the numbers that [`logitcask_core::divergence`] brings to a temperature.
+
+use crate::loss::lanes::log_sum_exp;
+use logitcask_core::divergence::{Number, Rows};
+use logitcask_core::exp::exp_nonpositive;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// \[n, columns\], row by row.
+#[derive(Clone, Debug)]
+pub(super) struct Floats {
+    columns: usize,
+    values: Vec<f32>,
+}
+
+impl Floats {
+    /// # Panics
+    /// Without a column.
+    #[inline(always)]
+    pub(super) fn new(columns: usize, values: Vec<f32>) -> Self {
+        assert!(columns > 0, "a row without a number");
+        Self { columns, values }
+    }
+
+    #[inline(always)]
+    pub(super) fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.columns..(i + 1) * self.columns]
+    }
+
+    #[inline(always)]
+    fn map(mut self, f: impl Fn(f32) -> f32) -> Self {
+        self.values.iter_mut().for_each(|x| *x = f(*x));
+        self
+    }
+
+    /// f(a, b) of each pair; of one column there are as many copies as the other side has.
+    #[inline(always)]
+    fn zip(mut self, mut other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        if other.columns == self.columns {
+            self.values.iter_mut().zip(other.values).for_each(|(a, b)| *a = f(*a, b));
+            return self;
+        }
+        if self.columns == 1 {
+            for (row, a) in other.values.chunks_exact_mut(other.columns).zip(self.values) {
+                row.iter_mut().for_each(|b| *b = f(a, *b));
+            }
+            return other;
+        }
+        assert_eq!(other.columns, 1, "numbers of different shapes");
+        for (row, b) in self.values.chunks_exact_mut(self.columns).zip(other.values) {
+            row.iter_mut().for_each(|a| *a = f(*a, b));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn of_rows(self, f: impl Fn(&[f32]) -> f32) -> Self {
+        Self { columns: 1, values: self.values.chunks_exact(self.columns).map(f).collect() }
+    }
+}
+
+impl Add for Floats {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+}
+
+impl Sub for Floats {
+    type Output = Self;
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+}
+
+impl Mul for Floats {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+}
+
+impl Div for Floats {
+    type Output = Self;
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+}
+
+impl Neg for Floats {
+    type Output = Self;
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        self.map(|x| -x)
+    }
+}
+
+impl Add<f64> for Floats {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, constant: f64) -> Self {
+        self.map(|x| x + constant as f32)
+    }
+}
+
+impl Mul<f64> for Floats {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, constant: f64) -> Self {
+        self.map(|x| x * constant as f32)
+    }
+}
+
+impl Number for Floats {
+    #[inline(always)]
+    fn exp(self) -> Self {
+        self.map(exp_nonpositive)
+    }
+
+    #[inline(always)]
+    fn ln(self) -> Self {
+        self.map(f32::ln)
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        self.map(f32::abs)
+    }
+
+    #[inline(always)]
+    fn weighted_by(self, weight: Self) -> Self {
+        self.zip(weight, |x, weight| if weight > 0.0 { weight * x } else { 0.0 })
+    }
+
+    #[inline(always)]
+    fn log_mix(share: f64, a: Self, b: Self) -> Self {
+        let [first, second] = [share as f32, (1.0 - share) as f32];
+        a.zip(b, |a, b| (first * exp_nonpositive(a) + second * exp_nonpositive(b)).ln())
+    }
+}
+
+impl Rows for Floats {
+    #[inline(always)]
+    fn sum(self) -> Self {
+        self.of_rows(|row| row.iter().sum())
+    }
+
+    #[inline(always)]
+    fn log_sum_exp(self) -> Self {
+        self.of_rows(log_sum_exp)
+    }
+
+    #[inline(always)]
+    fn at_least(self, least: f64) -> Self {
+        self.map(|x| x.max(least as f32))
+    }
+
+    #[inline(always)]
+    fn beside(self, other: Self) -> Self {
+        let rows = self.values.chunks_exact(self.columns).zip(other.values.chunks_exact(other.columns));
+        let mut values = Vec::with_capacity(self.values.len() + other.values.len());
+        for (a, b) in rows {
+            values.extend_from_slice(a);
+            values.extend_from_slice(b);
+        }
+        Self { columns: self.columns + other.columns, values }
+    }
+}
