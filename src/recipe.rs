@@ -5,7 +5,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Layout;
 use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
 use logitcask_data::DatasetConfig;
-use logitcask_model::{LlamaConfig, Precision};
+use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub struct Recipe {
     pub cache: CacheConfig,
     /// The student's shape; vocabulary and context come from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub student: Option<LlamaConfig>,
+    pub student: Option<ModelConfig>,
     /// What the student is compared with.
     #[serde(default = "labels")]
     pub loss: LossConfig,

@@ -133,7 +133,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
         let keep = keep(Selection::TopK { k: 8 });
         let mut taught: Vec<Vec<SoftRows>> = Vec::new();
         for device in [&cpu, &gpu] {
-            let teacher = LocalTeacher::new(weights::init(&config(), 3, device));
+            let teacher = LocalTeacher::new(weights::init(&config().into(), 3, device));
             let mut rows = Vec::new();
             for batch in batch_by_length(&samples, 64) {
                 let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
@@ -216,7 +216,7 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
         })
         .collect();
     let batch = Batch::new(&taught, Some(&TargetSpec::default())).unwrap();
-    let mut model = weights::init(&config(), 4, &device.clone().autodiff());
+    let mut model = weights::init(&config().into(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {

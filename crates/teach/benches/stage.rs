@@ -10,7 +10,7 @@ use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
-use logitcask_model::{Device, Llama, LlamaConfig, Precision, PretrainedModel, weights};
+use logitcask_model::{Device, Model, ModelConfig, Precision, PretrainedModel, weights};
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds, Teacher};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -116,7 +116,7 @@ fn stage(teacher: &LocalTeacher, dataset: &Random) -> f64 {
     clock.elapsed().as_secs_f64()
 }
 
-fn measure(name: &str, model: Llama, samples: u64, turns: usize) {
+fn measure(name: &str, model: Model, samples: u64, turns: usize) {
     let teacher = LocalTeacher::new(model);
     let dataset = Random { samples, vocab_size: teacher.vocab_size() };
     let windows: Vec<Sample> = (0..samples).filter_map(|id| dataset.sample("train", SampleId(id))).collect();
@@ -131,8 +131,8 @@ fn measure(name: &str, model: Llama, samples: u64, turns: usize) {
 }
 
 /// A model of random weights.
-fn init(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Llama {
-    let config: LlamaConfig = serde_json::from_value(serde_json::json!({
+fn init(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Model {
+    let config: ModelConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": heads
     }))

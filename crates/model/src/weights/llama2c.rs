@@ -1,7 +1,7 @@
 //! llama2.c model files, version 0: seven integers, then f32 tensors without names.
 
 use super::{WeightSource, digest, whole};
-use crate::{Error, LlamaConfig, Precision, Result, files};
+use crate::{Error, FamilyConfig, LlamaConfig, Precision, Result, files};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Take};

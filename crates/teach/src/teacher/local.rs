@@ -5,21 +5,21 @@ use super::{Logits, LogitsChunk, Teacher, host};
 use crate::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_data::batches::TokenBatch;
-use logitcask_model::{Head, Llama, LogitsModel};
+use logitcask_model::{CausalLm, Head, Model};
 
 /// A model whose weights are in this process.
-pub struct LocalTeacher {
-    model: Llama,
+pub struct LocalTeacher<M = Model> {
+    model: M,
     head: Head,
     device: Device,
     spare: BufferPool,
 }
 
-impl LocalTeacher {
+impl<M: CausalLm> LocalTeacher<M> {
     /// Takes a loaded model.
-    pub fn new(model: Llama) -> Self {
+    pub fn new(model: M) -> Self {
         let device = model.device();
-        Self { head: model.detached_head(), model, device, spare: BufferPool::default() }
+        Self { head: model.head().detached(), model, device, spare: BufferPool::default() }
     }
 
     fn is_cpu(&self) -> bool {
@@ -27,7 +27,7 @@ impl LocalTeacher {
     }
 }
 
-impl Teacher for LocalTeacher {
+impl<M: CausalLm> Teacher for LocalTeacher<M> {
     fn vocab_size(&self) -> usize {
         self.model.vocab_size()
     }
