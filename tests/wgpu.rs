@@ -136,10 +136,11 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
             let teacher = LocalTeacher::new(weights::init(&config().into(), 3, device));
             let mut rows = Vec::new();
             for batch in batch_by_length(&samples, 64) {
-                let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
                 teacher
-                    .logits(&batch, &mut |chunk| {
-                        let (selected, _) = select_logits(&chunk.logits, &gold, &vec![0.0; gold.len()], &keep).unwrap();
+                    .outputs(&batch, &mut |outputs| {
+                        let labels = &batch.labels[outputs.positions];
+                        let offsets = vec![0.0; labels.len()];
+                        let (selected, _) = select_logits(&outputs.logits, labels, &offsets, &keep).unwrap();
                         for row in selected.iter().flat_map(SoftRows::iter) {
                             let mut alone = SoftRows::new(&keep);
                             alone.push(row);

@@ -13,7 +13,7 @@ use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
-use logitcask_teach::teacher::{Logits, LogitsChunk};
+use logitcask_teach::teacher::{Logits, Outputs};
 use logitcask_teach::{Error, Pipeline, Progress, Result, StageSeconds, Teacher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,12 +82,14 @@ impl Teacher for Free {
         1
     }
 
-    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
-        let mut first_position = 0;
-        for (row, &length) in batch.tokens.chunks_exact(batch.width).zip(&batch.lengths) {
-            let said = row[..length - 1].iter().flat_map(|&token| &self.0[token as usize % self.0.len()]);
-            each(LogitsChunk { first_position, logits: Logits::Host(said.copied().collect::<Vec<_>>().into()) })?;
-            first_position += length - 1;
+    fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
+        let mut start = 0;
+        for sample in &batch.samples {
+            let positions = start..start + sample.positions();
+            start = positions.end;
+            let tokens = batch.positions[positions.clone()].iter().map(|&position| batch.tokens[position]);
+            let said = tokens.flat_map(|token| &self.0[token as usize % self.0.len()]);
+            each(Outputs { positions, logits: Logits::Host(said.copied().collect::<Vec<_>>().into()) })?;
         }
         Ok(())
     }

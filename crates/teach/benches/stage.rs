@@ -92,7 +92,7 @@ fn forward_alone(teacher: &LocalTeacher, batches: &[TokenBatch]) -> f64 {
     let (clock, next) = (Instant::now(), AtomicUsize::new(0));
     let work = || {
         while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-            teacher.logits(batch, &mut |_| Ok(())).unwrap();
+            teacher.outputs(batch, &mut |_| Ok(())).unwrap();
         }
     };
     std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! A few samples through the teacher, kept in several ways at once: what a whole run would give and take.
 
-use crate::pipeline::{rows_of_batch, token_positions};
-use crate::teacher::{LogitsChunk, Teacher};
+use crate::open_unit::add_rows;
+use crate::teacher::{Outputs, Teacher};
 use crate::{Error, Result};
 use logitcask_core::{Fingerprint, RowErrors, Sample, SampleId, SoftRows, Truncation};
 use logitcask_data::Dataset;
@@ -75,13 +75,10 @@ pub fn calibrate(
     };
     let mut out = Calibration { trials: keeps.iter().map(empty).collect(), positions: 0 };
     for batch in batch_by_length(samples, batch_tokens) {
-        let positions = token_positions(&batch);
-        teacher.logits(&batch, &mut |chunk: LogitsChunk| {
-            let count = chunk.logits.positions(teacher.vocab_size());
-            let positions = &positions[chunk.first_position..chunk.first_position + count];
-            out.positions += count as u64;
+        teacher.outputs(&batch, &mut |outputs: Outputs| {
+            out.positions += outputs.positions.len() as u64;
             for (keep, trial) in keeps.iter().zip(&mut out.trials) {
-                rows_of_batch(split, keep, positions, &chunk.logits, &mut trial.rows, &mut trial.errors)?;
+                add_rows((split, keep), &batch, &outputs, &mut trial.rows, &mut trial.errors)?;
             }
             Ok::<(), Error>(())
         })?;

@@ -1,8 +1,9 @@
 //! Workers that are done at any time and in any order give the cache that one alone gives.
 
 use super::*;
+use crate::teacher::Logits;
 use logitcask_cache::{ArtifactRef, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions, WorkUnit};
-use logitcask_core::{Fingerprint, LogProbPrecision, Origin, SampleId, Selection, TailRule};
+use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,19 +52,18 @@ impl Teacher for Slow {
         self.workers
     }
 
-    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
+    fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
         if batch.tokens.chunks_exact(batch.width).any(|row| self.fails_at == Some(row[0])) {
             return Err(Error::Device("lost".into()));
         }
         std::thread::sleep(Duration::from_millis(40 / batch.tokens.len() as u64));
-        let rows = batch.tokens.chunks_exact(batch.width).zip(&batch.lengths);
-        let said: Vec<f32> = rows
-            .flat_map(|(row, &length)| &row[..length - 1])
-            .flat_map(|&token| (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0))
-            .collect();
-        let half = said.len() / VOCAB / 2 * VOCAB;
-        for (first, part) in [(0, &said[..half]), (half, &said[half..])] {
-            each(LogitsChunk { first_position: first / VOCAB, logits: Logits::Host(part.to_vec().into()) })?;
+        let count = batch.positions.len();
+        for positions in [0..count / 2, count / 2..count] {
+            let said = batch.positions[positions.clone()].iter().flat_map(|&position| {
+                let token = batch.tokens[position];
+                (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0)
+            });
+            each(Outputs { positions, logits: Logits::Host(said.collect::<Vec<_>>().into()) })?;
         }
         Ok(())
     }
