@@ -8,7 +8,7 @@ use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
 use logitcask_core::{RowErrors, Selection, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{TOKENISATION_VERSION, TextDataset};
+use logitcask_data::{Dataset, TOKENISATION_VERSION, TextDataset};
 use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
 use logitcask_teach::calibration::Trial;
 use logitcask_teach::select::SELECTION_VERSION;
@@ -184,7 +184,7 @@ impl Experiment {
     /// [`Self::choose_tail_atoms`], were this the recipe's selection.
     pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
-        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES);
+        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES)?;
         // Rounding of the kept classes is another matter, and no atom mends it.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();

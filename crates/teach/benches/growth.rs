@@ -41,10 +41,18 @@ impl Dataset for Random {
         vec![("train".to_owned(), self.0)]
     }
 
-    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+    fn len(&self, _: &str) -> u64 {
+        self.0
+    }
+
+    fn length_of(&self, _: &str, _: SampleId) -> logitcask_data::Result<usize> {
+        Ok(LENGTH)
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let mut rng = CounterRng::new("growth", &[id.0]);
         let input_ids = (0..LENGTH).map(|_| rng.below(VOCAB as u64) as u32).collect();
-        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
     }
 
     fn fingerprint(&self) -> Fingerprint {

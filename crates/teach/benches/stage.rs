@@ -36,10 +36,18 @@ impl Dataset for Random {
         vec![("train".to_owned(), self.samples)]
     }
 
-    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+    fn len(&self, _: &str) -> u64 {
+        self.samples
+    }
+
+    fn length_of(&self, _: &str, _: SampleId) -> logitcask_data::Result<usize> {
+        Ok(POSITIONS + 1)
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let mut rng = CounterRng::new("stage", &[id.0]);
         let input_ids = (0..=POSITIONS).map(|_| rng.below(self.vocab_size as u64) as u32).collect();
-        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -119,7 +127,7 @@ fn stage(teacher: &LocalTeacher, dataset: &Random) -> f64 {
 fn measure(name: &str, model: Model, samples: u64, turns: usize) {
     let teacher = LocalTeacher::new(model);
     let dataset = Random { samples, vocab_size: teacher.vocab_size() };
-    let windows: Vec<Sample> = (0..samples).filter_map(|id| dataset.sample("train", SampleId(id))).collect();
+    let windows: Vec<Sample> = (0..samples).map(|id| dataset.sample("train", SampleId(id)).unwrap()).collect();
     let batches = batch_by_length(&windows, BATCH_TOKENS);
     let mut best = [f64::INFINITY; 2];
     for _ in 0..turns {

@@ -145,7 +145,7 @@ impl BatchQueue<'_> {
                     }
                     Claimed::Committed => {
                         self.state().waiting = None;
-                        (self.on_elsewhere)(self.positions(unit));
+                        (self.on_elsewhere)(self.positions(unit)?);
                     }
                     Claimed::Elsewhere => {
                         elsewhere += 1;
@@ -164,10 +164,9 @@ impl BatchQueue<'_> {
         }
     }
 
-    fn positions(&self, unit: usize) -> u64 {
+    fn positions(&self, unit: usize) -> Result<u64> {
         let unit = &self.writer.plan().units[unit];
-        let samples = (unit.start..unit.end).filter_map(|id| self.dataset.sample(&unit.split, SampleId(id)));
-        samples.map(|sample| sample.positions() as u64).sum()
+        Ok(self.dataset.positions(&unit.split, unit.start..unit.end)?)
     }
 
     /// The samples of a unit, every token known to the teacher and one of them at least to be foretold.
@@ -175,9 +174,7 @@ impl BatchQueue<'_> {
         let (range, vocab_size) = (&self.writer.plan().units[unit], self.writer.plan().vocab_size);
         let sample = |id: u64| {
             let (split, id) = (range.split.clone(), SampleId(id));
-            let Some(sample) = self.dataset.sample(&range.split, id) else {
-                return Err(Error::NoSample { split, sample: id });
-            };
+            let sample = self.dataset.sample(&range.split, id)?;
             if sample.positions() == 0 {
                 return Err(Error::Short { split, sample: id });
             }

@@ -45,14 +45,9 @@ pub enum Error {
         /// The sample.
         sample: SampleId,
     },
-    /// The plan names a sample that the dataset lacks.
-    #[error("split `{split}`, sample {}: the plan asks for it, the dataset does not have it", sample.0)]
-    NoSample {
-        /// The split.
-        split: String,
-        /// The sample.
-        sample: SampleId,
-    },
+    /// The dataset does not give a sample that the plan names.
+    #[error(transparent)]
+    Dataset(#[from] logitcask_data::Error),
     /// Nothing can be sampled.
     #[error("cannot sample: {0}")]
     Sampling(String),

@@ -18,9 +18,17 @@ impl Dataset for Short {
         vec![("train".to_owned(), SAMPLES)]
     }
 
-    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+    fn len(&self, _: &str) -> u64 {
+        SAMPLES
+    }
+
+    fn length_of(&self, _: &str, id: SampleId) -> logitcask_data::Result<usize> {
+        Ok(2 + (id.0 * 5 % 8) as usize)
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let input_ids = (0..2 + id.0 * 5 % 8).map(|i| ((id.0 * 7 + i * 11) % VOCAB as u64) as u32).collect();
-        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
     }
 
     fn fingerprint(&self) -> Fingerprint {
