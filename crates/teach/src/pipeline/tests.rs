@@ -177,3 +177,61 @@ fn a_worker_that_fails_ends_the_run_with_its_reason() {
         run(folder.path(), &Slow { workers, fails_at: None }, false).unwrap();
     }
 }
+
+/// The same samples, but for number 13, which cannot be read, or has one token.
+struct Broken {
+    is_short: bool,
+}
+
+impl Dataset for Broken {
+    fn splits(&self) -> Vec<(String, u64)> {
+        Short.splits()
+    }
+
+    fn len(&self, split: &str) -> u64 {
+        Short.len(split)
+    }
+
+    fn length_of(&self, split: &str, id: SampleId) -> logitcask_data::Result<usize> {
+        Short.length_of(split, id)
+    }
+
+    fn sample(&self, split: &str, id: SampleId) -> logitcask_data::Result<Sample> {
+        let mut sample = Short.sample(split, id)?;
+        match (id.0, self.is_short) {
+            (13, true) => sample.input_ids.truncate(1),
+            (13, false) => {
+                return Err(logitcask_data::Error::NoSample { split: split.to_owned(), sample: id, samples: SAMPLES });
+            }
+            _ => {}
+        }
+        Ok(sample)
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Short.fingerprint()
+    }
+
+    fn name(&self) -> &str {
+        Short.name()
+    }
+
+    fn max_length(&self) -> usize {
+        Short.max_length()
+    }
+}
+
+#[test]
+fn a_sample_that_nothing_can_be_asked_about_ends_the_run_with_its_name() {
+    for (is_short, message) in [(true, "fewer than two tokens"), (false, "does not have it")] {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = CacheWriter::open(folder.path(), plan(), b"{}").unwrap();
+        let teacher = Slow { workers: 2, fails_at: None };
+        let pipeline = Pipeline { dataset: &Broken { is_short }, teacher: &teacher, writer: &writer, batch_tokens: 10 };
+        let failed = pipeline.run(&AtomicBool::new(false), &mut StageSeconds::default(), &|_| {}).unwrap_err();
+        assert!(matches!(failed, Error::Short { .. } | Error::Dataset(_)), "{failed:?}");
+        let failed = failed.to_string();
+        assert!(failed.starts_with("split `train`, sample 13: ") && failed.contains(message), "{failed}");
+        run(folder.path(), &teacher, false).unwrap();
+    }
+}
