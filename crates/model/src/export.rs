@@ -18,6 +18,10 @@ const WEIGHTS: &str = "model.safetensors";
 /// Weights that `precision` cannot hold are an error before anything is written. A model that lies in `folder` already
 /// is replaced. Each file appears whole or not at all and config.json, without which nobody opens the folder, goes first
 /// and comes last: an interrupted export is no model. One tensor at a time is in memory besides the model.
+///
+/// # Errors
+/// [`Error::Tensor`] names a weight that `precision` cannot hold, [`Error::Target`] a shard of another model that lies there;
+/// [`Error::Io`] where a file cannot be written.
 pub fn export(
     model: &Model,
     precision: Precision,
@@ -57,6 +61,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Refuses to export `source` to a place where it would overwrite itself or another model.
+///
+/// # Errors
+/// [`Error::Target`] says what is in the way, and what to do; [`Error::Io`] where the place cannot be looked at.
 pub fn check_target(source: &Path, target: &Path) -> Result<()> {
     let refuse = |problem: String| Err(Error::Target { path: target.to_owned(), problem });
     let (from, to) = (real(source)?, real(target)?);

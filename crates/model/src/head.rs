@@ -96,8 +96,10 @@ impl Head {
         Tensor::from_data(TensorData::new(head.logits(hidden, Vec::new()), [n, head.vocab_size]), &device)
     }
 
-    /// [`Self::logits`] row by row in the memory of `out`, whatever that holds; as a tensor where the head is not in this
-    /// process's memory.
+    /// [`Self::logits`] row by row in the memory of `out`, whatever that holds.
+    ///
+    /// # Errors
+    /// The logits as a tensor, where the head is not in this process's memory.
     pub fn logits_into(&self, hidden: Tensor<2>, out: Vec<f32>) -> Result<Vec<f32>, Box<Tensor<2>>> {
         match self {
             Self::Device(_) => Err(Box::new(self.logits(hidden))),

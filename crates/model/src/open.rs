@@ -27,6 +27,11 @@ pub struct PretrainedModel {
 impl PretrainedModel {
     /// Recognises a Hugging Face folder or a llama2.c file, reads its config and checks, without reading them, that the
     /// weights are all there and fit it.
+    ///
+    /// # Errors
+    /// [`Error::NotAModel`], [`Error::Files`] or [`Error::Config`] where it is no model that this build opens;
+    /// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] where the weights are not those of its
+    /// config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] where a file cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
         weights::check(&files.config, files.source.as_ref())?;
@@ -84,11 +89,17 @@ impl PretrainedModel {
     }
 
     /// Hash over what shapes the logits: two models with the same fingerprint say the same. [`identity`] defines it.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`]: all of the weights are read for it.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         identity::fingerprint(&self.config, self.source.as_ref())
     }
 
     /// What lies beside the weights and goes with them into another folder.
+    ///
+    /// # Errors
+    /// Those of [`Companions::from_folder`]; [`Error::Config`] where config.json is no JSON object any more.
     pub fn companions(&self) -> Result<Companions> {
         if self.path.is_dir() {
             let config = object(&self.path.join("config.json"))?;
@@ -98,6 +109,10 @@ impl PretrainedModel {
     }
 
     /// Reads the weights onto `device`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where `device` cannot compute in `precision`; [`Error::Tensor`] names a weight that is no finite number;
+    /// [`Error::Io`].
     pub fn load(&self, device: &Device, precision: Precision) -> Result<Model> {
         weights::load(&self.config, self.source.as_ref(), device, precision.dtype(device)?)
     }

@@ -84,6 +84,9 @@ pub fn calibration_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Re
 }
 
 /// Runs `samples` through the teacher once and keeps of every row what each of `keeps` asks for.
+///
+/// # Errors
+/// [`Error::BadRow`] names the row that a way of keeping does not take; [`Error::Device`].
 pub fn calibrate(
     teacher: &dyn Teacher,
     split: &str,

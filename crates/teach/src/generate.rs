@@ -39,6 +39,9 @@ struct Writer {
 /// Generates texts `first..first + count`, all starting with `prompt` (at least one token) and ending at `end`.
 /// Only the first `classes` are written: what stands behind them in a model's head is no token.
 /// `on_step` hears of every token position and may stop the run by returning false.
+///
+/// # Errors
+/// [`Error::Sampling`] where temperature or top-p are out of their range, or a logit is not finite; [`Error::Device`].
 pub fn generate(
     model: &impl CausalLm,
     prompt: &[u32],

@@ -82,8 +82,13 @@ struct ToSelect {
 
 impl Pipeline<'_> {
     /// Works off every unit that has no commit yet and that no other worker is at, and waits for those of the others. Once
-    /// `stop` is set no unit is begun, and the run ends with
-    /// [`Error::Interrupted`] when those begun are done. `seconds` says, then too, how long each stage was busy.
+    /// `stop` is set no unit is begun, and the run ends when those begun are done. `seconds` says, then too, how long each
+    /// stage was busy.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where `stop` was set before the end. [`Error::Dataset`], [`Error::Short`] or [`Error::Token`] where the
+    /// teacher cannot be asked about a sample; [`Error::BadRow`] or [`Error::Device`] where its answer is none that can be kept;
+    /// [`Error::Cache`] where that cannot be written. What was committed before is whole.
     pub fn run(
         &self,
         stop: &AtomicBool,

@@ -24,14 +24,23 @@ pub trait WeightSource {
     /// Every tensor with its shape, by Hugging Face's names.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
-    /// The number format in which one of them is stored; an error where this build does not read it.
+    /// The number format in which one of them is stored.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is no tensor of this name, or this build does not read its format.
     fn stored(&self, name: &str) -> Result<Precision>;
 
     /// The values of one of them in f32, row-major in Hugging Face's layout.
+    ///
+    /// # Errors
+    /// Those of [`stored`](Self::stored); [`Error::Io`] where its bytes cannot be read.
     fn values(&self, name: &str) -> Result<Vec<f32>>;
 
     /// Hash of the bytes of one of them, as safetensors stores it: row-major in Hugging Face's layout, little-endian, in
     /// the format of [`WeightSource::stored`].
+    ///
+    /// # Errors
+    /// Those of [`values`](Self::values).
     fn digest(&self, name: &str) -> Result<blake3::Hash>;
 }
 
@@ -61,8 +70,11 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
     }
 }
 
-/// Builds the model that `config` describes from `source`, which must hold it and nothing else; every value must be
-/// finite.
+/// Builds the model that `config` describes from `source`.
+///
+/// # Errors
+/// [`Error::MissingTensor`], [`Error::ExtraTensor`] or [`Error::Shape`] where `source` does not hold this model and nothing else;
+/// [`Error::Tensor`] where a value is not finite, or a tied head is saved a second time and differs; [`Error::Io`].
 pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Model> {
     check(config, source)?;
     let head = config.family().head_name();
