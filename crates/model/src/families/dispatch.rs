@@ -57,9 +57,15 @@ macro_rules! families {
             }
 
             /// From a family's own keys; `None` where no family has this name.
-            fn from_keys(model_type: &str, keys: serde_json::Value) -> Option<serde_json::Result<Self>> {
+            fn from_keys<'de, A: serde::de::MapAccess<'de>>(
+                model_type: &str,
+                keys: A,
+            ) -> Option<Result<Self, A::Error>> {
+                let keys = serde::de::value::MapAccessDeserializer::new(keys);
                 match model_type {
-                    $($model_type => Some(serde_json::from_value(keys).map(Self::$family)),)+
+                    $($model_type => {
+                        Some(<$config as serde::Deserialize>::deserialize(keys).map(Self::$family))
+                    })+
                     _ => None,
                 }
             }

@@ -9,6 +9,7 @@ mod model_config;
 mod tests;
 
 pub use family::{FamilyConfig, Initial};
+pub use model_config::OfFamily;
 pub(crate) use model_config::object;
 
 // A line: the variant's name, `model_type` in config.json, the model and its config. A recipe that names no `model_type`

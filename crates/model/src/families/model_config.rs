@@ -4,9 +4,10 @@ use super::{Model, ModelConfig};
 use crate::parameters::{ParameterBuilder, Values};
 use crate::{Error, Result, files};
 use burn::tensor::{DType, Device};
-use serde::de::Error as _;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use std::fmt;
 use std::path::Path;
 
 /// The key that names the family, in config.json and in a recipe.
@@ -126,8 +127,74 @@ impl<'de> Deserialize<'de> for ModelConfig {
             Some(Value::String(name)) => name,
             Some(other) => return Err(D::Error::custom(format!("{MODEL_TYPE} = {other}, it is a name"))),
         };
-        let config = Self::from_keys(&model_type, Value::Object(keys));
-        config.ok_or_else(|| D::Error::custom(unknown(&model_type)))?.map_err(D::Error::custom)
+        OfFamily(&model_type).deserialize(Value::Object(keys)).map_err(D::Error::custom)
+    }
+}
+
+/// Reads the config of the family of this name, key by key as they stand in a text: an error then knows its place in it,
+/// which one of [`ModelConfig`]'s own `Deserialize` does not, for that must have seen all keys before it knows the family.
+pub struct OfFamily<'a>(pub &'a str);
+
+impl<'de> DeserializeSeed<'de> for OfFamily<'_> {
+    type Value = ModelConfig;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<ModelConfig, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OfFamily<'_> {
+    type Value = ModelConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the keys of a `{}` model", self.0)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<ModelConfig, A::Error> {
+        let config = ModelConfig::from_keys(self.0, WithoutFamily(map));
+        config.unwrap_or_else(|| Err(A::Error::custom(unknown(self.0))))
+    }
+}
+
+/// The keys of a map but for `model_type`.
+struct WithoutFamily<A>(A);
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutFamily<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        mut seed: K,
+    ) -> std::result::Result<Option<K::Value>, A::Error> {
+        loop {
+            match self.0.next_key_seed(OwnKey(seed))? {
+                None => return Ok(None),
+                Some(Ok(key)) => return Ok(Some(key)),
+                Some(Err(unused)) => {
+                    self.0.next_value::<IgnoredAny>()?;
+                    seed = unused;
+                }
+            }
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> std::result::Result<V::Value, A::Error> {
+        self.0.next_value_seed(seed)
+    }
+}
+
+/// Hands a key on, unless it is `model_type`: then it comes back itself.
+struct OwnKey<K>(K);
+
+impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for OwnKey<K> {
+    type Value = std::result::Result<K::Value, K>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
+        let key = String::deserialize(deserializer)?;
+        if key == MODEL_TYPE {
+            return Ok(Err(self.0));
+        }
+        self.0.deserialize(key.into_deserializer()).map(Ok)
     }
 }
 

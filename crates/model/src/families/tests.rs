@@ -74,6 +74,16 @@ fn keys_of_a_recipe_are_read_as_they_are_written_and_no_others() {
 }
 
 #[test]
+fn a_family_that_is_not_the_first_says_its_name() {
+    for config in examples() {
+        let keys = serde_json::to_value(&config).unwrap();
+        let mut tagged = super::model_config::serialize("another", &config, serde_json::value::Serializer).unwrap();
+        assert_eq!(tagged.as_object_mut().unwrap().remove("model_type"), Some(json!("another")));
+        assert_eq!(tagged, keys);
+    }
+}
+
+#[test]
 fn an_unknown_family_is_refused_by_the_names_of_those_that_are_known() {
     let in_recipe = serde_json::from_value::<ModelConfig>(json!({"model_type": "perceptron"})).unwrap_err().to_string();
     let in_file = ModelConfig::of_hf(json!({"model_type": "perceptron"}).as_object().unwrap()).unwrap_err();
