@@ -6,8 +6,9 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// Reads no more of a recipe than its `[student]`, whose family is in `table`, the same recipe. An error names the place of what is
-/// wrong: a recipe as a whole is read without knowing the family, and says no more than in which section.
+/// Reads no more of a recipe than its `[student]`, whose family is in `table`, the same recipe. An error names the
+/// place of what is wrong: a recipe as a whole is read without knowing the family, and says no more than in which
+/// section.
 ///
 /// # Errors
 /// What is wrong in the section.

@@ -30,8 +30,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait CausalLm: Module + Sync {
-    /// Final hidden states, the last norm behind them. tokens: \[rows, width\]; output: \[rows, width, hidden\]. Causal: what
-    /// stands to the right of a position, padding included, never reaches it.
+    /// Final hidden states, the last norm behind them. tokens: \[rows, width\]; output: \[rows, width, hidden\].
+    /// Causal: what stands to the right of a position, padding included, never reaches it.
     fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
 
     /// Final hidden states of some positions. positions: \[n\], flat indices into \[rows, width\]; output: \[n, hidden\].

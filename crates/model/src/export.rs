@@ -20,8 +20,8 @@ const WEIGHTS: &str = "model.safetensors";
 /// and comes last: an interrupted export is no model. One tensor at a time is in memory besides the model.
 ///
 /// # Errors
-/// [`Error::Tensor`] names a weight that `precision` cannot hold, [`Error::Target`] a shard of another model that lies there;
-/// [`Error::Io`] where a file cannot be written.
+/// [`Error::Tensor`] names a weight that `precision` cannot hold, [`Error::Target`] a shard of another model that lies
+/// there; [`Error::Io`] where a file cannot be written.
 pub fn export(
     model: &Model,
     precision: Precision,

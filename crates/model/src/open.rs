@@ -30,8 +30,9 @@ impl PretrainedModel {
     ///
     /// # Errors
     /// [`Error::NotAModel`], [`Error::Files`] or [`Error::Config`] where it is no model that this build opens;
-    /// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] where the weights are not those of its
-    /// config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] where a file cannot be read.
+    /// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] where the weights are
+    /// not those of its config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] where a file cannot be
+    /// read.
     pub fn open(path: &Path) -> Result<Self> {
         let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
         weights::check(&files.config, files.source.as_ref())?;
@@ -111,8 +112,8 @@ impl PretrainedModel {
     /// Reads the weights onto `device`.
     ///
     /// # Errors
-    /// [`Error::Device`] where `device` cannot compute in `precision`; [`Error::Tensor`] names a weight that is no finite number;
-    /// [`Error::Io`].
+    /// [`Error::Device`] where `device` cannot compute in `precision`; [`Error::Tensor`] names a weight that is no
+    /// finite number; [`Error::Io`].
     pub fn load(&self, device: &Device, precision: Precision) -> Result<Model> {
         weights::load(&self.config, self.source.as_ref(), device, precision.dtype(device)?)
     }

@@ -86,9 +86,10 @@ impl Pipeline<'_> {
     /// stage was busy.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where `stop` was set before the end. [`Error::Dataset`], [`Error::Short`] or [`Error::Token`] where the
-    /// teacher cannot be asked about a sample; [`Error::BadRow`] or [`Error::Device`] where its answer is none that can be kept;
-    /// [`Error::Cache`] where that cannot be written. What was committed before is whole.
+    /// [`Error::Interrupted`] where `stop` was set before the end. [`Error::Dataset`], [`Error::Short`] or
+    /// [`Error::Token`] where the teacher cannot be asked about a sample; [`Error::BadRow`] or [`Error::Device`] where
+    /// its answer is none that can be kept; [`Error::Cache`] where that cannot be written. What was committed before is
+    /// whole.
     pub fn run(
         &self,
         stop: &AtomicBool,

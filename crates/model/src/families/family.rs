@@ -54,8 +54,8 @@ pub trait FamilyConfig {
     /// config.json as `transformers` reads it, but for `architectures`, `model_type` and `torch_dtype`.
     fn hf_keys(&self) -> Map<String, Value>;
 
-    /// The keys that shape the forward, for the fingerprint: an object without `model_type`. See [`identity`](crate::identity) for which are
-    /// left out.
+    /// The keys that shape the forward, for the fingerprint: an object without `model_type`. See
+    /// [`identity`](crate::identity) for which are left out.
     fn identity(&self) -> Value;
 }
 

@@ -73,8 +73,9 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
 /// Builds the model that `config` describes from `source`.
 ///
 /// # Errors
-/// [`Error::MissingTensor`], [`Error::ExtraTensor`] or [`Error::Shape`] where `source` does not hold this model and nothing else;
-/// [`Error::Tensor`] where a value is not finite, or a tied head is saved a second time and differs; [`Error::Io`].
+/// [`Error::MissingTensor`], [`Error::ExtraTensor`] or [`Error::Shape`] where `source` does not hold this model and
+/// nothing else; [`Error::Tensor`] where a value is not finite, or a tied head is saved a second time and differs;
+/// [`Error::Io`].
 pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Model> {
     check(config, source)?;
     let head = config.family().head_name();
