@@ -10,7 +10,7 @@ use anyhow::{Context, Error, Result};
 use burn::optim::AdamWConfig;
 use logitcask_core::TailPolicy;
 use logitcask_core::temperature::TemperaturePair;
-use logitcask_model::{DeviceChoice, Llama, LlamaConfig, weights};
+use logitcask_model::{DeviceChoice, ModelConfig, weights};
 use logitcask_train::Source;
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::{LossAtStep, LossTotals, TermAtStep};
@@ -38,13 +38,13 @@ fn main() -> Result<()> {
     });
 
     // The shape is what a recipe's [student] says; the cache knows the number of classes and the longest sample.
-    let shape: LlamaConfig = serde_json::from_value(serde_json::json!({
+    let shape: ModelConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
         "num_attention_heads": 2, "num_key_value_heads": 1,
     }))?;
     let shape = shape.resolved(vocab_size, max_length).map_err(Error::msg)?;
     let (device, _) = DeviceChoice::Cpu.open()?;
-    let student: Llama = weights::init(&shape, 0, &device.autodiff());
+    let student = weights::init(&shape, 0, &device.autodiff());
     println!("student of {} parameters", shape.parameters());
 
     // Forward, loss, backward, optimizer. The sums are over positions, so the gradient is divided by their number.

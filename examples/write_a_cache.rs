@@ -4,14 +4,14 @@
 //! one and removed at the end. A run that was killed goes on where it stopped.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use logitcask_cache::{
     ArtifactRef, CacheWriter, FORMAT_VERSION, Layout, Manifest, Plan, REFUSE_SPECIAL_TOKENS, Tier, Versions, verify,
 };
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{Fingerprint, LogProbPrecision, RowErrors, SampleId, Selection, SoftRows, TailRule, Truncation};
-use logitcask_data::{DatasetConfig, TextDataset, TextTokenizer};
+use logitcask_data::{Dataset, DatasetConfig, TextDataset, TextTokenizer};
 use std::path::{Path, PathBuf};
 
 /// The corpus and the tokenizer of the repository's demo.
@@ -53,7 +53,7 @@ pub fn write(folder: &Path) -> Result<Manifest> {
         // What rounding and the summary of the tail cost is measured beside every full row, and stated in the manifest.
         let (mut rows, mut errors) = (Vec::new(), RowErrors::new(&plan.keep));
         for id in (range.start..range.end).map(SampleId) {
-            let sample = dataset.sample(&range.split, id).context("the plan was made from this dataset")?;
+            let sample = dataset.sample(&range.split, id)?;
             let mut soft = SoftRows::new(&plan.keep);
             for (position, &label) in sample.gold_ids().iter().enumerate() {
                 let logits = teacher_logits(&sample.input_ids[..=position], plan.vocab_size);

@@ -8,7 +8,7 @@ use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
 use logitcask_core::{RowErrors, Selection, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{TOKENISATION_VERSION, TextDataset};
+use logitcask_data::{Dataset, TOKENISATION_VERSION, TextDataset};
 use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
 use logitcask_teach::calibration::Trial;
 use logitcask_teach::select::SELECTION_VERSION;
@@ -61,7 +61,7 @@ impl Experiment {
         let files = PretrainedModel::open(&teacher.model)?;
         let tokenizer = tokenizer_of(&files)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
-        let context = files.config().max_position_embeddings;
+        let context = files.config().max_position_embeddings();
         if recipe.cache.max_length > context {
             return Err(anyhow!(
                 "[cache] max_length = {} is longer than the teacher's context of {context}; its words beyond it mean nothing",
@@ -69,11 +69,11 @@ impl Experiment {
             ));
         }
         let companions = files.companions()?;
-        if let Some(id) = companions.end_tokens().iter().find(|&&id| id as usize >= files.config().vocab_size) {
+        if let Some(id) = companions.end_tokens().iter().find(|&&id| id as usize >= files.config().vocab_size()) {
             bail!(
                 "{}: generation_config.json or config.json ends texts with token {id}, and the model has {} classes",
                 teacher.model.display(),
-                files.config().vocab_size
+                files.config().vocab_size()
             );
         }
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
@@ -111,7 +111,7 @@ impl Experiment {
 
     /// Rows of the teacher's head that no token has.
     fn padding(&self) -> u32 {
-        (self.files.config().vocab_size as u32).saturating_sub(self.vocab_size())
+        (self.files.config().vocab_size() as u32).saturating_sub(self.vocab_size())
     }
 
     /// What the recipe keeps of a row.
@@ -134,7 +134,7 @@ impl Experiment {
             note!(
                 "{} of the teacher's {} classes belong to no token: they are part of log Z and of the tail, and never kept",
                 self.padding(),
-                self.files.config().vocab_size
+                self.files.config().vocab_size()
             );
         }
         Ok((LocalTeacher::new(self.files.load(&device, self.teacher.precision)?), device_name))
@@ -184,7 +184,7 @@ impl Experiment {
     /// [`Self::choose_tail_atoms`], were this the recipe's selection.
     pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
-        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES);
+        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES)?;
         // Rounding of the kept classes is another matter, and no atom mends it.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();

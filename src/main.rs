@@ -10,6 +10,7 @@ mod pins;
 mod progress;
 mod recipe;
 mod stop;
+mod student;
 mod summary;
 
 use clap::Parser;

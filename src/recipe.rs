@@ -1,11 +1,12 @@
 //! One TOML file per experiment.
 
 use crate::paths::Bases;
+use crate::student;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Layout;
 use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
 use logitcask_data::DatasetConfig;
-use logitcask_model::{LlamaConfig, Precision};
+use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub struct Recipe {
     pub cache: CacheConfig,
     /// The student's shape; vocabulary and context come from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub student: Option<LlamaConfig>,
+    pub student: Option<ModelConfig>,
     /// What the student is compared with.
     #[serde(default = "labels")]
     pub loss: LossConfig,
@@ -183,8 +184,10 @@ impl Recipe {
         let recipe: Self = match read_table(path)? {
             (text, None) => {
                 // First as it stands: an error then names its line.
-                let _: Self = toml::from_str(&text).map_err(|e| anyhow!("{}: {e}", path.display()))?;
+                let named = |e| anyhow!("{}: {e}", path.display());
                 let mut table = parse(path, &text)?;
+                student::check(toml::Deserializer::parse(&text).map_err(named)?, &table).map_err(named)?;
+                let _: Self = toml::from_str(&text).map_err(named)?;
                 find_paths(&mut table, &Bases::of(path));
                 table.try_into().map_err(|e| anyhow!("{}: {e}", path.display()))?
             }
@@ -200,7 +203,9 @@ impl Recipe {
                 find_paths(&mut under, &Bases::of(&base));
                 find_paths(&mut over, &Bases::of(path));
                 let named = |e| anyhow!("{} (over {}): {e}", path.display(), base.display());
-                merge(&under, over).try_into().map_err(named)?
+                let merged = merge(&under, over);
+                student::check(toml::Value::Table(merged.clone()), &merged).map_err(named)?;
+                merged.try_into().map_err(named)?
             }
         };
         recipe.check().with_context(|| path.display().to_string())?;

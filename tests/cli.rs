@@ -37,6 +37,14 @@ fn recipe_mistakes_name_file_and_key() {
         ("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\", k = 16 }", &["unknown field `k`"]),
         ("max_length = 48", "max_length = 65", &["max_length = 65", "context of 64"]),
         ("max_length = 48", "max_length = 1", &["max_length"]),
+        (
+            "num_hidden_layers = 1",
+            "num_hiden_layers = 1",
+            &["| num_hiden_layers = 1", "unknown field `num_hiden_layers`"],
+        ),
+        ("num_hidden_layers = 1", "num_hidden_layers = \"1\"", &["| num_hidden_layers = \"1\"", "expected usize"]),
+        ("[student]", "[student]\nmodel_type = \"gpt9\"", &["model_type is `gpt9`", "`llama`"]),
+        ("[student]", "[student]\nmodel_type = 9", &["model_type = 9", "name"]),
     ] {
         fixture.edit_recipe(from, to);
         fails_with(&fixture, &CACHE, words);
@@ -44,6 +52,17 @@ fn recipe_mistakes_name_file_and_key() {
     }
     fixture.edit_recipe("[teacher]", "[tokenizer]\npath = \"x\"\n\n[teacher]");
     fails_with(&fixture, &CACHE, &["[tokenizer]", "[teacher]"]);
+    fixture.write_recipe("");
+    let over = "extends = \"recipe.toml\"\n[student]\nnum_hidden_layers = \"1\"\n";
+    fs::write(fixture.path("over.toml"), over).unwrap();
+    fails_with(&fixture, &["cache", "over.toml"], &["over.toml", "student.num_hidden_layers"]);
+}
+
+#[test]
+fn a_student_may_name_its_family() {
+    let fixture = Fixture::new(5);
+    fixture.edit_recipe("[student]", "[student]\nmodel_type = \"llama\"");
+    fixture.ok(&CACHE);
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub fn keep(selection: Selection) -> Truncation {
 pub fn write_teacher(folder: &Path, seed: u64, vocab_size: usize, tokenizer: &[u8]) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let config = LlamaConfig { vocab_size, ..config() };
-    let model = weights::init(&config, seed, &device);
+    let model = weights::init(&config.into(), seed, &device);
     export::export(&model, Precision::F32, Some(tokenizer), &Companions::default(), folder).unwrap();
 }
 

@@ -387,11 +387,11 @@ fn weights_that_do_not_fit_are_an_error_before_anything_is_written() {
 #[test]
 fn an_export_that_is_cut_short_leaves_no_model() {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
-    let model = weights::init(&LlamaConfig { eos_token_id: vec![0, 1], ..config() }, 3, &device);
+    let model = weights::init(&LlamaConfig { eos_token_id: vec![0, 1], ..config() }.into(), 3, &device);
     let folder = tempfile::tempdir().unwrap();
     let to = |none: &Companions| export::export(&model, Precision::F32, None, none, folder.path());
     to(&Companions::default()).unwrap();
-    assert_eq!(PretrainedModel::open(folder.path()).unwrap().config().eos_token_id, [0, 1]);
+    assert_eq!(PretrainedModel::open(folder.path()).unwrap().config().eos_token_ids(), [0, 1]);
     fs::write(folder.path().join("chat_template.jinja"), "of another model").unwrap();
     to(&Companions::default()).unwrap();
     assert_eq!(files(folder.path()).len(), 2, "nothing of an earlier model stays");

@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::math::log_sum_exp;
 use logitcask_core::{Origin, Sample, SampleId, Selection};
-use logitcask_model::{DeviceChoice, KvCache, Llama, LogitsModel, Precision, PretrainedModel};
+use logitcask_model::{CausalLm, DeviceChoice, KvCache, Model, Precision, PretrainedModel};
 use logitcask_teach::select::select_rows;
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::LossAtStep;
@@ -17,14 +17,14 @@ use serde_json::Value;
 
 const CHECKPOINTS: [&str; 5] = ["llama-gqa", "llama-tied", "llama-f16-sharded", "llama2c-tiny", "llama2c-gqa-untied"];
 
-fn load(path: &std::path::Path, autodiff: bool) -> Llama {
+fn load(path: &std::path::Path, autodiff: bool) -> Model {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let device = if autodiff { device.autodiff() } else { device };
     PretrainedModel::open(path).unwrap().load(&device, Precision::F32).unwrap()
 }
 
 /// Logits of every position of the right-padded `rows`, row by row without the padding.
-pub fn logits(model: &Llama, rows: &[Vec<u32>]) -> Vec<Vec<Vec<f64>>> {
+pub fn logits(model: &Model, rows: &[Vec<u32>]) -> Vec<Vec<Vec<f64>>> {
     let device = model.device();
     let width = rows.iter().map(Vec::len).max().unwrap();
     let flat: Vec<i64> = rows
@@ -35,7 +35,7 @@ pub fn logits(model: &Llama, rows: &[Vec<u32>]) -> Vec<Vec<Vec<f64>>> {
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(flat, [rows.len(), width]), &device);
     let hidden = model.hidden(tokens);
     let d = hidden.dims()[2];
-    let all = model.logits(hidden.reshape([rows.len() * width, d])).try_into_vec_as::<f32>().unwrap();
+    let all = model.head().logits(hidden.reshape([rows.len() * width, d])).try_into_vec_as::<f32>().unwrap();
     let vocab = model.vocab_size();
     let position = |row: usize, p: usize| {
         let at = (row * width + p) * vocab;

@@ -135,13 +135,14 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
         let keep = keep(Selection::TopK { k: 8 });
         let mut taught: Vec<Vec<SoftRows>> = Vec::new();
         for device in [&cpu, &gpu] {
-            let teacher = LocalTeacher::new(weights::init(&config(), 3, device));
+            let teacher = LocalTeacher::new(weights::init(&config().into(), 3, device));
             let mut rows = Vec::new();
             for batch in batch_by_length(&samples, 64) {
-                let gold: Vec<u32> = batch.indices.iter().flat_map(|&i| samples[i].gold_ids().to_vec()).collect();
                 teacher
-                    .logits(&batch, &mut |chunk| {
-                        let (selected, _) = select_logits(&chunk.logits, &gold, &vec![0.0; gold.len()], &keep).unwrap();
+                    .outputs(&batch, &mut |outputs| {
+                        let labels = &batch.labels[outputs.positions];
+                        let offsets = vec![0.0; labels.len()];
+                        let (selected, _) = select_logits(&outputs.logits, labels, &offsets, &keep).unwrap();
                         for row in selected.iter().flat_map(SoftRows::iter) {
                             let mut alone = SoftRows::new(&keep);
                             alone.push(row);
@@ -218,7 +219,7 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
         })
         .collect();
     let batch = Batch::new(&taught, Some(&TargetSpec::default())).unwrap();
-    let mut model = weights::init(&config(), 4, &device.clone().autodiff());
+    let mut model = weights::init(&config().into(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {

@@ -14,8 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{CacheReader, CacheWriter, Manifest, PLAN_NAME, Plan};
-use logitcask_core::SampleId;
-use logitcask_data::TextDataset;
+use logitcask_data::{Dataset, TextDataset};
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -175,11 +174,8 @@ pub(super) fn fill(
 /// Positions that the units without a commit ask the teacher for.
 fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
     let units = &writer.plan().units;
-    let samples = writer.pending()?.into_iter().flat_map(|unit| {
-        let unit = &units[unit];
-        (unit.start..unit.end).filter_map(|id| dataset.sample(&unit.split, SampleId(id)))
-    });
-    Ok(samples.map(|sample| sample.positions() as u64).sum())
+    let of = |unit: usize| dataset.positions(&units[unit].split, units[unit].start..units[unit].end);
+    Ok(writer.pending()?.into_iter().map(of).sum::<Result<u64, _>>()?)
 }
 
 fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64) {

@@ -44,7 +44,7 @@ fn open_cache(files: &PretrainedModel, folder: &Path) -> Result<Source> {
     let cache = caches::open(folder)?;
     let plan = cache.plan();
     // A head may have rows that no token has, as the teacher's may.
-    let (classes, least) = (files.config().vocab_size, plan.vocab_size as usize);
+    let (classes, least) = (files.config().vocab_size(), plan.vocab_size as usize);
     let most = least + plan.keep.padding as usize;
     if !(least..=most).contains(&classes) {
         bail!(
@@ -52,7 +52,7 @@ fn open_cache(files: &PretrainedModel, folder: &Path) -> Result<Source> {
             folder.display()
         );
     }
-    let (context, window) = (files.config().max_position_embeddings, plan.max_length as usize);
+    let (context, window) = (files.config().max_position_embeddings(), plan.max_length as usize);
     if context < window {
         bail!("{}: its windows of {window} tokens are longer than the model's context of {context}", folder.display());
     }
@@ -73,7 +73,7 @@ fn open_text(files: &PretrainedModel, data: &Path, max_length: Option<usize>) ->
     // All of it is held out: nothing here is trained on.
     let special_tokens = SpecialTokens::Plain;
     let config = DatasetConfig { held_out: 1.0, special_tokens, ..DatasetConfig::at(data) };
-    let context = files.config().max_position_embeddings;
+    let context = files.config().max_position_embeddings();
     let length = max_length.unwrap_or(context);
     if length > context {
         bail!("--max-length {length} is longer than the model's context of {context}");

@@ -25,7 +25,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if prompt.is_empty() {
         bail!("this model has no start token; give a --prompt");
     }
-    let context = files.config().max_position_embeddings;
+    let context = files.config().max_position_embeddings();
     let max_tokens = args.max_tokens.unwrap_or(context);
     if max_tokens > context || prompt.len() >= max_tokens {
         bail!(

@@ -39,20 +39,20 @@ pub fn run(args: Args) -> Result<()> {
 /// The tokenizer beside a model.
 pub fn tokenizer_of(files: &PretrainedModel) -> Result<TextTokenizer> {
     let config = files.config();
-    let ids = SpecialIds { bos: config.bos_token_id, eos: &config.eos_token_id };
+    let ids = SpecialIds { bos: config.bos_token_id(), eos: config.eos_token_ids() };
     let (tokenizer, notes) = match files.tokenizer() {
         TokenizerSource::Json(path) => TextTokenizer::from_model_folder(path.parent().unwrap_or(Path::new(".")), ids),
         TokenizerSource::Llama2c(path) => {
-            TextTokenizer::from_llama2c(path, config.vocab_size as u32).map(|tokenizer| (tokenizer, vec![]))
+            TextTokenizer::from_llama2c(path, config.vocab_size() as u32).map(|tokenizer| (tokenizer, vec![]))
         }
     }
     .with_context(|| "the model's tokenizer, which should lie beside its weights")?;
     notes.iter().for_each(|text| note!("{}: {text}", files.name()));
-    if tokenizer.vocab_size() as usize > config.vocab_size {
+    if tokenizer.vocab_size() as usize > config.vocab_size() {
         bail!(
             "the tokenizer has {} tokens, the model {} classes: they do not belong together",
             tokenizer.vocab_size(),
-            config.vocab_size
+            config.vocab_size()
         );
     }
     Ok(tokenizer)

@@ -15,9 +15,9 @@ use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{ArtifactRef, CacheReader, Error, Plan};
 use logitcask_core::{TargetTransform, Truncation};
-use logitcask_data::TextDataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::{Companions, Device, Llama, LlamaConfig, LogitsModel, Precision, PretrainedModel, export};
+use logitcask_data::{Dataset, TextDataset};
+use logitcask_model::{CausalLm, Companions, Device, Model, ModelConfig, Precision, PretrainedModel, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::similarity::Similarity;
 use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
@@ -80,7 +80,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     }
 
     let start = Instant::now();
-    let judge = |model: &Llama| -> Result<Evaluation> {
+    let judge = |model: &Model| -> Result<Evaluation> {
         eval::evaluate(model, &teaching.source, &recipe.eval.split, stop::flag())?
             .ok_or_else(|| anyhow!("stopped during evaluation; run the same command again to go on"))
     };
@@ -126,14 +126,14 @@ fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching
 }
 
 /// The student's shape with what it inherits from its data.
-fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
+fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
     // Rows of the head that no token has are inherited by whoever asks for them.
-    let (classes, own, most) = (teaching.vocab_size, student.vocab_size, teaching.vocab_size + teaching.padding);
+    let (classes, own, most) = (teaching.vocab_size, student.vocab_size(), teaching.vocab_size + teaching.padding);
     if own != 0 && !(classes..=most).contains(&own) {
         let range = if most > classes { format!("{classes} to {most}") } else { classes.to_string() };
         bail!("vocab_size = {own}, but what it learns from has {range} classes; leave it out");
     }
-    if student.bos_token_id.is_some() || !student.eos_token_id.is_empty() {
+    if student.bos_token_id().is_some() || !student.eos_token_ids().is_empty() {
         bail!("bos_token_id and eos_token_id are inherited from the tokenizer; leave them out");
     }
     let mut ends = teaching.companions.end_tokens();
@@ -143,7 +143,7 @@ fn resolved(student: LlamaConfig, teaching: &Teaching) -> Result<LlamaConfig> {
     if ends.is_empty() {
         ends.extend(teaching.tokenizer.eos());
     }
-    let student = LlamaConfig { bos_token_id: teaching.tokenizer.bos(), eos_token_id: ends, ..student };
+    let student = student.with_special_tokens(teaching.tokenizer.bos(), ends);
     student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))
 }
 
@@ -221,13 +221,13 @@ fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String
 }
 
 /// Refuses what the data cannot give and the student cannot read, before anything is written.
-fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &LlamaConfig, teaching: &Teaching) -> Result<()> {
+fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &ModelConfig, teaching: &Teaching) -> Result<()> {
     let window = teaching.max_length;
     if let Some(length) = train.max_length.filter(|length| *length as usize > window) {
         bail!("[train] max_length = {length}, but the data's windows have {window} tokens at most; leave it out");
     }
     // Whatever [train] max_length says, it is judged on whole windows.
-    let context = student.max_position_embeddings;
+    let context = student.max_position_embeddings();
     if context < window {
         bail!(
             "[student] max_position_embeddings = {context}, but it would read windows of {window} tokens; leave it out, or \
@@ -251,7 +251,7 @@ fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Opt
     let Some(teacher) = head_that_is_read(recipe) else { return Ok(None) };
     let model = PretrainedModel::open(&teacher.model).and_then(|files| files.load(device, Precision::F32));
     // The cache's own teacher: another was refused with the cache. Rows of its head that no token has are no class.
-    let head = model.context(READ_FROM_HEAD)?.head().narrow(1, 0, vocab_size);
+    let head = model.context(READ_FROM_HEAD)?.head().weights().narrow(1, 0, vocab_size);
     Ok(Some(Arc::new(Similarity::of_head(head, classes as usize, temperature)?)))
 }
 
@@ -282,7 +282,7 @@ fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
 
 struct Run<'a> {
     identity: &'a Identity,
-    student: &'a LlamaConfig,
+    student: &'a ModelConfig,
     train: &'a TrainConfig,
     teaching: &'a Teaching,
     device: &'a Device,
@@ -291,7 +291,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Trains one model into `folder/name` and exports it; returns it with the seconds all its calls spent.
-    fn train(&self, name: &str, loss: &LossConfig, folder: &Path) -> Result<(Llama, f64)> {
+    fn train(&self, name: &str, loss: &LossConfig, folder: &Path) -> Result<(Model, f64)> {
         let folder: PathBuf = folder.join(name);
         let checkpoints = Checkpoints::open(&folder, self.identity.id(loss)?)?;
         let done = checkpoints.state().step;

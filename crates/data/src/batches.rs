@@ -2,17 +2,29 @@
 
 use logitcask_core::Sample;
 
-/// Some samples as one right-padded rectangle of tokens.
+/// Some samples as one right-padded rectangle of tokens, and the positions that a teacher is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenBatch {
-    /// Which samples, as indices into the slice given to [`batch_by_length`].
+    /// The samples, a row each.
+    pub samples: Vec<Sample>,
+    /// Where each of them stands in the slice given to [`batch_by_length`].
     pub indices: Vec<usize>,
     /// `[rows, width]`, row-major, 0 after a row's end.
     pub tokens: Vec<u32>,
-    /// Tokens of each row before its padding.
-    pub lengths: Vec<usize>,
     /// The longest row.
     pub width: usize,
+    /// The positions that are asked about, as flat indices into `[rows, width]`: row by row all that have a next token.
+    pub positions: Vec<usize>,
+    /// The token behind each of them.
+    pub labels: Vec<u32>,
+}
+
+impl TokenBatch {
+    /// The row of one of [`positions`](Self::positions), and its place in that row.
+    pub fn place(&self, position: usize) -> (usize, usize) {
+        let flat = self.positions[position];
+        (flat / self.width, flat % self.width)
+    }
 }
 
 /// Groups samples by length: sorts indices by length (ties by index) and packs consecutive ones into batches with
@@ -31,6 +43,8 @@ pub struct TokenBatch {
 /// let batches = batch_by_length(&[sample(0, 3), sample(1, 2), sample(2, 5)], 6);
 /// assert_eq!(batches[0].indices, [1, 0]);
 /// assert_eq!(batches[0].tokens, [1, 1, 0, 1, 1, 1]);
+/// assert_eq!(batches[0].positions, [0, 3, 4]);
+/// assert_eq!(batches[0].place(2), (1, 1));
 /// assert_eq!(batches[1].indices, [2]);
 /// ```
 pub fn batch_by_length(samples: &[Sample], token_budget: usize) -> Vec<TokenBatch> {
@@ -52,14 +66,17 @@ pub fn batch_by_length(samples: &[Sample], token_budget: usize) -> Vec<TokenBatc
 
 /// The rectangle of the samples at `indices`.
 fn pack(samples: &[Sample], indices: &[usize]) -> TokenBatch {
-    let lengths: Vec<usize> = indices.iter().map(|&index| samples[index].input_ids.len()).collect();
-    let width = lengths.iter().copied().max().unwrap_or(0);
-    let mut tokens = vec![0; indices.len() * width];
-    for (row, &index) in indices.iter().enumerate() {
+    let samples: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
+    let width = samples.iter().map(|sample| sample.input_ids.len()).max().unwrap_or(0);
+    let mut tokens = vec![0; samples.len() * width];
+    let (mut positions, mut labels) = (Vec::with_capacity(tokens.len()), Vec::with_capacity(tokens.len()));
+    for (row, sample) in samples.iter().enumerate() {
         let start = row * width;
-        tokens[start..start + lengths[row]].copy_from_slice(&samples[index].input_ids);
+        tokens[start..start + sample.input_ids.len()].copy_from_slice(&sample.input_ids);
+        positions.extend(start..start + sample.positions());
+        labels.extend(sample.gold_ids());
     }
-    TokenBatch { indices: indices.to_vec(), tokens, lengths, width }
+    TokenBatch { samples, indices: indices.to_vec(), tokens, width, positions, labels }
 }
 
 #[cfg(test)]
@@ -83,7 +100,15 @@ mod tests {
         let indices: Vec<_> = batches.iter().map(|b| b.indices.clone()).collect();
         assert_eq!(indices, [vec![1, 3, 0], vec![2]]);
         assert_eq!(batches[0].tokens, [101, 102, 0, 301, 302, 0, 1, 2, 3]);
-        assert_eq!((batches[0].width, batches[0].lengths.as_slice()), (3, &[2, 2, 3][..]));
+        assert_eq!(batches[0].width, 3);
+    }
+
+    #[test]
+    fn positions_are_those_with_a_next_token_which_is_their_label() {
+        let batch = &batch_by_length(&samples(&[3, 2]), 9)[0];
+        assert_eq!((&batch.positions[..], &batch.labels[..]), (&[0, 3, 4][..], &[102, 2, 3][..]));
+        assert_eq!([0, 1, 2].map(|position| batch.place(position)), [(0, 0), (1, 0), (1, 1)]);
+        assert_eq!(batch.samples[0].input_ids, [101, 102]);
     }
 
     proptest! {
@@ -100,13 +125,14 @@ mod tests {
                 prop_assert!(rows == 1 || rows * batch.width <= budget);
                 prop_assert_eq!(batch.tokens.len(), rows * batch.width);
                 for (row, &index) in batch.indices.iter().enumerate() {
-                    let (own, padding) = batch.tokens[row * batch.width..][..batch.width].split_at(batch.lengths[row]);
+                    let (own, padding) = batch.tokens[row * batch.width..][..batch.width].split_at(lengths[index]);
                     prop_assert_eq!(own, &samples[index].input_ids[..]);
+                    prop_assert_eq!(&batch.samples[row], &samples[index]);
                     prop_assert!(padding.iter().all(|&token| token == 0));
                 }
                 // Nothing is left for a later batch that this one had room for.
                 if let Some(next) = batches.get(at + 1) {
-                    prop_assert!((rows + 1) * next.lengths[0] > budget);
+                    prop_assert!((rows + 1) * lengths[next.indices[0]] > budget);
                 }
                 seen.extend(batch.indices.iter().copied());
             }

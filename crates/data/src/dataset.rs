@@ -8,20 +8,49 @@ use crate::windows::windows;
 use logitcask_core::{Fingerprint, InputHash, Origin, Sample, SampleId};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 /// Samples in a fixed order, each found by its split and its number in it.
+///
+/// A sample may be made or read when it is asked for, and that may fail; how many there are, and how long each is, is known
+/// without it.
 pub trait Dataset: Send + Sync {
     /// Name and number of samples of every split that has any: train, validation, test, then others by name.
     fn splits(&self) -> Vec<(String, u64)>;
-    /// A sample; `None` where the split has no such number, or there is no such split.
-    fn sample(&self, split: &str, id: SampleId) -> Option<Sample>;
+
+    /// Number of samples of a split; 0 for one that does not exist.
+    fn len(&self, split: &str) -> u64;
+
+    /// Number of tokens of a sample, which is not loaded for it.
+    ///
+    /// # Errors
+    /// [`Error::NoSample`] where the split has no such number, or there is no such split; whatever may befall on the way to
+    /// what the dataset lies in.
+    fn length_of(&self, split: &str, id: SampleId) -> Result<usize>;
+
+    /// A sample.
+    ///
+    /// # Errors
+    /// Those of [`length_of`](Self::length_of).
+    fn sample(&self, split: &str, id: SampleId) -> Result<Sample>;
+
     /// Changes whenever any sample, its origin, its place or its split does.
     fn fingerprint(&self) -> Fingerprint;
+
     /// For file names and headings.
     fn name(&self) -> &str;
+
     /// No sample has more tokens.
     fn max_length(&self) -> usize;
+
+    /// Number of positions of some samples of a split: of each, one less than its tokens.
+    ///
+    /// # Errors
+    /// Those of [`length_of`](Self::length_of).
+    fn positions(&self, split: &str, ids: Range<u64>) -> Result<u64> {
+        ids.map(|id| Ok((self.length_of(split, SampleId(id))?.saturating_sub(1)) as u64)).sum()
+    }
 }
 
 /// Texts, tokenised and cut into windows, in memory.
@@ -36,7 +65,7 @@ pub trait Dataset: Send + Sync {
 ///
 /// # Examples
 /// ```no_run
-/// use logitcask_data::{DatasetConfig, TextDataset, TextTokenizer};
+/// use logitcask_data::{Dataset, DatasetConfig, TextDataset, TextTokenizer};
 /// use std::path::Path;
 ///
 /// let tokenizer = TextTokenizer::from_json_file(Path::new("teacher/tokenizer.json"), Some(0))?;
@@ -71,8 +100,9 @@ struct Split {
 
 impl Split {
     fn window(&self, index: usize) -> Option<&[u32]> {
+        let end = *self.ends.get(index)?;
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Some(&self.tokens[start..*self.ends.get(index)?])
+        Some(&self.tokens[start..end])
     }
 }
 
@@ -115,21 +145,12 @@ impl TextDataset {
         self.splits.iter().find(|split| split.name == name)
     }
 
-    /// Name and number of samples of every split that has any: train, validation, test, then others by name.
-    pub fn splits(&self) -> Vec<(String, u64)> {
-        self.splits.iter().map(|split| (split.name.clone(), split.ends.len() as u64)).collect()
-    }
-
-    /// A sample; `None` where the split has no such number, or there is no such split.
-    pub fn sample(&self, split: &str, id: SampleId) -> Option<Sample> {
-        let split = self.split(split)?;
-        let index = usize::try_from(id.0).ok()?;
-        Some(Sample { id, origin: *split.origins.get(index)?, input_ids: split.window(index)?.to_vec() })
-    }
-
-    /// Number of samples of a split; 0 for one that does not exist.
-    pub fn len(&self, split: &str) -> u64 {
-        self.split(split).map_or(0, |split| split.ends.len() as u64)
+    /// The window of a sample, and its place in its split.
+    fn window(&self, split: &str, sample: SampleId) -> Result<(&Split, usize, &[u32])> {
+        let missing = || Error::NoSample { split: split.to_owned(), sample, samples: self.len(split) };
+        let found = self.split(split).ok_or_else(missing)?;
+        let index = usize::try_from(sample.0).map_err(|_| missing())?;
+        Ok((found, index, found.window(index).ok_or_else(missing)?))
     }
 
     /// Number of documents that gave a split its samples.
@@ -151,6 +172,25 @@ impl TextDataset {
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
+}
+
+impl Dataset for TextDataset {
+    fn splits(&self) -> Vec<(String, u64)> {
+        self.splits.iter().map(|split| (split.name.clone(), split.ends.len() as u64)).collect()
+    }
+
+    fn len(&self, split: &str) -> u64 {
+        self.split(split).map_or(0, |split| split.ends.len() as u64)
+    }
+
+    fn length_of(&self, split: &str, id: SampleId) -> Result<usize> {
+        self.window(split, id).map(|(_, _, tokens)| tokens.len())
+    }
+
+    fn sample(&self, split: &str, id: SampleId) -> Result<Sample> {
+        let (split, index, tokens) = self.window(split, id)?;
+        Ok(Sample { id, origin: split.origins[index], input_ids: tokens.to_vec() })
+    }
 
     /// Hash of what a model sees of the data, and of nothing else: neither names of files and folders nor the tokenizer have
     /// a part in it but by the tokens they lead to.
@@ -163,29 +203,11 @@ impl TextDataset {
     /// So a file under another name is the same dataset. Files of a folder are read in byte order of their names: renamed
     /// ones are the same dataset as long as that order, and the splits that their names tell, stay as they were; otherwise
     /// documents have other numbers, which is another dataset. A blank document counts, for those behind it.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-
-    /// Name of the file without its extension, or of the folder.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl Dataset for TextDataset {
-    fn splits(&self) -> Vec<(String, u64)> {
-        self.splits()
-    }
-
-    fn sample(&self, split: &str, id: SampleId) -> Option<Sample> {
-        self.sample(split, id)
-    }
-
     fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
+    /// Name of the file without its extension, or of the folder.
     fn name(&self) -> &str {
         &self.name
     }
@@ -291,7 +313,7 @@ fn stem(path: &Path) -> String {
     name.map_or_else(|| "dataset".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// See [`TextDataset::fingerprint`].
+/// See `fingerprint` of [`TextDataset`].
 fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
     let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
     hasher.update(&(max_length as u64).to_le_bytes());

@@ -76,14 +76,24 @@ fn splits_are_ordered_and_numbered_on_their_own() {
     // Documents count over all splits, samples within theirs.
     let train: Vec<_> = samples(&dataset, "train").iter().map(|s| (s.id.0, s.origin.document)).collect();
     assert_eq!(train, [(0, 2), (1, 5)]);
-    assert_eq!(dataset.sample("train", SampleId(2)), None);
-    assert_eq!(dataset.sample("nowhere", SampleId(0)), None);
+    for (split, id, samples) in [("train", 2, 2), ("train", 3, 2), ("train", u64::MAX, 2), ("nowhere", 0, 0)] {
+        let length = dataset.length_of(split, SampleId(id)).map(drop);
+        for result in [length, dataset.sample(split, SampleId(id)).map(drop)] {
+            let message = format!(
+                "split `{split}`, sample {id}: the dataset does not have it, it has {samples} samples of this split"
+            );
+            assert_eq!(result.unwrap_err().to_string(), message);
+        }
+    }
+    let lengths: Vec<usize> = (0..2).map(|id| dataset.length_of("train", SampleId(id)).unwrap()).collect();
+    assert_eq!(lengths, samples(&dataset, "train").iter().map(|s| s.input_ids.len()).collect::<Vec<_>>());
+    let positions = samples(&dataset, "train").iter().map(|s| s.positions() as u64).sum::<u64>();
+    assert_eq!(dataset.positions("train", 0..2).unwrap(), positions);
+    assert!(dataset.positions("train", 1..3).is_err());
     assert_eq!((dataset.len("nowhere"), dataset.tokens("nowhere"), dataset.documents("nowhere")), (0, 0, 0));
     assert_eq!(dataset.name(), "stories");
     let seen: &dyn Dataset = &dataset;
     assert_eq!((seen.splits(), seen.max_length(), seen.name()), (found, 8, "stories"));
-    assert_eq!(seen.sample("zoo", SampleId(0)), dataset.sample("zoo", SampleId(0)));
-    assert_eq!(seen.fingerprint(), dataset.fingerprint());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Everything a dataset or a tokenizer can be refused for, as a sentence with nouns in it.
 
+use logitcask_core::SampleId;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,16 @@ pub enum Error {
         path: PathBuf,
         /// Documents without text.
         blank: u64,
+    },
+    /// A sample that a dataset does not have.
+    #[error("split `{split}`, sample {}: the dataset does not have it, it has {samples} samples of this split", sample.0)]
+    NoSample {
+        /// The split, which may not exist either.
+        split: String,
+        /// The sample.
+        sample: SampleId,
+        /// How many there are.
+        samples: u64,
     },
     /// Documents, but not one window of two tokens.
     #[error(

@@ -10,7 +10,7 @@
 //! # Examples
 //! ```
 //! use logitcask_core::SampleId;
-//! use logitcask_data::{DatasetConfig, TextDataset, train_byte_level_bpe};
+//! use logitcask_data::{Dataset, DatasetConfig, TextDataset, train_byte_level_bpe};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("stories.txt");
@@ -23,7 +23,7 @@
 //! let dataset = TextDataset::load(&config, &tokenizer, max_length)?;
 //!
 //! assert_eq!(dataset.documents("train"), 2);
-//! let first = dataset.sample("train", SampleId(0)).expect("the split has samples");
+//! let first = dataset.sample("train", SampleId(0))?;
 //! assert_eq!(first.input_ids[0], 0, "every window begins with the start token");
 //! assert!("The cat sat.".starts_with(&tokenizer.decode(&first.input_ids)?));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

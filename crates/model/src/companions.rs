@@ -43,12 +43,18 @@ impl Companions {
     pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
     /// Those that lie in `folder`.
+    ///
+    /// # Errors
+    /// What keeps one of them from being read; [`Error::Files`] where a JSON file is damaged.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let read = |name: String| files::read(&folder.join(&name)).map(|bytes| (name, bytes));
         Self::from_files(folder, Self::names_in(folder)?.into_iter().map(read).collect::<Result<_>>()?)
     }
 
     /// These files of `folder`, by their names.
+    ///
+    /// # Errors
+    /// [`Error::Files`] names a JSON file that is damaged.
     pub fn from_files(folder: &Path, files: Vec<(String, Vec<u8>)>) -> Result<Self> {
         for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".json")) {
             serde_json::from_slice::<Value>(bytes).map_err(|e| Error::Files {

@@ -55,6 +55,9 @@ impl fmt::Display for DeviceChoice {
 
 impl DeviceChoice {
     /// The device, opened; and what to call it in a report.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where this machine has no such device, or this build cannot reach it. `Auto` and `Cpu` always open.
     pub fn open(self) -> Result<(Device, String)> {
         let missing = |problem: String| Error::Device { asked: self.to_string(), problem };
         match self {
@@ -83,7 +86,10 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// burn's name for it, refused where `device` cannot compute with it.
+    /// burn's name for it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where `device` cannot compute with it.
     pub fn dtype(self, device: &Device) -> Result<DType> {
         let dtype = match self {
             Self::F32 => DType::F32,

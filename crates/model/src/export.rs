@@ -1,7 +1,6 @@
 //! A folder that `transformers` opens.
 
-use crate::llama::Stored;
-use crate::{Companions, Error, Llama, LlamaConfig, Precision, Result, files};
+use crate::{CausalLm, Companions, Error, Model, ModelConfig, Precision, Result, StoredParameter, files};
 use half::{bf16, f16};
 use logitcask_files::replace;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -19,8 +18,12 @@ const WEIGHTS: &str = "model.safetensors";
 /// Weights that `precision` cannot hold are an error before anything is written. A model that lies in `folder` already
 /// is replaced. Each file appears whole or not at all and config.json, without which nobody opens the folder, goes first
 /// and comes last: an interrupted export is no model. One tensor at a time is in memory besides the model.
+///
+/// # Errors
+/// [`Error::Tensor`] names a weight that `precision` cannot hold, [`Error::Target`] a shard of another model that lies
+/// there; [`Error::Io`] where a file cannot be written.
 pub fn export(
-    model: &Llama,
+    model: &Model,
     precision: Precision,
     tokenizer_json: Option<&[u8]>,
     companions: &Companions,
@@ -34,7 +37,7 @@ pub fn export(
     if let Some(json) = tokenizer_json {
         write(&folder.join(TOKENIZER), json)?;
         if companions.get(Companions::TOKENIZER_CONFIG).is_none() {
-            let made = tokenizer_config(model.config(), json);
+            let made = tokenizer_config(&model.config(), json);
             write(&folder.join(Companions::TOKENIZER_CONFIG), &made)?;
         }
     }
@@ -58,6 +61,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Refuses to export `source` to a place where it would overwrite itself or another model.
+///
+/// # Errors
+/// [`Error::Target`] says what is in the way, and what to do; [`Error::Io`] where the place cannot be looked at.
 pub fn check_target(source: &Path, target: &Path) -> Result<()> {
     let refuse = |problem: String| Err(Error::Target { path: target.to_owned(), problem });
     let (from, to) = (real(source)?, real(target)?);
@@ -111,7 +117,7 @@ fn clear(folder: &Path) -> Result<()> {
 }
 
 /// Refuses numbers that would be written as infinity or are no numbers.
-fn check_values(model: &Llama, precision: Precision, path: &Path) -> Result<()> {
+fn check_values(model: &Model, precision: Precision, path: &Path) -> Result<()> {
     for (name, _, values) in model.state_dict() {
         if let Some(value) = values.iter().find(|&&value| !precision.round(value).is_finite()) {
             let problem = match value.is_finite() {
@@ -128,19 +134,19 @@ fn check_values(model: &Llama, precision: Precision, path: &Path) -> Result<()> 
 }
 
 /// safetensors: the header with every tensor's place, in the order of their names, then their numbers.
-fn write_tensors(model: &Llama, precision: Precision, file: &mut dyn Write) -> std::io::Result<()> {
+fn write_tensors(model: &Model, precision: Precision, file: &mut dyn Write) -> std::io::Result<()> {
     let dtype = match precision {
         Precision::F32 => Dtype::F32,
         Precision::Bf16 => Dtype::BF16,
         Precision::F16 => Dtype::F16,
     };
-    let mut parameters = model.named_parameters();
-    parameters.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut parameters: Vec<(String, StoredParameter)> = model.named_parameters();
+    parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut end = 0;
-    let place = |(name, shape, _): &(String, Vec<usize>, Stored)| {
-        let start = end;
+    let place = |(name, stored): &(String, StoredParameter)| {
+        let (start, shape) = (end, stored.shape());
         end += precision.bytes() * shape.iter().product::<usize>();
-        (name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) })
+        (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
     };
     let places = parameters.iter().map(place).collect();
     let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
@@ -149,7 +155,7 @@ fn write_tensors(model: &Llama, precision: Precision, file: &mut dyn Write) -> s
     header.resize(header.len().next_multiple_of(8), b' ');
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
-    for (_, _, stored) in parameters {
+    for (_, stored) in parameters {
         file.write_all(&encode(&stored.values(), precision))?;
     }
     Ok(())
@@ -157,7 +163,7 @@ fn write_tensors(model: &Llama, precision: Precision, file: &mut dyn Write) -> s
 
 /// tokenizer_config.json: without it `AutoTokenizer` guesses a slow tokenizer class from the model type and fails, and
 /// does not know which tokens start and end a text.
-fn tokenizer_config(config: &LlamaConfig, tokenizer_json: &[u8]) -> Vec<u8> {
+fn tokenizer_config(config: &ModelConfig, tokenizer_json: &[u8]) -> Vec<u8> {
     let tokenizer: Value = serde_json::from_slice(tokenizer_json).unwrap_or_default();
     let special = |id: Option<u32>| {
         let added = tokenizer["added_tokens"].as_array()?;
@@ -165,9 +171,9 @@ fn tokenizer_config(config: &LlamaConfig, tokenizer_json: &[u8]) -> Vec<u8> {
         token["content"].as_str().map(str::to_owned)
     };
     let value = json!({
-        "bos_token": special(config.bos_token_id),
+        "bos_token": special(config.bos_token_id()),
         "clean_up_tokenization_spaces": false,
-        "eos_token": special(config.eos_token_id.first().copied()),
+        "eos_token": special(config.eos_token_ids().first().copied()),
         "tokenizer_class": "PreTrainedTokenizerFast",
     });
     format!("{value:#}\n").into_bytes()

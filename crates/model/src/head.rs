@@ -2,9 +2,60 @@
 
 use crate::matmul::{MatRef, matmul};
 use crate::memory::{is_in_memory, numbers};
-use burn::tensor::{Tensor, TensorData};
+use burn::module::Param;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
 
-/// A head outside any graph.
+/// The parameter that is a model's head.
+pub enum HeadParameter<'a> {
+    /// A matrix of its own, \[hidden, vocabulary\].
+    Own(&'a Param<Tensor<2>>),
+    /// The embedding, \[vocabulary, hidden\].
+    Tied(&'a Param<Tensor<2>>),
+}
+
+impl HeadParameter<'_> {
+    /// It as it is now, for forwards and gradients outside any graph.
+    pub fn detached(&self) -> Head {
+        match self {
+            Self::Own(head) => Head::new(head.val(), false),
+            Self::Tied(embedding) => Head::new(embedding.val(), true),
+        }
+    }
+
+    /// Its weights, \[hidden, vocabulary\], in the graph that the model is in.
+    pub fn weights(&self) -> Tensor<2> {
+        match self {
+            Self::Own(head) => head.val(),
+            Self::Tied(embedding) => embedding.val().swap_dims(0, 1),
+        }
+    }
+
+    /// Logits in the graph that the model is in. hidden: \[n, hidden\]; output: \[n, vocabulary\].
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.weights())
+    }
+
+    /// Adds d loss / d head, \[vocabulary, hidden\] and in no graph, to the parameter's gradient in `grads`.
+    pub fn add_gradient(&self, grads: &mut GradientsParams, of_head: Tensor<2>) {
+        let (id, of_head) = match self {
+            Self::Own(head) => (head.id, of_head.transpose()),
+            Self::Tied(embedding) => (embedding.id, of_head),
+        };
+        let sum = match grads.remove::<2>(id) {
+            Some(there) => there + of_head,
+            None => of_head,
+        };
+        grads.register(id, sum);
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        let (Self::Own(weights) | Self::Tied(weights)) = self;
+        weights.val().device()
+    }
+}
+
+/// A head outside any graph, as [`HeadParameter::detached`] gives it.
 pub enum Head {
     /// On a CPU, in this process's memory. burn's CPU product clears its result and copies it before it computes it, and
     /// once more when it is read; with many classes that takes as long as a third of the product.
@@ -45,8 +96,10 @@ impl Head {
         Tensor::from_data(TensorData::new(head.logits(hidden, Vec::new()), [n, head.vocab_size]), &device)
     }
 
-    /// [`Self::logits`] row by row in the memory of `out`, whatever that holds; as a tensor where the head is not in this
-    /// process's memory.
+    /// [`Self::logits`] row by row in the memory of `out`, whatever that holds.
+    ///
+    /// # Errors
+    /// The logits as a tensor, where the head is not in this process's memory.
     pub fn logits_into(&self, hidden: Tensor<2>, out: Vec<f32>) -> Result<Vec<f32>, Box<Tensor<2>>> {
         match self {
             Self::Device(_) => Err(Box::new(self.logits(hidden))),

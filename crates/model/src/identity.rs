@@ -7,12 +7,12 @@
 //! It is BLAKE3 in key derivation mode with the context [`TEACHER_CONTEXT`], over these bytes, all numbers as unsigned
 //! 64-bit little-endian integers and every string as its length in bytes followed by its bytes:
 //!
-//! 1. a string: config.json in RFC 8785 form, reduced to `model_type` (always there, `"llama"`) and the keys that shape
-//!    the forward: `vocab_size`, `hidden_size`, `intermediate_size`, `num_hidden_layers`, `num_attention_heads` (always
-//!    there) and, only where they differ from their default, `num_key_value_heads` (`num_attention_heads`), `head_dim`
-//!    (`hidden_size / num_attention_heads`), `rms_norm_eps` (1e-6), `rope_theta` (10000) and `tie_word_embeddings`
-//!    (false). A setting that a later version reads joins them in the same way: its default says what models did
-//!    before;
+//! 1. a string: config.json in RFC 8785 form, reduced to `model_type` and the keys that shape the forward. A key that the
+//!    family's models cannot do without is always there, any other only where it differs from its default. A setting that
+//!    a later version reads joins them in the same way: its default says what models did before. For `llama` these are
+//!    `vocab_size`, `hidden_size`, `intermediate_size`, `num_hidden_layers`, `num_attention_heads` (always there) and
+//!    `num_key_value_heads` (`num_attention_heads`), `head_dim` (`hidden_size / num_attention_heads`), `rms_norm_eps`
+//!    (1e-6), `rope_theta` (10000) and `tie_word_embeddings` (false);
 //! 2. for every tensor that the architecture names, in the order of the names' bytes: its name, a string; its number
 //!    format as safetensors calls it (`F32`, `F16`, `BF16`), a string; the number of its dimensions and each of them;
 //!    the length of its data in bytes and 32 bytes, the plain BLAKE3 hash of its data, row-major and little-endian as
@@ -21,17 +21,16 @@
 //! What the architecture does not read is left out: rotary angles that older files carry, and the copy of a tied head.
 
 use crate::weights::{self, WeightSource};
-use crate::{Error, LlamaConfig, Result};
+use crate::{Error, ModelConfig, Result};
 use logitcask_core::Fingerprint;
 use rayon::prelude::*;
-use serde_json::json;
 
 /// Version of the definition below, in which the hash is keyed. Whoever changes what goes into it counts up: a cache
 /// made under another version knows its teacher by another hash.
 pub const TEACHER_CONTEXT: &str = "logitcask teacher v1";
 
 /// The fingerprint of a model: see [this module](self).
-pub(crate) fn fingerprint(config: &LlamaConfig, source: &(dyn WeightSource + Send + Sync)) -> Result<Fingerprint> {
+pub(crate) fn fingerprint(config: &ModelConfig, source: &(dyn WeightSource + Send + Sync)) -> Result<Fingerprint> {
     weights::check(config, source)?;
     let mut tensors = config.tensors();
     tensors.sort();
@@ -58,44 +57,8 @@ pub(crate) fn fingerprint(config: &LlamaConfig, source: &(dyn WeightSource + Sen
 }
 
 /// The part of config.json that shapes the forward, in RFC 8785 form.
-fn canonical(config: &LlamaConfig) -> serde_json::Result<String> {
-    let LlamaConfig {
-        vocab_size,
-        hidden_size,
-        intermediate_size,
-        num_hidden_layers,
-        num_attention_heads,
-        num_key_value_heads,
-        head_dim,
-        rms_norm_eps,
-        rope_theta,
-        tie_word_embeddings,
-        // How far a model was trained, not what it computes; and which tokens delimit texts.
-        max_position_embeddings: _,
-        bos_token_id: _,
-        eos_token_id: _,
-    } = config;
-    let mut keys = json!({
-        "model_type": "llama",
-        "vocab_size": vocab_size,
-        "hidden_size": hidden_size,
-        "intermediate_size": intermediate_size,
-        "num_hidden_layers": num_hidden_layers,
-        "num_attention_heads": num_attention_heads,
-    });
-    let with_defaults = [
-        ("num_key_value_heads", json!(num_key_value_heads), json!(num_attention_heads)),
-        ("head_dim", json!(head_dim), json!(hidden_size / num_attention_heads)),
-        ("rms_norm_eps", json!(rms_norm_eps), json!(1e-6)),
-        ("rope_theta", json!(rope_theta), json!(10_000.0)),
-        ("tie_word_embeddings", json!(tie_word_embeddings), json!(false)),
-    ];
-    for (key, value, default) in with_defaults {
-        if value != default {
-            keys[key] = value;
-        }
-    }
-    serde_json_canonicalizer::to_string(&keys)
+fn canonical(config: &ModelConfig) -> serde_json::Result<String> {
+    serde_json_canonicalizer::to_string(&config.identity())
 }
 
 fn canonical_problem(source: &dyn WeightSource) -> impl FnOnce(serde_json::Error) -> Error {
@@ -108,7 +71,7 @@ mod tests {
     use super::*;
     use crate::PretrainedModel;
     use safetensors::SafeTensors;
-    use serde_json::Value;
+    use serde_json::{Value, json};
     use std::path::Path;
 
     fn canonical_of(changes: Value) -> String {
@@ -117,7 +80,7 @@ mod tests {
             "num_attention_heads": 4, "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "tie_word_embeddings": false,
         });
         all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        canonical(&serde_json::from_value::<LlamaConfig>(all).unwrap().resolved(0, 16).unwrap()).unwrap()
+        canonical(&serde_json::from_value::<ModelConfig>(all).unwrap().resolved(0, 16).unwrap()).unwrap()
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Finding out what a path holds, and opening it.
 
+use crate::families::object;
 use crate::weights::{self, Llama2cWeights, SafetensorsWeights, WeightSource};
-use crate::{Companions, Error, Llama, LlamaConfig, Precision, Result, companions, files, hf, identity};
+use crate::{Companions, Error, Model, ModelConfig, Precision, Result, companions, files, identity};
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub enum TokenizerSource {
 /// A model on disk: its config is read, its weights are not yet.
 pub struct PretrainedModel {
     path: PathBuf,
-    config: LlamaConfig,
+    config: ModelConfig,
     source: Box<dyn WeightSource + Send + Sync>,
     tokenizer: TokenizerSource,
 }
@@ -26,6 +27,12 @@ pub struct PretrainedModel {
 impl PretrainedModel {
     /// Recognises a Hugging Face folder or a llama2.c file, reads its config and checks, without reading them, that the
     /// weights are all there and fit it.
+    ///
+    /// # Errors
+    /// [`Error::NotAModel`], [`Error::Files`] or [`Error::Config`] where it is no model that this build opens;
+    /// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] where the weights are
+    /// not those of its config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] where a file cannot be
+    /// read.
     pub fn open(path: &Path) -> Result<Self> {
         let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
         weights::check(&files.config, files.source.as_ref())?;
@@ -39,7 +46,7 @@ impl PretrainedModel {
         }
         let weights = Llama2cWeights::open(path)?;
         let tokenizer = TokenizerSource::Llama2c(path.with_file_name("tokenizer.bin"));
-        let config = weights.config().clone();
+        let config = ModelConfig::from(weights.config().clone());
         Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
     }
 
@@ -51,7 +58,7 @@ impl PretrainedModel {
             return Err(Error::NotAModel { path: path.to_owned(), problem });
         }
         companions::check(path)?;
-        let config = LlamaConfig::read(&config_path)?;
+        let config = ModelConfig::read(&config_path)?;
         let weights = SafetensorsWeights::open(path)?;
         let tokenizer = TokenizerSource::Json(path.join("tokenizer.json"));
         Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
@@ -67,7 +74,7 @@ impl PretrainedModel {
     }
 
     /// Its shape.
-    pub fn config(&self) -> &LlamaConfig {
+    pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
@@ -83,21 +90,31 @@ impl PretrainedModel {
     }
 
     /// Hash over what shapes the logits: two models with the same fingerprint say the same. [`identity`] defines it.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`]: all of the weights are read for it.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         identity::fingerprint(&self.config, self.source.as_ref())
     }
 
     /// What lies beside the weights and goes with them into another folder.
+    ///
+    /// # Errors
+    /// Those of [`Companions::from_folder`]; [`Error::Config`] where config.json is no JSON object any more.
     pub fn companions(&self) -> Result<Companions> {
         if self.path.is_dir() {
-            let config = hf::object(&self.path.join("config.json"))?;
+            let config = object(&self.path.join("config.json"))?;
             return Ok(Companions::from_folder(&self.path)?.with_config(&config));
         }
         Ok(Companions::default().with_config(&self.config.to_hf("float32")))
     }
 
     /// Reads the weights onto `device`.
-    pub fn load(&self, device: &Device, precision: Precision) -> Result<Llama> {
+    ///
+    /// # Errors
+    /// [`Error::Device`] where `device` cannot compute in `precision`; [`Error::Tensor`] names a weight that is no
+    /// finite number; [`Error::Io`].
+    pub fn load(&self, device: &Device, precision: Precision) -> Result<Model> {
         weights::load(&self.config, self.source.as_ref(), device, precision.dtype(device)?)
     }
 }

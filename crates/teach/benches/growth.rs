@@ -13,7 +13,7 @@ use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
-use logitcask_teach::teacher::{Logits, LogitsChunk};
+use logitcask_teach::teacher::{Logits, Outputs};
 use logitcask_teach::{Error, Pipeline, Progress, Result, StageSeconds, Teacher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,10 +41,18 @@ impl Dataset for Random {
         vec![("train".to_owned(), self.0)]
     }
 
-    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+    fn len(&self, _: &str) -> u64 {
+        self.0
+    }
+
+    fn length_of(&self, _: &str, _: SampleId) -> logitcask_data::Result<usize> {
+        Ok(LENGTH)
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let mut rng = CounterRng::new("growth", &[id.0]);
         let input_ids = (0..LENGTH).map(|_| rng.below(VOCAB as u64) as u32).collect();
-        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -82,12 +90,14 @@ impl Teacher for Free {
         1
     }
 
-    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
-        let mut first_position = 0;
-        for (row, &length) in batch.tokens.chunks_exact(batch.width).zip(&batch.lengths) {
-            let said = row[..length - 1].iter().flat_map(|&token| &self.0[token as usize % self.0.len()]);
-            each(LogitsChunk { first_position, logits: Logits::Host(said.copied().collect::<Vec<_>>().into()) })?;
-            first_position += length - 1;
+    fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
+        let mut start = 0;
+        for sample in &batch.samples {
+            let positions = start..start + sample.positions();
+            start = positions.end;
+            let tokens = batch.positions[positions.clone()].iter().map(|&position| batch.tokens[position]);
+            let said = tokens.flat_map(|token| &self.0[token as usize % self.0.len()]);
+            each(Outputs { positions, logits: Logits::Host(said.copied().collect::<Vec<_>>().into()) })?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use logitcask_core::rng::CounterRng;
 use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
-use logitcask_model::{Device, Llama, LlamaConfig, Precision, PretrainedModel, weights};
+use logitcask_model::{Device, Model, ModelConfig, Precision, PretrainedModel, weights};
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds, Teacher};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -36,10 +36,18 @@ impl Dataset for Random {
         vec![("train".to_owned(), self.samples)]
     }
 
-    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+    fn len(&self, _: &str) -> u64 {
+        self.samples
+    }
+
+    fn length_of(&self, _: &str, _: SampleId) -> logitcask_data::Result<usize> {
+        Ok(POSITIONS + 1)
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let mut rng = CounterRng::new("stage", &[id.0]);
         let input_ids = (0..=POSITIONS).map(|_| rng.below(self.vocab_size as u64) as u32).collect();
-        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -92,7 +100,7 @@ fn forward_alone(teacher: &LocalTeacher, batches: &[TokenBatch]) -> f64 {
     let (clock, next) = (Instant::now(), AtomicUsize::new(0));
     let work = || {
         while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-            teacher.logits(batch, &mut |_| Ok(())).unwrap();
+            teacher.outputs(batch, &mut |_| Ok(())).unwrap();
         }
     };
     std::thread::scope(|scope| {
@@ -116,10 +124,10 @@ fn stage(teacher: &LocalTeacher, dataset: &Random) -> f64 {
     clock.elapsed().as_secs_f64()
 }
 
-fn measure(name: &str, model: Llama, samples: u64, turns: usize) {
+fn measure(name: &str, model: Model, samples: u64, turns: usize) {
     let teacher = LocalTeacher::new(model);
     let dataset = Random { samples, vocab_size: teacher.vocab_size() };
-    let windows: Vec<Sample> = (0..samples).filter_map(|id| dataset.sample("train", SampleId(id))).collect();
+    let windows: Vec<Sample> = (0..samples).map(|id| dataset.sample("train", SampleId(id)).unwrap()).collect();
     let batches = batch_by_length(&windows, BATCH_TOKENS);
     let mut best = [f64::INFINITY; 2];
     for _ in 0..turns {
@@ -131,8 +139,8 @@ fn measure(name: &str, model: Llama, samples: u64, turns: usize) {
 }
 
 /// A model of random weights.
-fn init(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Llama {
-    let config: LlamaConfig = serde_json::from_value(serde_json::json!({
+fn init(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Model {
+    let config: ModelConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": heads
     }))

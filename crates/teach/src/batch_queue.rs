@@ -1,6 +1,7 @@
 //! Batches of one unit after the other, for workers that take one whenever they are done with the last: where a unit ends,
 //! none waits for the others, and while one reads the next unit the others have batches left.
 
+use crate::open_unit::OpenUnit;
 use crate::{Error, Result};
 use logitcask_cache::{CacheWriter, Claim, Claimed};
 use logitcask_core::{Sample, SampleId};
@@ -9,7 +10,7 @@ use logitcask_data::batches::{TokenBatch, batch_by_length};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often a unit that another process is at is looked at again.
@@ -42,7 +43,7 @@ pub(crate) struct BatchQueue<'a> {
 pub(crate) struct State {
     /// Units that nobody here has begun.
     pending: VecDeque<usize>,
-    batches: VecDeque<(usize, TokenBatch)>,
+    batches: VecDeque<(Arc<OpenUnit>, TokenBatch)>,
     /// When the last unit was begun, and the longest time from one to the next.
     last: Option<Instant>,
     longest: Duration,
@@ -82,24 +83,23 @@ impl State {
     }
 }
 
-/// Hears of a unit with its samples before its first batch comes; nothing more comes where it gives `false`.
-type Begin<'b> = &'b dyn Fn(usize, Vec<Sample>, Claim) -> bool;
-
 impl BatchQueue<'_> {
     /// The next batch, and which unit it is of.
-    pub(crate) fn next(&self, begin: Begin<'_>) -> Result<Option<(usize, TokenBatch)>> {
+    pub(crate) fn next(&self) -> Result<Option<(Arc<OpenUnit>, TokenBatch)>> {
         let mut state = self.state();
         while !state.is_closed {
             if !state.is_reading && !state.pending.is_empty() && state.batches.len() < self.workers {
                 state.is_reading = true;
                 drop(state);
-                let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read(begin)));
+                let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read()));
                 state = self.state();
                 state.is_reading = false;
                 self.changed.notify_all();
                 // The others must not wait for one that is gone.
                 match read.unwrap_or_else(|panic| resume_unwind(panic))? {
-                    Some((unit, batches)) => state.batches.extend(batches.into_iter().map(|batch| (unit, batch))),
+                    Some((unit, batches)) => {
+                        state.batches.extend(batches.into_iter().map(|batch| (unit.clone(), batch)));
+                    }
                     None => state.pending.clear(),
                 }
             } else if let Some(batch) = state.batches.pop_front() {
@@ -124,11 +124,11 @@ impl BatchQueue<'_> {
     }
 
     /// The batches of the next unit that is ours to make; `None` where there is none. Only one worker is here at a time.
-    fn read(&self, begin: Begin<'_>) -> Result<Option<(usize, Vec<TokenBatch>)>> {
+    fn read(&self) -> Result<Option<(Arc<OpenUnit>, Vec<TokenBatch>)>> {
         let Some((unit, claim)) = self.claim()? else { return Ok(None) };
         let samples = self.samples(unit)?;
         let batches = batch_by_length(&samples, self.batch_tokens);
-        Ok(begin(unit, samples, claim).then_some((unit, batches)))
+        Ok(Some((Arc::new(OpenUnit::new(unit, samples, &self.writer.plan().keep, claim)), batches)))
     }
 
     /// A unit that nobody else is at, or that others are at and do not finish.
@@ -145,7 +145,7 @@ impl BatchQueue<'_> {
                     }
                     Claimed::Committed => {
                         self.state().waiting = None;
-                        (self.on_elsewhere)(self.positions(unit));
+                        (self.on_elsewhere)(self.positions(unit)?);
                     }
                     Claimed::Elsewhere => {
                         elsewhere += 1;
@@ -164,20 +164,20 @@ impl BatchQueue<'_> {
         }
     }
 
-    fn positions(&self, unit: usize) -> u64 {
+    fn positions(&self, unit: usize) -> Result<u64> {
         let unit = &self.writer.plan().units[unit];
-        let samples = (unit.start..unit.end).filter_map(|id| self.dataset.sample(&unit.split, SampleId(id)));
-        samples.map(|sample| sample.positions() as u64).sum()
+        Ok(self.dataset.positions(&unit.split, unit.start..unit.end)?)
     }
 
-    /// The samples of a unit, every token known to the teacher.
+    /// The samples of a unit, every token known to the teacher and one of them at least to be foretold.
     fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
         let (range, vocab_size) = (&self.writer.plan().units[unit], self.writer.plan().vocab_size);
         let sample = |id: u64| {
             let (split, id) = (range.split.clone(), SampleId(id));
-            let Some(sample) = self.dataset.sample(&range.split, id) else {
-                return Err(Error::NoSample { split, sample: id });
-            };
+            let sample = self.dataset.sample(&range.split, id)?;
+            if sample.positions() == 0 {
+                return Err(Error::Short { split, sample: id });
+            }
             match sample.input_ids.iter().find(|&&token| token >= vocab_size) {
                 Some(&token) => Err(Error::Token { split, sample: id, token, vocab_size: vocab_size as usize }),
                 None => Ok(sample),

@@ -1,7 +1,7 @@
 //! A few samples through the teacher, kept in several ways at once: what a whole run would give and take.
 
-use crate::pipeline::{rows_of_batch, token_positions};
-use crate::teacher::{LogitsChunk, Teacher};
+use crate::open_unit::add_rows;
+use crate::teacher::{Outputs, Teacher};
 use crate::{Error, Result};
 use logitcask_core::{Fingerprint, RowErrors, Sample, SampleId, SoftRows, Truncation};
 use logitcask_data::Dataset;
@@ -31,13 +31,32 @@ pub struct CalibrationSet {
     pub samples: Vec<Sample>,
 }
 
+impl CalibrationSet {
+    fn find(&self, split: &str, sample: SampleId) -> logitcask_data::Result<&Sample> {
+        let found = usize::try_from(sample.0).ok().and_then(|index| self.samples.get(index));
+        found.filter(|_| split == self.split).ok_or_else(|| logitcask_data::Error::NoSample {
+            split: split.to_owned(),
+            sample,
+            samples: self.len(split),
+        })
+    }
+}
+
 impl Dataset for CalibrationSet {
     fn splits(&self) -> Vec<(String, u64)> {
         vec![(self.split.clone(), self.samples.len() as u64)]
     }
 
-    fn sample(&self, split: &str, id: SampleId) -> Option<Sample> {
-        self.samples.get(usize::try_from(id.0).ok()?).filter(|_| split == self.split).cloned()
+    fn len(&self, split: &str) -> u64 {
+        if split == self.split { self.samples.len() as u64 } else { 0 }
+    }
+
+    fn length_of(&self, split: &str, id: SampleId) -> logitcask_data::Result<usize> {
+        self.find(split, id).map(|sample| sample.input_ids.len())
+    }
+
+    fn sample(&self, split: &str, id: SampleId) -> logitcask_data::Result<Sample> {
+        self.find(split, id).cloned()
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -54,14 +73,20 @@ impl Dataset for CalibrationSet {
 }
 
 /// Samples of `split`, evenly spread over it, numbered from 0 so that they make a small dataset of their own.
-pub fn calibration_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Vec<Sample> {
-    let len = dataset.splits().iter().find(|(name, _)| name == split).map_or(0, |(_, len)| *len);
+///
+/// # Errors
+/// [`Error::Dataset`] where a sample cannot be read.
+pub fn calibration_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Result<Vec<Sample>> {
+    let len = dataset.len(split);
     let count = count.min(len);
-    let pick = |i: u64| Some(Sample { id: SampleId(i), ..dataset.sample(split, SampleId(i * len / count))? });
-    (0..count).filter_map(pick).collect()
+    let pick = |i: u64| Ok(Sample { id: SampleId(i), ..dataset.sample(split, SampleId(i * len / count))? });
+    (0..count).map(pick).collect()
 }
 
 /// Runs `samples` through the teacher once and keeps of every row what each of `keeps` asks for.
+///
+/// # Errors
+/// [`Error::BadRow`] names the row that a way of keeping does not take; [`Error::Device`].
 pub fn calibrate(
     teacher: &dyn Teacher,
     split: &str,
@@ -75,13 +100,10 @@ pub fn calibrate(
     };
     let mut out = Calibration { trials: keeps.iter().map(empty).collect(), positions: 0 };
     for batch in batch_by_length(samples, batch_tokens) {
-        let positions = token_positions(&batch);
-        teacher.logits(&batch, &mut |chunk: LogitsChunk| {
-            let count = chunk.logits.positions(teacher.vocab_size());
-            let positions = &positions[chunk.first_position..chunk.first_position + count];
-            out.positions += count as u64;
+        teacher.outputs(&batch, &mut |outputs: Outputs| {
+            out.positions += outputs.positions.len() as u64;
             for (keep, trial) in keeps.iter().zip(&mut out.trials) {
-                rows_of_batch(split, keep, positions, &chunk.logits, &mut trial.rows, &mut trial.errors)?;
+                add_rows((split, keep), &batch, &outputs, &mut trial.rows, &mut trial.errors)?;
             }
             Ok::<(), Error>(())
         })?;

@@ -37,14 +37,17 @@ pub enum Error {
         /// Number of the teacher's classes.
         vocab_size: usize,
     },
-    /// The plan names a sample that the dataset lacks.
-    #[error("split `{split}`, sample {}: the plan asks for it, the dataset does not have it", sample.0)]
-    NoSample {
+    /// A sample of which no token can be foretold.
+    #[error("split `{split}`, sample {}: it has fewer than two tokens, so a teacher has nothing to say about it", sample.0)]
+    Short {
         /// The split.
         split: String,
         /// The sample.
         sample: SampleId,
     },
+    /// The dataset does not give a sample that the plan names.
+    #[error(transparent)]
+    Dataset(#[from] logitcask_data::Error),
     /// Nothing can be sampled.
     #[error("cannot sample: {0}")]
     Sampling(String),

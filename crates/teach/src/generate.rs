@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::rng::CounterRng;
-use logitcask_model::{KvCache, Llama};
+use logitcask_model::{CausalLm, KvCache};
 use rayon::prelude::*;
 
 /// How texts are sampled.
@@ -39,8 +39,11 @@ struct Writer {
 /// Generates texts `first..first + count`, all starting with `prompt` (at least one token) and ending at `end`.
 /// Only the first `classes` are written: what stands behind them in a model's head is no token.
 /// `on_step` hears of every token position and may stop the run by returning false.
+///
+/// # Errors
+/// [`Error::Sampling`] where temperature or top-p are out of their range, or a logit is not finite; [`Error::Device`].
 pub fn generate(
-    model: &Llama,
+    model: &impl CausalLm,
     prompt: &[u32],
     (end, classes): (Option<u32>, usize),
     sampling: Sampling,

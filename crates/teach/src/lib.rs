@@ -1,6 +1,6 @@
 //! Stage 1: dataset → teacher → selection → cache.
 //!
-//! 1. [`teacher`] turns a batch of samples into logits, only at positions somebody wants,
+//! 1. [`teacher`] turns a batch of samples into logits, only at positions somebody asks about,
 //! 2. [`select`] keeps of each row what the recipe asks for,
 //! 3. [`pipeline`] runs both beside the writer, unit by unit, so that a killed run loses at most the units in work,
 //! 4. [`calibrate`] tells from a few samples what that will give and take,
@@ -11,6 +11,7 @@ mod batch_queue;
 pub mod calibration;
 mod error;
 pub mod generate;
+mod open_unit;
 pub mod pipeline;
 pub mod select;
 pub mod teacher;
@@ -18,4 +19,4 @@ pub mod teacher;
 pub use calibration::{Calibration, CalibrationSet, calibrate, calibration_samples};
 pub use error::{Error, Result};
 pub use pipeline::{Pipeline, Progress, StageSeconds};
-pub use teacher::{LocalTeacher, Teacher};
+pub use teacher::{LocalTeacher, Outputs, Teacher};

@@ -12,18 +12,16 @@
 mod tests;
 
 use crate::batch_queue::{BatchQueue, State};
-use crate::select::{SelectProblem, select_logits};
-use crate::teacher::{Logits, LogitsChunk, Teacher};
+use crate::open_unit::{FinishedUnit, OpenUnit};
+use crate::teacher::{Outputs, Teacher};
 use crate::{Error, Result};
-use logitcask_cache::{CacheWriter, Claim};
-use logitcask_core::{RowErrors, Sample, SoftRows, Truncation};
+use logitcask_cache::CacheWriter;
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
-use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 const QUEUE: usize = 2;
@@ -75,32 +73,23 @@ pub struct Pipeline<'a> {
     pub batch_tokens: usize,
 }
 
-/// From the forward to the selection.
-enum ToSelect {
-    WorkUnit { unit: usize, samples: Vec<Sample>, claim: Claim },
-    Chunk { unit: usize, places: Vec<TokenPosition>, logits: Logits },
-}
-
-/// A position of a unit: which sample, and where in it.
-#[derive(Clone, Copy)]
-pub(crate) struct TokenPosition {
-    sample: usize,
-    position: usize,
-}
-
-/// From the selection to the writer: a whole unit.
-struct ToWrite {
-    unit: usize,
-    rows: Vec<(Sample, SoftRows)>,
-    errors: RowErrors,
-    /// Held until it is written.
-    claim: Claim,
+/// From the forward to the selection: a part of what was said of a batch.
+struct ToSelect {
+    unit: Arc<OpenUnit>,
+    batch: Arc<TokenBatch>,
+    outputs: Outputs,
 }
 
 impl Pipeline<'_> {
     /// Works off every unit that has no commit yet and that no other worker is at, and waits for those of the others. Once
-    /// `stop` is set no unit is begun, and the run ends with
-    /// [`Error::Interrupted`] when those begun are done. `seconds` says, then too, how long each stage was busy.
+    /// `stop` is set no unit is begun, and the run ends when those begun are done. `seconds` says, then too, how long each
+    /// stage was busy.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where `stop` was set before the end. [`Error::Dataset`], [`Error::Short`] or
+    /// [`Error::Token`] where the teacher cannot be asked about a sample; [`Error::BadRow`] or [`Error::Device`] where
+    /// its answer is none that can be kept; [`Error::Cache`] where that cannot be written. What was committed before is
+    /// whole.
     pub fn run(
         &self,
         stop: &AtomicBool,
@@ -156,11 +145,10 @@ impl Pipeline<'_> {
             state: Mutex::new(State::of(pending)),
             changed: Condvar::new(),
         };
-        let begin = |unit, samples, claim| out.send(ToSelect::WorkUnit { unit, samples, claim }).is_ok();
         let work = || -> Result<Duration> {
             let mut busy = Duration::ZERO;
-            while let Some((unit, batch)) = feed.next(&begin)? {
-                busy += self.forward_batch((unit, &batch), &out, on_progress)?;
+            while let Some((unit, batch)) = feed.next()? {
+                busy += self.forward_batch(&unit, batch, &out, on_progress)?;
             }
             Ok(busy)
         };
@@ -179,19 +167,18 @@ impl Pipeline<'_> {
 
     fn forward_batch(
         &self,
-        (unit, batch): (usize, &TokenBatch),
+        unit: &Arc<OpenUnit>,
+        batch: TokenBatch,
         out: &SyncSender<ToSelect>,
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Duration> {
         let (start, mut waited) = (Instant::now(), Duration::ZERO);
-        let places = token_positions(batch);
-        self.teacher.logits(batch, &mut |chunk: LogitsChunk| {
-            let first = chunk.first_position;
-            let count = chunk.logits.positions(self.teacher.vocab_size());
-            on_progress(Progress::Positions(count as u64));
-            let places = places[first..first + count].to_vec();
+        let batch = Arc::new(batch);
+        self.teacher.outputs(&batch, &mut |outputs: Outputs| {
+            on_progress(Progress::Positions(outputs.positions.len() as u64));
+            let part = ToSelect { unit: unit.clone(), batch: batch.clone(), outputs };
             let wait = Instant::now();
-            let is_open = out.send(ToSelect::Chunk { unit, places, logits: chunk.logits }).is_ok();
+            let is_open = out.send(part).is_ok();
             waited += wait.elapsed();
             // The selection or the writer stopped; it has the reason, which outranks this one.
             if is_open { Ok(()) } else { Err(Error::Closed) }
@@ -199,32 +186,15 @@ impl Pipeline<'_> {
         Ok(start.elapsed().saturating_sub(waited))
     }
 
-    fn select(&self, from: Receiver<ToSelect>, out: SyncSender<ToWrite>) -> Result<f64> {
-        let keep = &self.writer.plan().keep;
+    fn select(&self, from: Receiver<ToSelect>, out: SyncSender<FinishedUnit>) -> Result<f64> {
+        let plan = self.writer.plan();
         let mut busy = Duration::ZERO;
-        // Each with the number of positions that are still to come.
-        let mut open: HashMap<usize, (ToWrite, usize)> = HashMap::new();
-        for message in from {
-            let unit = match message {
-                ToSelect::WorkUnit { unit, samples, claim } => {
-                    let positions = samples.iter().map(|sample| sample.input_ids.len().saturating_sub(1)).sum();
-                    let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
-                    open.insert(unit, (ToWrite { unit, rows, errors: RowErrors::new(keep), claim }, positions));
-                    unit
-                }
-                ToSelect::Chunk { unit, places, logits } => {
-                    let Some((work, left)) = open.get_mut(&unit) else { continue };
-                    let start = Instant::now();
-                    let split = &self.writer.plan().units[unit].split;
-                    rows_of_batch(split, keep, &places, &logits, &mut work.rows, &mut work.errors)?;
-                    *left -= places.len();
-                    busy += start.elapsed();
-                    unit
-                }
-            };
-            let is_whole = open.get(&unit).is_some_and(|(_, left)| *left == 0);
-            if let Some((work, _)) = is_whole.then(|| open.remove(&unit)).flatten()
-                && out.send(work).is_err()
+        for ToSelect { unit, batch, outputs } in from {
+            let start = Instant::now();
+            let finished = unit.add(&plan.units[unit.unit].split, &plan.keep, &batch, &outputs)?;
+            busy += start.elapsed();
+            if let Some(finished) = finished
+                && out.send(finished).is_err()
             {
                 break;
             }
@@ -234,60 +204,22 @@ impl Pipeline<'_> {
 
     fn write(
         &self,
-        from: Receiver<ToWrite>,
+        from: Receiver<FinishedUnit>,
         committed: &AtomicUsize,
         units: usize,
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<f64> {
         let mut busy = Duration::ZERO;
-        for work in from {
+        for FinishedUnit { unit, rows, errors, claim } in from {
             let start = Instant::now();
-            self.writer.write_unit(work.unit, &work.rows, &work.errors)?;
-            drop(work.claim);
+            self.writer.write_unit(unit, &rows, &errors)?;
+            drop(claim);
             busy += start.elapsed();
             let committed = 1 + committed.fetch_add(1, Ordering::Relaxed);
             on_progress(Progress::Committed { committed, units });
         }
         Ok(busy.as_secs_f64())
     }
-}
-
-/// Selects from the logits of some positions and gives each sample its rows.
-pub(crate) fn rows_of_batch(
-    split: &str,
-    keep: &Truncation,
-    places: &[TokenPosition],
-    logits: &Logits,
-    rows: &mut [(Sample, SoftRows)],
-    errors: &mut RowErrors,
-) -> Result<()> {
-    let gold: Vec<u32> = places.iter().map(|p| rows[p.sample].0.input_ids[p.position + 1]).collect();
-    let sampling_offset =
-        |place: &TokenPosition| keep.selection.sampling_offset(split, rows[place.sample].0.id, place.position);
-    let sampling_offsets: Vec<f64> = places.iter().map(sampling_offset).collect();
-    let selected = select_logits(logits, &gold, &sampling_offsets, keep);
-    let (selected, costs) = selected.map_err(|problem| match problem {
-        SelectProblem::Device(problem) => Error::Device(problem),
-        SelectProblem::Row(row, problem) => Error::BadRow {
-            split: split.to_owned(),
-            sample: rows[places[row].sample].0.id,
-            position: places[row].position,
-            problem,
-        },
-    })?;
-    for (place, row) in places.iter().zip(selected.iter().flat_map(SoftRows::iter)) {
-        rows[place.sample].1.push(row);
-    }
-    errors.merge(&costs);
-    Ok(())
-}
-
-/// Every position of a batch that has a next token, in the order in which a teacher counts them.
-pub(crate) fn token_positions(batch: &TokenBatch) -> Vec<TokenPosition> {
-    let of = |(&sample, &length): (&usize, &usize)| {
-        (0..length.saturating_sub(1)).map(move |position| TokenPosition { sample, position })
-    };
-    batch.indices.iter().zip(&batch.lengths).flat_map(of).collect()
 }
 
 /// A rayon pool of one: a worker's tensor operations run in it without waiting for other workers or for the selection.

@@ -9,7 +9,7 @@ use burn::optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Gold, SoftRow, Tail};
-use logitcask_model::{DeviceChoice, Head, Llama, LlamaConfig, weights};
+use logitcask_model::{CausalLm, DeviceChoice, Head, Model, ModelConfig, weights};
 use logitcask_train::batch::Batch;
 use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{head_loss, student};
@@ -227,8 +227,8 @@ const LABELS: usize = 0;
 const DISTILLED: usize = 1;
 
 /// The recipes' student, and the windows and the loss of each side.
-fn recipe(vocab_size: usize, device: &Device) -> (LlamaConfig, [(Vec<Batch>, LossAtStep); 2]) {
-    let config: LlamaConfig = serde_json::from_value(serde_json::json!({
+fn recipe(vocab_size: usize, device: &Device) -> (ModelConfig, [(Vec<Batch>, LossAtStep); 2]) {
+    let config: ModelConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": HIDDEN, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
         "num_key_value_heads": 2
     }))
@@ -278,12 +278,12 @@ fn whole_step(vocab_size: usize, device: &Device) {
 }
 
 fn step(
-    model: Llama,
+    model: Model,
     optimizer: &mut ModuleOptimizer,
     parts: &[Batch],
     loss: &LossAtStep,
     side_by_side: bool,
-) -> Llama {
+) -> Model {
     let backward = |part: &Batch| {
         let fork = model.clone().fork(&model.device());
         let mut sums = loss_totals(&fork, part, loss);

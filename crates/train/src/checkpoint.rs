@@ -10,7 +10,6 @@ use crate::{Error, Result};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use logitcask_core::Fingerprint;
-use logitcask_model::Llama;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,9 +46,9 @@ pub struct State {
 }
 
 /// A run as it was left.
-pub struct Loaded {
+pub struct Loaded<M> {
     /// The student.
-    pub model: Llama,
+    pub model: M,
     /// Its optimizer.
     pub optimizer: ModuleOptimizer,
     /// What rules remember, a list each; `None` before the first checkpoint.
@@ -133,7 +132,7 @@ impl Checkpoints {
 
     /// Loads it into a model and an optimizer of the same shape, and gives what rules remember; nothing changes where there
     /// is none.
-    pub fn load(&self, model: Llama, optimizer: ModuleOptimizer) -> Result<Loaded> {
+    pub fn load<M: Module>(&self, model: M, optimizer: ModuleOptimizer) -> Result<Loaded<M>> {
         let Some(path) = self.last() else { return Ok(Loaded { model, optimizer, memory: None }) };
         let refuse = |name: &str, problem: &dyn std::fmt::Display| refuse(path, format!("{name}: {problem}"));
         let model = model.try_load_file(path.join(MODEL)).map_err(|e| refuse(MODEL, &e))?;
@@ -144,7 +143,7 @@ impl Checkpoints {
     }
 
     /// Loads the weights of the lowest validation perplexity into a model of the same shape.
-    pub fn load_best(&self, model: Llama) -> Result<Llama> {
+    pub fn load_best<M: Module>(&self, model: M) -> Result<M> {
         match &self.last {
             Some((path, State { best_weights: Some(_), .. })) => {
                 model.try_load_file(path.join(BEST)).map_err(|e| refuse(path, format!("{BEST}: {e}")))
@@ -157,7 +156,7 @@ impl Checkpoints {
     /// are to be kept until better ones come.
     pub fn save(
         &mut self,
-        model: &Llama,
+        model: &impl Module,
         optimizer: &ModuleOptimizer,
         memory: &[Vec<f64>],
         state: &mut State,

@@ -13,6 +13,9 @@ pub enum Error {
     /// The cache refused.
     #[error(transparent)]
     Cache(#[from] logitcask_cache::Error),
+    /// The dataset does not give a sample.
+    #[error(transparent)]
+    Dataset(#[from] logitcask_data::Error),
     /// The operating system refused.
     #[error("{path}: cannot {action}: {reason}")]
     Io {

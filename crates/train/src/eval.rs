@@ -9,7 +9,7 @@ use crate::tensors::int_tensor;
 use crate::{Error, Result};
 use burn::tensor::{Device, Tensor};
 use logitcask_cache::{CacheReader, Plan};
-use logitcask_model::{Head, Llama, LogitsModel};
+use logitcask_model::{CausalLm, Head};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,9 +46,9 @@ struct Sums {
 }
 
 /// Evaluates `model` (without gradients) on every sample of `split`. `None` where `stop` was raised meanwhile.
-pub fn evaluate(model: &Llama, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
+pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
     source.len(split)?;
-    let (device, head) = (model.device(), model.detached_head());
+    let (device, head) = (model.device(), model.head().detached());
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
     let always_kept = source.cache().map_or(0, |cache| cache.plan().keep.always_keep.len());
@@ -78,7 +78,7 @@ fn next_batch(samples: &mut Samples, spec: &TargetSpec) -> Result<Option<Batch>>
 impl Sums {
     fn add(
         &mut self,
-        (model, head): (&Llama, &Head),
+        (model, head): (&impl CausalLm, &Head),
         batch: &Batch,
         taught: Option<&Plan>,
         device: &Device,

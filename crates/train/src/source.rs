@@ -93,9 +93,7 @@ impl Source {
     pub fn len(&self, split: &str) -> Result<u64> {
         let count = match self {
             Self::Cache(reader) | Self::Both(reader, _) => reader.len(split)?,
-            Self::Labels(dataset) => {
-                dataset.splits().iter().find(|(name, _)| name == split).map_or(0, |(_, count)| *count)
-            }
+            Self::Labels(dataset) => dataset.len(split),
         };
         if count == 0 { Err(Error::EmptySplit { split: split.to_owned() }) } else { Ok(count) }
     }
@@ -157,10 +155,7 @@ fn taught(rows: impl Iterator<Item = logitcask_cache::Result<CachedSample>> + Se
 
 fn labelled(dataset: Arc<dyn Dataset>, split: &str, ids: Vec<u64>) -> Samples {
     let split = split.to_owned();
-    Box::new(ids.into_iter().map(move |id| match dataset.sample(&split, SampleId(id)) {
-        Some(sample) => Ok((sample, Vec::new())),
-        None => Err(Error::Config(format!("split `{split}` announces a sample {id} that it does not have"))),
-    }))
+    Box::new(ids.into_iter().map(move |id| Ok((dataset.sample(&split, SampleId(id))?, Vec::new()))))
 }
 
 /// Groups of the second cache's samples that stay decoded: more than the first one's shuffle window has.

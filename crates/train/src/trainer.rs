@@ -14,10 +14,10 @@ use crate::similarity::Similarity;
 use crate::target_spec::TargetSpec;
 use crate::update::{Gradients, Update};
 use crate::{Error, Result, Source, TrainConfig};
-use burn::module::{Module, ParamGroup};
+use burn::module::Module;
 use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
-use logitcask_model::{Llama, LlamaConfig, weights};
+use logitcask_model::{CausalLm, Model, ModelConfig, weights};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use std::time::Instant;
 /// What a run came to.
 pub struct Outcome {
     /// The student, without gradients: the best one where `patience` is set, else the last.
-    pub model: Llama,
+    pub model: Model,
     /// How far it came.
     pub state: State,
 }
@@ -35,7 +35,7 @@ pub struct Outcome {
 /// Everything a run needs.
 pub struct Trainer<'a> {
     /// The student's shape.
-    pub model: &'a LlamaConfig,
+    pub model: &'a ModelConfig,
     /// How it is trained.
     pub config: &'a TrainConfig,
     /// What it is compared with.
@@ -102,24 +102,25 @@ impl Trainer<'_> {
         self.loss.check().map_err(|error| error.to_string())?;
         self.source.check(self.loss).map_err(|error| error.to_string())?;
         match &self.similarity {
-            Some(similarity) if similarity.labels() != self.model.vocab_size => Err(format!(
+            Some(similarity) if similarity.labels() != self.model.vocab_size() => Err(format!(
                 "[loss] target: the head that tells how alike classes are has {} of them, the student {}",
                 similarity.labels(),
-                self.model.vocab_size
+                self.model.vocab_size()
             )),
             _ => Ok(()),
         }
     }
 
     /// Student, optimizer and rules as the last checkpoint left them, or at their start.
-    fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner, Llama, ModuleOptimizer)> {
+    fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner, Model, ModuleOptimizer)> {
         let keep = self.source.cache().map(|cache| &cache.plan().keep);
         let fresh = weights::init(self.model, self.config.seed, &self.device.clone().autodiff());
         let mut learner = Learner {
-            rules: Rules::new(self.loss, self.config.seed, keep, self.model.vocab_size),
+            rules: Rules::new(self.loss, self.config.seed, keep, self.model.vocab_size()),
             pruner: self.pruner()?,
         };
-        let Loaded { model, optimizer, memory } = checkpoints.load(fresh, self.optimizer())?;
+        let optimizer = self.optimizer(&fresh);
+        let Loaded { model, optimizer, memory } = checkpoints.load(fresh, optimizer)?;
         if let (Some(memory), Some(path)) = (memory, checkpoints.last()) {
             let refuse = |problem| Error::Checkpoint { path: path.to_owned(), problem };
             learner.restore(memory).map_err(refuse)?;
@@ -145,21 +146,20 @@ impl Trainer<'_> {
         }
     }
 
-    fn optimizer(&self) -> ModuleOptimizer {
+    fn optimizer(&self, model: &Model) -> ModuleOptimizer {
         let adamw =
             |decay: f64| AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8).with_weight_decay(decay as f32);
-        let norms = ParamGroup::from_predicate("norm");
-        adamw(self.config.weight_decay).init().with_group(norms, adamw(0.0).build(), None)
+        adamw(self.config.weight_decay).init().with_group(model.no_decay(), adamw(0.0).build(), None)
     }
 
     fn step(
         &self,
-        model: Llama,
+        model: Model,
         optimizer: &mut ModuleOptimizer,
         learner: &mut Learner,
         parts: &[Batch],
         step: u64,
-    ) -> Result<(Llama, StepMetrics)> {
+    ) -> Result<(Model, StepMetrics)> {
         let c = self.config;
         let diverged = |what| Error::Diverged { step: step + 1, what };
         let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.device == &Device::flex() };
@@ -188,7 +188,7 @@ impl Trainer<'_> {
 
     /// The evaluation that is due after this step, if one is; true where it is the best so far and its weights are to be kept.
     /// It is not interrupted: a run that is resumed must have seen what an undisturbed one saw.
-    fn validate(&self, model: &Llama, state: &mut State, log: &mut MetricsLog) -> Result<bool> {
+    fn validate(&self, model: &Model, state: &mut State, log: &mut MetricsLog) -> Result<bool> {
         let every = self.config.validate_every;
         if every == 0 || (!state.step.is_multiple_of(every) && !state.finished) {
             return Ok(false);
@@ -213,7 +213,7 @@ impl Trainer<'_> {
 }
 
 /// Refuses weights of which one is no finite number; `so`: what follows from it.
-fn check_weights(model: &Llama, step: u64, so: &str) -> Result<()> {
+fn check_weights(model: &Model, step: u64, so: &str) -> Result<()> {
     match first_not_finite(&model.valid())? {
         Some(name) => Err(Error::Diverged { step, what: format!("the weight {name} is no longer finite, so {so}") }),
         None => Ok(()),

@@ -7,11 +7,10 @@ use crate::metrics::StepMetrics;
 use crate::rules::{Rules, StepTotals};
 use crate::tensors::int_tensor;
 use crate::{Error, Result};
-use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use logitcask_core::temperature::{RequiredStats, Temperatures, TokenStats};
-use logitcask_model::{Head, Llama, LogitsModel};
+use logitcask_model::{CausalLm, Head};
 use rayon::prelude::*;
 
 /// A step's samples and its place in the run.
@@ -35,8 +34,8 @@ pub(crate) struct Gradients {
 
 /// A part after its forward. Its model is a fork, with a graph of its own over the same weights: on a common one, backward
 /// passes wait in line.
-struct Forward<'a> {
-    model: Llama,
+struct Forward<'a, M> {
+    model: M,
     hidden: Tensor<2>,
     batch: &'a Batch,
 }
@@ -50,23 +49,23 @@ struct Backward {
 
 impl Update<'_> {
     /// Gradients of the mean loss over the step's positions. `diverged` makes an error of what is not finite.
-    pub(crate) fn gradients(
+    pub(crate) fn gradients<M: CausalLm>(
         &self,
-        model: &Llama,
+        model: &M,
         rules: &mut Rules,
         diverged: &dyn Fn(String) -> Error,
     ) -> Result<Gradients> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
         // One for all parts: they have the same weights.
-        let head = model.detached_head();
+        let head = model.head().detached();
         let needs = rules.needs();
         // Where the teacher is not asked, its rules are not either.
         let is_soft = loss.alpha > 0.0;
         let (done, decisions, seen) = if needs.needs_positions() && is_soft {
             // Every part is looked at before any is decided: a rule sees a whole step, however it is cut.
             let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
-            let (forwards, seen): (Vec<Forward>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
+            let (forwards, seen): (Vec<Forward<M>>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
             let decisions = rules.decide(self.done, &seen.concat(), positions);
             decisions.check().map_err(diverged)?;
             let parts = forwards.into_iter().zip(self.split(&decisions)).collect();
@@ -121,27 +120,31 @@ impl Update<'_> {
     }
 }
 
-fn forward<'a>(model: &Llama, batch: &'a Batch) -> Forward<'a> {
+fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch) -> Forward<'a, M> {
     let model = model.clone().fork(&model.device());
     let hidden = hidden_at(&model, batch);
     Forward { model, hidden, batch }
 }
 
 /// Hidden states at the real positions alone.
-fn hidden_at(model: &Llama, batch: &Batch) -> Tensor<2> {
+fn hidden_at(model: &impl CausalLm, batch: &Batch) -> Tensor<2> {
     let device = model.device();
     let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], &device);
     model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device))
 }
 
-fn look<'a>(forward: Forward<'a>, head: &Head, needs: &RequiredStats) -> Result<(Forward<'a>, Vec<TokenStats>)> {
+fn look<'a, M: CausalLm>(
+    forward: Forward<'a, M>,
+    head: &Head,
+    needs: &RequiredStats,
+) -> Result<(Forward<'a, M>, Vec<TokenStats>)> {
     let Forward { model, hidden, batch } = &forward;
     let seen = collect_stats(hidden, head, batch, needs, model.logits_chunk())?;
     Ok((forward, seen))
 }
 
 fn backward(
-    forward: Forward<'_>,
+    forward: Forward<'_, impl CausalLm>,
     head: &Head,
     decisions: &TokenDecisions,
     loss: &LossAtStep,
@@ -154,13 +157,13 @@ fn backward(
 }
 
 /// Gradients of `sums` over so many positions, which are taken out of them.
-pub fn gradients(model: &Llama, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
+pub fn gradients(model: &impl CausalLm, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
     let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
         return Err(Error::Config("a batch without a position".into()));
     };
     let n = positions as f64;
     let mut grads = GradientsParams::from_grads((surrogate / n).backward(), model);
-    model.add_head_gradient(&mut grads, of_head / n);
+    model.head().add_gradient(&mut grads, of_head / n);
     Ok(grads)
 }
 
@@ -232,7 +235,7 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
 }
 
 /// Forward and loss of one part of a step without rules. The head's product is taken at real positions only.
-pub fn loss_totals(model: &Llama, batch: &Batch, loss: &LossAtStep) -> LossTotals {
+pub fn loss_totals(model: &impl CausalLm, batch: &Batch, loss: &LossAtStep) -> LossTotals {
     let hidden = hidden_at(model, batch);
-    head_loss(hidden, &model.detached_head(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
+    head_loss(hidden, &model.head().detached(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
 }

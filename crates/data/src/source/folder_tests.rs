@@ -1,4 +1,5 @@
 use super::*;
+use crate::Dataset;
 use std::collections::BTreeSet;
 use tempfile::TempDir;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{DatasetConfig, SpecialTokens, TextDataset};
+use crate::{Dataset, DatasetConfig, SpecialTokens, TextDataset};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;

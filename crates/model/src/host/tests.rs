@@ -1,7 +1,7 @@
 //! Each operation beside the same composed of tensor operations, forward and backward.
 
 use super::Heads;
-use crate::llama::attend;
+use crate::blocks::attend;
 use crate::rope::{Rope, RotaryAngles};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use logitcask_core::rng::CounterRng;

@@ -1,7 +1,7 @@
 //! llama2.c model files, version 0: seven integers, then f32 tensors without names.
 
 use super::{WeightSource, digest, whole};
-use crate::{Error, LlamaConfig, Precision, Result, files};
+use crate::{Error, FamilyConfig, LlamaConfig, Precision, Result, files};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Take};
@@ -20,6 +20,9 @@ pub struct Llama2cWeights {
 
 impl Llama2cWeights {
     /// Reads the header and checks that the file ends where it says.
+    ///
+    /// # Errors
+    /// [`Error::NotAModel`] where its header makes no sense or asks for another length than the file has; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let (mut file, size) = files::open(path)?;
         let refuse = |problem: String| Error::NotAModel { path: path.to_owned(), problem };

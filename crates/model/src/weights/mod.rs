@@ -7,7 +7,8 @@ mod shards;
 pub use self::llama2c::Llama2cWeights;
 pub use self::safetensors::SafetensorsWeights;
 
-use crate::{Error, Llama, LlamaConfig, Precision, Result};
+use crate::families::Initial;
+use crate::{Error, Model, ModelConfig, Precision, Result};
 use burn::tensor::{DType, Device};
 use logitcask_core::rng::CounterRng;
 use std::collections::BTreeMap;
@@ -23,25 +24,34 @@ pub trait WeightSource {
     /// Every tensor with its shape, by Hugging Face's names.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
-    /// The number format in which one of them is stored; an error where this build does not read it.
+    /// The number format in which one of them is stored.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where there is no tensor of this name, or this build does not read its format.
     fn stored(&self, name: &str) -> Result<Precision>;
 
     /// The values of one of them in f32, row-major in Hugging Face's layout.
+    ///
+    /// # Errors
+    /// Those of [`stored`](Self::stored); [`Error::Io`] where its bytes cannot be read.
     fn values(&self, name: &str) -> Result<Vec<f32>>;
 
     /// Hash of the bytes of one of them, as safetensors stores it: row-major in Hugging Face's layout, little-endian, in
     /// the format of [`WeightSource::stored`].
+    ///
+    /// # Errors
+    /// Those of [`values`](Self::values).
     fn digest(&self, name: &str) -> Result<blake3::Hash>;
 }
 
 /// Checks, from what the files say about themselves, that `source` holds the model that `config` describes: every
 /// tensor present in a format that is read, none left over, every shape right.
-pub(crate) fn check(config: &LlamaConfig, source: &dyn WeightSource) -> Result<()> {
+pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<()> {
     let mut found: BTreeMap<String, Vec<usize>> = source.tensors().into_iter().collect();
-    let path = source.path().to_owned();
+    let (path, head) = (source.path().to_owned(), config.family().head_name());
     for (name, expected) in config.tensors() {
         match found.remove(&name) {
-            None if name == HEAD => {
+            None if name == head => {
                 let problem = "is missing, and config.json does not tie the head to the embedding; a model whose head is \
                                its embedding says \"tie_word_embeddings\": true";
                 return Err(Error::Tensor { path, name, problem: problem.to_owned() });
@@ -51,9 +61,8 @@ pub(crate) fn check(config: &LlamaConfig, source: &dyn WeightSource) -> Result<(
             Some(_) => source.stored(&name).map(drop)?,
         }
     }
-    // Older files carry angles that every reader computes for itself, and some writers save a tied head a second time;
-    // whether it is the embedding is seen when it is read.
-    found.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq") && name != HEAD);
+    // Some writers save a tied head a second time; whether it is the embedding is seen when it is read.
+    found.retain(|name, _| !config.family().is_ignored(name) && name != head);
     let count = found.len();
     match found.into_keys().next() {
         Some(name) => Err(Error::ExtraTensor { path, name, count }),
@@ -61,16 +70,21 @@ pub(crate) fn check(config: &LlamaConfig, source: &dyn WeightSource) -> Result<(
     }
 }
 
-const HEAD: &str = "lm_head.weight";
-
-/// Builds the model that `config` describes from `source`, which must hold it and nothing else; every value must be
-/// finite.
-pub fn load(config: &LlamaConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Llama> {
+/// Builds the model that `config` describes from `source`.
+///
+/// # Errors
+/// [`Error::MissingTensor`], [`Error::ExtraTensor`] or [`Error::Shape`] where `source` does not hold this model and
+/// nothing else; [`Error::Tensor`] where a value is not finite, or a tied head is saved a second time and differs;
+/// [`Error::Io`].
+pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Model> {
     check(config, source)?;
-    if config.tie_word_embeddings && source.tensors().iter().any(|(name, _)| name == HEAD) {
-        check_tied_copy(source)?;
+    let head = config.family().head_name();
+    if let Some(embedding) = config.family().tied_embedding()
+        && source.tensors().iter().any(|(name, _)| name == head)
+    {
+        check_tied_copy(source, head, embedding)?;
     }
-    Llama::build(config, device, dtype, |name, _| {
+    config.build(device, dtype, &mut |name, _| {
         let values = source.values(name)?;
         match values.iter().find(|value| !value.is_finite()) {
             None => Ok(values),
@@ -84,13 +98,13 @@ pub fn load(config: &LlamaConfig, source: &dyn WeightSource, device: &Device, dt
 }
 
 /// A tied head that is saved a second time is fine only while it is the embedding.
-fn check_tied_copy(source: &dyn WeightSource) -> Result<()> {
-    if source.values(HEAD)? == source.values("model.embed_tokens.weight")? {
+fn check_tied_copy(source: &dyn WeightSource, head: &str, embedding: &str) -> Result<()> {
+    if source.values(head)? == source.values(embedding)? {
         return Ok(());
     }
     Err(Error::Tensor {
         path: source.path().to_owned(),
-        name: HEAD.to_owned(),
+        name: head.to_owned(),
         problem: "config.json ties the head to the embedding, but this one differs from it".to_owned(),
     })
 }
@@ -113,21 +127,17 @@ fn digest(data: Take<File>, path: &Path) -> Result<blake3::Hash> {
     }
 }
 
-/// A fresh model: normal weights of deviation 0.02, those that write into the residual stream scaled by
-/// 1 / sqrt(2 · layers), norms at one. Every tensor has its own stream, so the same seed gives the same model on any
-/// device.
-pub fn init(config: &LlamaConfig, seed: u64, device: &Device) -> Llama {
-    let residual = 0.02 / (2.0 * config.num_hidden_layers as f64).sqrt();
+/// A fresh model of random weights, as its family begins. Every tensor has its own stream, so the same seed gives the same
+/// model on any device.
+pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Model {
     let mut index = 0;
-    let built = Llama::build(config, device, DType::F32, |name, shape| {
+    let built = config.build(device, DType::F32, &mut |name, shape| {
         let mut rng = CounterRng::new("logitcask initial weights", &[seed, index]);
         index += 1;
-        let deviation =
-            if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { residual } else { 0.02 };
         let count = shape.iter().product();
-        Ok::<_, std::convert::Infallible>(match shape.len() {
-            1 => vec![1.0; count],
-            _ => (0..count).map(|_| (rng.normal() * deviation) as f32).collect(),
+        Ok::<_, std::convert::Infallible>(match config.family().initial(name) {
+            Initial::Constant(value) => vec![value; count],
+            Initial::Normal { deviation } => (0..count).map(|_| (rng.normal() * deviation) as f32).collect(),
         })
     });
     match built {

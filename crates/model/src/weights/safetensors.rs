@@ -27,6 +27,10 @@ struct Place {
 
 impl SafetensorsWeights {
     /// Reads the headers in `folder`; tensor data stays on disk.
+    ///
+    /// # Errors
+    /// [`Error::NotAModel`] or [`Error::Files`] where no weights are there, where they are incomplete, or in another form;
+    /// [`Error::Tensor`] where two shards hold one tensor, or the index names another shard for it; [`Error::Io`].
     pub fn open(folder: &Path) -> Result<Self> {
         let Shards { files, index } = shards::find(folder)?;
         let mut tensors: BTreeMap<String, Place> = BTreeMap::new();

@@ -1,8 +1,9 @@
 //! Workers that are done at any time and in any order give the cache that one alone gives.
 
 use super::*;
+use crate::teacher::Logits;
 use logitcask_cache::{ArtifactRef, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions, WorkUnit};
-use logitcask_core::{Fingerprint, LogProbPrecision, Origin, SampleId, Selection, TailRule};
+use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,9 +18,17 @@ impl Dataset for Short {
         vec![("train".to_owned(), SAMPLES)]
     }
 
-    fn sample(&self, _: &str, id: SampleId) -> Option<Sample> {
+    fn len(&self, _: &str) -> u64 {
+        SAMPLES
+    }
+
+    fn length_of(&self, _: &str, id: SampleId) -> logitcask_data::Result<usize> {
+        Ok(2 + (id.0 * 5 % 8) as usize)
+    }
+
+    fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let input_ids = (0..2 + id.0 * 5 % 8).map(|i| ((id.0 * 7 + i * 11) % VOCAB as u64) as u32).collect();
-        Some(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -51,19 +60,18 @@ impl Teacher for Slow {
         self.workers
     }
 
-    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
+    fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
         if batch.tokens.chunks_exact(batch.width).any(|row| self.fails_at == Some(row[0])) {
             return Err(Error::Device("lost".into()));
         }
         std::thread::sleep(Duration::from_millis(40 / batch.tokens.len() as u64));
-        let rows = batch.tokens.chunks_exact(batch.width).zip(&batch.lengths);
-        let said: Vec<f32> = rows
-            .flat_map(|(row, &length)| &row[..length - 1])
-            .flat_map(|&token| (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0))
-            .collect();
-        let half = said.len() / VOCAB / 2 * VOCAB;
-        for (first, part) in [(0, &said[..half]), (half, &said[half..])] {
-            each(LogitsChunk { first_position: first / VOCAB, logits: Logits::Host(part.to_vec().into()) })?;
+        let count = batch.positions.len();
+        for positions in [0..count / 2, count / 2..count] {
+            let said = batch.positions[positions.clone()].iter().flat_map(|&position| {
+                let token = batch.tokens[position];
+                (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0)
+            });
+            each(Outputs { positions, logits: Logits::Host(said.collect::<Vec<_>>().into()) })?;
         }
         Ok(())
     }
@@ -167,5 +175,63 @@ fn a_worker_that_fails_ends_the_run_with_its_reason() {
         let failed = run(folder.path(), &Slow { workers, fails_at: Some(first) }, false);
         assert!(matches!(&failed, Err(Error::Device(reason)) if reason == "lost"), "{failed:?}");
         run(folder.path(), &Slow { workers, fails_at: None }, false).unwrap();
+    }
+}
+
+/// The same samples, but for number 13, which cannot be read, or has one token.
+struct Broken {
+    is_short: bool,
+}
+
+impl Dataset for Broken {
+    fn splits(&self) -> Vec<(String, u64)> {
+        Short.splits()
+    }
+
+    fn len(&self, split: &str) -> u64 {
+        Short.len(split)
+    }
+
+    fn length_of(&self, split: &str, id: SampleId) -> logitcask_data::Result<usize> {
+        Short.length_of(split, id)
+    }
+
+    fn sample(&self, split: &str, id: SampleId) -> logitcask_data::Result<Sample> {
+        let mut sample = Short.sample(split, id)?;
+        match (id.0, self.is_short) {
+            (13, true) => sample.input_ids.truncate(1),
+            (13, false) => {
+                return Err(logitcask_data::Error::NoSample { split: split.to_owned(), sample: id, samples: SAMPLES });
+            }
+            _ => {}
+        }
+        Ok(sample)
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Short.fingerprint()
+    }
+
+    fn name(&self) -> &str {
+        Short.name()
+    }
+
+    fn max_length(&self) -> usize {
+        Short.max_length()
+    }
+}
+
+#[test]
+fn a_sample_that_nothing_can_be_asked_about_ends_the_run_with_its_name() {
+    for (is_short, message) in [(true, "fewer than two tokens"), (false, "does not have it")] {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = CacheWriter::open(folder.path(), plan(), b"{}").unwrap();
+        let teacher = Slow { workers: 2, fails_at: None };
+        let pipeline = Pipeline { dataset: &Broken { is_short }, teacher: &teacher, writer: &writer, batch_tokens: 10 };
+        let failed = pipeline.run(&AtomicBool::new(false), &mut StageSeconds::default(), &|_| {}).unwrap_err();
+        assert!(matches!(failed, Error::Short { .. } | Error::Dataset(_)), "{failed:?}");
+        let failed = failed.to_string();
+        assert!(failed.starts_with("split `train`, sample 13: ") && failed.contains(message), "{failed}");
+        run(folder.path(), &teacher, false).unwrap();
     }
 }

@@ -54,6 +54,9 @@ impl RowSelector {
     /// Agrees with [`logitcask_core::select::select_reference`] in ids and ranks exactly, but for draws whose offset falls
     /// within 1e-6 of the border between two classes, and in log_z to 1e-5.
     ///
+    /// # Errors
+    /// [`RowProblem`] says why this row cannot be kept.
+    ///
     /// # Panics
     /// Where `gold_id` is outside the row, or `keep` asks for more than it has: a mistake of the caller.
     pub fn select(

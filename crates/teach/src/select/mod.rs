@@ -36,6 +36,9 @@ pub const SELECTION_VERSION: u32 = 1;
 const CHUNKS_PER_THREAD: usize = 4;
 
 /// [`select_rows`], wherever the logits are: beside them on a device, with the feature `wgpu`.
+///
+/// # Errors
+/// [`SelectProblem`] names the first row that cannot be kept, or says why nothing could be read back.
 pub fn select_logits(
     logits: &Logits,
     gold_ids: &[u32],
@@ -74,7 +77,10 @@ fn read(logits: Tensor<2>) -> Result<Vec<f32>, SelectProblem> {
 /// [`logitcask_core::Selection::sampling_offset`] of each.
 ///
 /// Each `SoftRows` holds some consecutive rows, one after the other: how many depends on the threads, what is in them
-/// does not. `Err` names the first row that cannot be kept.
+/// does not.
+///
+/// # Errors
+/// The first row that cannot be kept, and why.
 pub fn select_rows(
     logits: &[f32],
     gold_ids: &[u32],

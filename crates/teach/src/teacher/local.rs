@@ -1,25 +1,25 @@
 //! A model on this machine.
 
 use super::buffer_pool::BufferPool;
-use super::{Logits, LogitsChunk, Teacher, host};
+use super::{Logits, Outputs, Teacher, host};
 use crate::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_data::batches::TokenBatch;
-use logitcask_model::{Head, Llama, LogitsModel};
+use logitcask_model::{CausalLm, Head, Model};
 
 /// A model whose weights are in this process.
-pub struct LocalTeacher {
-    model: Llama,
+pub struct LocalTeacher<M = Model> {
+    model: M,
     head: Head,
     device: Device,
     spare: BufferPool,
 }
 
-impl LocalTeacher {
+impl<M: CausalLm> LocalTeacher<M> {
     /// Takes a loaded model.
-    pub fn new(model: Llama) -> Self {
+    pub fn new(model: M) -> Self {
         let device = model.device();
-        Self { head: model.detached_head(), model, device, spare: BufferPool::default() }
+        Self { head: model.head().detached(), model, device, spare: BufferPool::default() }
     }
 
     fn is_cpu(&self) -> bool {
@@ -27,7 +27,7 @@ impl LocalTeacher {
     }
 }
 
-impl Teacher for LocalTeacher {
+impl<M: CausalLm> Teacher for LocalTeacher<M> {
     fn vocab_size(&self) -> usize {
         self.model.vocab_size()
     }
@@ -40,29 +40,25 @@ impl Teacher for LocalTeacher {
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     }
 
-    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()> {
-        let rows = batch.lengths.len();
+    fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
+        let rows = batch.samples.len();
         let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [rows, batch.width]), &self.device);
-        let wanted = wanted_positions(batch);
+        let wanted: Vec<i64> = batch.positions.iter().map(|&position| position as i64).collect();
         let count = wanted.len();
         let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &self.device);
         let hidden = self.model.hidden_at(tokens, wanted);
-        for (i, part) in hidden.split(self.model.logits_chunk(), 0).into_iter().enumerate() {
+        let mut start = 0;
+        for part in hidden.split(self.model.logits_chunk(), 0) {
+            let positions = start..start + part.dims()[0];
+            start = positions.end;
             let logits = match self.head.logits_into(part, self.spare.take()) {
                 Ok(numbers) => Logits::Host(self.spare.recycle_on_drop(numbers)),
                 Err(logits) if self.is_cpu() => Logits::Host(host(*logits)?.into()),
                 Err(logits) => Logits::Device(logits),
             };
-            each(LogitsChunk { first_position: i * self.model.logits_chunk(), logits })?;
+            each(Outputs { positions, logits })?;
         }
         Ok(())
     }
-}
-
-/// Flat indices into \[rows, width\] of every position that has a next token.
-fn wanted_positions(batch: &TokenBatch) -> Vec<i64> {
-    let row =
-        |(row, &length): (usize, &usize)| (0..length.saturating_sub(1)).map(move |p| (row * batch.width + p) as i64);
-    batch.lengths.iter().enumerate().flat_map(row).collect()
 }

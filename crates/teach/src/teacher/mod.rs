@@ -9,12 +9,13 @@ pub use local::LocalTeacher;
 use crate::{Error, Result};
 use burn::tensor::{DType, Tensor};
 use logitcask_data::batches::TokenBatch;
+use std::ops::Range;
 
-/// Raw logits of consecutive positions of a batch.
-pub struct LogitsChunk {
-    /// Number of the first position, counted through the batch sample by sample, padding left out.
-    pub first_position: usize,
-    /// \[positions, vocabulary\].
+/// What a teacher says at consecutive positions of a batch.
+pub struct Outputs {
+    /// Which, as a range of the batch's [`positions`](TokenBatch::positions) and [`labels`](TokenBatch::labels).
+    pub positions: Range<usize>,
+    /// Raw logits, \[positions, vocabulary\].
     pub logits: Logits,
 }
 
@@ -26,22 +27,12 @@ pub enum Logits {
     Device(Box<Tensor<2>>),
 }
 
-impl Logits {
-    /// Number of rows.
-    pub fn positions(&self, vocab_size: usize) -> usize {
-        match self {
-            Self::Host(logits) => logits.len() / vocab_size,
-            Self::Device(logits) => logits.dims()[0],
-        }
-    }
-}
-
 /// The numbers of a tensor in memory.
 fn host(logits: Tensor<2>) -> Result<Vec<f32>> {
     logits.cast(DType::F32).try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))
 }
 
-/// Gives logits for batches of tokens.
+/// Says what it expects at the positions of a batch.
 pub trait Teacher: Send + Sync {
     /// Number of classes.
     fn vocab_size(&self) -> usize;
@@ -49,6 +40,9 @@ pub trait Teacher: Send + Sync {
     /// Batches worth running at once, each on a thread of its own.
     fn workers(&self) -> usize;
 
-    /// Hands `each` the logits of every position that has a next token, in order and in bounded pieces.
-    fn logits(&self, batch: &TokenBatch, each: &mut dyn FnMut(LogitsChunk) -> Result<()>) -> Result<()>;
+    /// Hands `each` what it says at every one of the batch's positions, in order and in bounded pieces.
+    ///
+    /// # Errors
+    /// [`Error::Device`], or what `each` gave: then nothing more is handed to it.
+    fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()>;
 }

@@ -31,6 +31,9 @@ type Kept = Option<(SoftRows, RowErrors)>;
 ///
 /// Ids and ranks are those of [`select_rows`](super::select_rows), log_z differs by less than 1e-5, and atoms as far as that moves them.
 ///
+/// # Errors
+/// [`SelectProblem`] names the first row that cannot be kept, or says why nothing could be read back.
+///
 /// # Panics
 /// On a device that is not CubeCL's, such as burn's CPU backend, whose rows are in memory anyway.
 pub fn select_on_device(

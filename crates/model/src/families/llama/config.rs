@@ -1,6 +1,20 @@
 //! The shape of a Llama-family model.
 
+use crate::families::{FamilyConfig, Initial};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The embedding's name, which is the head's too where they are tied.
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The last norm's name.
+pub(super) const NORM: &str = "model.norm.weight";
+/// The name of a head of its own.
+pub(super) const HEAD: &str = "lm_head.weight";
+
+/// The name of a part of a layer.
+pub(super) fn in_layer(layer: usize, part: &str) -> String {
+    format!("model.layers.{layer}.{part}.weight")
+}
 
 /// Shape and constants of a Llama-family decoder, under Hugging Face's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,22 +74,16 @@ const fn default_tied() -> bool {
 
 impl LlamaConfig {
     /// Fills what a recipe may leave out and checks that the numbers fit one another.
+    ///
+    /// # Errors
+    /// The key that does not fit, and what it may be.
     pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> Result<Self, String> {
-        if self.vocab_size == 0 {
-            self.vocab_size = vocab_size;
-        }
-        if self.max_position_embeddings == 0 {
-            self.max_position_embeddings = max_length;
-        }
-        if self.head_dim == 0 {
-            self.head_dim = self.hidden_size / self.num_attention_heads.max(1);
-        }
-        self.check()?;
+        self.resolve(vocab_size, max_length)?;
         Ok(self)
     }
 
     /// Checks that the numbers fit one another.
-    pub fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -122,12 +130,50 @@ impl LlamaConfig {
         let layer = 2 * d + 2 * q * d + 2 * kv * d + 3 * f * d;
         embeddings * wide(self.vocab_size) * d + wide(self.num_hidden_layers) * layer + d
     }
+}
 
-    /// Every parameter with its Hugging Face name and shape (linear weights are \[out, in\] there).
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+impl FamilyConfig for LlamaConfig {
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn max_position_embeddings(&self) -> usize {
+        self.max_position_embeddings
+    }
+
+    fn bos_token_id(&self) -> Option<u32> {
+        self.bos_token_id
+    }
+
+    fn eos_token_ids(&self) -> &[u32] {
+        &self.eos_token_id
+    }
+
+    fn set_special_tokens(&mut self, bos: Option<u32>, eos: Vec<u32>) {
+        (self.bos_token_id, self.eos_token_id) = (bos, eos);
+    }
+
+    fn resolve(&mut self, vocab_size: usize, max_length: usize) -> Result<(), String> {
+        if self.vocab_size == 0 {
+            self.vocab_size = vocab_size;
+        }
+        if self.max_position_embeddings == 0 {
+            self.max_position_embeddings = max_length;
+        }
+        if self.head_dim == 0 {
+            self.head_dim = self.hidden_size / self.num_attention_heads.max(1);
+        }
+        self.check()
+    }
+
+    fn parameters(&self) -> usize {
+        usize::try_from(self.parameter_count()).unwrap_or(usize::MAX)
+    }
+
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (d, f) = (self.hidden_size, self.intermediate_size);
         let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
-        let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, d])];
+        let mut all = vec![(EMBEDDING.to_owned(), vec![self.vocab_size, d])];
         for layer in 0..self.num_hidden_layers {
             let parts: [(&str, &[usize]); 9] = [
                 ("input_layernorm", &[d]),
@@ -140,18 +186,80 @@ impl LlamaConfig {
                 ("mlp.up_proj", &[f, d]),
                 ("mlp.down_proj", &[d, f]),
             ];
-            all.extend(parts.map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape.to_vec())));
+            all.extend(parts.map(|(part, shape)| (in_layer(layer, part), shape.to_vec())));
         }
-        all.push(("model.norm.weight".to_owned(), vec![d]));
+        all.push((NORM.to_owned(), vec![d]));
         if !self.tie_word_embeddings {
-            all.push(("lm_head.weight".to_owned(), vec![self.vocab_size, d]));
+            all.push((HEAD.to_owned(), vec![self.vocab_size, d]));
         }
         all
     }
 
-    /// Number of parameters.
-    pub fn parameters(&self) -> usize {
-        usize::try_from(self.parameter_count()).unwrap_or(usize::MAX)
+    fn head_name(&self) -> &'static str {
+        HEAD
+    }
+
+    fn tied_embedding(&self) -> Option<&'static str> {
+        self.tie_word_embeddings.then_some(EMBEDDING)
+    }
+
+    /// Older files carry angles that every reader computes for itself.
+    fn is_ignored(&self, name: &str) -> bool {
+        name.ends_with(".rotary_emb.inv_freq")
+    }
+
+    /// Normal weights of deviation 0.02, those that write into the residual stream scaled by 1 / sqrt(2 · layers); norms at
+    /// one.
+    fn initial(&self, name: &str) -> Initial {
+        if name.ends_with("norm.weight") {
+            return Initial::Constant(1.0);
+        }
+        let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+        let scale = if into_residual { (2.0 * self.num_hidden_layers as f64).sqrt() } else { 1.0 };
+        Initial::Normal { deviation: 0.02 / scale }
+    }
+
+    fn hf_keys(&self) -> Map<String, Value> {
+        self.written()
+    }
+
+    fn identity(&self) -> Value {
+        let Self {
+            vocab_size,
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim,
+            rms_norm_eps,
+            rope_theta,
+            tie_word_embeddings,
+            // How far a model was trained, not what it computes; and which tokens delimit texts.
+            max_position_embeddings: _,
+            bos_token_id: _,
+            eos_token_id: _,
+        } = self;
+        let mut keys = json!({
+            "vocab_size": vocab_size,
+            "hidden_size": hidden_size,
+            "intermediate_size": intermediate_size,
+            "num_hidden_layers": num_hidden_layers,
+            "num_attention_heads": num_attention_heads,
+        });
+        let with_defaults = [
+            ("num_key_value_heads", json!(num_key_value_heads), json!(num_attention_heads)),
+            ("head_dim", json!(head_dim), json!(hidden_size / num_attention_heads)),
+            ("rms_norm_eps", json!(rms_norm_eps), json!(1e-6)),
+            ("rope_theta", json!(rope_theta), json!(10_000.0)),
+            ("tie_word_embeddings", json!(tie_word_embeddings), json!(false)),
+        ];
+        for (key, value, default) in with_defaults {
+            if value != default {
+                keys[key] = value;
+            }
+        }
+        keys
     }
 }
 

@@ -1,17 +1,12 @@
-//! Hugging Face's config.json: what of it this build reads, what it refuses, and what it writes.
+//! Llama's config.json: which keys of it this build reads, and which it refuses.
 
-use crate::{Error, LlamaConfig, Result, files};
+use super::LlamaConfig;
 use serde_json::{Map, Value, json};
-use std::path::Path;
 
 impl LlamaConfig {
-    /// Reads Hugging Face's config.json. Refuses what would change the forward and is not implemented (biases, scaled
-    /// rotary embedding, other activations) instead of ignoring it.
-    pub fn read(path: &Path) -> Result<Self> {
-        Self::from_hf(&object(path)?).map_err(|problem| Error::Config { path: path.to_owned(), problem })
-    }
-
-    fn from_hf(all: &Map<String, Value>) -> std::result::Result<Self, String> {
+    /// Refuses what would change the forward and is not implemented (biases, scaled rotary embedding, other activations)
+    /// instead of ignoring it.
+    pub(super) fn read(all: &Map<String, Value>) -> Result<Self, String> {
         refuse_unsupported(all)?;
         let mut own = Map::new();
         for key in OWN_KEYS {
@@ -38,18 +33,14 @@ impl LlamaConfig {
         config.resolved(0, 0)
     }
 
-    /// The config.json that `transformers` opens as a `LlamaForCausalLM`.
-    pub fn to_hf(&self, dtype: &str) -> Map<String, Value> {
+    pub(super) fn written(&self) -> Map<String, Value> {
         let constant = json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
             "attention_bias": false,
             "attention_dropout": 0.0,
             "hidden_act": "silu",
             "initializer_range": 0.02,
             "mlp_bias": false,
             "rope_scaling": null,
-            "torch_dtype": dtype,
             "use_cache": true,
         });
         [Ok(constant), serde_json::to_value(self)].into_iter().flatten().filter_map(into_object).flatten().collect()
@@ -80,25 +71,7 @@ const OWN_KEYS: [&str; 13] = [
     "eos_token_id",
 ];
 
-/// A JSON file that holds an object.
-pub(crate) fn object(path: &Path) -> Result<Map<String, Value>> {
-    let bytes = files::read(path)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Error::Config { path: path.to_owned(), problem: format!("not a JSON object: {e}") })
-}
-
-fn refuse_unsupported(all: &Map<String, Value>) -> std::result::Result<(), String> {
-    let model_type = all.get("model_type").and_then(Value::as_str).unwrap_or("missing");
-    if model_type != "llama" {
-        return Err(format!("model_type is `{model_type}`, this build opens `llama`"));
-    }
-    if let Some(quantization) = all.get("quantization_config").filter(|v| !v.is_null()) {
-        let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
-        return Err(format!(
-            "its weights are quantized (`quantization_config` names {method}); this build reads f32, f16 and bf16: \
-             save the model again without quantization"
-        ));
-    }
+fn refuse_unsupported(all: &Map<String, Value>) -> Result<(), String> {
     let neutral = [("attention_bias", json!(false)), ("mlp_bias", json!(false)), ("hidden_act", json!("silu"))];
     for (key, wanted) in neutral {
         if let Some(other) = all.get(key).filter(|&v| !v.is_null() && *v != wanted) {
@@ -131,13 +104,13 @@ fn refuse_unsupported(all: &Map<String, Value>) -> std::result::Result<(), Strin
 mod tests {
     use super::*;
 
-    fn hf(changes: Value) -> std::result::Result<LlamaConfig, String> {
+    fn hf(changes: Value) -> Result<LlamaConfig, String> {
         let mut all = json!({
-            "model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
+            "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
             "num_hidden_layers": 1, "num_attention_heads": 4, "max_position_embeddings": 16, "some_new_key": 1,
         });
         all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        LlamaConfig::from_hf(all.as_object().unwrap())
+        LlamaConfig::read(all.as_object().unwrap())
     }
 
     #[test]
@@ -152,13 +125,11 @@ mod tests {
     #[test]
     fn what_would_change_the_forward_is_refused() {
         for (change, message) in [
-            (json!({"model_type": "gpt2"}), "gpt2"),
             (json!({"attention_bias": true}), "attention_bias"),
             (json!({"mlp_bias": "yes"}), "mlp_bias"),
             (json!({"hidden_act": "gelu"}), "gelu"),
             (json!({"hidden_act": 3}), "hidden_act"),
             (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
-            (json!({"quantization_config": {"quant_method": "gptq"}}), "gptq"),
             (json!({"rope_scaling": {"rope_type": "llama3"}}), "llama3"),
             (json!({"num_key_value_heads": 3}), "multiple"),
             (json!({"head_dim": 7}), "odd"),
@@ -182,6 +153,6 @@ mod tests {
     #[test]
     fn written_config_reads_back() {
         let config = hf(json!({"tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": [1, 2]})).unwrap();
-        assert_eq!(LlamaConfig::from_hf(&config.to_hf("float32")).unwrap(), config);
+        assert_eq!(LlamaConfig::read(&config.written()).unwrap(), config);
     }
 }

@@ -1,0 +1,69 @@
+//! What decoders of several families are built from. Each block runs as one operation of [`host`] where that serves, and as
+//! tensor operations elsewhere.
+
+use crate::causal_lm::LayerCache;
+use crate::host::{self, Heads};
+use crate::rope::Rope;
+use burn::module::Param;
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{DType, Tensor, activation};
+
+/// Causal attention by tensor operations, operands and output as in [`host::attention`]. With a cache entry, there is one
+/// new token a row, which attends to all before it.
+pub(crate) fn attend(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    heads: &Heads,
+    rope: &Rope,
+    past: Option<&mut LayerCache>,
+) -> Tensor<2> {
+    let n = q.dims()[0];
+    let split =
+        |x: Tensor<2>, count: usize| x.reshape([n / heads.width, heads.width, count, heads.head_dim]).swap_dims(1, 2);
+    let q = rope.apply(split(q, heads.count));
+    let (mut k, mut v) = (rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
+    let is_causal = past.is_none();
+    if let Some(entry) = past {
+        if let Some((past_k, past_v)) = entry.take() {
+            k = Tensor::cat(vec![past_k, k], 2);
+            v = Tensor::cat(vec![past_v, v], 2);
+        }
+        *entry = Some((k.clone(), v.clone()));
+    }
+    let group = heads.count / heads.kv_count;
+    let options = AttentionModuleOptions { is_causal, ..Default::default() };
+    let a = attention(q, repeat_kv(k, group), repeat_kv(v, group), None, None, options);
+    a.swap_dims(1, 2).reshape([n, heads.count * heads.head_dim])
+}
+
+/// Repeats every key-value head for the `group` query heads that share it. \[rows, kv, positions, head_dim\] in,
+/// \[rows, kv · group, positions, head_dim\] out.
+fn repeat_kv(x: Tensor<4>, group: usize) -> Tensor<4> {
+    if group == 1 {
+        return x;
+    }
+    let [rows, kv, positions, width] = x.dims();
+    let spread = x.unsqueeze_dim::<5>(2).expand([rows, kv, group, positions, width]);
+    spread.reshape([rows, kv * group, positions, width])
+}
+
+/// x / sqrt(mean(x²) + eps) · weight over the last dimension, computed in f32 whatever x is.
+pub(crate) fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Param<Tensor<1>>, eps: f64) -> Tensor<D> {
+    if host::serves(&x) {
+        return host::rms_norm(x, weight.val(), eps);
+    }
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let scale = (x.clone().square().mean_dim(D - 1) + eps).sqrt().recip();
+    (x * scale).cast(dtype) * weight.val().unsqueeze()
+}
+
+/// silu(gate) · up, number by number.
+pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    match host::serves(&gate) {
+        true => host::gate(gate, up),
+        false => activation::silu(gate) * up,
+    }
+}

@@ -1,0 +1,135 @@
+//! What a causal language model gives, whatever its family.
+
+use crate::head::HeadParameter;
+use crate::parameters::StoredParameter;
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// What both stages ask of a language model. A family implements what has no default here; [`Model`](crate::Model) is any
+/// of them.
+///
+/// The forward is cut in two, hidden states and [`head`](Self::head), so that the vocabulary-wide product is paid only for
+/// the positions somebody wants.
+///
+/// # Examples
+/// ```
+/// use burn::tensor::{Int, Tensor};
+/// use logitcask_model::{CausalLm, DeviceChoice, ModelConfig, weights};
+///
+/// let config: ModelConfig = serde_json::from_value(serde_json::json!({
+///     "model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+///     "num_attention_heads": 2, "num_key_value_heads": 1,
+/// }))?;
+/// let (device, _) = DeviceChoice::Cpu.open()?;
+/// let model = weights::init(&config.resolved(100, 64)?, 0, &device);
+/// let tokens = Tensor::<2, Int>::from_data([[1, 7, 3], [5, 2, 0]], &device);
+/// // The last tokens of the two rows, of which the second has two.
+/// let last = Tensor::<1, Int>::from_data([2, 4], &device);
+/// let logits = model.head().logits(model.hidden_at(tokens, last));
+/// assert_eq!(logits.dims(), [2, 100]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait CausalLm: Module + Sync {
+    /// Final hidden states, the last norm behind them. tokens: \[rows, width\]; output: \[rows, width, hidden\].
+    /// Causal: what stands to the right of a position, padding included, never reaches it.
+    fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
+
+    /// Final hidden states of some positions. positions: \[n\], flat indices into \[rows, width\]; output: \[n, hidden\].
+    fn hidden_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
+        let hidden = self.hidden(tokens);
+        let [rows, width, size] = hidden.dims();
+        hidden.reshape([rows * width, size]).select(0, positions)
+    }
+
+    /// Logits after one more token in each row; `cache` holds the tokens before it. tokens: \[rows\]; output: \[rows,
+    /// vocabulary\], what [`hidden`](Self::hidden) and the head give for the last position.
+    fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2>;
+
+    /// The parameter that turns hidden states into logits.
+    fn head(&self) -> HeadParameter<'_>;
+
+    /// Every parameter under its Hugging Face name, not read yet: names and shapes are those of the config's
+    /// [`tensors`](crate::FamilyConfig::tensors), in their order.
+    fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)>;
+
+    /// Every parameter under its Hugging Face name with its shape, f32, row-major in Hugging Face's layout; read as it is
+    /// asked for, so that one at a time is in memory.
+    fn state_dict(&self) -> impl Iterator<Item = (String, Vec<usize>, Vec<f32>)> {
+        self.named_parameters().into_iter().map(|(name, stored)| (name, stored.shape(), stored.values()))
+    }
+
+    /// The parameters that an optimizer does not decay: by default the vectors, which are norms and biases. To decay them
+    /// would pull a norm's weights from one, where they are neutral, to zero.
+    fn no_decay(&self) -> ParamGroup {
+        let mut vectors = Vectors::default();
+        self.visit(&mut vectors);
+        ParamGroup::from_paths(vectors.found)
+    }
+
+    /// Number of classes: rows of the head, those that no token has included.
+    fn vocab_size(&self) -> usize;
+
+    /// Positions whose logits fit a buffer of 64 MiB: half of the smallest storage-buffer limit met in the field.
+    fn logits_chunk(&self) -> usize {
+        ((64 << 20) / (4 * self.vocab_size())).max(1)
+    }
+
+    /// The device its parameters live on.
+    fn device(&self) -> Device {
+        self.head().device()
+    }
+}
+
+/// Collects the paths of one-dimensional parameters.
+#[derive(Default)]
+struct Vectors {
+    path: Vec<String>,
+    found: Vec<String>,
+}
+
+impl ModuleVisitor for Vectors {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        if D == 1 {
+            self.found.push(self.path.join("."));
+        }
+    }
+}
+
+/// Keys and values of one layer, \[rows, heads, positions, head_dim\]; none before the first token.
+pub(crate) type LayerCache = Option<(Tensor<4>, Tensor<4>)>;
+
+/// Keys and values of what a model has read so far, for generation one token at a time.
+#[derive(Clone, Debug, Default)]
+pub struct KvCache {
+    layers: Vec<LayerCache>,
+    length: usize,
+}
+
+impl KvCache {
+    /// Keeps only the given rows (sequences still being written), in their order.
+    pub fn keep(&mut self, rows: &[usize], device: &Device) {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let count = rows.len();
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), device);
+        for entry in self.layers.iter_mut().flatten() {
+            entry.0 = entry.0.clone().select(0, rows.clone());
+            entry.1 = entry.1.clone().select(0, rows.clone());
+        }
+    }
+
+    /// Begins one more token of a model of so many layers: its position, and what each layer has of the tokens before it.
+    pub(crate) fn next_token(&mut self, layers: usize) -> (usize, &mut [LayerCache]) {
+        self.layers.resize(layers, None);
+        let position = self.length;
+        self.length += 1;
+        (position, &mut self.layers)
+    }
+}

@@ -1,0 +1,257 @@
+//! What every family must do. A family that forgets a parameter, a name or a key fails here by itself: these tests run over
+//! the examples of all there are.
+
+use super::ModelConfig;
+use super::family::Initial;
+use crate::{CausalLm, Companions, KvCache, Model, Precision, PretrainedModel, export, weights};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const VOCAB: usize = 23;
+const WIDTH: usize = 7;
+
+fn examples() -> Vec<ModelConfig> {
+    let all: Vec<ModelConfig> =
+        ModelConfig::examples().into_iter().map(|config| config.resolved(VOCAB, 2 * WIDTH).unwrap()).collect();
+    let there: BTreeSet<&str> = all.iter().map(ModelConfig::model_type).collect();
+    assert_eq!(there, ModelConfig::MODEL_TYPES.iter().copied().collect(), "every family has an example");
+    all
+}
+
+/// Models as they are begun, their weights ten times as large: logits that differ by more than rounding.
+fn models(device: &Device) -> Vec<Model> {
+    let begin = |config: &ModelConfig| {
+        let begun = weights::init(config, 5, &Device::flex());
+        let values: std::collections::HashMap<String, Vec<f32>> =
+            begun.state_dict().map(|(name, _, values)| (name, values)).collect();
+        let scaled = |name: &str, _: &[usize]| {
+            Ok::<_, std::convert::Infallible>(values[name].iter().map(|value| 10.0 * value).collect())
+        };
+        config.build(device, burn::tensor::DType::F32, &mut { scaled }).unwrap()
+    };
+    examples().iter().map(begin).collect()
+}
+
+/// Two rows of tokens, \[2, WIDTH\].
+fn tokens() -> Vec<i64> {
+    (0..2 * WIDTH as i64).map(|i| (i * i + 3) % VOCAB as i64).collect()
+}
+
+fn int<const D: usize>(values: Vec<i64>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// \[2 · WIDTH, VOCAB\], row by row.
+fn logits(model: &Model, tokens: Vec<i64>) -> Vec<f32> {
+    let positions = int((0..2 * WIDTH as i64).collect(), [2 * WIDTH], &model.device());
+    let hidden = model.hidden_at(int(tokens, [2, WIDTH], &model.device()), positions);
+    model.head().logits(hidden).try_into_vec_as().unwrap()
+}
+
+#[track_caller]
+fn assert_close(a: &[f32], b: &[f32], what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let scale = b.iter().fold(1e-3f32, |most, x| most.max(x.abs()));
+    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= 1e-5 * scale, "{what}: {worst} of {scale}");
+}
+
+#[test]
+fn keys_of_a_recipe_are_read_as_they_are_written_and_no_others() {
+    for config in examples() {
+        let mut keys = serde_json::to_value(&config).unwrap();
+        assert_eq!(serde_json::from_value::<ModelConfig>(keys.clone()).unwrap(), config);
+        assert_eq!(keys.get("model_type").is_none(), config.model_type() == ModelConfig::MODEL_TYPES[0]);
+        keys["model_type"] = json!(config.model_type());
+        assert_eq!(serde_json::from_value::<ModelConfig>(keys.clone()).unwrap(), config);
+        keys["no_such_key"] = json!(1);
+        let error = serde_json::from_value::<ModelConfig>(keys).unwrap_err().to_string();
+        assert!(error.starts_with("unknown field `no_such_key`, expected one of `"), "{error}");
+    }
+}
+
+#[test]
+fn a_family_that_is_not_the_first_says_its_name() {
+    for config in examples() {
+        let keys = serde_json::to_value(&config).unwrap();
+        let mut tagged = super::model_config::serialize("another", &config, serde_json::value::Serializer).unwrap();
+        assert_eq!(tagged.as_object_mut().unwrap().remove("model_type"), Some(json!("another")));
+        assert_eq!(tagged, keys);
+    }
+}
+
+#[test]
+fn an_unknown_family_is_refused_by_the_names_of_those_that_are_known() {
+    let in_recipe = serde_json::from_value::<ModelConfig>(json!({"model_type": "perceptron"})).unwrap_err().to_string();
+    let in_file = ModelConfig::of_hf(json!({"model_type": "perceptron"}).as_object().unwrap()).unwrap_err();
+    for error in [in_recipe, in_file] {
+        assert!(error.contains("`perceptron`"), "{error}");
+        assert!(ModelConfig::MODEL_TYPES.iter().all(|name| error.contains(&format!("`{name}`"))), "{error}");
+    }
+    let missing = ModelConfig::of_hf(&serde_json::Map::new()).unwrap_err();
+    assert!(missing.starts_with("model_type is `missing`, this build opens `llama`"), "{missing}");
+    let number = serde_json::from_value::<ModelConfig>(json!({"model_type": 3})).unwrap_err().to_string();
+    assert_eq!(number, "model_type = 3, it is a name");
+}
+
+#[test]
+fn config_json_reads_back_and_quantized_weights_are_refused() {
+    for config in examples() {
+        let mut all = config.to_hf("float32");
+        assert_eq!(all["model_type"], config.model_type());
+        assert_eq!(all["architectures"].as_array().map(Vec::len), Some(1));
+        assert_eq!(ModelConfig::of_hf(&all).unwrap(), config);
+        all.insert("quantization_config".to_owned(), json!({"quant_method": "gptq"}));
+        assert!(ModelConfig::of_hf(&all).unwrap_err().contains("gptq"));
+    }
+}
+
+#[test]
+fn parameters_are_those_that_the_config_names() {
+    for (config, model) in examples().iter().zip(models(&Device::flex())) {
+        let named = config.tensors();
+        let of_model: Vec<(String, Vec<usize>)> =
+            model.named_parameters().iter().map(|(name, stored)| (name.clone(), stored.shape())).collect();
+        assert_eq!(of_model, named);
+        let numbers: usize = named.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        assert_eq!((config.parameters(), model.num_params()), (numbers, numbers));
+        assert_eq!(named.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), named.len(), "each name once");
+        for (name, _) in named {
+            let begins = config.family().initial(&name);
+            assert!(!matches!(begins, Initial::Normal { deviation } if deviation <= 0.0), "{name}");
+        }
+        assert_eq!((model.vocab_size(), config.vocab_size()), (VOCAB, VOCAB));
+        assert_eq!(model.config(), *config);
+    }
+}
+
+#[test]
+fn an_export_opens_as_the_same_model() {
+    for model in models(&Device::flex()) {
+        let folder = tempfile::tempdir().unwrap();
+        export::export(&model, Precision::F32, None, &Companions::default(), folder.path()).unwrap();
+        let opened = PretrainedModel::open(folder.path()).unwrap();
+        assert_eq!(*opened.config(), model.config());
+        let again = opened.load(&Device::flex(), Precision::F32).unwrap();
+        assert!(model.state_dict().eq(again.state_dict()));
+        assert_eq!(logits(&again, tokens()), logits(&model, tokens()));
+        opened.fingerprint().unwrap();
+    }
+}
+
+#[test]
+fn a_fingerprint_tells_families_and_shapes_apart() {
+    let identities: Vec<Value> = examples().iter().map(ModelConfig::identity).collect();
+    for (i, (identity, config)) in identities.iter().zip(examples()).enumerate() {
+        assert_eq!(identity["model_type"], config.model_type());
+        assert!(identities[..i].iter().all(|other| other != identity), "{identity}");
+        let renamed = config.clone().with_special_tokens(Some(3), vec![4, 5]);
+        assert_eq!(renamed.identity(), *identity, "which tokens delimit texts changes no logit");
+        assert_eq!((renamed.bos_token_id(), renamed.eos_token_ids()), (Some(3), &[4, 5][..]));
+    }
+}
+
+#[test]
+fn one_token_at_a_time_gives_the_logits_of_the_whole_sequence() {
+    for model in models(&Device::flex()) {
+        let (tokens, whole) = (tokens(), logits(&model, tokens()));
+        let mut cache = KvCache::default();
+        for position in 0..WIDTH {
+            let next = int(vec![tokens[position], tokens[WIDTH + position]], [2], &model.device());
+            let step: Vec<f32> = model.step(next, &mut cache).try_into_vec_as().unwrap();
+            let wanted = [position, WIDTH + position].map(|row| &whole[row * VOCAB..(row + 1) * VOCAB]).concat();
+            assert_close(&step, &wanted, &format!("{} at {position}", model.config().model_type()));
+        }
+    }
+}
+
+#[test]
+fn later_tokens_change_nothing_before_them() {
+    for model in models(&Device::flex()) {
+        let whole = logits(&model, tokens());
+        let changed =
+            logits(&model, tokens().into_iter().enumerate().map(|(i, t)| if i % WIDTH < 4 { t } else { 0 }).collect());
+        for row in [0, WIDTH] {
+            let before = row * VOCAB..(row + 4) * VOCAB;
+            assert_close(&changed[before.clone()], &whole[before], "before the change");
+            let behind = (row + 4) * VOCAB..(row + WIDTH) * VOCAB;
+            assert_ne!(changed[behind.clone()], whole[behind], "the change itself is seen");
+        }
+    }
+}
+
+/// Every parameter's gradient, one after the other.
+struct Flat<'a>(&'a GradientsParams, Vec<f32>);
+
+impl ModuleVisitor for Flat<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let grad = self.0.get::<D>(param.id).expect("every parameter has a gradient");
+        self.1.extend(grad.try_into_vec_as::<f32>().unwrap());
+    }
+}
+
+#[test]
+fn the_detached_head_has_the_logits_and_the_gradient_of_the_graph() {
+    let device = Device::flex().autodiff();
+    for model in models(&device) {
+        let positions = || int((0..2 * WIDTH as i64).collect(), [2 * WIDTH], &device);
+        let hidden = || model.hidden_at(int(tokens(), [2, WIDTH], &device), positions());
+        let slopes: Vec<f32> = (0..2 * WIDTH * VOCAB).map(|i| (i as f32 * 0.37).sin()).collect();
+        let slopes =
+            |device: &Device| Tensor::<2>::from_data(TensorData::new(slopes.clone(), [2 * WIDTH, VOCAB]), device);
+        let flat = |grads: &GradientsParams| {
+            let mut flat = Flat(grads, Vec::new());
+            model.visit(&mut flat);
+            flat.1
+        };
+        let whole = (model.head().logits(hidden()) * slopes(&device)).sum().backward();
+        let whole = flat(&GradientsParams::from_grads(whole, &model));
+
+        let (hidden, head, mut of_head) = (hidden(), model.head().detached(), None);
+        let plain = hidden.clone().detach().without_autodiff();
+        let of_graph: Vec<f32> = model.head().logits(hidden.clone()).try_into_vec_as().unwrap();
+        assert_close(&head.logits(plain.clone()).try_into_vec_as::<f32>().unwrap(), &of_graph, "logits");
+        let of_hidden = head.backward(plain, slopes(&Device::flex()), &mut of_head);
+        let of_hidden = Tensor::<2>::from_data(of_hidden.into_data(), &device);
+        let mut grads = GradientsParams::from_grads((hidden * of_hidden).sum().backward(), &model);
+        model.head().add_gradient(&mut grads, of_head.unwrap());
+        assert_close(&flat(&grads), &whole, "gradients");
+    }
+}
+
+/// Paths and numbers of dimensions of all parameters.
+#[derive(Default)]
+struct Paths(Vec<String>, Vec<(String, usize)>);
+
+impl ModuleVisitor for Paths {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.0.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        self.1.push((self.0.join("."), D));
+    }
+}
+
+#[test]
+fn matrices_decay_and_vectors_do_not() {
+    for model in models(&Device::flex()) {
+        let (mut paths, group) = (Paths::default(), model.no_decay());
+        model.visit(&mut paths);
+        assert!(paths.1.iter().any(|(_, dimensions)| *dimensions == 1));
+        for (path, dimensions) in paths.1 {
+            let is_exempt = group.matches(&burn::module::ParamId::new(), Some(&path));
+            assert_eq!(is_exempt, dimensions == 1, "{path}");
+            if matches!(model, Model::Llama(_)) {
+                assert_eq!(is_exempt, path.contains("norm"), "{path}");
+            }
+        }
+    }
+}

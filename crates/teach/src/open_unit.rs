@@ -1,0 +1,87 @@
+//! A unit from its first batch to its last row.
+
+use crate::select::{SelectProblem, select_logits};
+use crate::teacher::Outputs;
+use crate::{Error, Result};
+use logitcask_cache::Claim;
+use logitcask_core::{RowErrors, Sample, SoftRows, Truncation};
+use logitcask_data::batches::TokenBatch;
+use std::sync::{Mutex, PoisonError};
+
+/// A unit whose rows are being made, shared by its batches. Their rows come in any order; each knows its place.
+pub(crate) struct OpenUnit {
+    /// Its number.
+    pub(crate) unit: usize,
+    /// With the number of positions that are still to come; `None` once there are none.
+    state: Mutex<Option<(FinishedUnit, usize)>>,
+}
+
+/// A unit with all its rows.
+pub(crate) struct FinishedUnit {
+    pub(crate) unit: usize,
+    /// In the order of the dataset.
+    pub(crate) rows: Vec<(Sample, SoftRows)>,
+    pub(crate) errors: RowErrors,
+    /// Held until it is written.
+    pub(crate) claim: Claim,
+}
+
+impl OpenUnit {
+    /// Of these samples, none of whose rows is there.
+    pub(crate) fn new(unit: usize, samples: Vec<Sample>, keep: &Truncation, claim: Claim) -> Self {
+        let left = samples.iter().map(Sample::positions).sum();
+        let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
+        let finished = FinishedUnit { unit, rows, errors: RowErrors::new(keep), claim };
+        Self { unit, state: Mutex::new(Some((finished, left))) }
+    }
+
+    /// Selects from what a teacher said of a batch; gives the unit when that was the last it waited for.
+    pub(crate) fn add(
+        &self,
+        split: &str,
+        keep: &Truncation,
+        batch: &TokenBatch,
+        outputs: &Outputs,
+    ) -> Result<Option<FinishedUnit>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((unit, left)) = state.as_mut() else { return Ok(None) };
+        *left -= add_rows((split, keep), batch, outputs, &mut unit.rows, &mut unit.errors)?;
+        let is_whole = *left == 0;
+        Ok(state.take_if(|_| is_whole).map(|(unit, _)| unit))
+    }
+}
+
+/// Selects from the logits of some positions of a batch, whose samples are among those in `rows`, and gives each sample its
+/// rows; returns how many there were.
+pub(crate) fn add_rows(
+    (split, keep): (&str, &Truncation),
+    batch: &TokenBatch,
+    outputs: &Outputs,
+    rows: &mut [(Sample, SoftRows)],
+    errors: &mut RowErrors,
+) -> Result<usize> {
+    let count = outputs.positions.len();
+    let of_sample = |position: usize| {
+        let (row, position) = batch.place(position);
+        (batch.samples[row].id, position)
+    };
+    let offset = |position: usize| {
+        let (sample, position) = of_sample(position);
+        keep.selection.sampling_offset(split, sample, position)
+    };
+    let sampling_offsets: Vec<f64> = outputs.positions.clone().map(offset).collect();
+    let labels = &batch.labels[outputs.positions.clone()];
+    let selected = select_logits(&outputs.logits, labels, &sampling_offsets, keep);
+    let (selected, costs) = selected.map_err(|problem| match problem {
+        SelectProblem::Device(problem) => Error::Device(problem),
+        SelectProblem::Row(row, problem) => {
+            let (sample, position) = of_sample(outputs.positions.start + row);
+            Error::BadRow { split: split.to_owned(), sample, position, problem }
+        }
+    })?;
+    for (position, row) in outputs.positions.clone().zip(selected.iter().flat_map(SoftRows::iter)) {
+        rows[batch.indices[batch.place(position).0]].1.push(row);
+    }
+    errors.merge(&costs);
+    Ok(count)
+}
