@@ -1,5 +1,6 @@
 //! What a user types.
 
+use crate::logging::Verbosity;
 use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
@@ -13,6 +14,9 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How much is told of the work.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
 }
 
 const TOP_EXAMPLES: &str = "Examples:

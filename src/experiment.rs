@@ -192,6 +192,8 @@ impl Experiment {
             .context("the calibration samples")?;
         let is_enough = |kept: &Trial| worst_log_z(&kept.errors) <= TOLERATED;
         let enough = outcome.trials.iter().position(is_enough).unwrap_or(keeps.len() - 1);
+        let worst = worst_log_z(&outcome.trials[enough].errors);
+        tracing::info!(atoms = keeps[enough].atoms(), worst, tolerated = TOLERATED, "number of tail atoms chosen");
         Ok(ATOMS.start() + enough as u32)
     }
 }

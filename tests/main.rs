@@ -10,6 +10,7 @@ mod fixture;
 mod golden;
 mod golden_rows;
 mod identity;
+mod logging;
 mod losses;
 mod methods;
 mod model_files;

@@ -13,7 +13,7 @@ mod tokenizer;
 mod train;
 mod verify;
 
-use crate::args::{Args, Command};
+use crate::args::Command;
 use crate::output::note;
 use anyhow::{Context, Result, bail};
 use logitcask_data::{SpecialIds, TextTokenizer};
@@ -21,8 +21,8 @@ use logitcask_model::{PretrainedModel, TokenizerSource};
 use std::path::Path;
 
 /// Does what was asked.
-pub fn run(args: Args) -> Result<()> {
-    match args.command {
+pub fn run(command: Command) -> Result<()> {
+    match command {
         Command::Cache(args) => cache::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),

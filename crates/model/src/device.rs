@@ -9,6 +9,8 @@ use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Instant;
+use tracing::info;
 
 /// Where tensors live, as a user writes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,12 +58,19 @@ impl fmt::Display for DeviceChoice {
 impl DeviceChoice {
     /// The device, opened; and what to call it in a report.
     pub fn open(self) -> Result<(Device, String)> {
+        let start = Instant::now();
+        let (device, name) = self.find()?;
+        info!(asked = %self, name, seconds = start.elapsed().as_secs_f64(), "device opened");
+        Ok((device, name))
+    }
+
+    fn find(self) -> Result<(Device, String)> {
         let missing = |problem: String| Error::Device { asked: self.to_string(), problem };
         match self {
             Self::Cpu => Ok((Device::flex(), "cpu".to_owned())),
             Self::Auto => match adapters::first_real_gpu() {
                 Some(opened) => Ok(opened),
-                None => Self::Cpu.open(),
+                None => Self::Cpu.find(),
             },
             Self::Wgpu => adapters::default_adapter().map_err(missing),
             Self::WgpuIndex(index) => adapters::real_gpu(index).map_err(missing),
