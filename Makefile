@@ -20,7 +20,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ test: ## run every test, and say which could not (LOGITCASK_NO_SKIPS=1: those fa
 
 crash-test: ## kill real cache runs 100 times, and workers at every pair of injected steps
 	LOGITCASK_KILLS=100 $(CARGO) test --release --workspace $(FEATURES) crash:: -- --nocapture
+
+man: build ## write shell completions and manual pages into target/assets, for those who make packages
+	scripts/assets.sh $(BIN) target/assets
 
 FUZZ_TARGETS ?= manifest plain packed_row
 FUZZ_SECONDS ?= 60

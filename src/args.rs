@@ -2,6 +2,7 @@
 
 use crate::logging::Verbosity;
 use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
+use clap_complete::Shell;
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
@@ -79,6 +80,15 @@ pub enum Command {
     #[command(after_help = "Examples:
   logitcask tokenizer texts.jsonl --size 2048 --out tokenizer.json")]
     Tokenizer(TokenizerArgs),
+    /// Print the script with which a shell completes this program's arguments
+    #[command(after_help = "Examples:
+  logitcask completions bash > ~/.local/share/bash-completion/completions/logitcask
+  logitcask completions fish > ~/.config/fish/completions/logitcask.fish")]
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command, into a folder
+    #[command(after_help = "Examples:
+  logitcask man --out ~/.local/share/man/man1")]
+    Man(ManArgs),
 }
 
 /// Arguments of `cache`.
@@ -271,6 +281,21 @@ pub struct TokenizerArgs {
     #[arg(long, default_value_t = 4096)]
     pub size: u32,
     /// The tokenizer.json to write
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// Whose script
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, ClapArgs)]
+pub struct ManArgs {
+    /// The folder to write them into; it is made where it is missing
     #[arg(long)]
     pub out: PathBuf,
 }

@@ -1,6 +1,7 @@
 //! One binary, one module per promise.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod assets;
 mod cli;
 mod content;
 mod corpora;

@@ -1,12 +1,14 @@
 //! One file per command.
 
 mod cache;
+mod completions;
 mod estimate;
 mod eval;
 mod export;
 mod generate;
 mod generations;
 mod inspect;
+mod man;
 mod repair;
 mod run_folder;
 mod tokenizer;
@@ -33,6 +35,11 @@ pub fn run(command: Command) -> Result<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
+        Command::Completions(args) => {
+            completions::run(&args);
+            Ok(())
+        }
+        Command::Man(args) => man::run(&args),
     }
 }
 
