@@ -12,7 +12,9 @@ ifeq ($(GPU),)
 GPU    := $(shell if ls /dev/dri/renderD* || nvidia-smi || [ "$$(uname)" = Darwin ]; then echo 1; else echo 0; fi 2>/dev/null | tail -n 1)
 endif
 # The same at every call of cargo: see the dependency on burn in Cargo.toml.
-FEATURES := $(if $(filter 1,$(GPU)),--features wgpu)
+# CUDA=1 builds burn's CUDA backend in as well. Nobody has run that yet, and its build downloads LLVM.
+CUDA ?=
+FEATURES := $(if $(filter 1,$(CUDA)),--features cuda,$(if $(filter 1,$(GPU)),--features wgpu))
 BIN    := target/release/logitcask
 # Graphics libraries on a machine without a desktop complain on every start where this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
@@ -25,8 +27,9 @@ STORIES := data/models/stories15M
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N"
+	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N|cuda:N"
 	@echo "  GPU=1 builds the program for GPUs too (through wgpu), GPU=0 for the CPU alone, in about half the time; here: GPU=$(GPU)"
+	@echo "  CUDA=1 builds for CUDA as well, for DEVICE=cuda:N: it type-checks, and nobody has run it yet"
 	@echo "  REPLACE=1 moves a cache or run of another recipe aside; otherwise it is left alone and what differs is said"
 
 build: ## compile the one binary, target/release/logitcask

@@ -96,8 +96,8 @@ pub enum Command {
 pub struct CacheArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU; GPUs take a program that was
-    /// built for them (make GPU=1)
+    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU, which take a program that was
+    /// built for GPUs (make GPU=1); or cuda:N, which takes one that was built with the feature cuda
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Where the folder holds a cache of another plan, move it aside and start anew
@@ -110,7 +110,7 @@ pub struct CacheArgs {
 pub struct TrainArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Also train a control: the same student, steps and seed, on the labels alone
@@ -144,7 +144,7 @@ pub struct EvalArgs {
     /// Window length for --data [default: the model's context]
     #[arg(long)]
     pub max_length: Option<usize>,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Print one JSON object
@@ -185,7 +185,7 @@ pub struct VerifyArgs {
     /// The recipe that names the teacher
     #[arg(long, requires = "live")]
     pub recipe: Option<PathBuf>,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Print one JSON object
@@ -198,7 +198,7 @@ pub struct VerifyArgs {
 pub struct RepairArgs {
     /// The recipe that the cache was made with (TOML)
     pub recipe: PathBuf,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }
@@ -211,7 +211,7 @@ pub struct EstimateArgs {
     /// Calibration samples, spread over the first split
     #[arg(long, default_value_t = 32)]
     pub samples: u64,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }
@@ -248,7 +248,7 @@ pub struct GenerateArgs {
     /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }

@@ -210,6 +210,17 @@ fn a_split_that_is_missing_is_missed_before_training() {
     assert!(!fixture.path("cache").exists());
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn cuda_is_refused_by_the_feature_it_takes() {
+    let fixture = Fixture::new(5);
+    for device in ["cuda", "cuda:1"] {
+        let how = ["built without the feature cuda", "--features cuda", "untested"];
+        fails_with(&fixture, &["cache", "recipe.toml", "--device", device], &how);
+    }
+    fails_with(&fixture, &["cache", "recipe.toml", "--device", "cuda:first"], &["cuda:first", "cuda:0"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn two_runs_in_one_folder_do_not_mix() {
