@@ -99,9 +99,10 @@ bench-peers: build fetch-stories15m ## the same step, selection and forward in P
 bench-methods: cache-teacher ## every recipe of data/recipes/methods for STEPS=150 steps, as a table (half an hour)
 	benches/methods/run.sh
 
-check: ## format and lints, warnings denied
+check: ## format, lints and documentation, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace $(FEATURES) --no-deps
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -1,7 +1,7 @@
 //! Stage 2: cache → batch → loss → student.
 //!
 //! 1. [`source`] gives samples in an order that a seed and an epoch decide alone,
-//! 2. [`batch`] pads them and [`targets`] lays out what the teacher said, ahead of the step and in a thread of its own,
+//! 2. [`batch`] pads them and [`target_batch`] lays out what the teacher said, ahead of the step and in a thread of its own,
 //! 3. [`loss`] compares a student with them, position by position, padding never among them,
 //! 4. [`rules`] decide temperatures and weights where a recipe leaves these to the run,
 //! 5. [`trainer`] steps, measures, and can be stopped at any step and resumed to the same bits,

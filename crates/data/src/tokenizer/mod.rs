@@ -125,7 +125,7 @@ impl TextTokenizer {
     }
 
     /// BLAKE3 of [`Self::json`]. What else decides the tokens of a text stands beside it: [`Self::added_tokens`],
-    /// [`Self::bos`], [`Self::end`].
+    /// [`Self::bos`], [`Self::eos`].
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }

@@ -2,12 +2,12 @@
 //!
 //! 1. [`config`] says what is wanted and `check` refuses what makes no sense,
 //! 2. [`step`] is the loss at one step, and at a piece of its positions with their temperatures,
-//! 3. [`teacher`] brings the cached rows to a temperature,
+//! 3. [`device_targets`] has the cached rows on the device, for any temperature,
 //! 4. [`student`] looks at the logits where a loss needs them,
 //! 5. [`divergence`] compares the two, one file a divergence, and [`positions`] adds the labels,
 //! 6. [`head`] does all that in pieces of bounded size beside the head's product, with a backward by hand,
-//! 7. `in_place` does the same for what is asked most, row by row in memory and without a graph,
-//! 8. [`survey()`] tells rules about temperatures and weights what teacher and student say.
+//! 7. `fused_cpu` does the same for sums over classes on a CPU, row by row in memory and without a graph,
+//! 8. [`collect_stats`] tells rules about temperatures and weights what teacher and student say.
 
 pub(crate) mod check;
 pub mod config;
