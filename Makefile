@@ -115,8 +115,10 @@ $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin &:
 demo-data: build fetch-stories15m ## make the embedded corpus, tokenizer and teacher anew from stories15M (an hour or two)
 	scripts/demo-data.sh
 
-gpu-check: build fetch-stories15m ## cache and train on the first real GPU and on the CPU, print both
-	DEVICE=$(DEVICE) scripts/gpu-check.sh
+gpu-check: fetch-stories15m ## pack .gpu/, which compares a GPU with the CPU on a machine that has nothing else; RUN=1 runs it here
+	@$(MAKE) --no-print-directory build GPU=1
+	scripts/gpu-check/pack.sh
+	$(if $(filter 1,$(RUN)),DEVICE=$(if $(filter auto,$(DEVICE)),wgpu:0,$(DEVICE)) .gpu/run.sh)
 
 interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb, datasets, and a trained student with transformers
 	tests/interop/run.sh data/caches/demo data/runs/demo/student/model

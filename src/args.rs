@@ -89,6 +89,9 @@ pub enum Command {
     #[command(after_help = "Examples:
   logitcask man --out ~/.local/share/man/man1")]
     Man(ManArgs),
+    /// What a device can do, as rows of a Markdown table: for scripts/gpu-check
+    #[command(hide = true)]
+    MeasureDevice(MeasureArgs),
 }
 
 /// Arguments of `cache`.
@@ -298,6 +301,25 @@ pub struct ManArgs {
     /// The folder to write them into; it is made where it is missing
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Arguments of `measure-device`.
+#[derive(Debug, ClapArgs)]
+pub struct MeasureArgs {
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Numbers of classes whose selection is measured
+    #[arg(long, value_delimiter = ',', default_value = "32000,131072", value_parser = classes)]
+    pub classes: Vec<usize>,
+    /// A model whose forward is measured
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+}
+
+fn classes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|classes| (1024..=1 << 24).contains(classes));
+    number.ok_or_else(|| "from 1,024 to 16,777,216 classes are measured".to_owned())
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

@@ -10,6 +10,8 @@ mod examples;
 mod fixture;
 mod golden;
 mod golden_rows;
+#[cfg(unix)]
+mod gpu_check;
 mod identity;
 mod logging;
 mod losses;

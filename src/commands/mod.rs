@@ -9,6 +9,7 @@ mod generate;
 mod generations;
 mod inspect;
 mod man;
+mod measure;
 mod repair;
 mod run_folder;
 mod tokenizer;
@@ -40,6 +41,7 @@ pub fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Man(args) => man::run(&args),
+        Command::MeasureDevice(args) => measure::run(&args),
     }
 }
 
