@@ -12,7 +12,9 @@ ifeq ($(GPU),)
 GPU    := $(shell if ls /dev/dri/renderD* || nvidia-smi || [ "$$(uname)" = Darwin ]; then echo 1; else echo 0; fi 2>/dev/null | tail -n 1)
 endif
 # The same at every call of cargo: see the dependency on burn in Cargo.toml.
-FEATURES := $(if $(filter 1,$(GPU)),--features wgpu)
+# CUDA=1 builds burn's CUDA backend in as well. Nobody has run that yet, and its build downloads LLVM.
+CUDA ?=
+FEATURES := $(if $(filter 1,$(CUDA)),--features cuda,$(if $(filter 1,$(GPU)),--features wgpu))
 BIN    := target/release/logitcask
 # Graphics libraries on a machine without a desktop complain on every start where this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
@@ -20,13 +22,14 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N"
+	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N|cuda:N"
 	@echo "  GPU=1 builds the program for GPUs too (through wgpu), GPU=0 for the CPU alone, in about half the time; here: GPU=$(GPU)"
+	@echo "  CUDA=1 builds for CUDA as well, for DEVICE=cuda:N: it type-checks, and nobody has run it yet"
 	@echo "  REPLACE=1 moves a cache or run of another recipe aside; otherwise it is left alone and what differs is said"
 
 build: ## compile the one binary, target/release/logitcask
@@ -57,6 +60,9 @@ test: ## run every test, and say which could not (LOGITCASK_NO_SKIPS=1: those fa
 
 crash-test: ## kill real cache runs 100 times, and workers at every pair of injected steps
 	LOGITCASK_KILLS=100 $(CARGO) test --release --workspace $(FEATURES) crash:: -- --nocapture
+
+man: build ## write shell completions and manual pages into target/assets, for those who make packages
+	scripts/assets.sh $(BIN) target/assets
 
 FUZZ_TARGETS ?= manifest plain packed_row
 FUZZ_SECONDS ?= 60
@@ -93,9 +99,10 @@ bench-peers: build fetch-stories15m ## the same step, selection and forward in P
 bench-methods: cache-teacher ## every recipe of data/recipes/methods for STEPS=150 steps, as a table (half an hour)
 	benches/methods/run.sh
 
-check: ## format and lints, warnings denied
+check: ## format, lints and documentation, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace $(FEATURES) --no-deps
 
 fmt: ## format the code
 	$(CARGO) fmt --all
@@ -108,8 +115,10 @@ $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin &:
 demo-data: build fetch-stories15m ## make the embedded corpus, tokenizer and teacher anew from stories15M (an hour or two)
 	scripts/demo-data.sh
 
-gpu-check: build fetch-stories15m ## cache and train on the first real GPU and on the CPU, print both
-	DEVICE=$(DEVICE) scripts/gpu-check.sh
+gpu-check: fetch-stories15m ## pack .gpu/, which compares a GPU with the CPU on a machine that has nothing else; RUN=1 runs it here
+	@$(MAKE) --no-print-directory build GPU=1
+	scripts/gpu-check/pack.sh
+	$(if $(filter 1,$(RUN)),DEVICE=$(if $(filter auto,$(DEVICE)),wgpu:0,$(DEVICE)) .gpu/run.sh)
 
 interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb, datasets, and a trained student with transformers
 	tests/interop/run.sh data/caches/demo data/runs/demo/student/model

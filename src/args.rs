@@ -1,6 +1,8 @@
 //! What a user types.
 
+use crate::logging::Verbosity;
 use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
+use clap_complete::Shell;
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
@@ -13,6 +15,9 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How much is told of the work.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
 }
 
 const TOP_EXAMPLES: &str = "Examples:
@@ -75,6 +80,18 @@ pub enum Command {
     #[command(after_help = "Examples:
   logitcask tokenizer texts.jsonl --size 2048 --out tokenizer.json")]
     Tokenizer(TokenizerArgs),
+    /// Print the script with which a shell completes this program's arguments
+    #[command(after_help = "Examples:
+  logitcask completions bash > ~/.local/share/bash-completion/completions/logitcask
+  logitcask completions fish > ~/.config/fish/completions/logitcask.fish")]
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command, into a folder
+    #[command(after_help = "Examples:
+  logitcask man --out ~/.local/share/man/man1")]
+    Man(ManArgs),
+    /// What a device can do, as rows of a Markdown table: for scripts/gpu-check
+    #[command(hide = true)]
+    MeasureDevice(MeasureArgs),
 }
 
 /// Arguments of `cache`.
@@ -82,8 +99,8 @@ pub enum Command {
 pub struct CacheArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU; GPUs take a program that was
-    /// built for them (make GPU=1)
+    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU, which take a program that was
+    /// built for GPUs (make GPU=1); or cuda:N, which takes one that was built with the feature cuda
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Where the folder holds a cache of another plan, move it aside and start anew
@@ -96,7 +113,7 @@ pub struct CacheArgs {
 pub struct TrainArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Also train a control: the same student, steps and seed, on the labels alone
@@ -130,7 +147,7 @@ pub struct EvalArgs {
     /// Window length for --data [default: the model's context]
     #[arg(long)]
     pub max_length: Option<usize>,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Print one JSON object
@@ -171,7 +188,7 @@ pub struct VerifyArgs {
     /// The recipe that names the teacher
     #[arg(long, requires = "live")]
     pub recipe: Option<PathBuf>,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Print one JSON object
@@ -184,7 +201,7 @@ pub struct VerifyArgs {
 pub struct RepairArgs {
     /// The recipe that the cache was made with (TOML)
     pub recipe: PathBuf,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }
@@ -197,7 +214,7 @@ pub struct EstimateArgs {
     /// Calibration samples, spread over the first split
     #[arg(long, default_value_t = 32)]
     pub samples: u64,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }
@@ -234,7 +251,7 @@ pub struct GenerateArgs {
     /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// auto, cpu, wgpu or wgpu:N
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
 }
@@ -269,6 +286,40 @@ pub struct TokenizerArgs {
     /// The tokenizer.json to write
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// Whose script
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, ClapArgs)]
+pub struct ManArgs {
+    /// The folder to write them into; it is made where it is missing
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `measure-device`.
+#[derive(Debug, ClapArgs)]
+pub struct MeasureArgs {
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Numbers of classes whose selection is measured
+    #[arg(long, value_delimiter = ',', default_value = "32000,131072", value_parser = classes)]
+    pub classes: Vec<usize>,
+    /// A model whose forward is measured
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+}
+
+fn classes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|classes| (1024..=1 << 24).contains(classes));
+    number.ok_or_else(|| "from 1,024 to 16,777,216 classes are measured".to_owned())
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

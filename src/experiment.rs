@@ -1,6 +1,7 @@
 //! A recipe with its teacher, tokenizer and dataset opened: what every command of stage 1 begins with.
 
 use crate::commands::tokenizer_of;
+use crate::devices;
 use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use anyhow::{Context, Result, anyhow, bail};
@@ -127,7 +128,7 @@ impl Experiment {
 
     /// Loads the teacher on the device that was chosen and says so; gives the device's name too.
     pub fn load_on(&self, choice: &DeviceChoice) -> Result<(LocalTeacher, String)> {
-        let (device, device_name) = choice.open()?;
+        let (device, device_name) = devices::open(*choice)?;
         let parameters = self.files.config().parameters() as f64 / 1e6;
         note!("teacher {} ({parameters:.2} M parameters) on {device_name}", self.files.name());
         if self.padding() > 0 {
@@ -192,6 +193,8 @@ impl Experiment {
             .context("the calibration samples")?;
         let is_enough = |kept: &Trial| worst_log_z(&kept.errors) <= TOLERATED;
         let enough = outcome.trials.iter().position(is_enough).unwrap_or(keeps.len() - 1);
+        let worst = worst_log_z(&outcome.trials[enough].errors);
+        tracing::info!(atoms = keeps[enough].atoms(), worst, tolerated = TOLERATED, "number of tail atoms chosen");
         Ok(ATOMS.start() + enough as u32)
     }
 }

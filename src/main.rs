@@ -2,8 +2,10 @@
 mod args;
 mod caches;
 mod commands;
+mod devices;
 mod experiment;
 mod inputs;
+mod logging;
 mod output;
 mod paths;
 mod pins;
@@ -22,10 +24,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     quieten_graphics();
-    match commands::run(args::Args::parse()) {
+    let args = args::Args::parse();
+    logging::start(args.verbosity);
+    match commands::run(args.command) {
         Ok(()) => output::exit_code(),
         Err(error) => {
-            output::note!("error: {error:#}");
+            output::error(format_args!("{error:#}"));
             // 130 is what a shell reports for a program ended by Ctrl-C.
             if stop::was_asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }

@@ -4,10 +4,13 @@
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The first thing that went wrong with standard output.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
+/// Are lines about the work left out?
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// A line of results, on standard output.
 macro_rules! say {
@@ -32,8 +35,29 @@ pub fn line(text: Arguments<'_>) {
 
 /// See [`note!`].
 pub fn aside(text: Arguments<'_>) {
+    if !is_quiet() {
+        to_stderr(text);
+    }
+}
+
+/// Why the program fails, on standard error; said even where [`quieten`] was called.
+pub fn error(text: Arguments<'_>) {
+    to_stderr(format_args!("error: {text}"));
+}
+
+fn to_stderr(text: Arguments<'_>) {
     // Progress that nobody can see is no reason to stop hours of work.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// From now on no line about the work is printed.
+pub fn quieten() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Was [`quieten`] called?
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
 }
 
 /// The exit code of work that went well, if its results could be printed. 141 is what a shell reports of a program that a
@@ -43,7 +67,7 @@ pub fn exit_code() -> ExitCode {
         None => ExitCode::SUCCESS,
         Some(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(141),
         Some(error) => {
-            aside(format_args!("error: standard output: cannot print the results: {error}"));
+            self::error(format_args!("standard output: cannot print the results: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -1,13 +1,15 @@
 //! A bar with rate and ETA on a terminal, a plain line now and then elsewhere.
 
-use crate::output::note;
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use crate::output::{is_quiet, note};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle, WeakProgressBar};
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time between plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// The bar that is on the terminal.
+static ON_TERMINAL: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 
 /// Progress of one stage, counted in `unit`s.
 pub struct Progress {
@@ -29,12 +31,13 @@ impl Progress {
     /// Starts at zero.
     pub fn new(name: impl Into<String>, unit: &'static str, total: u64) -> Self {
         let name = name.into();
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (std::io::stderr().is_terminal() && !is_quiet()).then(|| {
             let template =
                 format!("{{prefix}} {{bar:28}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, ETA {{eta}} {{msg}}");
             let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(total).with_style(style).with_prefix(name.clone())
         });
+        *on_terminal() = bar.as_ref().map(ProgressBar::downgrade);
         let start = Instant::now();
         let plain = Mutex::new(Plain { total, done: 0, spoken: start, note: String::new() });
         Self { name, unit, start, bar, plain }
@@ -91,12 +94,26 @@ impl Progress {
     pub fn finish(&self) -> f64 {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            *on_terminal() = None;
         }
         let (seconds, done) = (self.start.elapsed().as_secs_f64(), self.done());
         let rate = three_digits(done as f64 / seconds.max(1e-9));
         note!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
         seconds
     }
+}
+
+/// Writes to the terminal with the bar out of the way, so that neither goes through the other.
+pub fn beside_bar<T>(write: impl FnOnce() -> T) -> T {
+    let bar = on_terminal().as_ref().and_then(WeakProgressBar::upgrade);
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+fn on_terminal() -> MutexGuard<'static, Option<WeakProgressBar>> {
+    ON_TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A rate with as many decimals as it takes to see it move.

@@ -225,6 +225,11 @@ impl Recipe {
         if self.cache.max_length < 2 || self.cache.samples_per_unit == 0 {
             bail!("[cache] max_length must be at least 2 and samples_per_unit at least 1");
         }
+        if self.train.as_ref().is_some_and(|train| train.pruning.is_some()) && !self.loss.needs_teacher() {
+            bail!(
+                "[train] pruning: a student of the labels alone ([loss] alpha = 0) is trained on all samples; leave it out"
+            );
+        }
         match (&self.teacher, &self.tokenizer) {
             (None, None) => bail!("name a [teacher], or a [tokenizer] for a run on labels alone"),
             (Some(_), Some(_)) => bail!("[tokenizer] stands beside a [teacher]; the teacher's own tokenizer is used"),

@@ -50,6 +50,13 @@ fn recipe_mistakes_name_file_and_key() {
         fails_with(&fixture, &CACHE, words);
         fixture.write_recipe("");
     }
+    fixture
+        .edit_recipe("steps = 12", "steps = 12\npruning = { share = 0.5 }\nschedule = { kind = \"wsd\", decay = 0.0 }");
+    fails_with(&fixture, &TRAIN, &["schedule: decay = 0", "floor = 1.0"]);
+    fixture.edit_recipe("decay = 0.0", "decay = 0.5");
+    fixture.edit_recipe("alpha = 0.5", "alpha = 0.0");
+    fails_with(&fixture, &TRAIN, &["[train] pruning", "alpha = 0"]);
+    fixture.write_recipe("");
     fixture.edit_recipe("[teacher]", "[tokenizer]\npath = \"x\"\n\n[teacher]");
     fails_with(&fixture, &CACHE, &["[tokenizer]", "[teacher]"]);
     fixture.write_recipe("");
@@ -220,6 +227,17 @@ fn a_split_that_is_missing_is_missed_before_training() {
     fs::write(fixture.path("texts.jsonl"), "{\"text\": \"Once upon a time there was one text.\"}\n").unwrap();
     fails_with(&fixture, &CACHE, &["`train`", "more documents"]);
     assert!(!fixture.path("cache").exists());
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn cuda_is_refused_by_the_feature_it_takes() {
+    let fixture = Fixture::new(5);
+    for device in ["cuda", "cuda:1"] {
+        let how = ["built without the feature cuda", "--features cuda", "untested"];
+        fails_with(&fixture, &["cache", "recipe.toml", "--device", device], &how);
+    }
+    fails_with(&fixture, &["cache", "recipe.toml", "--device", "cuda:first"], &["cuda:first", "cuda:0"]);
 }
 
 #[cfg(unix)]

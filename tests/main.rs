@@ -1,6 +1,7 @@
 //! One binary, one module per promise.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod assets;
 mod cli;
 mod content;
 mod corpora;
@@ -9,7 +10,10 @@ mod examples;
 mod fixture;
 mod golden;
 mod golden_rows;
+#[cfg(unix)]
+mod gpu_check;
 mod identity;
+mod logging;
 mod losses;
 mod methods;
 mod model_files;

@@ -170,12 +170,15 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
 
 #[test]
 fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
-    on_device("wgpu::a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds", |_| {
+    on_device("wgpu::a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds", |on| {
         let fixture = Fixture::new(40);
         let mut made = Vec::new();
         for device in ["cpu", "wgpu"] {
             let made_on = ended(&mut fixture.command(&["cache", "recipe.toml", "--device", device, "--replace"]));
-            assert!(made_on.status.success(), "{}", String::from_utf8_lossy(&made_on.stderr));
+            let told = String::from_utf8_lossy(&made_on.stderr);
+            assert!(made_on.status.success(), "{told}");
+            let is_software = device == "wgpu" && DeviceChoice::is_software(&on);
+            assert_eq!(told.contains(", software) is a software adapter"), is_software, "{told}");
             fixture.ok(&["verify", "cache"]);
             let cache = CacheReader::open(&fixture.path("cache")).unwrap();
             made.push(cache.in_order("train").unwrap().map(|row| row.unwrap().rows).collect::<Vec<_>>());

@@ -3,6 +3,7 @@
 use super::tokenizer_of;
 use crate::args::EvalArgs;
 use crate::caches;
+use crate::devices;
 use crate::output::say;
 use crate::pins;
 use crate::stop;
@@ -21,7 +22,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         (None, Some(data)) => (Source::Labels(Arc::new(open_text(&files, data, args.max_length)?)), "test"),
         (None, None) => bail!("name a --cache or --data"),
     };
-    let (device, _) = args.device.open()?;
+    let (device, _) = devices::open(args.device)?;
     let model = files.load(&device, Precision::F32)?;
     let evaluation = eval::evaluate(&model, &source, split, stop::flag())?.ok_or_else(|| anyhow!("stopped"))?;
     if args.json {

@@ -2,6 +2,7 @@
 
 use super::tokenizer_of;
 use crate::args::GenerateArgs;
+use crate::devices;
 use crate::output::{note, say};
 use crate::paths::refuse_existing;
 use crate::progress::Progress;
@@ -34,7 +35,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         );
     }
     let sampling = Sampling { seed: args.seed, temperature: args.temperature, top_p: args.top_p, max_tokens };
-    let (device, _) = args.device.open()?;
+    let (device, _) = devices::open(args.device)?;
     let model = files.load(&device, Precision::F32)?;
 
     let stop = stop::flag();

@@ -1,19 +1,22 @@
 //! One file per command.
 
 mod cache;
+mod completions;
 mod estimate;
 mod eval;
 mod export;
 mod generate;
 mod generations;
 mod inspect;
+mod man;
+mod measure;
 mod repair;
 mod run_folder;
 mod tokenizer;
 mod train;
 mod verify;
 
-use crate::args::{Args, Command};
+use crate::args::Command;
 use crate::output::note;
 use anyhow::{Context, Result, bail};
 use logitcask_data::{SpecialIds, TextTokenizer};
@@ -21,8 +24,8 @@ use logitcask_model::{PretrainedModel, TokenizerSource};
 use std::path::Path;
 
 /// Does what was asked.
-pub fn run(args: Args) -> Result<()> {
-    match args.command {
+pub fn run(command: Command) -> Result<()> {
+    match command {
         Command::Cache(args) => cache::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -33,6 +36,12 @@ pub fn run(args: Args) -> Result<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
+        Command::Completions(args) => {
+            completions::run(&args);
+            Ok(())
+        }
+        Command::Man(args) => man::run(&args),
+        Command::MeasureDevice(args) => measure::run(&args),
     }
 }
 

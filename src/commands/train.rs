@@ -65,7 +65,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let claimed = claim(&folder, &identity, args.replace)?;
     claimed.note.iter().for_each(|text| note!("{text}"));
 
-    let (device, device_name) = args.device.open()?;
+    let (device, device_name) = crate::devices::open(args.device)?;
     note!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
     let similarity = similarity(&recipe, teaching.vocab_size, &device)?;
     let run =

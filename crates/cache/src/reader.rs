@@ -18,6 +18,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::{debug, info};
 
 /// A finished cache. Clones share the open shards.
 ///
@@ -82,6 +83,7 @@ impl OpenShards {
             && let Some(oldest) = self.shards.iter().min_by_key(|(_, (used, _))| *used).map(|(unit, _)| *unit)
         {
             self.bytes -= self.shards.remove(&oldest).map_or(0, |(_, shard)| shard.len());
+            debug!(unit = oldest, open = self.shards.len(), bytes = self.bytes, "shard closed for another");
         }
     }
 }
@@ -124,8 +126,8 @@ impl CacheReader {
         let manifest = Manifest::read(folder, &plan)?;
         check_tokenizer(&folder.join(TOKENIZER_NAME), &plan)?;
         let proofs = (0..units).map(|_| Mutex::default()).collect();
-        let (id, root, splits) = (manifest.plan_id, manifest.root(), plan.splits());
-        let open = Mutex::default();
+        let (id, root, splits, open) = (manifest.plan_id, manifest.root(), plan.splits(), Mutex::default());
+        info!(folder = %folder.display(), root = %root.short(), layout = plan.layout.name(), units, "cache opened");
         Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, root, splits, storage, proofs, open })))
     }
 
@@ -205,8 +207,7 @@ impl CacheReader {
         if unit == units.end {
             return Err(none());
         }
-        let row = id.0 - self.plan().units[unit].start;
-        let per_block = self.plan().rows_per_group();
+        let (row, per_block) = (id.0 - self.plan().units[unit].start, self.plan().rows_per_group());
         let within = row % per_block;
         let samples = self.shard(unit)?.read(self.plan(), (row / per_block) as usize, within..within + 1)?;
         samples.into_iter().next().ok_or_else(none)

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use tracing::info;
 
 /// A cache without its damages.
 #[derive(Debug)]
@@ -95,6 +96,7 @@ impl Repair {
             commits.push(match (commit?, &manifest) {
                 (None, Some(manifest)) => {
                     publish::create(&path, &json::to_bytes(&manifest.shards[unit]))?;
+                    info!(path = %path.display(), "commit made again from the manifest");
                     self.restored.push(name);
                     Some(manifest.shards[unit].clone())
                 }
@@ -214,7 +216,10 @@ fn is_damaged(read: Result<()>) -> Result<bool> {
 fn remove(folder: &Path, name: &str, removed: &mut Vec<String>) -> Result<()> {
     let path = folder.join(name);
     match fs::remove_file(&path) {
-        Ok(()) => removed.push(name.to_owned()),
+        Ok(()) => {
+            info!(path = %path.display(), "damaged or foreign file removed");
+            removed.push(name.to_owned());
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(Error::io(&path, "remove the damaged file")(e)),
     }

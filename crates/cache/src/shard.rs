@@ -17,7 +17,8 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaD
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
+use tracing::debug;
 
 /// A shard whose bytes are the manifest's.
 pub(crate) struct Shard {
@@ -55,16 +56,19 @@ impl Shard {
         commit: &Commit,
         (storage, proof): (Storage, &mut Option<VerifiedAt>),
     ) -> Result<Self> {
-        let path = folder.join(&commit.shard);
+        let (path, start) = (folder.join(&commit.shard), Instant::now());
         let (bytes, metadata) = storage.bytes(&path, commit.bytes)?;
         let now = metadata.modified().ok().map(|modified| VerifiedAt { length: metadata.len(), modified });
-        if now.is_none() || *proof != now {
+        let is_hashed = now.is_none() || *proof != now;
+        if is_hashed {
             let got = Fingerprint::of(&bytes);
             if got != commit.blake3 {
                 return Err(Error::Checksum { path, expected: commit.blake3, got });
             }
             *proof = now;
         }
+        let seconds = start.elapsed().as_secs_f64();
+        debug!(path = %path.display(), bytes = bytes.len(), hashed = is_hashed, seconds, "shard opened");
         Ok(Self { is_mapped: storage.is_mapped(), ..Self::of_bytes(path, bytes, (plan, id), unit)? })
     }
 

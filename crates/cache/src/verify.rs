@@ -19,6 +19,8 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
+use tracing::info;
 
 /// How much of a cache is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +105,14 @@ pub fn verify(folder: &Path, tier: Tier, on_unit: &mut dyn FnMut(usize, usize)) 
     if !is_there(PLAN_NAME) && !is_there(MANIFEST_NAME) && !names_in(folder, COMMITS_DIR).iter().any(|n| is_commit(n)) {
         return Err(Error::NotACache { path: folder.to_owned() });
     }
+    let start = Instant::now();
     let mut check = Check { folder, tier, report: Report::default() };
     match check.plan() {
         Some(plan) => check.cache(&plan, on_unit),
         None => check.bytes_alone(on_unit),
     }
+    let (Report { findings, units, rows, .. }, seconds) = (&check.report, start.elapsed().as_secs_f64());
+    info!(folder = %folder.display(), ?tier, units, rows, findings = findings.len(), seconds, "cache verified");
     Ok(check.report)
 }
 

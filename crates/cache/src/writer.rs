@@ -14,7 +14,8 @@ use logitcask_core::{Fingerprint, RowErrors, Sample, SoftRows};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tracing::{debug, info};
 
 /// How often, and after what time each, a commit is looked for that belongs to a shard which is there: two seconds in all.
 const COMMIT_LOOKS: u32 = 20;
@@ -79,7 +80,8 @@ impl CacheWriter {
         if !publish::create(&tokenizer, tokenizer_json)? {
             check_tokenizer(&tokenizer, &plan)?;
         }
-        let shards = plan.shard_names();
+        let (shards, layout) = (plan.shard_names(), plan.layout.name());
+        info!(folder = %folder.display(), plan = %id.short(), layout, units = shards.len(), "cache opened for writing");
         Ok(Self { folder: folder.to_owned(), plan, id, shards })
     }
 
@@ -155,9 +157,11 @@ impl CacheWriter {
         {
             return Ok(recorded.clone());
         }
+        let start = Instant::now();
         let bytes = codec::encode(&self.plan, self.id, unit, rows)
             .map_err(|reason| Error::Parquet { path: path.clone(), reason })?;
         let blake3 = Fingerprint::of(&bytes);
+        let encoded = start.elapsed();
         let range = &self.plan.units[unit];
         let commit = Commit {
             unit: unit as u32,
@@ -188,6 +192,9 @@ impl CacheWriter {
         }
         let path = commit::path(&self.folder, unit);
         if publish::create(&path, &json::to_bytes(&commit))? {
+            let (encoding, writing) = (encoded.as_secs_f64(), (start.elapsed() - encoded).as_secs_f64());
+            let Commit { shard, rows, bytes, .. } = &commit;
+            debug!(unit, shard, rows, bytes, encoding, writing, "unit committed");
             return Ok(commit);
         }
         let there = self.recorded(unit)?;
@@ -196,6 +203,7 @@ impl CacheWriter {
 
     /// [`Self::recorded`], with time for a worker that has just given a shard its name.
     fn recorded_soon(&self, unit: usize) -> Result<Option<Commit>> {
+        info!(unit, "another worker wrote other bytes for this unit; waiting for its commit");
         for _ in 0..COMMIT_LOOKS {
             if let Some(commit) = self.recorded(unit)? {
                 return Ok(Some(commit));
@@ -219,6 +227,7 @@ impl CacheWriter {
         }
         // Where another worker was faster, it put back the same bytes.
         publish::create(&path, bytes)?;
+        info!(path = %path.display(), "lost shard put back");
         Ok(recorded)
     }
 
@@ -276,6 +285,7 @@ impl CacheWriter {
             return Err(Error::malformed(&path, "not what the plan and commits beside it make"));
         }
         publish::remove_leftovers(&self.folder)?;
+        info!(folder = %self.folder.display(), root = %manifest.root().short(), units, "cache complete");
         Ok(manifest)
     }
 }

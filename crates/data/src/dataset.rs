@@ -10,6 +10,8 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
+use tracing::info;
 
 /// Samples in a fixed order, each found by its split and its number in it.
 ///
@@ -120,9 +122,14 @@ impl TextDataset {
                 expected: "at least 2 tokens",
             });
         }
+        let start = Instant::now();
         let corpus = read_documents(config)?;
+        let (read, documents) = (start.elapsed().as_secs_f64(), corpus.documents.len());
+        info!(path = %config.path.display(), documents, seconds = read, "texts read");
         let of_document = split_names(config, &corpus)?;
         let tokens = encode(config.special_tokens, &corpus, tokenizer)?;
+        let (seconds, count) = (start.elapsed().as_secs_f64() - read, tokens.iter().map(Vec::len).sum::<usize>());
+        info!(documents, tokens = count, seconds, "texts tokenised");
         let mut splits: Vec<Split> = vec![];
         for ((document, tokens), name) in corpus.documents.iter().zip(tokens).zip(of_document) {
             let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
@@ -137,6 +144,9 @@ impl TextDataset {
         }
         splits.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
         let fingerprint = fingerprint(&splits, max_length);
+        for split in &splits {
+            info!(split = split.name, documents = split.documents, windows = split.ends.len(), max_length, "split cut");
+        }
         let (splits_from, notes) = (corpus.splits, corpus.notes);
         Ok(Self { name: stem(&config.path), max_length, fingerprint, splits, splits_from, notes })
     }

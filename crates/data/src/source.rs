@@ -23,6 +23,7 @@ use folder::{DataFile, Layout};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tracing::debug;
 
 /// What a source holds, in its order.
 #[derive(Debug, Default)]
@@ -74,6 +75,7 @@ pub fn read_documents(config: &DatasetConfig) -> Result<Corpus> {
         if found.is_full(file) {
             continue;
         }
+        debug!(path = %file.path.display(), split = file.split, documents_before = found.seen, "reading a file");
         found.files.push((found.seen, file.path.clone()));
         match kind(&file.path) {
             Some(Kind::Parquet) => parquet::read(file, config, &mut found)?,

@@ -1,7 +1,9 @@
-//! `--device auto|cpu|wgpu[:n]` and the precision that goes with it.
+//! `--device auto|cpu|wgpu[:n]|cuda[:n]` and the precision that goes with it.
 
 #[cfg_attr(not(feature = "wgpu"), path = "device/no_adapters.rs")]
 mod adapters;
+#[cfg_attr(not(feature = "cuda"), path = "device/no_cuda.rs")]
+mod cuda;
 
 use crate::{Error, Result};
 use burn::tensor::{DType, Device};
@@ -9,6 +11,8 @@ use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Instant;
+use tracing::info;
 
 /// Where tensors live, as a user writes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,21 +26,26 @@ pub enum DeviceChoice {
     Wgpu,
     /// The n-th real GPU, counted from 0, discrete ones first.
     WgpuIndex(usize),
+    /// The n-th device that CUDA lists, counted from 0; never what `Auto` takes.
+    Cuda(usize),
 }
 
 impl FromStr for DeviceChoice {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = || Error::Device { asked: text.to_owned(), problem: "write auto, cpu, wgpu or wgpu:0".to_owned() };
+        let refuse =
+            || Error::Device { asked: text.to_owned(), problem: "write auto, cpu, wgpu, wgpu:0 or cuda:0".to_owned() };
         match text.split_once(':') {
             None => match text {
                 "auto" => Ok(Self::Auto),
                 "cpu" => Ok(Self::Cpu),
                 "wgpu" => Ok(Self::Wgpu),
+                "cuda" => Ok(Self::Cuda(0)),
                 _ => Err(refuse()),
             },
             Some(("wgpu", index)) => index.parse().map(Self::WgpuIndex).map_err(|_| refuse()),
+            Some(("cuda", index)) => index.parse().map(Self::Cuda).map_err(|_| refuse()),
             Some(_) => Err(refuse()),
         }
     }
@@ -49,6 +58,7 @@ impl fmt::Display for DeviceChoice {
             Self::Cpu => write!(f, "cpu"),
             Self::Wgpu => write!(f, "wgpu"),
             Self::WgpuIndex(index) => write!(f, "wgpu:{index}"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
@@ -59,15 +69,28 @@ impl DeviceChoice {
     /// # Errors
     /// [`Error::Device`] where this machine has no such device, or this build cannot reach it. `Auto` and `Cpu` always open.
     pub fn open(self) -> Result<(Device, String)> {
+        let start = Instant::now();
+        let (device, name) = self.find()?;
+        info!(asked = %self, name, seconds = start.elapsed().as_secs_f64(), "device opened");
+        Ok((device, name))
+    }
+
+    /// Does a driver only pretend that `device` is a GPU, and compute on the CPU? It takes longer than [`Self::Cpu`].
+    pub fn is_software(device: &Device) -> bool {
+        adapters::is_software(device)
+    }
+
+    fn find(self) -> Result<(Device, String)> {
         let missing = |problem: String| Error::Device { asked: self.to_string(), problem };
         match self {
             Self::Cpu => Ok((Device::flex(), "cpu".to_owned())),
             Self::Auto => match adapters::first_real_gpu() {
                 Some(opened) => Ok(opened),
-                None => Self::Cpu.open(),
+                None => Self::Cpu.find(),
             },
             Self::Wgpu => adapters::default_adapter().map_err(missing),
             Self::WgpuIndex(index) => adapters::real_gpu(index).map_err(missing),
+            Self::Cuda(index) => cuda::device(index).map_err(missing),
         }
     }
 }

@@ -6,6 +6,8 @@ use crate::{Companions, Error, Model, ModelConfig, Precision, Result, companions
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tracing::info;
 
 /// Where the tokenizer that belongs to a model lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ impl PretrainedModel {
     pub fn open(path: &Path) -> Result<Self> {
         let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
         weights::check(&files.config, files.source.as_ref())?;
+        let (parameters, classes) = (files.config.parameters(), files.config.vocab_size());
+        info!(path = %path.display(), family = files.config.model_type(), parameters, classes, "model opened");
         Ok(files)
     }
 
@@ -115,6 +119,9 @@ impl PretrainedModel {
     /// [`Error::Device`] where `device` cannot compute in `precision`; [`Error::Tensor`] names a weight that is no
     /// finite number; [`Error::Io`].
     pub fn load(&self, device: &Device, precision: Precision) -> Result<Model> {
-        weights::load(&self.config, self.source.as_ref(), device, precision.dtype(device)?)
+        let start = Instant::now();
+        let model = weights::load(&self.config, self.source.as_ref(), device, precision.dtype(device)?)?;
+        info!(path = %self.path.display(), %precision, seconds = start.elapsed().as_secs_f64(), "weights loaded");
+        Ok(model)
     }
 }

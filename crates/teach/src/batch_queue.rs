@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::{debug, info};
 
 /// How often a unit that another process is at is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -79,7 +80,11 @@ impl State {
     /// Did the others have all the time that a unit may take?
     fn is_out_of_patience(&mut self) -> bool {
         let patience = if self.longest.is_zero() { WITHOUT_MEASURE } else { PATIENCE + SLOWER * self.longest };
-        self.waiting.get_or_insert_with(Instant::now).elapsed() > patience
+        let begin = || {
+            info!(units = self.pending.len() + 1, ?patience, "other workers are at all units that are left; waiting");
+            Instant::now()
+        };
+        self.waiting.get_or_insert_with(begin).elapsed() > patience
     }
 }
 
@@ -140,10 +145,12 @@ impl BatchQueue<'_> {
                 let Some(unit) = self.state().next_unit().filter(|_| !is_over) else { return Ok(None) };
                 match self.writer.claim(unit)? {
                     Claimed::Mine(claim) => {
+                        debug!(unit, "unit begun");
                         self.state().begin_unit();
                         return Ok(Some((unit, claim)));
                     }
                     Claimed::Committed => {
+                        info!(unit, "unit skipped: another worker committed it");
                         self.state().waiting = None;
                         (self.on_elsewhere)(self.positions(unit)?);
                     }
@@ -151,6 +158,7 @@ impl BatchQueue<'_> {
                         elsewhere += 1;
                         // Others are at all that is left.
                         if elsewhere == left && self.state().is_out_of_patience() {
+                            info!(unit, "another worker takes long at this unit; it is made here too");
                             return Ok(Some((unit, Claim::none())));
                         }
                         self.state().pending.push_back(unit);

@@ -6,6 +6,8 @@ use crate::{Error, Result};
 use logitcask_core::{Fingerprint, RowErrors, Sample, SampleId, SoftRows, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::batch_by_length;
+use std::time::Instant;
+use tracing::info;
 
 /// What one way of keeping made of the calibration samples.
 pub struct Trial {
@@ -98,6 +100,7 @@ pub fn calibrate(
         rows: samples.iter().map(|sample| (sample.clone(), SoftRows::new(keep))).collect(),
         errors: RowErrors::new(keep),
     };
+    let start = Instant::now();
     let mut out = Calibration { trials: keeps.iter().map(empty).collect(), positions: 0 };
     for batch in batch_by_length(samples, batch_tokens) {
         teacher.outputs(&batch, &mut |outputs: Outputs| {
@@ -108,5 +111,7 @@ pub fn calibrate(
             Ok::<(), Error>(())
         })?;
     }
+    let (samples, seconds) = (samples.len(), start.elapsed().as_secs_f64());
+    info!(split, samples, positions = out.positions, ways = keeps.len(), seconds, "calibration samples read");
     Ok(out)
 }

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use tracing::info;
 
 const QUEUE: usize = 2;
 
@@ -99,6 +100,7 @@ impl Pipeline<'_> {
         let pending = self.writer.pending()?;
         let units = self.writer.plan().units.len();
         let done = units - pending.len();
+        info!(units, committed = done, pending = pending.len(), workers = self.teacher.workers(), "stage 1 begins");
         let (failed, done) = (AtomicBool::new(false), AtomicUsize::new(done));
         let (failed, done) = (&failed, &done);
         let (to_select, from_forward) = sync_channel(QUEUE);
@@ -112,7 +114,14 @@ impl Pipeline<'_> {
             (forward, join(select), join(write))
         });
         // A stage that meets a closed queue stops quietly; the one that closed it has the reason.
-        *seconds += StageSeconds { write: write?, select: select?, forward: forward? };
+        let busy = StageSeconds { write: write?, select: select?, forward: forward? };
+        info!(
+            forward = busy.forward,
+            select = busy.select,
+            write = busy.write,
+            "stage 1 ends; seconds each part was busy"
+        );
+        *seconds += busy;
         let left = self.writer.pending()?.len();
         match left {
             0 => Ok(()),

@@ -13,6 +13,8 @@ use logitcask_core::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tracing::info;
 
 /// Checkpoints that stay: the newest, and one to fall back on.
 const KEPT: usize = 2;
@@ -94,10 +96,14 @@ impl Checkpoints {
                     return Err(Error::OtherRun { path, there: stored.run, wanted: run });
                 }
                 Ok(stored) => {
+                    info!(path = %path.display(), step = stored.state.step, "checkpoint found");
                     this.last = Some((path, stored.state));
                     return Ok(this);
                 }
-                Err(problem) => this.skipped.push(Skipped { path, problem }),
+                Err(problem) => {
+                    info!(path = %path.display(), problem, "checkpoint passed over");
+                    this.skipped.push(Skipped { path, problem });
+                }
             }
         }
         match this.skipped.first().cloned() {
@@ -162,7 +168,7 @@ impl Checkpoints {
         state: &mut State,
         is_best: bool,
     ) -> Result<()> {
-        let work = self.folder.join(".work");
+        let (work, start) = (self.folder.join(".work"), Instant::now());
         remove(&work)?;
         fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
         let unwritten = |e: &dyn std::fmt::Display| Error::Unwritten { path: work.clone(), problem: e.to_string() };
@@ -177,7 +183,9 @@ impl Checkpoints {
         fs::write(work.join(STATE), json).map_err(Error::io(&work, "write"))?;
         fs::write(work.join(MEMORY), to_bytes(memory)).map_err(Error::io(&work, "write"))?;
         Contents::write(&work, names(state))?;
-        self.publish(&work, state)
+        self.publish(&work, state)?;
+        info!(step = state.step, is_best, seconds = start.elapsed().as_secs_f64(), "checkpoint written");
+        Ok(())
     }
 
     /// Puts the best weights into a checkpoint in the making: its own, or those of the checkpoint before it. A copy of them in

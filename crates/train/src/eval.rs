@@ -12,6 +12,8 @@ use logitcask_cache::{CacheReader, Plan};
 use logitcask_model::{CausalLm, Head};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tracing::info;
 
 const ROWS: usize = 16;
 
@@ -47,6 +49,7 @@ struct Sums {
 
 /// Evaluates `model` (without gradients) on every sample of `split`. `None` where `stop` was raised meanwhile.
 pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
+    let start = Instant::now();
     source.len(split)?;
     let (device, head) = (model.device(), model.head().detached());
     let mut samples = source.in_order(split)?;
@@ -59,6 +62,7 @@ pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &Atom
         }
         sums.add((model, &head), &batch, source.cache().map(CacheReader::plan), &device)?;
     }
+    info!(split, positions = sums.positions, seconds = start.elapsed().as_secs_f64(), "evaluated");
     let mean = |sum: f64| sum / sums.positions as f64;
     let taught = sums.taught > 0;
     Ok(Some(Evaluation {

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
+use tracing::debug;
 
 /// Steps whose batches are ready before they are wanted.
 const AHEAD: usize = 4;
@@ -113,6 +114,7 @@ impl Loader {
     fn epoch(&mut self) -> Result<Samples> {
         let Some((stages, more)) = &mut self.stages else {
             let (epoch, skip) = (self.place / self.length, self.place % self.length);
+            debug!(epoch, skip, samples = self.length, "epoch begins");
             return self.source.shuffled("train", self.seed, epoch, skip);
         };
         let is_over = |stage: &Stage| stage.end.is_some_and(|end| end <= self.place);
@@ -124,6 +126,7 @@ impl Loader {
         }
         let Some(stage) = stages.front() else { return Ok(Box::new(std::iter::empty())) };
         let (done, length) = (self.place - stage.start, stage.kept.len() as u64);
+        debug!(stage = stage.number, epoch = done / length, samples = length, "epoch of a stage begins");
         // Epochs of other stages have other samples, and so another order.
         let seed = self.seed.wrapping_add(u64::from(stage.number) << 32);
         self.source.shuffled_among("train", &stage.kept, seed, done / length, done % length)

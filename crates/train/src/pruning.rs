@@ -12,6 +12,7 @@ use logitcask_core::pruning::SampleScores;
 use logitcask_core::temperature::{RequiredStats, Stat, TokenStats};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use tracing::info;
 
 /// A stretch of the line.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +101,7 @@ impl Pruner {
         if self.next.is_none() && done + batch_size > end {
             let number = self.number + 1;
             let next = self.rule.staying(&self.values, &self.groups, &self.staying, number);
+            info!(stage = number, groups = next.len(), of = self.groups.len(), samples_seen = done, "samples pruned");
             if let Some(loader) = &self.to_loader {
                 // A loader that is gone means that the run is over.
                 let _ = loader.send(self.stage(number, end, &next));

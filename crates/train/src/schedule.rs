@@ -26,13 +26,21 @@ impl Default for LrSchedule {
 }
 
 impl LrSchedule {
-    /// Refuses shares outside 0..=1.
+    /// Refuses shares outside 0..=1, and a decay that is none.
     pub fn check(&self) -> Result<(), String> {
-        let (Self::Cosine { floor: share } | Self::Wsd { decay: share }) = *self;
-        if (0.0..=1.0).contains(&share) {
-            Ok(())
-        } else {
-            Err(format!("[train] schedule: {share} is not within 0..=1"))
+        match *self {
+            Self::Cosine { floor } if !(0.0..=1.0).contains(&floor) => {
+                Err(format!("[train] schedule: floor = {floor} is not within 0..=1"))
+            }
+            Self::Wsd { decay: 0.0 } => Err(
+                "[train] schedule: decay = 0 never decays; for a rate that stays at its peak, write { kind = \"cosine\", \
+                 floor = 1.0 }"
+                    .to_owned(),
+            ),
+            Self::Wsd { decay } if !(decay > 0.0 && decay <= 1.0) => {
+                Err(format!("[train] schedule: decay = {decay} is no share of a run"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -55,6 +63,16 @@ impl LrSchedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_schedule_says_why() {
+        let problem = |schedule: LrSchedule| schedule.check().unwrap_err();
+        assert!(problem(LrSchedule::Wsd { decay: 0.0 }).contains("floor = 1.0"));
+        assert!(problem(LrSchedule::Wsd { decay: 1.5 }).contains("decay = 1.5"));
+        assert!(problem(LrSchedule::Cosine { floor: f64::NAN }).contains("floor = NaN"));
+        let constant = LrSchedule::Cosine { floor: 1.0 };
+        assert!(constant.check().is_ok() && (0..100).all(|step| constant.at(step, 100, 0) == 1.0));
+    }
 
     #[test]
     fn warm_up_peak_and_end() {

@@ -22,7 +22,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tracing::{debug, info};
+
+/// A step that waits longer for its samples is told of.
+const LONG_WAIT: Duration = Duration::from_millis(100);
 
 /// What a run came to.
 pub struct Outcome {
@@ -73,7 +77,11 @@ impl Trainer<'_> {
                 none => none.insert(self.batches(&mut learner, state.step)?),
             }
             .next()?;
-            state.waited += asked.elapsed().as_secs_f64();
+            let waited = asked.elapsed();
+            state.waited += waited.as_secs_f64();
+            if waited > LONG_WAIT {
+                debug!(step = state.step + 1, seconds = waited.as_secs_f64(), "a step waited for its samples");
+            }
             let metrics;
             (model, metrics) = self.step(model, &mut optimizer, &mut learner, &parts, state.step)?;
             state.step += 1;
@@ -121,6 +129,7 @@ impl Trainer<'_> {
         };
         let optimizer = self.optimizer(&fresh);
         let Loaded { model, optimizer, memory } = checkpoints.load(fresh, optimizer)?;
+        info!(folder = %self.folder.display(), step = checkpoints.state().step, steps = self.config.steps, "training begins");
         if let (Some(memory), Some(path)) = (memory, checkpoints.last()) {
             let refuse = |problem| Error::Checkpoint { path: path.to_owned(), problem };
             learner.restore(memory).map_err(refuse)?;
@@ -193,6 +202,7 @@ impl Trainer<'_> {
         if every == 0 || (!state.step.is_multiple_of(every) && !state.finished) {
             return Ok(false);
         }
+        let start = Instant::now();
         let evaluation = evaluate(&model.valid(), self.source, "validation", &AtomicBool::new(false))?;
         let Some(validation) = evaluation else { return Ok(false) };
         if !validation.perplexity.is_finite() {
@@ -200,6 +210,8 @@ impl Trainer<'_> {
             check_weights(model, state.step, &what)?;
             return Err(Error::Diverged { step: state.step, what });
         }
+        let (perplexity, seconds) = (validation.perplexity, start.elapsed().as_secs_f64());
+        info!(step = state.step, perplexity, best = state.best, stale = state.stale, seconds, "validated");
         log.append(&ValidationMetrics { step: state.step, validation })?;
         if state.best.is_some_and(|best| validation.perplexity >= best) {
             state.stale += 1;

@@ -81,12 +81,14 @@ fn real_gpus_on(api: WgpuBackend) -> impl Iterator<Item = Device> {
     kinds.into_iter().flat_map(of_kind).filter(|device| !is_software(device))
 }
 
-fn is_software(device: &Device) -> bool {
+/// Does it compute on the CPU?
+pub(super) fn is_software(device: &Device) -> bool {
     let name = device.identity().map(|identity| identity.name.to_lowercase()).unwrap_or_default();
     ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "basic render"].iter().any(|software| name.contains(software))
 }
 
 fn named(device: Device) -> Named {
-    let name = device.identity().map_or_else(|| "wgpu".to_owned(), |identity| format!("wgpu ({})", identity.name));
+    let kind = if is_software(&device) { ", software" } else { "" };
+    let name = device.identity().map_or_else(|| "wgpu".to_owned(), |it| format!("wgpu ({}{kind})", it.name));
     (device, name)
 }

@@ -7,6 +7,11 @@ fn not_built<T>() -> Result<T, String> {
     Err(format!("this program was built without wgpu and runs on the CPU alone; build it with {how}"))
 }
 
+/// None is.
+pub(super) fn is_software(_: &Device) -> bool {
+    false
+}
+
 /// None.
 pub(super) fn first_real_gpu() -> Option<(Device, String)> {
     None

@@ -18,7 +18,7 @@ mod top;
 
 pub use cpu::RowSelector;
 #[cfg(feature = "wgpu")]
-pub use gpu::select_on_device;
+pub use gpu::{digest_on_device, select_on_device};
 pub(crate) use lanes::sum_exp;
 pub use problem::SelectProblem;
 pub use row_builder::RowProblem;

@@ -28,7 +28,7 @@ pub enum Logits {
 }
 
 /// The numbers of a tensor in memory.
-fn host(logits: Tensor<2>) -> Result<Vec<f32>> {
+pub(crate) fn host(logits: Tensor<2>) -> Result<Vec<f32>> {
     logits.cast(DType::F32).try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))
 }
 

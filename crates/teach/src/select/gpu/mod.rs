@@ -60,6 +60,14 @@ pub fn select_on_device(
     Ok((parts, errors))
 }
 
+/// The first part of [`select_on_device`] alone, for measurements: a digest of every row, still on the device. `None` where no
+/// digest would settle such rows.
+pub fn digest_on_device(logits: Tensor<2>, gold_ids: &[u32], keep: &Truncation) -> Option<Tensor<2, Int>> {
+    let ask = ask(keep, logits.dims()[1])?;
+    let ids = indices(gold_ids.iter().chain(&keep.always_keep).map(|&id| id as usize), &logits.device());
+    Some(digests(logits, ids, ask))
+}
+
 /// What to ask of rows; `None` where no digest settles them, or where one is as long as the row.
 fn ask(keep: &Truncation, vocab_size: usize) -> Option<Ask> {
     let (Selection::TopK { k } | Selection::TopP { k, .. }) = keep.selection else { return None };

@@ -1,0 +1,72 @@
+//! What the libraries tell of their work, on standard error: nothing, unless `-v`, `-vv` or `RUST_LOG` asks for it.
+
+use crate::output::{self, note};
+use crate::progress;
+use clap::{ArgAction, Args};
+use std::io::{self, Write};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+/// How the targets of the program's own events begin, the program's and its libraries'.
+const OWN: &str = "logitcask";
+/// Which events are told, in `tracing`'s notation: `debug`, `logitcask_cache=debug,info`.
+const FILTER: &str = "RUST_LOG";
+
+/// How much a command tells of its work.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Verbosity {
+    /// Tell on standard error what is done and how long it took; -vv tells of every shard and unit as well
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Print nothing but results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// Sends the events that are asked for to standard error; to be called once, before any work.
+pub fn start(verbosity: Verbosity) {
+    if verbosity.quiet {
+        output::quieten();
+        return;
+    }
+    let level = match verbosity.verbose {
+        0 => None,
+        1 => Some(LevelFilter::INFO),
+        _ => Some(LevelFilter::DEBUG),
+    };
+    let named = targets();
+    if level.is_none() && named.is_none() {
+        return;
+    }
+    // What RUST_LOG says of a library alone outranks -v, which speaks of all of them.
+    let mut targets = Targets::new().with_targets(level.map(|level| (OWN, level)));
+    if let Some(named) = named {
+        targets = named.default_level().map_or(targets.clone(), |level| targets.with_default(level));
+        targets = targets.with_targets(named);
+    }
+    let events = fmt::layer().with_ansi(false).with_timer(fmt::time::uptime()).with_writer(|| BesideBar);
+    tracing_subscriber::registry().with(events.with_filter(targets)).init();
+}
+
+/// What [`FILTER`] asks for, where it is set.
+fn targets() -> Option<Targets> {
+    let text = std::env::var(FILTER).ok().filter(|text| !text.is_empty())?;
+    text.parse().inspect_err(|error| note!("{FILTER}={text} is not used: {error}")).ok()
+}
+
+/// Standard error, with the progress bar out of the way while an event is written.
+struct BesideBar;
+
+impl Write for BesideBar {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        // Whether anybody reads it changes nothing, as with every line about the work.
+        let _ = progress::beside_bar(|| io::stderr().lock().write_all(event));
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
