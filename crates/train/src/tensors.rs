@@ -12,3 +12,11 @@ pub(crate) fn int_tensor<const D: usize>(values: &[u32], shape: [usize; D], devi
 pub(crate) fn float_tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
+
+/// The sum of what is there of both.
+pub(crate) fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tensor<D>>) {
+    *sum = match (sum.take(), one) {
+        (Some(sum), Some(one)) => Some(sum + one),
+        (sum, one) => sum.or(one),
+    };
+}

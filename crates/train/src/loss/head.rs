@@ -13,12 +13,12 @@
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
 use crate::loss::fused_cpu::{self, FusedCpu};
-use crate::loss::logit_rows::{LogitRows, Slopes};
+use crate::loss::logit_rows::{LogitRows, Slopes, hide, look};
 use crate::loss::positions::{token_losses, total};
 use crate::loss::student::{AllClasses, NOWHERE};
 use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student, Temperature};
-use crate::tensors::int_tensor;
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
+use crate::tensors::{add, int_tensor};
+use burn::tensor::{Device, Int, Tensor};
 use logitcask_model::Head;
 use std::borrow::Cow;
 
@@ -85,13 +85,6 @@ impl LossTotals {
             *sum = sum.clone() + one;
         }
     }
-}
-
-pub(super) fn add<const D: usize>(sum: &mut Option<Tensor<D>>, one: Option<Tensor<D>>) {
-    *sum = match (sum.take(), one) {
-        (Some(sum), Some(one)) => Some(sum + one),
-        (sum, one) => sum.or(one),
-    };
 }
 
 /// The gradient of the loss of some rows of logits, \[n, vocabulary\]; its figures are added to `sums`. logits: \[n,
@@ -201,30 +194,6 @@ pub fn student(
         AllClasses { logits, is_outside }
     });
     Student { kept, gold, views, absence: teacher.and_then(DeviceTargets::absence), all, vocab_size }
-}
-
-/// The logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
-pub(super) fn look(
-    logits: Tensor<2>,
-    teacher: Option<&DeviceTargets>,
-    gold_ids: Tensor<2, Int>,
-) -> (Option<Tensor<2>>, Tensor<2>) {
-    let Some(teacher) = teacher else { return (None, logits.gather(1, gold_ids)) };
-    // One look for both: burn 0.22 fuses a gather into a wider kernel without broadcasting its indices, and the label's
-    // alone, one column beside many, would read class 0.
-    let [n, width] = teacher.class_ids.dims();
-    let ids = Tensor::cat(vec![teacher.class_ids.clone(), gold_ids], 1);
-    let found = logits.gather(1, ids);
-    (Some(found.clone().slice([0..n, 0..width])), found.slice([0..n, width..width + 1]))
-}
-
-/// The logits with the teacher's kept classes out of sight.
-pub(super) fn hide(logits: Tensor<2>, teacher: &DeviceTargets) -> Tensor<2> {
-    let away = match &teacher.counts {
-        None => teacher.class_ids.clone().float().zeros_like() + NOWHERE,
-        Some(counts) => counts.clone().greater_elem(0.0).float() * NOWHERE,
-    };
-    logits.scatter(1, teacher.class_ids.clone(), away, IndexingUpdateOp::Add)
 }
 
 /// A tensor whose gradient is wanted, the first of a graph of its own.

@@ -4,9 +4,9 @@
 //! the logits is softmax of the others times the slope of their log sum exp, and the slopes of the kept classes where they
 //! stand: one buffer for each temperature, and no graph over the vocabulary.
 
-use crate::loss::head::{add, hide, look};
 use crate::loss::student::NOWHERE;
 use crate::loss::{DeviceTargets, Temperature};
+use crate::tensors::add;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 /// Rows of logits, \[n, vocabulary\]. Nothing of it is in a graph.
@@ -101,4 +101,28 @@ impl LogitRows {
         }
         gradient
     }
+}
+
+/// The logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
+pub(super) fn look(
+    logits: Tensor<2>,
+    teacher: Option<&DeviceTargets>,
+    gold_ids: Tensor<2, Int>,
+) -> (Option<Tensor<2>>, Tensor<2>) {
+    let Some(teacher) = teacher else { return (None, logits.gather(1, gold_ids)) };
+    // One look for both: burn 0.22 fuses a gather into a wider kernel without broadcasting its indices, and the label's
+    // alone, one column beside many, would read class 0.
+    let [n, width] = teacher.class_ids.dims();
+    let ids = Tensor::cat(vec![teacher.class_ids.clone(), gold_ids], 1);
+    let found = logits.gather(1, ids);
+    (Some(found.clone().slice([0..n, 0..width])), found.slice([0..n, width..width + 1]))
+}
+
+/// The logits with the teacher's kept classes out of sight.
+pub(super) fn hide(logits: Tensor<2>, teacher: &DeviceTargets) -> Tensor<2> {
+    let away = match &teacher.counts {
+        None => teacher.class_ids.clone().float().zeros_like() + NOWHERE,
+        Some(counts) => counts.clone().greater_elem(0.0).float() * NOWHERE,
+    };
+    logits.scatter(1, teacher.class_ids.clone(), away, IndexingUpdateOp::Add)
 }
