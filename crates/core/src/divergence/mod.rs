@@ -142,6 +142,7 @@ divergences! {
     sum total_variation::TotalVariation,
     sum hellinger::Hellinger,
     sum alpha_beta::AlphaBeta,
+    sum renyi::Renyi,
     rows mean_squares::MeanSquares,
     rows decoupled::Decoupled,
     rows pearson::Pearson,
