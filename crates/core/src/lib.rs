@@ -34,6 +34,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod check;
+mod config_error;
 pub mod divergence;
 pub mod error_sum;
 pub mod exp;
@@ -57,6 +58,7 @@ pub mod token_weight;
 pub mod truncation;
 
 pub use check::RowError;
+pub use config_error::ConfigError;
 pub use divergence::{Divergence, TailPolicy, TemperedRow};
 pub use error_sum::RowErrors;
 pub use fingerprint::Fingerprint;
