@@ -64,6 +64,7 @@
 pub mod card;
 pub mod claim;
 mod codec;
+mod column_chunk;
 pub mod commit;
 pub mod companions;
 mod convert;
@@ -77,7 +78,6 @@ pub mod manifest;
 pub mod measured;
 pub mod order;
 mod pack;
-mod pages;
 pub mod pins;
 pub mod plan;
 mod publish;

@@ -2,14 +2,15 @@
 
 use super::Entries;
 use super::arrow::Row;
-use super::kept::{Kept, Open};
+use super::kept::{Find, Kept};
+use crate::column_chunk::ColumnRows;
 use crate::pack::{self, Codes, Shape};
-use crate::pages::Plain;
 use crate::plan::Plan;
 use crate::schema;
 use arrow_array::ArrayRef;
 use arrow_array::builder::BinaryBuilder;
 use logitcask_core::{LogProbPrecision, Selection, SoftRows, Truncation};
+use parquet::data_type::ByteArrayType;
 use std::sync::Arc;
 
 pub(crate) use pack::Model;
@@ -70,23 +71,24 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row], model: &Model, is_first: boo
     vec![Arc::new(packed.finish()), Arc::new(models.finish())]
 }
 
-/// The packed classes of a block, row by row, and what decodes them.
+/// The packed classes of some rows, one after the other, and what decodes them.
 pub(crate) struct Columns<'a> {
-    packed: Plain<'a>,
+    packed: ColumnRows<ByteArrayType>,
     model: &'a Model,
 }
 
 impl<'a> Columns<'a> {
-    /// The column that `open` opens by name.
-    pub(crate) fn of(model: &'a Model, open: &Open<'a, '_>) -> Result<Self, String> {
-        Ok(Self { packed: Plain::of(open(schema::PACKED)?, None)?, model })
+    /// The column that `find` finds by name.
+    pub(crate) fn of(model: &'a Model, find: &Find<'_, '_>) -> Result<Self, String> {
+        Ok(Self { packed: find(schema::PACKED)?.open().map_err(|error| error.to_string())?, model })
     }
 }
 
 impl Kept for Columns<'_> {
     // Memory is bounded by the number of tokens and the plan's cap.
     fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String> {
-        let entries = self.model.decode(input_ids, self.packed.next()?).map_err(|e| format!("packed: {e}"))?;
+        let packed = self.packed.next_value().map_err(|error| error.to_string())?;
+        let entries = self.model.decode(input_ids, packed.data()).map_err(|e| format!("packed: {e}"))?;
         let keep = &plan.keep;
         if let Some(code) = entries.codes.iter().find(|code| **code > keep.values.max_code()) {
             return Err(format!("packed: code {code} is beyond the last, {}", keep.values.max_code()));
