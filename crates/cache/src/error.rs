@@ -1,6 +1,6 @@
 //! What can go wrong between a cache and its folder, each with the file, what was expected and what would help.
 
-use logitcask_core::Fingerprint;
+use logitcask_core::{ConfigError, Fingerprint};
 use parquet::errors::ParquetError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ pub enum Error {
     /// A plan that no cache can be written from.
     #[error("this plan cannot be written: {problem}")]
     BadPlan {
-        /// What is wrong, and what would do.
-        problem: String,
+        /// The field that is refused, and what would do.
+        problem: ConfigError,
     },
     /// The folder holds a cache made from another plan.
     #[error(

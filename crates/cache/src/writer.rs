@@ -10,7 +10,7 @@ use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
-use logitcask_core::{Fingerprint, RowErrors, Sample, SoftRows};
+use logitcask_core::{ConfigError, Fingerprint, RowErrors, Sample, SoftRows};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,8 @@ impl CacheWriter {
         plan.check()?;
         let (got, pinned) = (Fingerprint::of(tokenizer_json), plan.tokenizer.fingerprint);
         if got != pinned {
-            return Err(Error::BadPlan { problem: format!("the tokenizer's hash is {got}, the plan pins {pinned}") });
+            let problem = ConfigError::new("tokenizer", pinned, format!("{got}, the hash of the tokenizer beside it"));
+            return Err(Error::BadPlan { problem });
         }
         check_vacant(folder)?;
         publish::create_folder(&folder.join(COMMITS_DIR))?;

@@ -8,6 +8,7 @@
 //! Samples that are decoded together are judged together, by their mean, and stay or go together: so what is left out is
 //! not read either.
 
+use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -40,15 +41,15 @@ const fn one() -> u32 {
 }
 
 impl SamplePruning {
-    /// Refuses what is no share and no stage.
-    pub fn check(&self) -> Result<(), String> {
-        if !(self.share > 0.0 && self.share < 1.0) {
-            return Err(format!("share = {} is not between 0 and 1", self.share));
-        }
-        if self.stages == 0 || self.every == 0 {
-            return Err("stages and every must be at least 1".into());
-        }
-        Ok(())
+    /// Refuses a share or a number of stages by which nothing could be pruned.
+    ///
+    /// # Errors
+    /// Names the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let share = self.share;
+        ConfigError::unless(share > 0.0 && share < 1.0, "share", share, "above 0 and below 1")?;
+        ConfigError::unless(self.stages > 0, "stages", self.stages, "at least 1")?;
+        ConfigError::unless(self.every > 0, "every", self.every, "at least 1")
     }
 
     /// How many of `samples` stay after `stage` steps.
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn impossible_shares_are_refused() {
-        assert!(SamplePruning { share: 1.0, ..RULE }.check().unwrap_err().contains("share = 1"));
+        assert!(SamplePruning { share: 1.0, ..RULE }.check().unwrap_err().to_string().contains("share = 1"));
         assert!(SamplePruning { stages: 0, ..RULE }.check().is_err());
         assert!(RULE.check().is_ok());
     }

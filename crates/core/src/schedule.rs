@@ -1,5 +1,6 @@
 //! Numbers that move during a run: pure functions of the share of it that is done, so that resuming needs nothing stored.
 
+use crate::ConfigError;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -97,18 +98,30 @@ impl Schedule {
         (a.min(b), a.max(b))
     }
 
-    /// Refuses what is no number.
-    pub fn check(&self) -> Result<(), String> {
-        let (low, high) = self.range();
-        if !(low.is_finite() && high.is_finite()) {
-            return Err(format!("{low} to {high} are not all numbers"));
-        }
+    /// Refuses what is not a finite number at some point of a run.
+    ///
+    /// # Errors
+    /// Names the parameter; the key is empty for a constant, whose owner knows what it is called.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let finite = |key: &str, value: f64| ConfigError::unless(value.is_finite(), key, value, "a finite number");
         match *self {
-            Self::ScheduleKind(ScheduleKind::Wsd { decay, .. }) if !(decay > 0.0 && decay <= 1.0) => {
-                Err(format!("decay = {decay} is no share of a run"))
+            Self::Constant(value) => finite("", value),
+            Self::ScheduleKind(
+                ScheduleKind::Linear { start, end }
+                | ScheduleKind::Cosine { start, end }
+                | ScheduleKind::Wsd { start, end, .. },
+            ) => finite("start", start).and(finite("end", end)),
+            Self::ScheduleKind(ScheduleKind::Cyclic { start, turn, .. }) => {
+                finite("start", start).and(finite("turn", turn))
             }
-            Self::ScheduleKind(ScheduleKind::Cyclic { cycles: 0, .. }) => {
-                Err("cycles = 0: it has to turn at least once".into())
+        }?;
+        match *self {
+            Self::ScheduleKind(ScheduleKind::Wsd { decay, .. }) => {
+                ConfigError::unless(decay > 0.0 && decay <= 1.0, "decay", decay, "above 0 and at most 1")
+                    .map_err(|error| error.because("it is the share of the run in which the value decays"))
+            }
+            Self::ScheduleKind(ScheduleKind::Cyclic { cycles, .. }) => {
+                ConfigError::unless(cycles > 0, "cycles", cycles, "at least 1")
             }
             _ => Ok(()),
         }
@@ -196,7 +209,7 @@ mod tests {
         assert!(curve(r#""high""#).unwrap_err().contains("a number, or a table"));
         assert!(curve(r#"{"kind":"linear","start":1}"#).unwrap_err().contains("end"));
         assert!(curve(r#"{"kind":"linear","start":1,"end":2,"decay":1}"#).unwrap_err().contains("decay"));
-        assert!(curve(r#"{"kind":"wsd","start":1,"end":2,"decay":0}"#).unwrap().check().unwrap_err().contains("decay"));
+        assert!(curve(r#"{"kind":"wsd","start":1,"end":2,"decay":0}"#).unwrap().check().unwrap_err().key == "decay");
         assert!(curve(r#"{"kind":"cyclic","start":1,"turn":2,"cycles":0}"#).unwrap().check().is_err());
         let text = r#"{"kind":"cosine","start":0.0,"end":1.0}"#;
         assert_eq!(serde_json::to_string(&curve(text).unwrap()).unwrap(), text);

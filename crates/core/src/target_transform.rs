@@ -1,5 +1,6 @@
 //! Soft targets that were edited where the label is known: the teacher's mistakes mended, or most of what it said left out.
 
+use crate::ConfigError;
 use crate::soft_row::SoftRow;
 use crate::tail::Tail;
 use serde::{Deserialize, Serialize};
@@ -45,19 +46,25 @@ impl Default for TargetTransform {
 }
 
 impl TargetTransform {
-    /// Refuses parameters for which the rule says nothing.
-    pub fn check(&self) -> Result<(), String> {
+    /// Refuses parameters with which the rule would change nothing, or give no distribution.
+    ///
+    /// # Errors
+    /// Names the parameter.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let positive = |key: &str, value: f64| {
+            ConfigError::unless(value > 0.0 && value.is_finite(), key, value, "a positive number")
+        };
+        if let Self::Lift { margin, .. } = *self {
+            positive("margin", margin)?;
+        }
         match *self {
-            Self::Lift { margin, .. } if !(margin > 0.0 && margin.is_finite()) => {
-                Err(format!("margin = {margin} lifts nothing"))
+            Self::Lift { within: Some(rank), .. } | Self::Swap { within: Some(rank) } => {
+                ConfigError::unless(rank >= 2, "within", rank, "at least 2")
+                    .map_err(|error| error.because("a label of a lower rank is the teacher's first choice already"))
             }
-            Self::Lift { within: Some(rank), .. } | Self::Swap { within: Some(rank) } if rank < 2 => {
-                Err(format!("within = {rank} leaves no mistake to mend; 2 or more does"))
-            }
-            Self::Similar { classes, temperature }
-                if classes == 0 || !(temperature > 0.0 && temperature.is_finite()) =>
-            {
-                Err(format!("classes = {classes} at temperature = {temperature} tell nothing"))
+            Self::Similar { classes, temperature } => {
+                ConfigError::unless(classes > 0, "classes", classes, "at least 1")?;
+                positive("temperature", temperature)
             }
             _ => Ok(()),
         }

@@ -208,7 +208,7 @@ fn files_that_do_not_belong_together_are_refused() {
     fs::write(&plan_path, json::to_bytes(&other)).unwrap();
     let error = open().unwrap_err().to_string();
     assert!(
-        error.contains("samples 7..12 where 6.. follows")
+        error.contains("samples 7..12 in split `train` was given, but it must be so that samples 6.. follow")
             && error.contains(PLAN_NAME),
         "{error}"
     );
