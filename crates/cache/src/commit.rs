@@ -40,6 +40,15 @@ pub struct Commit {
     pub codec_error: CodecError,
 }
 
+/// A commit that cannot be of its unit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error("unit {unit} is {got}, the plan says {expected}")]
+    Place { unit: usize, got: String, expected: String },
+    #[error("unit {unit}: counts that the plan does not allow ({commit:?})")]
+    Counts { unit: usize, commit: Box<Commit> },
+}
+
 /// What a commit counts, added up sample by sample in their order.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -92,12 +101,13 @@ impl Commit {
     }
 
     /// Does this speak of `unit` of `plan`, in numbers that can be true?
-    pub(crate) fn check(&self, plan: &Plan, unit: usize, shard: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, plan: &Plan, unit: usize, shard: &str) -> Result<(), CommitError> {
         let expected = &plan.units[unit];
         let place = (self.unit as usize, self.split.as_str(), self.start, self.end, self.shard.as_str());
         let wanted = (unit, expected.split.as_str(), expected.start, expected.end, shard);
         if place != wanted {
-            return Err(format!("unit {unit} is {place:?}, the plan says {wanted:?}"));
+            let (got, expected) = (format!("{place:?}"), format!("{wanted:?}"));
+            return Err(CommitError::Place { unit, got, expected });
         }
         let [rows, positions, entries] = [self.rows, self.positions, self.entries].map(u128::from);
         let longest = u128::from(plan.max_length) - 1;
@@ -107,6 +117,6 @@ impl Commit {
             && (positions..=positions * cap).contains(&entries)
             && (0.0..=1.5).contains(&self.kept_mass)
             && measured::fits(&self.log_z_error, self.codec_error, plan.keep.tail);
-        if fits { Ok(()) } else { Err(format!("unit {unit}: counts that the plan does not allow ({self:?})")) }
+        if fits { Ok(()) } else { Err(CommitError::Counts { unit, commit: Box::new(self.clone()) }) }
     }
 }

@@ -87,7 +87,7 @@ impl Manifest {
             return Err(malformed(format!("{got} shards, the plan has {expected} units")));
         }
         for (unit, (commit, shard)) in manifest.shards.iter().zip(plan.shard_names()).enumerate() {
-            commit.check(plan, unit, &shard).map_err(malformed)?;
+            commit.check(plan, unit, &shard).map_err(|problem| Error::malformed(&path, problem))?;
         }
         if Self::new(plan, id, manifest.shards.clone()).totals != manifest.totals {
             return Err(malformed("totals are not the sums of the shards' numbers".into()));

@@ -223,7 +223,7 @@ impl Plan {
         let plan: Self = json::read(&path)?;
         match plan.refusal() {
             Ok(()) => Ok(plan),
-            Err(problem) => Err(Error::malformed(&path, problem.to_string())),
+            Err(problem) => Err(Error::malformed(&path, problem)),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! One shard, opened and believed: its hash, its footer and its shape are checked before any of its rows.
 
 use crate::codec::{self, Columns, Model};
-use crate::column_chunk::{ColumnChunk, ColumnRows, ColumnToRead, Limits};
+use crate::column_chunk::{ColumnChunk, ColumnError, ColumnRows, ColumnToRead, Limits};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::plan::{Layout, Plan};
 use crate::row_group::CachedSample;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use crate::storage::{self, Storage};
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -19,6 +21,17 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// A footer that does not belong to its plan.
+#[derive(Debug, thiserror::Error)]
+enum FooterError {
+    #[error("footer has {key} = {got}, the plan says {expected}")]
+    Constant { key: String, got: String, expected: String },
+    #[error("columns are {got}, the format has {expected}")]
+    Columns { got: SchemaRef, expected: SchemaRef },
+    #[error("row groups of {got:?} rows, {expected} rows belong in the shard")]
+    Rows { got: Vec<i64>, expected: u64 },
+}
 
 /// A shard whose bytes are the manifest's.
 pub(crate) struct Shard {
@@ -88,10 +101,10 @@ impl Shard {
     }
 
     /// What decodes a packed shard, which its first row carries.
-    fn read_model(&self, plan: &Plan) -> Result<Model, String> {
+    fn read_model(&self, plan: &Plan) -> Result<Model, RowProblem> {
         let column = self.column(plan, schema::PACKED_MODEL, 0, 0..1)?;
-        let mut models: ColumnRows<ByteArrayType> = column.open().map_err(|error| error.to_string())?;
-        codec::model_of(plan, models.next_value().map_err(|error| error.to_string())?.data())
+        let mut models: ColumnRows<ByteArrayType> = column.open()?;
+        Ok(codec::model_of(plan, models.next_value()?.data())?)
     }
 
     /// Bytes of the file.
@@ -132,10 +145,10 @@ impl Shard {
     }
 
     /// Some rows of a column, counted within the row group.
-    fn column(&self, plan: &Plan, name: &str, group: usize, rows: Range<u64>) -> Result<ColumnToRead<'_>, String> {
+    fn column(&self, plan: &Plan, name: &str, group: usize, rows: Range<u64>) -> Result<ColumnToRead<'_>, ColumnError> {
         let leaves = self.columns.columns();
         let is_it = |leaf: &ColumnDescPtr| leaf.path().parts().first().is_some_and(|first| first == name);
-        let column = leaves.iter().position(is_it).ok_or_else(|| format!("has no column {name}"))?;
+        let column = leaves.iter().position(is_it).ok_or_else(|| ColumnError::missing(group, name))?;
         let RowGroup { rows: all, columns } = &self.row_groups[group];
         Ok(ColumnToRead {
             bytes: &self.bytes,
@@ -150,12 +163,11 @@ impl Shard {
 }
 
 /// Where the columns of each row group lie.
-fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<RowGroup>, String> {
+fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<RowGroup>, ColumnError> {
     let mut end = 0;
     let group = |(number, group): (usize, &RowGroupMetaData)| {
         let chunk = |column: &ColumnChunkMetaData| {
-            let name = || column.column_path().parts().first().cloned().unwrap_or_default();
-            ColumnChunk::of(column, bytes).map_err(|problem| format!("row group {number}: column {} {problem}", name()))
+            ColumnChunk::of(column, bytes).map_err(|problem| ColumnError::new(number, column.column_path(), problem))
         };
         let columns = group.columns().iter().map(chunk).collect::<Result<_, _>>()?;
         let start = end;
@@ -182,39 +194,44 @@ fn catch_panics<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>
 }
 
 /// The next row of `columns`, if it is what a teacher said about the sample `expected`.
-fn validate_row(plan: &Plan, columns: &mut Columns<'_>, expected: u64) -> Result<CachedSample, String> {
+fn validate_row(plan: &Plan, columns: &mut Columns<'_>, expected: u64) -> Result<CachedSample, RowProblem> {
     let (sample, rows, stored) = columns.next()?;
     if sample.id.0 != expected {
-        return Err(format!("the row says it is sample {}", sample.id.0));
+        return Err(RowProblem::OtherSample { got: sample.id.0 });
     }
     let computed = sample.input_hash();
     if computed != stored {
-        return Err(format!("its tokens hash to {computed}, {stored} is stored: the tokens are another input's"));
+        return Err(RowProblem::OtherInput { computed, stored });
     }
     codec::check_row(plan, &sample, &rows)?;
     Ok(CachedSample { sample, rows })
 }
 
 /// Constants, columns and the number of rows as the plan has them.
-fn check_footer(footer: &ArrowReaderMetadata, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<(), String> {
+fn check_footer(
+    footer: &ArrowReaderMetadata,
+    (plan, id): (&Plan, Fingerprint),
+    unit: usize,
+) -> Result<(), FooterError> {
     let metadata = footer.metadata();
     let stored = metadata.file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
     for (key, value) in schema::constants(plan, id, unit) {
         let got = stored.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
         if !got.is_some_and(|got| schema::agrees(&key, got, &value)) {
-            return Err(format!("footer has {key} = {}, the plan says {value}", got.unwrap_or("nothing")));
+            let got = got.unwrap_or("nothing").to_owned();
+            return Err(FooterError::Constant { key, got, expected: value });
         }
     }
     let expected = schema::columns(plan);
     if footer.schema().fields() != expected.fields() {
-        return Err(format!("columns are {}, the format has {}", footer.schema(), expected));
+        return Err(FooterError::Columns { got: footer.schema().clone(), expected });
     }
     let rows = plan.units[unit].end - plan.units[unit].start;
     let counts = || metadata.row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
     let total = counts().try_fold(0u64, |sum, count| sum.checked_add(count?));
     if counts().any(|count| count == Some(0)) || total != Some(rows) {
-        let counts: Vec<i64> = metadata.row_groups().iter().map(|group| group.num_rows()).collect();
-        return Err(format!("row groups of {counts:?} rows, {rows} rows belong in the shard"));
+        let got = metadata.row_groups().iter().map(|group| group.num_rows()).collect();
+        return Err(FooterError::Rows { got, expected: rows });
     }
     Ok(())
 }

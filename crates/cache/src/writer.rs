@@ -10,6 +10,7 @@ use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
+use crate::row_problem::RowProblem;
 use logitcask_core::{ConfigError, Fingerprint, RowErrors, Sample, SoftRows};
 use std::fs;
 use std::io;
@@ -229,13 +230,13 @@ impl CacheWriter {
         let bad = |sample, problem| Error::BadRow { split: range.split.clone(), sample, problem };
         let expected = range.end - range.start;
         if rows.len() as u64 != expected {
-            let problem = format!("unit {unit} got {} samples, it has {expected} from here", rows.len());
+            let problem = RowProblem::SampleCount { unit, got: rows.len(), expected };
             return Err(bad(range.start, problem));
         }
         let mut tally = Tally::default();
         for (id, (sample, soft)) in (range.start..range.end).zip(rows) {
             if sample.id.0 != id {
-                return Err(bad(id, format!("sample {} was given in its place", sample.id.0)));
+                return Err(bad(id, RowProblem::GivenSample { got: sample.id.0 }));
             }
             codec::check_row(&self.plan, sample, soft).map_err(|problem| bad(id, problem))?;
             tally.add(soft);

@@ -5,6 +5,7 @@ use super::packed::{self, Model};
 use super::{check_tokens, plain};
 use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use logitcask_core::{InputHash, Origin, Sample, SampleId, SoftRows, TailAtom};
 use parquet::data_type::{DataType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type};
@@ -26,8 +27,8 @@ pub(crate) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// The columns that `find` finds by name. `model` is the shard's, where it is packed.
-    pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, find: &Find<'_, '_>) -> Result<Self, String> {
-        let atoms = || Ok([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
+    pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
+        let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
         Ok(Self {
             plan,
             sample_ids: open(find, schema::SAMPLE_ID)?,
@@ -38,7 +39,7 @@ impl<'a> Columns<'a> {
             log_z: open(find, schema::LOG_Z)?,
             gold_log_probs: open(find, schema::GOLD_LOG_PROBS)?,
             gold_ranks: open(find, schema::GOLD_RANKS)?,
-            tail: plan.keep.tail.map(|_| atoms()).transpose().map_err(|problem: String| problem)?,
+            tail: plan.keep.tail.map(|_| atoms()).transpose()?,
             kept: match model {
                 None => Box::new(plain::Columns::of(plan, find)?),
                 Some(model) => Box::new(packed::Columns::of(model, find)?),
@@ -48,25 +49,24 @@ impl<'a> Columns<'a> {
 
     /// The next row with the input hash that is stored for it; nothing is checked but the length, which bounds everything
     /// else.
-    pub(crate) fn next(&mut self) -> Result<(Sample, SoftRows, InputHash), String> {
-        let text = |error: ColumnError| error.to_string();
+    pub(crate) fn next(&mut self) -> Result<(Sample, SoftRows, InputHash), RowProblem> {
         let sample = Sample {
-            id: SampleId(self.sample_ids.next_value().map_err(text)?.cast_unsigned()),
+            id: SampleId(self.sample_ids.next_value()?.cast_unsigned()),
             origin: Origin {
-                document: self.documents.next_value().map_err(text)?.cast_unsigned(),
-                offset: self.document_offsets.next_value().map_err(text)?.cast_unsigned(),
+                document: self.documents.next_value()?.cast_unsigned(),
+                offset: self.document_offsets.next_value()?.cast_unsigned(),
             },
-            input_ids: unsigned(self.input_ids.next().map_err(text)?),
+            input_ids: unsigned(self.input_ids.next()?),
         };
-        let hash = self.input_hashes.next_value().map_err(text)?.data();
-        let hash = hash.try_into().map_err(|_| format!("an input hash of {} bytes", hash.len()))?;
+        let hash = self.input_hashes.next_value()?.data();
+        let hash = hash.try_into().map_err(|_| RowProblem::HashLength(hash.len()))?;
         check_tokens(self.plan, &sample)?;
         let entries = self.kept.next(self.plan, &sample.input_ids)?;
         let tail = match &mut self.tail {
             None => Vec::new(),
             Some([logits, weights]) => atoms(
-                &narrow(schema::TAIL_LOGITS, logits.next().map_err(text)?)?,
-                &narrow(schema::TAIL_LOG_WEIGHTS, weights.next().map_err(text)?)?,
+                &narrow(schema::TAIL_LOGITS, logits.next()?)?,
+                &narrow(schema::TAIL_LOG_WEIGHTS, weights.next()?)?,
             )?,
         };
         let rows = SoftRows {
@@ -74,9 +74,9 @@ impl<'a> Columns<'a> {
             drawn: entries.drawn,
             class_ids: entries.class_ids,
             log_probs: entries.log_probs,
-            log_z: self.log_z.next().map_err(text)?.to_vec(),
-            gold_log_probs: self.gold_log_probs.next().map_err(text)?.to_vec(),
-            gold_ranks: unsigned(self.gold_ranks.next().map_err(text)?),
+            log_z: self.log_z.next()?.to_vec(),
+            gold_log_probs: self.gold_log_probs.next()?.to_vec(),
+            gold_ranks: unsigned(self.gold_ranks.next()?),
             tail,
             ..SoftRows::new(&self.plan.keep)
         };
@@ -85,13 +85,13 @@ impl<'a> Columns<'a> {
 }
 
 /// Opens the column `name`.
-fn open<T: DataType>(find: &Find<'_, '_>, name: &'static str) -> Result<ColumnRows<T>, String> {
-    find(name)?.open().map_err(|error| error.to_string())
+fn open<T: DataType>(find: &Find<'_, '_>, name: &'static str) -> Result<ColumnRows<T>, ColumnError> {
+    find(name)?.open()
 }
 
-fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, String> {
+fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, RowProblem> {
     if logits.len() != weights.len() {
-        return Err(format!("{} tail logits with {} weights", logits.len(), weights.len()));
+        return Err(RowProblem::TailLengths { logits: logits.len(), weights: weights.len() });
     }
     let pairs = logits.iter().zip(weights);
     Ok(pairs.map(|(&log_prob, &log_weight)| TailAtom { log_prob, log_weight }).collect())

@@ -1,16 +1,17 @@
 //! What the layouts give the columns: kept classes, row by row.
 
 use super::Entries;
-use crate::column_chunk::ColumnToRead;
+use crate::column_chunk::{ColumnError, ColumnToRead};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 
-/// Finds a column by its name, for the rows that are wanted; `Err` says that there is none.
-pub(super) type Find<'a, 'o> = dyn Fn(&'static str) -> Result<ColumnToRead<'a>, String> + 'o;
+/// Finds a column by its name, for the rows that are wanted; every column of the plan is there, since the footer was checked.
+pub(super) type Find<'a, 'o> = dyn Fn(&'static str) -> Result<ColumnToRead<'a>, ColumnError> + 'o;
 
 /// The columns of a layout.
 pub(super) trait Kept {
     /// The kept classes of the next row, the sample of these tokens; nothing is checked yet.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String>;
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, RowProblem>;
 }
 
 /// Parquet's integers of 32 bits have a sign, and an annotation that says that it means nothing.
@@ -19,7 +20,7 @@ pub(super) fn unsigned(numbers: &[i32]) -> Vec<u32> {
 }
 
 /// Integers of 32 bits as the shorter ones that they must be.
-pub(super) fn narrow<T: TryFrom<i32> + Default>(name: &str, wide: &[i32]) -> Result<Vec<T>, String> {
+pub(super) fn narrow<T: TryFrom<i32> + Default>(column: &'static str, wide: &[i32]) -> Result<Vec<T>, RowProblem> {
     let (mut numbers, mut fits) = (Vec::with_capacity(wide.len()), true);
     numbers.extend(wide.iter().map(|&number| {
         let number = T::try_from(number);
@@ -28,6 +29,6 @@ pub(super) fn narrow<T: TryFrom<i32> + Default>(name: &str, wide: &[i32]) -> Res
     }));
     match fits {
         true => Ok(numbers),
-        false => Err(format!("column {name} holds numbers of more than {} bytes", size_of::<T>())),
+        false => Err(RowProblem::Wide { column, bytes: size_of::<T>() }),
     }
 }

@@ -3,9 +3,10 @@
 use super::Entries;
 use super::arrow::Row;
 use super::kept::{Find, Kept};
-use crate::column_chunk::ColumnRows;
-use crate::pack::{self, Codes, Shape};
+use crate::column_chunk::{ColumnError, ColumnRows};
+use crate::pack::{self, Codes, PackError, Shape};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow_array::ArrayRef;
 use arrow_array::builder::BinaryBuilder;
@@ -57,7 +58,7 @@ pub(crate) fn train(plan: &Plan, rows: &[Row]) -> Model {
 }
 
 /// The model that a shard's first row carries.
-pub(crate) fn model_of(plan: &Plan, bytes: &[u8]) -> Result<Model, String> {
+pub(crate) fn model_of(plan: &Plan, bytes: &[u8]) -> Result<Model, PackError> {
     Model::from_bytes(bytes, plan.vocab_size, shape(&plan.keep, plan.vocab_size), codes(&plan.keep))
 }
 
@@ -79,19 +80,20 @@ pub(crate) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// The column that `find` finds by name.
-    pub(crate) fn of(model: &'a Model, find: &Find<'_, '_>) -> Result<Self, String> {
-        Ok(Self { packed: find(schema::PACKED)?.open().map_err(|error| error.to_string())?, model })
+    pub(crate) fn of(model: &'a Model, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
+        Ok(Self { packed: find(schema::PACKED)?.open()?, model })
     }
 }
 
 impl Kept for Columns<'_> {
     // Memory is bounded by the number of tokens and the plan's cap.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String> {
-        let packed = self.packed.next_value().map_err(|error| error.to_string())?;
-        let entries = self.model.decode(input_ids, packed.data()).map_err(|e| format!("packed: {e}"))?;
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, RowProblem> {
+        let packed = self.packed.next_value()?;
+        let entries = self.model.decode(input_ids, packed.data())?;
         let keep = &plan.keep;
-        if let Some(code) = entries.codes.iter().find(|code| **code > keep.values.max_code()) {
-            return Err(format!("packed: code {code} is beyond the last, {}", keep.values.max_code()));
+        let last = keep.values.max_code();
+        if let Some(&code) = entries.codes.iter().find(|code| **code > last) {
+            return Err(RowProblem::Code { code, last });
         }
         let drawn = match keep.is_sampled() {
             true => {

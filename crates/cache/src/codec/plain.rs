@@ -5,6 +5,7 @@ use super::arrow::{self, Row};
 use super::kept::{Find, Kept, narrow, unsigned};
 use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow_array::ArrayRef;
 use arrow_array::types::{Float32Type, UInt16Type, UInt32Type};
@@ -36,32 +37,31 @@ pub(crate) struct Columns {
 
 impl Columns {
     /// The columns that `find` finds by name.
-    pub(crate) fn of(plan: &Plan, find: &Find<'_, '_>) -> Result<Self, String> {
-        let (keep, list) = (&plan.keep, |name| find(name)?.open().map_err(|error| error.to_string()));
+    pub(crate) fn of(plan: &Plan, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
+        let (keep, list) = (&plan.keep, |name| find(name)?.open());
         Ok(Self {
             counts: (!keep.is_fixed()).then(|| list(schema::TOPK_COUNTS)).transpose()?,
             drawn: keep.is_sampled().then(|| list(schema::DRAWN_COUNTS)).transpose()?,
             ids: (!keep.is_dense()).then(|| list(schema::TOPK_IDS)).transpose()?,
-            log_probs: find(schema::TOPK_LOG_PROBS)?.open().map_err(|error| error.to_string())?,
+            log_probs: find(schema::TOPK_LOG_PROBS)?.open()?,
         })
     }
 }
 
 impl Kept for Columns {
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String> {
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, RowProblem> {
         let (cap, positions) = (plan.max_kept(), input_ids.len() - 1);
-        let text = |error: ColumnError| error.to_string();
-        let log_probs = self.log_probs.next().map_err(text)?.to_vec();
+        let log_probs = self.log_probs.next()?.to_vec();
         let class_ids = match &mut self.ids {
-            Some(ids) => unsigned(ids.next().map_err(text)?),
+            Some(ids) => unsigned(ids.next()?),
             None => (0..cap).cycle().take(log_probs.len()).collect(),
         };
         let counts = match &mut self.counts {
-            Some(counts) => narrow(schema::TOPK_COUNTS, counts.next().map_err(text)?)?,
+            Some(counts) => narrow(schema::TOPK_COUNTS, counts.next()?)?,
             None => vec![cap as u16; positions],
         };
         let drawn = match &mut self.drawn {
-            Some(drawn) => narrow(schema::DRAWN_COUNTS, drawn.next().map_err(text)?)?,
+            Some(drawn) => narrow(schema::DRAWN_COUNTS, drawn.next()?)?,
             None => vec![0; positions],
         };
         Ok(Entries { counts, drawn, class_ids, log_probs })

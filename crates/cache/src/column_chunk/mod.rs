@@ -28,7 +28,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::page_index::index_reader::decode_offset_index;
 use parquet::file::page_index::offset_index::PageLocation;
-use parquet::schema::types::ColumnDescPtr;
+use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -44,6 +44,8 @@ const SLACK: u64 = 64 << 20;
 /// What is wrong with the bytes of a column, without the column's name.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChunkError {
+    #[error("is not there")]
+    Missing,
     #[error("has pages outside the file")]
     OutsideFile,
     #[error(
@@ -64,12 +66,24 @@ pub(crate) enum ChunkError {
     Panic,
 }
 
-/// What is wrong with a column of a shard.
+/// A column of a shard that cannot be decoded, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("row group {}: column {} {problem}", name.row_group, name.column)]
-pub(crate) struct ColumnError {
+pub struct ColumnError {
     name: ColumnName,
     problem: ChunkError,
+}
+
+impl ColumnError {
+    pub(crate) fn new(row_group: usize, path: &ColumnPath, problem: ChunkError) -> Self {
+        let column = path.parts().first().cloned().unwrap_or_default();
+        Self { name: ColumnName { row_group, column }, problem }
+    }
+
+    /// There is no such column.
+    pub(crate) fn missing(row_group: usize, column: &str) -> Self {
+        Self { name: ColumnName { row_group, column: column.to_owned() }, problem: ChunkError::Missing }
+    }
 }
 
 /// What an error calls a column.

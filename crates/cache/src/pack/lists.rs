@@ -1,6 +1,7 @@
 //! What a model knows of a shard: how common each class is, and which classes follow which token.
 
 use super::coder::{Coder, NUMBER_SYMBOLS, step};
+use super::error::PackError;
 
 /// Followers of all lists together, at most: this bounds what hostile bytes can ask for.
 pub(super) const MAX_FOLLOWERS: usize = 1 << 20;
@@ -140,7 +141,7 @@ impl Lists {
     }
 
     /// Codes all of it, or reads it when `self` is empty; a list holds `longest` followers at most.
-    pub(super) fn visit<C: Coder>(&self, coder: &mut C, vocab: u32, longest: u32) -> Result<Self, String> {
+    pub(super) fn visit<C: Coder>(&self, coder: &mut C, vocab: u32, longest: u32) -> Result<Self, PackError> {
         let (mut classes, mut before) = (Vec::new(), 0);
         for id in 0..vocab as usize {
             let Class { common, height } = self.classes.get(id).copied().unwrap_or_default();
@@ -158,8 +159,7 @@ impl Lists {
         while coder.flag(MORE, read.lists.len() < self.lists.len()) {
             let owner = owners.next().unwrap_or(next);
             let token = next + coder.number(TOKEN, owner - next);
-            *read.list_of.get_mut(token as usize).ok_or("a list of a token outside the vocabulary")? =
-                read.lists.len() as u32;
+            *read.list_of.get_mut(token as usize).ok_or(PackError::ListToken)? = read.lists.len() as u32;
             let list = visit_list(coder, given(read.lists.len()), vocab, longest.min(room))?;
             room -= list.followers.len() as u32;
             read.lists.push(list);
@@ -170,19 +170,19 @@ impl Lists {
 }
 
 /// Codes one list.
-fn visit_list<C: Coder>(coder: &mut C, given: Option<&List>, vocab: u32, longest: u32) -> Result<List, String> {
+fn visit_list<C: Coder>(coder: &mut C, given: Option<&List>, vocab: u32, longest: u32) -> Result<List, PackError> {
     let top = coder.symbol(TOP, given.map_or(0, |list| usize::from(list.top))) as u8;
     let given = given.map_or(&[][..], |list| &list.followers);
     let length = coder.number(LENGTH, given.len() as u32);
     if length > longest {
-        return Err(format!("a list of {length} followers, at most {longest} can be"));
+        return Err(PackError::ListLength { length, longest });
     }
     let (mut followers, mut next, mut before) = (Vec::new(), 0, SHARES);
     for at in 0..length as usize {
         let follower = given.get(at).copied().unwrap_or(Follower { rank: next, share: 0, height: 0 });
         let rank = next + coder.number(GAP, follower.rank - next);
         if rank >= vocab {
-            return Err(format!("rank {rank} is outside the vocabulary of {vocab}"));
+            return Err(PackError::Rank { rank, vocab_size: vocab });
         }
         let share = coder.symbol(SHARE + before, usize::from(follower.share));
         let height = coder.symbol(HEIGHT + share, usize::from(follower.height)) as u8;

@@ -2,6 +2,7 @@
 //! the predictions leave open. A sample needs the model and its own bytes; nothing passes between samples.
 
 mod coder;
+mod error;
 mod lists;
 mod position;
 mod range;
@@ -11,6 +12,7 @@ mod tests;
 mod train;
 mod values;
 
+pub use error::PackError;
 use lists::Lists;
 use position::{Item, Recent};
 use range::{Decoder, Encoder};
@@ -77,7 +79,7 @@ impl Model {
     }
 
     /// The sample with these tokens that has these bytes, or why there is none.
-    pub(crate) fn decode(&self, input_ids: &[u32], bytes: &[u8]) -> Result<Entries, String> {
+    pub(crate) fn decode(&self, input_ids: &[u32], bytes: &[u8]) -> Result<Entries, PackError> {
         let positions = input_ids.len().saturating_sub(1);
         let mut decoder = Decoder::new(&self.tables, bytes)?;
         let (mut entries, mut recent) = (Entries::default(), Recent::new(self.vocab));

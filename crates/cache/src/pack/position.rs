@@ -1,6 +1,7 @@
 //! One position: first its scale, then which classes it keeps and how far each stands above the lowest.
 
 use super::coder::Coder;
+use super::error::PackError;
 use super::lists::{self, LEVELS, List, SHARES, level, top_level};
 use super::{Entries, Model, Shape};
 
@@ -121,7 +122,7 @@ impl Model {
         given: &[Item],
         recent: &mut Recent,
         items: &mut Vec<Item>,
-    ) -> Result<(), String> {
+    ) -> Result<(), PackError> {
         let list = self.lists.list(token);
         let scale = self.scale(coder, list, given)?;
         if self.shape == Shape::Dense {
@@ -136,11 +137,11 @@ impl Model {
         recent.update(items.iter().map(|item| (item.rank, scale.top - self.codes.coarse(item.code))));
         // Otherwise other bytes would give the same entries.
         if self.lowest(&*items).is_none_or(|lowest| lowest < scale.top) {
-            return Err("no entry is as low as the lowest".into());
+            return Err(PackError::Lowest);
         }
         let head = items.iter().filter(|item| !item.drawn);
         if matches!(self.shape, Shape::Split { .. }) && scale.boundary != self.lowest(head).map_or(0, |code| code + 1) {
-            return Err("no entry of the head is as low as its lowest".into());
+            return Err(PackError::Lowest);
         }
         Ok(())
     }
@@ -151,10 +152,10 @@ impl Model {
     }
 
     /// Codes what concerns the whole position.
-    fn scale<C: Coder>(&self, coder: &mut C, list: &List, given: &[Item]) -> Result<Scale, String> {
+    fn scale<C: Coder>(&self, coder: &mut C, list: &List, given: &[Item]) -> Result<Scale, PackError> {
         let top = coder.number(TOP + usize::from(list.top), self.lowest(given).unwrap_or(0));
         if top > self.codes.coarse_max() {
-            return Err(format!("{top} is above the largest code"));
+            return Err(PackError::Code);
         }
         let level = usize::from(top_level(top));
         let shift = (level + 2).saturating_sub(usize::from(list.top)).min(SHIFTS - 1);
@@ -164,7 +165,7 @@ impl Model {
             Shape::Varying { cap } => {
                 let count = 1 + coder.number(COUNT + level, given.len().saturating_sub(1) as u32);
                 if count > u32::from(cap).min(self.vocab) {
-                    return Err(format!("{count} classes at a position"));
+                    return Err(PackError::Count { count });
                 }
                 count
             }
@@ -173,7 +174,7 @@ impl Model {
         if let Shape::Split { .. } = self.shape {
             let head = self.lowest(given.iter().filter(|item| !item.drawn)).map_or(0, |code| code + 1);
             let below = coder.number(BOUNDARY, boundary.saturating_sub(head));
-            boundary = boundary.checked_sub(below).ok_or("the head's lowest code is below 0")?;
+            boundary = boundary.checked_sub(below).ok_or(PackError::Code)?;
         }
         Ok(Scale { top, level, shift, boundary, count: count as usize })
     }
@@ -187,7 +188,7 @@ impl Model {
         recent: &Recent,
         scale: &Scale,
         items: &mut Vec<Item>,
-    ) -> Result<Vec<Item>, String> {
+    ) -> Result<Vec<Item>, PackError> {
         let (mut rest, mut given) = (Vec::new(), given.iter().peekable());
         for follower in &list.followers {
             if items.len() == scale.count {
@@ -217,7 +218,7 @@ impl Model {
         recent: &Recent,
         scale: &Scale,
         items: &mut Vec<Item>,
-    ) -> Result<(), String> {
+    ) -> Result<(), PackError> {
         // Counted among the ranks that are not in the list.
         let (mut next, mut passed, mut ahead) = (0, 0, 0);
         let followers = &list.followers;
@@ -236,7 +237,7 @@ impl Model {
                 .count();
             let rank = place + passed as u32;
             if rank >= self.vocab {
-                return Err(format!("rank {rank} is outside the vocabulary of {}", self.vocab));
+                return Err(PackError::Rank { rank, vocab_size: self.vocab });
             }
             let table = value_table(0, self.lists.height_of(rank), recent.of(rank), scale);
             items.push(self.item(coder, table, given, rank, scale)?);
@@ -253,10 +254,10 @@ impl Model {
         given: Option<&Item>,
         rank: u32,
         scale: &Scale,
-    ) -> Result<Item, String> {
+    ) -> Result<Item, PackError> {
         let (code, drawn) = given.map_or((0, false), |item| (item.code, item.drawn));
         let height = coder.number(table, scale.top.saturating_sub(self.codes.coarse(code)));
-        let coarse = scale.top.checked_sub(height).ok_or("a code below 0")?;
+        let coarse = scale.top.checked_sub(height).ok_or(PackError::Code)?;
         let code = self.codes.fine(coder, coarse, code)?;
         let drawn = if coarse >= scale.boundary {
             true

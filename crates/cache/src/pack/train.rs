@@ -1,6 +1,7 @@
 //! Making a model of a shard, and its own bytes.
 
 use super::coder::NUMBER_SYMBOLS;
+use super::error::PackError;
 use super::lists::{self, Class, Follower, List, Lists, MAX_FOLLOWERS, MIN_SHARE, level, share_level, top_level};
 use super::position::{FLAGS, TABLES};
 use super::range::{Decoder, Encoder};
@@ -98,9 +99,9 @@ impl Model {
     }
 
     /// The model with these bytes, or why there is none.
-    pub(crate) fn from_bytes(bytes: &[u8], vocab: u32, shape: Shape, codes: Codes) -> Result<Self, String> {
+    pub(crate) fn from_bytes(bytes: &[u8], vocab: u32, shape: Shape, codes: Codes) -> Result<Self, PackError> {
         if !fits(vocab, shape) {
-            return Err(format!("a vocabulary of {vocab} is too large"));
+            return Err(PackError::Vocabulary { vocab_size: vocab });
         }
         let (weights, bytes) = weights_from_bytes(bytes, TABLES + FLAGS)?;
         let lists = Lists::default();

@@ -1,6 +1,7 @@
 //! Values: what of a code a context can predict, and what is noise.
 
 use super::coder::Coder;
+use super::error::PackError;
 
 /// What the codes of a cache are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +41,12 @@ impl Codes {
     }
 
     /// Codes what `coarse <= coarse_max` leaves open; gives the whole code.
-    pub(super) fn fine<C: Coder>(self, coder: &mut C, coarse: u32, code: u16) -> Result<u16, String> {
+    pub(super) fn fine<C: Coder>(self, coder: &mut C, coarse: u32, code: u16) -> Result<u16, PackError> {
         match self {
             Self::Steps => Ok(coarse as u16),
             Self::Half if coarse == 0 => {
                 let code = coder.bits(14, u32::from(code)) as u16;
-                if code < HALF_SIXTEENTH { Ok(code) } else { Err(format!("the code {code} is not below 1/16")) }
+                if code < HALF_SIXTEENTH { Ok(code) } else { Err(PackError::Code) }
             }
             Self::Half if coarse < 1024 => {
                 let octave = coarse.ilog2();
