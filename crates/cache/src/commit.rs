@@ -1,8 +1,8 @@
 //! What a worker says of a unit once its shard is durable.
 
 use crate::error::{Error, Result};
+use crate::error_stats::{self, CodecError, LogZError};
 use crate::json;
-use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, Plan};
 use logitcask_core::{Fingerprint, SoftRows};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub struct Commit {
     pub bytes: u64,
     /// Hash of the shard's bytes.
     pub blake3: Fingerprint,
-    /// Mean over positions of the probability that the classes kept for sure hold at T = 1, as stored, to nine decimals.
+    /// Mean over positions of the probability that the deterministic classes hold at T = 1, as stored, to nine decimals.
     pub kept_mass: f64,
     /// At each temperature of the plan's tail rule; nothing for a dense cache, which has no tail.
     pub log_z_error: Vec<LogZError>,
@@ -68,7 +68,7 @@ impl Tally {
 
     /// [`Commit::kept_mass`].
     pub(crate) fn kept_mass(&self) -> f64 {
-        measured::round(self.mass / self.positions.max(1) as f64)
+        error_stats::round(self.mass / self.positions.max(1) as f64)
     }
 }
 
@@ -116,7 +116,7 @@ impl Commit {
             && (rows..=rows * longest).contains(&positions)
             && (positions..=positions * cap).contains(&entries)
             && (0.0..=1.5).contains(&self.kept_mass)
-            && measured::fits(&self.log_z_error, self.codec_error, plan.keep.tail);
+            && error_stats::fits(&self.log_z_error, self.codec_error, plan.keep.tail);
         if fits { Ok(()) } else { Err(CommitError::Counts { unit, commit: Box::new(self.clone()) }) }
     }
 }

@@ -70,12 +70,12 @@ pub mod companions;
 mod convert;
 mod differences;
 pub mod error;
+pub mod error_stats;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod json;
 pub mod manifest;
-pub mod measured;
 pub mod order;
 mod pack;
 pub mod pins;
@@ -101,8 +101,8 @@ pub use commit::Commit;
 pub use companions::Companion;
 pub use convert::{convert, shard_bytes};
 pub use error::{Error, Result};
+pub use error_stats::{CodecError, LogZError};
 pub use manifest::{MANIFEST_NAME, Manifest, Totals};
-pub use measured::{CodecError, LogZError};
 pub use order::Samples;
 pub use pack::PackError;
 pub use pins::{AddedToken, ArtifactRef, CODEC_VERSION, REFUSE_SPECIAL_TOKENS, Versions};

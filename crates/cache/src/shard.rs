@@ -1,6 +1,6 @@
 //! One shard, opened and believed: its hash, its footer and its shape are checked before any of its rows.
 
-use crate::codec::{self, Columns, Model};
+use crate::codec::{self, Model, RowColumns};
 use crate::column_chunk::{ColumnChunk, ColumnError, ColumnRows, ColumnToRead, Limits};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
@@ -40,14 +40,14 @@ pub(crate) struct Shard {
     /// The bytes are a map of the file, which somebody might cut.
     is_mapped: bool,
     columns: SchemaDescPtr,
-    row_groups: Vec<RowGroup>,
+    row_groups: Vec<FileRowGroup>,
     start: u64,
     /// What decodes packed rows.
     model: Option<Model>,
 }
 
 /// Rows that are coded together: as many as the plan says where our writer wrote them, any number where another did.
-struct RowGroup {
+struct FileRowGroup {
     /// Rows of the shard.
     rows: Range<u64>,
     columns: Vec<ColumnChunk>,
@@ -134,7 +134,7 @@ impl Shard {
     fn read_group(&self, plan: &Plan, group: usize, rows: Range<u64>, out: &mut Vec<CachedSample>) -> Result<()> {
         let start = self.row_groups[group].rows.start;
         let within = rows.start - start..rows.end - start;
-        let columns = Columns::of(plan, self.model.as_ref(), &|name| self.column(plan, name, group, within.clone()));
+        let columns = RowColumns::of(plan, self.model.as_ref(), &|name| self.column(plan, name, group, within.clone()));
         let mut columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
         for row in rows {
             let sample = self.start + row;
@@ -149,7 +149,7 @@ impl Shard {
         let leaves = self.columns.columns();
         let is_it = |leaf: &ColumnDescPtr| leaf.path().parts().first().is_some_and(|first| first == name);
         let column = leaves.iter().position(is_it).ok_or_else(|| ColumnError::missing(group, name))?;
-        let RowGroup { rows: all, columns } = &self.row_groups[group];
+        let FileRowGroup { rows: all, columns } = &self.row_groups[group];
         Ok(ColumnToRead {
             bytes: &self.bytes,
             descriptor: leaves[column].clone(),
@@ -163,7 +163,7 @@ impl Shard {
 }
 
 /// Where the columns of each row group lie.
-fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<RowGroup>, ColumnError> {
+fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<FileRowGroup>, ColumnError> {
     let mut end = 0;
     let group = |(number, group): (usize, &RowGroupMetaData)| {
         let chunk = |column: &ColumnChunkMetaData| {
@@ -172,7 +172,7 @@ fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<RowGroup
         let columns = group.columns().iter().map(chunk).collect::<Result<_, _>>()?;
         let start = end;
         end += group.num_rows() as u64;
-        Ok(RowGroup { rows: start..end, columns })
+        Ok(FileRowGroup { rows: start..end, columns })
     };
     footer.metadata().row_groups().iter().enumerate().map(group).collect()
 }
@@ -194,7 +194,7 @@ fn catch_panics<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>
 }
 
 /// The next row of `columns`, if it is what a teacher said about the sample `expected`.
-fn validate_row(plan: &Plan, columns: &mut Columns<'_>, expected: u64) -> Result<CachedSample, RowProblem> {
+fn validate_row(plan: &Plan, columns: &mut RowColumns<'_>, expected: u64) -> Result<CachedSample, RowProblem> {
     let (sample, rows, stored) = columns.next()?;
     if sample.id.0 != expected {
         return Err(RowProblem::OtherSample { got: sample.id.0 });

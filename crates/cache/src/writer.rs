@@ -5,9 +5,9 @@ use crate::codec;
 use crate::commit::{self, Commit, Tally};
 use crate::companions::{self, Companion};
 use crate::error::{Error, Result};
+use crate::error_stats::{self, CodecError, LogZError};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
 use crate::row_problem::RowProblem;
@@ -138,7 +138,7 @@ impl CacheWriter {
     /// # Panics
     /// Where the plan has no such unit.
     pub fn write_unit(&self, unit: usize, rows: &[(Sample, SoftRows)], errors: &RowErrors) -> Result<Commit> {
-        self.write_measured(unit, rows, measured::of(errors, self.plan.keep.tail))
+        self.write_measured(unit, rows, error_stats::of(errors, self.plan.keep.tail))
     }
 
     /// [`Self::write_unit`] with errors that were measured when the rows were first written.

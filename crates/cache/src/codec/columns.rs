@@ -1,6 +1,6 @@
 //! The columns of a row group as samples and soft rows.
 
-use super::kept::{Find, Kept, narrow, unsigned};
+use super::kept::{Find, KeptColumns, narrow, unsigned};
 use super::packed::{self, Model};
 use super::{check_tokens, plain};
 use crate::column_chunk::{ColumnError, ColumnRows};
@@ -11,7 +11,7 @@ use logitcask_core::{InputHash, Origin, Sample, SampleId, SoftRows, TailAtom};
 use parquet::data_type::{DataType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type};
 
 /// Some rows of a row group, one after the other.
-pub(crate) struct Columns<'a> {
+pub(crate) struct RowColumns<'a> {
     plan: &'a Plan,
     sample_ids: ColumnRows<Int64Type>,
     documents: ColumnRows<Int64Type>,
@@ -22,10 +22,10 @@ pub(crate) struct Columns<'a> {
     gold_log_probs: ColumnRows<FloatType>,
     gold_ranks: ColumnRows<Int32Type>,
     tail: Option<[ColumnRows<Int32Type>; 2]>,
-    kept: Box<dyn Kept + 'a>,
+    kept: Box<dyn KeptColumns + 'a>,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> RowColumns<'a> {
     /// The columns that `find` finds by name. `model` is the shard's, where it is packed.
     pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
         let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
@@ -41,8 +41,8 @@ impl<'a> Columns<'a> {
             gold_ranks: open(find, schema::GOLD_RANKS)?,
             tail: plan.keep.tail.map(|_| atoms()).transpose()?,
             kept: match model {
-                None => Box::new(plain::Columns::of(plan, find)?),
-                Some(model) => Box::new(packed::Columns::of(model, find)?),
+                None => Box::new(plain::PlainColumns::of(plan, find)?),
+                Some(model) => Box::new(packed::PackedColumns::of(model, find)?),
             },
         })
     }

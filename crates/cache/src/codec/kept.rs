@@ -1,6 +1,6 @@
 //! What the layouts give the columns: kept classes, row by row.
 
-use super::Entries;
+use super::KeptClasses;
 use crate::column_chunk::{ColumnError, ColumnToRead};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
@@ -9,9 +9,9 @@ use crate::row_problem::RowProblem;
 pub(super) type Find<'a, 'o> = dyn Fn(&'static str) -> Result<ColumnToRead<'a>, ColumnError> + 'o;
 
 /// The columns of a layout.
-pub(super) trait Kept {
+pub(super) trait KeptColumns {
     /// The kept classes of the next row, the sample of these tokens; nothing is checked yet.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, RowProblem>;
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem>;
 }
 
 /// Parquet's integers of 32 bits have a sign, and an annotation that says that it means nothing.

@@ -7,7 +7,7 @@ pub(crate) mod packed;
 mod plain;
 
 pub(crate) use arrow::Row;
-pub(crate) use columns::Columns;
+pub(crate) use columns::RowColumns;
 pub(crate) use packed::{Model, model_of};
 
 use crate::plan::{Layout, Plan};
@@ -23,7 +23,7 @@ use parquet::errors::ParquetError;
 use std::sync::Arc;
 
 /// The kept classes of one sample, whatever their layout.
-pub(crate) struct Entries {
+pub(crate) struct KeptClasses {
     pub(crate) counts: Vec<u16>,
     pub(crate) drawn: Vec<u16>,
     pub(crate) class_ids: Vec<u32>,

@@ -1,8 +1,8 @@
 //! The `plain` layout of the kept classes: typed lists.
 
-use super::Entries;
+use super::KeptClasses;
 use super::arrow::{self, Row};
-use super::kept::{Find, Kept, narrow, unsigned};
+use super::kept::{Find, KeptColumns, narrow, unsigned};
 use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
@@ -28,14 +28,14 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row]) -> Vec<ArrayRef> {
 }
 
 /// The kept classes of some rows, one after the other.
-pub(crate) struct Columns {
+pub(crate) struct PlainColumns {
     counts: Option<ColumnRows<Int32Type>>,
     drawn: Option<ColumnRows<Int32Type>>,
     ids: Option<ColumnRows<Int32Type>>,
     log_probs: ColumnRows<FloatType>,
 }
 
-impl Columns {
+impl PlainColumns {
     /// The columns that `find` finds by name.
     pub(crate) fn of(plan: &Plan, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
         let (keep, list) = (&plan.keep, |name| find(name)?.open());
@@ -48,8 +48,8 @@ impl Columns {
     }
 }
 
-impl Kept for Columns {
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, RowProblem> {
+impl KeptColumns for PlainColumns {
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem> {
         let (cap, positions) = (plan.max_kept(), input_ids.len() - 1);
         let log_probs = self.log_probs.next()?.to_vec();
         let class_ids = match &mut self.ids {
@@ -64,6 +64,6 @@ impl Kept for Columns {
             Some(drawn) => narrow(schema::DRAWN_COUNTS, drawn.next()?)?,
             None => vec![0; positions],
         };
-        Ok(Entries { counts, drawn, class_ids, log_probs })
+        Ok(KeptClasses { counts, drawn, class_ids, log_probs })
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Decoder<'a> {
     /// What is not read yet.
     rest: &'a [u8],
     /// Whether more was read than there was.
-    starved: bool,
+    is_underrun: bool,
 }
 
 impl<'a> Decoder<'a> {
@@ -80,12 +80,12 @@ impl<'a> Decoder<'a> {
         if state < LOW {
             return Err(PackError::State);
         }
-        Ok(Self { tables, state, rest, starved: false })
+        Ok(Self { tables, state, rest, is_underrun: false })
     }
 
     /// Whether the bytes were exactly what the encoder would have written.
     pub(super) fn finish(self) -> Result<(), PackError> {
-        if self.starved {
+        if self.is_underrun {
             return Err(PackError::RunOut);
         }
         if !self.rest.is_empty() || self.state != LOW {
@@ -109,7 +109,7 @@ impl<'a> Decoder<'a> {
                     u16::from_le_bytes([low, high])
                 }
                 _ => {
-                    self.starved = true;
+                    self.is_underrun = true;
                     0
                 }
             };

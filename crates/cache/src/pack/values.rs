@@ -5,7 +5,7 @@ use super::error::PackError;
 
 /// What the codes of a cache are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Codes {
+pub(crate) enum ValueCode {
     /// Steps of one size, all worth predicting.
     Steps,
     /// The magnitude bits of an IEEE half, up to the largest finite one.
@@ -19,7 +19,7 @@ const HALF_64: u16 = 0x5400;
 /// 1/16 as a half.
 const HALF_SIXTEENTH: u16 = 0x2c00;
 
-impl Codes {
+impl ValueCode {
     /// The part of `code` that is predicted: of a half the value in sixteenths, rounded down, up to 64;
     /// from there on its units of the last place.
     pub(super) fn coarse(self, code: u16) -> u32 {
