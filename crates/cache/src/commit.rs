@@ -1,8 +1,8 @@
 //! What a worker says of a unit once its shard is durable.
 
 use crate::error::{Error, Result};
+use crate::error_stats::{self, CodecError, LogZError};
 use crate::json;
-use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, Plan};
 use logitcask_core::{Fingerprint, SoftRows};
 use serde::{Deserialize, Serialize};
@@ -32,12 +32,21 @@ pub struct Commit {
     pub bytes: u64,
     /// Hash of the shard's bytes.
     pub blake3: Fingerprint,
-    /// Mean over positions of the probability that the classes kept for sure hold at T = 1, as stored, to nine decimals.
+    /// Mean over positions of the probability that the deterministic classes hold at T = 1, as stored, to nine decimals.
     pub kept_mass: f64,
     /// At each temperature of the plan's tail rule; nothing for a dense cache, which has no tail.
     pub log_z_error: Vec<LogZError>,
     /// Over all entries.
     pub codec_error: CodecError,
+}
+
+/// A commit that cannot be of its unit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error("unit {unit} is {got}, the plan says {expected}")]
+    Place { unit: usize, got: String, expected: String },
+    #[error("unit {unit}: counts that the plan does not allow ({commit:?})")]
+    Counts { unit: usize, commit: Box<Commit> },
 }
 
 /// What a commit counts, added up sample by sample in their order.
@@ -59,7 +68,7 @@ impl Tally {
 
     /// [`Commit::kept_mass`].
     pub(crate) fn kept_mass(&self) -> f64 {
-        measured::round(self.mass / self.positions.max(1) as f64)
+        error_stats::round(self.mass / self.positions.max(1) as f64)
     }
 }
 
@@ -92,12 +101,13 @@ impl Commit {
     }
 
     /// Does this speak of `unit` of `plan`, in numbers that can be true?
-    pub(crate) fn check(&self, plan: &Plan, unit: usize, shard: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, plan: &Plan, unit: usize, shard: &str) -> Result<(), CommitError> {
         let expected = &plan.units[unit];
         let place = (self.unit as usize, self.split.as_str(), self.start, self.end, self.shard.as_str());
         let wanted = (unit, expected.split.as_str(), expected.start, expected.end, shard);
         if place != wanted {
-            return Err(format!("unit {unit} is {place:?}, the plan says {wanted:?}"));
+            let (got, expected) = (format!("{place:?}"), format!("{wanted:?}"));
+            return Err(CommitError::Place { unit, got, expected });
         }
         let [rows, positions, entries] = [self.rows, self.positions, self.entries].map(u128::from);
         let longest = u128::from(plan.max_length) - 1;
@@ -106,7 +116,7 @@ impl Commit {
             && (rows..=rows * longest).contains(&positions)
             && (positions..=positions * cap).contains(&entries)
             && (0.0..=1.5).contains(&self.kept_mass)
-            && measured::fits(&self.log_z_error, self.codec_error, plan.keep.tail);
-        if fits { Ok(()) } else { Err(format!("unit {unit}: counts that the plan does not allow ({self:?})")) }
+            && error_stats::fits(&self.log_z_error, self.codec_error, plan.keep.tail);
+        if fits { Ok(()) } else { Err(CommitError::Counts { unit, commit: Box::new(self.clone()) }) }
     }
 }

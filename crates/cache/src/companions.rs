@@ -7,7 +7,7 @@ use crate::manifest::MANIFEST_NAME;
 use crate::pins::ArtifactRef;
 use crate::plan::{DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
-use logitcask_core::Fingerprint;
+use logitcask_core::{ConfigError, Fingerprint};
 use std::path::Path;
 
 /// A companion's name below the cache's folder, with `/` between folder and file, and its bytes.
@@ -21,10 +21,11 @@ pub fn pins<'a>(files: impl IntoIterator<Item = Companion<'a>>) -> Vec<ArtifactR
     pins
 }
 
-/// Why no cache can have companions of these names.
-pub(crate) fn problem(pins: &[ArtifactRef]) -> Option<String> {
+/// Refuses companions whose names no cache can have.
+pub(crate) fn check(pins: &[ArtifactRef]) -> Result<(), ConfigError> {
     if let Some(pair) = pins.windows(2).find(|pair| pair[0].name >= pair[1].name) {
-        return Some(format!("companions `{}` and `{}` do not stand in order", pair[0].name, pair[1].name));
+        let got = format!("`{}` before `{}`", pair[0].name, pair[1].name);
+        return Err(ConfigError::new("companions", got, "in byte order of their names, each once"));
     }
     // None may lie outside the folder, be hidden, or have the name of a file that the format gives.
     let is_plain = |part: &str| {
@@ -38,8 +39,13 @@ pub(crate) fn problem(pins: &[ArtifactRef]) -> Option<String> {
         let is_kind = [".json", ".jinja"].iter().any(|ending| name.ends_with(ending));
         is_kind && !is_ours && name.split('/').count() <= 2 && name.split('/').all(is_plain)
     };
-    let bad = pins.iter().find(|pin| !is_good(&pin.name))?;
-    Some(format!("`{}` is no name for a companion: NAME.json, NAME.jinja, or FOLDER/NAME of either", bad.name))
+    match pins.iter().find(|pin| !is_good(&pin.name)) {
+        None => Ok(()),
+        Some(bad) => {
+            let expected = "of files named NAME.json, NAME.jinja, or FOLDER/NAME of either";
+            Err(ConfigError::new("companions", format!("`{}`", bad.name), expected))
+        }
+    }
 }
 
 /// Is this the file that was pinned?

@@ -1,7 +1,9 @@
 //! What can go wrong between a cache and its folder, each with the file, what was expected and what would help.
 
-use logitcask_core::Fingerprint;
+use crate::row_problem::RowProblem;
+use logitcask_core::{ConfigError, Fingerprint};
 use parquet::errors::ParquetError;
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,8 +27,8 @@ pub enum Error {
     /// A plan that no cache can be written from.
     #[error("this plan cannot be written: {problem}")]
     BadPlan {
-        /// What is wrong, and what would do.
-        problem: String,
+        /// The field that is refused, and what would do.
+        problem: ConfigError,
     },
     /// The folder holds a cache made from another plan.
     #[error(
@@ -141,7 +143,7 @@ pub enum Error {
         /// The sample's id in it.
         sample: u64,
         /// What is wrong.
-        problem: String,
+        problem: RowProblem,
     },
     /// A stored row that is not what a teacher said about its input.
     #[error("{}, row {row} (sample {sample}): {problem}", path.display())]
@@ -153,7 +155,7 @@ pub enum Error {
         /// The sample that belongs there.
         sample: u64,
         /// What is wrong.
-        problem: String,
+        problem: RowProblem,
     },
     /// Parquet could not be written or read.
     #[error("{}: {reason}", path.display())]
@@ -189,8 +191,8 @@ impl Error {
         move |reason| Self::Io { path: path.to_owned(), action, reason }
     }
 
-    pub(crate) fn malformed(path: &Path, problem: impl Into<String>) -> Self {
-        Self::Malformed { path: path.to_owned(), problem: problem.into() }
+    pub(crate) fn malformed(path: &Path, problem: impl Display) -> Self {
+        Self::Malformed { path: path.to_owned(), problem: problem.to_string() }
     }
 }
 

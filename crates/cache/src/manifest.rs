@@ -2,8 +2,8 @@
 
 use crate::commit::Commit;
 use crate::error::{Error, Result};
+use crate::error_stats::{self, CodecError, LogZError, round};
 use crate::json;
-use crate::measured::{self, CodecError, LogZError, round};
 use crate::plan::Plan;
 use crate::version::FORMAT_VERSION;
 use logitcask_core::{Fingerprint, TailRule};
@@ -87,7 +87,7 @@ impl Manifest {
             return Err(malformed(format!("{got} shards, the plan has {expected} units")));
         }
         for (unit, (commit, shard)) in manifest.shards.iter().zip(plan.shard_names()).enumerate() {
-            commit.check(plan, unit, &shard).map_err(malformed)?;
+            commit.check(plan, unit, &shard).map_err(|problem| Error::malformed(&path, problem))?;
         }
         if Self::new(plan, id, manifest.shards.clone()).totals != manifest.totals {
             return Err(malformed("totals are not the sums of the shards' numbers".into()));
@@ -103,7 +103,7 @@ fn merged_errors(commits: &[Commit], tail: Option<TailRule>) -> (Vec<LogZError>,
         round(commits.iter().map(|c| of(c) * weight(c) as f64).sum::<f64>() / total.max(1.0))
     };
     let worst = |of: &dyn Fn(&Commit) -> f64| commits.iter().map(of).fold(0.0, f64::max);
-    let log_z = measured::temperatures(tail).into_iter().enumerate().map(|(i, temperature)| LogZError {
+    let log_z = error_stats::temperatures(tail).into_iter().enumerate().map(|(i, temperature)| LogZError {
         temperature,
         worst: worst(&|c| c.log_z_error[i].worst),
         mean: mean(&|c| c.log_z_error[i].mean, &|c| c.positions),

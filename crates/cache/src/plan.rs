@@ -1,12 +1,12 @@
 //! What a cache will hold, settled before the first sample: every pin, and the units that the work is cut into.
 
+mod check;
+
 use crate::error::{Error, Result};
+use crate::json;
 use crate::pins::{self, AddedToken, ArtifactRef, Versions};
-use crate::version::FORMAT_VERSION;
-use crate::{card, companions, json, pack};
 use logitcask_core::{Fingerprint, Selection, Truncation};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -25,10 +25,6 @@ pub const ROWS_PER_ROW_GROUP: u64 = 128;
 pub const ROW_GROUP_BYTES: u64 = 20 << 20;
 /// Units, hence shards, of a cache: their numbers have five digits.
 pub const MAX_UNITS: usize = 99_999;
-/// Samples of one unit.
-const MAX_UNIT_SAMPLES: u64 = 1 << 24;
-/// Bytes the lists of one sample may take; Parquet's pages count them with 31 bits.
-const MAX_ROW_BYTES: u64 = 1 << 30;
 
 /// Samples `start..end` of a split: what one worker writes in one go, into one shard.
 ///
@@ -163,91 +159,6 @@ impl Plan {
         }
     }
 
-    /// Refuses what no cache can be made of: holes or overlaps between units, an impossible selection, names that are no
-    /// file names, counts past the format's limits.
-    ///
-    /// # Errors
-    /// [`Error::BadPlan`] says what is wrong.
-    pub fn check(&self) -> Result<()> {
-        self.problem().map_or(Ok(()), |problem| Err(Error::BadPlan { problem }))
-    }
-
-    fn problem(&self) -> Option<String> {
-        if self.format_version != FORMAT_VERSION {
-            return Some(format!("format version {}, this build writes {FORMAT_VERSION}", self.format_version));
-        }
-        if let Err(problem) = self.keep.check(self.vocab_size) {
-            return Some(problem);
-        }
-        if self.layout == Layout::Packed && self.vocab_size > pack::MAX_VOCAB {
-            let (classes, limit) = (self.vocab_size, pack::MAX_VOCAB);
-            return Some(format!("the packed layout takes {limit} classes, the teacher has {classes}: use plain"));
-        }
-        if self.max_length < 2 {
-            return Some(format!("max_length is {}, a next token needs at least 2", self.max_length));
-        }
-        if let Some(problem) = companions::problem(&self.companions) {
-            return Some(problem);
-        }
-        if self.row_bytes() > MAX_ROW_BYTES {
-            let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.max_kept());
-            return Some(format!(
-                "a sample of {length} tokens with {cap} classes each takes {bytes} bytes, {MAX_ROW_BYTES} is the limit: \
-                 keep fewer classes or cut shorter samples"
-            ));
-        }
-        let seed = if let Selection::Sample { seed, .. } = self.keep.selection { seed } else { 0 };
-        let largest = self.batch_tokens.max(seed);
-        if largest > json::MAX_INTEGER {
-            return Some(format!(
-                "{largest} is more than 2^53, the largest integer that every JSON reader takes exactly"
-            ));
-        }
-        if serde_json::from_slice::<Self>(&json::to_bytes(self)).ok().as_ref() != Some(self) {
-            return Some(format!(
-                "{:?} does not survive being written as JSON: give its numbers fewer digits",
-                self.keep
-            ));
-        }
-        self.units_problem()
-    }
-
-    fn units_problem(&self) -> Option<String> {
-        if self.units.is_empty() || self.units.len() > MAX_UNITS {
-            return Some(format!("{} units, 1 to {MAX_UNITS} can be written", self.units.len()));
-        }
-        let (mut seen, mut in_card) = (BTreeSet::new(), BTreeSet::new());
-        for units in self.splits() {
-            let split = &self.units[units.start].split;
-            let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
-            if split.is_empty() || split.len() > 64 || !split.bytes().all(plain) {
-                return Some(format!("`{split}` is no name for a split: 1 to 64 of a-z, 0-9, _ and - make one"));
-            }
-            if !seen.insert(split) {
-                return Some(format!("the units of split `{split}` do not stand together"));
-            }
-            if !in_card.insert(card::card_split(split)) {
-                return Some(format!(
-                    "split `{split}` and another differ in - and _ alone, which is one name to dataset hubs: rename one"
-                ));
-            }
-            let mut expected = 0;
-            for unit in &self.units[units] {
-                let WorkUnit { start, end, .. } = *unit;
-                if start != expected || end <= start {
-                    return Some(format!(
-                        "split `{split}`: a unit of samples {start}..{end} where {expected}.. follows"
-                    ));
-                }
-                if end - start > MAX_UNIT_SAMPLES {
-                    return Some(format!("split `{split}`: {} samples in a unit, {MAX_UNIT_SAMPLES} fit", end - start));
-                }
-                expected = end;
-            }
-        }
-        None
-    }
-
     /// The units of each split, in the order of the plan.
     pub(crate) fn splits(&self) -> Vec<Range<usize>> {
         let mut start = 0;
@@ -310,7 +221,10 @@ impl Plan {
         let path = folder.join(PLAN_NAME);
         json::check_version(&path)?;
         let plan: Self = json::read(&path)?;
-        plan.problem().map_or(Ok(plan), |problem| Err(Error::malformed(&path, problem)))
+        match plan.refusal() {
+            Ok(()) => Ok(plan),
+            Err(problem) => Err(Error::malformed(&path, problem)),
+        }
     }
 }
 

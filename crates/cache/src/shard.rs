@@ -1,24 +1,38 @@
 //! One shard, opened and believed: its hash, its footer and its shape are checked before any of its rows.
 
-use crate::codec::{self, Columns, Model};
+use crate::codec::{self, Model, RowColumns};
+use crate::column_chunk::{ColumnChunk, ColumnError, ColumnRows, ColumnToRead, Limits};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
-use crate::pages::{Chunk, Limits, Pages, Plain};
 use crate::plan::{Layout, Plan};
-use crate::row_group::{CachedSample, rows_of_group};
+use crate::row_group::CachedSample;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use crate::storage::{self, Storage};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::data_type::ByteArrayType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 use tracing::debug;
+
+/// A footer that does not belong to its plan.
+#[derive(Debug, thiserror::Error)]
+enum FooterError {
+    #[error("footer has {key} = {got}, the plan says {expected}")]
+    Constant { key: String, got: String, expected: String },
+    #[error("columns are {got}, the format has {expected}")]
+    Columns { got: SchemaRef, expected: SchemaRef },
+    #[error("row groups of {got:?} rows, {expected} rows belong in the shard")]
+    Rows { got: Vec<i64>, expected: u64 },
+}
 
 /// A shard whose bytes are the manifest's.
 pub(crate) struct Shard {
@@ -26,17 +40,18 @@ pub(crate) struct Shard {
     bytes: Bytes,
     /// The bytes are a map of the file, which somebody might cut.
     is_mapped: bool,
-    columns: SchemaRef,
-    blocks: Vec<RowGroup>,
+    columns: SchemaDescPtr,
+    row_groups: Vec<FileRowGroup>,
     start: u64,
     /// What decodes packed rows.
     model: Option<Model>,
 }
 
-/// Rows that are coded together.
-struct RowGroup {
-    rows: u64,
-    columns: Vec<Chunk>,
+/// Rows that are coded together: as many as the plan says where our writer wrote them, any number where another did.
+struct FileRowGroup {
+    /// Rows of the shard.
+    rows: Range<u64>,
+    columns: Vec<ColumnChunk>,
 }
 
 /// That the bytes of a shard were the manifest's when its file was as long and as old as this says.
@@ -78,10 +93,10 @@ impl Shard {
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_offset_index_policy(PageIndexPolicy::Skip);
         let footer = catch_panics(&path, || ArrowReaderMetadata::load(&bytes, options))?;
         check_footer(&footer, (plan, id), unit).map_err(|problem| Error::malformed(&path, problem))?;
-        let blocks = blocks(&footer, bytes.len()).map_err(|problem| Error::malformed(&path, problem))?;
-        let columns = footer.schema().clone();
+        let row_groups = row_groups(&footer, bytes.len()).map_err(|problem| Error::malformed(&path, problem))?;
+        let columns = footer.metadata().file_metadata().schema_descr_ptr();
         let start = plan.units[unit].start;
-        let mut shard = Self { path, bytes, is_mapped: false, columns, blocks, start, model: None };
+        let mut shard = Self { path, bytes, is_mapped: false, columns, row_groups, start, model: None };
         if plan.layout == Layout::Packed {
             let model = shard.read_model(plan).map_err(|problem| Error::malformed(&shard.path, problem))?;
             shard.model = Some(model);
@@ -90,9 +105,10 @@ impl Shard {
     }
 
     /// What decodes a packed shard, which its first row carries.
-    fn read_model(&self, plan: &Plan) -> Result<Model, String> {
-        let pages = self.pages(plan, schema::PACKED_MODEL, 0, 0)?;
-        codec::model_of(plan, Plain::of(pages, None)?.next()?)
+    fn read_model(&self, plan: &Plan) -> Result<Model, RowProblem> {
+        let column = self.column(plan, schema::PACKED_MODEL, 0, 0..1)?;
+        let mut models: ColumnRows<ByteArrayType> = column.open()?;
+        Ok(codec::model_of(plan, models.next_value()?.data())?)
     }
 
     /// Bytes of the file.
@@ -100,43 +116,69 @@ impl Shard {
         self.bytes.len() as u64
     }
 
-    /// Decodes and checks rows of a block; `rows` counts within the block and must lie in it. Only the pages that hold them
-    /// are looked at, and the dictionary of their column.
+    /// Decodes and checks rows of one of the plan's blocks; `rows` counts within it and must lie in it. Only the pages that
+    /// hold them are looked at where the shard has a page index, and the dictionaries of their columns.
     pub(crate) fn read(&self, plan: &Plan, block: usize, rows: Range<u64>) -> Result<Vec<CachedSample>> {
         if self.is_mapped {
             storage::check_whole(&self.path, self.bytes.len() as u64)?;
         }
-        let columns = Columns::of(plan, self.model.as_ref(), &|name| self.pages(plan, name, block, rows.start));
-        let mut columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
         let first = block as u64 * plan.rows_per_group();
-        let one = |row| {
-            let (row, sample) = (first + row, self.start + first + row);
-            let error = |problem| Error::Row { path: self.path.clone(), row, sample, problem };
-            validate_row(plan, &mut columns, sample).map_err(error)
-        };
-        rows.map(one).collect()
+        let wanted = first + rows.start..first + rows.end;
+        let mut samples = Vec::with_capacity((rows.end - rows.start) as usize);
+        for (number, group) in self.row_groups.iter().enumerate() {
+            let rows = wanted.start.max(group.rows.start)..wanted.end.min(group.rows.end);
+            if !rows.is_empty() {
+                self.read_group(plan, number, rows, &mut samples)?;
+            }
+        }
+        Ok(samples)
     }
 
-    /// The pages of a column from the one that holds `row` of the block on.
-    fn pages(&self, plan: &Plan, name: &str, block: usize, row: u64) -> Result<Pages<'_>, String> {
-        let column = self.columns.index_of(name).map_err(|_| format!("has no column {name}"))?;
-        let RowGroup { rows, columns } = &self.blocks[block];
-        let (name, limits) = (format!("block {block}: column {name}"), Limits::of(plan, *rows));
-        Pages::of(name, &self.bytes, &columns[column], limits, *rows, row)
+    /// Appends rows of the shard, all of which lie in one row group.
+    fn read_group(&self, plan: &Plan, group: usize, rows: Range<u64>, out: &mut Vec<CachedSample>) -> Result<()> {
+        let start = self.row_groups[group].rows.start;
+        let within = rows.start - start..rows.end - start;
+        let columns = RowColumns::of(plan, self.model.as_ref(), &|name| self.column(plan, name, group, within.clone()));
+        let mut columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
+        for row in rows {
+            let sample = self.start + row;
+            let error = |problem| Error::Row { path: self.path.clone(), row, sample, problem };
+            out.push(validate_row(plan, &mut columns, sample).map_err(error)?);
+        }
+        Ok(())
+    }
+
+    /// Some rows of a column, counted within the row group.
+    fn column(&self, plan: &Plan, name: &str, group: usize, rows: Range<u64>) -> Result<ColumnToRead<'_>, ColumnError> {
+        let leaves = self.columns.columns();
+        let is_it = |leaf: &ColumnDescPtr| leaf.path().parts().first().is_some_and(|first| first == name);
+        let column = leaves.iter().position(is_it).ok_or_else(|| ColumnError::missing(group, name))?;
+        let FileRowGroup { rows: all, columns } = &self.row_groups[group];
+        Ok(ColumnToRead {
+            bytes: &self.bytes,
+            descriptor: leaves[column].clone(),
+            chunk: &columns[column],
+            limits: Limits::of(plan),
+            row_group: group,
+            group_rows: all.end - all.start,
+            rows,
+        })
     }
 }
 
-/// Where the columns of each block lie.
-fn blocks(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<RowGroup>, String> {
-    let block = |(number, group): (usize, &RowGroupMetaData)| {
+/// Where the columns of each row group lie.
+fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<FileRowGroup>, ColumnError> {
+    let mut end = 0;
+    let group = |(number, group): (usize, &RowGroupMetaData)| {
         let chunk = |column: &ColumnChunkMetaData| {
-            let name = || column.column_path().parts().first().cloned().unwrap_or_default();
-            Chunk::of(column, bytes).map_err(|problem| format!("block {number}: column {} {problem}", name()))
+            ColumnChunk::of(column, bytes).map_err(|problem| ColumnError::new(number, column.column_path(), problem))
         };
         let columns = group.columns().iter().map(chunk).collect::<Result<_, _>>()?;
-        Ok(RowGroup { rows: group.num_rows() as u64, columns })
+        let start = end;
+        end += group.num_rows() as u64;
+        Ok(FileRowGroup { rows: start..end, columns })
     };
-    footer.metadata().row_groups().iter().enumerate().map(block).collect()
+    footer.metadata().row_groups().iter().enumerate().map(group).collect()
 }
 
 /// The id of the plan that the shard at `path` was made from, where its footer can be read.
@@ -156,47 +198,44 @@ fn catch_panics<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>
 }
 
 /// The next row of `columns`, if it is what a teacher said about the sample `expected`.
-fn validate_row(plan: &Plan, columns: &mut Columns<'_>, expected: u64) -> Result<CachedSample, String> {
+fn validate_row(plan: &Plan, columns: &mut RowColumns<'_>, expected: u64) -> Result<CachedSample, RowProblem> {
     let (sample, rows, stored) = columns.next()?;
     if sample.id.0 != expected {
-        return Err(format!("the row says it is sample {}", sample.id.0));
+        return Err(RowProblem::OtherSample { got: sample.id.0 });
     }
     let computed = sample.input_hash();
     if computed != stored {
-        return Err(format!("its tokens hash to {computed}, {stored} is stored: the tokens are another input's"));
+        return Err(RowProblem::OtherInput { computed, stored });
     }
     codec::check_row(plan, &sample, &rows)?;
     Ok(CachedSample { sample, rows })
 }
 
-/// Constants, columns and blocks as the plan has them; counts are bounded here, before memory is taken for any.
-fn check_footer(footer: &ArrowReaderMetadata, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<(), String> {
+/// Constants, columns and the number of rows as the plan has them.
+fn check_footer(
+    footer: &ArrowReaderMetadata,
+    (plan, id): (&Plan, Fingerprint),
+    unit: usize,
+) -> Result<(), FooterError> {
     let metadata = footer.metadata();
     let stored = metadata.file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
     for (key, value) in schema::constants(plan, id, unit) {
         let got = stored.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
         if !got.is_some_and(|got| schema::agrees(&key, got, &value)) {
-            return Err(format!("footer has {key} = {}, the plan says {value}", got.unwrap_or("nothing")));
+            let got = got.unwrap_or("nothing").to_owned();
+            return Err(FooterError::Constant { key, got, expected: value });
         }
     }
     let expected = schema::columns(plan);
     if footer.schema().fields() != expected.fields() {
-        return Err(format!("columns are {}, the format has {}", footer.schema(), expected));
+        return Err(FooterError::Columns { got: footer.schema().clone(), expected });
     }
     let rows = plan.units[unit].end - plan.units[unit].start;
-    let per_block = plan.rows_per_group();
-    if metadata.num_row_groups() as u64 != rows.div_ceil(per_block) {
-        return Err(format!("{} blocks, {rows} rows make {}", metadata.num_row_groups(), rows.div_ceil(per_block)));
-    }
-    for (block, group) in metadata.row_groups().iter().enumerate() {
-        let expected = rows_of_group(plan, unit, block as u64);
-        if u64::try_from(group.num_rows()) != Ok(expected) {
-            return Err(format!("block {block} has {} rows, {expected} belong there", group.num_rows()));
-        }
-        for column in group.columns() {
-            let claimed = Limits::of(plan, expected).check(column.num_values(), column.uncompressed_size());
-            claimed.map_err(|problem| format!("block {block}: column {} {problem}", column.column_path()))?;
-        }
+    let counts = || metadata.row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
+    let total = counts().try_fold(0u64, |sum, count| sum.checked_add(count?));
+    if counts().any(|count| count == Some(0)) || total != Some(rows) {
+        let got = metadata.row_groups().iter().map(|group| group.num_rows()).collect();
+        return Err(FooterError::Rows { got, expected: rows });
     }
     Ok(())
 }

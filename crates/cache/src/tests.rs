@@ -4,6 +4,7 @@ mod access;
 mod bad;
 pub(crate) mod crash;
 mod damage;
+mod foreign;
 mod fuzz_seeds;
 mod hostile;
 mod identity;

@@ -5,12 +5,13 @@ use crate::codec;
 use crate::commit::{self, Commit, Tally};
 use crate::companions::{self, Companion};
 use crate::error::{Error, Result};
+use crate::error_stats::{self, CodecError, LogZError};
 use crate::json;
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::measured::{self, CodecError, LogZError};
 use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
-use logitcask_core::{Fingerprint, RowErrors, Sample, SoftRows};
+use crate::row_problem::RowProblem;
+use logitcask_core::{ConfigError, Fingerprint, RowErrors, Sample, SoftRows};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,8 @@ impl CacheWriter {
         plan.check()?;
         let (got, pinned) = (Fingerprint::of(tokenizer_json), plan.tokenizer.fingerprint);
         if got != pinned {
-            return Err(Error::BadPlan { problem: format!("the tokenizer's hash is {got}, the plan pins {pinned}") });
+            let problem = ConfigError::new("tokenizer", pinned, format!("{got}, the hash of the tokenizer beside it"));
+            return Err(Error::BadPlan { problem });
         }
         check_vacant(folder)?;
         publish::create_folder(&folder.join(COMMITS_DIR))?;
@@ -138,7 +140,7 @@ impl CacheWriter {
     /// # Panics
     /// Where the plan has no such unit.
     pub fn write_unit(&self, unit: usize, rows: &[(Sample, SoftRows)], errors: &RowErrors) -> Result<Commit> {
-        self.write_measured(unit, rows, measured::of(errors, self.plan.keep.tail))
+        self.write_measured(unit, rows, error_stats::of(errors, self.plan.keep.tail))
     }
 
     /// [`Self::write_unit`] with errors that were measured when the rows were first written.
@@ -237,13 +239,13 @@ impl CacheWriter {
         let bad = |sample, problem| Error::BadRow { split: range.split.clone(), sample, problem };
         let expected = range.end - range.start;
         if rows.len() as u64 != expected {
-            let problem = format!("unit {unit} got {} samples, it has {expected} from here", rows.len());
+            let problem = RowProblem::SampleCount { unit, got: rows.len(), expected };
             return Err(bad(range.start, problem));
         }
         let mut tally = Tally::default();
         for (id, (sample, soft)) in (range.start..range.end).zip(rows) {
             if sample.id.0 != id {
-                return Err(bad(id, format!("sample {} was given in its place", sample.id.0)));
+                return Err(bad(id, RowProblem::GivenSample { got: sample.id.0 }));
             }
             codec::check_row(&self.plan, sample, soft).map_err(|problem| bad(id, problem))?;
             tally.add(soft);

@@ -2,6 +2,7 @@
 
 use crate::exp::exp_nonpositive;
 use crate::lanes::{LANES, all, largest, sum};
+use crate::row_error::{PositionError, RowError};
 use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
 use crate::tail::{ATOM_STEP, Tail, TailAtom};
@@ -12,30 +13,6 @@ use std::ops::RangeInclusive;
 /// Slack in nats for checks that compare a sum of stored log-probabilities with 1: each of them may have been rounded to
 /// f16, whose relative step is 2^-11, and log-probabilities of a kept class seldom pass -30.
 const MASS_TOLERANCE: f64 = 0.02;
-
-/// A row that cannot be what a teacher said about its input.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RowError {
-    /// A column is shorter or longer than the positions and counts demand.
-    #[error("column `{column}` holds {got} values, {expected} belong there")]
-    Length {
-        /// Its name.
-        column: &'static str,
-        /// What positions and counts demand.
-        expected: usize,
-        /// What it holds.
-        got: usize,
-    },
-    /// One position breaks an invariant.
-    #[error("position {position}: {problem}")]
-    Position {
-        /// Counted from 0.
-        position: usize,
-        /// What is wrong there.
-        problem: String,
-    },
-}
 
 impl SoftRows {
     /// Everything that must hold between these rows, what was to be kept of them, and the labels they were made for:
@@ -90,17 +67,17 @@ impl WithSimd for CheckRows<'_> {
     }
 }
 
-fn check_counts(keep: &Truncation, count: u16, drawn: u16, vocab_size: u32) -> Result<(), String> {
+fn check_counts(keep: &Truncation, count: u16, drawn: u16, vocab_size: u32) -> Result<(), PositionError> {
     let (least, most) = (keep.min_kept(vocab_size), keep.max_kept(vocab_size));
     if count == 0 {
-        return Err("no class was kept, at least one belongs here".into());
+        return Err(PositionError::NoClass);
     }
     if !(least..=most).contains(&u32::from(count)) {
-        return Err(format!("{count} classes kept, {least} to {most} belong here"));
+        return Err(PositionError::Count { count, least, most });
     }
     let sure = usize::from(count).saturating_sub(usize::from(drawn));
     if drawn > count || (drawn > 0 && !keep.is_sampled()) || (keep.is_sampled() && sure < keep.always_keep.len()) {
-        return Err(format!("{drawn} of {count} kept classes are said to be drawn at random"));
+        return Err(PositionError::Sampled { sampled: drawn, count });
     }
     Ok(())
 }
@@ -133,14 +110,14 @@ fn check_row(
     gold_id: u32,
     bounds: &Bounds,
     seen: &mut Seen,
-) -> Result<(), String> {
+) -> Result<(), PositionError> {
     let vocab_size = bounds.vocab_size;
     if !row.log_z.is_finite() || !row.gold.log_prob.is_finite() || !all(row.log_probs, f32::is_finite) {
-        return Err("a log-probability or log_z is not a finite number".into());
+        return Err(PositionError::NotFinite);
     }
     if gold_id >= vocab_size || !all(row.class_ids, |id| id < vocab_size) {
-        let stray = row.class_ids.iter().find(|&&id| id >= vocab_size).unwrap_or(&gold_id);
-        return Err(format!("class {stray} is outside the vocabulary of {vocab_size}"));
+        let class = *row.class_ids.iter().find(|&&id| id >= vocab_size).unwrap_or(&gold_id);
+        return Err(PositionError::OutsideVocabulary { class, vocab_size });
     }
     check_order(row, keep, seen)?;
     let largest = largest(row.log_probs);
@@ -150,10 +127,10 @@ fn check_row(
         false => row.kept_mass(),
     };
     if mass > *bounds.mass.end() {
-        return Err(format!("kept classes hold {mass:.4} of the probability: log_z is below their log-sum-exp"));
+        return Err(PositionError::LogZTooSmall { mass });
     }
     if f64::from(largest) < bounds.largest && row.drawn == 0 {
-        return Err(format!("largest log-probability {largest} is below -ln V: log_z is too large"));
+        return Err(PositionError::LogZTooLarge { largest });
     }
     check_tail(row, mass, bounds)?;
     if keep.is_dense() { check_dense_gold(row, gold_id) } else { check_gold(row, keep, gold_id, vocab_size) }
@@ -161,10 +138,10 @@ fn check_row(
 
 /// Each part sorted by value, ties by id, and no class twice; dense rows in the order of ids.
 #[inline(always)]
-fn check_order(row: SoftRow<'_>, keep: &Truncation, seen: &mut Seen) -> Result<(), String> {
+fn check_order(row: SoftRow<'_>, keep: &Truncation, seen: &mut Seen) -> Result<(), PositionError> {
     if keep.is_dense() {
         let in_order = row.class_ids.iter().zip(0u32..).all(|(&id, i)| id == i);
-        return if in_order { Ok(()) } else { Err("classes of a dense row are not in their own order".into()) };
+        return if in_order { Ok(()) } else { Err(PositionError::DenseOrder) };
     }
     let sure = row.class_ids.len() - row.drawn;
     for part in [0..sure, sure..row.class_ids.len()] {
@@ -172,15 +149,15 @@ fn check_order(row: SoftRow<'_>, keep: &Truncation, seen: &mut Seen) -> Result<(
         let neighbours = ids.iter().zip(ids.iter().skip(1)).zip(values.iter().zip(values.iter().skip(1)));
         let in_order = |((a, b), (x, y)): ((&u32, &u32), (&f32, &f32))| (y < x) | ((y == x) & (b > a));
         if !neighbours.fold(true, |all, pair| all & in_order(pair)) {
-            return Err("log-probabilities are not sorted, largest first and ties to the lower id".into());
+            return Err(PositionError::Unsorted);
         }
     }
     let is_twice = seen.add_all(row.class_ids);
     let twice = is_twice.then(|| twice(row.class_ids)).flatten();
     let missing = keep.always_keep.iter().find(|id| !seen.has(**id)).copied();
     match (twice, missing) {
-        (Some(id), _) => Err(format!("class {id} is kept twice")),
-        (None, Some(id)) => Err(format!("class {id} is always kept, and missing here")),
+        (Some(class), _) => Err(PositionError::Twice { class }),
+        (None, Some(class)) => Err(PositionError::AlwaysKeptMissing { class }),
         (None, None) => Ok(()),
     }
 }
@@ -223,19 +200,19 @@ impl Seen {
 
 /// Atoms from the largest logit down, unused ones last, and together with the kept classes a whole distribution.
 #[inline(always)]
-fn check_tail(row: SoftRow<'_>, mass: f64, bounds: &Bounds) -> Result<(), String> {
+fn check_tail(row: SoftRow<'_>, mass: f64, bounds: &Bounds) -> Result<(), PositionError> {
     let atoms = row.tail.atoms;
     let used = atoms.iter().take_while(|atom| **atom != TailAtom::NONE).count();
     let is_sorted = atoms[..used].windows(2).all(|pair| pair[1].log_prob <= pair[0].log_prob);
     let is_plain = |atom: &TailAtom| atom.log_prob != i16::MIN && atom.log_weight != i16::MIN;
     let is_canonical = atoms[..used].iter().all(is_plain) && atoms[used..].iter().all(|a| *a == TailAtom::NONE);
     if !(is_sorted && is_canonical) {
-        return Err("tail atoms are not sorted, largest logit first and unused ones last".into());
+        return Err(PositionError::TailUnsorted);
     }
     let total = mass + tail_mass(row.tail);
     // Not "outside": a sum that is no number is within nothing.
     if !bounds.mass.contains(&total) {
-        return Err(format!("kept classes and tail hold {total:.4} of the probability, 1 belongs there"));
+        return Err(PositionError::Mass { total });
     }
     Ok(())
 }
@@ -261,7 +238,7 @@ fn tail_mass(tail: Tail<'_>) -> f64 {
 /// The label must stand where its rank says, with the log-probability stored for it. Classes of the same stored value
 /// stand in the order of their ids, whatever the teacher's; so the rank may be any place of its equals.
 #[inline(always)]
-fn check_gold(row: SoftRow<'_>, keep: &Truncation, gold_id: u32, vocab_size: u32) -> Result<(), String> {
+fn check_gold(row: SoftRow<'_>, keep: &Truncation, gold_id: u32, vocab_size: u32) -> Result<(), PositionError> {
     let Gold { log_prob, rank } = row.gold;
     let rank = rank as usize;
     let chunk = row.class_ids.chunks(LANES).position(|ids| !all(ids, |id| id != gold_id));
@@ -285,14 +262,11 @@ fn check_gold(row: SoftRow<'_>, keep: &Truncation, gold_id: u32, vocab_size: u32
     if fits && rank < vocab_size as usize {
         return Ok(());
     }
-    Err(format!(
-        "label {gold_id} has rank {rank} and log-probability {log_prob}, but the kept classes {}: this row belongs to \
-         another input",
-        found.map_or("lack it".to_owned(), |place| format!("hold it at {place} with {}", row.log_probs[place])),
-    ))
+    let found = found.map(|place| (place, row.log_probs[place]));
+    Err(PositionError::Label { label: gold_id, rank: row.gold.rank, log_prob, found })
 }
 
-fn check_dense_gold(row: SoftRow<'_>, gold_id: u32) -> Result<(), String> {
+fn check_dense_gold(row: SoftRow<'_>, gold_id: u32) -> Result<(), PositionError> {
     let Gold { log_prob, rank } = row.gold;
     let there = row.log_probs[gold_id as usize];
     let (first, end) = row
@@ -302,8 +276,5 @@ fn check_dense_gold(row: SoftRow<'_>, gold_id: u32) -> Result<(), String> {
     if there == log_prob && (first..end).contains(&rank) {
         return Ok(());
     }
-    Err(format!(
-        "label {gold_id} has rank {rank} and log-probability {log_prob}, but stands at {first} with {there}: this row \
-         belongs to another input"
-    ))
+    Err(PositionError::Label { label: gold_id, rank, log_prob, found: Some((first as usize, there)) })
 }

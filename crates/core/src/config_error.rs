@@ -19,7 +19,8 @@ use std::fmt::{self, Display, Formatter};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub struct ConfigError {
-    /// Path of the key, beginning with the outermost table that is known.
+    /// Path of the key, beginning with the outermost table that is known. Empty where the value itself was checked, and its
+    /// owner has not yet said by [`Self::within`] what it calls it.
     pub key: String,
     /// The value as it was given; `None` where the key is absent.
     pub got: Option<String>,
@@ -66,9 +67,9 @@ impl ConfigError {
     /// field that holds the key, such as `tail` or `terms[1]`.
     #[must_use]
     pub fn within(self, table: &str) -> Self {
-        let separator = match table.ends_with(']') && table.starts_with('[') {
-            true => " ",
-            false if self.key.starts_with('[') => "",
+        let separator = match self.key.is_empty() || self.key.starts_with('[') {
+            true => "",
+            false if table.starts_with('[') => " ",
             false => ".",
         };
         Self { key: format!("{table}{separator}{}", self.key), ..self }
@@ -77,9 +78,10 @@ impl ConfigError {
 
 impl Display for ConfigError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.got {
-            Some(got) => write!(f, "{} = {got} was given", self.key)?,
-            None => write!(f, "{} was not given", self.key)?,
+        match (&self.got, self.key.as_str()) {
+            (Some(got), "") => write!(f, "{got} was given")?,
+            (Some(got), key) => write!(f, "{key} = {got} was given")?,
+            (None, key) => write!(f, "{key} was not given")?,
         }
         write!(f, ", but it must be {}", self.expected)?;
         self.reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
@@ -96,6 +98,9 @@ mod tests {
         assert_eq!(error.clone().within("tail").within("[cache]").key, "[cache] tail.atoms");
         assert_eq!(ConfigError::new("[2]", 0, "positive").within("terms").key, "terms[2]");
         assert_eq!(error.within("terms[2]").key, "terms[2].atoms");
+        let nameless = ConfigError::new("", 9, "1 to 8");
+        assert_eq!(nameless.to_string(), "9 was given, but it must be 1 to 8");
+        assert_eq!(nameless.within("alpha").within("[loss]").key, "[loss] alpha");
     }
 
     #[test]

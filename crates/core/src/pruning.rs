@@ -41,12 +41,13 @@ const fn one() -> u32 {
 }
 
 impl SamplePruning {
-    /// Refuses what is no share and no stage.
+    /// Refuses a share or a number of stages by which nothing could be pruned.
     ///
     /// # Errors
-    /// Names the key, its value and what is accepted.
+    /// Names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        ConfigError::unless(self.share > 0.0 && self.share < 1.0, "share", self.share, "between 0 and 1")?;
+        let share = self.share;
+        ConfigError::unless(share > 0.0 && share < 1.0, "share", share, "above 0 and below 1")?;
         ConfigError::unless(self.stages > 0, "stages", self.stages, "at least 1")?;
         ConfigError::unless(self.every > 0, "every", self.every, "at least 1")
     }

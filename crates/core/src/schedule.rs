@@ -98,21 +98,30 @@ impl Schedule {
         (a.min(b), a.max(b))
     }
 
-    /// Refuses what is no number. `key`: where it stands.
+    /// Refuses what is not a finite number at some point of a run.
     ///
     /// # Errors
-    /// Names the key, its value and what is accepted.
-    pub fn check(&self, key: &str) -> Result<(), ConfigError> {
-        let (low, high) = self.range();
-        let is_finite = low.is_finite() && high.is_finite();
-        ConfigError::unless(is_finite, key, format!("{low} to {high}"), "finite at every step")?;
+    /// Names the parameter; the key is empty for a constant, whose owner knows what it is called.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let finite = |key: &str, value: f64| ConfigError::unless(value.is_finite(), key, value, "a finite number");
+        match *self {
+            Self::Constant(value) => finite("", value),
+            Self::ScheduleKind(
+                ScheduleKind::Linear { start, end }
+                | ScheduleKind::Cosine { start, end }
+                | ScheduleKind::Wsd { start, end, .. },
+            ) => finite("start", start).and(finite("end", end)),
+            Self::ScheduleKind(ScheduleKind::Cyclic { start, turn, .. }) => {
+                finite("start", start).and(finite("turn", turn))
+            }
+        }?;
         match *self {
             Self::ScheduleKind(ScheduleKind::Wsd { decay, .. }) => {
-                let expected = "a share of the run, more than 0 and 1 at most";
-                ConfigError::unless(decay > 0.0 && decay <= 1.0, format!("{key}.decay"), decay, expected)
+                ConfigError::unless(decay > 0.0 && decay <= 1.0, "decay", decay, "above 0 and at most 1")
+                    .map_err(|error| error.because("it is the share of the run in which the value decays"))
             }
             Self::ScheduleKind(ScheduleKind::Cyclic { cycles, .. }) => {
-                ConfigError::unless(cycles > 0, format!("{key}.cycles"), cycles, "at least 1")
+                ConfigError::unless(cycles > 0, "cycles", cycles, "at least 1")
             }
             _ => Ok(()),
         }
@@ -200,11 +209,8 @@ mod tests {
         assert!(curve(r#""high""#).unwrap_err().contains("a number, or a table"));
         assert!(curve(r#"{"kind":"linear","start":1}"#).unwrap_err().contains("end"));
         assert!(curve(r#"{"kind":"linear","start":1,"end":2,"decay":1}"#).unwrap_err().contains("decay"));
-        assert!(
-            curve(r#"{"kind":"wsd","start":1,"end":2,"decay":0}"#).unwrap().check("rate").unwrap_err().key
-                == "rate.decay"
-        );
-        assert!(curve(r#"{"kind":"cyclic","start":1,"turn":2,"cycles":0}"#).unwrap().check("rate").is_err());
+        assert!(curve(r#"{"kind":"wsd","start":1,"end":2,"decay":0}"#).unwrap().check().unwrap_err().key == "decay");
+        assert!(curve(r#"{"kind":"cyclic","start":1,"turn":2,"cycles":0}"#).unwrap().check().is_err());
         let text = r#"{"kind":"cosine","start":0.0,"end":1.0}"#;
         assert_eq!(serde_json::to_string(&curve(text).unwrap()).unwrap(), text);
         assert_eq!(serde_json::to_string(&curve("0.9").unwrap()).unwrap(), "0.9");

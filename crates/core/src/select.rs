@@ -7,7 +7,7 @@ use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
 use crate::tail::Tail;
 use crate::truncation::Truncation;
-use crate::{Fingerprint, SampleId};
+use crate::{ConfigError, Fingerprint, SampleId};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
@@ -43,22 +43,29 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// Refuses what cannot be selected from `vocab_size` classes; the message says what would do.
-    pub fn check(&self, vocab_size: u32) -> Result<(), String> {
+    /// Refuses what cannot be selected from `vocab_size` classes.
+    ///
+    /// # Errors
+    /// Names the key and what would do.
+    pub fn check(&self, vocab_size: u32) -> Result<(), ConfigError> {
         let limit = vocab_size.min(u32::from(u16::MAX));
-        let within = |name: &str, count: u32| match (1..=limit).contains(&count) {
-            true => Ok(()),
-            false => Err(format!("{name} = {count} is not within 1..={limit} (vocabulary {vocab_size})")),
+        let count = |key: &str, count: u32| {
+            let range = format!("within 1..={limit} (the vocabulary has {vocab_size} classes)");
+            ConfigError::unless((1..=limit).contains(&count), key, count, range)
         };
         match *self {
-            Self::TopK { k } => within("k", k),
-            Self::TopP { p, .. } if !(p > 0.0 && p <= 1.0) => Err(format!("p = {p} is not within 0 < p <= 1")),
-            Self::TopP { k, .. } => within("k", k),
-            Self::Sample { n, .. } => within("n", n),
-            Self::Dense {} if vocab_size > limit => Err(format!(
-                "dense keeps all {vocab_size} classes of a position, 65535 can be counted: keep the top k instead"
-            )),
-            Self::Dense {} => Ok(()),
+            Self::TopK { k } => count("k", k),
+            Self::TopP { p, k } => {
+                ConfigError::unless(p > 0.0 && p <= 1.0, "p", p, "above 0 and at most 1")?;
+                count("k", k)
+            }
+            Self::Sample { n, .. } => count("n", n),
+            Self::Dense {} => ConfigError::unless(vocab_size <= limit, "kind", "dense", "top_k, top_p or sample")
+                .map_err(|error| {
+                    error.because(format!(
+                        "the vocabulary has {vocab_size} classes, {limit} can be counted at a position"
+                    ))
+                }),
         }
     }
 
@@ -329,11 +336,11 @@ mod tests {
 
     #[test]
     fn impossible_selections_say_why() {
-        assert!(Selection::TopK { k: 9 }.check(8).expect_err("k > V").contains("1..=8"));
+        assert!(Selection::TopK { k: 9 }.check(8).expect_err("k > V").to_string().contains("1..=8"));
         assert!(Selection::TopK { k: 0 }.check(8).is_err());
-        assert!(Selection::TopP { p: 1.5, k: 4 }.check(8).expect_err("p > 1").contains("p = 1.5"));
-        assert!(Selection::Sample { n: 9, seed: 0 }.check(8).expect_err("n > V").contains("n = 9"));
-        assert!(Selection::Dense {}.check(70_000).expect_err("too many").contains("65535"));
+        assert!(Selection::TopP { p: 1.5, k: 4 }.check(8).expect_err("p > 1").to_string().contains("p = 1.5"));
+        assert!(Selection::Sample { n: 9, seed: 0 }.check(8).expect_err("n > V").to_string().contains("n = 9"));
+        assert!(Selection::Dense {}.check(70_000).expect_err("too many").to_string().contains("65535"));
         assert!(serde_json::from_str::<Selection>(r#"{"kind":"top_k","k":4,"p":0.5}"#).is_err());
     }
 }

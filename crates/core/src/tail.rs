@@ -7,6 +7,7 @@
 //! those between are interpolated by sums of exponentials. (The rule in z itself is exact for derivatives at one inverse
 //! temperature alone; over a range of .75..10 its worst error is three times as large at equal m.)
 
+use crate::ConfigError;
 use crate::math::log_sum_exp;
 use crate::quadrature::gauss;
 use serde::{Deserialize, Serialize};
@@ -78,15 +79,15 @@ impl TailRule {
     }
 
     /// Refuses ranges without 1, where everything is anchored, and more atoms than are of use.
-    pub fn check(&self) -> Result<(), String> {
-        let (low, high) = (self.lowest_temperature, self.highest_temperature);
-        if !((0.05..=1.0).contains(&low) && (1.0..=1000.0).contains(&high) && low < high) {
-            return Err(format!("temperature range {low}..{high} must contain 1 and lie within 0.05..1000"));
-        }
-        if !(1..=MAX_ATOMS).contains(&self.atoms) {
-            return Err(format!("{} tail atoms, 1 to {MAX_ATOMS} can be kept", self.atoms));
-        }
-        Ok(())
+    ///
+    /// # Errors
+    /// Names the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let (low, high, atoms) = (self.lowest_temperature, self.highest_temperature, self.atoms);
+        ConfigError::unless((0.05..=1.0).contains(&low), "lowest_temperature", low, "within 0.05..=1")?;
+        ConfigError::unless((1.0..=1000.0).contains(&high), "highest_temperature", high, "within 1..=1000")?;
+        ConfigError::unless(low < high, "highest_temperature", high, "above lowest_temperature")?;
+        ConfigError::unless((1..=MAX_ATOMS).contains(&atoms), "atoms", atoms, format!("within 1..={MAX_ATOMS}"))
     }
 
     /// The atoms of tail classes with these logits relative to log_z, in f64: what the fast selection must agree with.

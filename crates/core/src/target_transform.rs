@@ -46,23 +46,27 @@ impl Default for TargetTransform {
 }
 
 impl TargetTransform {
-    /// Refuses parameters for which the rule says nothing.
+    /// Refuses parameters with which the rule would change nothing, or give no distribution.
     ///
     /// # Errors
-    /// Names the key, its value and what is accepted.
+    /// Names the parameter.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let positive = |name: &str, x: f64| ConfigError::unless(x > 0.0 && x.is_finite(), name, x, "a positive number");
-        if let Self::Lift { within: Some(rank), .. } | Self::Swap { within: Some(rank) } = *self {
-            let check = ConfigError::unless(rank >= 2, "within", rank, "at least 2");
-            check.map_err(|error| error.because("a label that is not first has rank 2 at best"))?;
+        let positive = |key: &str, value: f64| {
+            ConfigError::unless(value > 0.0 && value.is_finite(), key, value, "a positive number")
+        };
+        if let Self::Lift { margin, .. } = *self {
+            positive("margin", margin)?;
         }
         match *self {
-            Self::Lift { margin, .. } => positive("margin", margin),
+            Self::Lift { within: Some(rank), .. } | Self::Swap { within: Some(rank) } => {
+                ConfigError::unless(rank >= 2, "within", rank, "at least 2")
+                    .map_err(|error| error.because("a label of a lower rank is the teacher's first choice already"))
+            }
             Self::Similar { classes, temperature } => {
                 ConfigError::unless(classes > 0, "classes", classes, "at least 1")?;
                 positive("temperature", temperature)
             }
-            Self::Teacher {} | Self::Label {} | Self::Swap { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 

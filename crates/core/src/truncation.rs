@@ -1,7 +1,7 @@
 //! What is kept of a row: which classes, how finely their log-probabilities are written, and how the rest is summed up.
 
 use crate::lanes::all;
-use crate::{Selection, TailRule};
+use crate::{ConfigError, Selection, TailRule};
 use half::f16;
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
@@ -98,12 +98,12 @@ impl LogProbPrecision {
         }
     }
 
-    fn check(self) -> Result<(), String> {
+    fn check(self) -> Result<(), ConfigError> {
         match self {
-            Self::Quantised { step } if !STEPS.contains(&step) => {
-                Err(format!("step = {step} is none of 0.03125, 0.0625, 0.125, 0.25, 0.5"))
+            Self::F16 {} => Ok(()),
+            Self::Quantised { step } => {
+                ConfigError::unless(STEPS.contains(&step), "step", step, "one of 0.03125, 0.0625, 0.125, 0.25 and 0.5")
             }
-            _ => Ok(()),
         }
     }
 }
@@ -219,41 +219,54 @@ impl Truncation {
         self.tail.map_or(0, |tail| tail.atoms as usize)
     }
 
-    /// Refuses what cannot be kept of `vocab_size` classes (padding not counted); the message says what would do.
-    pub fn check(&self, vocab_size: u32) -> Result<(), String> {
-        self.selection.check(vocab_size)?;
-        self.values.check()?;
-        if !self.always_keep.is_sorted_by(|a, b| a < b) {
-            return Err("always_keep is not ascending".into());
+    /// Refuses what cannot be kept of `vocab_size` classes (padding not counted).
+    ///
+    /// # Errors
+    /// Names the key and what would do.
+    pub fn check(&self, vocab_size: u32) -> Result<(), ConfigError> {
+        self.selection.check(vocab_size).map_err(|error| error.within("selection"))?;
+        self.values.check().map_err(|error| error.within("values"))?;
+        self.check_always_keep(vocab_size)?;
+        let most = self.max_kept(vocab_size);
+        if self.padding > 0 && !self.is_dense() && most == vocab_size {
+            let problem = ConfigError::new("padding", self.padding, "0 where every class is kept");
+            return Err(problem.because(format!(
+                "all {vocab_size} classes that a token has would be kept, and {} that none has are left: use dense",
+                self.padding
+            )));
         }
-        if let Some(id) = self.always_keep.iter().find(|&&id| id >= vocab_size) {
-            return Err(format!("always_keep: class {id} is outside the vocabulary of {vocab_size}"));
+        match (self.is_dense(), &self.tail) {
+            (true, None) => Ok(()),
+            (true, Some(_)) => {
+                Err(ConfigError::new("tail", "a table", "null")
+                    .because("a dense row leaves no class out: it has no tail"))
+            }
+            (false, None) => {
+                Err(ConfigError::missing("tail", "a table").because("a row that leaves classes out needs a tail"))
+            }
+            (false, Some(_)) if most > u32::from(u16::MAX) => {
+                let limit = format!("so few that at most {} classes are kept at a position", u16::MAX);
+                Err(ConfigError::new("always_keep", format!("{} classes", self.always_keep.len()), limit))
+            }
+            (false, Some(tail)) => tail.check().map_err(|error| error.within("tail")),
         }
-        let extra = self.always_keep.len();
-        match (self.selection, &self.tail) {
-            (selection, _)
-                if self.padding > 0
-                    && selection != (Selection::Dense {})
-                    && self.max_kept(vocab_size) == vocab_size =>
-            {
-                Err(format!(
-                    "all {vocab_size} classes that a token has would be kept, and {} that none has are left: use dense",
-                    self.padding
-                ))
+    }
+
+    fn check_always_keep(&self, vocab_size: u32) -> Result<(), ConfigError> {
+        let ids = &self.always_keep;
+        ConfigError::unless(ids.is_sorted_by(|a, b| a < b), "always_keep", format!("{ids:?}"), "ascending")?;
+        if let Some(id) = ids.iter().find(|&&id| id >= vocab_size) {
+            let expected = format!("classes below {vocab_size}, the size of the vocabulary");
+            return Err(ConfigError::new("always_keep", format!("[.., {id}, ..]"), expected));
+        }
+        match self.selection {
+            Selection::Dense {} if !ids.is_empty() => Err(ConfigError::new("always_keep", format!("{ids:?}"), "empty")
+                .because("it says nothing where every class is kept")),
+            Selection::Sample { n, .. } if ids.len() >= n as usize => {
+                let (got, expected) = (format!("{} classes", ids.len()), format!("fewer than n = {n} classes"));
+                Err(ConfigError::new("always_keep", got, expected).because("none of the n would be left to draw"))
             }
-            (Selection::Dense {}, None) if extra > 0 => {
-                Err("always_keep says nothing where every class is kept".into())
-            }
-            (Selection::Sample { n, .. }, _) if extra >= n as usize => {
-                Err(format!("always_keep takes {extra} of the n = {n} places, none is left to draw"))
-            }
-            (Selection::Dense {}, None) => Ok(()),
-            (Selection::Dense {}, Some(_)) => Err("a dense row has no tail".into()),
-            (_, None) => Err("a row that leaves classes out needs a tail".into()),
-            (_, Some(_)) if self.max_kept(vocab_size) > u32::from(u16::MAX) => {
-                Err(format!("{} classes at a position, 65535 can be counted", self.max_kept(vocab_size)))
-            }
-            (_, Some(tail)) => tail.check(),
+            _ => Ok(()),
         }
     }
 }
@@ -319,16 +332,16 @@ mod tests {
         assert_eq!(keep(top, &[1, 7], Some(TAIL)).max_kept(8), 6);
         for (bad, message) in [
             (keep(top, &[7, 1], Some(TAIL)), "ascending"),
-            (keep(top, &[8], Some(TAIL)), "outside the vocabulary"),
+            (keep(top, &[8], Some(TAIL)), "classes below 8"),
             (keep(top, &[], None), "needs a tail"),
             (keep(Selection::Dense {}, &[], Some(TAIL)), "no tail"),
-            (keep(sample, &[1, 2], Some(TAIL)), "none is left"),
+            (keep(sample, &[1, 2], Some(TAIL)), "would be left to draw"),
             (Truncation { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
-            (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "none of"),
-            (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "must contain 1"),
+            (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "one of"),
+            (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "within 0.05..=1"),
         ] {
             let error = bad.check(8).expect_err(message);
-            assert!(error.contains(message), "{error}");
+            assert!(error.to_string().contains(message), "{error}");
         }
     }
 }

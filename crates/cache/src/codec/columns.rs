@@ -1,71 +1,72 @@
-//! The columns of a block as samples and soft rows.
+//! The columns of a row group as samples and soft rows.
 
-use super::kept::{Kept, Open, floats, narrow};
+use super::kept::{Find, KeptColumns, narrow, unsigned};
 use super::packed::{self, Model};
 use super::{check_tokens, plain};
-use crate::pages::{Lists, Plain};
+use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use logitcask_core::{InputHash, Origin, Sample, SampleId, SoftRows, TailAtom};
+use parquet::data_type::{DataType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type};
 
-/// Some rows of a block, one after the other.
-pub(crate) struct Columns<'a> {
+/// Some rows of a row group, one after the other.
+pub(crate) struct RowColumns<'a> {
     plan: &'a Plan,
-    sample_ids: Plain<'a>,
-    documents: Plain<'a>,
-    document_offsets: Plain<'a>,
-    input_hashes: Plain<'a>,
-    input_ids: Lists<'a>,
-    log_z: Lists<'a>,
-    gold_log_probs: Lists<'a>,
-    gold_ranks: Lists<'a>,
-    tail: Option<[Lists<'a>; 2]>,
-    kept: Box<dyn Kept + 'a>,
+    sample_ids: ColumnRows<Int64Type>,
+    documents: ColumnRows<Int64Type>,
+    document_offsets: ColumnRows<Int32Type>,
+    input_hashes: ColumnRows<FixedLenByteArrayType>,
+    input_ids: ColumnRows<Int32Type>,
+    log_z: ColumnRows<FloatType>,
+    gold_log_probs: ColumnRows<FloatType>,
+    gold_ranks: ColumnRows<Int32Type>,
+    tail: Option<[ColumnRows<Int32Type>; 2]>,
+    kept: Box<dyn KeptColumns + 'a>,
 }
 
-impl<'a> Columns<'a> {
-    /// The columns that `open` opens by name. `model` is the shard's, where it is packed.
-    pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, open: &Open<'a, '_>) -> Result<Self, String> {
-        let list = |name| Lists::of(open(name)?);
-        let number = |name, width| Plain::of(open(name)?, Some(width));
-        let atoms = || Ok([list(schema::TAIL_LOGITS)?, list(schema::TAIL_LOG_WEIGHTS)?]);
+impl<'a> RowColumns<'a> {
+    /// The columns that `find` finds by name. `model` is the shard's, where it is packed.
+    pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
+        let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
         Ok(Self {
             plan,
-            sample_ids: number(schema::SAMPLE_ID, size_of::<u64>())?,
-            documents: number(schema::DOCUMENT, size_of::<u64>())?,
-            document_offsets: number(schema::DOCUMENT_OFFSET, size_of::<u32>())?,
-            input_hashes: number(schema::INPUT_HASH, size_of::<InputHash>())?,
-            input_ids: list(schema::INPUT_IDS)?,
-            log_z: list(schema::LOG_Z)?,
-            gold_log_probs: list(schema::GOLD_LOG_PROBS)?,
-            gold_ranks: list(schema::GOLD_RANKS)?,
-            tail: plan.keep.tail.map(|_| atoms()).transpose().map_err(|problem: String| problem)?,
+            sample_ids: open(find, schema::SAMPLE_ID)?,
+            documents: open(find, schema::DOCUMENT)?,
+            document_offsets: open(find, schema::DOCUMENT_OFFSET)?,
+            input_hashes: open(find, schema::INPUT_HASH)?,
+            input_ids: open(find, schema::INPUT_IDS)?,
+            log_z: open(find, schema::LOG_Z)?,
+            gold_log_probs: open(find, schema::GOLD_LOG_PROBS)?,
+            gold_ranks: open(find, schema::GOLD_RANKS)?,
+            tail: plan.keep.tail.map(|_| atoms()).transpose()?,
             kept: match model {
-                None => Box::new(plain::Columns::of(plan, open)?),
-                Some(model) => Box::new(packed::Columns::of(model, open)?),
+                None => Box::new(plain::PlainColumns::of(plan, find)?),
+                Some(model) => Box::new(packed::PackedColumns::of(model, find)?),
             },
         })
     }
 
     /// The next row with the input hash that is stored for it; nothing is checked but the length, which bounds everything
     /// else.
-    pub(crate) fn next(&mut self) -> Result<(Sample, SoftRows, InputHash), String> {
+    pub(crate) fn next(&mut self) -> Result<(Sample, SoftRows, InputHash), RowProblem> {
         let sample = Sample {
-            id: SampleId(u64::from_le_bytes(fixed(&mut self.sample_ids)?)),
+            id: SampleId(self.sample_ids.next_value()?.cast_unsigned()),
             origin: Origin {
-                document: u64::from_le_bytes(fixed(&mut self.documents)?),
-                offset: u32::from_le_bytes(fixed(&mut self.document_offsets)?),
+                document: self.documents.next_value()?.cast_unsigned(),
+                offset: self.document_offsets.next_value()?.cast_unsigned(),
             },
-            input_ids: self.input_ids.next()?,
+            input_ids: unsigned(self.input_ids.next()?),
         };
-        let hash = InputHash(fixed(&mut self.input_hashes)?);
+        let hash = self.input_hashes.next_value()?.data();
+        let hash = hash.try_into().map_err(|_| RowProblem::HashLength(hash.len()))?;
         check_tokens(self.plan, &sample)?;
         let entries = self.kept.next(self.plan, &sample.input_ids)?;
         let tail = match &mut self.tail {
             None => Vec::new(),
             Some([logits, weights]) => atoms(
-                &narrow(schema::TAIL_LOGITS, &logits.next()?)?,
-                &narrow(schema::TAIL_LOG_WEIGHTS, &weights.next()?)?,
+                &narrow(schema::TAIL_LOGITS, logits.next()?)?,
+                &narrow(schema::TAIL_LOG_WEIGHTS, weights.next()?)?,
             )?,
         };
         let rows = SoftRows {
@@ -73,25 +74,24 @@ impl<'a> Columns<'a> {
             drawn: entries.drawn,
             class_ids: entries.class_ids,
             log_probs: entries.log_probs,
-            log_z: floats(self.log_z.next()?),
-            gold_log_probs: floats(self.gold_log_probs.next()?),
-            gold_ranks: self.gold_ranks.next()?,
+            log_z: self.log_z.next()?.to_vec(),
+            gold_log_probs: self.gold_log_probs.next()?.to_vec(),
+            gold_ranks: unsigned(self.gold_ranks.next()?),
             tail,
             ..SoftRows::new(&self.plan.keep)
         };
-        Ok((sample, rows, hash))
+        Ok((sample, rows, InputHash(hash)))
     }
 }
 
-/// The next value of a column of this width.
-fn fixed<const WIDTH: usize>(column: &mut Plain<'_>) -> Result<[u8; WIDTH], String> {
-    let value = column.next()?;
-    value.try_into().map_err(|_| format!("a value of {} bytes, {WIDTH} belong there", value.len()))
+/// Opens the column `name`.
+fn open<T: DataType>(find: &Find<'_, '_>, name: &'static str) -> Result<ColumnRows<T>, ColumnError> {
+    find(name)?.open()
 }
 
-fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, String> {
+fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, RowProblem> {
     if logits.len() != weights.len() {
-        return Err(format!("{} tail logits with {} weights", logits.len(), weights.len()));
+        return Err(RowProblem::TailLengths { logits: logits.len(), weights: weights.len() });
     }
     let pairs = logits.iter().zip(weights);
     Ok(pairs.map(|(&log_prob, &log_weight)| TailAtom { log_prob, log_weight }).collect())

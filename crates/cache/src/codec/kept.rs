@@ -1,33 +1,34 @@
 //! What the layouts give the columns: kept classes, row by row.
 
-use super::Entries;
-use crate::pages::Pages;
+use super::KeptClasses;
+use crate::column_chunk::{ColumnError, ColumnToRead};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 
-/// Opens a column by its name, at the first of the rows that are wanted; `Err` says what is wrong with its pages.
-pub(super) type Open<'a, 'o> = dyn Fn(&'static str) -> Result<Pages<'a>, String> + 'o;
+/// Finds a column by its name, for the rows that are wanted; every column of the plan is there, since the footer was checked.
+pub(super) type Find<'a, 'o> = dyn Fn(&'static str) -> Result<ColumnToRead<'a>, ColumnError> + 'o;
 
 /// The columns of a layout.
-pub(super) trait Kept {
+pub(super) trait KeptColumns {
     /// The kept classes of the next row, the sample of these tokens; nothing is checked yet.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String>;
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem>;
 }
 
-/// What bits say as numbers.
-pub(super) fn floats(bits: Vec<u32>) -> Vec<f32> {
-    bits.into_iter().map(f32::from_bits).collect()
+/// Parquet's integers of 32 bits have a sign, and an annotation that says that it means nothing.
+pub(super) fn unsigned(numbers: &[i32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.cast_unsigned()).collect()
 }
 
-/// Numbers of 32 bits with a sign as the shorter ones that they must be.
-pub(super) fn narrow<T: TryFrom<i32> + Default>(name: &str, bits: &[u32]) -> Result<Vec<T>, String> {
-    let (mut numbers, mut fits) = (Vec::with_capacity(bits.len()), true);
-    numbers.extend(bits.iter().map(|&bits| {
-        let number = T::try_from(bits as i32);
+/// Integers of 32 bits as the shorter ones that they must be.
+pub(super) fn narrow<T: TryFrom<i32> + Default>(column: &'static str, wide: &[i32]) -> Result<Vec<T>, RowProblem> {
+    let (mut numbers, mut fits) = (Vec::with_capacity(wide.len()), true);
+    numbers.extend(wide.iter().map(|&number| {
+        let number = T::try_from(number);
         fits &= number.is_ok();
         number.unwrap_or_default()
     }));
     match fits {
         true => Ok(numbers),
-        false => Err(format!("column {name} holds numbers of more than {} bytes", size_of::<T>())),
+        false => Err(RowProblem::Wide { column, bytes: size_of::<T>() }),
     }
 }

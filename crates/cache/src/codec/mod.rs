@@ -7,10 +7,11 @@ pub(crate) mod packed;
 mod plain;
 
 pub(crate) use arrow::Row;
-pub(crate) use columns::Columns;
+pub(crate) use columns::RowColumns;
 pub(crate) use packed::{Model, model_of};
 
 use crate::plan::{Layout, Plan};
+use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow::{lists, numbers};
 use arrow_array::builder::FixedSizeBinaryBuilder;
@@ -22,7 +23,7 @@ use parquet::errors::ParquetError;
 use std::sync::Arc;
 
 /// The kept classes of one sample, whatever their layout.
-pub(crate) struct Entries {
+pub(crate) struct KeptClasses {
     pub(crate) counts: Vec<u16>,
     pub(crate) drawn: Vec<u16>,
     pub(crate) class_ids: Vec<u32>,
@@ -87,29 +88,29 @@ pub(crate) fn to_batch(
     Ok(RecordBatch::try_new(schema::columns(plan), columns)?)
 }
 
-fn check_tokens(plan: &Plan, sample: &Sample) -> Result<(), String> {
+fn check_tokens(plan: &Plan, sample: &Sample) -> Result<(), RowProblem> {
     let length = sample.input_ids.len();
     if !(2..=plan.max_length as usize).contains(&length) {
-        return Err(format!("{length} tokens, 2 to {} belong in a sample", plan.max_length));
+        return Err(RowProblem::TokenCount { got: length, most: plan.max_length });
     }
     match sample.input_ids.iter().find(|&&id| id >= plan.vocab_size) {
-        Some(id) => Err(format!("token {id} is outside the vocabulary of {}", plan.vocab_size)),
+        Some(&token) => Err(RowProblem::Token { token, vocab_size: plan.vocab_size }),
         None => Ok(()),
     }
 }
 
 /// Everything the format demands of one row, whichever side it comes from.
-pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result<(), String> {
+pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result<(), RowProblem> {
     check_tokens(plan, sample)?;
-    rows.check(&plan.keep, sample.gold_ids(), plan.vocab_size).map_err(|e| e.to_string())?;
+    rows.check(&plan.keep, sample.gold_ids(), plan.vocab_size)?;
     check_values(&plan.keep, rows)
 }
 
 /// Only numbers that the format can write: what is read is then what was written, in either layout.
-fn check_values(keep: &Truncation, rows: &SoftRows) -> Result<(), String> {
+fn check_values(keep: &Truncation, rows: &SoftRows) -> Result<(), RowProblem> {
     let find = |log_probs| keep.values.find_foreign(log_probs);
     match find(&rows.log_probs).or_else(|| find(&rows.gold_log_probs)) {
-        Some(lp) => Err(format!("log-probability {lp} is none that {:?} writes", keep.values)),
+        Some(log_prob) => Err(RowProblem::Precision { log_prob, precision: keep.values }),
         None => Ok(()),
     }
 }

@@ -1,46 +1,48 @@
 //! The `packed` layout of the kept classes: one entropy-coded binary value a sample, see [`crate::pack`].
 
-use super::Entries;
+use super::KeptClasses;
 use super::arrow::Row;
-use super::kept::{Kept, Open};
-use crate::pack::{self, Codes, Shape};
-use crate::pages::Plain;
+use super::kept::{Find, KeptColumns};
+use crate::column_chunk::{ColumnError, ColumnRows};
+use crate::pack::{self, CountMode, PackError, ValueCode};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow_array::ArrayRef;
 use arrow_array::builder::BinaryBuilder;
 use logitcask_core::{LogProbPrecision, Selection, SoftRows, Truncation};
+use parquet::data_type::ByteArrayType;
 use std::sync::Arc;
 
 pub(crate) use pack::Model;
 
-/// What every position of a cache has in common.
-fn shape(keep: &Truncation, vocab_size: u32) -> Shape {
+/// How many classes the positions of a cache keep.
+fn count_mode(keep: &Truncation, vocab_size: u32) -> CountMode {
     let cap = keep.max_kept(vocab_size) as u16;
     match keep.selection {
-        Selection::Dense {} => Shape::Dense,
-        Selection::Sample { .. } => Shape::Split { n: cap },
-        _ if keep.is_fixed() => Shape::Fixed(cap),
-        _ => Shape::Varying { cap },
+        Selection::Dense {} => CountMode::Dense,
+        Selection::Sample { .. } => CountMode::Split { n: cap },
+        _ if keep.is_fixed() => CountMode::Fixed(cap),
+        _ => CountMode::Varying { cap },
     }
 }
 
-/// What the values of a cache are.
-fn codes(keep: &Truncation) -> Codes {
+/// What a value of the cache is as a code.
+fn value_code(keep: &Truncation) -> ValueCode {
     match keep.values {
-        LogProbPrecision::F16 {} => Codes::Half,
-        LogProbPrecision::Quantised { .. } => Codes::Steps,
+        LogProbPrecision::F16 {} => ValueCode::Half,
+        LogProbPrecision::Quantised { .. } => ValueCode::Steps,
     }
 }
 
 /// Values become codes, see [`logitcask_core::LogProbPrecision::code`]; a row that was checked has one for each.
-fn coded(keep: &Truncation, rows: &SoftRows) -> pack::Entries {
+fn coded(keep: &Truncation, rows: &SoftRows) -> pack::CodedEntries {
     let code = |lp: &f32| keep.values.code(*lp).unwrap_or(keep.values.max_code());
     let heads = match keep.is_sampled() {
         true => rows.counts.iter().zip(&rows.drawn).map(|(count, drawn)| count - drawn).collect(),
         false => Vec::new(),
     };
-    pack::Entries {
+    pack::CodedEntries {
         counts: rows.counts.clone(),
         heads,
         class_ids: rows.class_ids.clone(),
@@ -50,14 +52,14 @@ fn coded(keep: &Truncation, rows: &SoftRows) -> pack::Entries {
 
 /// The model of a shard with these rows.
 pub(crate) fn train(plan: &Plan, rows: &[Row]) -> Model {
-    let coded: Vec<pack::Entries> = rows.iter().map(|(_, rows)| coded(&plan.keep, rows)).collect();
+    let coded: Vec<pack::CodedEntries> = rows.iter().map(|(_, rows)| coded(&plan.keep, rows)).collect();
     let samples = rows.iter().zip(&coded).map(|((sample, _), entries)| (sample.input_ids.as_slice(), entries));
-    Model::train(plan.vocab_size, shape(&plan.keep, plan.vocab_size), codes(&plan.keep), samples)
+    Model::train(plan.vocab_size, count_mode(&plan.keep, plan.vocab_size), value_code(&plan.keep), samples)
 }
 
 /// The model that a shard's first row carries.
-pub(crate) fn model_of(plan: &Plan, bytes: &[u8]) -> Result<Model, String> {
-    Model::from_bytes(bytes, plan.vocab_size, shape(&plan.keep, plan.vocab_size), codes(&plan.keep))
+pub(crate) fn model_of(plan: &Plan, bytes: &[u8]) -> Result<Model, PackError> {
+    Model::from_bytes(bytes, plan.vocab_size, count_mode(&plan.keep, plan.vocab_size), value_code(&plan.keep))
 }
 
 /// The kept classes of `rows` as columns.
@@ -70,26 +72,28 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row], model: &Model, is_first: boo
     vec![Arc::new(packed.finish()), Arc::new(models.finish())]
 }
 
-/// The packed classes of a block, row by row, and what decodes them.
-pub(crate) struct Columns<'a> {
-    packed: Plain<'a>,
+/// The packed classes of some rows, one after the other, and what decodes them.
+pub(crate) struct PackedColumns<'a> {
+    packed: ColumnRows<ByteArrayType>,
     model: &'a Model,
 }
 
-impl<'a> Columns<'a> {
-    /// The column that `open` opens by name.
-    pub(crate) fn of(model: &'a Model, open: &Open<'a, '_>) -> Result<Self, String> {
-        Ok(Self { packed: Plain::of(open(schema::PACKED)?, None)?, model })
+impl<'a> PackedColumns<'a> {
+    /// The column that `find` finds by name.
+    pub(crate) fn of(model: &'a Model, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
+        Ok(Self { packed: find(schema::PACKED)?.open()?, model })
     }
 }
 
-impl Kept for Columns<'_> {
+impl KeptColumns for PackedColumns<'_> {
     // Memory is bounded by the number of tokens and the plan's cap.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String> {
-        let entries = self.model.decode(input_ids, self.packed.next()?).map_err(|e| format!("packed: {e}"))?;
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem> {
+        let packed = self.packed.next_value()?;
+        let entries = self.model.decode(input_ids, packed.data())?;
         let keep = &plan.keep;
-        if let Some(code) = entries.codes.iter().find(|code| **code > keep.values.max_code()) {
-            return Err(format!("packed: code {code} is beyond the last, {}", keep.values.max_code()));
+        let last = keep.values.max_code();
+        if let Some(&code) = entries.codes.iter().find(|code| **code > last) {
+            return Err(RowProblem::Code { code, last });
         }
         let drawn = match keep.is_sampled() {
             true => {
@@ -97,7 +101,7 @@ impl Kept for Columns<'_> {
             }
             false => vec![0; entries.counts.len()],
         };
-        Ok(Entries {
+        Ok(KeptClasses {
             counts: entries.counts,
             drawn,
             class_ids: entries.class_ids,

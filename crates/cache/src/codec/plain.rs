@@ -1,13 +1,15 @@
 //! The `plain` layout of the kept classes: typed lists.
 
-use super::Entries;
+use super::KeptClasses;
 use super::arrow::{self, Row};
-use super::kept::{Kept, Open, floats, narrow};
-use crate::pages::Lists;
+use super::kept::{Find, KeptColumns, narrow, unsigned};
+use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
+use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow_array::ArrayRef;
 use arrow_array::types::{Float32Type, UInt16Type, UInt32Type};
+use parquet::data_type::{FloatType, Int32Type};
 
 /// The kept classes of `rows` as columns.
 pub(crate) fn columns_of(plan: &Plan, rows: &[Row]) -> Vec<ArrayRef> {
@@ -25,43 +27,43 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row]) -> Vec<ArrayRef> {
     columns
 }
 
-/// The kept classes of a block, row by row.
-pub(crate) struct Columns<'a> {
-    counts: Option<Lists<'a>>,
-    drawn: Option<Lists<'a>>,
-    ids: Option<Lists<'a>>,
-    log_probs: Lists<'a>,
+/// The kept classes of some rows, one after the other.
+pub(crate) struct PlainColumns {
+    counts: Option<ColumnRows<Int32Type>>,
+    drawn: Option<ColumnRows<Int32Type>>,
+    ids: Option<ColumnRows<Int32Type>>,
+    log_probs: ColumnRows<FloatType>,
 }
 
-impl<'a> Columns<'a> {
-    /// The columns that `open` opens by name.
-    pub(crate) fn of(plan: &Plan, open: &Open<'a, '_>) -> Result<Self, String> {
-        let (keep, list) = (&plan.keep, |name| Lists::of(open(name)?));
+impl PlainColumns {
+    /// The columns that `find` finds by name.
+    pub(crate) fn of(plan: &Plan, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
+        let (keep, list) = (&plan.keep, |name| find(name)?.open());
         Ok(Self {
             counts: (!keep.is_fixed()).then(|| list(schema::TOPK_COUNTS)).transpose()?,
             drawn: keep.is_sampled().then(|| list(schema::DRAWN_COUNTS)).transpose()?,
             ids: (!keep.is_dense()).then(|| list(schema::TOPK_IDS)).transpose()?,
-            log_probs: list(schema::TOPK_LOG_PROBS)?,
+            log_probs: find(schema::TOPK_LOG_PROBS)?.open()?,
         })
     }
 }
 
-impl Kept for Columns<'_> {
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<Entries, String> {
+impl KeptColumns for PlainColumns {
+    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem> {
         let (cap, positions) = (plan.max_kept(), input_ids.len() - 1);
-        let log_probs = floats(self.log_probs.next()?);
+        let log_probs = self.log_probs.next()?.to_vec();
         let class_ids = match &mut self.ids {
-            Some(ids) => ids.next()?,
+            Some(ids) => unsigned(ids.next()?),
             None => (0..cap).cycle().take(log_probs.len()).collect(),
         };
         let counts = match &mut self.counts {
-            Some(counts) => narrow(schema::TOPK_COUNTS, &counts.next()?)?,
+            Some(counts) => narrow(schema::TOPK_COUNTS, counts.next()?)?,
             None => vec![cap as u16; positions],
         };
         let drawn = match &mut self.drawn {
-            Some(drawn) => narrow(schema::DRAWN_COUNTS, &drawn.next()?)?,
+            Some(drawn) => narrow(schema::DRAWN_COUNTS, drawn.next()?)?,
             None => vec![0; positions],
         };
-        Ok(Entries { counts, drawn, class_ids, log_probs })
+        Ok(KeptClasses { counts, drawn, class_ids, log_probs })
     }
 }

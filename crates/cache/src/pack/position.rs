@@ -1,18 +1,19 @@
 //! One position: first its scale, then which classes it keeps and how far each stands above the lowest.
 
 use super::coder::Coder;
-use super::lists::{self, LEVELS, List, SHARES, level, top_level};
-use super::{Entries, Model, Shape};
+use super::context_model::{self, CandidateList, LEVELS, SHARES, level, top_level};
+use super::error::PackError;
+use super::{CodedEntries, CountMode, Model};
 
 /// Kinds of [`value_table`].
 const KINDS: usize = 4;
-/// Values of `Scale::shift`.
+/// Values of `PositionScale::shift`.
 const SHIFTS: usize = 5;
-/// Levels of what [`Recent`] says.
+/// Levels of what [`RecentClasses`] says.
 const RECENTS: usize = 5;
 
 /// Places of the tables in the model: the largest code, by the list's.
-pub(super) const TOP: usize = lists::TABLES;
+pub(super) const TOP: usize = context_model::TABLES;
 /// The number of classes, by the largest code.
 const COUNT: usize = TOP + LEVELS;
 /// The end of the head.
@@ -25,7 +26,7 @@ pub(super) const VALUE: usize = REST_GAP + 19 * 8;
 pub(super) const TABLES: usize = VALUE + KINDS * LEVELS * (LEVELS / 2) * RECENTS;
 
 /// Places of the flags in the model: the drawn ones above the head's end.
-const DRAWN: usize = lists::MORE + 1;
+const DRAWN: usize = context_model::MORE + 1;
 /// The members of a list, by share, height, recent and shift.
 const MEMBER: usize = DRAWN + 1;
 /// Flags of a model.
@@ -33,7 +34,7 @@ pub(super) const FLAGS: usize = MEMBER + SHARES * LEVELS * RECENTS * SHIFTS;
 
 /// A kept class.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Item {
+pub(super) struct CodedEntry {
     /// The class.
     pub(super) rank: u32,
     /// Its value.
@@ -44,14 +45,14 @@ pub(super) struct Item {
 
 /// What the positions so far say of each class: 0 nothing, 1 that some kept it, though not the last one;
 /// 2 to 4 that the last one did, the low, middling or high.
-pub(super) struct Recent {
+pub(super) struct RecentClasses {
     /// What to say.
     by_rank: Vec<u8>,
     /// Ranks that the last position kept.
     last: Vec<u32>,
 }
 
-impl Recent {
+impl RecentClasses {
     /// Before the first position.
     pub(super) fn new(vocab: u32) -> Self {
         Self { by_rank: vec![0; vocab as usize], last: Vec::new() }
@@ -75,7 +76,7 @@ impl Recent {
 }
 
 /// What is the same for all entries of a position.
-struct Scale {
+struct PositionScale {
     /// Largest coarse code: heights count down from it.
     top: u32,
     /// A [`top_level`].
@@ -90,11 +91,11 @@ struct Scale {
 
 impl Model {
     /// Codes a whole sample that is known.
-    pub(super) fn visit<C: Coder>(&self, coder: &mut C, input_ids: &[u32], entries: &Entries) {
-        let is_split = matches!(self.shape, Shape::Split { .. });
+    pub(super) fn code_all<C: Coder>(&self, coder: &mut C, input_ids: &[u32], entries: &CodedEntries) {
+        let is_split = matches!(self.shape, CountMode::Split { .. });
         assert!(input_ids.len() == entries.counts.len() + 1, "{} tokens", input_ids.len());
         assert!(entries.heads.len() == if is_split { entries.counts.len() } else { 0 }, "heads of another shape");
-        let (mut recent, mut start) = (Recent::new(self.vocab), 0);
+        let (mut recent, mut start) = (RecentClasses::new(self.vocab), 0);
         let (mut given, mut items) = (Vec::new(), Vec::new());
         for (i, (&token, &count)) in input_ids.iter().zip(&entries.counts).enumerate() {
             let range = start..start + usize::from(count);
@@ -103,7 +104,7 @@ impl Model {
             given.clear();
             given.extend(range.map(|at| {
                 let rank = self.lists.rank_of(entries.class_ids[at]);
-                Item { rank, code: entries.codes[at], drawn: at >= drawn_from }
+                CodedEntry { rank, code: entries.codes[at], drawn: at >= drawn_from }
             }));
             given.sort_unstable_by_key(|item| item.rank);
             assert!(given.is_sorted_by(|a, b| a.rank < b.rank), "position {i} keeps a class twice");
@@ -118,13 +119,13 @@ impl Model {
         &self,
         coder: &mut C,
         token: u32,
-        given: &[Item],
-        recent: &mut Recent,
-        items: &mut Vec<Item>,
-    ) -> Result<(), String> {
+        given: &[CodedEntry],
+        recent: &mut RecentClasses,
+        items: &mut Vec<CodedEntry>,
+    ) -> Result<(), PackError> {
         let list = self.lists.list(token);
         let scale = self.scale(coder, list, given)?;
-        if self.shape == Shape::Dense {
+        if self.shape == CountMode::Dense {
             for rank in 0..self.vocab {
                 let table = value_table(0, self.lists.height_of(rank), recent.of(rank), &scale);
                 items.push(self.item(coder, table, given.get(rank as usize), rank, &scale)?);
@@ -136,72 +137,79 @@ impl Model {
         recent.update(items.iter().map(|item| (item.rank, scale.top - self.codes.coarse(item.code))));
         // Otherwise other bytes would give the same entries.
         if self.lowest(&*items).is_none_or(|lowest| lowest < scale.top) {
-            return Err("no entry is as low as the lowest".into());
+            return Err(PackError::Lowest);
         }
         let head = items.iter().filter(|item| !item.drawn);
-        if matches!(self.shape, Shape::Split { .. }) && scale.boundary != self.lowest(head).map_or(0, |code| code + 1) {
-            return Err("no entry of the head is as low as its lowest".into());
+        if matches!(self.shape, CountMode::Split { .. })
+            && scale.boundary != self.lowest(head).map_or(0, |code| code + 1)
+        {
+            return Err(PackError::Lowest);
         }
         Ok(())
     }
 
     /// The largest coarse code.
-    fn lowest<'a>(&self, items: impl IntoIterator<Item = &'a Item>) -> Option<u32> {
+    fn lowest<'a>(&self, items: impl IntoIterator<Item = &'a CodedEntry>) -> Option<u32> {
         items.into_iter().map(|item| self.codes.coarse(item.code)).max()
     }
 
     /// Codes what concerns the whole position.
-    fn scale<C: Coder>(&self, coder: &mut C, list: &List, given: &[Item]) -> Result<Scale, String> {
+    fn scale<C: Coder>(
+        &self,
+        coder: &mut C,
+        list: &CandidateList,
+        given: &[CodedEntry],
+    ) -> Result<PositionScale, PackError> {
         let top = coder.number(TOP + usize::from(list.top), self.lowest(given).unwrap_or(0));
         if top > self.codes.coarse_max() {
-            return Err(format!("{top} is above the largest code"));
+            return Err(PackError::Code);
         }
         let level = usize::from(top_level(top));
         let shift = (level + 2).saturating_sub(usize::from(list.top)).min(SHIFTS - 1);
         let count = match self.shape {
-            Shape::Fixed(n) | Shape::Split { n } => u32::from(n),
-            Shape::Dense => self.vocab,
-            Shape::Varying { cap } => {
+            CountMode::Fixed(n) | CountMode::Split { n } => u32::from(n),
+            CountMode::Dense => self.vocab,
+            CountMode::Varying { cap } => {
                 let count = 1 + coder.number(COUNT + level, given.len().saturating_sub(1) as u32);
                 if count > u32::from(cap).min(self.vocab) {
-                    return Err(format!("{count} classes at a position"));
+                    return Err(PackError::Count { count });
                 }
                 count
             }
         };
         let mut boundary = top + 1;
-        if let Shape::Split { .. } = self.shape {
+        if let CountMode::Split { .. } = self.shape {
             let head = self.lowest(given.iter().filter(|item| !item.drawn)).map_or(0, |code| code + 1);
             let below = coder.number(BOUNDARY, boundary.saturating_sub(head));
-            boundary = boundary.checked_sub(below).ok_or("the head's lowest code is below 0")?;
+            boundary = boundary.checked_sub(below).ok_or(PackError::Code)?;
         }
-        Ok(Scale { top, level, shift, boundary, count: count as usize })
+        Ok(PositionScale { top, level, shift, boundary, count: count as usize })
     }
 
     /// Codes which of the list's classes are kept, and their values; gives what is left of `given`.
     fn members<C: Coder>(
         &self,
         coder: &mut C,
-        list: &List,
-        given: &[Item],
-        recent: &Recent,
-        scale: &Scale,
-        items: &mut Vec<Item>,
-    ) -> Result<Vec<Item>, String> {
+        list: &CandidateList,
+        given: &[CodedEntry],
+        recent: &RecentClasses,
+        scale: &PositionScale,
+        items: &mut Vec<CodedEntry>,
+    ) -> Result<Vec<CodedEntry>, PackError> {
         let (mut rest, mut given) = (Vec::new(), given.iter().peekable());
-        for follower in &list.followers {
+        for candidate in &list.candidates {
             if items.len() == scale.count {
                 break;
             }
-            while let Some(&item) = given.next_if(|item| item.rank < follower.rank) {
+            while let Some(&item) = given.next_if(|item| item.rank < candidate.rank) {
                 rest.push(item);
             }
-            let found = given.next_if(|item| item.rank == follower.rank);
-            let (share, recent) = (usize::from(follower.share), recent.of(follower.rank));
-            let place = (share * LEVELS + usize::from(follower.height)) * RECENTS + recent;
+            let found = given.next_if(|item| item.rank == candidate.rank);
+            let (share, recent) = (usize::from(candidate.share), recent.of(candidate.rank));
+            let place = (share * LEVELS + usize::from(candidate.height)) * RECENTS + recent;
             if coder.flag(MEMBER + place * SHIFTS + scale.shift, found.is_some()) {
-                let table = value_table(1 + share / 5, follower.height, recent, scale);
-                items.push(self.item(coder, table, found, follower.rank, scale)?);
+                let table = value_table(1 + share / 5, candidate.height, recent, scale);
+                items.push(self.item(coder, table, found, candidate.rank, scale)?);
             }
         }
         rest.extend(given);
@@ -212,31 +220,31 @@ impl Model {
     fn rest<C: Coder>(
         &self,
         coder: &mut C,
-        list: &List,
-        given: &[Item],
-        recent: &Recent,
-        scale: &Scale,
-        items: &mut Vec<Item>,
-    ) -> Result<(), String> {
+        list: &CandidateList,
+        given: &[CodedEntry],
+        recent: &RecentClasses,
+        scale: &PositionScale,
+        items: &mut Vec<CodedEntry>,
+    ) -> Result<(), PackError> {
         // Counted among the ranks that are not in the list.
         let (mut next, mut passed, mut ahead) = (0, 0, 0);
-        let followers = &list.followers;
+        let candidates = &list.candidates;
         for left in (1..=scale.count - items.len()).rev() {
             let given = given.get(given.len().wrapping_sub(left));
             let wanted = given.map_or(next, |item| {
-                ahead += followers[ahead..].iter().take_while(|follower| follower.rank < item.rank).count();
+                ahead += candidates[ahead..].iter().take_while(|candidate| candidate.rank < item.rank).count();
                 item.rank - ahead as u32
             });
             let table = REST_GAP + (next + 1).ilog2() as usize * 8 + left.ilog2().min(7) as usize;
             let place = next + coder.number(table, wanted - next);
-            passed += followers[passed..]
+            passed += candidates[passed..]
                 .iter()
                 .zip(passed as u32..)
-                .take_while(|(follower, before)| follower.rank - before <= place)
+                .take_while(|(candidate, before)| candidate.rank - before <= place)
                 .count();
             let rank = place + passed as u32;
             if rank >= self.vocab {
-                return Err(format!("rank {rank} is outside the vocabulary of {}", self.vocab));
+                return Err(PackError::Rank { rank, vocab_size: self.vocab });
             }
             let table = value_table(0, self.lists.height_of(rank), recent.of(rank), scale);
             items.push(self.item(coder, table, given, rank, scale)?);
@@ -250,26 +258,26 @@ impl Model {
         &self,
         coder: &mut C,
         table: usize,
-        given: Option<&Item>,
+        given: Option<&CodedEntry>,
         rank: u32,
-        scale: &Scale,
-    ) -> Result<Item, String> {
+        scale: &PositionScale,
+    ) -> Result<CodedEntry, PackError> {
         let (code, drawn) = given.map_or((0, false), |item| (item.code, item.drawn));
         let height = coder.number(table, scale.top.saturating_sub(self.codes.coarse(code)));
-        let coarse = scale.top.checked_sub(height).ok_or("a code below 0")?;
+        let coarse = scale.top.checked_sub(height).ok_or(PackError::Code)?;
         let code = self.codes.fine(coder, coarse, code)?;
         let drawn = if coarse >= scale.boundary {
             true
         } else {
-            matches!(self.shape, Shape::Split { .. }) && coder.flag(DRAWN, drawn)
+            matches!(self.shape, CountMode::Split { .. }) && coder.flag(DRAWN, drawn)
         };
-        Ok(Item { rank, code, drawn })
+        Ok(CodedEntry { rank, code, drawn })
     }
 }
 
 /// The table for the height of a class that is expected at level `height`; kind 0 is not in the list, 1 to 3 are,
 /// and ever more often kept.
-fn value_table(kind: usize, height: u8, recent: usize, scale: &Scale) -> usize {
+fn value_table(kind: usize, height: u8, recent: usize, scale: &PositionScale) -> usize {
     let place = (kind * LEVELS + usize::from(height)) * RECENTS + recent;
     VALUE + place * (LEVELS / 2) + scale.level / 2
 }

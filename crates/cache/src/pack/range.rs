@@ -4,6 +4,7 @@
 //! the decoder ends in the state that the encoder began with, at the end of the bytes: `Decoder::finish` asks that.
 
 use super::coder::{Coder, TOTAL, TOTAL_BITS};
+use super::error::PackError;
 use super::tables::Tables;
 
 /// The state rests in `LOW..LOW << 16`.
@@ -68,27 +69,27 @@ pub(super) struct Decoder<'a> {
     /// What is not read yet.
     rest: &'a [u8],
     /// Whether more was read than there was.
-    starved: bool,
+    is_underrun: bool,
 }
 
 impl<'a> Decoder<'a> {
     /// Begins with the first six bytes.
-    pub(super) fn new(tables: &'a Tables, bytes: &'a [u8]) -> Result<Self, String> {
-        let (head, rest) = bytes.split_at_checked(6).ok_or("fewer than six bytes")?;
+    pub(super) fn new(tables: &'a Tables, bytes: &'a [u8]) -> Result<Self, PackError> {
+        let (head, rest) = bytes.split_at_checked(6).ok_or(PackError::TooShort)?;
         let state = head.iter().rev().fold(0, |state, &byte| state << 8 | u64::from(byte));
         if state < LOW {
-            return Err("the first six bytes are no state of the encoder".into());
+            return Err(PackError::State);
         }
-        Ok(Self { tables, state, rest, starved: false })
+        Ok(Self { tables, state, rest, is_underrun: false })
     }
 
     /// Whether the bytes were exactly what the encoder would have written.
-    pub(super) fn finish(self) -> Result<(), String> {
-        if self.starved {
-            return Err("bytes run out".into());
+    pub(super) fn finish(self) -> Result<(), PackError> {
+        if self.is_underrun {
+            return Err(PackError::RunOut);
         }
         if !self.rest.is_empty() || self.state != LOW {
-            return Err("bytes are left over".into());
+            return Err(PackError::LeftOver);
         }
         Ok(())
     }
@@ -108,7 +109,7 @@ impl<'a> Decoder<'a> {
                     u16::from_le_bytes([low, high])
                 }
                 _ => {
-                    self.starved = true;
+                    self.is_underrun = true;
                     0
                 }
             };

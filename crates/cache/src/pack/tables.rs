@@ -1,6 +1,7 @@
 //! The frequencies that a model gives its symbols: counted in training, kept as a byte each, scaled to slots.
 
 use super::coder::{Coder, NUMBER_SYMBOLS, TOTAL, TOTAL_BITS};
+use super::error::PackError;
 
 /// A table's hints divide its slots into two to this power parts.
 const HINT_BITS: u32 = 6;
@@ -101,15 +102,15 @@ pub(super) fn weights_to_bytes(weights: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// This many lists of weights, and the bytes behind them.
-pub(super) fn weights_from_bytes(mut bytes: &[u8], lists: usize) -> Result<(Vec<Vec<u8>>, &[u8]), String> {
+pub(super) fn weights_from_bytes(mut bytes: &[u8], lists: usize) -> Result<(Vec<Vec<u8>>, &[u8]), PackError> {
     let mut weights = Vec::new();
     while weights.len() < lists {
-        let (&length, rest) = bytes.split_first().ok_or("tables are missing")?;
+        let (&length, rest) = bytes.split_first().ok_or(PackError::TablesCut)?;
         let length = usize::from(length);
-        let (own, rest) = rest.split_at_checked(length.max(1)).ok_or("a table is cut off")?;
+        let (own, rest) = rest.split_at_checked(length.max(1)).ok_or(PackError::TablesCut)?;
         bytes = rest;
         if length > NUMBER_SYMBOLS {
-            return Err(format!("table {} has weights for {length} symbols", weights.len()));
+            return Err(PackError::TableSymbols { table: weights.len(), symbols: length });
         }
         if length > 0 {
             weights.push(own.to_vec());
@@ -118,7 +119,7 @@ pub(super) fn weights_from_bytes(mut bytes: &[u8], lists: usize) -> Result<(Vec<
         }
     }
     if weights.len() > lists {
-        return Err(format!("{} tables, {} belong in a model", weights.len(), lists));
+        return Err(PackError::Tables { got: weights.len(), expected: lists });
     }
     Ok((weights, bytes))
 }

@@ -17,19 +17,19 @@ impl Rng {
     }
 }
 
-type Samples = Vec<(Vec<u32>, Entries)>;
+type Samples = Vec<(Vec<u32>, CodedEntries)>;
 
 /// Samples that belong in a cache: repeated tokens, many ties, codes up to the largest.
-fn samples(rng: &mut Rng, vocab: u32, shape: Shape, codes: Codes, count: usize, longest: u32) -> Samples {
-    let largest = if codes == Codes::Half { 0x7bff } else { 2047 };
+fn samples(rng: &mut Rng, vocab: u32, shape: CountMode, codes: ValueCode, count: usize, longest: u32) -> Samples {
+    let largest = if codes == ValueCode::Half { 0x7bff } else { 2047 };
     let sample = |rng: &mut Rng| {
-        let mut entries = Entries::default();
+        let mut entries = CodedEntries::default();
         let input_ids: Vec<u32> = (0..2 + rng.below(longest - 1)).map(|_| rng.small(vocab)).collect();
         for _ in 1..input_ids.len() {
             let count = match shape {
-                Shape::Fixed(n) | Shape::Split { n } => u32::from(n),
-                Shape::Varying { cap } => 1 + rng.small(u32::from(cap)),
-                Shape::Dense => vocab,
+                CountMode::Fixed(n) | CountMode::Split { n } => u32::from(n),
+                CountMode::Varying { cap } => 1 + rng.small(u32::from(cap)),
+                CountMode::Dense => vocab,
             };
             let (base, range) = (rng.small(largest + 1), 1 + rng.below(200));
             let mut ids: Vec<u32> = (0..vocab).collect();
@@ -38,11 +38,11 @@ fn samples(rng: &mut Rng, vocab: u32, shape: Shape, codes: Codes, count: usize, 
                 ids.swap(at as usize, other as usize);
             }
             let head = rng.below(count + 1);
-            let is_split = matches!(shape, Shape::Split { .. });
+            let is_split = matches!(shape, CountMode::Split { .. });
             let code = |rng: &mut Rng| (base + rng.below(range)).min(largest) as u16;
             let mut all: Vec<(bool, u16, u32)> =
                 (ids.iter().zip(0..count)).map(|(&id, at)| (is_split && at >= head, code(rng), id)).collect();
-            if shape == Shape::Dense {
+            if shape == CountMode::Dense {
                 all.sort_by_key(|&(.., id)| id);
             } else {
                 all.sort();
@@ -59,21 +59,21 @@ fn samples(rng: &mut Rng, vocab: u32, shape: Shape, codes: Codes, count: usize, 
     (0..count).map(|_| sample(rng)).collect()
 }
 
-fn train(vocab: u32, shape: Shape, codes: Codes, samples: &Samples) -> Model {
+fn train(vocab: u32, shape: CountMode, codes: ValueCode, samples: &Samples) -> Model {
     Model::train(vocab, shape, codes, samples.iter().map(|(input_ids, entries)| (&input_ids[..], entries)))
 }
 
-fn shapes() -> impl Strategy<Value = (u32, Shape)> {
+fn shapes() -> impl Strategy<Value = (u32, CountMode)> {
     let shape = |(vocab, kind, n): (u32, u8, u32)| {
         let n = n.min(vocab) as u16;
-        let shape = [Shape::Fixed(n), Shape::Varying { cap: n }, Shape::Split { n }, Shape::Dense];
+        let shape = [CountMode::Fixed(n), CountMode::Varying { cap: n }, CountMode::Split { n }, CountMode::Dense];
         (if kind == 3 { vocab.min(50) } else { vocab }, shape[usize::from(kind)])
     };
     (prop_oneof![1_u32..40, 40_u32..3000], 0..4_u8, 1..70_u32).prop_map(shape)
 }
 
-fn codes() -> impl Strategy<Value = Codes> {
-    prop_oneof![Just(Codes::Steps), Just(Codes::Half)]
+fn codes() -> impl Strategy<Value = ValueCode> {
+    prop_oneof![Just(ValueCode::Steps), Just(ValueCode::Half)]
 }
 
 proptest! {
@@ -128,13 +128,13 @@ proptest! {
 
     #[test]
     fn noise_is_no_sample(noise in proptest::collection::vec(any::<u8>(), 0..200), seed: u64) {
-        let shape = Shape::Fixed(8);
-        let known = samples(&mut Rng(seed), 100, shape, Codes::Steps, 4, 12);
-        let model = train(100, shape, Codes::Steps, &known);
+        let shape = CountMode::Fixed(8);
+        let known = samples(&mut Rng(seed), 100, shape, ValueCode::Steps, 4, 12);
+        let model = train(100, shape, ValueCode::Steps, &known);
         if let Ok(entries) = model.decode(&known[0].0, &noise) {
             prop_assert!(model.encode(&known[0].0, &entries) == noise);
         }
-        let _ = Model::from_bytes(&noise, 100, shape, Codes::Steps);
+        let _ = Model::from_bytes(&noise, 100, shape, ValueCode::Steps);
     }
 }
 
@@ -153,33 +153,33 @@ fn damaged(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_shard_without_samples_has_a_model() {
-    let model = train(1000, Shape::Fixed(8), Codes::Steps, &Vec::new());
-    let read = Model::from_bytes(&model.to_bytes(), 1000, Shape::Fixed(8), Codes::Steps).unwrap();
-    let known = samples(&mut Rng(1), 1000, Shape::Fixed(8), Codes::Steps, 1, 30);
+    let model = train(1000, CountMode::Fixed(8), ValueCode::Steps, &Vec::new());
+    let read = Model::from_bytes(&model.to_bytes(), 1000, CountMode::Fixed(8), ValueCode::Steps).unwrap();
+    let known = samples(&mut Rng(1), 1000, CountMode::Fixed(8), ValueCode::Steps, 1, 30);
     assert_eq!(read.decode(&known[0].0, &read.encode(&known[0].0, &known[0].1)).unwrap(), known[0].1);
 }
 
 #[test]
 fn the_largest_vocabulary_works() {
-    let known = samples(&mut Rng(2), MAX_VOCAB, Shape::Fixed(16), Codes::Half, 2, 30);
-    let model = train(MAX_VOCAB, Shape::Fixed(16), Codes::Half, &known);
-    let read = Model::from_bytes(&model.to_bytes(), MAX_VOCAB, Shape::Fixed(16), Codes::Half).unwrap();
+    let known = samples(&mut Rng(2), MAX_VOCAB, CountMode::Fixed(16), ValueCode::Half, 2, 30);
+    let model = train(MAX_VOCAB, CountMode::Fixed(16), ValueCode::Half, &known);
+    let read = Model::from_bytes(&model.to_bytes(), MAX_VOCAB, CountMode::Fixed(16), ValueCode::Half).unwrap();
     for (input_ids, entries) in &known {
         assert_eq!(read.decode(input_ids, &model.encode(input_ids, entries)).unwrap(), *entries);
     }
-    assert!(Model::from_bytes(&model.to_bytes(), MAX_VOCAB + 1, Shape::Fixed(16), Codes::Half).is_err());
+    assert!(Model::from_bytes(&model.to_bytes(), MAX_VOCAB + 1, CountMode::Fixed(16), ValueCode::Half).is_err());
 }
 
 #[test]
 fn every_half_comes_back() {
     for code in 0..=0x7bff {
-        let entries = Entries { counts: vec![1], heads: Vec::new(), class_ids: vec![3], codes: vec![code] };
+        let entries = CodedEntries { counts: vec![1], heads: Vec::new(), class_ids: vec![3], codes: vec![code] };
         if code % 997 == 0 || code.is_multiple_of(1024) || code < 4 {
-            let model = train(5, Shape::Fixed(1), Codes::Half, &vec![(vec![0, 0], entries.clone())]);
+            let model = train(5, CountMode::Fixed(1), ValueCode::Half, &vec![(vec![0, 0], entries.clone())]);
             assert_eq!(model.decode(&[0, 0], &model.encode(&[0, 0], &entries)).unwrap(), entries);
         }
-        let coarse = Codes::Half.coarse(code);
-        assert!(coarse <= Codes::Half.coarse_max() && (code == 0 || coarse >= Codes::Half.coarse(code - 1)));
+        let coarse = ValueCode::Half.coarse(code);
+        assert!(coarse <= ValueCode::Half.coarse_max() && (code == 0 || coarse >= ValueCode::Half.coarse(code - 1)));
     }
 }
 
@@ -187,7 +187,7 @@ fn every_half_comes_back() {
 fn likely_classes_cost_little() {
     let sample = |shift: u32| {
         let input_ids: Vec<u32> = (0..100).map(|i| (i * i + shift) % 7).collect();
-        let mut entries = Entries::default();
+        let mut entries = CodedEntries::default();
         for &token in &input_ids[..99] {
             entries.counts.push(16);
             entries.class_ids.extend((0..16).map(|i| token * 100 + i * 5));
@@ -196,7 +196,7 @@ fn likely_classes_cost_little() {
         (input_ids, entries)
     };
     let known: Samples = (0..20).map(sample).collect();
-    let model = train(1000, Shape::Fixed(16), Codes::Steps, &known);
+    let model = train(1000, CountMode::Fixed(16), ValueCode::Steps, &known);
     let bytes: usize = known.iter().map(|(input_ids, entries)| model.encode(input_ids, entries).len()).sum();
     assert!(bytes < 20 * 99 * 16 / 2, "{bytes} bytes");
 }

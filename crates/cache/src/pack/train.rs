@@ -1,17 +1,20 @@
 //! Making a model of a shard, and its own bytes.
 
 use super::coder::NUMBER_SYMBOLS;
-use super::lists::{self, Class, Follower, List, Lists, MAX_FOLLOWERS, MIN_SHARE, level, share_level, top_level};
+use super::context_model::{
+    self, Candidate, CandidateList, Class, ContextModel, MAX_CANDIDATES, MIN_SHARE, level, share_level, top_level,
+};
+use super::error::PackError;
 use super::position::{FLAGS, TABLES};
 use super::range::{Decoder, Encoder};
 use super::tables::{Counter, Tables, weights_from_bytes, weights_to_bytes};
-use super::{Codes, Entries, MAX_VOCAB, Model, Shape};
+use super::{CodedEntries, CountMode, MAX_VOCAB, Model, ValueCode};
 
 /// A token needs this many positions for a list, and a class this many of them for a place there.
 const MIN_POSITIONS: u32 = 8;
 
 /// A position of the shard.
-struct Seen<'a> {
+struct ObservedPosition<'a> {
     /// The input.
     token: u32,
     /// Heights are below this one.
@@ -23,7 +26,7 @@ struct Seen<'a> {
 }
 
 /// Occurrences and heights of classes over some positions.
-struct Tally {
+struct ClassCounts {
     /// Occurrences, by class.
     counts: Vec<u32>,
     /// Sums of heights, by class.
@@ -32,14 +35,14 @@ struct Tally {
     touched: Vec<u32>,
 }
 
-impl Tally {
+impl ClassCounts {
     /// Over no position.
     fn new(vocab: u32) -> Self {
         Self { counts: vec![0; vocab as usize], heights: vec![0; vocab as usize], touched: Vec::new() }
     }
 
     /// Over one position more.
-    fn add(&mut self, seen: &Seen, codes: Codes) {
+    fn add(&mut self, seen: &ObservedPosition, codes: ValueCode) {
         for (&id, &code) in seen.class_ids.iter().zip(seen.codes) {
             let count = &mut self.counts[id as usize];
             if *count == 0 {
@@ -62,28 +65,30 @@ impl Model {
     /// What to know of these samples. The same samples in the same order give the same model.
     pub(crate) fn train<'a>(
         vocab: u32,
-        shape: Shape,
-        codes: Codes,
-        samples: impl Iterator<Item = (&'a [u32], &'a Entries)> + Clone,
+        shape: CountMode,
+        codes: ValueCode,
+        samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)> + Clone,
     ) -> Self {
         assert!(fits(vocab, shape), "{vocab} classes");
         let lists = survey(vocab, shape, codes, samples.clone());
         let mut model = Self { vocab, shape, codes, lists, weights: Vec::new(), tables: Tables::default() };
         let mut counter = Counter::new(TABLES, FLAGS);
-        let same = model.lists.visit(&mut counter, vocab, model.longest());
+        let same = model.lists.code_all(&mut counter, vocab, model.longest());
         assert!(same.as_ref() == Ok(&model.lists), "the lists do not survive coding");
         for (input_ids, entries) in samples {
-            model.visit(&mut counter, input_ids, entries);
+            model.code_all(&mut counter, input_ids, entries);
         }
         model.set_weights(counter.weights());
         model
     }
 
-    /// A list has no more followers than this: each has a `MIN_SHARE` of 64 of the entries at a position, or more.
+    /// A list has no more candidates than this: each has a `MIN_SHARE` of 64 of the entries at a position, or more.
     fn longest(&self) -> u32 {
         match self.shape {
-            Shape::Fixed(n) | Shape::Varying { cap: n } | Shape::Split { n } => self.vocab.min(64 * u32::from(n)),
-            Shape::Dense => 0,
+            CountMode::Fixed(n) | CountMode::Varying { cap: n } | CountMode::Split { n } => {
+                self.vocab.min(64 * u32::from(n))
+            }
+            CountMode::Dense => 0,
         }
     }
 
@@ -91,23 +96,23 @@ impl Model {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = weights_to_bytes(&self.weights);
         let mut encoder = Encoder::new(&self.tables);
-        let same = self.lists.visit(&mut encoder, self.vocab, self.longest());
+        let same = self.lists.code_all(&mut encoder, self.vocab, self.longest());
         assert!(same.is_ok(), "the lists do not survive coding");
         bytes.extend(encoder.finish());
         bytes
     }
 
     /// The model with these bytes, or why there is none.
-    pub(crate) fn from_bytes(bytes: &[u8], vocab: u32, shape: Shape, codes: Codes) -> Result<Self, String> {
+    pub(crate) fn from_bytes(bytes: &[u8], vocab: u32, shape: CountMode, codes: ValueCode) -> Result<Self, PackError> {
         if !fits(vocab, shape) {
-            return Err(format!("a vocabulary of {vocab} is too large"));
+            return Err(PackError::Vocabulary { vocab_size: vocab });
         }
         let (weights, bytes) = weights_from_bytes(bytes, TABLES + FLAGS)?;
-        let lists = Lists::default();
+        let lists = ContextModel::default();
         let mut model = Self { vocab, shape, codes, lists, weights: Vec::new(), tables: Tables::default() };
         model.set_weights(weights);
         let mut decoder = Decoder::new(&model.tables, bytes)?;
-        let lists = model.lists.visit(&mut decoder, vocab, model.longest())?;
+        let lists = model.lists.code_all(&mut decoder, vocab, model.longest())?;
         decoder.finish()?;
         model.lists = lists;
         Ok(model)
@@ -121,18 +126,21 @@ impl Model {
 }
 
 /// Whether ranks fit a number, and all classes a count where all are kept.
-fn fits(vocab: u32, shape: Shape) -> bool {
-    vocab <= if shape == Shape::Dense { u32::from(u16::MAX) } else { MAX_VOCAB }
+fn fits(vocab: u32, shape: CountMode) -> bool {
+    vocab <= if shape == CountMode::Dense { u32::from(u16::MAX) } else { MAX_VOCAB }
 }
 
 /// How many symbols each table has.
 fn symbols() -> Vec<usize> {
-    let lists = (0..lists::TABLES).map(lists::symbols);
-    lists.chain([NUMBER_SYMBOLS; TABLES - lists::TABLES]).collect()
+    let lists = (0..context_model::TABLES).map(context_model::symbols);
+    lists.chain([NUMBER_SYMBOLS; TABLES - context_model::TABLES]).collect()
 }
 
 /// Every position, in order of its token, else as it comes.
-fn by_token<'a>(codes: Codes, samples: impl Iterator<Item = (&'a [u32], &'a Entries)>) -> Vec<Seen<'a>> {
+fn by_token<'a>(
+    codes: ValueCode,
+    samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)>,
+) -> Vec<ObservedPosition<'a>> {
     let mut all = Vec::new();
     for (input_ids, entries) in samples {
         let mut start = 0;
@@ -141,7 +149,7 @@ fn by_token<'a>(codes: Codes, samples: impl Iterator<Item = (&'a [u32], &'a Entr
             start = range.end;
             let (class_ids, values) = (&entries.class_ids[range.clone()], &entries.codes[range]);
             let top = values.iter().map(|&code| codes.coarse(code)).max().unwrap_or(0);
-            all.push(Seen { token, top, class_ids, codes: values });
+            all.push(ObservedPosition { token, top, class_ids, codes: values });
         }
     }
     all.sort_by_key(|seen| seen.token);
@@ -151,55 +159,60 @@ fn by_token<'a>(codes: Codes, samples: impl Iterator<Item = (&'a [u32], &'a Entr
 /// What the samples say of classes and of what follows which token.
 fn survey<'a>(
     vocab: u32,
-    shape: Shape,
-    codes: Codes,
-    samples: impl Iterator<Item = (&'a [u32], &'a Entries)>,
-) -> Lists {
+    shape: CountMode,
+    codes: ValueCode,
+    samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)>,
+) -> ContextModel {
     let positions = by_token(codes, samples);
-    let mut tally = Tally::new(vocab);
+    let mut tally = ClassCounts::new(vocab);
     positions.iter().for_each(|seen| tally.add(seen, codes));
     let class = |id| {
         let (count, height) = tally.take(id);
         Class {
-            common: count.checked_ilog2().map_or(0, |log| log as u8 + 1),
+            freq_class: count.checked_ilog2().map_or(0, |log| log as u8 + 1),
             height: if count == 0 { 0 } else { level(height) },
         }
     };
-    let mut lists = Lists::new((0..vocab).map(class).collect());
+    let mut lists = ContextModel::new((0..vocab).map(class).collect());
     tally.touched.clear();
-    if shape == Shape::Dense {
+    if shape == CountMode::Dense {
         return lists;
     }
-    let tokens: Vec<&[Seen]> = positions.chunk_by(|a, b| a.token == b.token).collect();
-    let (rare, common): (Vec<&[Seen]>, Vec<&[Seen]>) =
+    let tokens: Vec<&[ObservedPosition]> = positions.chunk_by(|a, b| a.token == b.token).collect();
+    let (rare, freq_class): (Vec<&[ObservedPosition]>, Vec<&[ObservedPosition]>) =
         tokens.into_iter().partition(|seen| (seen.len() as u32) < MIN_POSITIONS || seen[0].token >= vocab);
     lists.lists[0] = list(&mut tally, &lists, &rare, codes);
-    let mut room = MAX_FOLLOWERS.saturating_sub(lists.lists[0].followers.len());
-    for seen in common {
+    let mut room = MAX_CANDIDATES.saturating_sub(lists.lists[0].candidates.len());
+    for seen in freq_class {
         let list = list(&mut tally, &lists, &[seen], codes);
-        if list.followers.len() > room {
+        if list.candidates.len() > room {
             break;
         }
-        room -= list.followers.len();
+        room -= list.candidates.len();
         lists.list_of[seen[0].token as usize] = lists.lists.len() as u32;
         lists.lists.push(list);
     }
     lists
 }
 
-/// The followers in these positions.
-fn list(tally: &mut Tally, lists: &Lists, positions: &[&[Seen]], codes: Codes) -> List {
+/// The candidates in these positions.
+fn list(
+    tally: &mut ClassCounts,
+    lists: &ContextModel,
+    positions: &[&[ObservedPosition]],
+    codes: ValueCode,
+) -> CandidateList {
     let all = positions.iter().copied().flatten();
     all.clone().for_each(|seen| tally.add(seen, codes));
     let (count, tops) = all.fold((0, 0), |(count, tops), seen| (count + 1, tops + u64::from(seen.top)));
-    let mut followers = Vec::new();
+    let mut candidates = Vec::new();
     for id in std::mem::take(&mut tally.touched) {
         let (kept, height) = tally.take(id);
         if kept >= MIN_POSITIONS && u64::from(kept) * 64 >= MIN_SHARE * count {
             let share = share_level(u64::from(kept), count);
-            followers.push(Follower { rank: lists.rank_of(id), share, height: level(height) });
+            candidates.push(Candidate { rank: lists.rank_of(id), share, height: level(height) });
         }
     }
-    followers.sort_unstable_by_key(|follower| follower.rank);
-    List { top: top_level((tops / count.max(1)) as u32), followers }
+    candidates.sort_unstable_by_key(|candidate| candidate.rank);
+    CandidateList { top: top_level((tops / count.max(1)) as u32), candidates }
 }

@@ -1,10 +1,11 @@
 //! Values: what of a code a context can predict, and what is noise.
 
 use super::coder::Coder;
+use super::error::PackError;
 
 /// What the codes of a cache are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Codes {
+pub(crate) enum ValueCode {
     /// Steps of one size, all worth predicting.
     Steps,
     /// The magnitude bits of an IEEE half, up to the largest finite one.
@@ -18,7 +19,7 @@ const HALF_64: u16 = 0x5400;
 /// 1/16 as a half.
 const HALF_SIXTEENTH: u16 = 0x2c00;
 
-impl Codes {
+impl ValueCode {
     /// The part of `code` that is predicted: of a half the value in sixteenths, rounded down, up to 64;
     /// from there on its units of the last place.
     pub(super) fn coarse(self, code: u16) -> u32 {
@@ -40,12 +41,12 @@ impl Codes {
     }
 
     /// Codes what `coarse <= coarse_max` leaves open; gives the whole code.
-    pub(super) fn fine<C: Coder>(self, coder: &mut C, coarse: u32, code: u16) -> Result<u16, String> {
+    pub(super) fn fine<C: Coder>(self, coder: &mut C, coarse: u32, code: u16) -> Result<u16, PackError> {
         match self {
             Self::Steps => Ok(coarse as u16),
             Self::Half if coarse == 0 => {
                 let code = coder.bits(14, u32::from(code)) as u16;
-                if code < HALF_SIXTEENTH { Ok(code) } else { Err(format!("the code {code} is not below 1/16")) }
+                if code < HALF_SIXTEENTH { Ok(code) } else { Err(PackError::Code) }
             }
             Self::Half if coarse < 1024 => {
                 let octave = coarse.ilog2();

@@ -3,10 +3,8 @@
 pub(super) mod make;
 
 use super::*;
-use make::{Batch, always, batch, claim_pages, claim_values, packed, quantised, rows_of_base, sample, shard_with};
+use make::{Batch, always, batch, claim_pages, claim_values, packed, quantised, rows_of_base, sample};
 use make::{top_k, top_p, two_units};
-use parquet::basic::Encoding;
-use parquet::file::properties::EnabledStatistics;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -152,48 +150,25 @@ const SHARDS: &[(&str, &str, Make)] = &[
     ),
     (
         "shard-lacks-a-row",
-        "block 0 has 1 rows, 2 belong there",
+        "row groups of [1] rows, 2 rows belong in the shard",
         Shard(top_k, |plan| crate::codec::encode(plan, plan.id(), 0, &rows_of_base(plan)[..1]).unwrap()),
-    ),
-    (
-        "shard-in-other-blocks",
-        "2 blocks, 2 rows make 1",
-        Shard(top_k, |plan| {
-            let rows = rows_of_base(plan);
-            let blocks = rows.chunks(1).map(|row| Ok(make::to_batch(plan, row)));
-            crate::codec::write(plan, plan.id(), 0, blocks).unwrap()
-        }),
     ),
     ("shard-lacks-a-column", "the format has", Shard(top_k, make::without_ranks)),
     (
-        "shard-without-page-index",
-        "has no page index",
-        Shard(top_k, |plan| {
-            let none = EnabledStatistics::None;
-            shard_with(plan, &|p| {
-                p.set_column_statistics_enabled("sample_id".into(), none).set_offset_index_disabled(true)
-            })
-        }),
+        "bomb-values",
+        "column `class_ids` holds 200000 values, 12 belong there",
+        Rows(top_k, |r| r[1].1.class_ids = vec![3; 200_000]),
     ),
     (
-        "shard-in-another-encoding",
-        "in encoding 5",
-        Shard(top_k, |plan| {
-            shard_with(plan, &|p| p.set_column_encoding("sample_id".into(), Encoding::DELTA_BINARY_PACKED))
-        }),
+        "bomb-page-bytes",
+        "claims to decompress to 2147483647 bytes",
+        Shard(top_k, |plan| claim_values(plan, 3, i32::MAX)),
     ),
-    ("bomb-values", "values, 96 are possible", Rows(top_k, |r| r[1].1.class_ids = vec![3; 200_000])),
-    ("bomb-page-bytes", "claims to unfold to 2147483647 bytes", Shard(top_k, |plan| claim_values(plan, 3, i32::MAX))),
     ("bomb-page-values", "claims 2147483647 values", Shard(top_k, |plan| claim_values(plan, i32::MAX, 12))),
-    ("bomb-pages", "claims 2147483647 pages", Shard(top_k, claim_pages)),
+    ("bomb-pages", "bytes claim to list 2147483647 pages", Shard(top_k, claim_pages)),
     ("packed-cut-short", "packed: ", Columns(packed, |_, good| make::change_packed(&good, |value| _ = value.pop()))),
     ("packed-with-more", "packed: ", Columns(packed, |_, good| make::change_packed(&good, |value| value.push(0)))),
     ("packed-without-model", "model", Columns(packed, |_, good| make::without_model(&good))),
-    (
-        "packed-in-a-dictionary",
-        "unknown page before its first",
-        Shard(packed, |plan| shard_with(plan, &|p| p.set_column_dictionary_enabled("packed".into(), true))),
-    ),
 ];
 
 const FOLDERS: &[(&str, &str, Make)] = &[
@@ -209,15 +184,19 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ),
     ("plan-before-the-format", "written before the format was settled", Files(make::before_the_format)),
     ("plan-unknown-field", "unknown field `colour`", Text("plan.json", "\"layout\"", "\"colour\": 1,\n  \"layout\"")),
-    ("plan-with-a-hole", "a unit of samples 1..2 where 0.. follows", Make::Plan(|plan| plan.units[0].start = 1)),
-    ("plan-split-outside", "is no name for a split", Make::Plan(|plan| plan.units[0].split = "../train".into())),
+    ("plan-with-a-hole", "so that samples 0.. follow", Make::Plan(|plan| plan.units[0].start = 1)),
+    ("plan-split-outside", "a split named `../train`", Make::Plan(|plan| plan.units[0].split = "../train".into())),
     ("plan-huge-samples", "keep fewer classes or cut shorter samples", Make::Plan(|plan| plan.max_length = u32::MAX)),
-    ("plan-huge-unit", "samples in a unit, 16777216 fit", Make::Plan(|plan| plan.units[0].end = 1 << 40)),
-    ("plan-keeps-nothing", "k = 0 is not within", Make::Plan(|plan| plan.keep.selection = Selection::TopK { k: 0 })),
+    ("plan-huge-unit", "of at most 16777216 samples each", Make::Plan(|plan| plan.units[0].end = 1 << 40)),
+    (
+        "plan-keeps-nothing",
+        "keep.selection.k = 0 was given",
+        Make::Plan(|plan| plan.keep.selection = Selection::TopK { k: 0 }),
+    ),
     ("plan-without-tail", "needs a tail", Make::Plan(|plan| plan.keep.tail = None)),
     (
         "plan-step-unknown",
-        "is none of 0.03125",
+        "keep.values.step = 0.1 was given, but it must be one of 0.03125",
         Make::Plan(|plan| plan.keep.values = LogProbPrecision::Quantised { step: 0.1 }),
     ),
     ("tokenizer-of-another", "the file was changed or damaged", Text("tokenizer.json", "tokenizer", "detokenizer")),

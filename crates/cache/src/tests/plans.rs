@@ -140,16 +140,20 @@ fn blocks_shrink_with_long_rows_but_keep_a_row() {
 fn impossible_plans_say_why() {
     type Change = fn(&mut Plan);
     let broken: [(&str, Change); 10] = [
-        ("format version 2", |p| p.format_version = 2),
+        ("format_version = 2", |p| p.format_version = 2),
         ("1..=40", |p| p.keep.selection = Selection::TopK { k: 41 }),
-        ("max_length is 1", |p| p.max_length = 1),
+        ("max_length = 1", |p| p.max_length = 1),
         ("keep fewer classes", |p| p.max_length = u32::MAX),
         ("0 units", |p| p.units.clear()),
-        ("`Train` is no name", |p| p.units.iter_mut().for_each(|u| u.split = "Train".into())),
-        ("do not stand together", |p| p.units.swap(1, 2)),
-        ("samples 5..8 where 4..", |p| p.units[1].start = 5),
-        ("samples 3..8 where 4..", |p| p.units[1].start = 3),
-        ("samples 4..4 where 4..", |p| p.units[1].end = 4),
+        ("a split named `Train`", |p| p.units.iter_mut().for_each(|u| u.split = "Train".into())),
+        ("stand together", |p| p.units.swap(1, 2)),
+        ("samples 5..8 in split `train` was given, but it must be so that samples 4.. follow", |p| {
+            p.units[1].start = 5
+        }),
+        ("samples 3..8 in split `train` was given, but it must be so that samples 4.. follow", |p| {
+            p.units[1].start = 3
+        }),
+        ("samples 4..4 in split `train` was given, but it must be so that samples 4.. follow", |p| p.units[1].end = 4),
     ];
     for (message, change) in broken {
         let mut plan = plan(TOP_K, &[("train", 8), ("val", 4)], 4);

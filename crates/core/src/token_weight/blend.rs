@@ -29,7 +29,7 @@ impl Blend {
     /// Names the key, its value and what is accepted.
     pub fn check(&self) -> Result<(), ConfigError> {
         let Self::Fixed { share } = self else { return Ok(()) };
-        share.check("share")?;
+        share.check().map_err(|error| error.within("share"))?;
         let (low, high) = share.range();
         let given = if low == high { low.to_string() } else { format!("{low} to {high}") };
         ConfigError::unless(low >= 0.0 && high <= 1.0, "share", given, "0 to 1")

@@ -38,7 +38,7 @@ impl Rule for Gate {
     fn check(&self) -> Result<(), ConfigError> {
         ConfigError::unless(self.rank > 0, "rank", self.rank, "at least 1")?;
         for (name, curve) in [("right", self.right), ("wrong", self.wrong)] {
-            curve.check(name)?;
+            curve.check().map_err(|error| error.within(name))?;
             ConfigError::unless(curve.range().0 >= 0.0, name, curve.range().0, "a weight, 0 or more")?;
         }
         Ok(())

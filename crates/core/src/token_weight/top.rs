@@ -53,7 +53,7 @@ pub struct Top {
 
 impl Rule for Top {
     fn check(&self) -> Result<(), ConfigError> {
-        self.share.check("share")?;
+        self.share.check().map_err(|error| error.within("share"))?;
         let (low, high) = self.share.range();
         let given = if low == high { low.to_string() } else { format!("{low} to {high}") };
         ConfigError::unless(low > 0.0 && high <= 1.0, "share", given, "more than 0, and 1 at most")

@@ -17,7 +17,7 @@ impl LossConfig {
     }
 
     fn check_alone(&self) -> Check {
-        self.alpha.check("alpha")?;
+        self.alpha.check().map_err(|error| error.within("alpha"))?;
         for alpha in [self.alpha.range().0, self.alpha.range().1] {
             ConfigError::unless((0.0..=1.0).contains(&alpha), "alpha", alpha, "0 to 1")?;
         }
@@ -159,10 +159,10 @@ fn quoted(policy: TailPolicy) -> String {
 fn check_numbers(term: &LossTerm) -> Check {
     let temperatures = [("temperature", Some(term.temperature)), ("student_temperature", term.student_temperature)];
     for (name, curve) in temperatures.into_iter().filter_map(|(name, curve)| Some((name, curve?))) {
-        curve.check(name)?;
+        curve.check().map_err(|error| error.within(name))?;
         ConfigError::unless(curve.range().0 > 0.0, name, curve.range().0, "a positive number")?;
     }
-    term.factor.check("factor")?;
+    term.factor.check().map_err(|error| error.within("factor"))?;
     let lowest = |curve: Schedule| curve.range().0;
     ConfigError::unless(lowest(term.factor) >= 0.0, "factor", lowest(term.factor), "a weight, 0 or more")
 }

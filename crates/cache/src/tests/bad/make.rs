@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::WriterPropertiesBuilder;
 use std::sync::Arc;
@@ -126,9 +127,11 @@ pub(super) fn without_ranks(plan: &Plan) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-/// A whole shard and the metadata of one of its columns.
+/// A whole shard whose column of this name is not compressed, and that column's metadata.
 fn shard_and_column(plan: &Plan, name: &str) -> (Vec<u8>, ColumnChunkMetaData, usize) {
-    let shard = codec::encode(plan, plan.id(), 0, &rows_of_base(plan)).unwrap();
+    let path = ["list", "element"].map(str::to_owned);
+    let path = || [vec![name.to_owned()], path.to_vec()].concat().into();
+    let shard = shard_with(plan, &|p| p.set_column_compression(path(), Compression::UNCOMPRESSED));
     let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Required);
     let metadata = reader.parse_and_finish(&Bytes::copy_from_slice(&shard)).unwrap();
     let group = metadata.row_group(0);

@@ -1,4 +1,4 @@
-//! What writing cost in truth, as commits and manifests state it.
+//! How exact a cache is: errors that the writer measured on every row, as commits and manifests state them.
 
 use logitcask_core::{RowErrors, TailRule};
 use serde::{Deserialize, Serialize};

@@ -1,46 +1,47 @@
 //! What a model knows of a shard: how common each class is, and which classes follow which token.
 
 use super::coder::{Coder, NUMBER_SYMBOLS, step};
+use super::error::PackError;
 
-/// Followers of all lists together, at most: this bounds what hostile bytes can ask for.
-pub(super) const MAX_FOLLOWERS: usize = 1 << 20;
+/// Candidates of all lists together, at most: this bounds what hostile bytes can ask for.
+pub(super) const MAX_CANDIDATES: usize = 1 << 20;
 /// Levels of [`level`].
 pub(super) const LEVELS: usize = 16;
 /// Levels of [`share_level`].
 pub(super) const SHARES: usize = 14;
-/// A class is a follower if it has at least this many 64ths of a list's positions.
+/// A class is a candidate if it has at least this many 64ths of a list's positions.
 pub(super) const MIN_SHARE: u64 = 1;
 
-/// Values of `Class::common`.
-const COMMONS: usize = 34;
+/// Values of `Class::freq_class`.
+const FREQ_CLASSES: usize = 34;
 
 /// The flag for one more list.
 pub(super) const MORE: usize = 0;
 /// Tables of the model's own bytes.
-pub(super) const TABLES: usize = COMMON + COMMONS;
+pub(super) const TABLES: usize = FREQ_CLASS + FREQ_CLASSES;
 /// Distances between tokens that have lists.
 const TOKEN: usize = 0;
 /// Lengths of lists.
 const LENGTH: usize = 1;
 /// Distances between a list's ranks.
 const GAP: usize = 2;
-/// `List::top`.
+/// `CandidateList::top`.
 const TOP: usize = 3;
-/// `Follower::share`, by that of the follower before.
+/// `Candidate::share`, by that of the candidate before.
 const SHARE: usize = 4;
-/// `Follower::height`, by its share.
+/// `Candidate::height`, by its share.
 const HEIGHT: usize = SHARE + SHARES + 1;
 /// `Class::height`, by how common the class is.
 const MEAN: usize = HEIGHT + SHARES;
-/// `Class::common`, by that of the class before.
-const COMMON: usize = MEAN + COMMONS;
+/// `Class::freq_class`, by that of the class before.
+const FREQ_CLASS: usize = MEAN + FREQ_CLASSES;
 
 /// How many symbols a table of the model's own bytes has.
 pub(super) fn symbols(table: usize) -> usize {
     match table {
         TOKEN | LENGTH | GAP => NUMBER_SYMBOLS,
         SHARE..HEIGHT => SHARES,
-        COMMON.. => COMMONS,
+        FREQ_CLASS.. => FREQ_CLASSES,
         _ => LEVELS,
     }
 }
@@ -63,7 +64,7 @@ pub(super) fn share_level(part: u64, whole: u64) -> u8 {
 
 /// A class that often is among the kept ones where a token is the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Follower {
+pub(super) struct Candidate {
     /// The class.
     pub(super) rank: u32,
     /// In how many of the positions: [`share_level`].
@@ -74,29 +75,29 @@ pub(super) struct Follower {
 
 /// The classes that follow one token, by ascending rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct List {
+pub(super) struct CandidateList {
     /// [`top_level`] of the mean top.
     pub(super) top: u8,
     /// The classes.
-    pub(super) followers: Vec<Follower>,
+    pub(super) candidates: Vec<Candidate>,
 }
 
 /// A class's part of the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Class {
     /// 0 if it is never kept, else one more than the logarithm of how often.
-    pub(super) common: u8,
+    pub(super) freq_class: u8,
     /// [`level`] of its mean height.
     pub(super) height: u8,
 }
 
 /// The whole of it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Lists {
+pub(super) struct ContextModel {
     /// By id.
     pub(super) classes: Vec<Class>,
     /// The list for tokens that have none of their own, then the others in order of their tokens.
-    pub(super) lists: Vec<List>,
+    pub(super) lists: Vec<CandidateList>,
     /// Place in `lists`, by token.
     pub(super) list_of: Vec<u32>,
     /// By rank.
@@ -107,16 +108,16 @@ pub(super) struct Lists {
     heights: Vec<u8>,
 }
 
-impl Lists {
+impl ContextModel {
     /// Ranks classes by how common they are, ties by id.
     pub(super) fn new(classes: Vec<Class>) -> Self {
         let mut ids: Vec<u32> = (0..classes.len() as u32).collect();
-        ids.sort_by_key(|&id| (u8::MAX - classes[id as usize].common, id));
+        ids.sort_by_key(|&id| (u8::MAX - classes[id as usize].freq_class, id));
         let mut ranks = vec![0; ids.len()];
         ids.iter().enumerate().for_each(|(rank, &id)| ranks[id as usize] = rank as u32);
         let heights = ids.iter().map(|&id| classes[id as usize].height).collect();
         let list_of = vec![0; classes.len()];
-        Self { classes, lists: vec![List::default()], list_of, ids, ranks, heights }
+        Self { classes, lists: vec![CandidateList::default()], list_of, ids, ranks, heights }
     }
 
     /// The class of a rank.
@@ -135,33 +136,32 @@ impl Lists {
     }
 
     /// The list where `token` is the input.
-    pub(super) fn list(&self, token: u32) -> &List {
+    pub(super) fn list(&self, token: u32) -> &CandidateList {
         &self.lists[self.list_of.get(token as usize).map_or(0, |&list| list as usize)]
     }
 
-    /// Codes all of it, or reads it when `self` is empty; a list holds `longest` followers at most.
-    pub(super) fn visit<C: Coder>(&self, coder: &mut C, vocab: u32, longest: u32) -> Result<Self, String> {
+    /// Codes all of it, or reads it when `self` is empty; a list holds `longest` candidates at most.
+    pub(super) fn code_all<C: Coder>(&self, coder: &mut C, vocab: u32, longest: u32) -> Result<Self, PackError> {
         let (mut classes, mut before) = (Vec::new(), 0);
         for id in 0..vocab as usize {
-            let Class { common, height } = self.classes.get(id).copied().unwrap_or_default();
-            let common = coder.symbol(COMMON + before, usize::from(common));
-            let height = if common == 0 { 0 } else { coder.symbol(MEAN + common, usize::from(height)) };
-            classes.push(Class { common: common as u8, height: height as u8 });
-            before = common;
+            let Class { freq_class, height } = self.classes.get(id).copied().unwrap_or_default();
+            let freq_class = coder.symbol(FREQ_CLASS + before, usize::from(freq_class));
+            let height = if freq_class == 0 { 0 } else { coder.symbol(MEAN + freq_class, usize::from(height)) };
+            classes.push(Class { freq_class: freq_class as u8, height: height as u8 });
+            before = freq_class;
         }
         let mut read = Self::new(classes);
-        let mut room = MAX_FOLLOWERS as u32;
+        let mut room = MAX_CANDIDATES as u32;
         let given = |list: usize| self.lists.get(list);
-        read.lists[0] = visit_list(coder, given(0), vocab, longest.min(room))?;
+        read.lists[0] = code_list(coder, given(0), vocab, longest.min(room))?;
         let mut owners = (0..self.list_of.len() as u32).filter(|&token| self.list_of[token as usize] > 0);
         let mut next = 0;
         while coder.flag(MORE, read.lists.len() < self.lists.len()) {
             let owner = owners.next().unwrap_or(next);
             let token = next + coder.number(TOKEN, owner - next);
-            *read.list_of.get_mut(token as usize).ok_or("a list of a token outside the vocabulary")? =
-                read.lists.len() as u32;
-            let list = visit_list(coder, given(read.lists.len()), vocab, longest.min(room))?;
-            room -= list.followers.len() as u32;
+            *read.list_of.get_mut(token as usize).ok_or(PackError::ListToken)? = read.lists.len() as u32;
+            let list = code_list(coder, given(read.lists.len()), vocab, longest.min(room))?;
+            room -= list.candidates.len() as u32;
             read.lists.push(list);
             next = token + 1;
         }
@@ -170,24 +170,29 @@ impl Lists {
 }
 
 /// Codes one list.
-fn visit_list<C: Coder>(coder: &mut C, given: Option<&List>, vocab: u32, longest: u32) -> Result<List, String> {
+fn code_list<C: Coder>(
+    coder: &mut C,
+    given: Option<&CandidateList>,
+    vocab: u32,
+    longest: u32,
+) -> Result<CandidateList, PackError> {
     let top = coder.symbol(TOP, given.map_or(0, |list| usize::from(list.top))) as u8;
-    let given = given.map_or(&[][..], |list| &list.followers);
+    let given = given.map_or(&[][..], |list| &list.candidates);
     let length = coder.number(LENGTH, given.len() as u32);
     if length > longest {
-        return Err(format!("a list of {length} followers, at most {longest} can be"));
+        return Err(PackError::ListLength { length, longest });
     }
-    let (mut followers, mut next, mut before) = (Vec::new(), 0, SHARES);
+    let (mut candidates, mut next, mut before) = (Vec::new(), 0, SHARES);
     for at in 0..length as usize {
-        let follower = given.get(at).copied().unwrap_or(Follower { rank: next, share: 0, height: 0 });
-        let rank = next + coder.number(GAP, follower.rank - next);
+        let candidate = given.get(at).copied().unwrap_or(Candidate { rank: next, share: 0, height: 0 });
+        let rank = next + coder.number(GAP, candidate.rank - next);
         if rank >= vocab {
-            return Err(format!("rank {rank} is outside the vocabulary of {vocab}"));
+            return Err(PackError::Rank { rank, vocab_size: vocab });
         }
-        let share = coder.symbol(SHARE + before, usize::from(follower.share));
-        let height = coder.symbol(HEIGHT + share, usize::from(follower.height)) as u8;
-        followers.push(Follower { rank, share: share as u8, height });
+        let share = coder.symbol(SHARE + before, usize::from(candidate.share));
+        let height = coder.symbol(HEIGHT + share, usize::from(candidate.height)) as u8;
+        candidates.push(Candidate { rank, share: share as u8, height });
         (next, before) = (rank + 1, share);
     }
-    Ok(List { top, followers })
+    Ok(CandidateList { top, candidates })
 }
