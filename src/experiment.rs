@@ -1,9 +1,9 @@
 //! A recipe with its teacher, tokenizer and dataset opened: what every command of stage 1 begins with.
 
-use crate::commands::tokenizer_of;
 use crate::devices;
 use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
+use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
@@ -60,7 +60,7 @@ impl Experiment {
         })?;
         let folder = recipe.cache_folder(path);
         let files = PretrainedModel::open(&teacher.model)?;
-        let tokenizer = tokenizer_of(&files)?;
+        let tokenizer = tokenizers::of_model(&files)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
         let context = files.config().max_position_embeddings();
         if recipe.cache.max_length > context {

@@ -14,6 +14,7 @@ mod recipe;
 mod stop;
 mod student;
 mod summary;
+mod tokenizers;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -3,9 +3,9 @@
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::recipe::Recipe;
-use anyhow::{Context, Result, bail};
+use crate::tokenizers;
+use anyhow::Result;
 use logitcask_cache::{ArtifactRef, CacheReader, Plan};
-use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{Dataset, TextDataset};
 use logitcask_model::PretrainedModel;
 use std::path::Path;
@@ -62,28 +62,10 @@ impl Comparison {
     /// With the cache's own tokenizer, since the teacher's is not here.
     fn texts(&mut self, recipe: &Recipe, cache: &CacheReader) -> Result<()> {
         let plan = cache.plan();
-        let tokenizer = tokenizer_of(cache)?;
+        let tokenizer = tokenizers::of_cache(cache)?;
         let dataset = TextDataset::load(&recipe.dataset, &tokenizer, plan.max_length as usize)?;
         let wanted = ArtifactRef { name: dataset.name().to_owned(), fingerprint: dataset.fingerprint() };
         self.differences.extend(plan.dataset.difference("dataset", &wanted));
         Ok(())
     }
-}
-
-/// The tokenizer that lies in a cache, as it made the cache's samples.
-pub fn tokenizer_of(cache: &CacheReader) -> Result<TextTokenizer> {
-    let (plan, path) = (cache.plan(), cache.tokenizer_path());
-    let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    let added: Vec<(u32, String)> = plan.added_tokens.iter().map(|token| (token.id, token.content.clone())).collect();
-    let tokenizer = TextTokenizer::from_json_bytes(&json, &added, plan.end)?;
-    if tokenizer.bos() != plan.bos {
-        let text = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
-        bail!(
-            "{}: it puts {} in front of a text, and the cache's windows begin with {}",
-            path.display(),
-            text(tokenizer.bos()),
-            text(plan.bos)
-        );
-    }
-    Ok(tokenizer)
 }

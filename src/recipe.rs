@@ -215,7 +215,7 @@ impl Recipe {
     fn check(&self) -> Result<()> {
         self.loss.check()?;
         if let Some(train) = &self.train {
-            train.check().map_err(|e| anyhow!(e))?;
+            train.check()?;
         }
         if self.teacher.as_ref().is_some_and(|teacher| teacher.batch_tokens == 0) {
             bail!(

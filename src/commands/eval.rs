@@ -1,12 +1,11 @@
 //! `logitcask eval`.
 
-use super::tokenizer_of;
 use crate::args::EvalArgs;
 use crate::caches;
 use crate::devices;
 use crate::output::say;
-use crate::pins;
 use crate::stop;
+use crate::tokenizers;
 use anyhow::{Result, anyhow, bail};
 use logitcask_data::{DatasetConfig, SpecialTokens, TextDataset};
 use logitcask_model::{Precision, PretrainedModel};
@@ -57,7 +56,7 @@ fn open_cache(files: &PretrainedModel, folder: &Path) -> Result<Source> {
     if context < window {
         bail!("{}: its windows of {window} tokens are longer than the model's context of {context}", folder.display());
     }
-    if !is_same_json(tokenizer_of(files)?.json(), pins::tokenizer_of(&cache)?.json()) {
+    if !is_same_json(tokenizers::of_model(files)?.json(), tokenizers::of_cache(&cache)?.json()) {
         bail!("{}: the model's tokenizer is not the one this cache was made with", folder.display());
     }
     Ok(Source::Cache(cache))
@@ -70,7 +69,7 @@ fn is_same_json(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn open_text(files: &PretrainedModel, data: &Path, max_length: Option<usize>) -> Result<TextDataset> {
-    let tokenizer = tokenizer_of(files)?;
+    let tokenizer = tokenizers::of_model(files)?;
     // All of it is held out: nothing here is trained on.
     let special_tokens = SpecialTokens::Plain;
     let config = DatasetConfig { held_out: 1.0, special_tokens, ..DatasetConfig::at(data) };

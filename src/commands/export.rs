@@ -1,6 +1,5 @@
 //! `logitcask export`.
 
-use super::tokenizer_of;
 use crate::args::ExportArgs;
 use crate::caches;
 use crate::output::say;
@@ -8,6 +7,7 @@ use crate::paths::are_one;
 use crate::progress::Progress;
 use crate::stop;
 use crate::summary::CacheFigures;
+use crate::tokenizers;
 use anyhow::{Result, anyhow, bail};
 use logitcask_cache::{Layout, PLAN_NAME, convert};
 use logitcask_model::{DeviceChoice, Precision, PretrainedModel, export};
@@ -28,7 +28,7 @@ fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
     let files = PretrainedModel::open(&args.source)?;
     export::check_target(&args.source, &args.out)?;
     // Checked against the model either way; a tokenizer.json goes over as it is.
-    let tokenizer = tokenizer_of(&files)?;
+    let tokenizer = tokenizers::of_model(&files)?;
     let companions = files.companions()?;
     let (device, _) = DeviceChoice::Cpu.open()?;
     let model = files.load(&device, Precision::F32)?;

@@ -1,12 +1,12 @@
 //! `logitcask generate`.
 
-use super::tokenizer_of;
 use crate::args::GenerateArgs;
 use crate::devices;
 use crate::output::{note, say};
 use crate::paths::refuse_existing;
 use crate::progress::Progress;
 use crate::stop;
+use crate::tokenizers;
 use anyhow::{Result, bail};
 use logitcask_core::rng::CounterRng;
 use logitcask_data::{diversity, write_corpus};
@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 pub fn run(args: &GenerateArgs) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), check_out)?;
     let files = PretrainedModel::open(&args.model)?;
-    let tokenizer = tokenizer_of(&files)?;
+    let tokenizer = tokenizers::of_model(&files)?;
     let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();
     prompt.extend(tokenizer.encode(&args.prompt)?);
     if prompt.is_empty() {

@@ -30,14 +30,15 @@ pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -
             cache::run(&CacheArgs { recipe: path.clone(), device: args.device, replace: args.replace })?;
         }
         let TrainArgs { device, seed, .. } = args.clone();
-        train::run(&TrainArgs {
-            recipe: path,
+        let args = TrainArgs {
+            recipe: path.clone(),
             device,
             seed,
             control: false,
             out: Some(run.clone()),
             replace: args.replace,
-        })?;
+        };
+        train::run(&args, Recipe::read(&path)?)?;
         summaries.push(Summary::read(&run)?);
         teacher = Some(run.join("student/model"));
     }

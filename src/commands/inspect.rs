@@ -3,8 +3,8 @@
 use crate::args::InspectArgs;
 use crate::caches;
 use crate::output::say;
-use crate::pins::tokenizer_of;
 use crate::summary::CacheFigures;
+use crate::tokenizers;
 use anyhow::Result;
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{CacheReader, Manifest, Plan};
@@ -94,7 +94,7 @@ fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
 }
 
 fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<()> {
-    let tokenizer = tokenizer_of(cache)?;
+    let tokenizer = tokenizers::of_cache(cache)?;
     let split = args.split.as_deref().unwrap_or("train");
     let row = cache.get(split, id)?;
     let sample = &row.sample;

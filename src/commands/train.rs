@@ -1,13 +1,12 @@
 //! `logitcask train`.
 
 use super::cache::{damaged, owner};
-use super::generations;
 use super::run_folder::{Identity, claim};
 use crate::args::TrainArgs;
 use crate::caches;
 use crate::experiment::missing_split_help;
 use crate::output::{note, say};
-use crate::pins::{self, Comparison, tokenizer_of};
+use crate::pins::{self, Comparison};
 use crate::progress::Progress;
 use crate::recipe::{Recipe, TeacherConfig, name};
 use crate::stop;
@@ -44,11 +43,7 @@ struct Teaching {
 }
 
 /// Trains the recipe's student (and its control), judges them, and exports the student.
-pub fn run(args: &TrainArgs) -> Result<()> {
-    let mut recipe = Recipe::read(&args.recipe)?;
-    if let Some(generations) = recipe.generations {
-        return generations::run(args, &recipe, generations);
-    }
+pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
     let (Some(student), Some(train)) = (recipe.student.clone(), recipe.train.as_mut()) else {
         bail!("{}: a run needs [student] and [train]", args.recipe.display());
     };
@@ -177,7 +172,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     };
     Ok(Teaching {
         data: source.name(),
-        tokenizer: tokenizer_of(&cache)?,
+        tokenizer: crate::tokenizers::of_cache(&cache)?,
         companions: Companions::from_files(cache.folder(), cache.companions()?)?,
         vocab_size: plan.vocab_size as usize,
         padding: plan.keep.padding as usize,

@@ -1,8 +1,9 @@
 //! The dataset card: what makes a cache's folder a dataset that can be shared as it is.
 
 use crate::manifest::Manifest;
-use crate::plan::{DATA_DIR, Layout, Plan};
-use crate::schema;
+use crate::names::DATA_DIR;
+use crate::plan::{Layout, Plan};
+use crate::{names, schema};
 use logitcask_core::LogProbPrecision;
 use std::fmt::Write;
 
@@ -43,7 +44,7 @@ fn write_yaml(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
         writeln!(
             card,
             "  - split: \"{}\"\n    path: \"{DATA_DIR}/{split}-?????-of-?????.parquet\"",
-            card_split(split)
+            names::card_split(split)
         )?;
     }
     writeln!(card, "---\n")
@@ -93,11 +94,6 @@ fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt:
         )?;
     }
     writeln!(card, "| rounding of log-probabilities | {:.1e} nat at worst |\n", totals.codec_error.worst)
-}
-
-/// A split's name as dataset hubs take it: they know no `-` there.
-pub(crate) fn card_split(split: &str) -> String {
-    split.replace('-', "_")
 }
 
 fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {

@@ -3,7 +3,7 @@
 
 use crate::commit;
 use crate::error::{Error, Result};
-use crate::plan::COMMITS_DIR;
+use crate::names::COMMITS_DIR;
 use crate::publish::TEMP_PREFIX;
 use crate::writer::{CacheWriter, exists};
 use std::fs::{self, File, TryLockError};

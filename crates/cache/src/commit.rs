@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::error_stats::{self, CodecError, LogZError};
 use crate::json;
-use crate::plan::{COMMITS_DIR, Plan};
+use crate::names::COMMITS_DIR;
+use crate::plan::Plan;
 use logitcask_core::{Fingerprint, SoftRows};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -3,9 +3,8 @@
 
 use crate::error::Result;
 use crate::json;
-use crate::manifest::MANIFEST_NAME;
+use crate::names::{DATA_DIR, MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
 use crate::pins::ArtifactRef;
-use crate::plan::{DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
 use crate::publish;
 use logitcask_core::{ConfigError, Fingerprint};
 use std::path::Path;
@@ -53,10 +52,14 @@ pub(crate) fn is(pin: &ArtifactRef, (name, bytes): Companion<'_>) -> bool {
     pin.name == name && pin.fingerprint == Fingerprint::of(bytes)
 }
 
-/// Lays the files that `plan` pins where they are missing; files of other bytes than the plan's are left out.
-pub(crate) fn lay<'a>(folder: &Path, plan: &Plan, files: impl IntoIterator<Item = Companion<'a>>) -> Result<()> {
+/// Lays the files that are pinned where they are missing; files of other bytes are left out.
+pub(crate) fn lay<'a>(
+    folder: &Path,
+    pins: &[ArtifactRef],
+    files: impl IntoIterator<Item = Companion<'a>>,
+) -> Result<()> {
     for (name, bytes) in files {
-        if plan.companions.iter().any(|pin| is(pin, (name, bytes))) {
+        if pins.iter().any(|pin| is(pin, (name, bytes))) {
             let path = folder.join(name);
             path.parent().map_or(Ok(()), publish::create_folder)?;
             publish::create(&path, bytes)?;

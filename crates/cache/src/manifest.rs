@@ -4,14 +4,12 @@ use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::error_stats::{self, CodecError, LogZError, round};
 use crate::json;
+use crate::names::MANIFEST_NAME;
 use crate::plan::Plan;
 use crate::version::FORMAT_VERSION;
 use logitcask_core::{Fingerprint, TailRule};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-/// The manifest's file name.
-pub const MANIFEST_NAME: &str = "manifest.json";
 
 /// Every shard of a complete cache: a pure function of plan and commits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,20 +4,12 @@ mod check;
 
 use crate::error::{Error, Result};
 use crate::json;
+use crate::names::{PLAN_NAME, shard_name};
 use crate::pins::{self, AddedToken, ArtifactRef, Versions};
 use logitcask_core::{Fingerprint, Selection, Truncation};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
-
-/// The plan's file name.
-pub const PLAN_NAME: &str = "plan.json";
-/// Folder of the commits, one file for each unit.
-pub const COMMITS_DIR: &str = "_commits";
-/// Folder of the shards.
-pub const DATA_DIR: &str = "data";
-/// A copy of the tokenizer, so that a cache can be read as text and a student be exported from it alone.
-pub const TOKENIZER_NAME: &str = "tokenizer.json";
 
 /// Rows of a block (a Parquet row group) where they are small enough.
 pub const ROWS_PER_ROW_GROUP: u64 = 128;
@@ -226,8 +218,4 @@ impl Plan {
             Err(problem) => Err(Error::malformed(&path, problem)),
         }
     }
-}
-
-fn shard_name(split: &str, number: usize, of: usize) -> String {
-    format!("{DATA_DIR}/{split}-{number:05}-of-{of:05}.parquet")
 }

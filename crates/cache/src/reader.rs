@@ -3,10 +3,11 @@
 use crate::commit;
 use crate::companions;
 use crate::error::{Error, Result};
-use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::manifest::Manifest;
+use crate::names::{MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
 use crate::order::Samples;
 use crate::pins::ArtifactRef;
-use crate::plan::{PLAN_NAME, Plan, TOKENIZER_NAME, WorkUnit};
+use crate::plan::{Plan, WorkUnit};
 use crate::row_group::{CachedSample, RowGroup, rows_of_group};
 use crate::shard::{Shard, VerifiedAt};
 use crate::storage::Storage;

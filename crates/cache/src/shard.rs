@@ -158,7 +158,7 @@ impl Shard {
             bytes: &self.bytes,
             descriptor: leaves[column].clone(),
             chunk: &columns[column],
-            limits: Limits::of(plan),
+            limits: limits(plan),
             row_group: group,
             group_rows: all.end - all.start,
             rows,
@@ -238,4 +238,10 @@ fn check_footer(
         return Err(FooterError::Rows { got, expected: rows });
     }
     Ok(())
+}
+
+/// What a page of the plan's longest rows may hold.
+fn limits(plan: &Plan) -> Limits {
+    let values_per_position = u64::from(plan.max_kept()).max(plan.keep.atoms() as u64);
+    Limits::new(u64::from(plan.max_length).saturating_mul(values_per_position), plan.rows_per_group())
 }

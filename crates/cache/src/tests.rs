@@ -14,7 +14,8 @@ mod vectors;
 mod verify;
 mod writing;
 
-use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::manifest::Manifest;
+use crate::names::MANIFEST_NAME;
 use crate::pins::{ArtifactRef, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::plan::{Layout, Plan};
 use crate::version::FORMAT_VERSION;

@@ -7,8 +7,9 @@ use crate::companions::{self, Companion};
 use crate::error::{Error, Result};
 use crate::error_stats::{self, CodecError, LogZError};
 use crate::json;
-use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::plan::{COMMITS_DIR, DATA_DIR, PLAN_NAME, Plan, TOKENIZER_NAME};
+use crate::manifest::Manifest;
+use crate::names::{COMMITS_DIR, DATA_DIR, MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
+use crate::plan::Plan;
 use crate::publish;
 use crate::row_problem::RowProblem;
 use logitcask_core::{ConfigError, Fingerprint, RowErrors, Sample, SoftRows};
@@ -93,7 +94,7 @@ impl CacheWriter {
     /// # Errors
     /// [`Error::Io`] where a file or its folder cannot be made.
     pub fn lay_companions<'a>(&self, files: impl IntoIterator<Item = Companion<'a>>) -> Result<()> {
-        companions::lay(&self.folder, &self.plan, files)
+        companions::lay(&self.folder, &self.plan.companions, files)
     }
 
     /// Where it lives.

@@ -1,7 +1,7 @@
 //! What a recipe says about training.
 
 use crate::LrSchedule;
-use logitcask_core::SamplePruning;
+use logitcask_core::{ConfigError, SamplePruning};
 use serde::{Deserialize, Serialize};
 
 /// How a student is trained.
@@ -66,32 +66,39 @@ const fn default_every() -> u64 {
 
 impl TrainConfig {
     /// Refuses what cannot work.
-    pub fn check(&self) -> Result<(), String> {
-        if self.steps == 0 || self.batch_size == 0 || self.checkpoint_every == 0 {
-            return Err("[train] steps, batch_size and checkpoint_every must be at least 1".into());
+    ///
+    /// # Errors
+    /// Names the key, its value and what is accepted.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_keys().map_err(|error| error.within("[train]"))
+    }
+
+    fn check_keys(&self) -> Result<(), ConfigError> {
+        let counts = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size as u64),
+            ("checkpoint_every", self.checkpoint_every),
+            ("accumulate", self.accumulate as u64),
+        ];
+        for (key, count) in counts {
+            ConfigError::unless(count > 0, key, count, "at least 1")?;
         }
-        if self.accumulate == 0 || !self.batch_size.is_multiple_of(self.accumulate) {
-            return Err(format!(
-                "[train] accumulate = {} does not divide batch_size = {}",
-                self.accumulate, self.batch_size
-            ));
+        let divides = self.batch_size.is_multiple_of(self.accumulate);
+        let divisor = format!("a divisor of batch_size = {}", self.batch_size);
+        ConfigError::unless(divides, "accumulate", self.accumulate, divisor)?;
+        let rate = self.learning_rate;
+        ConfigError::unless(rate > 0.0 && rate.is_finite(), "learning_rate", rate, "a positive number")?;
+        ConfigError::unless(self.clip_norm > 0.0, "clip_norm", self.clip_norm, "a positive number")?;
+        ConfigError::unless(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "0 or more")?;
+        if let Some(length) = self.max_length {
+            ConfigError::unless(length >= 2, "max_length", length, "at least 2, one token and the next")?;
         }
-        if !(self.learning_rate > 0.0
-            && self.learning_rate.is_finite()
-            && self.clip_norm > 0.0
-            && self.weight_decay >= 0.0)
-        {
-            return Err("[train] learning_rate and clip_norm must be positive, weight_decay not negative".into());
-        }
-        if self.max_length.is_some_and(|length| length < 2) {
-            return Err("[train] max_length must be at least 2: one token and the next".into());
-        }
-        if self.patience.is_some() && self.validate_every == 0 {
-            return Err("[train] patience needs validate_every".into());
+        if let Some(patience) = self.patience.filter(|_| self.validate_every == 0) {
+            return Err(ConfigError::new("patience", patience, "left out where validate_every is 0"));
         }
         if let Some(pruning) = self.pruning {
-            pruning.check().map_err(|error| error.within("pruning").within("[train]").to_string())?;
+            pruning.check().map_err(|error| error.within("pruning"))?;
         }
-        self.schedule.check()
+        self.schedule.check().map_err(|error| error.within("schedule"))
     }
 }

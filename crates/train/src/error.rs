@@ -68,6 +68,9 @@ pub enum Error {
     /// The recipe's numbers make no sense together.
     #[error("{0}")]
     Config(String),
+    /// A key of the recipe has a value that is not accepted.
+    #[error(transparent)]
+    Refused(#[from] logitcask_core::ConfigError),
     /// A split without a sample.
     #[error("split `{split}` has no samples")]
     EmptySplit {

@@ -1,5 +1,6 @@
 //! Learning rates: pure functions of the step, so that resuming needs nothing stored.
 
+use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves after the linear warm-up, as a share of its peak.
@@ -27,20 +28,20 @@ impl Default for LrSchedule {
 
 impl LrSchedule {
     /// Refuses shares outside 0..=1, and a decay that is none.
-    pub fn check(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Names the key, its value and what is accepted.
+    pub fn check(&self) -> Result<(), ConfigError> {
         match *self {
-            Self::Cosine { floor } if !(0.0..=1.0).contains(&floor) => {
-                Err(format!("[train] schedule: floor = {floor} is not within 0..=1"))
+            Self::Cosine { floor } => {
+                ConfigError::unless((0.0..=1.0).contains(&floor), "floor", floor, "a share of the peak, 0 to 1")
             }
-            Self::Wsd { decay: 0.0 } => Err(
-                "[train] schedule: decay = 0 never decays; for a rate that stays at its peak, write { kind = \"cosine\", \
-                 floor = 1.0 }"
-                    .to_owned(),
-            ),
-            Self::Wsd { decay } if !(decay > 0.0 && decay <= 1.0) => {
-                Err(format!("[train] schedule: decay = {decay} is no share of a run"))
+            Self::Wsd { decay } => {
+                let expected = "a share of the run, more than 0 and 1 at most";
+                ConfigError::unless(decay > 0.0 && decay <= 1.0, "decay", decay, expected).map_err(|error| {
+                    error.because("for a rate that stays at its peak, write { kind = \"cosine\", floor = 1.0 }")
+                })
             }
-            _ => Ok(()),
         }
     }
 
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_says_why() {
-        let problem = |schedule: LrSchedule| schedule.check().unwrap_err();
+        let problem = |schedule: LrSchedule| schedule.check().unwrap_err().to_string();
         assert!(problem(LrSchedule::Wsd { decay: 0.0 }).contains("floor = 1.0"));
         assert!(problem(LrSchedule::Wsd { decay: 1.5 }).contains("decay = 1.5"));
         assert!(problem(LrSchedule::Cosine { floor: f64::NAN }).contains("floor = NaN"));

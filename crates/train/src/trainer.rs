@@ -17,6 +17,7 @@ use crate::{Error, Result, Source, TrainConfig};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
+use logitcask_core::ConfigError;
 use logitcask_model::{CausalLm, Model, ModelConfig, weights};
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl Trainer<'_> {
         stop: &AtomicBool,
         on_step: &mut dyn FnMut(&StepMetrics),
     ) -> Result<Outcome> {
-        self.check().map_err(Error::Config)?;
+        self.check()?;
         std::fs::create_dir_all(self.folder).map_err(Error::io(self.folder, "create"))?;
         let (mut learner, mut model, mut optimizer) = self.start(&checkpoints)?;
         let mut state = checkpoints.state();
@@ -105,16 +106,18 @@ impl Trainer<'_> {
     }
 
     /// Refuses numbers that make no sense together, and what the cached rows cannot answer.
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         self.config.check()?;
-        self.loss.check().map_err(|error| error.to_string())?;
-        self.source.check(self.loss).map_err(|error| error.to_string())?;
+        self.loss.check()?;
+        self.source.check(self.loss)?;
         match &self.similarity {
-            Some(similarity) if similarity.labels() != self.model.vocab_size() => Err(format!(
-                "[loss] target: the head that tells how alike classes are has {} of them, the student {}",
-                similarity.labels(),
-                self.model.vocab_size()
-            )),
+            Some(similarity) if similarity.labels() != self.model.vocab_size() => {
+                let expected = format!("left out for a student of {} classes", self.model.vocab_size());
+                Err(ConfigError::new("target", "similar", expected).within("[loss]").because(format!(
+                    "the teacher's head, which tells how alike classes are, has {} of them",
+                    similarity.labels()
+                )))
+            }
             _ => Ok(()),
         }
     }

@@ -18,7 +18,6 @@ mod tests;
 
 pub(crate) use column_rows::ColumnRows;
 
-use crate::plan::Plan;
 use bounded_pages::BoundedPages;
 use bytes::Bytes;
 use parquet::basic::Compression;
@@ -101,11 +100,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// For the lists of a cache: as many values as the plan's longest rows have in one of our row groups.
-    pub(crate) fn of(plan: &Plan) -> Self {
-        let per_position = u64::from(plan.max_kept()).max(plan.keep.atoms() as u64);
-        let per_row = u64::from(plan.max_length).saturating_mul(per_position);
-        let values = plan.rows_per_group().saturating_mul(per_row).max(MIN_PAGE_VALUES);
+    /// For lists of which a row has so many values at most, and one of our row groups so many rows.
+    pub(crate) fn new(values_per_row: u64, rows_per_group: u64) -> Self {
+        let values = rows_per_group.saturating_mul(values_per_row).max(MIN_PAGE_VALUES);
         Self { values, bytes: BYTES_PER_VALUE.saturating_mul(values).saturating_add(SLACK) }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Layout, MAX_UNITS, Plan, WorkUnit};
 use crate::error::{Error, Result};
 use crate::version::FORMAT_VERSION;
-use crate::{card, companions, json, pack};
+use crate::{companions, json, names, pack};
 use logitcask_core::{ConfigError, Selection};
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ impl Plan {
                     "so that a split's units stand together".into(),
                 );
             }
-            if !in_card.insert(card::card_split(split)) {
+            if !in_card.insert(names::card_split(split)) {
                 let got = format!("split `{split}` and another that differs from it in - and _ alone");
                 let expected = "of splits that differ otherwise".into();
                 return refused(&got, expected)

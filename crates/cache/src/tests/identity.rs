@@ -1,7 +1,7 @@
 //! What a cache is, however its files are spelled, whoever began it, and whatever its inputs are called.
 
 use super::*;
-use crate::plan::COMMITS_DIR;
+use crate::names::COMMITS_DIR;
 use crate::{CODEC_VERSION, Claimed, Error, PLAN_NAME, Tier, verify};
 use crate::{codec, companions};
 use serde_json::Value;

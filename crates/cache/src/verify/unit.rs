@@ -3,7 +3,7 @@
 use super::{Check, Finding, Records, Tier};
 use crate::commit::{self, Commit, Tally};
 use crate::error::Error;
-use crate::manifest::MANIFEST_NAME;
+use crate::names::MANIFEST_NAME;
 use crate::plan::Plan;
 use crate::row_group::rows_of_group;
 use crate::shard::Shard;

@@ -1,0 +1,48 @@
+//! The tokenizers of a run: a model's, and the one that a cache keeps.
+
+use crate::output::note;
+use anyhow::{Context, Result, bail};
+use logitcask_cache::CacheReader;
+use logitcask_data::{SpecialIds, TextTokenizer};
+use logitcask_model::{PretrainedModel, TokenizerSource};
+use std::path::Path;
+
+/// The tokenizer beside a model.
+pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
+    let config = files.config();
+    let ids = SpecialIds { bos: config.bos_token_id(), eos: config.eos_token_ids() };
+    let (tokenizer, notes) = match files.tokenizer() {
+        TokenizerSource::Json(path) => TextTokenizer::from_model_folder(path.parent().unwrap_or(Path::new(".")), ids),
+        TokenizerSource::Llama2c(path) => {
+            TextTokenizer::from_llama2c(path, config.vocab_size() as u32).map(|tokenizer| (tokenizer, vec![]))
+        }
+    }
+    .with_context(|| "the model's tokenizer, which should lie beside its weights")?;
+    notes.iter().for_each(|text| note!("{}: {text}", files.name()));
+    if tokenizer.vocab_size() as usize > config.vocab_size() {
+        bail!(
+            "the tokenizer has {} tokens, the model {} classes: they do not belong together",
+            tokenizer.vocab_size(),
+            config.vocab_size()
+        );
+    }
+    Ok(tokenizer)
+}
+
+/// The tokenizer that lies in a cache, as it made the cache's samples.
+pub fn of_cache(cache: &CacheReader) -> Result<TextTokenizer> {
+    let (plan, path) = (cache.plan(), cache.tokenizer_path());
+    let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let added: Vec<(u32, String)> = plan.added_tokens.iter().map(|token| (token.id, token.content.clone())).collect();
+    let tokenizer = TextTokenizer::from_json_bytes(&json, &added, plan.end)?;
+    if tokenizer.bos() != plan.bos {
+        let text = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
+        bail!(
+            "{}: it puts {} in front of a text, and the cache's windows begin with {}",
+            path.display(),
+            text(tokenizer.bos()),
+            text(plan.bos)
+        );
+    }
+    Ok(tokenizer)
+}
