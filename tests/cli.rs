@@ -33,7 +33,7 @@ fn recipe_mistakes_name_file_and_key() {
         ("alpha = 0.5", "alfa = 0.5", &["recipe.toml", "alfa"][..]),
         ("alpha = 0.5", "alpha = 1.5", &["alpha", "it must be 0 to 1"]),
         ("k = 16", "k = 301", &["k = 301", "1..=300"]),
-        ("accumulate = 2", "accumulate = 3", &["accumulate", "divide"]),
+        ("accumulate = 2", "accumulate = 3", &["accumulate", "divisor"]),
         ("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\", k = 16 }", &["unknown field `k`"]),
         ("max_length = 48", "max_length = 65", &["max_length = 65", "context of 64"]),
         ("max_length = 48", "max_length = 1", &["max_length"]),

@@ -1,7 +1,5 @@
 //! Reading a finished cache: opening is cheap, and nothing is believed unchecked.
 
-use crate::commit;
-use crate::companions;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::names::{MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
@@ -12,7 +10,7 @@ use crate::row_group::{CachedSample, RowGroup, rows_of_group};
 use crate::shard::{Shard, VerifiedAt};
 use crate::storage::Storage;
 use crate::writer::check_tokenizer;
-use crate::{schema, storage};
+use crate::{commit, companions, schema, storage};
 use logitcask_core::{Fingerprint, SampleId};
 use std::collections::HashMap;
 use std::fmt;

@@ -75,7 +75,8 @@ impl OverRows for MeanSquares {
             Some(counts) => counts.clone().sum(),
         };
         match &compared.outside {
-            None => squares(&compared.kept) / count(&compared.kept),
+            // A row of sampled classes alone has none that is certain, and nothing to compare.
+            None => squares(&compared.kept) / count(&compared.kept).at_least(1.0),
             Some(outside) => {
                 (squares(&compared.kept) + squares(outside)) / (count(&compared.kept) + count(outside))
             }

@@ -39,10 +39,10 @@ impl Properties for Renyi {
 
     fn check_tail_policy(&self, policy: TailPolicy) -> Result<(), ConfigError> {
         match policy {
-            TailPolicy::Sampled => Err(policy
-                .refused("\"bucket\", \"uniform\" or \"renorm\"")
-                .because("the logarithm of a sum over sampled classes is not on average that of the whole sum")),
-            _ => Ok(()),
+            TailPolicy::Sampled | TailPolicy::Renormalize => Err(policy
+                .refused("\"bucket\" or \"uniform\"")
+                .because("renyi takes the logarithm of a sum over all classes, which a part of them does not tell")),
+            TailPolicy::Bucket | TailPolicy::Uniform => Ok(()),
         }
     }
 }
