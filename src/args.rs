@@ -7,21 +7,21 @@ use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
 
-/// Run a teacher once over a dataset, keep its truncated logits in a cache of Parquet shards, train students from the
-/// cache as often as you like.
+/// Run a teacher once over a dataset, keep its truncated logits in a cache of Parquet shards, and train students from
+/// the cache as often as you like.
 #[derive(Debug, Parser)]
 #[command(name = "logitcask", version, arg_required_else_help = true, after_help = TOP_EXAMPLES)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// How much is told of the work.
+    /// How much the command reports.
     #[command(flatten)]
     pub verbosity: Verbosity,
 }
 
 const TOP_EXAMPLES: &str = "Examples:
-  logitcask cache data/recipes/demo.toml          run the teacher, fill data/caches/demo
+  logitcask cache data/recipes/demo.toml          run the teacher and fill data/caches/demo
   logitcask train data/recipes/demo.toml --control
   logitcask inspect data/caches/demo --sample 3
   logitcask eval data/runs/demo/student/model --cache data/caches/demo";
@@ -29,44 +29,44 @@ const TOP_EXAMPLES: &str = "Examples:
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Stage 1: run the teacher over the dataset and fill the cache; goes on where a killed run stopped
+    /// Stage 1: run the teacher over the dataset and fill the cache; resumes a run that was stopped or killed
     #[command(after_help = "Examples:
   logitcask cache data/recipes/demo.toml
   logitcask cache data/recipes/stories15m.toml --device wgpu --replace")]
     Cache(CacheArgs),
-    /// Stage 2: train the recipe's student from its cache; goes on where a stopped run stopped
+    /// Stage 2: train the recipe's student from its cache; resumes a run that was stopped or killed
     #[command(after_help = "Examples:
-  logitcask train data/recipes/demo.toml --control        with a student trained on labels alone beside it
+  logitcask train data/recipes/demo.toml --control        also train the same student on labels alone
   logitcask train data/recipes/demo.toml --seed 2 --out data/runs/demo-2")]
     Train(TrainArgs),
-    /// Perplexity on text; with a cache also KL from the teacher and top-1 agreement
+    /// Measure a model's perplexity on text; with a cache, also KL from the teacher and top-1 agreement
     #[command(after_help = "Examples:
   logitcask eval data/runs/demo/student/model --cache data/caches/demo
   logitcask eval data/demo/teacher --data story.txt --max-length 100")]
     Eval(EvalArgs),
-    /// Show what a cache holds
+    /// Show the contents of a cache
     #[command(after_help = "Examples:
   logitcask inspect data/caches/demo
   logitcask inspect data/caches/demo --split test --sample 3 --positions 12
   logitcask inspect data/caches/demo --json | jq .kept_mass")]
     Inspect(InspectArgs),
-    /// Check a cache: structure, every hash and every row; with --live also against the teacher
+    /// Check a cache: structure, every hash and every row; with --live, also compare it with the teacher
     #[command(after_help = "Examples:
   logitcask verify data/caches/demo
-  logitcask verify data/caches/demo --quick              structure alone
+  logitcask verify data/caches/demo --quick              structure only
   logitcask verify data/caches/demo --live 16 --recipe data/recipes/demo.toml
   logitcask verify data/caches/demo --json | jq .findings")]
     Verify(VerifyArgs),
-    /// Make what is missing or damaged in a recipe's cache anew, and nothing else
+    /// Rebuild only the missing and damaged parts of a recipe's cache
     #[command(after_help = "Examples:
   logitcask repair data/recipes/demo.toml")]
     Repair(RepairArgs),
-    /// From a few samples: bytes per token, errors and time for several ways of keeping, before a cache is made
+    /// Before you make a cache, estimate bytes per token, errors and time of several selections from a few samples
     #[command(after_help = "Examples:
   logitcask estimate data/recipes/demo.toml
   logitcask estimate data/recipes/stories15m.toml --samples 64")]
     Estimate(EstimateArgs),
-    /// Let a model write texts; with --out, a corpus with train, validation and test splits
+    /// Generate texts with a model; with --out, write a corpus with train, validation and test splits
     #[command(after_help = "Examples:
   logitcask generate data/runs/demo/student/model --prompt 'Once upon a time'
   logitcask generate data/demo/teacher --count 500 --out corpus.parquet")]
@@ -80,16 +80,16 @@ pub enum Command {
     #[command(after_help = "Examples:
   logitcask tokenizer texts.jsonl --size 2048 --out tokenizer.json")]
     Tokenizer(TokenizerArgs),
-    /// Print the script with which a shell completes this program's arguments
+    /// Print a script that lets a shell complete this program's arguments
     #[command(after_help = "Examples:
   logitcask completions bash > ~/.local/share/bash-completion/completions/logitcask
   logitcask completions fish > ~/.config/fish/completions/logitcask.fish")]
     Completions(CompletionsArgs),
-    /// Write manual pages, one for each command, into a folder
+    /// Write a manual page for each command into a folder
     #[command(after_help = "Examples:
   logitcask man --out ~/.local/share/man/man1")]
     Man(ManArgs),
-    /// What a device can do, as rows of a Markdown table: for scripts/gpu-check
+    /// Measure a device and print rows of a Markdown table, for scripts/gpu-check
     #[command(hide = true)]
     MeasureDevice(MeasureArgs),
 }
@@ -99,11 +99,11 @@ pub enum Command {
 pub struct CacheArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// auto (a real GPU if there is one, else the CPU), cpu, wgpu, or wgpu:N for the N-th GPU, which take a program that was
-    /// built for GPUs (make GPU=1); or cuda:N, which takes one that was built with the feature cuda
+    /// auto (a hardware GPU if there is one, else the CPU), cpu, wgpu, wgpu:N (the N-th GPU) or cuda:N. wgpu and wgpu:N
+    /// need a program that was built for GPUs (make GPU=1), and cuda:N needs one that was built with the feature cuda
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Where the folder holds a cache of another plan, move it aside and start anew
+    /// If the folder holds a cache of another plan, move that cache aside and start a new one
     #[arg(long)]
     pub replace: bool,
 }
@@ -119,13 +119,13 @@ pub struct TrainArgs {
     /// Also train a control: the same student, steps and seed, on the labels alone
     #[arg(long)]
     pub control: bool,
-    /// Overrides the recipe's seed
+    /// Override the recipe's seed
     #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Run folder [default: data/runs/RECIPE]
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Where the folder holds a run of another recipe or cache, move it aside and start anew
+    /// If the folder holds a run of another recipe or cache, move that run aside and start a new one
     #[arg(long)]
     pub replace: bool,
 }
@@ -135,16 +135,16 @@ pub struct TrainArgs {
 pub struct EvalArgs {
     /// A Hugging Face folder or a llama2.c file
     pub model: PathBuf,
-    /// Compare with the teacher of this cache, on one of its splits
+    /// A cache: compare the model with its teacher, on one of its splits
     #[arg(long, conflicts_with = "data", required_unless_present = "data")]
     pub cache: Option<PathBuf>,
-    /// The cache's split
+    /// The split of the cache
     #[arg(long, default_value = "test")]
     pub split: String,
-    /// Or a text source (.txt, .jsonl, .parquet): perplexity alone, with the model's own tokenizer
+    /// A text source instead (.txt, .jsonl, .parquet): only perplexity, with the model's own tokenizer
     #[arg(long)]
     pub data: Option<PathBuf>,
-    /// Window length for --data [default: the model's context]
+    /// Window length for --data, in tokens [default: the model's context]
     #[arg(long)]
     pub max_length: Option<usize>,
     /// auto, cpu, wgpu, wgpu:N or cuda:N
@@ -163,10 +163,10 @@ pub struct InspectArgs {
     /// Show this sample's rows with their token texts
     #[arg(long, conflicts_with = "json", allow_negative_numbers = true)]
     pub sample: Option<u64>,
-    /// The split it is in [default: train]
+    /// The split of that sample [default: train]
     #[arg(long, requires = "sample")]
     pub split: Option<String>,
-    /// Positions to show of it [default: 16]
+    /// Number of positions of that sample to show [default: 16]
     #[arg(long, requires = "sample")]
     pub positions: Option<usize>,
     /// Print one JSON object
@@ -179,10 +179,10 @@ pub struct InspectArgs {
 pub struct VerifyArgs {
     /// The cache's folder
     pub cache: PathBuf,
-    /// Structure alone: files, sizes, footers; no hashes, no rows
+    /// Check only the structure (files, sizes and footers), not hashes and rows
     #[arg(long)]
     pub quick: bool,
-    /// Also ask the teacher again about this many samples of every split
+    /// Also run the teacher again on this many samples of every split and compare
     #[arg(long, requires = "recipe")]
     pub live: Option<u64>,
     /// The recipe that names the teacher
@@ -211,7 +211,7 @@ pub struct RepairArgs {
 pub struct EstimateArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// Calibration samples, spread over the first split
+    /// Number of calibration samples, spread over the first split
     #[arg(long, default_value_t = 32)]
     pub samples: u64,
     /// auto, cpu, wgpu, wgpu:N or cuda:N
@@ -224,28 +224,28 @@ pub struct EstimateArgs {
 pub struct GenerateArgs {
     /// A Hugging Face folder or a llama2.c file
     pub model: PathBuf,
-    /// How every text starts
+    /// Text with which every generated text starts
     #[arg(long, default_value = "")]
     pub prompt: String,
-    /// Texts to write
+    /// Number of texts to generate
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
     pub count: u64,
-    /// Which random streams
+    /// Seed of the random sampling
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
-    /// Divides the logits; 0 is greedy
+    /// Sampling temperature, which divides the logits; 0 is greedy decoding
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
-    /// Nucleus: sample among the fewest tokens that reach this probability
+    /// Nucleus sampling: sample among the fewest tokens whose probability reaches this value
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub top_p: f64,
-    /// Longest text in tokens [default: the model's context]
+    /// Largest length of a text in tokens [default: the model's context]
     #[arg(long)]
     pub max_tokens: Option<usize>,
-    /// Texts written at once
+    /// Number of texts generated at once
     #[arg(long, default_value_t = 128)]
     pub batch: u64,
-    /// Keep only texts that end by themselves
+    /// Keep only texts that end with an end token, not at the largest length
     #[arg(long)]
     pub finished_only: bool,
     /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing
@@ -264,10 +264,10 @@ pub struct ExportArgs {
     /// The folder to write
     #[arg(long)]
     pub out: PathBuf,
-    /// Of a model: number format of the weights, f32 [the default], f16 or bf16
+    /// For a model: number format of the weights, f32 [the default], f16 or bf16
     #[arg(long, value_parser = precision)]
     pub precision: Option<Precision>,
-    /// Of a cache: plain (typed lists for any Parquet reader) or packed (smallest); every value stays what it is
+    /// For a cache: plain (typed lists for any Parquet reader) or packed (smallest); no value changes
     #[arg(long, value_parser = layout)]
     pub layout: Option<Layout>,
 }
@@ -280,7 +280,7 @@ pub struct TokenizerArgs {
     /// Column that names each document's split
     #[arg(long)]
     pub split_column: Option<String>,
-    /// Pieces in the vocabulary
+    /// Number of tokens in the vocabulary
     #[arg(long, default_value_t = 4096)]
     pub size: u32,
     /// The tokenizer.json to write
@@ -291,14 +291,14 @@ pub struct TokenizerArgs {
 /// Arguments of `completions`.
 #[derive(Debug, ClapArgs)]
 pub struct CompletionsArgs {
-    /// Whose script
+    /// The shell
     pub shell: Shell,
 }
 
 /// Arguments of `man`.
 #[derive(Debug, ClapArgs)]
 pub struct ManArgs {
-    /// The folder to write them into; it is made where it is missing
+    /// The folder to write the pages into; it is created if it is missing
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -309,10 +309,10 @@ pub struct MeasureArgs {
     /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Numbers of classes whose selection is measured
+    /// Numbers of classes for which selection is measured
     #[arg(long, value_delimiter = ',', default_value = "32000,131072", value_parser = classes)]
     pub classes: Vec<usize>,
-    /// A model whose forward is measured
+    /// A model whose forward pass is measured
     #[arg(long)]
     pub model: Option<PathBuf>,
 }

@@ -14,13 +14,13 @@ const OWN: &str = "logitcask";
 /// Which events are told, in `tracing`'s notation: `debug`, `logitcask_cache=debug,info`.
 const FILTER: &str = "RUST_LOG";
 
-/// How much a command tells of its work.
+/// How much a command reports about its work.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Verbosity {
-    /// Tell on standard error what is done and how long it took; -vv tells of every shard and unit as well
+    /// Report on standard error what is done and how long it took; -vv also reports every shard and unit
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Print nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }
