@@ -1,8 +1,8 @@
-//! Learning rates: pure functions of the step, so that resuming needs nothing stored.
+//! Learning rate schedules. They are pure functions of the step, so that nothing has to be stored to resume.
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate moves after the linear warm-up, as a share of its peak.
+/// The learning rate after the linear warm-up, as a share of its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LrSchedule {
@@ -11,8 +11,7 @@ pub enum LrSchedule {
         /// Share of the peak at the end.
         floor: f64,
     },
-    /// Warm-up, stable, decay: at the peak until the last `decay` share of the run, then linearly down to 0
-    /// (2404.06395).
+    /// Warm-up, stable, decay: the peak until the last `decay` share of the run, then linear down to 0 (2404.06395).
     Wsd {
         /// Share of the run spent decaying.
         decay: f64,
@@ -26,7 +25,7 @@ impl Default for LrSchedule {
 }
 
 impl LrSchedule {
-    /// Refuses shares outside 0..=1, and a decay that is none.
+    /// Rejects shares outside 0..=1, and a decay of 0.
     pub fn check(&self) -> Result<(), String> {
         match *self {
             Self::Cosine { floor } if !(0.0..=1.0).contains(&floor) => {
