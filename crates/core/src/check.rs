@@ -1,4 +1,4 @@
-//! What must hold between a sample's rows and the labels they were made for.
+//! Checks the invariants between a sample's rows and the labels they were made for.
 
 use crate::exp::exp_nonpositive;
 use crate::lanes::{LANES, all, largest, sum};
@@ -10,15 +10,15 @@ use crate::truncation::Truncation;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::RangeInclusive;
 
-/// Slack in nats for checks that compare a sum of stored log-probabilities with 1: each of them may have been rounded to
-/// f16, whose relative step is 2^-11, and log-probabilities of a kept class seldom pass -30.
+/// Tolerance in nats for checks that compare a sum of stored probabilities with 1: each log-probability may have been
+/// rounded to f16, whose relative step is 2^-11, and the log-probability of a kept class is rarely below -30.
 const MASS_TOLERANCE: f64 = 0.02;
 
 impl SoftRows {
-    /// Everything that must hold between these rows, what was to be kept of them, and the labels they were made for:
-    /// lengths, finite and sorted log-probabilities, ids below `vocab_size`, log-partition bounds, a tail that holds the
-    /// rest of the probability, and the label found exactly where its rank says. The last one ties the rows to their
-    /// input: rows of another text seldom survive it.
+    /// Checks every invariant between these rows, the truncation `keep` and the labels the rows were made for: column
+    /// lengths, finite and sorted log-probabilities, ids below `vocab_size`, bounds on the log-partition, a tail that
+    /// holds the rest of the probability, and the label found exactly where its rank says. The last check ties the rows
+    /// to their input: rows of a different text rarely pass it.
     pub fn check(&self, keep: &Truncation, gold_ids: &[u32], vocab_size: u32) -> Result<(), RowError> {
         let positions = gold_ids.len();
         let fit = |lengths: &[(&'static str, usize, usize)]| match lengths.iter().find(|(_, got, wanted)| got != wanted)
@@ -44,7 +44,7 @@ impl SoftRows {
     }
 }
 
-/// Every position, in vectors: most of it is comparing neighbours.
+/// Checks every position, dispatched to vector instructions: most of the work is comparing neighbours.
 struct CheckRows<'a> {
     rows: &'a SoftRows,
     keep: &'a Truncation,
@@ -82,27 +82,27 @@ fn check_counts(keep: &Truncation, count: u16, drawn: u16, vocab_size: u32) -> R
     Ok(())
 }
 
-/// What holds for all positions of a row.
+/// Bounds that are the same for all positions of a sample.
 struct Bounds {
     vocab_size: u32,
-    /// How far a sum of probabilities that is 1 may be from it, either way.
+    /// Accepted range of a sum of probabilities whose exact value is 1.
     mass: RangeInclusive<f64>,
-    /// The largest log-probability is no less.
+    /// Lower bound of the largest log-probability.
     largest: f64,
 }
 
 impl Bounds {
     fn new(keep: &Truncation, vocab_size: u32) -> Self {
         let slack = MASS_TOLERANCE + keep.values.mass_tolerance();
-        // Padding may be likelier than every class that can be kept.
+        // Padding may be more probable than every class that can be kept.
         let largest = if keep.padding > 0 { f64::NEG_INFINITY } else { -f64::from(vocab_size).ln() - slack };
-        // A dense row has no tail, and does not say what its padding holds.
+        // A dense row has no tail, so the probability of its padding is not stored.
         let least = if keep.is_dense() && keep.padding > 0 { 0.0 } else { (-slack).exp() };
         Self { vocab_size, mass: least..=slack.exp(), largest }
     }
 }
 
-/// One position's invariants; `Err` says what is broken. `seen` is scratch space.
+/// Checks the invariants of one position and returns the first that is broken. `seen` is scratch space.
 #[inline(always)]
 fn check_row(
     row: SoftRow<'_>,
@@ -122,7 +122,7 @@ fn check_row(
     check_order(row, keep, seen)?;
     let largest = largest(row.log_probs);
     let mass = match largest <= 0.0 {
-        // Far more exact than what it is compared with.
+        // The error of this fast exp is far below the tolerance it is compared with.
         true => sum(row.certain(), exp_nonpositive).into(),
         false => row.kept_mass(),
     };
@@ -136,7 +136,8 @@ fn check_row(
     if keep.is_dense() { check_dense_gold(row, gold_id) } else { check_gold(row, keep, gold_id, vocab_size) }
 }
 
-/// Each part sorted by value, ties by id, and no class twice; dense rows in the order of ids.
+/// Checks that each part is sorted by log-probability with ties by id, and that no class occurs twice; a dense row must
+/// be in the order of ids.
 #[inline(always)]
 fn check_order(row: SoftRow<'_>, keep: &Truncation, seen: &mut Seen) -> Result<(), PositionError> {
     if keep.is_dense() {
@@ -162,14 +163,15 @@ fn check_order(row: SoftRow<'_>, keep: &Truncation, seen: &mut Seen) -> Result<(
     }
 }
 
-/// A class that stands among them a second time.
+/// Returns a class that occurs a second time in `ids`.
 fn twice(ids: &[u32]) -> Option<u32> {
     ids.iter().enumerate().find(|(i, id)| ids[..*i].contains(id)).map(|(_, id)| *id)
 }
 
-/// The classes of one row after the other.
+/// Detects duplicate classes, one row after the other.
 struct Seen {
-    /// Of each class, the number of the last row that had it; counted from 1, and anew when the numbers run out.
+    /// For each class, the number of the last row that contained it. Rows are numbered from 1; when the numbers run
+    /// out, the table is cleared and numbering restarts.
     rows: Vec<u8>,
     row: u8,
 }
@@ -179,7 +181,7 @@ impl Seen {
         Self { rows: vec![0; vocab_size as usize], row: 0 }
     }
 
-    /// Takes the classes of the next row, all below the vocabulary's size; true where one of them comes twice.
+    /// Adds the classes of the next row, all below the vocabulary's size; returns true if one of them occurs twice.
     #[inline(always)]
     fn add_all(&mut self, ids: &[u32]) -> bool {
         self.row = self.row.wrapping_add(1);
@@ -198,7 +200,8 @@ impl Seen {
     }
 }
 
-/// Atoms from the largest logit down, unused ones last, and together with the kept classes a whole distribution.
+/// Checks that atoms are sorted from the largest logit down with unused ones last, and that together with the kept
+/// classes they form a whole distribution.
 #[inline(always)]
 fn check_tail(row: SoftRow<'_>, mass: f64, bounds: &Bounds) -> Result<(), PositionError> {
     let atoms = row.tail.atoms;
@@ -210,7 +213,7 @@ fn check_tail(row: SoftRow<'_>, mass: f64, bounds: &Bounds) -> Result<(), Positi
         return Err(PositionError::TailUnsorted);
     }
     let total = mass + tail_mass(row.tail);
-    // Not "outside": a sum that is no number is within nothing.
+    // `!contains` rather than a test for "outside": NaN is in no range and must be refused too.
     if !bounds.mass.contains(&total) {
         return Err(PositionError::Mass { total });
     }
@@ -224,19 +227,20 @@ fn tail_mass(tail: Tail<'_>) -> f64 {
     let (mut mass, mut largest) = (0.0, f32::MIN);
     for atom in tail.atoms {
         let log_term = step * (f32::from(atom.log_weight) + rest * f32::from(atom.log_prob));
-        // One that stands for no class has the lowest numbers there are, and adds e^-87.
+        // An unused atom has the lowest numbers there are and adds e^-87.
         mass += exp_nonpositive(log_term);
         largest = if log_term > largest { log_term } else { largest };
     }
-    // As exact as what it is compared with; a term beyond 1 is refused anyway, by exact numbers.
+    // The fast path is as accurate as the check needs. A term above 1 breaks the check anyway, so it takes the exact
+    // path.
     match largest <= 0.0 && tail.joined.is_empty() && tail.without.is_none() {
         true => mass.into(),
         false => tail.log_partition(1.0).exp(),
     }
 }
 
-/// The label must stand where its rank says, with the log-probability stored for it. Classes of the same stored value
-/// stand in the order of their ids, whatever the teacher's; so the rank may be any place of its equals.
+/// Checks that the label stands where its rank says, with the log-probability stored for it. Classes of equal stored
+/// value are ordered by id, whatever the teacher's order was; so the rank may be the place of any of its equals.
 #[inline(always)]
 fn check_gold(row: SoftRow<'_>, keep: &Truncation, gold_id: u32, vocab_size: u32) -> Result<(), PositionError> {
     let Gold { log_prob, rank } = row.gold;
@@ -247,7 +251,7 @@ fn check_gold(row: SoftRow<'_>, keep: &Truncation, gold_id: u32, vocab_size: u32
         ids.copied().position(|id| id == gold_id).map(|place| chunk * LANES + place)
     });
     let sure = row.class_ids.len() - row.drawn;
-    // Classes kept whatever their rank stand behind some that they skipped.
+    // Classes that are kept whatever their rank follow classes that were skipped.
     let chosen = sure - keep.always_keep.len().min(sure);
     let fits = match found {
         Some(place) if row.log_probs[place] != log_prob => false,

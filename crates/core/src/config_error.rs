@@ -1,11 +1,11 @@
-//! Why a value of a recipe or a plan was refused.
+//! The error for a rejected value of a recipe or a plan.
 
 use std::fmt::{self, Display, Formatter};
 
-/// A key whose value was refused: what was given there, and what would have been accepted.
+/// A key whose value was rejected: the value given and what would have been accepted.
 ///
-/// A check names keys as they are spelled in the table that it belongs to. Whoever calls the check for a part of a larger
-/// table adds where that part is by [`Self::within`].
+/// A check names keys as they are spelled in the table it validates. A caller that validates part of a larger table
+/// adds the path of that part with [`Self::within`].
 ///
 /// # Examples
 /// ```
@@ -19,32 +19,32 @@ use std::fmt::{self, Display, Formatter};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub struct ConfigError {
-    /// Path of the key, beginning with the outermost table that is known. Empty where the value itself was checked, and its
-    /// owner has not yet said by [`Self::within`] what it calls it.
+    /// Path of the key, starting with the outermost table known so far. It is empty if the value itself was checked and
+    /// its owner has not yet named it with [`Self::within`].
     pub key: String,
-    /// The value as it was given; `None` where the key is absent.
+    /// The value as it was given; `None` if the key is missing.
     pub got: Option<String>,
-    /// What is accepted there. It completes the sentence "it must be ...".
+    /// What is accepted. It completes the sentence "it must be ...".
     pub expected: String,
-    /// Why that is so, or what to do instead, where the expectation does not say so itself.
+    /// Why that is required, or what to do instead, if `expected` does not say so itself.
     pub reason: Option<String>,
 }
 
 impl ConfigError {
-    /// A value that was given and is not accepted.
+    /// The error for a value that was given but is not accepted.
     pub fn new(key: impl Into<String>, got: impl Display, expected: impl Into<String>) -> Self {
         Self { key: key.into(), got: Some(got.to_string()), expected: expected.into(), reason: None }
     }
 
-    /// A key that has to be there and is not.
+    /// The error for a required key that is missing.
     pub fn missing(key: impl Into<String>, expected: impl Into<String>) -> Self {
         Self { key: key.into(), got: None, expected: expected.into(), reason: None }
     }
 
-    /// `Ok` where the condition `holds`. Otherwise what [`Self::new`] makes of the rest.
+    /// Returns `Ok` if `holds`, otherwise the error that [`Self::new`] builds from the other arguments.
     ///
     /// # Errors
-    /// The value is refused.
+    /// `holds` is false.
     pub fn unless(
         holds: bool,
         key: impl Into<String>,
@@ -57,14 +57,14 @@ impl ConfigError {
         }
     }
 
-    /// The same error with a reason, or advice, behind its sentence.
+    /// Returns the same error with a reason or advice appended to its sentence.
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), ..self }
     }
 
-    /// The same error where the key belongs to `table`: the head of a TOML table such as `[cache]`, or the name of a
-    /// field that holds the key, such as `tail` or `terms[1]`.
+    /// Returns the same error with its key placed in `table`: the head of a TOML table such as `[cache]`, or the name
+    /// of a field that holds the key, such as `tail` or `terms[1]`.
     #[must_use]
     pub fn within(self, table: &str) -> Self {
         let separator = match self.key.is_empty() || self.key.starts_with('[') {

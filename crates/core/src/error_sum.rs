@@ -1,11 +1,11 @@
-//! Errors that a writer committed, added up so that neither order nor grouping changes the sum.
+//! Sums of approximation errors that depend neither on order nor on grouping.
 
 use crate::Truncation;
 
-/// Errors are counted in billionths: integers, whose sum does not depend on who finished first.
+/// Errors are counted in billionths: sums of integers do not depend on the order in which threads finish.
 const PER_UNIT: f64 = 1e9;
 
-/// Worst and mean of some absolute errors.
+/// Maximum and mean of absolute errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorSum {
     worst: u64,
@@ -14,51 +14,51 @@ pub struct ErrorSum {
 }
 
 impl ErrorSum {
-    /// Counts one error; what is no number counts as the largest there is.
+    /// Adds one error; NaN counts as the largest representable error.
     #[inline]
     pub fn add(&mut self, error: f64) {
-        // To the nearest, without a call. The lesser of no number and infinity is infinity.
+        // Rounds to the nearest integer without a function call. `min` of NaN and infinity is infinity.
         let error = (error.abs() * PER_UNIT + 0.5).min(f64::INFINITY) as u64;
         self.worst = self.worst.max(error);
         self.sum += u128::from(error);
         self.count += 1;
     }
 
-    /// Counts all of another sum's.
+    /// Adds all errors of another sum.
     pub fn merge(&mut self, other: &Self) {
         self.worst = self.worst.max(other.worst);
         self.sum += other.sum;
         self.count += other.count;
     }
 
-    /// The largest; 0 where there was none.
+    /// The largest error, or 0 if there were none.
     pub fn worst(&self) -> f64 {
         self.worst as f64 / PER_UNIT
     }
 
-    /// The mean; 0 where there was none. Rounded to billionths.
+    /// The mean error, rounded to billionths, or 0 if there were none.
     pub fn mean(&self) -> f64 {
         (self.sum as f64 / self.count.max(1) as f64).round() / PER_UNIT
     }
 }
 
-/// What writing some rows cost in truth.
+/// Measured approximation errors of written rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowErrors {
     /// |log Z as a reader gets it - log Z of the full row| at each inverse temperature of [`crate::TailRule::grid`].
     pub log_z: Vec<ErrorSum>,
-    /// |log-probability as written - log-probability| of each kept class.
+    /// |log-probability as written - exact log-probability| of each kept class.
     pub codec: ErrorSum,
 }
 
 impl RowErrors {
-    /// No errors yet, for rows of this kind.
+    /// Creates an empty sum for rows of the truncation `keep`.
     pub fn new(keep: &Truncation) -> Self {
         let points = keep.tail.map_or(0, |tail| tail.grid().len());
         Self { log_z: vec![ErrorSum::default(); points], codec: ErrorSum::default() }
     }
 
-    /// Counts all of another's, which must be of the same kind.
+    /// Adds all errors of another sum, which must come from the same truncation.
     pub fn merge(&mut self, other: &Self) {
         self.log_z.iter_mut().zip(&other.log_z).for_each(|(mine, theirs)| mine.merge(theirs));
         self.codec.merge(&other.codec);

@@ -1,12 +1,12 @@
 //! A fast exp, for sums over many classes.
 
-/// e^r = 1 + r (c0 + c1 r + ...) for |r| <= ln 2 / 2, with the least largest relative error: 9.2e-8.
+/// e^r = 1 + r (c0 + c1 r + ...) for |r| <= ln 2 / 2, with minimal maximum relative error: 9.2e-8.
 const EXP: [f32; 5] = [0.999_999_7, 0.499_991_5, 0.166_676_36, 0.041_897_93, 0.008_290_313];
 
-/// e^x for x <= 0, relative error below 2e-7; below -87 it gives a number under 1e-37 instead of a denormal.
+/// e^x for x <= 0 with relative error below 2e-7; below -87 it returns a number under 1e-37 instead of a denormal.
 ///
-/// 2^n by the exponent bits and a polynomial on the rest. Every multiply-add is fused, whatever the machine: the same bits
-/// everywhere. Where it is called from code that was not dispatched to a processor that has the instruction, it is slow.
+/// 2^n comes from the exponent bits, the rest from a polynomial. Every multiply-add is fused on every machine, so that
+/// the bits are the same everywhere. It is slow in code that was not dispatched to a processor with fused multiply-add.
 #[inline(always)]
 pub fn exp_nonpositive(x: f32) -> f32 {
     // Adding and subtracting 1.5 · 2^23 rounds to the nearest integer without a rounding instruction.

@@ -1,4 +1,4 @@
-//! What pins a teacher, a tokenizer, a dataset or a file: a BLAKE3 hash, written as 64 hex digits.
+//! Fingerprints of teachers, tokenizers, datasets and files: BLAKE3 hashes, written as 64 hex digits.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -8,12 +8,12 @@ use std::fmt;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Hash of `bytes`.
+    /// Hashes `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         blake3::hash(bytes).into()
     }
 
-    /// The first eight hex digits: enough to tell two caches apart in a message.
+    /// The first eight hex digits, enough to tell two caches apart in a message.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
     }
@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for Fingerprint {
         let refused = |why: &dyn fmt::Display| {
             serde::de::Error::custom(format!("`{text}` is not a BLAKE3 hash of 64 lowercase hex digits: {why}"))
         };
-        // One spelling, so that texts are equal where hashes are.
+        // Only lowercase is accepted, so that texts are equal exactly if hashes are.
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(refused(&"an uppercase digit"));
         }

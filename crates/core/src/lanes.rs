@@ -1,12 +1,13 @@
-//! Loops over numbers that become loops of vectors, where they are inlined into code that was dispatched to them.
+//! Loops over numbers that the compiler vectorises once they are inlined into code dispatched to vector instructions.
 //!
-//! Sums are taken in as many places side by side as the widest register has: with one place alone every addition would wait
-//! for the one before it. The order of additions is the same whatever the registers, and so are the bits.
+//! Sums use as many independent accumulators as the widest register has lanes; with a single one, every addition would
+//! wait for the one before it. The order of additions does not depend on the register width, so the bits are the same
+//! on every machine.
 
-/// Numbers that are added up side by side: as many as the widest register holds.
+/// Number of independent accumulators: the f32 lanes of the widest register.
 pub const LANES: usize = 16;
 
-/// f32::MIN of none.
+/// The largest number, or f32::MIN for an empty slice.
 #[inline(always)]
 pub fn largest(numbers: &[f32]) -> f32 {
     let (whole, rest) = numbers.as_chunks::<LANES>();
@@ -19,7 +20,7 @@ pub fn largest(numbers: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::MIN, |a, &b| if b > a { b } else { a })
 }
 
-/// Σ f(x) of some numbers, few enough for f32.
+/// Σ f(x), for few enough numbers that f32 is accurate.
 #[inline(always)]
 pub fn sum(numbers: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (whole, rest) = numbers.as_chunks::<LANES>();
@@ -32,7 +33,7 @@ pub fn sum(numbers: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
 }
 
-/// Σ a b of as many numbers each, few enough for f32.
+/// Σ a b of two slices of equal length, short enough that f32 is accurate.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
@@ -45,7 +46,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// Does it hold for all of them? Every one is looked at, for a loop that may end early is none of vectors.
+/// Whether `holds` for all items. It looks at every one, because a loop that may end early is not vectorised.
 #[inline(always)]
 pub fn all<T: Copy>(items: &[T], holds: impl Fn(T) -> bool) -> bool {
     items.iter().fold(true, |all, &item| all & holds(item))

@@ -1,14 +1,14 @@
-//! The nouns of a logit cache, and the slow, obvious arithmetic everything else is tested against.
+//! The data types of a logit cache, and the slow, obvious arithmetic that everything else is tested against.
 //!
-//! No I/O, no tensors, no file formats: a [`Sample`] goes in, a teacher says [`SoftRows`] about it, and the functions in
-//! [`select`] and [`divergence`] say in f64 what the fast code elsewhere must compute.
+//! This crate has no I/O, no tensors and no file formats. A teacher maps a [`Sample`] to [`SoftRows`]; the functions in
+//! [`select`] and [`divergence`] define in f64 what the fast code elsewhere must compute.
 //!
 //! # Seams
-//! What a row holds is decided by [`Truncation`] alone: a new selection or another summary of the tail is a change here first,
-//! then in the fast selection and in the format.
+//! [`Truncation`] alone decides what a row holds: a new selection or another summary of the tail is first added here,
+//! then to the fast selection and to the format.
 //!
 //! # Examples
-//! Two of five classes are kept, and the row still answers for every temperature of its tail:
+//! Two of five classes are kept, and the log-partition can still be computed at every temperature of the tail's range:
 //! ```
 //! use logitcask_core::select::select_reference;
 //! use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRows, TailRule, Truncation};

@@ -1,4 +1,4 @@
-//! Sums that neither overflow nor vanish.
+//! Sums of exponentials without overflow or underflow.
 
 /// log sum exp in f64; negative infinity for an empty slice.
 pub fn log_sum_exp(values: &[f64]) -> f64 {

@@ -1,31 +1,31 @@
-//! Which samples are still worth reading: knowledge condensation (KCD, 2207.05409).
+//! Knowledge condensation: which samples are still worth training on (KCD, 2207.05409).
 //!
-//! A sample's value is the student's mean entropy on it, over all the times it was seen, a little more where that was
-//! often. At the end of every few epochs the samples of least value are left out for good, in equal steps down to a share
-//! of all. The paper mixes those left out into the least valuable of the others; a text cannot be mixed with another, so
-//! here they are only left out.
+//! A sample's value is the student's mean entropy on it over all the times it was seen, slightly increased with the
+//! number of times. At the end of every few epochs the samples of least value are removed permanently, in equal steps
+//! down to a share of all. The paper mixes removed samples into the least valuable of the remaining ones; texts cannot
+//! be mixed, so here they are only removed.
 //!
-//! Samples that are decoded together are judged together, by their mean, and stay or go together: so what is left out is
-//! not read either.
+//! Samples that are decoded together are valued by their mean and stay or are removed together, so that removed samples
+//! are not read either.
 
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Power of the times a sample was seen.
+/// Exponent of the number of times a sample was seen.
 const POWER: f64 = 0.03;
 
-/// How a run condenses its samples.
+/// How samples are removed during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplePruning {
-    /// Share of the samples that stay at the end.
+    /// Share of the samples that remain at the end.
     #[serde(default = "most")]
     pub share: f64,
-    /// Steps down to it.
+    /// Number of steps down to it.
     #[serde(default = "six")]
     pub stages: u32,
-    /// Epochs between two of them.
+    /// Number of epochs between two steps.
     #[serde(default = "one")]
     pub every: u32,
 }
@@ -41,7 +41,7 @@ const fn one() -> u32 {
 }
 
 impl SamplePruning {
-    /// Refuses a share or a number of stages by which nothing could be pruned.
+    /// Rejects a share or a number of stages with which nothing would be removed.
     ///
     /// # Errors
     /// Names the key.
@@ -52,14 +52,14 @@ impl SamplePruning {
         ConfigError::unless(self.every > 0, "every", self.every, "at least 1")
     }
 
-    /// How many of `samples` stay after `stage` steps.
+    /// Number of samples that remain out of `samples` after `stage` steps.
     pub fn count(&self, samples: u64, stage: u32) -> u64 {
         let done = f64::from(stage.min(self.stages)) / f64::from(self.stages);
         (samples as f64 * (1.0 - (1.0 - self.share) * done)).round().max(1.0) as u64
     }
 
-    /// Of the groups that still stay (`staying`, indices into `groups`, ascending), those that do after `stage` steps:
-    /// the most valuable ones, ties to the first, until they hold [`Self::count`] samples.
+    /// Returns those of the groups `staying` (ascending indices into `groups`) that remain after `stage` steps: the
+    /// most valuable ones, ties to the first, until they hold [`Self::count`] samples.
     pub fn staying(&self, values: &SampleScores, groups: &[Range<u64>], staying: &[usize], stage: u32) -> Vec<usize> {
         let samples = groups.iter().map(|group| group.end - group.start).sum();
         let mean = |group: &Range<u64>| {
@@ -80,7 +80,7 @@ impl SamplePruning {
     }
 }
 
-/// What the student's entropy was, sample by sample.
+/// The student's entropy on every sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleScores {
     seen: Vec<f64>,
@@ -88,12 +88,12 @@ pub struct SampleScores {
 }
 
 impl SampleScores {
-    /// Of so many samples, none of them seen.
+    /// Creates scores for `samples` samples, none of which has been seen.
     pub fn new(samples: u64) -> Self {
         Self { seen: vec![0.0; samples as usize], mean: vec![0.0; samples as usize] }
     }
 
-    /// A sample was seen, the student's mean entropy over its positions being `entropy` nats.
+    /// Records that a sample was seen with a mean student entropy of `entropy` nats over its positions.
     pub fn see(&mut self, sample: u64, entropy: f64) {
         let i = sample as usize;
         self.seen[i] += 1.0;
@@ -106,12 +106,12 @@ impl SampleScores {
         (self.seen[i] / f64::from(every)).powf(POWER) * self.mean[i]
     }
 
-    /// As one list of numbers.
+    /// The scores as one list of numbers, for a checkpoint.
     pub fn state(&self) -> Vec<f64> {
         [self.seen.as_slice(), &self.mean].concat()
     }
 
-    /// Goes on from such a list; `false` where it is of another number of samples.
+    /// Restores the scores from such a list; returns `false` if it belongs to another number of samples.
     pub fn restore(&mut self, state: &[f64]) -> bool {
         if state.len() != 2 * self.seen.len() {
             return false;

@@ -1,4 +1,4 @@
-//! Gauss quadrature of a finite positive measure: few points with weights that integrate like all of them.
+//! Gauss quadrature of a finite positive measure: a few weighted points that integrate polynomials exactly.
 //!
 //! An m-point rule is exact for polynomials of degree 2m - 1, its points lie within the measure's support and its
 //! weights are positive (Golub and Welsch 1969).
@@ -9,8 +9,8 @@ const NEGLIGIBLE: f64 = 1e-12;
 /// Points and weights of a rule.
 pub type Rule = Vec<(f64, f64)>;
 
-/// The rule of at most `m` points for the weights `weights` at `points`, by Lanczos with full reorthogonalisation.
-/// Fewer points where the measure has fewer; none where it has no weight.
+/// Computes the rule of at most `m` points for the measure with weights `weights` at `points`, by Lanczos with full
+/// reorthogonalisation. Returns fewer points if the measure has fewer, and none if its total weight is zero.
 pub fn gauss(points: &[f64], weights: &[f64], m: usize) -> Rule {
     let total: f64 = weights.iter().sum();
     if total.is_nan() || total <= 0.0 || m == 0 {
@@ -24,7 +24,7 @@ pub fn gauss(points: &[f64], weights: &[f64], m: usize) -> Rule {
         let last = &basis[basis.len() - 1];
         let mut next: Vec<f64> = points.iter().zip(last).map(|(x, v)| x * v).collect();
         diagonal.push(dot(&next, last));
-        // Twice is enough: what the first pass leaves, the second removes.
+        // Two passes are enough: the second removes what the first leaves.
         for _ in 0..2 {
             for v in &basis {
                 let share = dot(&next, v);
@@ -41,9 +41,9 @@ pub fn gauss(points: &[f64], weights: &[f64], m: usize) -> Rule {
     from_jacobi(&diagonal, &off, total)
 }
 
-/// The rule that belongs to a Jacobi matrix (recurrence coefficients of the measure's orthonormal polynomials) and the
-/// measure's total weight: its eigenvalues, and the squared first components of its eigenvectors times the total.
-/// Ascending. Implicit QL with shifts; `off` is one shorter than `diagonal`.
+/// Computes the rule of a Jacobi matrix (recurrence coefficients of the measure's orthonormal polynomials) and the
+/// measure's total weight: points are its eigenvalues, weights the squared first components of its eigenvectors times
+/// the total, in ascending order of points. Uses implicit QL with shifts; `off` is one shorter than `diagonal`.
 pub fn from_jacobi(diagonal: &[f64], off: &[f64], total: f64) -> Rule {
     let n = diagonal.len();
     let mut d = diagonal.to_vec();
@@ -52,7 +52,7 @@ pub fn from_jacobi(diagonal: &[f64], off: &[f64], total: f64) -> Rule {
     let mut first = vec![0.0; n];
     first[0] = 1.0;
     for l in 0..n {
-        // Cubic convergence: a handful of sweeps does, the bound only keeps bad input from looping.
+        // Convergence is cubic and takes a handful of sweeps; the bound only keeps bad input from looping.
         for _ in 0..100 {
             let small = |i: &usize| e[*i].abs() <= f64::EPSILON * (d[*i].abs() + d[*i + 1].abs());
             let m = (l..n - 1).find(small).unwrap_or(n - 1);
@@ -96,7 +96,7 @@ fn ql_step(d: &mut [f64], e: &mut [f64], first: &mut [f64], l: usize, m: usize) 
     e[m] = 0.0;
 }
 
-/// √(a² + b²), the slow way only where squares leave the range of numbers.
+/// √(a² + b²), by the slow route only if the squares overflow or underflow.
 fn length(a: f64, b: f64) -> f64 {
     let squared = a * a + b * b;
     if (1e-280..1e280).contains(&squared) { squared.sqrt() } else { a.hypot(b) }

@@ -1,11 +1,11 @@
-//! Randomness that depends on names and counters alone, never on threads, batches or what was drawn before.
+//! Counter-based random numbers that depend on names and counters alone, never on threads, batches or earlier draws.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// A generator for one purpose: the same `purpose` and `keys` give the same stream on every machine.
 ///
-/// Keys are what the draw belongs to, outermost first: a run's seed, then an epoch, a sample, a position.
+/// Keys identify what the draw belongs to, outermost first: a run's seed, then an epoch, a sample, a position.
 ///
 /// # Examples
 /// ```
@@ -33,19 +33,20 @@ impl CounterRng {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Standard normal (Box and Muller's first value; the second is not kept, so that a draw has no history).
+    /// Standard normal (the first value of the Box-Muller transform; the second is discarded, so that a draw does not
+    /// depend on earlier ones).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// Uniform in 0..`n`, without modulo bias to within 2^-64.
+    /// Uniform in 0..`n`, with a modulo bias of at most 2^-64.
     pub fn below(&mut self, n: u64) -> u64 {
         assert!(n > 0, "below(0) has no answer");
         ((u128::from(self.0.next_u64()) * u128::from(n)) >> 64) as u64
     }
 
-    /// Shuffles in place (Fisher and Yates, from the back).
+    /// Shuffles in place (Fisher-Yates, from the back).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             let j = self.below(i as u64 + 1) as usize;

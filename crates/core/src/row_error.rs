@@ -1,25 +1,25 @@
-//! What breaks an invariant of soft rows.
+//! Errors for soft rows that break an invariant.
 
-/// A row that cannot be what a teacher said about its input.
+/// A row that cannot be a teacher's output for its input.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowError {
-    /// A column is shorter or longer than the positions and counts demand.
+    /// A column's length does not match the positions and counts.
     #[error("column `{column}` holds {got} values, {expected} belong there")]
     Length {
-        /// Its name.
+        /// The column's name.
         column: &'static str,
-        /// What positions and counts demand.
+        /// The required length.
         expected: usize,
-        /// What it holds.
+        /// The actual length.
         got: usize,
     },
     /// One position breaks an invariant.
     #[error("position {position}: {problem}")]
     Position {
-        /// Counted from 0.
+        /// Index of the position, from 0.
         position: usize,
-        /// What is wrong there.
+        /// The invariant that is broken.
         problem: PositionError,
     },
 }
@@ -28,31 +28,31 @@ pub enum RowError {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PositionError {
-    /// Nothing was kept.
+    /// No class was kept.
     #[error("no class was kept, at least one belongs here")]
     NoClass,
-    /// Another number of classes than the truncation keeps.
+    /// The number of kept classes is not one that the truncation allows.
     #[error("{count} classes kept, {least} to {most} belong here")]
     Count {
-        /// How many were kept.
+        /// Number of classes that were kept.
         count: u16,
-        /// The fewest that the truncation keeps.
+        /// Minimum that the truncation allows.
         least: u32,
-        /// The most.
+        /// Maximum that the truncation allows.
         most: u32,
     },
-    /// More sampled classes than there are classes, or some where none are sampled.
+    /// More sampled classes than classes, or sampled classes with a selection that samples none.
     #[error("{sampled} of {count} kept classes are said to be drawn at random")]
     Sampled {
-        /// How many are said to be sampled.
+        /// Stated number of sampled classes.
         sampled: u16,
-        /// How many were kept.
+        /// Number of classes that were kept.
         count: u16,
     },
     /// NaN or an infinity.
     #[error("a log-probability or log_z is not a finite number")]
     NotFinite,
-    /// A kept class or the label that the vocabulary does not have.
+    /// A kept class or the label is not in the vocabulary.
     #[error("class {class} is outside the vocabulary of {vocab_size}")]
     OutsideVocabulary {
         /// The class.
@@ -60,10 +60,10 @@ pub enum PositionError {
         /// The vocabulary's size.
         vocab_size: u32,
     },
-    /// The kept classes hold more than the whole probability.
+    /// The probabilities of the kept classes add up to more than 1.
     #[error("kept classes hold {mass:.4} of the probability: log_z is below their log-sum-exp")]
     LogZTooSmall {
-        /// The probability that they hold.
+        /// Their sum.
         mass: f64,
     },
     /// Even the largest log-probability is below that of a uniform distribution.
@@ -72,31 +72,31 @@ pub enum PositionError {
         /// The largest log-probability.
         largest: f32,
     },
-    /// A dense row has class `i` at place `i`.
+    /// A dense row must have class `i` at place `i`.
     #[error("classes of a dense row are not in their own order")]
     DenseOrder,
-    /// Neighbours in the wrong order, within the deterministic or the sampled part.
+    /// Neighbours are in the wrong order within the deterministic or the sampled part.
     #[error("log-probabilities are not sorted, largest first and ties to the lower id")]
     Unsorted,
-    /// A class that was kept two times.
+    /// A class was kept twice.
     #[error("class {class} is kept twice")]
     Twice {
         /// The class.
         class: u32,
     },
-    /// A class of `always_keep` that was not kept.
+    /// A class of `always_keep` was not kept.
     #[error("class {class} is always kept, and missing here")]
     AlwaysKeptMissing {
         /// The class.
         class: u32,
     },
-    /// Atoms in the wrong order.
+    /// Atoms are in the wrong order.
     #[error("tail atoms are not sorted, largest logit first and unused ones last")]
     TailUnsorted,
-    /// The kept classes and the tail are not one distribution.
+    /// The kept classes and the tail do not add up to one distribution.
     #[error("kept classes and tail hold {total:.4} of the probability, 1 belongs there")]
     Mass {
-        /// The probability that they hold together.
+        /// Their total probability.
         total: f64,
     },
     /// The label is not where its rank says, or has another log-probability there.
@@ -112,7 +112,7 @@ pub enum PositionError {
         rank: u32,
         /// Its stored log-probability.
         log_prob: f32,
-        /// Where it stands among the kept classes, and the log-probability there.
+        /// Its place among the kept classes and the log-probability there, if it was kept.
         found: Option<(usize, f32)>,
     },
 }

@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// Place of a sample in its dataset's fixed order, counted from 0 within its split.
+/// Index of a sample in its dataset's fixed order, counted from 0 within its split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SampleId(pub u64);
 
-/// Where a sample was cut from, so that another cutting of the same text can be told apart.
+/// Where a sample was cut from; it tells apart different ways of cutting the same text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Index of the document in its source, over all splits.
     pub document: u64,
-    /// Index of the window's first own token in the tokenised document.
+    /// Index of the window's first new token in the tokenised document.
     pub offset: u32,
 }
 
@@ -28,7 +28,7 @@ pub struct Origin {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Its place in the dataset.
+    /// Its index in the dataset.
     pub id: SampleId,
     /// Where it was cut from.
     pub origin: Origin,
@@ -42,7 +42,7 @@ impl Sample {
         InputHash::of(&self.input_ids)
     }
 
-    /// Number of positions at which a teacher says something: one less than the tokens.
+    /// Number of positions with a teacher row: one less than the number of tokens.
     pub fn positions(&self) -> usize {
         self.input_ids.len().saturating_sub(1)
     }

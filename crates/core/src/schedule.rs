@@ -1,4 +1,5 @@
-//! Numbers that move during a run: pure functions of the share of it that is done, so that resuming needs nothing stored.
+//! Numbers that change during a run. They are pure functions of the completed share of the run, so that nothing has to
+//! be stored to resume.
 
 use crate::ConfigError;
 use serde::de::value::MapAccessDeserializer;
@@ -7,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::f64::consts::TAU;
 use std::fmt;
 
-/// A number, or how it moves. In a recipe `0.9`, or a table: `{ kind = "linear", start = 1.0, end = 0.1 }`.
+/// A constant number or a schedule. In a recipe `0.9`, or a table: `{ kind = "linear", start = 1.0, end = 0.1 }`.
 ///
 /// # Examples
 /// ```
@@ -20,43 +21,43 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Schedule {
-    /// Always the same.
+    /// The same number throughout the run.
     Constant(f64),
-    /// It moves.
+    /// A number that changes during the run.
     ScheduleKind(ScheduleKind),
 }
 
-/// A number at each share of a run.
+/// A number as a function of the completed share of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ScheduleKind {
-    /// A straight line.
+    /// Linear from `start` to `end`.
     Linear {
         /// At the first step.
         start: f64,
         /// At the end.
         end: f64,
     },
-    /// Half a cosine.
+    /// Half a cosine from `start` to `end`.
     Cosine {
         /// At the first step.
         start: f64,
         /// At the end.
         end: f64,
     },
-    /// Whole cosines: begins and ends at `start`, and is at `turn` in the middle of each.
+    /// Whole cosine periods: each begins and ends at `start` and reaches `turn` in its middle.
     Cyclic {
-        /// Where each cycle begins and ends.
+        /// Value at which each cycle begins and ends.
         start: f64,
-        /// In its middle.
+        /// Value in the middle of each cycle.
         turn: f64,
-        /// How often, at least once.
+        /// Number of cycles, at least 1.
         cycles: u32,
     },
-    /// At `start` until the last share `decay` of the run, then straight to `end`: beside a learning rate that does the same
-    /// (2410.16215).
+    /// `start` until the last share `decay` of the run, then linear to `end`, to be used with a learning rate that does
+    /// the same (2410.16215).
     Wsd {
-        /// Until the decay.
+        /// Value before the decay.
         start: f64,
         /// At the end.
         end: f64,
@@ -66,7 +67,7 @@ pub enum ScheduleKind {
 }
 
 impl Schedule {
-    /// The number when the share `done` of the run, 0..=1, is behind.
+    /// The number once the share `done` of the run, 0..=1, is completed.
     pub fn at(&self, done: f64) -> f64 {
         let between = |start: f64, end: f64, share: f64| start + (end - start) * share;
         match *self {
@@ -84,7 +85,7 @@ impl Schedule {
         }
     }
 
-    /// The lowest and the highest number it comes to.
+    /// The lowest and the highest number it reaches.
     pub fn range(&self) -> (f64, f64) {
         let (a, b) = match *self {
             Self::Constant(value) => (value, value),
@@ -98,10 +99,10 @@ impl Schedule {
         (a.min(b), a.max(b))
     }
 
-    /// Refuses what is not a finite number at some point of a run.
+    /// Rejects a schedule that is not a finite number at every point of a run.
     ///
     /// # Errors
-    /// Names the parameter; the key is empty for a constant, whose owner knows what it is called.
+    /// Names the parameter; the key is empty for a constant, whose owner knows its name.
     pub fn check(&self) -> Result<(), ConfigError> {
         let finite = |key: &str, value: f64| ConfigError::unless(value.is_finite(), key, value, "a finite number");
         match *self {
@@ -139,7 +140,7 @@ impl Serialize for Schedule {
 
 impl<'de> Deserialize<'de> for Schedule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // An untagged enum would do, but for its errors: they say no more than that nothing matched.
+        // Not an untagged enum, because its errors only say that no variant matched.
         struct Either;
         impl<'de> Visitor<'de> for Either {
             type Value = Schedule;

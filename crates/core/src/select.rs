@@ -1,4 +1,4 @@
-//! Which classes of a row are kept, and the slow reference every fast selection is tested against.
+//! Selection of the classes of a row to keep, and the slow reference that every fast selection is tested against.
 
 use crate::error_sum::RowErrors;
 use crate::math::log_sum_exp;
@@ -11,42 +11,42 @@ use crate::{ConfigError, Fingerprint, SampleId};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
-/// Rule by which the kept classes of a position are chosen.
+/// Rule that chooses the kept classes of a position.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Selection {
-    /// The `k` largest logits, ties to the lower id.
+    /// The `k` largest logits, with ties to the lower id.
     TopK {
-        /// At least 1, at most the vocabulary and 65,535.
+        /// Number of classes: at least 1, at most the vocabulary and 65,535.
         k: u32,
     },
-    /// The fewest largest classes whose probability at T = 1 reaches `p`, at least one and at most `k`
+    /// The fewest most probable classes whose total probability at T = 1 reaches `p`, at least one and at most `k`
     /// (nucleus first, then the cap: 2410.16215).
     TopP {
         /// In (0, 1].
         p: f64,
-        /// The cap.
+        /// Maximum number of classes.
         k: u32,
     },
-    /// `n` classes without replacement, unbiased: with tau such that sum_i min(1, p_i / tau) = n, every class with
-    /// p_i >= tau is kept, and each other one is drawn with probability p_i / tau (systematic sampling in the order of
-    /// ids). A drawn class stands for a mass of tau.
+    /// `n` classes sampled without replacement, unbiased: with tau such that sum_i min(1, p_i / tau) = n, every class
+    /// with p_i >= tau is kept, and each other class is sampled with probability p_i / tau (systematic sampling in the
+    /// order of ids). A sampled class stands for a mass of tau.
     Sample {
-        /// At least 1, at most the vocabulary and 65,535.
+        /// Number of classes: at least 1, at most the vocabulary and 65,535.
         n: u32,
-        /// Which draws; the same seed gives the same classes.
+        /// Seed of the draws; the same seed gives the same classes.
         #[serde(default)]
         seed: u64,
     },
-    /// All classes, in their own order; for vocabularies up to 65,535.
+    /// All classes in the order of ids, for vocabularies of up to 65,535.
     Dense {},
 }
 
 impl Selection {
-    /// Refuses what cannot be selected from `vocab_size` classes.
+    /// Rejects a selection that is impossible with `vocab_size` classes.
     ///
     /// # Errors
-    /// Names the key and what would do.
+    /// Names the key and what would be accepted.
     pub fn check(&self, vocab_size: u32) -> Result<(), ConfigError> {
         let limit = vocab_size.min(u32::from(u16::MAX));
         let count = |key: &str, count: u32| {
@@ -69,23 +69,24 @@ impl Selection {
         }
     }
 
-    /// The number in [0, 1) that settles the draws of one position; 0 where nothing is drawn.
+    /// The number in [0, 1) that decides the draws of one position; 0 for selections that do not sample.
     pub fn sampling_offset(&self, split: &str, sample: SampleId, position: usize) -> f64 {
         let Self::Sample { seed, .. } = *self else { return 0.0 };
         CounterRng::new("logitcask sample", &[seed, split_key(split), sample.0, position as u64]).uniform()
     }
 }
 
-/// A split's name as a number.
+/// Maps a split's name to a key of the generator.
 fn split_key(split: &str) -> u64 {
     let hash = Fingerprint::of(split.as_bytes()).to_string();
     u64::from_str_radix(&hash[..16], 16).unwrap_or_else(|_| unreachable!("a hash is hex digits"))
 }
 
-/// Appends to `out` what `keep` keeps of one row of raw logits, in f64 and by a full sort, with what writing it costs.
+/// Appends to `out` what `keep` keeps of one row of raw logits, computed in f64 with a full sort, and adds the measured
+/// approximation errors to `errors`.
 ///
-/// `sampling_offset` is [`Selection::sampling_offset`] of the position. The logits must be finite and the log-probabilities within what
-/// `keep.values` can write.
+/// `sampling_offset` is [`Selection::sampling_offset`] of the position. The logits must be finite and the
+/// log-probabilities within the range that `keep.values` can represent.
 pub fn select_reference(
     logits: &[f32],
     gold_id: u32,
@@ -138,7 +139,7 @@ pub fn select_reference(
     out.push(row);
 }
 
-/// The classes kept for sure and those drawn at random; `order` lists all classes, largest first.
+/// Returns the deterministically kept classes and the sampled ones; `order` lists all classes, largest first.
 fn choose(relative: &[f64], order: &[u32], keep: &Truncation, sampling_offset: f64) -> (Vec<u32>, Vec<u32>) {
     let always = &keep.always_keep;
     let with_always = |count: usize| {
@@ -164,14 +165,15 @@ fn choose(relative: &[f64], order: &[u32], keep: &Truncation, sampling_offset: f
     }
 }
 
-/// Fixed-size sampling without replacement from `rest` (largest first): who is kept for sure, and who was drawn.
+/// Samples `n` of `rest` (largest first) without replacement; returns the deterministically kept classes and the
+/// sampled ones.
 fn draw(relative: &[f64], rest: &[u32], n: usize, sampling_offset: f64) -> (Vec<u32>, Vec<u32>) {
     let p = |id: u32| relative[id as usize].exp();
     let mut beyond: Vec<f64> = rest.iter().map(|&id| p(id)).collect();
     for i in (0..beyond.len().saturating_sub(1)).rev() {
         beyond[i] += beyond[i + 1];
     }
-    // The largest class stays sure while its probability reaches its equal share of what is left.
+    // The largest class is kept deterministically while its probability reaches an equal share of what remains.
     let sure = (0..n).take_while(|&i| i + 1 < n && p(rest[i]) * (n - i) as f64 >= beyond[i]).count();
     let places = n - sure;
     if rest.len() <= n || beyond[sure] <= 0.0 {
@@ -187,7 +189,7 @@ fn draw(relative: &[f64], rest: &[u32], n: usize, sampling_offset: f64) -> (Vec<
             drawn.push(id);
         }
     }
-    // The shares add up to `places` but for rounding, which can cost the last offset its winner.
+    // The shares add up to `places` except for rounding, which can leave the last offset without a class.
     let missed = population.iter().rev().find(|id| p(**id) > 0.0 && !drawn.contains(id));
     if drawn.len() < places {
         drawn.extend(missed);

@@ -1,4 +1,4 @@
-//! The flat columns that hold what a teacher said about a whole sample.
+//! The flat columns that hold the teacher's output for a whole sample.
 
 use crate::soft_row::{Gold, SoftRow};
 use crate::tail::{Tail, TailAtom};
@@ -21,9 +21,9 @@ use crate::truncation::Truncation;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SoftRows {
-    /// Kept classes at each position; at least one.
+    /// Number of kept classes at each position; at least 1.
     pub counts: Vec<u16>,
-    /// How many of them were drawn at random.
+    /// How many of them were sampled.
     pub drawn: Vec<u16>,
     /// The kept classes of all positions, one position after the other.
     pub class_ids: Vec<u32>,
@@ -35,14 +35,14 @@ pub struct SoftRows {
     pub gold_log_probs: Vec<f32>,
     /// The label's rank at each position.
     pub gold_ranks: Vec<u32>,
-    /// Equally many at each position.
+    /// Tail atoms, the same number at each position.
     pub tail: Vec<TailAtom>,
     /// [`crate::TailRule::reference`]; 0 for rows without a tail.
     pub reference: f64,
 }
 
 impl SoftRows {
-    /// No positions yet, of the kind that `keep` makes.
+    /// Creates rows without positions, of the layout that `keep` produces.
     pub fn new(keep: &Truncation) -> Self {
         Self { reference: keep.tail.map_or(0.0, |rule| rule.reference()), ..Self::default() }
     }
@@ -52,7 +52,7 @@ impl SoftRows {
         self.counts.len()
     }
 
-    /// No positions at all.
+    /// Whether there are no positions.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
@@ -60,7 +60,7 @@ impl SoftRows {
     /// Appends one position.
     ///
     /// # Panics
-    /// Where ids and log-probabilities differ in number or pass what `u16` counts: a mistake of the caller.
+    /// If ids and log-probabilities differ in number or exceed what `u16` can count: a bug in the caller.
     pub fn push(&mut self, row: SoftRow<'_>) {
         assert_eq!(row.class_ids.len(), row.log_probs.len(), "one log-probability for each class");
         assert!(row.class_ids.len() <= usize::from(u16::MAX), "at most 65535 kept classes");
@@ -74,12 +74,12 @@ impl SoftRows {
         self.tail.extend_from_slice(row.tail.atoms);
     }
 
-    /// Atoms at each position.
+    /// Number of atoms at each position.
     pub fn atoms(&self) -> usize {
         self.tail.len() / self.len().max(1)
     }
 
-    /// The positions in order. The columns must fit together, see [`Self::check`].
+    /// The positions in order. The columns must be consistent, see [`Self::check`].
     pub fn iter(&self) -> impl Iterator<Item = SoftRow<'_>> {
         let mut start = 0;
         let atoms = self.atoms();
@@ -102,7 +102,7 @@ impl SoftRows {
         })
     }
 
-    /// The first `positions` positions: what the teacher said about the sample's first `positions + 1` tokens.
+    /// Keeps the first `positions` positions: the teacher's output for the sample's first `positions + 1` tokens.
     pub fn truncate(&mut self, positions: usize) {
         if positions >= self.len() {
             return;

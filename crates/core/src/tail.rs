@@ -1,56 +1,56 @@
-//! The classes outside the kept ones as a few pseudo-classes, from which the partition function follows at every
-//! temperature.
+//! Summary of the classes that were not kept as a few pseudo-classes, from which the partition function can be computed
+//! at every temperature.
 //!
-//! The tail is a finite measure. Written in u = e^{dz} (z a logit relative to log_z, d a spacing of inverse
+//! The tail is a finite measure. Expressed in u = e^{dz} (z a logit relative to log_z, d a spacing of inverse
 //! temperatures) with weights e^{b_0 z}, its partition function at b = b_0 + j d is the j-th moment. An m-point Gauss
-//! rule is exact for moments 0..2m, so 2m inverse temperatures, spread evenly over the whole range, are met exactly and
-//! those between are interpolated by sums of exponentials. (The rule in z itself is exact for derivatives at one inverse
-//! temperature alone; over a range of .75..10 its worst error is three times as large at equal m.)
+//! rule is exact for moments 0..2m, so it is exact at 2m inverse temperatures spread evenly over the whole range and
+//! interpolates between them by sums of exponentials. (The Gauss rule in z itself is exact for derivatives at one
+//! inverse temperature only; over a range of .75..10 its worst error is three times as large at equal m.)
 
 use crate::ConfigError;
 use crate::math::log_sum_exp;
 use crate::quadrature::gauss;
 use serde::{Deserialize, Serialize};
 
-/// One unit of an atom's numbers, in nats: an i16 reaches to 64 nats, and rounding moves log Z by at most 2e-3.
+/// Unit of an atom's numbers, in nats: an i16 covers ±64 nats, and rounding changes log Z by at most 2e-3.
 pub const ATOM_STEP: f64 = 1.0 / 512.0;
-/// Most atoms a row may have.
+/// Maximum number of atoms per row.
 const MAX_ATOMS: u32 = 8;
 
-/// How the tail is summed up.
+/// How the tail is summarised.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TailRule {
-    /// Lowest temperature the atoms answer for; at most 1.
+    /// Lowest temperature at which the atoms are accurate; at most 1.
     pub lowest_temperature: f64,
-    /// Highest one; at least 1.
+    /// Highest temperature at which the atoms are accurate; at least 1.
     pub highest_temperature: f64,
-    /// Atoms at each position.
+    /// Number of atoms at each position.
     pub atoms: u32,
 }
 
-/// A pseudo-class of the tail, in units of [`ATOM_STEP`]: at inverse temperature b it adds
-/// exp(log_weight + (b - reference) log_prob) to Z(b) / e^{b log_z}.
+/// A pseudo-class of the tail, in units of [`ATOM_STEP`]: at inverse temperature b it adds exp(log_weight + (b -
+/// reference) log_prob) to Z(b) / e^{b log_z}.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TailAtom {
     /// Its logit relative to log_z.
     pub log_prob: i16,
-    /// Log of the sum of e^{reference z} over the classes it stands for.
+    /// Log of the sum of e^{reference z} over the classes it represents.
     pub log_weight: i16,
 }
 
 impl TailAtom {
-    /// An atom that stands for no class; fills a row whose tail has fewer points than atoms.
+    /// An unused atom, which fills a row whose tail has fewer points than atoms.
     pub const NONE: Self = Self { log_prob: i16::MIN, log_weight: i16::MIN };
 
-    /// Rounds; numbers beyond 64 nats are moved to the end of the range, where they weigh nothing.
+    /// Rounds; values beyond 64 nats are clamped to the end of the range, where they have no weight.
     pub fn new(log_prob: f64, log_weight: f64) -> Self {
-        // MIN is left to `NONE`.
+        // MIN is reserved for `NONE`.
         let fixed = |x: f64| (x / ATOM_STEP).round().clamp(f64::from(i16::MIN + 1), f64::from(i16::MAX)) as i16;
         Self { log_prob: fixed(log_prob), log_weight: fixed(log_weight) }
     }
 
-    /// Log of what it adds at `b`; negative infinity for [`Self::NONE`].
+    /// Log of its contribution at `b`; negative infinity for [`Self::NONE`].
     pub fn log_term(self, b: f64, reference: f64) -> f64 {
         if self == Self::NONE {
             return f64::NEG_INFINITY;
@@ -60,25 +60,25 @@ impl TailAtom {
 }
 
 impl TailRule {
-    /// Inverse temperature at which the atoms' weights are stated: the geometric middle of the range.
+    /// Inverse temperature at which the atoms' weights are stated: the geometric mean of the range's ends.
     pub fn reference(&self) -> f64 {
         (1.0 / (self.highest_temperature * self.lowest_temperature)).sqrt()
     }
 
-    /// The lowest inverse temperature and the distance of those that the rule meets exactly.
+    /// The lowest inverse temperature at which the rule is exact, and the spacing of these inverse temperatures.
     pub fn knots(&self) -> (f64, f64) {
         let (low, high) = (1.0 / self.highest_temperature, 1.0 / self.lowest_temperature);
         (low, (high - low) / f64::from(2 * self.atoms - 1))
     }
 
-    /// Inverse temperatures at which a writer measures the error, ascending: the knots and, where it is largest, halfway
-    /// between them: 4 · atoms - 1 in all.
+    /// Inverse temperatures at which a writer measures the error, ascending: the knots and the midpoints between them,
+    /// where the error is largest, 4 · atoms - 1 in all.
     pub fn grid(&self) -> Vec<f64> {
         let (low, distance) = self.knots();
         (0..4 * self.atoms - 1).map(|j| low + f64::from(j) * distance / 2.0).collect()
     }
 
-    /// Refuses ranges without 1, where everything is anchored, and more atoms than are of use.
+    /// Rejects ranges that do not contain 1, the temperature of the stored numbers, and useless numbers of atoms.
     ///
     /// # Errors
     /// Names the key.
@@ -90,7 +90,8 @@ impl TailRule {
         ConfigError::unless((1..=MAX_ATOMS).contains(&atoms), "atoms", atoms, format!("within 1..={MAX_ATOMS}"))
     }
 
-    /// The atoms of tail classes with these logits relative to log_z, in f64: what the fast selection must agree with.
+    /// Computes the atoms of tail classes from their logits relative to log_z, in f64: the reference for the fast
+    /// selection.
     pub fn atoms_reference(&self, tail: &[f64]) -> Vec<TailAtom> {
         let (low, distance) = self.knots();
         let top = tail.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -99,8 +100,8 @@ impl TailRule {
         self.atoms_of_rule(&gauss(&points, &weights, self.atoms as usize), top)
     }
 
-    /// Atoms of a quadrature rule in u = e^{d (z - top)} with weights e^{b_0 (z - top)}, (b_0, d) = [`Self::knots`];
-    /// largest logit first.
+    /// Converts a quadrature rule in u = e^{d (z - top)} with weights e^{b_0 (z - top)}, (b_0, d) = [`Self::knots`], to
+    /// atoms, largest logit first.
     pub fn atoms_of_rule(&self, rule: &[(f64, f64)], top: f64) -> Vec<TailAtom> {
         let (low, distance) = self.knots();
         let mut atoms: Vec<TailAtom> = rule
@@ -117,21 +118,21 @@ impl TailRule {
     }
 }
 
-/// What is known of the classes outside the kept ones: atoms, and kept classes that a reader let join them.
+/// Summary of the classes that were not kept: atoms, and kept classes that a reader moved to the tail.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tail<'a> {
     /// [`TailRule::reference`].
     pub reference: f64,
-    /// None where every class was kept.
+    /// Empty if every class was kept.
     pub atoms: &'a [TailAtom],
-    /// Log-probabilities at T = 1 of single classes.
+    /// Log-probabilities at T = 1 of the classes that a reader moved to the tail.
     pub joined: &'a [f32],
-    /// Log-probability at T = 1 of a class that the atoms stand for and that a reader knows one by one after all.
+    /// Log-probability at T = 1 of a class that the atoms include but that a reader treats individually.
     pub without: Option<f32>,
 }
 
-/// What is left of a tail at least, as a share of it, where a class is taken out: rounding of the atoms could leave less
-/// than nothing.
+/// Lower bound of the share of a tail that remains after a class is removed: the atoms' rounding could otherwise make
+/// it negative.
 pub const LEAST_LEFT: f64 = 1e-4;
 
 impl Tail<'_> {
@@ -144,7 +145,8 @@ impl Tail<'_> {
         }
     }
 
-    /// Log of what each pseudo-class adds at `b`, and its logit relative to log_z; a class taken out is still in them.
+    /// Log of each pseudo-class's contribution at `b`, and its logit relative to log_z; a class that was removed is
+    /// still included.
     pub(crate) fn terms(&self, b: f64) -> impl Iterator<Item = (f64, f64)> {
         let reference = self.reference;
         let atom = move |a: &TailAtom| (a.log_term(b, reference), ATOM_STEP * f64::from(a.log_prob));

@@ -1,40 +1,40 @@
-//! Soft targets that were edited where the label is known: the teacher's mistakes mended, or most of what it said left out.
+//! Soft targets edited with the known label: the teacher's mistakes are corrected, or most of its output is discarded.
 
 use crate::ConfigError;
 use crate::soft_row::SoftRow;
 use crate::tail::Tail;
 use serde::{Deserialize, Serialize};
 
-/// What is made of a teacher's row beside its label.
+/// How a teacher's row is edited, given its label.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TargetTransform {
-    /// As the teacher said.
+    /// The teacher's row, unchanged.
     Teacher {},
-    /// Where the teacher prefers another class, that class and the label change places (KA, 1911.07471; DR-KD,
+    /// If the teacher prefers another class, that class and the label exchange probabilities (KA, 1911.07471; DR-KD,
     /// 2201.11319).
     Swap {
-        /// Only where the label is among so many of the teacher's first choices; left out: everywhere.
+        /// Applies only if the label is among this many of the teacher's first choices; everywhere if missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         within: Option<u32>,
     },
-    /// Where the teacher prefers another class, the label is lifted above it and the rest keep their proportions
+    /// If the teacher prefers another class, the label is raised above it and all others keep their proportions
     /// (2412.09874).
     Lift {
-        /// By so many nats.
+        /// Distance in nats between the raised label and the teacher's first choice.
         margin: f64,
-        /// Only where the label is among so many of the teacher's first choices; left out: everywhere.
+        /// Applies only if the label is among this many of the teacher's first choices; everywhere if missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         within: Option<u32>,
     },
-    /// The label's probability alone; all others are the tail (KD-pt, 2002.03532).
+    /// Only the label's probability is used; all other classes form the tail (KD-pt, 2002.03532).
     Label {},
-    /// Nothing of what the teacher said: how alike it finds the label and the other classes, softmax(cosine of the head's
-    /// weights / temperature) (KD-sim, 2002.03532).
+    /// Ignores the teacher's output and uses the similarity between the label and the other classes, softmax(cosine of
+    /// the head's weights / temperature) (KD-sim, 2002.03532).
     Similar {
-        /// The most alike classes are told one by one.
+        /// Number of most similar classes that are kept.
         classes: u32,
-        /// Cosines lie within -1..=1, so it is well below 1.
+        /// Temperature of that softmax. Cosines lie within -1..=1, so it is well below 1.
         temperature: f64,
     },
 }
@@ -46,7 +46,7 @@ impl Default for TargetTransform {
 }
 
 impl TargetTransform {
-    /// Refuses parameters with which the rule would change nothing, or give no distribution.
+    /// Rejects parameters with which the rule would have no effect, or would not give a distribution.
     ///
     /// # Errors
     /// Names the parameter.
@@ -70,7 +70,7 @@ impl TargetTransform {
         }
     }
 
-    /// Is there a mistake here that this rule mends?
+    /// Whether the row has a mistake that this rule corrects.
     fn mends(&self, gold_rank: u32) -> bool {
         match *self {
             Self::Swap { within } | Self::Lift { within, .. } => {
@@ -81,7 +81,7 @@ impl TargetTransform {
     }
 }
 
-/// A row of its own.
+/// An edited row that owns its columns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransformedRow {
     class_ids: Vec<u32>,
@@ -91,11 +91,12 @@ pub struct TransformedRow {
 }
 
 impl TransformedRow {
-    /// `row`, whose label is the class `label`, under `rule` ([`TargetTransform::Similar`] has no use for rows). Log-probabilities are relative to the row's own log_z and need
-    /// not add up to 1: what normalises them at a temperature is [`SoftRow::log_partition`].
+    /// Applies `rule` to `row`, whose label is the class `label` ([`TargetTransform::Similar`] does not use rows).
+    /// Log-probabilities are relative to the row's own log_z and need not add up to 1: [`SoftRow::log_partition`]
+    /// normalises them at a temperature.
     ///
     /// # Panics
-    /// On a row with drawn classes: which classes are in the tail is not known of it.
+    /// If the row has sampled classes: the classes of its tail are then unknown.
     pub fn new(row: &SoftRow<'_>, label: u32, rule: TargetTransform) -> Self {
         assert_eq!(row.drawn, 0, "a drawn sample cannot be edited");
         let mut this = Self {
@@ -117,14 +118,14 @@ impl TransformedRow {
         this
     }
 
-    /// The label where it stands among the kept classes; moves it there out of the tail where it is not one of them.
+    /// Returns the label's index among the kept classes, after moving it there from the tail if it was not kept.
     pub fn expose_label(&mut self, label: u32, log_prob: f32) -> usize {
         if let Some(place) = self.class_ids.iter().position(|&id| id == label) {
             return place;
         }
         self.class_ids.push(label);
         self.log_probs.push(log_prob);
-        // A label that a shorter prefix let join the tail is one of its single classes.
+        // A label that a shorter prefix moved to the tail is one of the tail's single classes.
         match self.joined.iter().position(|&joined| joined == log_prob) {
             Some(place) => {
                 self.joined.remove(place);
@@ -134,7 +135,7 @@ impl TransformedRow {
         self.class_ids.len() - 1
     }
 
-    /// As a row with the rest of what `row` has.
+    /// The edited row, with all other fields taken from `row`.
     pub fn view<'a>(&'a self, row: &SoftRow<'a>) -> SoftRow<'a> {
         SoftRow {
             class_ids: &self.class_ids,
@@ -144,7 +145,8 @@ impl TransformedRow {
         }
     }
 
-    /// Ids change places; where the label was not kept, the tail holds the other class instead, at the same probability.
+    /// Exchanges the ids; if the label was not kept, the other class joins the tail in its place, at the same
+    /// probability.
     fn swap(&mut self, best: u32, label: u32) {
         for id in &mut self.class_ids {
             *id = match *id {

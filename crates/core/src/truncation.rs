@@ -1,4 +1,4 @@
-//! What is kept of a row: which classes, how finely their log-probabilities are written, and how the rest is summed up.
+//! What is kept of a row: which classes, the precision of their log-probabilities, and the summary of the rest.
 
 use crate::lanes::all;
 use crate::{ConfigError, Selection, TailRule};
@@ -6,20 +6,20 @@ use half::f16;
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
-/// Coarsest and finest step of [`LogProbPrecision::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
+/// Allowed steps of [`LogProbPrecision::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
 const STEPS: [f64; 5] = [0.5, 0.25, 0.125, 0.0625, 0.031_25];
-/// Most steps a quantised value has: f16 holds every integer up to 2,048 exactly.
+/// Maximum number of steps of a quantised value: f16 represents every integer up to 2,048 exactly.
 const MAX_CODE: u16 = 2_047;
 
-/// How log-probabilities are rounded before they are written.
+/// How log-probabilities are rounded before they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LogProbPrecision {
     /// To the nearest f16.
     F16 {},
-    /// To the nearest multiple of a step (which is an f16 too).
+    /// To the nearest multiple of a step (which is also an f16 value).
     Quantised {
-        /// In nats: 1/32, 1/16, 1/8, 1/4 or 1/2.
+        /// The step in nats: 1/32, 1/16, 1/8, 1/4 or 1/2.
         step: f64,
     },
 }
@@ -31,10 +31,10 @@ impl Default for LogProbPrecision {
 }
 
 impl LogProbPrecision {
-    /// The code of a log-probability: 0 for 0, growing as it falls. `None` below what can be written.
+    /// Code of a log-probability: 0 for 0, larger for lower values. `None` below the representable range.
     #[inline]
     pub fn code(self, log_prob: f32) -> Option<u16> {
-        // Not -0, whose bits are another code.
+        // Avoids -0, whose bits are another code.
         let magnitude = 0.0 - log_prob.min(0.0);
         match self {
             Self::F16 {} => {
@@ -47,18 +47,18 @@ impl LogProbPrecision {
         }
     }
 
-    /// The log-probability that a code stands for; what a reader gets.
+    /// The log-probability that a code represents, as a reader gets it.
     #[inline]
     pub fn value(self, code: u16) -> f32 {
         let magnitude = match self {
             Self::F16 {} => f16::from_bits(code).to_f32(),
             Self::Quantised { step } => (f64::from(code) * step) as f32,
         };
-        // Not -0, which is another number of the same value in a file.
+        // Avoids -0, which would be another bit pattern for the same value in a file.
         0.0 - magnitude
     }
 
-    /// The largest code there is.
+    /// The largest code.
     pub fn max_code(self) -> u16 {
         match self {
             Self::F16 {} => f16::MAX.to_bits(),
@@ -66,31 +66,31 @@ impl LogProbPrecision {
         }
     }
 
-    /// The nearest log-probability that can be written; `None` below all of them.
+    /// The nearest representable log-probability; `None` below the representable range.
     pub fn round(self, log_prob: f32) -> Option<f32> {
         self.code(log_prob).map(|code| self.value(code))
     }
 
-    /// Is it a number that is written, and so one that is read?
+    /// Whether it is representable, so that it can be written and read.
     pub fn writes(self, log_prob: f32) -> bool {
         let bits = log_prob.to_bits();
         match self {
             Self::F16 {} if is_normal_f16(bits) || bits == 0 => true,
             Self::F16 {} => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
             Self::Quantised { step } => {
-                // Steps are powers of two: nothing is rounded here.
+                // Steps are powers of two, so the division is exact.
                 let code = -log_prob / step as f32;
                 code.fract() == 0.0 && (0.0..=f32::from(MAX_CODE)).contains(&code) && bits != (-0.0f32).to_bits()
             }
         }
     }
 
-    /// The first that is none of them.
+    /// Returns the first value that is not representable.
     pub fn find_foreign(self, log_probs: &[f32]) -> Option<f32> {
         Arch::new().dispatch(FindForeign { values: self, log_probs })
     }
 
-    /// What rounding may add to a sum of probabilities, relatively: half a step of the exponent.
+    /// Relative error that rounding may cause in a sum of probabilities: half a step of the exponent.
     pub fn mass_tolerance(self) -> f64 {
         match self {
             Self::F16 {} => 0.0,
@@ -119,7 +119,7 @@ impl WithSimd for FindForeign<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Option<f32> {
-        // Nearly all are f16's normal numbers, which a vector tells; others are looked at one by one.
+        // Nearly all are normal f16 numbers, which vector instructions recognise; others are checked individually.
         let is_plain = |lp: f32| is_normal_f16(lp.to_bits()) | (lp.to_bits() == 0);
         let mut chunks = self.log_probs.chunks(64);
         chunks.find_map(|chunk| match self.values == (LogProbPrecision::F16 {}) && all(chunk, is_plain) {
@@ -129,13 +129,13 @@ impl WithSimd for FindForeign<'_> {
     }
 }
 
-/// Is it one of f16's negative normal numbers: an exponent that f16 has, and nothing in the 13 bits that it lacks?
+/// Whether it is a negative normal number of f16: f16 has its exponent, and the 13 bits that f16 lacks are zero.
 #[inline(always)]
 fn is_normal_f16(bits: u32) -> bool {
     (bits & 0x1fff == 0) & (0xb880_0000..=0xc77f_e000).contains(&bits)
 }
 
-/// Everything that decides what a row holds.
+/// Everything that determines what a row holds.
 ///
 /// # Examples
 /// ```
@@ -156,27 +156,28 @@ fn is_normal_f16(bits: u32) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Truncation {
-    /// Which classes.
+    /// Which classes are kept.
     pub selection: Selection,
     /// Classes kept at every position whatever their probability, ascending.
     pub always_keep: Vec<u32>,
-    /// How finely.
+    /// Precision of the stored log-probabilities.
     pub values: LogProbPrecision,
-    /// How the classes outside are summed up; `None` exactly for [`Selection::Dense`], which leaves none outside.
+    /// Summary of the classes outside; `None` exactly for [`Selection::Dense`], which leaves none outside.
     pub tail: Option<TailRule>,
-    /// Rows of the teacher's head behind its vocabulary, which no token has: part of log Z and of the tail, never kept. A
-    /// dense row has no tail: what its classes lack of the whole probability at T = 1 is the padding's.
+    /// Number of rows of the teacher's head beyond its vocabulary, which belong to no token: part of log Z and of the
+    /// tail, never kept. A dense row has no tail: the difference between 1 and the total probability of its classes at
+    /// T = 1 is the padding's.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub padding: u32,
 }
 
-/// No padding is written as no field at all.
+/// A padding of 0 is not written.
 fn is_zero(padding: &u32) -> bool {
     *padding == 0
 }
 
 impl Truncation {
-    /// The largest number of classes a position can keep.
+    /// Maximum number of classes that a position can keep.
     pub fn max_kept(&self, vocab_size: u32) -> u32 {
         let extra = self.always_keep.len() as u32;
         match self.selection {
@@ -186,7 +187,7 @@ impl Truncation {
         }
     }
 
-    /// The smallest one.
+    /// Minimum number of classes that a position can keep.
     pub fn min_kept(&self, vocab_size: u32) -> u32 {
         match self.selection {
             Selection::TopP { .. } => 1,
@@ -195,7 +196,7 @@ impl Truncation {
         }
     }
 
-    /// Does every position keep the same number of classes?
+    /// Whether every position keeps the same number of classes.
     pub fn is_fixed(&self) -> bool {
         match self.selection {
             Selection::TopK { .. } => self.always_keep.is_empty(),
@@ -204,25 +205,25 @@ impl Truncation {
         }
     }
 
-    /// Is some part of the kept classes drawn at random?
+    /// Whether some of the kept classes are sampled.
     pub fn is_sampled(&self) -> bool {
         matches!(self.selection, Selection::Sample { .. })
     }
 
-    /// Are all classes kept, in their own order?
+    /// Whether all classes are kept, in the order of ids.
     pub fn is_dense(&self) -> bool {
         matches!(self.selection, Selection::Dense {})
     }
 
-    /// Atoms at each position.
+    /// Number of atoms at each position.
     pub fn atoms(&self) -> usize {
         self.tail.map_or(0, |tail| tail.atoms as usize)
     }
 
-    /// Refuses what cannot be kept of `vocab_size` classes (padding not counted).
+    /// Rejects a truncation that is impossible with `vocab_size` classes (padding not counted).
     ///
     /// # Errors
-    /// Names the key and what would do.
+    /// Names the key and what would be accepted.
     pub fn check(&self, vocab_size: u32) -> Result<(), ConfigError> {
         self.selection.check(vocab_size).map_err(|error| error.within("selection"))?;
         self.values.check().map_err(|error| error.within("values"))?;

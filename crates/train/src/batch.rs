@@ -1,4 +1,4 @@
-//! Samples of different lengths, laid out for a device.
+//! Batches of samples of different lengths, laid out for a device.
 
 use crate::Result;
 use crate::source::DistillSample;
@@ -11,24 +11,24 @@ use std::ops::Range;
 pub struct Batch {
     /// \[rows, width\], right-padded with 0.
     pub tokens: Vec<u32>,
-    /// Sequences.
+    /// Number of sequences.
     pub rows: usize,
-    /// Longest sequence.
+    /// Length of the longest sequence.
     pub width: usize,
-    /// Ids of the samples, one a row.
+    /// Ids of the samples, one per row.
     pub sample_ids: Vec<u64>,
-    /// Flat indices into \[rows, width\] of the positions that have a next token: the only ones a loss ever sees.
+    /// Flat indices into \[rows, width\] of the positions that have a next token; a loss uses no others.
     pub positions: Vec<u32>,
-    /// The observed next token of each of them.
+    /// The observed next token of each of these positions.
     pub gold_ids: Vec<u32>,
-    /// What the teacher said there.
+    /// The teacher's rows at these positions.
     pub targets: Option<TargetBatch>,
-    /// What a second teacher said there.
+    /// A second teacher's rows at these positions.
     pub second: Option<TargetBatch>,
 }
 
 impl Batch {
-    /// Lays out `samples`; `spec` says what a loss reads of the teacher's rows (`None`: labels only).
+    /// Lays out `samples`; `spec` selects what a loss reads of the teacher's rows (`None` means labels only).
     pub fn new(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
         let rows = samples.len();
         let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
@@ -47,7 +47,7 @@ impl Batch {
         Ok(Self { tokens, rows, width, sample_ids, positions, gold_ids, targets, second })
     }
 
-    /// The same batch with some of its positions only, so that logits come in bounded pieces.
+    /// The same batch restricted to some of its positions, so that logits are computed in pieces of bounded size.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         Self {
             tokens: Vec::new(),

@@ -1,9 +1,9 @@
-//! All a run needs to go on: weights, optimizer moments, what rules remember, and how far it came. Everything else (order of the data,
-//! learning rate, every random draw) is a function of seed and step.
+//! Everything a run needs to resume: weights, optimizer moments, the state of rules, and its progress. Everything else
+//! (order of the data, learning rate, every random draw) is a function of seed and step.
 //!
-//! A checkpoint is a folder that gets its name last. In it, written last, `contents.json` lists the other files with their
-//! lengths and hashes. A folder whose files are not as listed is passed over for the one before it, and the run does those
-//! steps again.
+//! A checkpoint is a folder that is renamed to its final name last. Its last file, `contents.json`, lists the other
+//! files with their lengths and hashes. A folder whose files do not match the list is skipped in favour of the one
+//! before it, and the run repeats those steps.
 
 use crate::contents::{Contents, Entry, read_json, remove, sync_folder};
 use crate::{Error, Result};
@@ -16,53 +16,53 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::info;
 
-/// Checkpoints that stay: the newest, and one to fall back on.
+/// Number of checkpoints that are kept: the newest, and one to fall back on.
 const KEPT: usize = 2;
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
-/// What rules remember, see [`to_bytes`].
+/// The state of rules, see [`to_bytes`].
 const MEMORY: &str = "memory.bin";
-/// How far the run came, and which run it is.
+/// The progress of the run, and the id of the run.
 const STATE: &str = "state.json";
-/// The weights of the lowest validation perplexity so far, where a run asks for them.
+/// The weights of the lowest validation perplexity so far, if the run keeps them.
 const BEST: &str = "best.bpk";
 
-/// How far a run came.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Optimizer steps done; with the batch size it is the place in the data.
+    /// Number of optimizer steps done; together with the batch size it gives the place in the data.
     pub step: u64,
     /// Lowest validation perplexity so far.
     pub best: Option<f64>,
-    /// Hash of the file of the weights that had it, where they are kept.
+    /// Hash of the file with the weights of that perplexity, if they are kept.
     pub best_weights: Option<Fingerprint>,
-    /// Evaluations since then.
+    /// Number of evaluations since then.
     pub stale: u32,
-    /// Wall seconds of all the calls it took.
+    /// Wall time in seconds, over all sessions of the run.
     pub seconds: f64,
-    /// Of these, how long steps waited for their batches.
+    /// The part of it that steps spent waiting for their batches.
     pub waited: f64,
-    /// Did the run end, by its last step or for lack of improvement?
+    /// Whether the run ended, by its last step or by early stopping.
     pub finished: bool,
 }
 
-/// A run as it was left.
+/// A run restored from a checkpoint.
 pub struct Loaded<M> {
     /// The student.
     pub model: M,
     /// Its optimizer.
     pub optimizer: ModuleOptimizer,
-    /// What rules remember, a list each; `None` before the first checkpoint.
+    /// The state of rules, one list each; `None` before the first checkpoint.
     pub memory: Option<Vec<Vec<f64>>>,
 }
 
-/// A checkpoint that is not whole.
+/// A checkpoint that is not intact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// Its folder.
     pub path: PathBuf,
-    /// Which file is wrong, and how.
+    /// Which file is damaged, and how.
     pub problem: String,
 }
 
@@ -70,7 +70,7 @@ pub struct Skipped {
 pub struct Checkpoints {
     folder: PathBuf,
     run: Fingerprint,
-    /// The newest that is whole.
+    /// The newest checkpoint that is intact.
     last: Option<(PathBuf, State)>,
     skipped: Vec<Skipped>,
 }
@@ -84,10 +84,12 @@ struct Stored {
 }
 
 impl Checkpoints {
-    /// Looks for the newest whole checkpoint of the run with the id `run` in its folder `of_run`: reads and hashes all of it.
+    /// Finds the newest intact checkpoint of the run with the id `run` in its folder `of_run`, reading and hashing all
+    /// of it.
     ///
     /// # Errors
-    /// [`Error::OtherRun`] where it is of another run; [`Error::Checkpoint`] where there are some and none is whole.
+    /// [`Error::OtherRun`] if it belongs to another run; [`Error::Checkpoint`] if there are checkpoints but none is
+    /// intact.
     pub fn open(of_run: &Path, run: Fingerprint) -> Result<Self> {
         let mut this = Self { folder: folder(of_run), run, last: None, skipped: Vec::new() };
         for (_, path) in all(&this.folder)?.into_iter().rev() {
@@ -115,29 +117,30 @@ impl Checkpoints {
         }
     }
 
-    /// Which runs the checkpoints in a run's folder are of, by the word of their state alone; `None` where it cannot be read.
+    /// The run that each checkpoint in a run's folder belongs to, according to its state file alone; `None` if that
+    /// cannot be read.
     pub fn runs(of_run: &Path) -> Result<Vec<(PathBuf, Option<Fingerprint>)>> {
         let run = |path: &Path| read_json::<Stored>(path, STATE).ok().map(|stored| stored.run);
         Ok(all(&folder(of_run))?.into_iter().map(|(_, path)| (path.clone(), run(&path))).collect())
     }
 
-    /// Newer ones that are not whole: the steps they were of are done again.
+    /// Newer checkpoints that are not intact; the run repeats their steps.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
-    /// How far the run came.
+    /// The progress of the run.
     pub fn state(&self) -> State {
         self.last.as_ref().map_or_else(State::default, |(_, state)| *state)
     }
 
-    /// Folder of the checkpoint that the run goes on from.
+    /// Folder of the checkpoint that the run resumes from.
     pub fn last(&self) -> Option<&Path> {
         self.last.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Loads it into a model and an optimizer of the same shape, and gives what rules remember; nothing changes where there
-    /// is none.
+    /// Loads the checkpoint into a model and an optimizer of the same shape, and returns them with the state of rules;
+    /// both are returned unchanged if there is no checkpoint.
     pub fn load<M: Module>(&self, model: M, optimizer: ModuleOptimizer) -> Result<Loaded<M>> {
         let Some(path) = self.last() else { return Ok(Loaded { model, optimizer, memory: None }) };
         let refuse = |name: &str, problem: &dyn std::fmt::Display| refuse(path, format!("{name}: {problem}"));
@@ -158,8 +161,8 @@ impl Checkpoints {
         }
     }
 
-    /// Writes one, keeps the one before it, and removes all others; `memory`: what rules remember. `is_best`: these weights
-    /// are to be kept until better ones come.
+    /// Writes a checkpoint, keeps the one before it, and removes all others. `memory` is the state of rules; `is_best`
+    /// means that these weights are kept until better ones are found.
     pub fn save(
         &mut self,
         model: &impl Module,
@@ -188,8 +191,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Puts the best weights into a checkpoint in the making: its own, or those of the checkpoint before it. A copy of them in
-    /// every checkpoint outlives what happens to one of them.
+    /// Puts the best weights into an unfinished checkpoint: its own, or those of the checkpoint before it. Every
+    /// checkpoint has a copy, so that the damage of one does not lose them.
     fn keep_best(&self, work: &Path, state: &State, is_best: bool) -> Result<()> {
         let Some(wanted) = state.best_weights else { return Ok(()) };
         let (from, copy) = match self.last() {
@@ -204,12 +207,12 @@ impl Checkpoints {
         }
     }
 
-    /// Gives a finished checkpoint its name. Nothing is removed before that name lasts.
+    /// Renames a finished checkpoint to its final name. Nothing is removed before the rename is durable.
     fn publish(&mut self, work: &Path, state: &State) -> Result<()> {
         let place = self.folder.join(format!("step-{:08}", state.step));
         let aside = self.folder.join(".old");
         remove(&aside)?;
-        // Only one that is not whole can be there: the run would have gone on from it.
+        // An existing folder of this name cannot be intact: the run would have resumed from it.
         if place.exists() {
             fs::rename(&place, &aside).map_err(Error::io(&place, "move aside"))?;
         }
@@ -219,12 +222,12 @@ impl Checkpoints {
             sync_folder(of_run)?;
         }
         remove(&aside)?;
-        // Those that were passed over are no checkpoint to fall back on.
+        // Skipped checkpoints cannot serve as a fallback.
         for Skipped { path, .. } in self.skipped.drain(..).filter(|skipped| skipped.path != place) {
             remove(&path)?;
         }
         let all = all(&self.folder)?;
-        // Later ones are not whole either, and their steps will be done again.
+        // Later checkpoints are not intact either, and the run repeats their steps.
         let before = all.iter().filter(|(step, _)| *step <= state.step).count();
         let outdated = before.saturating_sub(KEPT);
         for (_, path) in all[..outdated].iter().chain(&all[before..]) {
@@ -239,7 +242,7 @@ fn folder(of_run: &Path) -> PathBuf {
     of_run.join("checkpoints")
 }
 
-/// Checkpoints with their steps, oldest first.
+/// All checkpoints with their steps, oldest first.
 fn all(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -256,12 +259,12 @@ fn all(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Files of a checkpoint, but for the list of them.
+/// Names of a checkpoint's files, without the list of them.
 fn names(state: &State) -> impl Iterator<Item = &'static str> + Clone + use<> {
     [MODEL, OPTIMIZER, MEMORY, STATE].into_iter().chain(state.best_weights.map(|_| BEST))
 }
 
-/// What is in a checkpoint, if all of it is; else what is wrong with which file.
+/// Reads a checkpoint if it is intact; otherwise returns which file is damaged and how.
 fn read_whole(path: &Path) -> std::result::Result<Stored, String> {
     let contents = Contents::read(path)?;
     contents.check(path, STATE)?;
@@ -274,7 +277,8 @@ fn refuse(path: &Path, problem: String) -> Error {
     Error::Checkpoint { path: path.to_owned(), problem }
 }
 
-/// Each list its length and its numbers, 8 bytes each, little end first: JSON does not promise every bit of a number.
+/// Encodes each list as its length and its numbers, 8 bytes each, little-endian; JSON does not guarantee that every bit
+/// of a number is preserved.
 fn to_bytes(lists: &[Vec<f64>]) -> Vec<u8> {
     let list = |list: &Vec<f64>| {
         let numbers = list.iter().flat_map(|number| number.to_le_bytes());

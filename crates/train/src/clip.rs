@@ -1,11 +1,11 @@
-//! One norm over all gradients: burn's own clipping takes each tensor's norm apart.
+//! Gradient clipping by one norm over all tensors; burn's own clipping uses each tensor's norm separately.
 
 use crate::{Error, Result};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 
-/// Scales all gradients so that their common norm is at most `limit`; returns the norm before.
+/// Scales all gradients so that their global norm is at most `limit`; returns the norm before scaling.
 pub(crate) fn clip_global_norm<M: Module>(module: &M, grads: &mut GradientsParams, limit: f64) -> Result<f64> {
     let mut squares = Squares { grads, sums: Vec::new() };
     module.visit(&mut squares);

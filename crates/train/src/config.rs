@@ -1,4 +1,4 @@
-//! What a recipe says about training.
+//! The training section of a recipe.
 
 use crate::LrSchedule;
 use logitcask_core::{ConfigError, SamplePruning};
@@ -8,45 +8,46 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Optimizer steps, at most.
+    /// Maximum number of optimizer steps.
     pub steps: u64,
-    /// Samples in a step.
+    /// Number of samples in a step.
     pub batch_size: usize,
-    /// Equal parts a step's samples are cut into, their gradients added up: one after the other on a GPU, to save memory;
-    /// side by side on a CPU, to use its cores.
+    /// Number of equal parts into which a step's samples are divided, with their gradients added up: one after the
+    /// other on a GPU, to save memory, and in parallel on a CPU, to use its cores.
     #[serde(default = "one")]
     pub accumulate: usize,
     /// Peak learning rate of AdamW.
     pub learning_rate: f64,
-    /// Steps of linear warm-up.
+    /// Number of steps of linear warm-up.
     #[serde(default)]
     pub warmup: u64,
-    /// What follows the warm-up.
+    /// Learning rate schedule after the warm-up.
     #[serde(default)]
     pub schedule: LrSchedule,
     /// Decoupled weight decay of matrices; norms are never decayed.
     #[serde(default = "default_decay")]
     pub weight_decay: f64,
-    /// Largest global gradient norm.
+    /// Maximum global gradient norm.
     #[serde(default = "default_clip")]
     pub clip_norm: f64,
-    /// Decides initial weights and the order of the data.
+    /// Determines the initial weights and the order of the data.
     #[serde(default)]
     pub seed: u64,
-    /// Steps between checkpoints.
+    /// Number of steps between checkpoints.
     #[serde(default = "default_every")]
     pub checkpoint_every: u64,
-    /// Steps between evaluations on the validation split; 0: none.
+    /// Number of steps between evaluations on the validation split; 0 means none.
     #[serde(default)]
     pub validate_every: u64,
-    /// Evaluations without a lower validation perplexity after which the run ends; its best weights are the result.
+    /// Number of evaluations without a lower validation perplexity after which the run ends; its best weights are the
+    /// result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
-    /// Tokens of a sample that the student sees, at most. A shorter prefix is right as it is: what the teacher said at a
-    /// position depends on the tokens before it alone.
+    /// Maximum number of tokens of a sample that the student sees. A shorter prefix needs no correction, because a
+    /// teacher's row depends only on the tokens before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u32>,
-    /// Read fewer and fewer samples: those that the student is least sure of.
+    /// Gradually reduces the samples to those on which the student is least certain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruning: Option<SamplePruning>,
 }

@@ -1,4 +1,4 @@
-//! A folder that says what it holds, so that what rotted or was cut off later is told from what was written.
+//! A folder with a list of its files, so that later damage or truncation is detected.
 
 use crate::{Error, Result};
 use logitcask_core::Fingerprint;
@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The list of the other files.
+/// Name of the list of the other files.
 const CONTENTS: &str = "contents.json";
 
 /// contents.json.
@@ -18,7 +18,7 @@ pub(crate) struct Contents {
     files: Vec<Entry>,
 }
 
-/// A file.
+/// An entry of the list, for one file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
@@ -54,12 +54,12 @@ impl Contents {
         sync_folder(folder)
     }
 
-    /// The list of a folder.
+    /// Reads the list of a folder.
     pub(crate) fn read(folder: &Path) -> std::result::Result<Self, String> {
         read_json(folder, CONTENTS)
     }
 
-    /// Says how a file of `folder` is another than was listed.
+    /// Returns how a file of `folder` differs from its entry.
     pub(crate) fn check(&self, folder: &Path, name: &str) -> std::result::Result<(), String> {
         let listed = self.files.iter().find(|entry| entry.name == name);
         let listed = listed.ok_or_else(|| format!("{CONTENTS} does not list {name}"))?;
@@ -75,13 +75,13 @@ impl Contents {
     }
 }
 
-/// Reads a JSON file; the problem names it.
+/// Reads a JSON file; the error names it.
 pub(crate) fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> std::result::Result<T, String> {
     let bytes = fs::read(folder.join(name)).map_err(|e| format!("{name}: {e}"))?;
     serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}"))
 }
 
-/// Removes a folder, if it is there.
+/// Removes a folder if it exists.
 pub(crate) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(folder, "remove")(e)),

@@ -1,21 +1,22 @@
-//! What rules about temperatures and weights decided, position by position.
+//! The temperatures and weights that rules chose for each position.
 
 use logitcask_core::temperature::Temperatures;
 use std::ops::Range;
 
-/// What rules decided at some positions.
+/// The temperatures and weights that rules chose for some positions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenDecisions {
-    /// Of each term, its temperatures, where a rule has a say; may be fewer than there are terms.
+    /// Temperatures of each term that has a rule; may be shorter than the list of terms.
     pub temperatures: Vec<Option<Temperatures>>,
-    /// How much of the soft part each position has; `None`: 1.
+    /// Weight of each position in the soft loss; `None` means 1.
     pub weights: Option<Vec<f32>>,
-    /// How much of a second teacher's.
+    /// A second teacher's weight at each position.
     pub second: Option<Vec<f32>>,
 }
 
 impl TokenDecisions {
-    /// Says what is no temperature and no weight. Rules look at the student, which may have diverged.
+    /// Rejects values that are not temperatures or weights. Rules use the student's statistics, and the student may
+    /// have diverged.
     pub(crate) fn check(&self) -> Result<(), String> {
         let each = |temperatures: &Temperatures| match temperatures {
             Temperatures::Shared(pair) | Temperatures::TimesLogitStd { pair, .. } => vec![*pair],
@@ -33,7 +34,7 @@ impl TokenDecisions {
         }
     }
 
-    /// Do temperatures follow the standard deviation of the student's logits?
+    /// Whether temperatures follow the standard deviation of the student's logits.
     pub(crate) fn follow_logit_std(&self) -> bool {
         self.temperatures
             .iter()
@@ -41,7 +42,7 @@ impl TokenDecisions {
             .any(|temperatures| matches!(temperatures, Temperatures::TimesLogitStd { .. }))
     }
 
-    /// For some of the positions.
+    /// The decisions for some of the positions.
     pub fn part(&self, range: Range<usize>) -> Self {
         let cut = |temperatures: &Temperatures| match temperatures {
             Temperatures::PerToken(temperatures) => Temperatures::PerToken(temperatures[range.clone()].to_vec()),

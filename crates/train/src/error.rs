@@ -1,4 +1,4 @@
-//! What can stop stage 2.
+//! The errors of stage 2, training.
 
 use logitcask_core::Fingerprint;
 use std::path::{Path, PathBuf};
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can stop stage 2.
+/// An error of stage 2, training.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The cache refused.
+    /// The cache reported an error.
     #[error(transparent)]
     Cache(#[from] logitcask_cache::Error),
-    /// The dataset does not give a sample.
+    /// The dataset could not provide a sample.
     #[error(transparent)]
     Dataset(#[from] logitcask_data::Error),
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{path}: cannot {action}: {reason}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// Its reason.
+        /// The operating system's error.
         reason: std::io::Error,
     },
-    /// A checkpoint that a run cannot go on from, and there is none to fall back on.
+    /// A checkpoint from which a run cannot resume, with none to fall back on.
     #[error("{path}: {problem}; put it back from a copy, or train anew in another run folder")]
     Checkpoint {
         /// The checkpoint's folder, or the file in it.
@@ -34,7 +34,7 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A checkpoint of another run.
+    /// A checkpoint belongs to another run.
     #[error(
         "{path}: it is of the run {}, and this is the run {}; train in another run folder, or move this one aside",
         there.short(),
@@ -43,9 +43,9 @@ pub enum Error {
     OtherRun {
         /// The checkpoint's folder.
         path: PathBuf,
-        /// The run it is of.
+        /// The run that it belongs to.
         there: Fingerprint,
-        /// The run that is to go on.
+        /// The run that is to be resumed.
         wanted: Fingerprint,
     },
     /// A checkpoint cannot be written.
@@ -56,33 +56,33 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The thread that makes batches died.
+    /// The thread that makes batches panicked.
     #[error("the thread that makes batches died: {reason}")]
     Loader {
-        /// What it said.
+        /// The message of the panic.
         reason: String,
     },
-    /// Soft targets are asked for where there are only labels.
+    /// The loss needs soft targets, but there are only labels.
     #[error("the loss asks for a teacher, but this run has none; name a [teacher] or set [loss] alpha = 0")]
     NoTeacher,
-    /// The recipe's numbers make no sense together.
+    /// The recipe's settings are invalid together.
     #[error("{0}")]
     Config(String),
     /// A key of the recipe has a value that is not accepted.
     #[error(transparent)]
     Refused(#[from] logitcask_core::ConfigError),
-    /// A split without a sample.
+    /// A split has no samples.
     #[error("split `{split}` has no samples")]
     EmptySplit {
         /// Its name.
         split: String,
     },
-    /// Something stopped being a finite number.
+    /// A value is no longer finite.
     #[error("step {step}: {what}; lower the learning rate, or look at the last lines of metrics.jsonl")]
     Diverged {
         /// The step.
         step: u64,
-        /// What it was, and what it is.
+        /// Which value, and what it became.
         what: String,
     },
     /// Reading a tensor back from the device failed.

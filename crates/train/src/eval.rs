@@ -1,4 +1,4 @@
-//! How good a student is on text it has not seen.
+//! Evaluation of a student on text it has not seen.
 
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
@@ -17,22 +17,22 @@ use tracing::info;
 
 const ROWS: usize = 16;
 
-/// A student's figures on a split.
+/// A student's metrics on a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// e^(mean cross entropy of the observed next tokens).
     pub perplexity: f64,
-    /// Mean forward KL from the teacher at T = 1, all classes but those kept for sure as one bucket: a lower bound of the
-    /// full KL. Classes drawn at random are in the bucket, so that on a cache of them the bound is low. Absent without a
-    /// teacher.
+    /// Mean forward KL from the teacher at T = 1, with all classes except the deterministically kept ones as one
+    /// bucket: a lower bound of the full KL. Sampled classes are in the bucket, so the bound is loose on a cache of
+    /// samples. Absent without a teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_to_teacher: Option<f64>,
-    /// Share of positions at which student and teacher have the same first choice, one of them where the teacher's two
-    /// largest were rounded to the same number; absent without a teacher, and where at
-    /// some position the teacher's first choice may not have been drawn.
+    /// Share of positions at which student and teacher have the same first choice. If the teacher's two largest values
+    /// were rounded to the same number, either counts as its first choice. Absent without a teacher, and if the
+    /// teacher's first choice may not have been sampled at some position.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1_agreement: Option<f64>,
-    /// Positions it was measured on.
+    /// Number of positions evaluated.
     pub positions: u64,
 }
 
@@ -42,12 +42,12 @@ struct Sums {
     kl: f64,
     agreed: u64,
     taught: u64,
-    /// Positions at which the teacher's first choice is known.
+    /// Number of positions at which the teacher's first choice is known.
     known: u64,
     positions: u64,
 }
 
-/// Evaluates `model` (without gradients) on every sample of `split`. `None` where `stop` was raised meanwhile.
+/// Evaluates `model` (without gradients) on every sample of `split`. Returns `None` if `stop` was set in the meantime.
 pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
     let start = Instant::now();
     source.len(split)?;
@@ -100,14 +100,14 @@ impl Sums {
 
     fn add_part(&mut self, logits: Tensor<2>, part: &Batch, taught: Option<&Plan>) -> Result<()> {
         let count = part.gold_ids.len();
-        // What the cache knows of are the classes that a token has; a head may have more.
+        // The cache covers the classes that are tokens; a head may have more.
         let width = logits.dims()[1];
         let known = taught.map_or(width, |plan| width.min(plan.vocab_size as usize));
         let of_tokens = if known < width { logits.clone().narrow(1, 0, known) } else { logits.clone() };
         let judged = judge(&logits, part);
         self.positions += count as u64;
         self.cross_entropy += total(judged.cross_entropy)?;
-        // A dense row has no tail: it is compared over the classes that it has.
+        // A dense row has no tail, so it is compared over its own classes only.
         let divergences = match taught.is_some_and(|plan| plan.keep.is_dense()) && known < width {
             true => judge(&of_tokens, part).divergences,
             false => judged.divergences,
@@ -122,7 +122,8 @@ impl Sums {
                 let (ids, log_probs) = (&targets.class_ids[row.clone()], &targets.log_probs[row]);
                 let stored = |id: i64| ids.iter().position(|&kept| i64::from(kept) == id).map(|at| log_probs[at]);
                 let (theirs, own) = (i64::from(theirs), stored(mine));
-                // Two that were rounded to one number are both the first choice: which was larger is not stored.
+                // Two values rounded to the same number are both the first choice, because the larger one is not
+                // stored.
                 self.known += 1;
                 self.agreed += u64::from(mine == theirs || (own.is_some() && own == stored(theirs)));
             }
@@ -131,12 +132,12 @@ impl Sums {
     }
 }
 
-/// Cross entropy and forward KL of some positions' logits.
+/// Computes cross entropy and forward KL from the logits of some positions.
 fn judge(logits: &Tensor<2>, part: &Batch) -> TokenLosses {
     let device = logits.device();
     let gold = int_tensor(&part.gold_ids, [part.gold_ids.len(), 1], &device);
     let teacher = part.targets.as_ref().map(|targets| DeviceTargets::new(targets, &device));
-    // Labels and teacher; the weights are of no account.
+    // Both labels and teacher are needed; the value of alpha does not matter.
     let both = LossAtStep { alpha: 0.5, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) };
     let both = ChunkLoss::new(&both, &TokenDecisions::default(), teacher.as_ref(), logits);
     token_losses(&head::student(logits.clone(), gold, teacher.as_ref(), &both), teacher.as_ref(), &both)

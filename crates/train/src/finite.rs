@@ -1,10 +1,11 @@
-//! Is every weight a finite number?
+//! Detection of weights that are not finite.
 
 use crate::{Error, Result};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
 
-/// The name of the first weight that has a value which is no finite number. One number of each tensor comes from the device.
+/// Returns the name of the first weight that has a value that is not finite. One number per tensor is read from the
+/// device.
 pub(crate) fn first_not_finite<M: Module>(model: &M) -> Result<Option<String>> {
     let mut sums = Sums::default();
     model.visit(&mut sums);
@@ -34,7 +35,8 @@ impl ModuleVisitor for Sums {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.names.push(self.path.join("."));
-        // Of absolute values, so that two infinities do not meet; a sum that overflows is as good as one.
+        // The sum uses absolute values, so that two infinities do not cancel; a sum that overflows counts as not finite
+        // too.
         self.sums.push(param.val().cast(DType::F32).abs().sum());
     }
 }

@@ -1,11 +1,11 @@
 //! Stage 2: cache → batch → loss → student.
 //!
-//! 1. [`source`] gives samples in an order that a seed and an epoch decide alone,
-//! 2. [`batch`] pads them and [`target_batch`] lays out what the teacher said, ahead of the step and in a thread of its own,
-//! 3. [`loss`] compares a student with them, position by position, padding never among them,
-//! 4. [`rules`] decide temperatures and weights where a recipe leaves these to the run,
-//! 5. [`trainer`] steps, measures, and can be stopped at any step and resumed to the same bits,
-//! 6. [`eval`] says how good a student is on text it has not seen.
+//! 1. [`source`] provides samples in an order that depends on a seed and an epoch only,
+//! 2. [`batch`] pads them and [`target_batch`] lays out the teacher's rows, ahead of the step and in a separate thread,
+//! 3. [`loss`] compares a student with them at each position, without padding,
+//! 4. [`rules`] choose temperatures and weights if a recipe leaves these to the run,
+//! 5. [`trainer`] runs the steps, records metrics, and can be stopped at any step and resumed with identical bits,
+//! 6. [`eval`] evaluates a student on text it has not seen.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod batch;

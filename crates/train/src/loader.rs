@@ -1,4 +1,4 @@
-//! Batches, ready before they are wanted.
+//! Prefetching of batches.
 
 use crate::batch::Batch;
 use crate::pruning::Stage;
@@ -11,36 +11,36 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use tracing::debug;
 
-/// Steps whose batches are ready before they are wanted.
+/// Number of steps whose batches are prepared in advance.
 const AHEAD: usize = 4;
 
-/// An endless stream of samples: one shuffled epoch after the other without a seam, so that the place in it is a number.
+/// An endless stream of samples: shuffled epochs are concatenated, so that a single number gives the place in it.
 pub(crate) struct Loader {
     source: Source,
     length: u64,
     seed: u64,
     place: u64,
     samples: Samples,
-    /// Samples of a step, and of each of the parts it is cut into.
+    /// Number of samples in a step, and in each of its parts.
     sizes: (usize, usize),
     max_length: usize,
-    /// Where fewer and fewer samples are read: the stages that are known, and those that will be.
+    /// If the samples are pruned: the known stages, and a channel for later ones.
     stages: Option<(VecDeque<Stage>, Receiver<Stage>)>,
 }
 
-/// The batches of one step after the other.
+/// The batches of successive steps.
 pub(crate) struct Batches {
     ready: Receiver<Result<Vec<Batch>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Batches {
-    /// The next step's, in its parts.
+    /// Returns the parts of the next step.
     pub(crate) fn next(&mut self) -> Result<Vec<Batch>> {
         if let Ok(step) = self.ready.recv() {
             return step;
         }
-        // The thread ends with an error that it hands over, or it panics.
+        // The thread either handed over an error before it ended, or it panicked.
         let reason = match self.thread.take().map(JoinHandle::join) {
             Some(Err(panic)) => said(panic.as_ref()),
             _ => "it ended before the run".to_owned(),
@@ -49,7 +49,7 @@ impl Batches {
     }
 }
 
-/// The message of a panic.
+/// Extracts the message of a panic.
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
@@ -57,7 +57,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Loader {
-    /// The samples of every step from `first` on; `stages`: where fewer and fewer are read.
+    /// Streams the samples of every step from `first` on; `stages` is set if the samples are pruned.
     pub(crate) fn new(
         source: &Source,
         config: &TrainConfig,
@@ -76,7 +76,8 @@ impl Loader {
         })
     }
 
-    /// The batches of every step, made ahead in a thread of their own; `spec` says what a loss reads of the teacher.
+    /// Prepares the batches of every step in advance in a separate thread; `spec` selects what a loss reads of the
+    /// teacher's rows.
     pub(crate) fn start(mut self, spec: Option<TargetSpec>) -> Batches {
         let (out, ready) = sync_channel(AHEAD);
         let thread = std::thread::spawn(move || {
@@ -87,7 +88,7 @@ impl Loader {
                     rows.chunks(part).map(|rows| Batch::new(rows, spec.as_ref())).collect()
                 });
                 let is_last = step.is_err();
-                // A closed queue means that the run is over.
+                // A closed channel means that the run is over.
                 if out.send(step).is_err() || is_last {
                     return;
                 }
@@ -110,7 +111,7 @@ impl Loader {
         Ok(rows)
     }
 
-    /// The epoch at this place of the line, from there on.
+    /// The samples of the current epoch, from the current place on.
     fn epoch(&mut self) -> Result<Samples> {
         let Some((stages, more)) = &mut self.stages else {
             let (epoch, skip) = (self.place / self.length, self.place % self.length);
@@ -127,7 +128,7 @@ impl Loader {
         let Some(stage) = stages.front() else { return Ok(Box::new(std::iter::empty())) };
         let (done, length) = (self.place - stage.start, stage.kept.len() as u64);
         debug!(stage = stage.number, epoch = done / length, samples = length, "epoch of a stage begins");
-        // Epochs of other stages have other samples, and so another order.
+        // Epochs of different stages have different samples, and therefore different orders.
         let seed = self.seed.wrapping_add(u64::from(stage.number) << 32);
         self.source.shuffled_among("train", &stage.kept, seed, done / length, done % length)
     }

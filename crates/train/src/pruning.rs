@@ -1,8 +1,8 @@
-//! A run that reads fewer and fewer samples.
+//! Gradual removal of samples during a run.
 //!
-//! The run's samples are one long line; a stage is a stretch of it with its own set of samples, a few epochs long. Which
-//! samples the next stage has is decided once every step is done that lies wholly within the stage before it, so that the
-//! loader, which reads ahead, knows them when it gets there, and a resumed run decides the same.
+//! The run's samples form one long sequence; a stage is a section of it with its own set of samples, a few epochs long.
+//! The samples of the next stage are determined once every step that lies entirely within the previous stage is done.
+//! The loader, which reads ahead, therefore knows them when it reaches the stage, and a resumed run decides the same.
 
 use crate::batch::Batch;
 use crate::{Error, Result};
@@ -14,25 +14,25 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tracing::info;
 
-/// A stretch of the line.
+/// A section of the sequence of samples.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stage {
-    /// Its number, from 0.
+    /// Number of the stage, from 0.
     pub(crate) number: u32,
-    /// Samples before it.
+    /// Number of samples before it.
     pub(crate) start: u64,
-    /// Ids of its samples, ascending; each comes once an epoch.
+    /// Ids of its samples, ascending; each occurs once per epoch.
     pub(crate) kept: Vec<u64>,
-    /// Where it ends; the last one never does.
+    /// Where it ends; the last stage never ends.
     pub(crate) end: Option<u64>,
 }
 
-/// What decides which samples stay.
+/// Decides which samples remain.
 pub(crate) struct Pruner {
     rule: SamplePruning,
     values: SampleScores,
     groups: Vec<Range<u64>>,
-    /// The groups of the stage at work, and of the next one where it was decided.
+    /// The groups of the current stage, and of the next one once that is decided.
     staying: Vec<usize>,
     next: Option<Vec<usize>>,
     number: u32,
@@ -41,10 +41,10 @@ pub(crate) struct Pruner {
 }
 
 impl Pruner {
-    /// What it must be told.
+    /// The statistics that it requests.
     pub(crate) const NEEDS: RequiredStats = RequiredStats::of(&[Stat::StudentEntropy]);
 
-    /// At the start of a run over the cache's train split, a step taking `batch_size` samples.
+    /// Creates the state at the start of a run over the cache's train split, with `batch_size` samples per step.
     pub(crate) fn new(rule: SamplePruning, cache: &CacheReader, batch_size: usize) -> Result<Self> {
         let groups = cache.groups("train")?;
         let least = rule.count(cache.len("train")?, rule.stages) * u64::from(rule.every);
@@ -65,7 +65,7 @@ impl Pruner {
         })
     }
 
-    /// The stages that are known, and where those to come will be told.
+    /// Returns the known stages, and a channel for later ones.
     pub(crate) fn stages(&mut self) -> (Vec<Stage>, Receiver<Stage>) {
         let (sender, receiver) = sync_channel(1);
         self.to_loader = Some(sender);
@@ -81,7 +81,7 @@ impl Pruner {
         Stage { number, start, kept, end }
     }
 
-    /// Hears what the student thinks of the samples of a part of a step.
+    /// Records the student's statistics on the samples of a part of a step.
     pub(crate) fn see(&mut self, batch: &Batch, positions: &[TokenStats]) {
         let row = |at: &u32| *at as usize / batch.width;
         let mut rest = positions;
@@ -95,7 +95,7 @@ impl Pruner {
         }
     }
 
-    /// Decides what is due after so many samples, a step taking `batch_size` of them.
+    /// Decides the next stage if it is due after `done` samples, with `batch_size` samples per step.
     pub(crate) fn decide(&mut self, done: u64, batch_size: u64) {
         let Some(end) = self.stage(self.number, self.start, &self.staying).end else { return };
         if self.next.is_none() && done + batch_size > end {
@@ -103,7 +103,7 @@ impl Pruner {
             let next = self.rule.staying(&self.values, &self.groups, &self.staying, number);
             info!(stage = number, groups = next.len(), of = self.groups.len(), samples_seen = done, "samples pruned");
             if let Some(loader) = &self.to_loader {
-                // A loader that is gone means that the run is over.
+                // A closed channel means that the run is over.
                 let _ = loader.send(self.stage(number, end, &next));
             }
             self.next = Some(next);
@@ -116,13 +116,13 @@ impl Pruner {
         }
     }
 
-    /// Share of the samples that the stage at work reads.
+    /// Share of the samples that the current stage reads.
     pub(crate) fn share(&self) -> f64 {
         let count = |groups: &mut dyn Iterator<Item = &Range<u64>>| groups.map(|g| g.end - g.start).sum::<u64>() as f64;
         count(&mut self.staying.iter().map(|&i| &self.groups[i])) / count(&mut self.groups.iter())
     }
 
-    /// All it remembers.
+    /// The complete state, to be stored in a checkpoint.
     pub(crate) fn state(&self) -> Vec<f64> {
         let list = |groups: &[usize]| groups.iter().map(|&i| i as f64).collect::<Vec<_>>();
         let next = self.next.as_ref().map_or(vec![-1.0], |next| list(next));
@@ -130,7 +130,7 @@ impl Pruner {
         [head.to_vec(), list(&self.staying), self.values.state(), next].concat()
     }
 
-    /// Goes on from that; `false` where it is of another cache.
+    /// Restores the state; returns `false` if it belongs to another cache.
     pub(crate) fn restore(&mut self, state: &[f64]) -> bool {
         let [number, start, staying, rest @ ..] = state else { return false };
         let (count, values) = (*staying as usize, self.values.state().len());

@@ -1,4 +1,4 @@
-//! Rules about temperatures and weights at work beside a run.
+//! Temperature and weight rules of a run.
 
 use crate::decisions::TokenDecisions;
 use crate::loss::check::temperatures;
@@ -11,31 +11,31 @@ use logitcask_core::temperature::{
 use logitcask_core::token_weight::TokenWeighting;
 use logitcask_core::{TailPolicy, Truncation};
 
-/// A loss and what it remembers from step to step.
+/// The loss of a run together with the state of its rules.
 pub struct Rules {
     config: LossConfig,
-    /// Of each term, the rule of its temperatures.
+    /// The temperature rule of each term.
     temperature_rules: Vec<Option<Box<dyn AdaptiveTemperature>>>,
     weighting: Option<Box<dyn TokenWeighting>>,
-    /// The share of a second teacher.
+    /// Rule for the share of a second teacher.
     blend: Option<Box<dyn TokenWeighting>>,
-    /// Temperatures for which the rows answer.
+    /// Temperatures at which the rows are accurate.
     range: (f64, f64),
     vocab_size: usize,
-    /// What others want to be told beside them.
+    /// Statistics that are needed in addition to those of the rules.
     watched: RequiredStats,
 }
 
-/// What came of a step for its rules; sums are over its positions.
+/// Results of a step for its rules; sums are over its positions.
 #[derive(Debug, Default)]
 pub struct StepTotals {
-    /// Of each term, the sum of its divergence.
+    /// Sum of the divergence of each term.
     pub divergences: Vec<f64>,
-    /// The student's cross entropy.
+    /// Sum of the student's cross entropy.
     pub cross_entropy: f64,
-    /// The teacher's.
+    /// Sum of the teacher's cross entropy.
     pub teacher_cross_entropy: f64,
-    /// Of each term, d (sum of the loss) / d T at each position, where it was asked for.
+    /// d (sum of the loss) / d T of each term at each position, if it was requested.
     pub slopes: Vec<Vec<f64>>,
 }
 
@@ -45,7 +45,7 @@ impl StepTotals {
         self.slopes.get(term).into_iter().flatten().map(|slope| slope / positions as f64).collect()
     }
 
-    /// What a rule that asks for these is told of a term over so many positions.
+    /// The results of a term over `positions` positions, for a rule that requests these statistics.
     fn feedback<'a>(
         &self,
         term: usize,
@@ -65,8 +65,8 @@ impl StepTotals {
 }
 
 impl Rules {
-    /// Those of `config` at their start, over rows of `vocab_size` classes of which `keep` is known; `None`: there are
-    /// labels alone.
+    /// Creates the initial rules of `config` for rows of `vocab_size` classes with the truncation `keep`; `None` means
+    /// that there are labels only.
     pub fn new(config: &LossConfig, seed: u64, keep: Option<&Truncation>, vocab_size: usize) -> Self {
         let is_taught = config.needs_teacher();
         let rule = |(i, term): (usize, LossTerm)| {
@@ -87,19 +87,19 @@ impl Rules {
         }
     }
 
-    /// Somebody beside them wants to be told this too.
+    /// Requests further statistics besides those of the rules.
     pub fn watch(&mut self, needs: RequiredStats) {
         self.watched = self.watched.or(needs);
     }
 
-    /// What any of them must be told.
+    /// The union of all requested statistics.
     pub fn needs(&self) -> RequiredStats {
         let temperature_rules = self.temperature_rules.iter().flatten().map(|rule| rule.required_stats());
         let weightings = self.weighting.iter().chain(&self.blend).map(|weighting| weighting.required_stats());
         temperature_rules.chain(weightings).fold(self.watched, RequiredStats::or)
     }
 
-    /// What is read of a row, at any step; `None`: labels alone.
+    /// What is read of a row at any step; `None` means labels only.
     pub fn spec(&self) -> Option<TargetSpec> {
         if !self.config.needs_teacher() {
             return None;
@@ -111,7 +111,7 @@ impl Rules {
         Some(TargetSpec {
             include_sampled: self.config.tail == TailPolicy::Sampled,
             classes: self.config.classes,
-            // Nothing of a loss asks for the teacher's first choice.
+            // No loss needs the teacher's first choice.
             always_kept: 0,
             target: self.config.target,
             label: needs_label,
@@ -121,7 +121,7 @@ impl Rules {
         })
     }
 
-    /// The loss when the share `done` of the run is behind.
+    /// The loss once the share `done` of the run is completed.
     pub fn loss(&self, done: f64) -> LossAtStep {
         let needs = self.needs();
         let term = |(i, term): (usize, LossTerm)| {
@@ -146,10 +146,10 @@ impl Rules {
         }
     }
 
-    /// Temperatures and weights of a step of `count` positions; `positions`: all of them, where [`Self::needs`] asks for
-    /// them, else none.
+    /// Returns the temperatures and weights of a step of `count` positions. `positions` holds the statistics of all of
+    /// them if [`Self::needs`] requests any, and is empty otherwise.
     pub fn decide(&mut self, done: f64, positions: &[TokenStats], count: usize) -> TokenDecisions {
-        // Each is told what it asks for and nothing more.
+        // Each rule receives only the statistics that it requests.
         let told = |required: RequiredStats| positions.iter().map(|position| position.only(&required)).collect();
         let vocab_size = self.vocab_size;
         let mut temperatures = Vec::new();
@@ -177,7 +177,7 @@ impl Rules {
             return TokenDecisions { temperatures, weights: weights.map(narrow), second: None };
         };
         let each = |i: usize| {
-            // A rule that looks at no position has one share for all.
+            // A rule that does not depend on the position returns a single share for all.
             let share = shares.get(i).or(shares.first()).copied().unwrap_or_default();
             let weight = weights.as_ref().map_or(1.0, |weights| weights[i]);
             (weight * (1.0 - share), weight * share)
@@ -186,7 +186,7 @@ impl Rules {
         TokenDecisions { temperatures, weights: Some(narrow(first)), second: Some(narrow(second)) }
     }
 
-    /// Tells them what came of a step over so many positions.
+    /// Passes the results of a step over `positions` positions to the rules.
     pub fn observe(&mut self, totals: &StepTotals, positions: usize) {
         for (i, rule) in self.temperature_rules.iter_mut().enumerate() {
             let Some(rule) = rule else { continue };
@@ -199,21 +199,21 @@ impl Rules {
         }
     }
 
-    /// What must be told of a term: what its own rule asks, and of the first one what weights ask.
+    /// The statistics that are needed of a term: those of its own rule, and for the first term those of weight rules.
     fn required_by_term(&self, term: usize, rule: Option<&dyn AdaptiveTemperature>) -> RequiredStats {
         let weightings = self.weighting.iter().chain(&self.blend).filter(|_| term == 0);
         let of_rule = rule.map_or(RequiredStats::NONE, AdaptiveTemperature::required_stats);
         weightings.fold(of_rule, |all, weighting| all.or(weighting.required_stats()))
     }
 
-    /// All they remember, one list a rule.
+    /// The complete state of all rules, one list per rule.
     pub fn state(&self) -> Vec<Vec<f64>> {
         let temperature_rules = self.temperature_rules.iter().flatten().map(|rule| rule.state());
         let weightings = self.weighting.iter().chain(&self.blend);
         temperature_rules.chain(weightings.map(|weighting| weighting.state())).collect()
     }
 
-    /// Goes on from what [`Self::state`] gave; `false` where that was of other rules.
+    /// Restores what [`Self::state`] returned; returns `false` if that belongs to other rules.
     pub fn restore(&mut self, state: &[Vec<f64>]) -> bool {
         let mut state = state.iter();
         let temperature_rules =
@@ -228,7 +228,7 @@ fn narrow(wide: Vec<f64>) -> Vec<f32> {
     wide.into_iter().map(|x| x as f32).collect()
 }
 
-/// Temperatures brought to where the rows answer.
+/// Clamps temperatures to the range at which the rows are accurate.
 fn within(temperatures: Temperatures, (low, high): (f64, f64)) -> Temperatures {
     let clamp = |pair: TemperaturePair| TemperaturePair { teacher: pair.teacher.clamp(low, high), ..pair };
     match temperatures {

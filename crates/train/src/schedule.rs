@@ -1,9 +1,9 @@
-//! Learning rates: pure functions of the step, so that resuming needs nothing stored.
+//! Learning rate schedules. They are pure functions of the step, so that nothing has to be stored to resume.
 
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate moves after the linear warm-up, as a share of its peak.
+/// The learning rate after the linear warm-up, as a share of its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LrSchedule {
@@ -12,8 +12,7 @@ pub enum LrSchedule {
         /// Share of the peak at the end.
         floor: f64,
     },
-    /// Warm-up, stable, decay: at the peak until the last `decay` share of the run, then linearly down to 0
-    /// (2404.06395).
+    /// Warm-up, stable, decay: the peak until the last `decay` share of the run, then linear down to 0 (2404.06395).
     Wsd {
         /// Share of the run spent decaying.
         decay: f64,

@@ -1,4 +1,4 @@
-//! How alike a teacher finds its classes: a target that needs no row of it.
+//! Similarity of a teacher's classes: a target that needs no cached rows.
 
 use crate::{Error, Result};
 use burn::tensor::Tensor;
@@ -6,10 +6,10 @@ use logitcask_core::math::log_sum_exp;
 use logitcask_core::{SoftRow, Tail};
 use rayon::prelude::*;
 
-/// Labels whose cosines exist at once.
+/// Number of labels whose cosines exist at once.
 const PIECE: usize = 256;
 
-/// For every label the classes most like it.
+/// The most similar classes of every label.
 #[derive(Debug, PartialEq)]
 pub struct Similarity {
     classes: usize,
@@ -17,13 +17,13 @@ pub struct Similarity {
     class_ids: Vec<u32>,
     /// \[labels, classes\].
     log_probs: Vec<f32>,
-    /// \[labels\], log of the probability of all others.
+    /// \[labels\], log of the total probability of all others.
     log_rest: Vec<f32>,
 }
 
 impl Similarity {
-    /// softmax(cosine / `temperature`) of each column of `head` with all of them; the `classes` largest are kept. head:
-    /// \[hidden, vocabulary\], outside any graph.
+    /// Computes softmax(cosine / `temperature`) of each column of `head` with all columns, and keeps the `classes`
+    /// largest. head: \[hidden, vocabulary\], outside any graph.
     pub fn of_head(head: Tensor<2>, classes: usize, temperature: f64) -> Result<Self> {
         let [_, vocab_size] = head.dims();
         let classes = classes.min(vocab_size);
@@ -43,12 +43,13 @@ impl Similarity {
         Ok(this)
     }
 
-    /// Labels it has a target for: the classes of the head.
+    /// Number of labels that have a target: the classes of the head.
     pub fn labels(&self) -> usize {
         self.log_rest.len()
     }
 
-    /// The target of a label: nothing but the classes and what they leave. `None` for a label that the head does not have.
+    /// The target of a label: its classes and the log of the remaining probability only. `None` for a label that is not
+    /// in the head.
     pub fn row(&self, label: u32) -> Option<SoftRow<'_>> {
         let label = label as usize;
         let rest = self.log_rest.get(label..=label)?;
@@ -64,7 +65,7 @@ impl Similarity {
 
 type Row = (Vec<u32>, Vec<f32>, f32);
 
-/// The largest of a row of logits, largest first, ties to the lower id.
+/// The largest logits of a row, largest first, with ties to the lower id.
 fn most_alike(row: &[f32], classes: usize) -> Row {
     let wide: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
     let log_z = log_sum_exp(&wide);

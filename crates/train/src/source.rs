@@ -1,4 +1,4 @@
-//! Where a trainer's samples come from: a cache, or a dataset's labels alone.
+//! Sources of a trainer's samples: a cache, two caches, or a dataset's labels only.
 
 use crate::{Error, LossConfig, Result};
 use logitcask_cache::{CacheReader, CachedSample};
@@ -9,28 +9,29 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// One sample and what each of the teachers said about it: none, one or two.
+/// One sample and each teacher's rows for it: none, one or two teachers.
 pub type DistillSample = (Sample, Vec<SoftRows>);
 
 /// Samples in order.
 pub type Samples = Box<dyn Iterator<Item = Result<DistillSample>> + Send>;
 
-/// Where samples come from.
+/// Source of samples.
 #[derive(Clone)]
 pub enum Source {
     /// A cache: every sample with its soft rows.
     Cache(CacheReader),
-    /// Two teachers' caches of the same samples; the first decides the order.
+    /// Two teachers' caches of the same samples; the first determines the order.
     Both(CacheReader, CacheReader),
     /// A dataset: labels only.
     Labels(Arc<dyn Dataset>),
 }
 
 impl Source {
-    /// Two caches of the same samples.
+    /// Combines two caches of the same samples.
     ///
     /// # Errors
-    /// [`Error::Config`] where their classes, texts or windows differ: what one teacher says would fall on another text.
+    /// [`Error::Config`] if their classes, texts or windows differ, since the rows of one teacher would then be paired
+    /// with another text.
     pub fn both(first: CacheReader, second: CacheReader) -> Result<Self> {
         let (a, b) = (first.plan(), second.plan());
         let differs = [
@@ -49,7 +50,7 @@ impl Source {
         }
     }
 
-    /// What the samples and what is said about them are, by their hashes.
+    /// Identifies the samples and the teachers' rows by their hashes.
     pub fn name(&self) -> String {
         match self {
             Self::Cache(reader) => reader.root().to_string(),
@@ -58,7 +59,7 @@ impl Source {
         }
     }
 
-    /// The cache that decides the order, if there is one.
+    /// The cache that determines the order, if there is one.
     pub fn cache(&self) -> Option<&CacheReader> {
         match self {
             Self::Cache(reader) | Self::Both(reader, _) => Some(reader),
@@ -66,7 +67,7 @@ impl Source {
         }
     }
 
-    /// Names of the splits there are.
+    /// Names of all splits.
     pub fn splits(&self) -> Vec<String> {
         match self {
             Self::Cache(reader) | Self::Both(reader, _) => reader.splits().into_iter().map(str::to_owned).collect(),
@@ -74,7 +75,7 @@ impl Source {
         }
     }
 
-    /// Refuses a loss that asks what the cached rows cannot answer.
+    /// Rejects a loss that needs more than the cached rows contain.
     pub fn check(&self, loss: &LossConfig) -> std::result::Result<(), ConfigError> {
         self.caches().try_for_each(|cache| loss.check_against(&cache.plan().keep))
     }
@@ -107,7 +108,8 @@ impl Source {
         }
     }
 
-    /// Every sample of a split once, in an order that `seed` and `epoch` decide alone, without the first `skip` of it.
+    /// Every sample of a split once, in an order that depends on `seed` and `epoch` only, without the first `skip`
+    /// samples.
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.shuffled(split, seed, epoch, skip)?)),
@@ -120,8 +122,8 @@ impl Source {
         }
     }
 
-    /// Some samples of a cache's split once, whose ids `kept` ascend, in an order that they, `seed` and `epoch` decide;
-    /// pages without one of them are not read.
+    /// Some samples of a cache's split once, in an order that depends on `kept`, `seed` and `epoch` only. `kept` lists
+    /// their ids, ascending; pages that contain none of them are not read.
     pub(crate) fn shuffled_among(
         &self,
         split: &str,
@@ -140,7 +142,7 @@ impl Source {
     }
 }
 
-/// The first `max_length` tokens of a sample and what the teacher said about them.
+/// The first `max_length` tokens of a sample and the teachers' rows for them.
 pub(crate) fn prefix((mut sample, mut rows): DistillSample, max_length: usize) -> DistillSample {
     sample.input_ids.truncate(max_length);
     for rows in &mut rows {
@@ -158,19 +160,19 @@ fn labelled(dataset: Arc<dyn Dataset>, split: &str, ids: Vec<u64>) -> Samples {
     Box::new(ids.into_iter().map(move |id| Ok((dataset.sample(&split, SampleId(id))?, Vec::new()))))
 }
 
-/// Groups of the second cache's samples that stay decoded: more than the first one's shuffle window has.
+/// Number of decoded groups of the second cache's samples to hold: more than the shuffle window of the first cache.
 const GROUPS: usize = 96;
 
-/// A second cache, read in the order of a first.
+/// Reads a second cache in the order of a first.
 struct AlignedReader {
     reader: CacheReader,
     split: String,
     groups: Vec<Range<u64>>,
-    /// Decoded groups, the newest last.
+    /// Decoded groups, newest last.
     near: VecDeque<(Range<u64>, HashMap<u64, CachedSample>)>,
 }
 
-/// What a second teacher said behind what a first did.
+/// Adds the second teacher's rows to samples that have the first teacher's.
 fn beside(first: Samples, second: &CacheReader, split: &str) -> Result<Samples> {
     let groups = second.groups(split)?;
     let mut second = AlignedReader { reader: second.clone(), split: split.to_owned(), groups, near: VecDeque::new() };

@@ -1,4 +1,5 @@
-//! What the teacher said about a batch, laid out for a device: as the cache has it, so that any temperature can be asked.
+//! The teacher's rows for a batch, laid out for a device in the form in which they are cached, so that they can be
+//! evaluated at any temperature.
 
 use crate::source::DistillSample;
 use crate::target_spec::TargetSpec;
@@ -8,55 +9,57 @@ use logitcask_core::temperature::{LogitStats, temperature_of_entropy};
 use logitcask_core::{SoftRow, SoftRows, TailAtom, TargetTransform, TransformedRow};
 use std::ops::Range;
 
-/// Log-probability of a place that holds no class, and log-weight of one that holds no atom: e^-1e4 is 0 in any float, at
-/// any temperature of use, and 0 · -1e4 is still 0.
+/// Padding value for the log-probability of a missing class and the log-weight of a missing atom: e^-1e4 is 0 in any
+/// float type at any practical temperature, and 0 · -1e4 is still 0.
 pub const NO_CLASS: f32 = -1e4;
 
-/// One row a position, filled up to common widths.
+/// One row per position, padded to common widths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TargetBatch {
-    /// Classes a row has room for.
+    /// Number of classes per row, including padding.
     pub width: usize,
-    /// \[positions, width\]; 0 where a row holds fewer classes.
+    /// \[positions, width\]; padded with 0.
     pub class_ids: Vec<u32>,
-    /// \[positions, width\], log p at T = 1; [`NO_CLASS`] where a row holds fewer.
+    /// \[positions, width\], log p at T = 1; padded with [`NO_CLASS`].
     pub log_probs: Vec<f32>,
-    /// \[positions, width\]: how many classes each stands for, 0 where a row holds fewer; `None`: 1 everywhere.
+    /// \[positions, width\]: number of classes that each stands for, 0 for padding; `None` means 1 everywhere.
     pub counts: Option<Vec<f32>>,
-    /// \[positions, width\]: 0 for a class that was drawn at random and so is one of the tail, 1 else; `None`: 1 everywhere.
+    /// \[positions, width\]: 0 for a sampled class, which is therefore part of the tail, and 1 otherwise; `None` means
+    /// 1 everywhere.
     pub is_sure: Option<Vec<f32>>,
-    /// Pseudo-classes of the tail that a row has room for.
+    /// Number of pseudo-classes of the tail per row, including padding.
     pub tail_width: usize,
     /// \[positions, tail_width\]: their logits x relative to log_z.
     pub tail_logits: Vec<f32>,
-    /// \[positions, tail_width\]: log-weights w at b = 0; at inverse temperature b one adds e^(w + b x) to the tail's
-    /// partition function. [`NO_CLASS`] where a row has fewer.
+    /// \[positions, tail_width\]: log-weights w at b = 0; at inverse temperature b each adds e^(w + b x) to the tail's
+    /// partition function. Padded with [`NO_CLASS`].
     pub tail_log_weights: Vec<f32>,
-    /// \[positions\], log-probability at T = 1 of a class that was taken out of the tail, [`NO_CLASS`] where none was;
-    /// `None`: nowhere.
+    /// \[positions\], log-probability at T = 1 of a class that was removed from the tail, [`NO_CLASS`] if none was;
+    /// `None` if there is no such class anywhere.
     pub without: Option<Vec<f32>>,
-    /// \[positions, width\], 1 for the label; `None` where no loss asks.
+    /// \[positions, width\], 1 for the label; `None` if no loss needs it.
     pub is_label: Option<Vec<f32>>,
-    /// \[positions\], the teacher's first choice; `None` where the cache cannot tell, see [`SoftRow::first_choice`].
+    /// \[positions\], the teacher's first choice; `None` if the cache does not determine it, see
+    /// [`SoftRow::first_choice`].
     pub best_ids: Vec<Option<u32>>,
     /// \[positions\], the teacher's log-probability of the label at T = 1.
     pub gold_log_probs: Vec<f32>,
-    /// \[positions\], what else is known of the teacher's rows; `None` where nothing asks.
+    /// \[positions\], further statistics of the teacher's rows; `None` if they are not needed.
     pub stats: Option<Vec<TeacherStats>>,
 }
 
-/// What is known of a teacher's row beside its classes; of the row as it was cached.
+/// Statistics of a teacher's row as it was cached, besides its classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TeacherStats {
-    /// What rules are told.
+    /// The statistics for rules.
     pub teacher: LogitStats,
-    /// How many classes the teacher ranks before the label.
+    /// Number of classes that the teacher ranks before the label.
     pub gold_rank: u32,
-    /// Mean of the raw logits over all classes alike.
+    /// Mean of the raw logits, with equal weight for all classes.
     pub mean: f64,
     /// Their standard deviation.
     pub std: f64,
-    /// The temperature at which its entropy is as asked; 1 where nothing asks.
+    /// The temperature at which its entropy is the requested one; 1 if none is requested.
     pub target_temperature: f64,
 }
 
@@ -77,7 +80,7 @@ impl TeacherStats {
 }
 
 impl TargetBatch {
-    /// What `spec` wants of what the teacher of this number said about `samples`.
+    /// Lays out the rows of the teacher with this index for `samples`, as far as `spec` needs them.
     pub fn new(samples: &[DistillSample], teacher: usize, spec: &TargetSpec) -> Result<Self> {
         let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.get(teacher)).collect();
         if taught.len() < samples.len() {
@@ -99,7 +102,7 @@ impl TargetBatch {
     /// Lays out `rows`, whose labels are `labels`.
     ///
     /// # Panics
-    /// On a label that `spec.similarity` does not have.
+    /// If `spec.similarity` does not have a label.
     pub fn of_rows(rows: &[SoftRow<'_>], labels: &[u32], spec: &TargetSpec) -> Self {
         let stats = spec.stats.then(|| rows.iter().map(|row| TeacherStats::new(row, spec)).collect());
         let gold_log_probs = rows.iter().map(|row| row.gold.log_prob).collect();
@@ -130,7 +133,7 @@ impl TargetBatch {
     fn of_known(rows: &[SoftRow<'_>], spec: &TargetSpec) -> Self {
         let known = |row: &SoftRow| if spec.include_sampled { row.class_ids.len() } else { row.certain().len() };
         let tail = |row: &SoftRow| row.tail.atoms.len() + row.tail.joined.len();
-        // A row of drawn classes alone has no class for sure: one empty place keeps the tensors' shape.
+        // A row with sampled classes only has no deterministic class; one padding place keeps the tensors' shape valid.
         let width = rows.iter().map(known).max().unwrap_or(0).max(1);
         let tail_width = rows.iter().map(tail).max().unwrap_or(0);
         let mut out = Self { width, tail_width, ..Self::default() };
@@ -157,7 +160,7 @@ impl TargetBatch {
 
     fn with_labels(mut self, labels: &[u32], spec: &TargetSpec) -> Self {
         let width = self.width;
-        // Places without a class are behind those with one, so that id 0 is found where it stands first.
+        // Padding comes after the classes, so the first occurrence of id 0 is the class itself.
         let place = |(row, label): (&[u32], &u32)| row.iter().position(|id| id == label);
         let places: Vec<Option<usize>> = self.class_ids.chunks_exact(width).zip(labels).map(place).collect();
         let row = |place: &Option<usize>| (0..width).map(|i| f32::from(*place == Some(i))).collect::<Vec<_>>();

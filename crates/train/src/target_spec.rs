@@ -1,27 +1,27 @@
-//! What of a cached row a loss reads.
+//! Selection of the parts of a cached row that a loss reads.
 
 use crate::similarity::Similarity;
 use logitcask_core::TargetTransform;
 use std::sync::Arc;
 
-/// What of a cached row a loss reads.
+/// The parts of a cached row that a loss reads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TargetSpec {
-    /// Classes drawn at random as well?
+    /// Whether sampled classes are included.
     pub include_sampled: bool,
-    /// So many of the kept classes; `None`: all.
+    /// Number of kept classes to use; `None` means all.
     pub classes: Option<u32>,
-    /// How many classes the cache keeps whatever their probability: behind them, a class that is kept for sure in a drawn row
-    /// is one of the likeliest.
+    /// Number of classes that the cache keeps whatever their probability. If a sampled row has more deterministically
+    /// kept classes than these, one of them is the most probable class.
     pub always_kept: usize,
-    /// What is made of the row beside its label.
+    /// How the row is edited, given its label.
     pub target: TargetTransform,
-    /// Must the label be one of the classes that are told one by one?
+    /// Whether the label must be one of the individual classes.
     pub label: bool,
-    /// Are the row's raw logits, entropy and the like wanted?
+    /// Whether statistics such as raw logits and entropy are needed.
     pub stats: bool,
-    /// The temperature at which its entropy is this, within a range of temperatures.
+    /// The target entropy, and the range of temperatures in which to find the temperature that gives it.
     pub entropy: Option<(f64, (f64, f64))>,
-    /// What stands in the place of the row's classes.
+    /// Similarities that replace the row's classes.
     pub similarity: Option<Arc<Similarity>>,
 }

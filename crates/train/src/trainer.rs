@@ -26,14 +26,14 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
-/// A step that waits longer for its samples is told of.
+/// A step that waits longer than this for its samples is logged.
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
-/// What a run came to.
+/// The result of a run.
 pub struct Outcome {
-    /// The student, without gradients: the best one where `patience` is set, else the last.
+    /// The student, without gradients: the best one if `patience` is set, otherwise the last.
     pub model: Model,
-    /// How far it came.
+    /// The progress of the run.
     pub state: State,
 }
 
@@ -41,22 +41,23 @@ pub struct Outcome {
 pub struct Trainer<'a> {
     /// The student's shape.
     pub model: &'a ModelConfig,
-    /// How it is trained.
+    /// The training settings.
     pub config: &'a TrainConfig,
-    /// What it is compared with.
+    /// The loss settings.
     pub loss: &'a LossConfig,
-    /// Where its samples come from.
+    /// Source of the samples.
     pub source: &'a Source,
-    /// Where metrics go.
+    /// Folder for the metrics.
     pub folder: &'a Path,
-    /// Where tensors live.
+    /// Device of the tensors.
     pub device: &'a Device,
-    /// How alike the teacher finds its classes, where that is the target.
+    /// Similarity of the teacher's classes, if that is the target.
     pub similarity: Option<Arc<Similarity>>,
 }
 
 impl Trainer<'_> {
-    /// Trains from the last of `checkpoints` to the end, or to the step after `stop` is raised. `on_step` hears of every step.
+    /// Trains from the last of `checkpoints` to the end, or until the step after `stop` is set. `on_step` is called
+    /// after every step.
     pub fn run(
         &self,
         mut checkpoints: Checkpoints,
@@ -91,7 +92,7 @@ impl Trainer<'_> {
             on_step(&metrics);
             let is_best = self.validate(&model, &mut state, &mut log)?;
             let is_due = state.step.is_multiple_of(self.config.checkpoint_every);
-            // Looked at once a step, so that a run never ends on a step it did not keep.
+            // Read once per step, so that a run never ends on a step that it did not save.
             stopping = stop.load(Ordering::Relaxed);
             if state.finished || is_best || is_due || stopping {
                 check_weights(&model, state.step, "there is nothing to keep")?;
@@ -122,7 +123,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Student, optimizer and rules as the last checkpoint left them, or at their start.
+    /// Student, optimizer and rules as stored in the last checkpoint, or their initial state.
     fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner, Model, ModuleOptimizer)> {
         let keep = self.source.cache().map(|cache| &cache.plan().keep);
         let fresh = weights::init(self.model, self.config.seed, &self.device.clone().autodiff());
@@ -148,7 +149,7 @@ impl Trainer<'_> {
         Ok(Loader::new(self.source, self.config, first, stages)?.start(spec))
     }
 
-    /// Where the recipe prunes its samples. A student of labels alone has them all.
+    /// The pruner if the recipe prunes its samples. A student of labels only uses all of them.
     fn pruner(&self) -> Result<Option<Pruner>> {
         match (self.config.pruning, self.source.cache()) {
             (Some(rule), Some(cache)) if self.loss.needs_teacher() => {
@@ -198,8 +199,8 @@ impl Trainer<'_> {
         Ok((optimizer.step(metrics.learning_rate, model, grads), metrics))
     }
 
-    /// The evaluation that is due after this step, if one is; true where it is the best so far and its weights are to be kept.
-    /// It is not interrupted: a run that is resumed must have seen what an undisturbed one saw.
+    /// Runs the evaluation that is due after this step, if any; returns true if it is the best so far and its weights
+    /// are to be kept. It is not interrupted: a resumed run must see the same as an uninterrupted one.
     fn validate(&self, model: &Model, state: &mut State, log: &mut MetricsLog) -> Result<bool> {
         let every = self.config.validate_every;
         if every == 0 || (!state.step.is_multiple_of(every) && !state.finished) {
@@ -227,7 +228,7 @@ impl Trainer<'_> {
     }
 }
 
-/// Refuses weights of which one is no finite number; `so`: what follows from it.
+/// Returns an error if a weight is not finite; `so` states the consequence.
 fn check_weights(model: &Model, step: u64, so: &str) -> Result<()> {
     match first_not_finite(&model.valid())? {
         Some(name) => Err(Error::Diverged { step, what: format!("the weight {name} is no longer finite, so {so}") }),
@@ -235,14 +236,14 @@ fn check_weights(model: &Model, step: u64, so: &str) -> Result<()> {
     }
 }
 
-/// What of a run learns beside the student.
+/// The parts of a run that have a state, besides the student.
 struct Learner {
     rules: Rules,
     pruner: Option<Pruner>,
 }
 
 impl Learner {
-    /// Which samples are read, where that changes.
+    /// The stages of the samples, if these change.
     fn stages(&mut self) -> Option<(Vec<Stage>, Receiver<Stage>)> {
         let pruner = self.pruner.as_mut()?;
         self.rules.watch(Pruner::NEEDS);

@@ -15,32 +15,33 @@ use rayon::prelude::*;
 
 /// A step's samples and its place in the run.
 pub(crate) struct Update<'a> {
-    /// Equal parts, their gradients added up in order.
+    /// Equal parts, whose gradients are added up in order.
     pub(crate) parts: &'a [Batch],
-    /// Share of the run that is behind.
+    /// Completed share of the run.
     pub(crate) done: f64,
-    /// A CPU has idle cores beside one part's small operations; a GPU has not.
+    /// Whether to process the parts in parallel. A CPU has idle cores during the small operations of one part; a GPU
+    /// has not.
     pub(crate) side_by_side: bool,
 }
 
-/// What came of a step before its optimizer.
+/// Results of a step before the optimizer.
 pub(crate) struct Gradients {
     pub(crate) grads: GradientsParams,
-    /// Its figures, but for what an optimizer knows.
+    /// Metrics of the step, except for those of the optimizer.
     pub(crate) metrics: StepMetrics,
-    /// The positions of each part, where somebody asked for them.
+    /// Statistics of each part's positions, if they were requested.
     pub(crate) seen: Vec<Vec<TokenStats>>,
 }
 
-/// A part after its forward. Its model is a fork, with a graph of its own over the same weights: on a common one, backward
-/// passes wait in line.
+/// A part after its forward pass. Its model is a fork with its own graph over the same weights: with a common graph,
+/// backward passes would wait for each other.
 struct Forward<'a, M> {
     model: M,
     hidden: Tensor<2>,
     batch: &'a Batch,
 }
 
-/// A part after its backward.
+/// A part after its backward pass.
 struct Backward {
     grads: GradientsParams,
     loss: f64,
@@ -48,7 +49,8 @@ struct Backward {
 }
 
 impl Update<'_> {
-    /// Gradients of the mean loss over the step's positions. `diverged` makes an error of what is not finite.
+    /// Gradients of the mean loss over the step's positions. `diverged` converts a value that is not finite to an
+    /// error.
     pub(crate) fn gradients<M: CausalLm>(
         &self,
         model: &M,
@@ -57,13 +59,13 @@ impl Update<'_> {
     ) -> Result<Gradients> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
-        // One for all parts: they have the same weights.
+        // One copy for all parts, which share the weights.
         let head = model.head().detached();
         let needs = rules.needs();
-        // Where the teacher is not asked, its rules are not either.
+        // Rules are only used if the teacher is.
         let is_soft = loss.alpha > 0.0;
         let (done, decisions, seen) = if needs.needs_positions() && is_soft {
-            // Every part is looked at before any is decided: a rule sees a whole step, however it is cut.
+            // Every part is examined before decisions are made: a rule sees a whole step, however it is divided.
             let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
             let (forwards, seen): (Vec<Forward<M>>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
             let decisions = rules.decide(self.done, &seen.concat(), positions);
@@ -101,7 +103,7 @@ impl Update<'_> {
         Ok(Gradients { grads: accumulator.grads(), metrics: metrics(&loss, &decisions, sum, &totals, positions), seen })
     }
 
-    /// What was decided, part by part.
+    /// The decisions of each part.
     fn split(&self, decisions: &TokenDecisions) -> Vec<TokenDecisions> {
         let mut start = 0;
         let part = |part: &Batch| {
@@ -126,7 +128,7 @@ fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch) -> Forward<'a, M> {
     Forward { model, hidden, batch }
 }
 
-/// Hidden states at the real positions alone.
+/// Hidden states at positions with a next token only.
 fn hidden_at(model: &impl CausalLm, batch: &Batch) -> Tensor<2> {
     let device = model.device();
     let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], &device);
@@ -156,7 +158,7 @@ fn backward(
     Ok(Backward { grads, loss: scalar(sums.loss.clone())?, totals: StepTotals::of(sums)? })
 }
 
-/// Gradients of `sums` over so many positions, which are taken out of them.
+/// Takes the gradients out of `sums` and returns them for the mean over `positions` positions.
 pub fn gradients(model: &impl CausalLm, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
     let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
         return Err(Error::Config("a batch without a position".into()));
@@ -234,7 +236,8 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
     Ok(values.into_iter().map(f64::from).collect())
 }
 
-/// Forward and loss of one part of a step without rules. The head's product is taken at real positions only.
+/// Forward pass and loss of one part of a step without rules. The head's product is computed only at positions with a
+/// next token.
 pub fn loss_totals(model: &impl CausalLm, batch: &Batch, loss: &LossAtStep) -> LossTotals {
     let hidden = hidden_at(model, batch);
     head_loss(hidden, &model.head().detached(), batch, &TokenDecisions::default(), loss, model.logits_chunk())

@@ -1,18 +1,18 @@
-//! Powers of p and q against the powers of each alone.
+//! The alpha-beta divergence, which weights p and q by separate powers.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Σ (alpha p^(alpha + beta) + beta q^(alpha + beta)) / (alpha beta (alpha + beta)) - p^alpha q^beta / (alpha beta):
-/// forward KL at (1, 0), reverse KL at (0, 1), squared Hellinger times 4 at (½, ½) (2505.04560).
+/// Σ (alpha p^(alpha + beta) + beta q^(alpha + beta)) / (alpha beta (alpha + beta)) - p^alpha q^beta / (alpha beta). It
+/// equals forward KL at (1, 0), reverse KL at (0, 1) and 4 times the squared Hellinger distance at (½, ½) (2505.04560).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AlphaBeta {
-    /// Power of p; larger: where the teacher is sure.
+    /// Power of p. Larger values emphasise classes of which the teacher is confident.
     pub alpha: f64,
-    /// Power of q; larger: where the student is sure.
+    /// Power of q. Larger values emphasise classes of which the student is confident.
     pub beta: f64,
 }
 

@@ -1,30 +1,31 @@
-//! Divergences in f64 with their gradients: what the fast code of a trainer must agree with.
+//! Divergences in f64 with their gradients: the reference that a trainer's fast code must agree with.
 
 use super::formula::{Compared, OverRows, Terms};
 use super::matrix::Matrix;
 use super::number::{Number, Rows};
 use super::tempered_row::{Remainder, TemperedRow};
 
-/// A loss at one position and its gradient.
+/// The loss at one position and its gradient.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     /// In nats, without any factor for the temperature.
     pub loss: f64,
-    /// d loss / d student logit, one for each class of the vocabulary.
+    /// d loss / d student logit, one value for each class of the vocabulary.
     pub gradient: Vec<f64>,
 }
 
-/// `divergence` of `target` and softmax(`student` / `temperature`), the student over its whole vocabulary.
+/// Evaluates `divergence` between `target` and softmax(`student` / `temperature`), where `student` covers the whole
+/// vocabulary.
 pub fn compare(divergence: impl OverRows, student: &[f64], temperature: f64, target: &TemperedRow) -> Comparison {
     let done = compare_batch(divergence, &[student], temperature, std::slice::from_ref(target)).pop();
     done.unwrap_or_else(|| unreachable!("one position goes in"))
 }
 
-/// [`compare`] at several positions, whose rows keep as many classes each. Of a divergence that compares positions
-/// ([`super::Properties::compares_positions`]) the gradient is that of the sum of all losses.
+/// [`compare`] at several positions, whose rows must all keep the same number of classes. For a divergence that
+/// compares positions ([`super::Properties::compares_positions`]), the gradient is that of the sum of all losses.
 ///
 /// # Panics
-/// Where rows keep different numbers of classes, or there is no position.
+/// If rows keep different numbers of classes, or there are no positions.
 pub fn compare_batch(
     divergence: impl OverRows,
     students: &[&[f64]],
@@ -41,7 +42,7 @@ pub fn compare_batch(
     losses.values().iter().zip(gradients).map(|(&loss, gradient)| Comparison { loss, gradient }).collect()
 }
 
-/// scaled: the student's logits over its temperature, \[n, vocabulary\].
+/// `scaled` holds the student's logits divided by its temperature, \[n, vocabulary\].
 fn compared(
     divergence: &impl OverRows,
     scaled: Matrix,
@@ -93,7 +94,7 @@ fn kept_ids(target: &TemperedRow) -> Vec<usize> {
     target.class_ids.iter().map(|&id| id as usize).collect()
 }
 
-/// log_q: of the classes outside, \[n, classes outside\].
+/// `log_q` holds the log-probabilities of the classes that were not kept, \[n, classes outside\].
 fn outside(divergence: &impl OverRows, log_q: Matrix, targets: &[TemperedRow]) -> Option<Terms<Matrix>> {
     let classes = log_q.values().len() as f64 / targets.len() as f64;
     let is_each =

@@ -1,4 +1,4 @@
-//! KL of the label against all others, and KL among the others alone, each with its own weight.
+//! Decoupled KL: the label against all other classes, and KL among the others, each with its own weight.
 
 use super::formula::{Compared, OverRows, Properties, Settings, needed};
 use super::number::WholeRows;
@@ -6,15 +6,15 @@ use super::tempered::TailPolicy;
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// With P and Q the label's probabilities: label · (P log(P / Q) + (1 - P) log((1 - P) / (1 - Q))) + others · Σ p' log(p' / q'),
-/// p' = p / (1 - P) and q' = q / (1 - Q) over the other terms (DKD, 2203.08679). A row that does not know its label is all
-/// others.
+/// With P and Q the label's probabilities: label · (P log(P / Q) + (1 - P) log((1 - P) / (1 - Q))) + others · Σ p'
+/// log(p' / q'), where p' = p / (1 - P) and q' = q / (1 - Q) over the other terms (DKD, 2203.08679). If the label is
+/// not among the kept classes, all terms count as others.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Decoupled {
-    /// Weight of the first part.
+    /// Weight of the first part, the label against all others.
     pub label: f64,
-    /// Weight of the second.
+    /// Weight of the second part, KL among the others.
     pub others: f64,
 }
 
@@ -51,7 +51,8 @@ impl Properties for Decoupled {
     }
 }
 
-/// Subtracted from the log-probability of what is not among the others: e^-1e30 is 0, and it can still be added to.
+/// Subtracted from the log-probability of classes that are not among the others: e^-1e30 is 0, yet the value stays
+/// finite.
 const AWAY: f64 = 1e30;
 
 impl OverRows for Decoupled {

@@ -1,4 +1,4 @@
-//! What the teacher finds probable, the student must too.
+//! Forward KL divergence, which penalises the student for missing classes that the teacher finds probable.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;

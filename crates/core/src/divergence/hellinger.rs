@@ -1,4 +1,4 @@
-//! The distance of the square roots.
+//! Squared Hellinger distance, the distance between square roots of probabilities.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;

@@ -1,4 +1,4 @@
-//! Both against their mixture.
+//! Generalised Jensen-Shannon divergence: teacher and student are each compared with their mixture.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;

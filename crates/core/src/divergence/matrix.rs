@@ -1,12 +1,12 @@
-//! Rows in f64 that know how they were computed: the slow, obvious arithmetic that tensors are tested against.
+//! Reverse-mode automatic differentiation in f64: the slow, obvious arithmetic that tensors are tested against.
 
 use super::number::{Number, Rows, WholeRows};
 use std::collections::BTreeMap;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::rc::Rc;
 
-/// A matrix in f64, \[rows, columns\], and all that led to it, so that any number's slopes can be found
-/// (reverse-mode automatic differentiation).
+/// A matrix in f64, \[rows, columns\], together with the operations that produced it, so that any value can be
+/// differentiated (reverse-mode automatic differentiation).
 #[derive(Clone, Debug)]
 pub struct Matrix(Rc<Node>);
 
@@ -15,9 +15,9 @@ struct Node {
     rows: usize,
     columns: usize,
     values: Vec<f64>,
-    /// What it was computed from.
+    /// The matrices it was computed from.
     parents: Vec<Parent>,
-    /// More than any parent's.
+    /// Depth in the graph, larger than that of every parent.
     depth: usize,
     is_variable: bool,
 }
@@ -25,40 +25,40 @@ struct Node {
 #[derive(Debug)]
 struct Parent {
     matrix: Matrix,
-    /// d value / d the parent's value, by their places: (here, there, slope). All others are 0.
+    /// Nonzero entries of d value / d parent's value as (index here, index in the parent, slope).
     slopes: Vec<(usize, usize, f64)>,
 }
 
 impl Matrix {
-    /// Numbers that no slope is wanted for.
+    /// Creates a matrix that is not differentiated.
     ///
     /// # Panics
-    /// Where there are not rows · columns of them.
+    /// If the number of values is not rows · columns.
     pub fn constant(rows: usize, columns: usize, values: Vec<f64>) -> Self {
         assert_eq!(values.len(), rows * columns, "a matrix of {rows} by {columns}");
         Self(Rc::new(Node { rows, columns, values, parents: Vec::new(), depth: 0, is_variable: false }))
     }
 
-    /// Numbers that [`Self::gradient`] may be asked for.
+    /// Creates a matrix that can be passed to [`Self::gradient`].
     ///
     /// # Panics
-    /// Where there are not rows · columns of them.
+    /// If the number of values is not rows · columns.
     pub fn variable(rows: usize, columns: usize, values: Vec<f64>) -> Self {
         assert_eq!(values.len(), rows * columns, "a matrix of {rows} by {columns}");
         Self(Rc::new(Node { rows, columns, values, parents: Vec::new(), depth: 0, is_variable: true }))
     }
 
-    /// One number for each row.
+    /// Creates a matrix of one column, \[values, 1\].
     pub fn column(values: Vec<f64>) -> Self {
         Self::constant(values.len(), 1, values)
     }
 
-    /// Row by row.
+    /// The values in row-major order.
     pub fn values(&self) -> &[f64] {
         &self.0.values
     }
 
-    /// Some columns of each row, `ids` having as many for each; \[rows, ids for each\].
+    /// Selects columns of each row; every entry of `ids` must have the same length. Returns \[rows, ids per row\].
     pub fn gather(self, ids: &[Vec<usize>]) -> Self {
         let (columns, chosen) = (self.0.columns, ids.first().map_or(0, Vec::len));
         let places: Vec<usize> =
@@ -68,9 +68,9 @@ impl Matrix {
         Self::from_parents(ids.len(), chosen, values, vec![(&self, &slopes)])
     }
 
-    /// d (sum of these) / d `variable`, as many numbers as that has.
+    /// d (sum of these values) / d `variable`, in the shape of `variable`.
     pub fn gradient(&self, variable: &Self) -> Vec<f64> {
-        // By depth, the deepest first: whatever is computed from a matrix has had its say before the matrix is asked.
+        // Deepest first: by the time a matrix is visited, everything computed from it has contributed to its gradient.
         let key = |matrix: &Self| (matrix.0.depth, Rc::as_ptr(&matrix.0));
         let mut pending = BTreeMap::from([(key(self), (self.clone(), vec![1.0; self.0.values.len()]))]);
         while let Some((_, (matrix, gradient))) = pending.pop_last() {
@@ -86,7 +86,7 @@ impl Matrix {
         vec![0.0; variable.0.values.len()]
     }
 
-    /// `slopes` are asked for where the parent depends on a variable.
+    /// `slopes` is only called if the parent depends on a variable.
     #[allow(clippy::type_complexity, reason = "the slopes of a parent are asked for in this one place")]
     fn from_parents(
         rows: usize,
@@ -101,17 +101,17 @@ impl Matrix {
         Self(Rc::new(Node { rows, columns, values, parents, depth, is_variable: false }))
     }
 
-    /// f(x) of each number, and its slope.
+    /// Applies f to each value, with its slope.
     fn map(self, f: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64) -> Self {
         let values = self.0.values.iter().map(|&x| f(x)).collect();
         let slopes = || self.0.values.iter().enumerate().map(|(i, &x)| (i, i, slope(x))).collect();
         Self::from_parents(self.0.rows, self.0.columns, values, vec![(&self, &slopes)])
     }
 
-    /// f(a, b) of each pair of numbers, and its slopes along both.
+    /// Applies f(a, b) to each pair of values, with its slopes along both.
     fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64, slopes: impl Fn(f64, f64) -> [f64; 2]) -> Self {
         let (a, b) = (&*self.0, &*other.0);
-        // One row, or one column, stands for as many as the other has, none included.
+        // A single row or column is broadcast to the other's size, even if that is zero.
         let wider = |a: usize, b: usize| if a == 1 { b } else { a };
         let (rows, columns) = (wider(a.rows, b.rows), wider(a.columns, b.columns));
         let fits = |side: &Node| [1, rows].contains(&side.rows) && [1, columns].contains(&side.columns);
@@ -131,7 +131,7 @@ impl Matrix {
         Self::from_parents(rows, columns, values, vec![(&self, &of_a), (&other, &of_b)])
     }
 
-    /// Σ of numbers that go to the same place of \[rows, columns\], each times a factor.
+    /// Sums the values that share a target index in \[rows, columns\], each multiplied by `factor`.
     fn add_up(self, rows: usize, columns: usize, place: impl Fn(usize) -> usize, factor: f64) -> Self {
         let mut values = vec![0.0; rows * columns];
         self.0.values.iter().enumerate().for_each(|(i, x)| values[place(i)] += factor * x);
@@ -139,7 +139,7 @@ impl Matrix {
         Self::from_parents(rows, columns, values, vec![(&self, &slopes)])
     }
 
-    /// Copies of numbers, `place` saying from where, in \[rows, columns\].
+    /// Gathers values into \[rows, columns\]; `place` maps each target index to its source.
     fn copies(&self, rows: usize, columns: usize, place: impl Fn(usize) -> usize) -> Self {
         let values = (0..rows * columns).map(|i| self.0.values[place(i)]).collect();
         let slopes = || (0..rows * columns).map(|i| (i, place(i), 1.0)).collect();
@@ -238,7 +238,7 @@ impl Rows for Matrix {
         let (rows, columns) = (self.0.rows, self.0.columns);
         let row = |row: usize| &self.0.values[row * columns..(row + 1) * columns];
         let largest = (0..rows).map(|i| row(i).iter().copied().fold(f64::NEG_INFINITY, f64::max));
-        // Rows of nothing but -infinity, or of nothing at all, keep it.
+        // Rows that are empty or contain only -infinity keep -infinity.
         let shift = Self::column(largest.map(|x| if x.is_finite() { x } else { 0.0 }).collect());
         (self - shift.clone()).exp().sum().ln() + shift
     }

@@ -1,4 +1,4 @@
-//! Logits against logits.
+//! Mean squared difference of logits.
 
 use super::formula::{Compared, OverRows, Properties, Settings, Terms, needed};
 use super::number::WholeRows;
@@ -6,13 +6,14 @@ use super::tempered::TailPolicy;
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Mean over the terms of (z_p / T - z_q / T)², z the raw logits; the classes outside are one, of logit log sum exp
-/// (1312.6184). It sees a constant added to all logits, but where both sides are `centred` on their means over all classes.
+/// Mean over the terms of (z_p / T - z_q / T)², where z are the raw logits; the classes outside form one term with
+/// logit log sum exp (1312.6184). The loss changes if a constant is added to all logits, unless both sides are
+/// `centred` on their means over all classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MeanSquares {
-    /// Subtract the mean of all logits on either side; with temperatures that follow the spread of the logits these are
-    /// then standardised.
+    /// Whether to subtract the mean of all logits on either side. Together with temperatures proportional to the spread
+    /// of the logits this standardises them.
     pub centred: bool,
 }
 
@@ -64,7 +65,7 @@ impl OverRows for MeanSquares {
             match &terms.counts {
                 None => (off.clone() * off).sum(),
                 Some(counts) => {
-                    // A place without a class is so far off that its square times a count of 0 may be no number in f32.
+                    // Padding is so far off that its square overflows f32, and infinity times a count of 0 is NaN.
                     let off = off * counts.clone().positive_mask();
                     (off.clone() * off * counts.clone()).sum()
                 }

@@ -1,9 +1,10 @@
-//! How far a student's probabilities are from a teacher's.
+//! Divergences between a teacher's and a student's probabilities.
 //!
-//! A divergence is one file: its parameters, its properties ([`Properties`]), its formula, and numbers of another framework.
-//! The formula is written once, over [`Number`] or [`WholeRows`]. [`compare`] takes it in f64, with its gradient by the chain
-//! rule: what everything else is tested against. A trainer takes it in f32 many terms at once ([`Divergence::eval_terms`])
-//! and over tensors ([`OverRows::of_rows`]).
+//! Each divergence has its own file with its parameters, its properties ([`Properties`]), its formula, and reference
+//! results of another framework. The formula is written once, generically over [`Number`] or [`WholeRows`]. [`compare`]
+//! evaluates it in f64 with its gradient by the chain rule: the reference that everything else is tested against. A
+//! trainer evaluates it in f32 on many terms at once ([`Divergence::eval_terms`]) and on tensors
+//! ([`OverRows::of_rows`]).
 
 mod compare;
 mod formula;
@@ -24,8 +25,8 @@ pub use tempered_row::{Remainder, TemperedRow};
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Declares the divergences: `sum` for a sum over classes, `rows` for one that looks at a row as a whole, then the file, by
-/// whose name recipes call it, and the type in it.
+/// Declares the divergences: `sum` for a sum over classes or `rows` for one that uses whole rows, then the file, which
+/// is also the name in recipes, and the type in it.
 macro_rules! divergences {
     (@of_sum sum $divergence:ident $sum:ident) => { $divergence.of_sum($sum) };
     (@of_sum rows $divergence:ident $sum:ident) => { unreachable!("{:?} looks at a whole row", $divergence) };
@@ -49,7 +50,7 @@ macro_rules! divergences {
             }
         )*
 
-        /// How far a student's probabilities q are from a teacher's p.
+        /// The divergence of a student's probabilities q from a teacher's p.
         #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum Divergence {
@@ -60,17 +61,17 @@ macro_rules! divergences {
         }
 
         impl Divergence {
-            /// Every divergence, with the parameters it has where none are given.
+            /// Every divergence with its default parameters.
             pub const ALL: &'static [Self] = &[$(Self::$name($name::DEFAULT)),*];
 
-            /// What a recipe calls it.
+            /// The name in recipes.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$name(_) => stringify!($file)),*
                 }
             }
 
-            /// Every divergence of this name that a test of all divergences goes through.
+            /// This divergence with every set of parameters that tests of all divergences use.
             pub fn tested(&self) -> Vec<Self> {
                 match self {
                     $(Self::$name(_) => $name::tested().into_iter().map(Self::$name).collect()),*
@@ -83,14 +84,14 @@ macro_rules! divergences {
                 }
             }
 
-            /// What the terms of a row add: a teacher's e^log_p beside a student's e^log_q, in nats into `values` and along
-            /// log q into `slopes`.
+            /// Evaluates the summands of a row from the teacher's `log_p` and the student's `log_q`: `values` receives
+            /// each summand in nats, `slopes` its derivative along log q.
             ///
             /// # Panics
-            /// Of a divergence that is no sum over classes.
+            /// If the divergence is not a sum over classes.
             #[inline(always)]
             pub fn eval_terms<R: Real>(&self, log_p: &[R], log_q: &[R], values: &mut [R], slopes: &mut [R]) {
-                // The formula is chosen once, outside the loop, so that the loop can become one of vectors.
+                // Matching outside the loop lets the compiler vectorise the loop.
                 match self {
                     $(Self::$name(divergence) => {
                         divergences!(@eval $kind divergence (log_p, log_q, values, slopes))
@@ -98,10 +99,10 @@ macro_rules! divergences {
                 }
             }
 
-            /// The divergence, of the sum of the terms.
+            /// The divergence as a function of the sum of its terms.
             ///
             /// # Panics
-            /// Of a divergence that is no sum over classes.
+            /// If the divergence is not a sum over classes.
             #[inline(always)]
             pub fn of_sum<N: Number>(&self, sum: N) -> N {
                 match self {
@@ -149,7 +150,7 @@ divergences! {
     rows spearman::Spearman,
 }
 
-/// Those of the divergence that it is.
+/// Delegates to the divergence of the variant.
 impl Properties for Divergence {
     fn check(&self) -> Result<(), ConfigError> {
         self.properties().check()
@@ -205,12 +206,12 @@ fn eval<R: Real>(divergence: &impl SumOverClasses, log_p: &[R], log_q: &[R], val
     }
 }
 
-/// Refuses what is no share of a mixture.
+/// Rejects a value that is not a share of a mixture.
 fn check_share(name: &str, share: f64) -> Result<(), ConfigError> {
     ConfigError::unless(share > 0.0 && share < 1.0, name, share, "between 0 and 1")
 }
 
-/// Refuses what is no weight.
+/// Rejects a value that is not a weight.
 fn check_weight(name: &str, weight: f64) -> Result<(), ConfigError> {
     ConfigError::unless(weight >= 0.0 && weight.is_finite(), name, weight, "a weight, 0 or more")
 }

@@ -1,13 +1,14 @@
-//! The numbers that a formula is written over, so that it is written once.
+//! The number types that formulas are generic over, so that each formula is written once.
 //!
-//! [`Number`] has what a formula says of a pair of log-probabilities, element by element: [`Dual`] takes it in f32 or f64
-//! with its slope, [`super::Matrix`] in f64 with everything that led to it, a trainer's tensors on a device.
-//! [`Rows`] adds sums over classes, [`WholeRows`] what a formula says that looks at a row as a whole.
+//! [`Number`] provides what a formula needs for a pair of log-probabilities, element by element. It is implemented by
+//! [`Dual`] in f32 or f64 with a slope, by [`super::Matrix`] in f64 with the history of the computation, and by a
+//! trainer's tensors on a device. [`Rows`] adds sums over classes, and [`WholeRows`] the operations of formulas that
+//! use a row as a whole.
 
 use crate::exp::exp_nonpositive;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// Numbers with arithmetic. Of different shapes, \[n, 1\] or \[1, classes\] stand for as many copies as the other has.
+/// Arithmetic with broadcasting: \[n, 1\] and \[1, classes\] are repeated to match the other operand.
 pub trait Number:
     Clone
     + Add<Output = Self>
@@ -18,23 +19,23 @@ pub trait Number:
     + Add<f64, Output = Self>
     + Mul<f64, Output = Self>
 {
-    /// e^x of x <= 0, as logarithms of probabilities are.
+    /// e^x for x <= 0, such as the logarithm of a probability.
     fn exp(self) -> Self;
 
     /// Natural logarithm.
     fn ln(self) -> Self;
 
-    /// |x|, of slope 0 at 0.
+    /// |x|, with slope 0 at 0.
     fn abs(self) -> Self;
 
-    /// weight · x, and 0 where the weight is 0 whatever x is: what is infinitely unlikely adds nothing.
+    /// weight · x, and 0 if the weight is 0 whatever x is: terms of probability zero contribute nothing.
     fn weighted_by(self, weight: Self) -> Self;
 
     /// log(share e^a + (1 - share) e^b): the log-probability of a mixture.
     fn log_mix(share: f64, a: Self, b: Self) -> Self;
 }
 
-/// Numbers of n positions, \[n, classes\].
+/// The values of n positions, \[n, classes\].
 pub trait Rows: Number {
     /// Σ over the classes, \[n, 1\].
     fn sum(self) -> Self;
@@ -42,14 +43,14 @@ pub trait Rows: Number {
     /// log Σ e^x over the classes, \[n, 1\].
     fn log_sum_exp(self) -> Self;
 
-    /// x, and `least` where that is more.
+    /// The maximum of x and `least`.
     fn at_least(self, least: f64) -> Self;
 
-    /// The classes of both, \[n, classes + classes of the other\].
+    /// Concatenates along the classes, \[n, classes + classes of the other\].
     fn beside(self, other: Self) -> Self;
 }
 
-/// Rows of which more than sums over classes are taken.
+/// Rows with the operations of divergences that are not sums over classes.
 pub trait WholeRows: Rows {
     /// The mean over the positions, \[1, classes\].
     fn mean_of_positions(self) -> Self;
@@ -60,13 +61,14 @@ pub trait WholeRows: Rows {
     /// 1 / (1 + e^-x).
     fn sigmoid(self) -> Self;
 
-    /// 1 where x > 0, 0 elsewhere; no slope goes through it.
+    /// 1 where x > 0 and 0 elsewhere; no gradient flows through it.
     fn positive_mask(self) -> Self;
 
-    /// For every pair of classes i and j of a position x_i and x_j, \[n · classes, classes\] each, i the row and j the column.
+    /// x_i and x_j for every pair of classes i and j of a position, \[n · classes, classes\] each, with i the row and j
+    /// the column.
     fn pairs(self) -> [Self; 2];
 
-    /// Of numbers of pairs, Σ over j, \[n, classes\].
+    /// Sums values of pairs over j, \[n, classes\].
     fn sum_of_pairs(self) -> Self;
 }
 
@@ -80,9 +82,9 @@ pub trait Real:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
-    /// The nearest number.
+    /// Rounds to the nearest value of this type.
     fn of(x: f64) -> Self;
-    /// e^x, of x <= 0.
+    /// e^x for x <= 0.
     fn exp(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
@@ -119,23 +121,23 @@ impl Real for f32 {
     }
 }
 
-/// A number and its slope along one variable (a dual number).
+/// A value and its slope along one variable (a dual number).
 #[derive(Clone, Copy, Debug)]
 pub struct Dual<R> {
-    /// The number.
+    /// The value.
     pub value: R,
     /// d value / d variable.
     pub slope: R,
 }
 
 impl<R: Real> Dual<R> {
-    /// A number that does not depend on the variable.
+    /// Creates a value that does not depend on the variable.
     #[inline(always)]
     pub fn constant(value: R) -> Self {
         Self { value, slope: R::of(0.0) }
     }
 
-    /// The variable.
+    /// Creates the variable itself.
     #[inline(always)]
     pub fn variable(value: R) -> Self {
         Self { value, slope: R::of(1.0) }

@@ -1,4 +1,4 @@
-//! 1 - correlation of probabilities, over the classes of a row and over the positions of a batch.
+//! One minus the Pearson correlation of probabilities, over the classes of a row and over the positions of a batch.
 
 use super::formula::{Compared, OverRows, Properties, Settings, needed};
 use super::number::WholeRows;
@@ -6,8 +6,9 @@ use super::tempered::TailPolicy;
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// 1 - (Σ p q - 1/n) / √((Σ p² - 1/n) (Σ q² - 1/n)) over the n classes of a row, those outside equally probable in Σ p q,
-/// and `columns` times the mean over classes of the same over the positions of a batch (DIST, 2205.10536).
+/// 1 - (Σ p q - 1/n) / √((Σ p² - 1/n) (Σ q² - 1/n)) over the n classes of a row, where classes outside count as equally
+/// probable in Σ p q, plus `columns` times the mean over classes of the same over the positions of a batch (DIST,
+/// 2205.10536).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pearson {
@@ -31,7 +32,7 @@ impl Settings for Pearson {
     };
 }
 
-/// Below it there is no spread to correlate.
+/// Spreads below this value count as none: there is nothing to correlate.
 const SMALLEST: f64 = 1e-12;
 
 impl Properties for Pearson {

@@ -1,4 +1,4 @@
-//! The logarithm of how much of the two distributions overlaps.
+//! Rényi divergence, the logarithm of the overlap of the two distributions.
 
 use super::check_share;
 use super::formula::{Properties, Settings, SumOverClasses};
@@ -7,12 +7,13 @@ use super::tempered::TailPolicy;
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// log(Σ p^alpha q^(1 - alpha)) / (alpha - 1), of order alpha within 0..1 (1206.2459): forward KL in the limit at 1, and
-/// -2 log of the Bhattacharyya coefficient at ½.
+/// log(Σ p^alpha q^(1 - alpha)) / (alpha - 1), of order alpha within 0..1 (1206.2459). It is forward KL in the limit
+/// alpha → 1, and -2 log of the Bhattacharyya coefficient at ½.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Renyi {
-    /// The order. From 1 on a class that the student finds all but impossible would make the sum as good as infinite.
+    /// The order, below 1: for larger orders a class that the student finds nearly impossible makes the sum almost
+    /// infinite.
     pub alpha: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What the student finds probable, the teacher must too.
+//! Reverse KL divergence, which penalises the student for classes that the teacher finds improbable.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;

@@ -1,4 +1,4 @@
-//! The teacher against a mixture that has some of the teacher in it, so that it stays finite.
+//! Skewed forward KL: the teacher against a mixture that contains the teacher, which keeps it finite.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;

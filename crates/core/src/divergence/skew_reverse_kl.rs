@@ -1,4 +1,4 @@
-//! The student against a mixture that has some of the student in it, so that it stays finite.
+//! Skewed reverse KL: the student against a mixture that contains the student, which keeps it finite.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;

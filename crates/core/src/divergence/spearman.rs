@@ -1,4 +1,4 @@
-//! 1 - correlation of ranks among the kept classes.
+//! One minus the rank correlation of the kept classes.
 
 use super::formula::{Compared, OverRows, Properties, Settings};
 use super::number::WholeRows;
@@ -6,9 +6,9 @@ use super::tempered::TailPolicy;
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// 1 - correlation of the ranks of the kept classes. The teacher's are whole (halves for ties), the student's softened:
-/// 1 + Σ_j sigmoid((z_j - z_i) / T) (CMKD, 2410.06561). A single class, or classes that are all alike to the teacher, have no
-/// order to learn: 0.
+/// 1 - correlation of the ranks of the kept classes. The teacher's ranks are integers (halves for ties); the student's
+/// are softened to 1 + Σ_j sigmoid((z_j - z_i) / T) (CMKD, 2410.06561). A row with a single kept class, or whose
+/// classes are all equally probable to the teacher, has no order to learn and adds 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spearman {}
@@ -43,13 +43,13 @@ impl Properties for Spearman {
         true
     }
 
-    /// Ranks are sharper the lower the temperature, so that it always falls.
+    /// A lower temperature always sharpens the ranks, so a learned temperature would only fall.
     fn teaches_temperature(&self) -> bool {
         false
     }
 }
 
-/// Below it there is no spread to correlate.
+/// Spreads below this value count as none: there is nothing to correlate.
 const SMALLEST: f64 = 1e-12;
 
 impl OverRows for Spearman {
@@ -57,7 +57,8 @@ impl OverRows for Spearman {
         let presence = compared.presence();
         let [_, is_there] = presence.clone().pairs();
         let classes = presence.clone().sum();
-        // How much stands before each class, less the mean of that: half a rank before itself shifts all ranks alike.
+        // The soft number of classes before each class, less its mean. Each class counts ½ for itself, which shifts all
+        // ranks alike.
         let centred_ranks = |is_before: A| {
             let ranks = (is_before * is_there.clone()).sum_of_pairs() * presence.clone();
             (ranks.clone() - ranks.sum() / classes.clone()) * presence.clone()
@@ -68,7 +69,7 @@ impl OverRows for Spearman {
         };
         let (theirs, ours) = (behind(&compared.kept.log_p), behind(&compared.kept.log_q));
         let [before, after] = [theirs.clone().positive_mask(), (-theirs).positive_mask()];
-        // 1 for a class that stands before, ½ for one beside, 0 for one behind.
+        // 1 for a class that comes before, ½ for a tie, 0 for one that comes after.
         let theirs = centred_ranks((before - after + 1.0) * 0.5);
         let ours = centred_ranks(ours.sigmoid());
         let dot = |a: &A, b: &A| (a.clone() * b.clone()).sum();

@@ -1,23 +1,25 @@
-//! A teacher's rows at a temperature: the one place where it is applied to them.
+//! A teacher's cached rows at a temperature. Nothing else applies a temperature to them.
 
 use super::number::Rows;
 use crate::ConfigError;
 use crate::tail::LEAST_LEFT;
 use serde::{Deserialize, Serialize};
 
-/// What a loss does about the classes a cache did not keep.
+/// How a loss treats the classes that were not cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TailPolicy {
-    /// One "other" class on both sides, with the teacher's true tail mass: a lower bound of the full divergence.
+    /// All other classes form one class on both sides, with the teacher's exact tail mass: a lower bound of the full
+    /// divergence.
     #[default]
     Bucket,
-    /// The teacher's kept classes renormalised to 1, the student over its whole vocabulary.
+    /// The teacher's kept classes are renormalised to 1; the student's probabilities cover its whole vocabulary.
     #[serde(rename = "renorm")]
     Renormalize,
-    /// The teacher's tail mass spread evenly over the classes that were not kept.
+    /// The teacher's tail mass is spread evenly over the classes that were not kept.
     Uniform,
-    /// The classes drawn at random stand for all that were not kept, each for 1 over its chance: unbiased.
+    /// Sampled classes represent all classes that were not kept, each weighted by 1 over its inclusion probability:
+    /// unbiased.
     Sampled,
 }
 
@@ -25,7 +27,7 @@ impl TailPolicy {
     /// Every policy.
     pub const ALL: [Self; 4] = [Self::Bucket, Self::Renormalize, Self::Uniform, Self::Sampled];
 
-    /// What recipes call it.
+    /// The name in recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bucket => "bucket",
@@ -35,51 +37,54 @@ impl TailPolicy {
         }
     }
 
-    /// The error of a recipe that has it where it makes no sense.
+    /// The error for a recipe that uses this policy where it is not valid.
     pub(super) fn refused(self, expected: &str) -> ConfigError {
         ConfigError::new("tail", format!("\"{}\"", self.name()), expected)
     }
 }
 
-/// Added to the log-probability of a class that is one of the tail, so that it is not counted twice.
+/// Added to the log-probability of a class that is part of the tail, so that it is not counted twice.
 const NOT_COUNTED: f64 = -1e4;
 
-/// Log of a mass that is none: no tail that was stored is as light.
+/// Stands for the log of zero mass: every stored tail has more.
 pub const NO_MASS: f64 = -500.0;
 
-/// Cached rows of n positions.
+/// Cached rows at n positions.
 #[derive(Clone, Debug)]
 pub struct CachedRows<A> {
     /// Log-probabilities at T = 1, \[n, classes\].
     pub log_probs: A,
-    /// \[n, classes\], 0 for a class that was drawn at random and so is one of the tail, 1 for the others; `None`: 1
+    /// \[n, classes\]: 0 for a sampled class, which is therefore part of the tail, and 1 for the others; `None` means 1
     /// everywhere.
     pub is_certain: Option<A>,
-    /// Logits x of the tail's atoms, relative to the row's log-partition at T = 1, and log-weights w, \[n, atoms\] each: at
-    /// inverse temperature b an atom adds e^(w + b x) to the partition function. `None`: every class is kept.
+    /// Logits x of the tail's atoms, relative to the row's log-partition at T = 1, and their log-weights w, \[n,
+    /// atoms\] each: at inverse temperature b an atom adds e^(w + b x) to the partition function. `None` means that
+    /// every class is kept.
     pub tail: Option<[A; 2]>,
-    /// Log-probability at T = 1 of a class that was taken out of the tail, \[n, 1\].
+    /// Log-probability at T = 1 of a class that was removed from the tail, \[n, 1\].
     pub without: Option<A>,
 }
 
-/// Rows at a temperature.
+/// Rows with a temperature applied.
 #[derive(Clone, Debug)]
 pub struct Tempered<A> {
     /// Log-probabilities, \[n, classes\].
     pub log_probs: A,
-    /// Log of the probability of all other classes, \[n, 1\], at most [`NO_MASS`] where there are none; `None`: they have no
-    /// place in the loss.
+    /// Log of the total probability of all other classes, \[n, 1\], at most [`NO_MASS`] if there are none; `None` means
+    /// that they do not take part in the loss.
     pub log_mass: Option<A>,
-    /// What log-probabilities lack to be logits over the temperature, these relative to the log-partition at T = 1, \[n, 1\].
+    /// What must be added to log-probabilities to obtain logits over the temperature, relative to the log-partition at
+    /// T = 1, \[n, 1\].
     pub log_total: A,
 }
 
 impl<A: Rows> Tempered<A> {
-    /// Rows as `policy` sees them. `scaled`: log-probabilities over the temperature; `log_tail`: log of the tail's partition
-    /// function there, \[n, 1\].
+    /// Applies `policy` to rows. `scaled` holds log-probabilities over the temperature, and `log_tail` the log of the
+    /// tail's partition function at that temperature, \[n, 1\].
     ///
-    /// With [`TailPolicy::Bucket`] and [`TailPolicy::Uniform`] all probabilities add up to 1; with [`TailPolicy::Sampled`]
-    /// Σ counts · f(probability) is on average over all offsets what it is over all classes, for any f.
+    /// With [`TailPolicy::Bucket`] and [`TailPolicy::Uniform`] all probabilities add up to 1. With
+    /// [`TailPolicy::Sampled`] the expectation of Σ counts · f(probability) over all offsets is its value over all
+    /// classes, for any f.
     #[inline(always)]
     pub fn new(scaled: A, is_certain: Option<&A>, log_tail: Option<A>, policy: TailPolicy) -> Self {
         let certain = match is_certain {
@@ -97,7 +102,7 @@ impl<A: Rows> Tempered<A> {
 }
 
 impl<A: Rows> CachedRows<A> {
-    /// The rows at a temperature as `policy` sees them; `over_temperature` divides by it.
+    /// Applies a temperature and `policy` to the rows; `over_temperature` divides by the temperature.
     #[inline(always)]
     pub fn at(&self, over_temperature: impl Fn(A) -> A, policy: TailPolicy) -> Tempered<A> {
         let log_tail = self.log_tail(&over_temperature);
@@ -119,8 +124,8 @@ impl<A: Rows> CachedRows<A> {
     }
 }
 
-/// Refuses `renorm` for a divergence whose terms are weighted by the student: it compares a p that adds up to 1 with a q that
-/// does not, so that the student lowers the sum by moving probability out of sight.
+/// Rejects `renorm` for a divergence whose terms are weighted by the student: it compares a p that adds up to 1 with a
+/// q that does not, so that the student could lower the loss by moving probability to classes that were not kept.
 pub(super) fn refuse_renormalized(name: &str, policy: TailPolicy) -> Result<(), ConfigError> {
     match policy {
         TailPolicy::Renormalize => Err(policy.refused("\"bucket\", \"uniform\" or \"sampled\"").because(format!(

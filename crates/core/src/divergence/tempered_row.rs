@@ -7,7 +7,7 @@ use crate::soft_row::SoftRow;
 /// A teacher's probabilities at one temperature.
 ///
 /// # Examples
-/// A student that says the same as the teacher, but for a constant that is added to all of its logits:
+/// A student whose logits equal the teacher's up to an additive constant:
 /// ```
 /// use logitcask_core::divergence::{ForwardKl, compare};
 /// use logitcask_core::{SoftRow, TailPolicy, TemperedRow};
@@ -25,43 +25,43 @@ use crate::soft_row::SoftRow;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TemperedRow {
-    /// Classes that are known one by one.
+    /// The kept classes.
     pub class_ids: Vec<u32>,
     /// Their log-probabilities.
     pub log_probs: Vec<f64>,
-    /// How many classes each stands for: 1, or for one drawn at random 1 over its chance of being drawn.
+    /// Number of classes that each stands for: 1, or 1 over its inclusion probability for a sampled class.
     pub counts: Vec<f64>,
-    /// All others.
+    /// All other classes.
     pub rest: Remainder,
-    /// Where among the known classes the label is, if it is one of them and a loss asks.
+    /// Index of the label among the kept classes, if it is one of them and a loss needs it.
     pub label: Option<usize>,
-    /// What log-probabilities lack to be raw logits over the temperature.
+    /// What must be added to log-probabilities to obtain raw logits over the temperature.
     pub log_z: f64,
-    /// Mean of these over all classes.
+    /// Mean of these logits over all classes.
     pub mean_logit: f64,
     /// Sum of the squared probabilities of all classes.
     pub sum_of_squares: f64,
 }
 
-/// The classes that are not known one by one.
+/// The classes that were not kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Remainder {
-    /// There are none, or they have no place in the loss.
+    /// There are none, or they do not take part in the loss.
     Nothing,
-    /// They are one class.
+    /// They form one class.
     Bucket {
-        /// Log of their probability.
+        /// Log of its probability.
         log_mass: f64,
     },
-    /// They are all alike.
+    /// They are all equally probable.
     Uniform {
-        /// Log of the probability of all of them together.
+        /// Log of their total probability.
         log_mass: f64,
     },
 }
 
 impl TemperedRow {
-    /// `row` at `temperature` as `policy` sees it, see [`Tempered::new`].
+    /// Applies `temperature` and `policy` to `row`, see [`Tempered::new`].
     pub fn of(row: &SoftRow, temperature: f64, policy: TailPolicy) -> Self {
         let b = 1.0 / temperature;
         let known = if policy == TailPolicy::Sampled { row.log_probs } else { row.certain() };

@@ -1,4 +1,4 @@
-//! Half of the probability that stands elsewhere.
+//! Total variation distance, half of the absolute difference of probabilities.
 
 use super::formula::{Properties, Settings, SumOverClasses};
 use super::number::Number;

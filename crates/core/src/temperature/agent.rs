@@ -1,31 +1,32 @@
-//! An agent that chooses temperatures and is rewarded for what the student learns.
+//! Temperatures chosen by an agent that is rewarded for the student's progress.
 
 use super::learning::ActorCritic;
 use super::{AdaptiveTemperature, Rule, check_positive, check_range};
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// An actor and a critic that are rewarded for what the student learns (ITKD, 2407.00115).
+/// Temperatures from an actor-critic agent that is rewarded for the student's progress (ITKD, 2407.00115).
 ///
-/// Proximal policy optimisation: an actor gives each position theta = mu + 0.3 n, and with it
-/// T = lowest + (highest - lowest) sigmoid(theta); a critic says what reward to expect. The reward of a step is how much
-/// larger the share of first choices that are the label is when the next step is looked at.
+/// Uses proximal policy optimisation: an actor gives each position theta = mu + 0.3 n, and with it T = lowest +
+/// (highest - lowest) sigmoid(theta); a critic predicts the reward. The reward of a step is the increase, by the next
+/// step, of the share of positions where the student's first choice is the label.
 ///
-/// The paper spreads that reward over instances by an LSTM and mixes samples to explore. Here every position of a step has
-/// the common reward, with the critic's value of the position for its baseline; so n, normal, is drawn once for a whole
-/// step (draws of single positions would cancel out in what they are rewarded for), and nothing is mixed.
+/// The paper distributes that reward over instances with an LSTM and mixes samples to explore. Here every position of a
+/// step gets the common reward, with the critic's value of the position as its baseline; therefore the normal n is
+/// drawn once for a whole step (separate draws per position would cancel out in the common reward), and nothing is
+/// mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
-    /// Never below.
+    /// Lower bound of the temperature.
     pub lowest: f64,
-    /// Never above.
+    /// Upper bound of the temperature.
     pub highest: f64,
-    /// Of Adam, for actor and critic. The reward is noisy: three times as fast, an agent now and then ends at the wrong
-    /// bound.
+    /// Learning rate of Adam for actor and critic. The reward is noisy: with three times this rate an agent
+    /// occasionally ends at the wrong bound.
     #[serde(default = "slow")]
     pub learning_rate: f64,
-    /// Share of the run before the agent takes over; the recipe's temperature until then.
+    /// Share of the run before the agent takes over; until then the recipe's temperature is used.
     #[serde(default = "tenth")]
     pub explore: f64,
 }

@@ -1,7 +1,7 @@
-//! What rules about temperatures and weights are told of the positions of a step.
+//! The statistics of a step's positions that temperature and weight rules can request.
 
-/// Everything that rules about temperatures and weights may ask to be told: one line each. What a rule asks for it gets, or
-/// the recipe is refused; what it does not ask for is NaN.
+/// Every statistic that a temperature or weight rule can request, one variant each. A rule gets what it requests, or
+/// the recipe is rejected; statistics that were not requested are NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stat {
     /// [`LogitStats::largest`] and [`LogitStats::log_z`] of the teacher.
@@ -32,19 +32,19 @@ pub enum Stat {
     Slopes,
 }
 
-/// Where a statistic comes from, which is what it costs.
+/// Source of a statistic, which determines its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatSource {
-    /// The teacher's cached row alone.
+    /// The teacher's cached row only.
     TeacherRow,
-    /// A look at the student before the loss: the head's product is taken a second time.
+    /// A forward pass of the student's head before the loss: the head's product is computed a second time.
     Student,
     /// The loss of the step.
     Loss,
 }
 
 impl Stat {
-    /// All of them.
+    /// Every statistic.
     pub const ALL: [Self; 13] = [
         Self::TeacherConfidence,
         Self::TeacherLabel,
@@ -61,7 +61,7 @@ impl Stat {
         Self::Slopes,
     ];
 
-    /// Where it comes from.
+    /// The source of the statistic.
     pub fn source(self) -> StatSource {
         match self {
             Self::TeacherConfidence
@@ -79,7 +79,7 @@ impl Stat {
         }
     }
 
-    /// Does it look at the teacher's likeliest classes? Of a row of sampled ones these are not known.
+    /// Whether it depends on the teacher's most probable classes, which a row of sampled classes does not determine.
     pub fn needs_likeliest_classes(self) -> bool {
         matches!(self, Self::TeacherConfidence | Self::Cosine)
     }
@@ -89,7 +89,7 @@ impl Stat {
     }
 }
 
-/// What a rule must be told; what is not asked for is not computed.
+/// The set of statistics that a rule requests; others are not computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RequiredStats {
     bits: u16,
@@ -97,10 +97,10 @@ pub struct RequiredStats {
 }
 
 impl RequiredStats {
-    /// Nothing.
+    /// No statistics.
     pub const NONE: Self = Self { bits: 0, target_entropy: None };
 
-    /// These.
+    /// The set of `stats`.
     pub const fn of(stats: &[Stat]) -> Self {
         let (mut bits, mut i) = (0, 0);
         while i < stats.len() {
@@ -110,51 +110,51 @@ impl RequiredStats {
         Self { bits, target_entropy: None }
     }
 
-    /// [`Stat::TargetTemperature`] for this entropy in nats.
+    /// Requests [`Stat::TargetTemperature`] for this entropy in nats.
     pub const fn of_target_entropy(nats: f64) -> Self {
         Self { bits: Stat::TargetTemperature.bit(), target_entropy: Some(nats) }
     }
 
-    /// What either asks.
+    /// The union of both requests.
     pub fn or(self, other: Self) -> Self {
         Self { bits: self.bits | other.bits, target_entropy: self.target_entropy.or(other.target_entropy) }
     }
 
-    /// Is this asked for?
+    /// Whether `stat` is requested.
     pub fn contains(&self, stat: Stat) -> bool {
         self.bits & stat.bit() != 0
     }
 
-    /// All that is asked for.
+    /// All requested statistics.
     pub fn iter(&self) -> impl Iterator<Item = Stat> {
         let this = *self;
         Stat::ALL.into_iter().filter(move |stat| this.contains(*stat))
     }
 
-    /// Is anything of this source asked for?
+    /// Whether a statistic of this source is requested.
     pub fn needs(&self, source: StatSource) -> bool {
         self.iter().any(|stat| stat.source() == source)
     }
 
-    /// Must [`StepContext::positions`] be there?
+    /// Whether [`StepContext::positions`] must be filled.
     pub fn needs_positions(&self) -> bool {
         self.needs(StatSource::TeacherRow) || self.needs(StatSource::Student)
     }
 
-    /// The entropy in nats that [`TokenStats::target_temperature`] is for, where it is asked for.
+    /// The entropy in nats for [`TokenStats::target_temperature`], if that is requested.
     pub fn target_entropy(&self) -> Option<f64> {
         self.target_entropy
     }
 }
 
-/// What is known of a row of logits.
+/// Statistics of a row of logits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogitStats {
     /// log sum exp at T = 1.
     pub log_z: f64,
     /// The largest raw logit.
     pub largest: f64,
-    /// The second largest raw logit; of a student alone.
+    /// The second largest raw logit; available for a student only.
     pub second: f64,
     /// Entropy in nats at T = 1.
     pub entropy: f64,
@@ -168,33 +168,34 @@ impl LogitStats {
         (self.largest - self.log_z).exp()
     }
 
-    /// How much more probable than the second choice the first is, at T = 1.
+    /// Difference between the probabilities of the first and the second choice at T = 1.
     pub fn margin(&self) -> f64 {
         self.confidence() - (self.second - self.log_z).exp()
     }
 }
 
-/// What is known of a position.
+/// Statistics of a position.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenStats {
-    /// The teacher's row.
+    /// Statistics of the teacher's row.
     pub teacher: LogitStats,
-    /// The student's row.
+    /// Statistics of the student's row.
     pub student: LogitStats,
-    /// How many classes the teacher ranks before the label.
+    /// Number of classes that the teacher ranks before the label.
     pub gold_rank: u32,
-    /// Is the student's first choice the label?
+    /// Whether the student's first choice is the label.
     pub is_right: bool,
-    /// Hellinger distance of teacher and student at T = 1, within 0..=1, the classes that were not kept as one.
+    /// Hellinger distance of teacher and student at T = 1, within 0..=1, with the classes that were not kept as one
+    /// class.
     pub distance: f64,
-    /// Cosine of the two vectors of raw logits of the classes that were kept.
+    /// Cosine of the two vectors of raw logits of the kept classes.
     pub cosine: f64,
     /// The temperature at which the teacher's entropy is [`RequiredStats::target_entropy`].
     pub target_temperature: f64,
 }
 
 impl LogitStats {
-    /// What is asked for with these of [`Stat`], the rest NaN.
+    /// Keeps the values whose [`Stat`] is requested and replaces the others by NaN.
     fn only(self, required: &RequiredStats, [confidence, second, entropy, label]: [Option<Stat>; 4]) -> Self {
         let asked = |stat: Option<Stat>, x: f64| {
             if stat.is_some_and(|stat| required.contains(stat)) { x } else { f64::NAN }
@@ -210,8 +211,8 @@ impl LogitStats {
 }
 
 impl TokenStats {
-    /// What is asked for, the other numbers NaN: a rule that reads what it did not ask for answers with no number, which is
-    /// refused.
+    /// Keeps the requested values and replaces the others by NaN, so that a rule that reads what it did not request
+    /// returns NaN, which is refused.
     #[must_use]
     pub fn only(self, required: &RequiredStats) -> Self {
         let teacher = [Some(Stat::TeacherConfidence), None, Some(Stat::TeacherEntropy), Some(Stat::TeacherLabel)];
@@ -229,29 +230,29 @@ impl TokenStats {
     }
 }
 
-/// A step, before its loss.
+/// A step, before its loss is computed.
 #[derive(Clone, Copy, Debug)]
 pub struct StepContext<'a> {
-    /// Share of the run that is behind, 0..=1.
+    /// Completed share of the run, 0..=1.
     pub progress: f64,
-    /// The temperature that the recipe's curve gives.
+    /// The temperature of the recipe's schedule at this step.
     pub temperature: f64,
-    /// Classes.
+    /// Number of classes.
     pub vocab_size: usize,
-    /// Every position of the step; empty where no rule asks for them.
+    /// Statistics of every position of the step; empty if no rule requests them.
     pub positions: &'a [TokenStats],
 }
 
-/// What came of a step; means are over its positions.
+/// Results of a step; means are over its positions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepFeedback<'a> {
     /// Mean of the divergence, without scale and weights.
     pub divergence: f64,
     /// Mean cross entropy of the student on the labels.
     pub cross_entropy: f64,
-    /// The same of the teacher.
+    /// Mean cross entropy of the teacher on the labels.
     pub teacher_cross_entropy: f64,
-    /// d (mean of the scaled divergence) / d T at each position, teacher and student moved together; `None` where
-    /// [`Stat::Slopes`] is not asked for.
+    /// d (mean of the scaled divergence) / d T at each position, where T is the common temperature of teacher and
+    /// student; `None` if [`Stat::Slopes`] is not requested.
     pub slopes: Option<&'a [f64]>,
 }

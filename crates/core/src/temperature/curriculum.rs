@@ -1,4 +1,4 @@
-//! A temperature that learns against the student.
+//! A temperature that is learned against the student.
 
 use super::learning::{Adam, Mlp};
 use super::{
@@ -10,32 +10,32 @@ use crate::rng::CounterRng;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// What the perceptron sees of a position.
+/// Number of features of a position that the perceptron receives.
 const FEATURES: usize = 7;
 const HIDDEN: usize = 16;
-/// The paper's start: T begins at lowest + 0.73 (highest - lowest).
+/// Initial theta, as in the paper: T starts at lowest + 0.73 (highest - lowest).
 const START: f64 = 1.0;
 
 /// A temperature that learns to make the student's task harder (CTKD, 2211.16231).
 ///
-/// T = lowest + (highest - lowest) sigmoid(theta). The student lowers the loss, theta raises it, at a strength that grows
-/// over the run's first share `ramp` on half a cosine from 0 to 1. Theta is one number, or with `instance` a perceptron's
-/// answer to what teacher and student say at the position.
+/// T = lowest + (highest - lowest) sigmoid(theta). The student minimises the loss and theta maximises it, with a
+/// strength that grows over the first share `ramp` of the run along half a cosine from 0 to 1. Theta is one number, or
+/// with `instance` the output of a perceptron on the teacher's and the student's statistics at the position.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Curriculum {
-    /// Never below.
+    /// Lower bound of the temperature.
     pub lowest: f64,
-    /// Never above.
+    /// Upper bound of the temperature.
     pub highest: f64,
-    /// A temperature for each position?
+    /// Whether each position has its own temperature.
     #[serde(default)]
     pub instance: bool,
-    /// Of Adam, in units of theta: with 0.01 a hundred steps of one direction move theta by 1. A plain gradient step, as
-    /// the paper's, would depend on the scale of the loss.
+    /// Learning rate of Adam, in units of theta: with 0.01, a hundred steps in one direction change theta by 1. A plain
+    /// gradient step, as in the paper, would depend on the scale of the loss.
     #[serde(default = "hundredth")]
     pub learning_rate: f64,
-    /// Share of the run until the full strength.
+    /// Share of the run until the full strength is reached.
     #[serde(default = "tenth")]
     pub ramp: f64,
 }
@@ -69,7 +69,7 @@ impl Rule for Curriculum {
 }
 
 impl Curriculum {
-    /// How strongly theta learns when the share `done` of the run is behind.
+    /// Strength of the updates of theta once the share `progress` of the run is completed.
     fn strength(&self, progress: f64) -> f64 {
         if progress >= self.ramp { 1.0 } else { 0.5 - 0.5 * (PI * progress / self.ramp).cos() }
     }
@@ -79,12 +79,12 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// The rule at work. One theta is a perceptron without inputs: its last bias.
+/// State of the rule. A single theta is a perceptron without inputs: its last bias.
 struct Learner {
     config: Curriculum,
     mlp: Mlp,
     adam: Adam,
-    /// Of the last context: how strongly to learn, and what was seen at each position.
+    /// For the last context: the strength of the update, and the features of each position.
     strength: f64,
     seen: Vec<[f64; FEATURES]>,
 }

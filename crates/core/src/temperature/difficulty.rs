@@ -1,4 +1,4 @@
-//! T + beta (mean of w - w): harder positions, of larger w, at a lower temperature.
+//! T + beta (mean of w - w): harder positions, which have a larger w, get a lower temperature.
 
 use super::{
     AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, TemperaturePair, Temperatures, TokenStats, check_positive,
@@ -6,32 +6,32 @@ use super::{
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Never below this share of the recipe's temperature: with a large beta the rule itself goes through 0.
+/// Lower bound as a share of the recipe's temperature: with a large beta the formula itself passes through 0.
 const LEAST: f64 = 0.1;
 
-/// What makes a position hard.
+/// Measure of a position's difficulty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// (1 - cosine of the two vectors of raw logits)^gamma (FLSW); over the classes that were kept, which is the paper's
-    /// where that is all of them.
+    /// (1 - cosine of the two vectors of raw logits)^gamma (FLSW), over the kept classes. This is the paper's measure
+    /// if all classes are kept.
     Cosine,
-    /// 1 over the student's largest probability (CWSM).
+    /// 1 / the student's largest probability (CWSM).
     #[default]
     Confidence,
 }
 
-/// Harder positions at a lower temperature (KA + DTD, 1911.07471).
+/// Lower temperatures for harder positions (KA + DTD, 1911.07471).
 ///
-/// Temperatures whose mean over a step is the recipe's.
+/// The mean temperature over a step is the recipe's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Difficulty {
-    /// What makes a position hard.
+    /// Measure of a position's difficulty.
     pub measure: Measure,
-    /// How strongly.
+    /// Strength of the effect.
     pub beta: f64,
-    /// Power of the cosine's distance; means nothing to the other measure.
+    /// Exponent of the cosine distance; ignored by the other measure.
     pub gamma: f64,
 }
 

@@ -1,16 +1,16 @@
-//! Dynamic temperature: teacher and student get the temperatures at which their largest logits are equally large.
+//! Dynamic temperature: teacher and student get the temperatures at which their largest logits are equal.
 
 use super::{AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, TemperaturePair, Temperatures};
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Least share of the recipe's temperature: logits may come near 0.
+/// Lower bound as a share of the recipe's temperature, because logits may be close to 0.
 const LEAST: f64 = 0.25;
 
-/// Teacher and student get temperatures at which both are equally sharp (DTKD, 2404.12711).
+/// Temperatures at which teacher and student are equally sharp (DTKD, 2404.12711).
 ///
-/// T_teacher = 2 x T / (x + y), T_student = 2 y T / (x + y) with x and y the largest raw logits; T where these are not
-/// both positive. It sees the raw scale: a constant added to all logits changes it.
+/// T_teacher = 2 x T / (x + y) and T_student = 2 y T / (x + y), with x and y the largest raw logits; T if these are not
+/// both positive. It depends on the raw scale: adding a constant to all logits changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dtkd {}

@@ -1,4 +1,4 @@
-//! One temperature that follows half a cosine down, held up while the student is behind.
+//! One temperature that decreases along half a cosine, more slowly while the student is behind.
 
 use super::{
     AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, StepFeedback, TemperaturePair, Temperatures, check_range,
@@ -7,33 +7,34 @@ use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// How much of the last temperature stays in the next.
+/// Weight of the last temperature in the next one.
 const MOMENTUM: f64 = 0.9;
 
-/// What the student's lag does to the temperature.
+/// Effect of the student's lag on the temperature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Boost {
-    /// 1 + log(1 + gap): the further behind, the higher. What the paper says it wants.
+    /// 1 + log(1 + gap): the larger the lag, the higher the temperature, as the paper's text describes.
     #[default]
     Monotone,
-    /// 1 + a with a = log(gap) / (log(gap) + 1) where a > 1: the rule as it was published. It fires for gaps *below* 1/e
-    /// alone, and without bound near 1/e.
+    /// 1 + a with a = log(gap) / (log(gap) + 1) where a > 1: the rule as published. It only takes effect for gaps
+    /// *below* 1/e, and is unbounded near 1/e.
     Published,
 }
 
-/// One temperature that falls with the run, and more slowly while the student is far behind the teacher (DTS, 2511.13767).
+/// One temperature that decreases during the run, more slowly while the student is far behind the teacher (DTS,
+/// 2511.13767).
 ///
-/// T follows temperature · ½ (1 + cos(pi · progress)) · boost, by a tenth of the way each step, and stays within
-/// lowest..highest. gap = the student's mean cross entropy less the teacher's.
+/// T moves a tenth of the way at each step towards temperature · ½ (1 + cos(pi · progress)) · boost, and stays within
+/// lowest..highest. The gap is the student's mean cross entropy minus the teacher's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dts {
-    /// Never below.
+    /// Lower bound of the temperature.
     pub lowest: f64,
-    /// Never above.
+    /// Upper bound of the temperature.
     pub highest: f64,
-    /// What the student's lag does.
+    /// Effect of the student's lag.
     #[serde(default)]
     pub boost: Boost,
 }
@@ -70,10 +71,10 @@ impl Dts {
     }
 }
 
-/// The rule at work.
+/// State of the rule.
 struct State {
     rule: Dts,
-    /// Of the last step; 0 before the first.
+    /// Temperature of the last step; 0 before the first.
     temperature: f64,
     gap: f64,
 }

@@ -1,4 +1,4 @@
-//! The temperature at which a soft label is as uncertain as asked.
+//! The temperature at which a soft label has a given entropy.
 
 use super::{
     AdaptiveTemperature, RequiredStats, Rule, StepContext, TemperaturePair, Temperatures, check_positive,
@@ -7,18 +7,18 @@ use crate::ConfigError;
 use crate::soft_row::SoftRow;
 use serde::{Deserialize, Serialize};
 
-/// Newton steps at most; four do nearly always.
+/// Maximum number of Newton steps; four are nearly always enough.
 const STEPS: u32 = 40;
-/// Nats within which it is met.
+/// Tolerance in nats.
 const MET: f64 = 1e-6;
 
-/// The temperature at which every soft label has the same entropy (2605.20357).
+/// A temperature per position at which every soft label has the same entropy (2605.20357).
 ///
-/// Every position at the temperature at which the teacher's entropy is `nats`.
+/// Every position gets the temperature at which the teacher's entropy is `nats`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entropy {
-    /// The entropy.
+    /// Target entropy in nats.
     pub nats: f64,
 }
 
@@ -47,7 +47,7 @@ impl AdaptiveTemperature for Entropy {
     }
 }
 
-/// The temperature within `range` at which the entropy of `row` comes nearest to `nats`. Newton's method with
+/// Returns the temperature within `range` at which the entropy of `row` is closest to `nats`. Uses Newton's method with
 /// dH/dT = Var_b\[z\] / T³ on a bracket: entropy grows with the temperature.
 pub fn temperature_of_entropy(row: &SoftRow<'_>, nats: f64, range: (f64, f64)) -> f64 {
     let (mut low, mut high) = range;

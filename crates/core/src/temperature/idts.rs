@@ -6,15 +6,15 @@ use super::{
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Tokens far from the teacher at a lower temperature, near ones at a higher (IDTS of AdaKD, 2510.11615).
+/// Lower temperatures for tokens far from the teacher, higher ones for tokens near it (IDTS of AdaKD, 2510.11615).
 ///
-/// Tokens whose student is far from the teacher get a lower temperature, down to T e^-c; near ones a higher, up to T e^c.
+/// Tokens at which the student is far from the teacher get a temperature down to T e^-c; near ones get up to T e^c.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Idts {
-    /// How strongly.
+    /// The constant c, the strength of the effect.
     pub strength: f64,
-    /// The other way round: what the paper shows to be worse.
+    /// Inverts the effect, which the paper shows to be worse.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inverted: bool,
 }
@@ -40,7 +40,7 @@ impl Rule for Idts {
     }
 }
 
-/// Distances are kept away from 0, whose logarithm is none.
+/// Lower bound of distances, since the logarithm of 0 is not finite.
 const LEAST: f64 = 1e-6;
 
 impl AdaptiveTemperature for Idts {
@@ -57,7 +57,7 @@ impl AdaptiveTemperature for Idts {
     }
 }
 
-/// The middle value, the mean of the two middle ones of an even number; 1 of none.
+/// The median, which is the mean of the two middle values if their number is even; 1 for an empty slice.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,11 +1,11 @@
-//! Temperatures in proportion to how far the logits spread.
+//! Temperatures proportional to the standard deviation of the logits.
 
 use super::{AdaptiveTemperature, RequiredStats, Rule, Stat, StepContext, TemperaturePair, Temperatures};
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// The recipe's temperature times the standard deviation of the logits, of teacher and student each (NormKD, 2308.00520;
-/// logit standardisation, 2403.01427).
+/// The recipe's temperature times the standard deviation of the logits, for teacher and student separately (NormKD,
+/// 2308.00520; logit standardisation, 2403.01427).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogitStd {}

@@ -1,10 +1,10 @@
-//! Temperatures that are decided while a student learns: from how far the run is, from what teacher and student say at
-//! each position, or by learning.
+//! Temperatures that are determined during training: from the progress of the run, from the teacher's and the student's
+//! statistics at each position, or by learning.
 //!
-//! A rule is plain arithmetic on a few numbers of each position ([`context`]), in f64 on the host: a file each. It departs
-//! from the recipe's temperature, which may move by itself ([`crate::Schedule`]), and answers with a temperature for the
-//! teacher and one for the student at each position. What it remembers is a list of numbers, so that a run that is resumed
-//! goes on with the same bits.
+//! Each rule has its own file and is plain arithmetic in f64 on the CPU, on a few numbers of each position
+//! ([`context`]). It starts from the recipe's temperature, which may follow a schedule ([`crate::Schedule`]), and
+//! returns a temperature for the teacher and one for the student at each position. Its state is a list of numbers, so
+//! that a resumed run continues with exactly the same bits.
 
 pub mod context;
 mod learning;
@@ -17,85 +17,85 @@ pub use entropy::temperature_of_entropy;
 use crate::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Temperatures at a position.
+/// The temperatures at a position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TemperaturePair {
-    /// The teacher's.
+    /// The teacher's temperature.
     pub teacher: f64,
-    /// The student's.
+    /// The student's temperature.
     pub student: f64,
 }
 
 impl TemperaturePair {
-    /// The same for both.
+    /// The same temperature for both.
     pub fn same(temperature: f64) -> Self {
         Self { teacher: temperature, student: temperature }
     }
 }
 
-/// A rule at work.
+/// The state of a temperature rule during a run.
 pub trait AdaptiveTemperature: Send {
-    /// What it must be told.
+    /// The statistics that the rule requests.
     fn required_stats(&self) -> RequiredStats;
 
-    /// One temperature for all positions, or one for each.
+    /// Returns one temperature for all positions, or one for each.
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures;
 
-    /// Hears what came of the last context.
+    /// Receives the results of the last context's step.
     fn observe(&mut self, _outcome: &StepFeedback<'_>) {}
 
-    /// All it remembers, to be kept with a checkpoint.
+    /// The complete state of the rule, to be stored in a checkpoint.
     fn state(&self) -> Vec<f64> {
         Vec::new()
     }
 
-    /// Goes on from a state; `false` where it is not one of this rule's.
+    /// Restores the state; returns `false` if it does not belong to this rule.
     fn restore(&mut self, state: &[f64]) -> bool {
         state.is_empty()
     }
 }
 
-/// What a rule decided.
+/// The temperatures that a rule chose.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Temperatures {
-    /// For all positions alike.
+    /// The same for all positions.
     Shared(TemperaturePair),
-    /// For each position of the context.
+    /// One pair for each position of the context.
     PerToken(Vec<TemperaturePair>),
-    /// Multiplied at each position by the standard deviation of either's logits over all classes; the gradient goes through
-    /// the student's. It needs [`Stat::TeacherLogitStd`].
+    /// `pair` times the standard deviation over all classes of the teacher's and the student's logits at each position;
+    /// the gradient flows through the student's. It needs [`Stat::TeacherLogitStd`].
     TimesLogitStd {
-        /// What is multiplied.
+        /// The temperatures to be multiplied.
         pair: TemperaturePair,
-        /// The teacher's product stays within these.
+        /// Bounds of the teacher's product.
         range: (f64, f64),
     },
 }
 
-/// What a recipe says of a rule.
+/// The configuration of a rule in a recipe.
 pub trait Rule {
-    /// Refuses parameters for which the rule says nothing.
+    /// Rejects parameters for which the rule is not defined.
     ///
     /// # Errors
     /// Names the key, its value and what is accepted.
     fn check(&self) -> Result<(), ConfigError>;
 
-    /// The temperatures it stays within; `None`: where it may, that is in the range for which a cache's tail is right.
+    /// Bounds of the rule's temperatures; `None` if it may use the whole range for which the cache's tail is accurate.
     fn range(&self) -> Option<(f64, f64)> {
         None
     }
 
-    /// The rule at its start; `seed` decides every draw it makes.
+    /// Creates the rule's initial state; `seed` determines all its draws.
     fn start(&self, seed: u64) -> Box<dyn AdaptiveTemperature>;
 }
 
-/// Parameters of a rule that the test of all rules goes through.
+/// Parameters of a rule for the test of all rules.
 #[cfg(test)]
 trait Tested {
     const TESTED: Self;
 }
 
-/// Declares the rules: the file, by whose name recipes call it, and the type in it.
+/// Declares the rules: the file, which is also the name in recipes, and the type in it.
 macro_rules! temperature_rules {
     ($($file:ident::$name:ident,)*) => {
         $(
@@ -103,7 +103,7 @@ macro_rules! temperature_rules {
             pub use $file::$name;
         )*
 
-        /// How temperatures depart from the recipe's.
+        /// How temperatures deviate from the recipe's.
         #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum TemperatureRule {
@@ -114,7 +114,7 @@ macro_rules! temperature_rules {
         }
 
         impl TemperatureRule {
-            /// What recipes call every rule.
+            /// The names of all rules in recipes.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($file)),*];
 
             fn rule(&self) -> &dyn Rule {
@@ -143,22 +143,22 @@ temperature_rules! {
 }
 
 impl TemperatureRule {
-    /// The rule at its start; `seed` decides every draw it makes.
+    /// Creates the rule's initial state; `seed` determines all its draws.
     pub fn start(&self, seed: u64) -> Box<dyn AdaptiveTemperature> {
         self.rule().start(seed)
     }
 
-    /// The temperatures it stays within; `None`: where it may, that is in the range for which a cache's tail is right.
+    /// Bounds of the rule's temperatures; `None` if it may use the whole range for which the cache's tail is accurate.
     pub fn range(&self) -> Option<(f64, f64)> {
         self.rule().range()
     }
 
-    /// What it must be told.
+    /// The statistics that the rule requests.
     pub fn required_stats(&self) -> RequiredStats {
         self.start(0).required_stats()
     }
 
-    /// Refuses parameters for which the rule says nothing.
+    /// Rejects parameters for which the rule is not defined.
     ///
     /// # Errors
     /// Names the key, its value and what is accepted.
@@ -167,14 +167,14 @@ impl TemperatureRule {
     }
 }
 
-/// Refuses anything but 0 < lowest < highest.
+/// Rejects anything but 0 < lowest < highest.
 fn check_range(lowest: f64, highest: f64) -> Result<(), ConfigError> {
     check_positive("lowest", lowest)?;
     let holds = lowest < highest && highest.is_finite();
     ConfigError::unless(holds, "highest", highest, format!("a number above lowest = {lowest}"))
 }
 
-/// Refuses anything but a positive number.
+/// Rejects anything but a positive number.
 fn check_positive(name: &str, value: f64) -> Result<(), ConfigError> {
     ConfigError::unless(value > 0.0 && value.is_finite(), name, value, "a positive number")
 }

@@ -1,29 +1,29 @@
-//! Two teachers.
+//! How the soft loss is divided between two teachers.
 
 use super::TokenWeighting;
 use crate::temperature::{RequiredStats, Stat, StepContext};
 use crate::{ConfigError, Schedule};
 use serde::{Deserialize, Serialize};
 
-/// How much of the soft part a second teacher has at each position; the first has the rest. With u the student's entropy
-/// as a share of log(classes), the first should be the weaker one, which an uncertain student follows more easily (Dynamic
-/// KD, 2109.11295).
+/// The second teacher's share of the soft loss at each position; the first teacher has the rest. With u the student's
+/// entropy divided by log(classes), the first teacher should be the weaker one, which an uncertain student can follow
+/// more easily (Dynamic KD, 2109.11295).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Blend {
-    /// The same everywhere.
+    /// The same share at every position.
     Fixed {
-        /// The second teacher's, 0 to 1.
+        /// The second teacher's share, 0 to 1.
         share: Schedule,
     },
-    /// 1 - u.
+    /// The share is 1 - u.
     Soft {},
-    /// 0 for the more uncertain half of a step, 1 for the other.
+    /// 0 for the more uncertain half of a step's positions, 1 for the other half.
     Hard {},
 }
 
 impl Blend {
-    /// Refuses shares that are none.
+    /// Rejects values that are not shares.
     ///
     /// # Errors
     /// Names the key, its value and what is accepted.
@@ -44,7 +44,7 @@ impl TokenWeighting for Blend {
         }
     }
 
-    /// The second teacher's; one number for all where it looks at none of them.
+    /// The second teacher's share of each position; a single number if it does not depend on the position.
     fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64> {
         let entropies = context.positions.iter().map(|p| p.student.entropy);
         match self {

@@ -1,15 +1,15 @@
-//! By uncertainty.
+//! Weights proportional to the uncertainty of the teacher or the student.
 
 use super::{Rule, TokenWeighting};
 use crate::ConfigError;
 use crate::temperature::{RequiredStats, Stat, StepContext, TokenStats};
 use serde::{Deserialize, Serialize};
 
-/// The entropy at T = 1 as a share of the most there can be, H / log(classes), within 0..=1 (Dynamic KD, 2109.11295).
+/// The entropy at T = 1 divided by its maximum, H / log(classes), within 0..=1 (Dynamic KD, 2109.11295).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entropy {
-    /// Whose.
+    /// Whose entropy is used.
     pub of: Of,
 }
 
@@ -17,9 +17,9 @@ pub struct Entropy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Of {
-    /// The teacher's row.
+    /// The entropy of the teacher's row.
     Teacher,
-    /// The student's.
+    /// The entropy of the student's row.
     Student,
 }
 

@@ -1,25 +1,25 @@
-//! By whether the teacher is right.
+//! Weights that depend on whether the teacher is right.
 
 use super::{Rule, TokenWeighting};
 use crate::temperature::{RequiredStats, Stat, StepContext};
 use crate::{ConfigError, Schedule};
 use serde::{Deserialize, Serialize};
 
-/// By whether the teacher is right (bias elimination and dynamic loss, 2412.09874).
+/// Weights that depend on whether the teacher is right (bias elimination and dynamic loss, 2412.09874).
 ///
-/// One weight where the label is among the teacher's first `rank` choices, another where it is not: `wrong = 0` leaves the
-/// teacher's mistakes out; two lines that cross during the run teach what is easy first. In language most first choices
-/// are wrong where several words would do, so there a larger rank makes the better gate.
+/// One weight applies if the label is among the teacher's first `rank` choices, another if it is not: `wrong = 0`
+/// removes the teacher's mistakes; two linear schedules that cross during the run teach the easy positions first. In
+/// language most wrong first choices are at positions where several words fit, so a larger rank makes a better gate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
-    /// So many first choices are right enough.
+    /// Number of first choices that count as right.
     #[serde(default = "first")]
     pub rank: u32,
-    /// Weight where the teacher is right.
+    /// Weight of positions where the teacher is right.
     #[serde(default = "all")]
     pub right: Schedule,
-    /// Weight where it is wrong.
+    /// Weight of positions where it is wrong.
     #[serde(default = "nothing")]
     pub wrong: Schedule,
 }

@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 
 /// Decay of the loss's moving average.
 const DECAY: f64 = 0.99;
-/// The share never shrinks below this.
+/// Lower bound of the share.
 const LEAST: f64 = 0.1;
 
-/// The top share by distance from the teacher, the share growing and shrinking with the loss (LATF of AdaKD, 2510.11615).
+/// The positions farthest from the teacher, whose share adapts to the loss (LATF of AdaKD, 2510.11615).
 ///
-/// The share r of positions farthest from the teacher. After the warm-up the mean loss L is compared with a reference: where
-/// it fell below by more than `epsilon` of it, r shrinks by `delta` of itself; where it rose above by as much, r grows so;
-/// either makes L the new reference.
+/// Selects the share r of positions farthest from the teacher. After the warm-up the mean loss L is compared with a
+/// reference: if it fell below by more than the fraction `epsilon`, r shrinks by the fraction `delta`; if it rose above
+/// by as much, r grows by the same fraction. Either change makes L the new reference.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Latf {
     /// Relative change of the share.
     pub delta: f64,
-    /// Relative change of the loss that is one.
+    /// Relative change of the loss that triggers a change of the share.
     pub epsilon: f64,
-    /// Share of the run during which every position counts.
+    /// Share of the run during which all positions count.
     pub warmup: f64,
 }
 
@@ -46,13 +46,13 @@ impl Rule for Latf {
     }
 }
 
-/// The rule at work.
+/// State of the rule.
 struct State {
     rule: Latf,
     share: f64,
     /// Moving average of the loss; 0 before the first step.
     mean: f64,
-    /// What it is compared with; 0 before the warm-up ends.
+    /// Reference value of the loss; 0 before the warm-up ends.
     reference: f64,
     is_warm: bool,
 }

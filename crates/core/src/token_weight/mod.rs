@@ -1,7 +1,7 @@
-//! How much of the soft loss each position of a step has.
+//! Weights of a step's positions in the soft loss.
 //!
-//! A rule answers with one number for each position, 1 being an ordinary share; it looks at what
-//! [`crate::temperature::context`] tells of them.
+//! A rule returns one number for each position, where 1 is the ordinary weight. It uses the statistics in
+//! [`crate::temperature::context`].
 
 mod blend;
 #[cfg(test)]
@@ -15,41 +15,41 @@ use crate::ConfigError;
 use crate::temperature::{RequiredStats, StepContext, StepFeedback};
 use serde::{Deserialize, Serialize};
 
-/// A rule at work.
+/// The state of a weight rule during a run.
 pub trait TokenWeighting: Send {
-    /// What it must be told.
+    /// The statistics that the rule requests.
     fn required_stats(&self) -> RequiredStats;
 
-    /// One weight for each position of the context, none negative.
+    /// Returns one weight for each position of the context, none negative.
     fn weights(&mut self, context: &StepContext<'_>) -> Vec<f64>;
 
-    /// Hears what came of the last context.
+    /// Receives the results of the last context's step.
     fn observe(&mut self, _outcome: &StepFeedback<'_>) {}
 
-    /// All it remembers, to be kept with a checkpoint.
+    /// The complete state of the rule, to be stored in a checkpoint.
     fn state(&self) -> Vec<f64> {
         Vec::new()
     }
 
-    /// Goes on from a state; `false` where it is not one of this rule's.
+    /// Restores the state; returns `false` if it does not belong to this rule.
     fn restore(&mut self, state: &[f64]) -> bool {
         state.is_empty()
     }
 }
 
-/// What a recipe says of a rule.
+/// The configuration of a rule in a recipe.
 pub trait Rule {
-    /// Refuses parameters for which the rule says nothing.
+    /// Rejects parameters for which the rule is not defined.
     ///
     /// # Errors
     /// Names the key, its value and what is accepted.
     fn check(&self) -> Result<(), ConfigError>;
 
-    /// The rule at its start.
+    /// Creates the rule's initial state.
     fn start(&self) -> Box<dyn TokenWeighting>;
 }
 
-/// Declares the rules: the file, by whose name recipes call it, and the type in it.
+/// Declares the rules: the file, which is also the name in recipes, and the type in it.
 macro_rules! token_weights {
     ($($file:ident::$name:ident,)*) => {
         $(
@@ -57,7 +57,7 @@ macro_rules! token_weights {
             pub use $file::$name;
         )*
 
-        /// Which positions count, and how much.
+        /// Weights of the positions in the soft loss.
         #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum TokenWeight {
@@ -68,7 +68,7 @@ macro_rules! token_weights {
         }
 
         impl TokenWeight {
-            /// What recipes call every rule.
+            /// The names of all rules in recipes.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($file)),*];
 
             fn rule(&self) -> &dyn Rule {
@@ -88,17 +88,17 @@ token_weights! {
 }
 
 impl TokenWeight {
-    /// The rule at its start.
+    /// Creates the rule's initial state.
     pub fn start(&self) -> Box<dyn TokenWeighting> {
         self.rule().start()
     }
 
-    /// What it must be told.
+    /// The statistics that the rule requests.
     pub fn required_stats(&self) -> RequiredStats {
         self.start().required_stats()
     }
 
-    /// Refuses parameters for which the rule says nothing.
+    /// Rejects parameters for which the rule is not defined.
     ///
     /// # Errors
     /// Names the key, its value and what is accepted.

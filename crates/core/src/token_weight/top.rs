@@ -1,21 +1,21 @@
-//! The top share of a step's positions.
+//! Weights that select the top share of a step's positions.
 
 use super::{Rule, TokenWeighting};
 use crate::temperature::{RequiredStats, Stat, StepContext, TokenStats};
 use crate::{ConfigError, Schedule};
 use serde::{Deserialize, Serialize};
 
-/// What a position is ranked by.
+/// Criterion by which positions are ranked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
-    /// The Hellinger distance of teacher and student.
+    /// The Hellinger distance between teacher and student.
     Distance,
     /// The student's entropy.
     Entropy,
-    /// How little the student prefers its first choice to its second.
+    /// The smallest difference between the student's first and second choice.
     Margin,
-    /// How little the student believes in its first choice.
+    /// The student's lowest confidence in its first choice.
     LeastConfidence,
 }
 
@@ -39,15 +39,16 @@ impl By {
     }
 }
 
-/// The top share of the positions of a step, all alike (Dynamic KD, 2109.11295; AdaKD's fixed share, 2510.11615).
+/// Selects the top share of a step's positions, with equal weights (Dynamic KD, 2109.11295; AdaKD's fixed share,
+/// 2510.11615).
 ///
-/// Positions / chosen for the chosen, so that the loss is their mean; 0 for the others.
+/// Selected positions have the weight positions / selected, so that the loss is their mean; others have 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Top {
-    /// In what.
+    /// Criterion by which positions are ranked.
     pub by: By,
-    /// How many of them, 0 to 1.
+    /// Share of positions that is selected, 0 to 1.
     pub share: Schedule,
 }
 
@@ -75,7 +76,7 @@ impl TokenWeighting for Top {
     }
 }
 
-/// Weights that choose the `share` of largest values, at least one; ties to the first.
+/// Weights that select the `share` of largest values, at least one; ties go to the first.
 pub(super) fn top(values: &[f64], share: f64) -> Vec<f64> {
     let n = values.len();
     let chosen = ((share * n as f64).round() as usize).clamp(1, n.max(1));

@@ -1,4 +1,4 @@
-//! What a recipe may say about the loss, and what it may say over which cache.
+//! Validation of the loss section of a recipe, by itself and against a cache.
 
 use crate::loss::{LossConfig, LossTerm};
 use logitcask_core::divergence::{OverRows, Properties};
@@ -8,7 +8,7 @@ use logitcask_core::{ConfigError, Divergence, Schedule, Selection, TailPolicy, T
 type Check = Result<(), ConfigError>;
 
 impl LossConfig {
-    /// Refuses what is no weight, no temperature and no divergence, and what makes no sense together.
+    /// Rejects invalid weights, temperatures and divergences, and invalid combinations of them.
     ///
     /// # Errors
     /// Names the key of the recipe, its value and what is accepted.
@@ -88,7 +88,7 @@ impl LossConfig {
         }
     }
 
-    /// Likeness of classes has a temperature of its own and no logits.
+    /// Similarity of classes has its own temperature and no logits.
     fn check_similar(&self, term: &LossTerm) -> Check {
         if !matches!(self.target, TargetTransform::Similar { .. }) {
             return Ok(());
@@ -101,7 +101,7 @@ impl LossConfig {
             .map_err(|error| error.because("likeness of classes has a temperature of its own and no logits"))
     }
 
-    /// Refuses what rows of this kind cannot answer.
+    /// Rejects a loss that needs more than rows of this truncation contain.
     ///
     /// # Errors
     /// Names the key of the recipe, its value and what is accepted.
@@ -167,7 +167,7 @@ fn check_numbers(term: &LossTerm) -> Check {
     ConfigError::unless(lowest(term.factor) >= 0.0, "factor", lowest(term.factor), "a weight, 0 or more")
 }
 
-/// Refuses rules that look at the teacher's likeliest classes where the rows do not know them.
+/// Rejects rules that need the teacher's most probable classes if the rows do not determine them.
 fn check_likeliest(key: &str, required: RequiredStats, keep: &Truncation) -> Check {
     match required.iter().find(|stat| stat.needs_likeliest_classes()) {
         Some(stat) if keep.is_sampled() => Err(ConfigError::new(
@@ -217,12 +217,12 @@ fn check_term_against(term: &LossTerm, keep: &Truncation) -> Check {
             "for these this cache's tail is right; make it again with a wider [cache] temperature_range{renorm}"
         )));
     }
-    // A rule without bounds of its own goes as low as the cache.
+    // A rule without bounds of its own may use the lowest temperature of the cache.
     let unbounded = term.temperature_rule.filter(|rule| rule.range().is_none()).map(|_| tail.lowest_temperature);
     check_squares(term, keep, reached.chain(unbounded).fold(f64::INFINITY, f64::min))
 }
 
-/// Most classes that a row keeps, where these are its likeliest.
+/// Maximum number of classes that a row keeps, if these are its most probable ones.
 fn most_classes(keep: &Truncation) -> Option<u32> {
     match keep.selection {
         Selection::TopK { k } | Selection::TopP { k, .. } => Some(k.saturating_add(keep.always_keep.len() as u32)),
@@ -230,8 +230,9 @@ fn most_classes(keep: &Truncation) -> Option<u32> {
     }
 }
 
-/// Mean and spread of the logits over all classes alike are those at an endless temperature, for which a tail is only
-/// extrapolated. From [`FOR_MOMENTS`] on it is right to half a nat (the golden rows; `SoftRow::logit_moments`).
+/// Mean and standard deviation of the logits over all classes are those at an infinite temperature, for which a tail
+/// can only be extrapolated. For a highest temperature of at least [`FOR_MOMENTS`] the result is accurate to half a nat
+/// (the golden rows; `SoftRow::logit_moments`).
 fn check_moments(term: &LossTerm, keep: &Truncation) -> Check {
     let needs_std = |required: RequiredStats| required.contains(Stat::TeacherLogitStd);
     let (key, what) = if term.divergence.needs_mean_logit() {
@@ -254,8 +255,9 @@ fn check_moments(term: &LossTerm, keep: &Truncation) -> Check {
     }
 }
 
-/// Sums of squares are asked at half the temperature. Below the range a tail of classes less likely than the kept ones has
-/// next to none of them, and what it has is known (`SoftRow::sum_of_squares`); one that drawn classes are of has more.
+/// Sums of squares are evaluated at half the temperature. Below the range, a tail of classes less probable than the
+/// kept ones contributes almost nothing to them, and its contribution is known (`SoftRow::sum_of_squares`); a tail that
+/// includes sampled classes contributes more.
 fn check_squares(term: &LossTerm, keep: &Truncation, lowest: f64) -> Check {
     let Some(tail) = keep.tail.filter(|_| term.divergence.needs_squares() && keep.is_sampled()) else {
         return Ok(());
@@ -277,11 +279,11 @@ fn check_squares(term: &LossTerm, keep: &Truncation, lowest: f64) -> Check {
 /// See [`check_moments`].
 const FOR_MOMENTS: f64 = 10.0;
 
-/// The temperatures for which rows of this kind answer: any, where nothing was left out of them.
+/// The temperatures at which rows of this truncation are accurate: any if no class was left out.
 pub(crate) fn temperatures(keep: &Truncation) -> (f64, f64) {
     keep.tail.map_or((LOWEST, HIGHEST), |tail| (tail.lowest_temperature, tail.highest_temperature))
 }
 
-/// Beyond these a row is its first choice alone, or says nothing at all.
+/// Beyond these temperatures a row is reduced to its first choice, or carries no information.
 const LOWEST: f64 = 0.05;
 const HIGHEST: f64 = 1000.0;

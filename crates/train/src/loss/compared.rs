@@ -1,4 +1,4 @@
-//! A teacher's rows beside a student's on a device, for a divergence to compare.
+//! A teacher's and a student's rows on a device, prepared for a divergence.
 
 use crate::loss::{ChunkTerm, DeviceTargets, OnDevice, Student, Temperature, TermAtStep};
 use burn::tensor::Tensor;
@@ -10,8 +10,8 @@ pub fn divergence_rows(student: &Student, teacher: &DeviceTargets, term: &ChunkT
     term.step.divergence.of_rows(&compared(student, teacher, term)).0
 }
 
-/// H² = 1 - Σ √(p q) at T = 1 under a bucket, \[n, 1\]: how far a student is, for rules that ask. `view`: of the student's
-/// views, that at T = 1.
+/// H² = 1 - Σ √(p q) at T = 1 with the other classes as one bucket, \[n, 1\]: the student's distance, for rules that
+/// request it. `view` is the index of the student's view at T = 1.
 pub fn squared_hellinger(student: &Student, teacher: &DeviceTargets, view: usize) -> Tensor<2> {
     let step = TermAtStep { divergence: Hellinger {}.into(), ..TermAtStep::FORWARD_KL };
     let term = ChunkTerm { step, teacher: Temperature::Same(1.0), view, half_view: None, slope: None };
@@ -63,7 +63,8 @@ fn compared(student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Com
     }
 }
 
-/// log_other: of all classes outside together, \[n, 1\]; log_q: of logits.
+/// `log_other` is the log-probability of all classes outside together, \[n, 1\]; `log_q` converts logits to
+/// log-probabilities.
 fn outside_terms(
     student: &Student,
     term: &ChunkTerm,
@@ -72,7 +73,7 @@ fn outside_terms(
     log_q: impl Fn(Tensor<2>) -> OnDevice,
 ) -> Option<Terms<OnDevice>> {
     let log_mass = tempered.log_mass.clone()?.0;
-    // A row that holds every class has no term for others, whatever the student thinks of them.
+    // A row that holds every class has no term for others, whatever probability the student gives them.
     let is_there = (log_mass.clone() - NO_MASS).greater_elem(0.0).float();
     let is_each = term.step.tail == TailPolicy::Uniform && term.step.divergence.is_sum_over_classes();
     Some(match student.all.as_ref().filter(|_| is_each) {

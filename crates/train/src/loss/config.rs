@@ -1,4 +1,4 @@
-//! What a recipe says about the loss.
+//! The loss section of a recipe.
 
 use crate::loss::Scale;
 use logitcask_core::divergence::{ForwardKl, Settings};
@@ -6,47 +6,47 @@ use logitcask_core::{Blend, Divergence, Schedule, TailPolicy, TargetTransform, T
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// alpha · Σ factor · scale · divergence + (1 - alpha) · cross entropy on the labels. The first term stands in the table
-/// itself, others under `extra_terms`; whatever is a [`Schedule`] may move during the run.
+/// alpha · Σ factor · scale · divergence + (1 - alpha) · cross entropy on the labels. The first term's keys are in the
+/// table itself, those of others under `extra_terms`; every [`Schedule`] may change during the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
     /// Weight of the soft targets, 0 (labels only) to 1 (teacher only).
     pub alpha: Schedule,
-    /// Multiplies the first term.
+    /// Factor of the first term.
     #[serde(default = "one")]
     pub factor: Schedule,
-    /// How teacher and student are compared.
+    /// The divergence between teacher and student.
     #[serde(default)]
     pub divergence: Divergence,
-    /// Temperature of the soft part.
+    /// Temperature of the soft loss.
     #[serde(default = "one")]
     pub temperature: Schedule,
-    /// The student's, where it is another than the teacher's.
+    /// The student's temperature, if it differs from the teacher's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student_temperature: Option<Schedule>,
-    /// How temperatures depart from these while the student learns.
+    /// Rule by which temperatures deviate from these during training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature_rule: Option<TemperatureRule>,
-    /// What keeps the gradient from fading as temperatures rise.
+    /// Scale that keeps the gradient from fading as temperatures rise.
     #[serde(default)]
     pub scale: Scale,
-    /// What the soft part does about classes the cache did not keep.
+    /// How the soft loss treats classes that were not cached.
     #[serde(default)]
     pub tail: TailPolicy,
-    /// Read only this many of the kept classes; the others join the tail, exactly.
+    /// Number of kept classes to use; the others are moved to the tail exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<u32>,
-    /// What is made of a row beside its label.
+    /// How a row is edited, given its label.
     #[serde(default)]
     pub target: TargetTransform,
-    /// How much of the soft part each position has; left out: all the same.
+    /// Weights of the positions in the soft loss; all are equal if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_weight: Option<TokenWeight>,
-    /// Further terms of the soft part.
+    /// Further terms of the soft loss.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_terms: Vec<LossTerm>,
-    /// Another teacher beside the first.
+    /// A second teacher in addition to the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_teacher: Option<SecondTeacher>,
 }
@@ -57,33 +57,33 @@ pub struct LossConfig {
 pub struct SecondTeacher {
     /// Its folder.
     pub cache: PathBuf,
-    /// Its share of the soft part at each position.
+    /// Its share of the soft loss at each position.
     pub blend: Blend,
 }
 
-/// One comparison of teacher and student; the keys mean what they do in [`LossConfig`].
+/// One term of the soft loss; the keys have the same meaning as in [`LossConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossTerm {
-    /// Multiplies it.
+    /// Factor of the term.
     #[serde(default = "one")]
     pub factor: Schedule,
-    /// How teacher and student are compared.
+    /// The divergence between teacher and student.
     #[serde(default)]
     pub divergence: Divergence,
-    /// Temperature.
+    /// Temperature of teacher and student.
     #[serde(default = "one")]
     pub temperature: Schedule,
-    /// The student's, where it is another.
+    /// The student's temperature, if it differs from the teacher's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student_temperature: Option<Schedule>,
-    /// How temperatures depart from these.
+    /// Rule by which temperatures deviate from these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature_rule: Option<TemperatureRule>,
-    /// What keeps the gradient from fading.
+    /// Scale that keeps the gradient from fading.
     #[serde(default)]
     pub scale: Scale,
-    /// What is done about classes the cache did not keep.
+    /// How classes that were not cached are treated.
     #[serde(default)]
     pub tail: TailPolicy,
 }
@@ -93,7 +93,7 @@ const fn one() -> Schedule {
 }
 
 impl LossConfig {
-    /// Labels only.
+    /// The loss on labels only.
     pub const LABELS: Self = Self {
         alpha: Schedule::Constant(0.0),
         factor: one(),
@@ -110,18 +110,18 @@ impl LossConfig {
         second_teacher: None,
     };
 
-    /// Is a teacher asked, at any step?
+    /// Whether a teacher is needed at any step.
     pub fn needs_teacher(&self) -> bool {
         self.alpha.range().1 > 0.0
     }
 
-    /// The term that stands in the table itself.
+    /// The term whose keys are in the table itself.
     pub fn first_term(&self) -> LossTerm {
         let Self { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail, .. } = *self;
         LossTerm { factor, divergence, temperature, student_temperature, temperature_rule, scale, tail }
     }
 
-    /// Every term of the soft part.
+    /// All terms of the soft loss.
     pub fn terms(&self) -> impl Iterator<Item = LossTerm> {
         [self.first_term()].into_iter().chain(self.extra_terms.iter().copied())
     }

@@ -1,4 +1,4 @@
-//! Cached rows on the device, for any temperature.
+//! Cached rows on the device, which can be evaluated at any temperature.
 
 use crate::loss::{OnDevice, Temperature};
 use crate::target_batch::TargetBatch;
@@ -7,20 +7,20 @@ use burn::tensor::{Device, Int, Tensor};
 use logitcask_core::TailPolicy;
 use logitcask_core::divergence::{CachedRows, Tempered};
 
-/// What the teacher said at n positions, for any temperature.
+/// The teacher's rows at n positions, which can be evaluated at any temperature.
 pub struct DeviceTargets {
     /// \[n, width\].
     pub class_ids: Tensor<2, Int>,
-    /// \[n, width\], how many classes each stands for; `None`: 1 everywhere.
+    /// \[n, width\], number of classes that each stands for; `None` means 1 everywhere.
     pub counts: Option<Tensor<2>>,
-    /// \[n, width\], 1 for the label and 0 for all others; `None` where no loss asks.
+    /// \[n, width\], 1 for the label and 0 for all others; `None` if no loss needs it.
     pub is_label: Option<Tensor<2>>,
-    /// What is known of the raw logits; `None` where no loss asks.
+    /// Statistics of the raw logits; `None` if no loss needs them.
     pub raw: Option<RawLogits>,
     rows: CachedRows<OnDevice>,
 }
 
-/// The teacher's raw logits over all classes, \[n, 1\] each.
+/// Statistics of the teacher's raw logits over all classes, \[n, 1\] each.
 #[derive(Clone)]
 pub struct RawLogits {
     /// Their log-partition at T = 1.
@@ -60,13 +60,13 @@ impl DeviceTargets {
         }
     }
 
-    /// 0 for a class, and very low for a place that holds none; `None`: every place holds one. \[n, width\].
+    /// 0 for a class and a very low number for padding, \[n, width\]; `None` if there is no padding.
     pub fn absence(&self) -> Option<Tensor<2>> {
         let counts = self.counts.as_ref()?;
         Some(counts.clone().equal_elem(0.0).float() * super::student::NOWHERE)
     }
 
-    /// 1 for a class, 0 for a place that holds none, \[n, width\].
+    /// 1 for a class and 0 for padding, \[n, width\].
     pub fn presence(&self) -> Tensor<2> {
         match &self.counts {
             None => self.rows.log_probs.0.ones_like(),
@@ -79,12 +79,13 @@ impl DeviceTargets {
         self.rows.log_probs.0.clone()
     }
 
-    /// The rows at `temperature` as `policy` sees them.
+    /// Applies `temperature` and `policy` to the rows.
     pub fn at(&self, temperature: &Temperature, policy: TailPolicy) -> Tempered<OnDevice> {
         self.rows.at(|x| OnDevice(temperature.divide(x.0)), policy)
     }
 
-    /// Sum of the squared probabilities of all classes at `temperature`, of which `tempered` is the row, \[n, 1\].
+    /// Sum of the squared probabilities of all classes at `temperature`, where `tempered` is the row at that
+    /// temperature, \[n, 1\].
     pub fn sum_of_squares(&self, temperature: &Temperature, tempered: &Tempered<OnDevice>) -> OnDevice {
         let kept = ((tempered.log_probs.0.clone() * 2.0).exp() * self.presence()).sum_dim(1);
         let half = temperature.half();

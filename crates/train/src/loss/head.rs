@@ -1,14 +1,16 @@
-//! The head's product and the loss together, in pieces of so many positions, with the backward by hand.
+//! The head's product fused with the loss, in pieces of a bounded number of positions, with a hand-written backward
+//! pass.
 //!
-//! A loss looks at a row of logits in few places: at the kept classes, at the label, and at log sum exp of all others at
-//! the temperatures it asks for. Of these few numbers autodiff gives the slopes, and the gradient of the logits is put
-//! together from them in the one buffer that holds the exponentials: softmax of the others times the slope of their log
-//! sum exp, and the slopes of the kept classes where they stand. Logits, exponentials and gradients of a piece are gone
-//! before the next one starts, so no buffer of all positions times the vocabulary ever exists.
+//! A loss depends on few numbers of a row of logits: the kept classes, the label, and the log-sum-exp of all others at
+//! each temperature. Autodiff computes the slopes of these few numbers. The gradient of the logits is assembled from
+//! them in the buffer that holds the exponentials: softmax of the others times the slope of their log-sum-exp, plus the
+//! slopes of the kept classes at their places. Logits, exponentials and gradients of a piece are freed before the next
+//! one starts, so no buffer of all positions times the vocabulary ever exists.
 //!
-//! The gradients with respect to the hidden states and the head are then known, before any backward. The former enters the
-//! graph as a constant: Σ hidden · gradient has it for its gradient. The latter is handed over as it is: with many classes it
-//! is the largest tensor of a step, and every detour through the graph would be another pass over all of it.
+//! The gradients with respect to the hidden states and the head are therefore known before any backward pass. The
+//! former enters the graph as a constant: its product Σ hidden · gradient has it as its gradient. The latter is
+//! returned directly: with many classes it is the largest tensor of a step, and passing it through the graph would cost
+//! another pass over all of it.
 
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
@@ -22,25 +24,26 @@ use burn::tensor::{Device, Int, Tensor};
 use logitcask_model::Head;
 use std::borrow::Cow;
 
-/// Sums over the positions of a batch; a caller divides by the positions of the whole step.
+/// Sums over the positions of a batch; the caller divides by the number of positions of the whole step.
 #[derive(Default)]
 pub struct LossTotals {
-    /// Its gradient with respect to the hidden states is the loss's; its value means nothing. \[1\].
+    /// Scalar whose gradient with respect to the hidden states is the loss's; its value has no meaning. \[1\].
     pub surrogate: Option<Tensor<1>>,
-    /// d loss / d head, \[vocabulary, hidden size\], in no graph.
+    /// d loss / d head, \[vocabulary, hidden size\], outside any graph.
     pub of_head: Option<Tensor<2>>,
-    /// What is minimised. \[1\].
+    /// The loss that is minimised. \[1\].
     pub loss: Option<Tensor<1>>,
-    /// The divergence of each term, without factor, scale and weights; behind them those of a second teacher. \[1\] each.
+    /// The divergence of each term, without factor, scale and weights, followed by those of a second teacher. \[1\]
+    /// each.
     pub divergences: Vec<Tensor<1>>,
-    /// Cross entropy on the labels, where it was asked for. \[1\].
+    /// Cross entropy on the labels, if it was requested. \[1\].
     pub cross_entropy: Option<Tensor<1>>,
-    /// Of each term, d loss / d T at each position, where that was asked for; in pieces, \[n, 1\].
+    /// d loss / d T of each term at each position, if it was requested; in pieces, \[n, 1\].
     pub slopes: Vec<Vec<Tensor<2>>>,
 }
 
-/// The loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; `decisions`: what rules decided
-/// at these positions; `piece`: positions whose logits exist at once, at most.
+/// Computes the loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; `decisions`
+/// holds the rules' choices at these positions; `piece` is the maximum number of positions whose logits exist at once.
 pub fn head_loss(
     hidden: Tensor<2>,
     head: &Head,
@@ -77,7 +80,7 @@ impl LossTotals {
         add(&mut self.loss, Some(number(loss)));
     }
 
-    /// `place`: where among the divergences these begin.
+    /// `place` is the index of the first of these divergences.
     fn add_divergences(&mut self, place: usize, sums: impl ExactSizeIterator<Item = Tensor<1>>, device: &Device) {
         let there = self.divergences.len().max(place + sums.len());
         self.divergences.resize_with(there, || Tensor::zeros([1], device));
@@ -87,8 +90,8 @@ impl LossTotals {
     }
 }
 
-/// The gradient of the loss of some rows of logits, \[n, vocabulary\]; its figures are added to `sums`. logits: \[n,
-/// vocabulary\], outside any graph; `part` and `decisions` have as many positions.
+/// Returns the gradient of the loss of some rows of logits, \[n, vocabulary\], and adds the results to `sums`. logits:
+/// \[n, vocabulary\], outside any graph; `part` and `decisions` have as many positions.
 pub fn logits_loss(
     logits: Tensor<2>,
     part: &Batch,
@@ -116,8 +119,8 @@ pub fn logits_loss(
     gradient + one_teacher(logits, all, part, second.as_ref(), &second_chunk, loss.terms.len(), sums)
 }
 
-/// The gradient of the logits as far as one teacher has a say. logits: \[n, vocabulary\], outside any graph; `all`: the same as
-/// a leaf, where the loss looks at each of them; `place`: where among the divergences of `sums` its own begin.
+/// The part of the logits' gradient that comes from one teacher. logits: \[n, vocabulary\], outside any graph; `all` is
+/// the same tensor as a leaf, if the loss uses every class; `place` is the index of its first divergence in `sums`.
 fn one_teacher(
     logits: Tensor<2>,
     all: Option<Tensor<2>>,
@@ -159,22 +162,23 @@ fn one_teacher(
     gradient.unwrap_or_else(|| unreachable!("the rows' own gradient is there"))
 }
 
-/// log sum exp at a temperature, and where that is in a graph how it moves with it: log_sum + slope · (T - T), the second T
-/// being a constant.
+/// The log-sum-exp at a temperature. If the temperature is in a graph, it depends on it as log_sum + slope · (T - T),
+/// where the second T is a constant.
 fn moving(temperature: &Temperature, log_sum: &Tensor<2>, rows: &LogitRows, view: usize) -> Tensor<2> {
     let Temperature::Each(t) = temperature else { return log_sum.clone() };
     if !t.is_autodiff() {
         return log_sum.clone();
     }
     let moved = (**t).clone() - (**t).clone().detach();
-    // By way of this process: burn 0.22's fusion on wgpu takes another number than the reduction's result where that is only
-    // used in a graph (tests/wgpu.rs, losses at a temperature of each position's own).
+    // Computed in this process: burn 0.22's fusion on wgpu uses a number other than the reduction's result if that is
+    // only used in a graph (tests/wgpu.rs, losses with a temperature per position).
     let slope = rows.slope_of_temperature(view);
     let device = slope.device();
     log_sum.clone() + moved * Tensor::from_data(slope.into_data(), &device)
 }
 
-/// What a loss needs of these logits, all of it by tensor operations that autodiff can follow. logits: \[n, vocabulary\].
+/// Collects what a loss needs of these logits, by tensor operations that autodiff can follow. logits: \[n,
+/// vocabulary\].
 pub fn student(
     logits: Tensor<2>,
     gold_ids: Tensor<2, Int>,
@@ -196,7 +200,7 @@ pub fn student(
     Student { kept, gold, views, absence: teacher.and_then(DeviceTargets::absence), all, vocab_size }
 }
 
-/// A tensor whose gradient is wanted, the first of a graph of its own.
+/// A tensor that starts its own graph and whose gradient is wanted.
 pub(super) fn leaf(x: Tensor<2>) -> Tensor<2> {
     x.autodiff().require_grad()
 }

@@ -1,9 +1,9 @@
-//! Exponentials of a row in vectors, see [`logitcask_core::lanes`].
+//! Vectorised exponentials of a row, see [`logitcask_core::lanes`].
 
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{LANES, largest, sum};
 
-/// Numbers that f32 adds up before f64 does.
+/// Number of values that are added up in f32 before the sum is added in f64.
 pub(super) const TILE: usize = 64 * LANES;
 
 /// log Σ e^x of a few numbers.
@@ -20,7 +20,7 @@ pub(super) fn log_add_exp(a: f32, b: f32) -> f32 {
     high + exp_nonpositive(low - high).ln_1p()
 }
 
-/// Puts e^((z - largest) · inverse) in the place of each z; Σ of them.
+/// Replaces each z by e^((z - largest) · inverse) and returns their sum.
 #[inline(always)]
 pub(super) fn exp_in_place(row: &mut [f32], largest: f32, inverse: f32) -> f64 {
     let mut total = 0.0;

@@ -1,15 +1,15 @@
-//! Rows of logits as a loss sees them: a few numbers out, a few slopes back in.
+//! Rows of logits as a loss uses them: a few numbers are read, and a few slopes are returned.
 //!
-//! A loss looks at the kept classes, at the label, and at log sum exp of all others at some temperatures. The gradient of
-//! the logits is softmax of the others times the slope of their log sum exp, and the slopes of the kept classes where they
-//! stand: one buffer for each temperature, and no graph over the vocabulary.
+//! A loss depends on the kept classes, the label, and the log-sum-exp of all others at some temperatures. The gradient
+//! of the logits is softmax of the others times the slope of their log-sum-exp, plus the slopes of the kept classes at
+//! their places. This takes one buffer per temperature and no graph over the vocabulary.
 
 use crate::loss::student::NOWHERE;
 use crate::loss::{DeviceTargets, Temperature};
 use crate::tensors::add;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// Rows of logits, \[n, vocabulary\]. Nothing of it is in a graph.
+/// Rows of logits, \[n, vocabulary\], outside any graph.
 pub(super) struct LogitRows {
     class_ids: Option<Tensor<2, Int>>,
     /// Logits of the kept classes, \[n, width\]; `None` without a teacher.
@@ -17,7 +17,7 @@ pub(super) struct LogitRows {
     gold_ids: Tensor<2, Int>,
     /// Logit of the label, \[n, 1\].
     pub(super) gold: Tensor<2>,
-    /// Logits with the kept classes out of sight.
+    /// Logits with the kept classes masked.
     masked: Tensor<2>,
     views: Vec<View>,
 }
@@ -32,7 +32,7 @@ struct View {
     log_sum: Tensor<2>,
 }
 
-/// Slopes of the loss along the numbers of [`LogitRows`]; `None`: it does not depend on them.
+/// Slopes of the loss along the numbers of [`LogitRows`]; `None` if it does not depend on them.
 pub(super) struct Slopes {
     /// \[n, width\].
     pub(super) kept: Option<Tensor<2>>,
@@ -72,12 +72,12 @@ impl LogitRows {
         self.masked.clone().greater_elem(NOWHERE / 2.0).float()
     }
 
-    /// log sum exp(logit / T) over the classes that are not kept, for each of the temperatures asked for, \[n, 1\] each.
+    /// log sum exp(logit / T) over the classes that are not kept, for each requested temperature, \[n, 1\] each.
     pub(super) fn log_sums(&self) -> Vec<Tensor<2>> {
         self.views.iter().map(|view| view.log_sum.clone()).collect()
     }
 
-    /// d log_sum / d T = -E\[logit\] / T² of one of them, \[n, 1\].
+    /// d log_sum / d T = -E\[logit\] / T² for one of the temperatures, \[n, 1\].
     pub(super) fn slope_of_temperature(&self, view: usize) -> Tensor<2> {
         let view = &self.views[view];
         let mean = (view.exps.clone() * self.masked.clone()).sum_dim(1) / view.sum.clone();
@@ -92,7 +92,7 @@ impl LogitRows {
             let View { temperature, exps, sum, .. } = view;
             add(&mut gradient, slope.map(|slope| exps * temperature.divide(slope / sum)));
         }
-        // Nothing of the others is asked where a loss compares the kept classes alone.
+        // A loss that compares only the kept classes has no gradient at the others.
         let mut gradient = gradient.unwrap_or_else(|| Tensor::zeros(shape, &device));
         for (ids, slope) in [(self.class_ids, slopes.kept), (Some(self.gold_ids), slopes.gold)] {
             if let (Some(ids), Some(slope)) = (ids, slope) {
@@ -103,22 +103,22 @@ impl LogitRows {
     }
 }
 
-/// The logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
+/// Gathers the logits of the teacher's kept classes, \[n, width\], and of the label, \[n, 1\].
 pub(super) fn look(
     logits: Tensor<2>,
     teacher: Option<&DeviceTargets>,
     gold_ids: Tensor<2, Int>,
 ) -> (Option<Tensor<2>>, Tensor<2>) {
     let Some(teacher) = teacher else { return (None, logits.gather(1, gold_ids)) };
-    // One look for both: burn 0.22 fuses a gather into a wider kernel without broadcasting its indices, and the label's
-    // alone, one column beside many, would read class 0.
+    // One gather for both: burn 0.22 fuses a gather into a wider kernel without broadcasting its indices, and a
+    // separate one for the label, one column among many, would read class 0.
     let [n, width] = teacher.class_ids.dims();
     let ids = Tensor::cat(vec![teacher.class_ids.clone(), gold_ids], 1);
     let found = logits.gather(1, ids);
     (Some(found.clone().slice([0..n, 0..width])), found.slice([0..n, width..width + 1]))
 }
 
-/// The logits with the teacher's kept classes out of sight.
+/// Masks the teacher's kept classes in the logits.
 pub(super) fn hide(logits: Tensor<2>, teacher: &DeviceTargets) -> Tensor<2> {
     let away = match &teacher.counts {
         None => teacher.class_ids.clone().float().zeros_like() + NOWHERE,

@@ -1,13 +1,14 @@
-//! How a student is compared with its targets.
+//! Comparison of a student with its targets.
 //!
-//! 1. [`config`] says what is wanted and `check` refuses what makes no sense,
+//! 1. [`config`] holds the loss section of a recipe, and `check` rejects invalid combinations,
 //! 2. [`step`] is the loss at one step, and at a chunk of its positions with their temperatures,
-//! 3. [`device_targets`] has the cached rows on the device, for any temperature,
-//! 4. [`student`] looks at the logits where a loss needs them,
-//! 5. [`compared`] lays the two beside one another for a [`logitcask_core::Divergence`], and [`positions`] adds the labels,
-//! 6. [`head`] does all that in chunks of bounded size beside the head's product, with a backward by hand,
+//! 3. [`device_targets`] holds the cached rows on the device, for any temperature,
+//! 4. [`student`] extracts from the logits what a loss needs,
+//! 5. [`compared`] pairs the two for a [`logitcask_core::Divergence`], and [`positions`] adds the labels,
+//! 6. [`head`] does all that in chunks of bounded size together with the head's product, with a hand-written backward
+//! pass,
 //! 7. `fused_cpu` does the same for sums over classes on a CPU, row by row in memory and without a graph,
-//! 8. [`collect_stats`] tells rules about temperatures and weights what teacher and student say.
+//! 8. [`collect_stats`] computes the statistics of teacher and student that temperature and weight rules request.
 
 pub(crate) mod check;
 pub mod compared;

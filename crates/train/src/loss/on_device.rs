@@ -1,11 +1,11 @@
-//! Tensors as the numbers that [`logitcask_core::divergence`] writes its formulas over.
+//! Tensors as the number type for the formulas of [`logitcask_core::divergence`].
 
 use crate::loss::log_sum_exp;
 use burn::tensor::{Tensor, activation};
 use logitcask_core::divergence::{Number, Rows, WholeRows};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// Numbers of n positions, \[n, classes\], on a device and where one is wanted in a graph.
+/// The values of n positions, \[n, classes\], on a device, and in an autodiff graph if one is used.
 #[derive(Clone, Debug)]
 pub struct OnDevice(pub Tensor<2>);
 
@@ -65,8 +65,8 @@ impl Mul<f64> for OnDevice {
     }
 }
 
-/// Log-probabilities of what is not there are [`crate::target_batch::NO_CLASS`]: every function here is finite at them,
-/// values and slopes, so that a count of 0 makes them nothing.
+/// Padding has the log-probability [`crate::target_batch::NO_CLASS`]. All functions and their slopes are finite there,
+/// so that a count of 0 removes its contribution.
 impl Number for OnDevice {
     fn exp(self) -> Self {
         Self(self.0.exp())

@@ -8,11 +8,11 @@ use burn::tensor::Tensor;
 pub struct TokenLosses {
     /// The divergence of each term, without factor, scale and weights.
     pub divergences: Vec<Tensor<2>>,
-    /// Cross entropy on the labels, where it is asked for.
+    /// Cross entropy on the labels, if it is requested.
     pub cross_entropy: Option<Tensor<2>>,
 }
 
-/// What `loss` asks of n positions.
+/// Computes the parts of `loss` at n positions.
 pub fn token_losses(student: &Student, teacher: Option<&DeviceTargets>, loss: &ChunkLoss) -> TokenLosses {
     let divergences = |teacher| loss.terms.iter().map(|term| divergence_rows(student, teacher, term)).collect();
     TokenLosses {

@@ -1,4 +1,4 @@
-//! What rules about temperatures and weights are told: a look at teacher and student before the loss. A statistic of
+//! Statistics for temperature and weight rules, from the teacher and the student before the loss. Each statistic of
 //! [`logitcask_core::temperature::Stat`] is a column here.
 
 use crate::batch::Batch;
@@ -14,11 +14,11 @@ use burn::tensor::{IndexingUpdateOp, Tensor};
 use logitcask_core::temperature::{LogitStats, RequiredStats, Stat, StatSource, TokenStats};
 use logitcask_model::Head;
 
-/// Numbers read back for each position.
+/// Number of values read back for each position.
 const COLUMNS: usize = 8;
 
-/// Every position of `batch`, which has targets with statistics. hidden: \[positions, hidden size\]; `piece`: positions whose
-/// logits exist at once, at most. Nothing of it enters a graph.
+/// Statistics of every position of `batch`, whose targets must have statistics. hidden: \[positions, hidden size\];
+/// `piece` is the maximum number of positions whose logits exist at once. No graph is built.
 pub fn collect_stats(
     hidden: &Tensor<2>,
     head: &Head,
@@ -27,7 +27,7 @@ pub fn collect_stats(
     piece: usize,
 ) -> Result<Vec<TokenStats>> {
     if !needs.needs(StatSource::Student) {
-        // The teacher's rows say it all: the head's product is not taken.
+        // The teacher's rows are sufficient, so the head's product is not computed.
         let stats = batch.targets.as_ref().and_then(|targets| targets.stats.as_ref()).ok_or(Error::NoTeacher)?;
         return Ok(stats.iter().map(|stats| token_stats(stats, LogitStats::default())).collect());
     }
@@ -67,7 +67,7 @@ fn look(logits: Tensor<2>, part: &Batch, needs: &RequiredStats) -> Result<Vec<To
     });
     let distance = asked(Stat::Distance, &|| squared_hellinger(&student, &teacher, 0));
     let cosine = asked(Stat::Cosine, &|| cosine(&student, &teacher).unwrap_or_else(unknown));
-    // One trip from the device for all of them. The first choice comes as "is it the label".
+    // A single transfer from the device for all columns. The first choice is transferred as whether it is the label.
     let is_right = choice.equal(gold_ids).float();
     let label = student.gold.clone() - log_z.clone();
     let all = Tensor::cat(vec![log_z, largest, second, entropy, label, distance, cosine, is_right], 1);
@@ -87,7 +87,7 @@ fn look(logits: Tensor<2>, part: &Batch, needs: &RequiredStats) -> Result<Vec<To
         .collect())
 }
 
-/// What the teacher's row says, beside this of the student's.
+/// Combines the statistics of the teacher's row with these of the student's.
 fn token_stats(stats: &TeacherStats, student: LogitStats) -> TokenStats {
     TokenStats {
         teacher: stats.teacher,
@@ -98,7 +98,7 @@ fn token_stats(stats: &TeacherStats, student: LogitStats) -> TokenStats {
     }
 }
 
-/// Of the raw logits of the kept classes, \[n, 1\]: of all classes where rows are dense.
+/// Cosine of the raw logits of the kept classes, \[n, 1\]; dense rows keep all classes.
 fn cosine(student: &Student, teacher: &DeviceTargets) -> Option<Tensor<2>> {
     let log_z = teacher.raw.as_ref()?.log_z.clone();
     let present = teacher.presence();

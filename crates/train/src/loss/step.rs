@@ -1,4 +1,4 @@
-//! A loss at one step, and at one piece of it.
+//! The loss at one step, and at one piece of it.
 
 use crate::decisions::TokenDecisions;
 use crate::loss::student::logit_std;
@@ -10,7 +10,7 @@ use logitcask_core::temperature::{TemperaturePair, Temperatures};
 use logitcask_core::{Divergence, TailPolicy};
 use serde::{Deserialize, Serialize};
 
-/// What a divergence is multiplied by, so that its gradient does not fade as temperatures rise.
+/// Factor of a divergence that keeps its gradient from fading as temperatures rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
@@ -19,7 +19,7 @@ pub enum Scale {
     Squared,
     /// The teacher's temperature times the student's.
     Product,
-    /// 1.
+    /// No scaling, a factor of 1.
     None,
 }
 
@@ -28,26 +28,26 @@ pub enum Scale {
 pub struct LossAtStep {
     /// Weight of the soft targets.
     pub alpha: f64,
-    /// What is asked of the teacher.
+    /// The comparisons with the teacher.
     pub terms: Vec<TermAtStep>,
-    /// Is the cross entropy wanted where it is no part of the loss?
+    /// Whether the cross entropy is computed even if it is not part of the loss.
     pub needs_cross_entropy: bool,
 }
 
-/// One comparison at one step.
+/// One comparison with the teacher at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TermAtStep {
-    /// Multiplies it.
+    /// Factor of the term.
     pub factor: f64,
-    /// How teacher and student are compared.
+    /// The divergence between teacher and student.
     pub divergence: Divergence,
-    /// At which temperatures, where no rule says another.
+    /// Temperatures, unless a rule chooses others.
     pub temperatures: TemperaturePair,
     /// See [`Scale`].
     pub scale: Scale,
-    /// What is done about classes the cache did not keep.
+    /// How classes that were not cached are treated.
     pub tail: TailPolicy,
-    /// Is the slope of the loss along the temperature wanted?
+    /// Whether the slope of the loss along the temperature is needed.
     pub needs_slopes: bool,
 }
 
@@ -62,7 +62,7 @@ impl TermAtStep {
         needs_slopes: false,
     };
 
-    /// Must a loss see every class of the student one by one?
+    /// Whether the term uses the student's logits of every class.
     fn needs_all(&self) -> bool {
         let is_uniform = self.tail == TailPolicy::Uniform && self.divergence.is_sum_over_classes();
         is_uniform || self.divergence.needs_mean_logit()
@@ -70,20 +70,20 @@ impl TermAtStep {
 }
 
 impl LossAtStep {
-    /// The labels alone.
+    /// The loss on labels only.
     pub const LABELS: Self = Self { alpha: 0.0, terms: Vec::new(), needs_cross_entropy: false };
 
-    /// The teacher alone.
+    /// The loss with the teacher only.
     pub fn teacher(term: TermAtStep) -> Self {
         Self { alpha: 1.0, terms: vec![term], needs_cross_entropy: false }
     }
 
-    /// Must it see every class of the student one by one, where this was decided?
+    /// Whether the loss uses the student's logits of every class, given these decisions.
     pub fn needs_all(&self, decisions: &TokenDecisions) -> bool {
         self.alpha > 0.0 && (self.terms.iter().any(TermAtStep::needs_all) || decisions.follow_logit_std())
     }
 
-    /// Most positions whose every pair of kept classes fits a buffer of 64 MiB, where a loss looks at pairs.
+    /// Maximum number of positions whose pairs of kept classes fit a buffer of 64 MiB, if the loss compares pairs.
     pub fn most_positions(&self, width: usize) -> usize {
         let has_pairs = self.alpha > 0.0 && self.terms.iter().any(|term| term.divergence.compares_pairs());
         if has_pairs { ((64 << 20) / (4 * width * width)).max(1) } else { usize::MAX }
@@ -94,32 +94,33 @@ impl LossAtStep {
 pub struct ChunkLoss {
     /// Weight of the soft targets.
     pub alpha: f64,
-    /// Temperatures at which the student's log-partition is wanted.
+    /// Temperatures at which the student's log-partition is needed.
     pub views: Vec<Temperature>,
-    /// Which of them is T = 1, where labels are asked for.
+    /// Index of the view at T = 1, if labels are used.
     pub label_view: Option<usize>,
-    /// What is asked of the teacher; none without one.
+    /// The comparisons with the teacher; empty without one.
     pub terms: Vec<ChunkTerm>,
-    /// How much of the soft part each position has, \[n, 1\]; `None`: 1.
+    /// Weight of each position in the soft loss, \[n, 1\]; `None` means 1.
     pub weights: Option<Tensor<2>>,
 }
 
-/// One comparison at n positions.
+/// One comparison with the teacher at n positions.
 pub struct ChunkTerm {
-    /// What holds for the whole step.
+    /// Settings that are the same for the whole step.
     pub step: TermAtStep,
     /// The teacher's temperature.
     pub teacher: Temperature,
-    /// Which of [`ChunkLoss::views`] the student's is.
+    /// Index in [`ChunkLoss::views`] of the student's temperature.
     pub view: usize,
-    /// Which of them is half of it, where squares are asked for.
+    /// Index in them of half that temperature, if sums of squares are needed.
     pub half_view: Option<usize>,
     /// A leaf for the slope along the temperature, \[n, 1\].
     pub slope: Option<Tensor<2>>,
 }
 
 impl ChunkLoss {
-    /// `loss` with what was decided at these positions. logits: \[n, vocabulary\], in the graph where one is wanted.
+    /// Combines `loss` with the decisions at these positions. logits: \[n, vocabulary\], in an autodiff graph if one is
+    /// used.
     pub fn new(
         loss: &LossAtStep,
         decisions: &TokenDecisions,
@@ -145,15 +146,15 @@ impl ChunkLoss {
         piece
     }
 
-    /// What a second teacher adds to `loss`: the soft part alone.
+    /// The contribution of a second teacher to `loss`: the soft part only.
     pub fn second(loss: &LossAtStep, decisions: &TokenDecisions, teacher: &DeviceTargets, logits: &Tensor<2>) -> Self {
-        // Labels are no part of it, so that alpha is a factor and no share.
+        // Labels are not part of it, so alpha is a factor rather than a share.
         let alone = LossAtStep { alpha: 1.0, needs_cross_entropy: false, ..loss.clone() };
         let decisions = TokenDecisions { weights: decisions.second.clone(), ..decisions.clone() };
         Self { alpha: loss.alpha, ..Self::new(&alone, &decisions, Some(teacher), logits) }
     }
 
-    /// Must it see every class of the student one by one?
+    /// Whether the loss uses the student's logits of every class.
     pub fn needs_all(&self) -> bool {
         self.terms.iter().any(|term| term.step.needs_all())
     }
@@ -189,7 +190,7 @@ impl ChunkLoss {
         self.terms.push(ChunkTerm { step: term, teacher: theirs, view, half_view, slope });
     }
 
-    /// The place of a temperature among the views.
+    /// Index of a temperature among the views, which is added if necessary.
     fn view(&mut self, temperature: Temperature) -> usize {
         let same = |there: &Temperature| match (there, &temperature) {
             (Temperature::Same(a), Temperature::Same(b)) => a == b,

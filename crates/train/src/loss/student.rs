@@ -1,28 +1,28 @@
-//! A student's logits where a loss looks at them.
+//! The parts of a student's logits that a loss uses.
 
 use crate::loss::{Temperature, log_sum_exp};
 use burn::tensor::Tensor;
 
-/// Logit of a class that is out of sight: e^NOWHERE is 0, and it can still be scaled and subtracted from.
+/// Logit of a masked class: e^NOWHERE is 0, yet it can still be scaled and subtracted from.
 pub const NOWHERE: f32 = -1e30;
 
-/// What a loss needs of n rows of logits: the kept classes one by one, the others in one number for each temperature.
+/// What a loss needs of n rows of logits: the kept classes individually, and one number per temperature for the others.
 pub struct Student {
-    /// \[n, width\], logits of the teacher's kept classes; `None`: there is no teacher.
+    /// \[n, width\], logits of the teacher's kept classes; `None` without a teacher.
     pub kept: Option<Tensor<2>>,
     /// \[n, 1\], logit of the label.
     pub gold: Tensor<2>,
-    /// log sum exp(logit / T) over all classes that are not kept, \[n, 1\], for each temperature that a loss asks for.
+    /// log sum exp(logit / T) over all classes that are not kept, \[n, 1\], for each temperature that a loss needs.
     pub views: Vec<(Temperature, Tensor<2>)>,
     /// \[n, width\], see [`super::DeviceTargets::absence`].
     pub absence: Option<Tensor<2>>,
-    /// Every class, where a loss looks at each of them.
+    /// The logits of every class, if a loss uses them individually.
     pub all: Option<AllClasses>,
-    /// Classes.
+    /// Number of classes.
     pub vocab_size: usize,
 }
 
-/// Logits of a whole row.
+/// Logits of whole rows.
 pub struct AllClasses {
     /// \[n, vocabulary\].
     pub logits: Tensor<2>,
@@ -42,7 +42,7 @@ impl Student {
         log_sum_exp(Tensor::cat(vec![temperature.divide(kept), outside.clone()], 1))
     }
 
-    /// -log q(label), \[n, 1\], by the view at T = 1.
+    /// -log q(label), \[n, 1\], from the view at T = 1.
     pub fn cross_entropy(&self, view: usize) -> Tensor<2> {
         self.log_z(view) - self.gold.clone()
     }

@@ -5,14 +5,14 @@ use burn::tensor::Tensor;
 /// A temperature: one for all positions, or one for each, \[n, 1\].
 #[derive(Clone, Debug)]
 pub enum Temperature {
-    /// For all.
+    /// The same for all positions.
     Same(f64),
-    /// For each.
+    /// One for each position, \[n, 1\].
     Each(Box<Tensor<2>>),
 }
 
 impl Temperature {
-    /// One for each position, \[n, 1\].
+    /// Creates one temperature for each position, \[n, 1\].
     pub fn each(t: Tensor<2>) -> Self {
         Self::Each(Box::new(t))
     }
@@ -35,7 +35,7 @@ impl Temperature {
         }
     }
 
-    /// T / 2, at which probabilities are in proportion to the squares of those at T.
+    /// T / 2, at which probabilities are proportional to the squares of those at T.
     pub fn half(&self) -> Self {
         match self {
             Self::Same(t) => Self::Same(t / 2.0),
@@ -43,7 +43,7 @@ impl Temperature {
         }
     }
 
-    /// The same numbers outside any graph.
+    /// The same temperature, detached from any graph.
     pub fn plain(&self) -> Self {
         match self {
             Self::Same(t) => Self::Same(*t),

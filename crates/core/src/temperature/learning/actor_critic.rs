@@ -7,34 +7,34 @@ use crate::temperature::{
     AdaptiveTemperature, RequiredStats, Stat, StepContext, TemperaturePair, Temperatures, TokenStats,
 };
 
-/// Numbers of a position that the agent sees: the student's largest probability, the teacher's, the student's margin.
+/// Number of features of a position: the student's largest probability, the teacher's, and the student's margin.
 const SEEN: usize = 3;
 const HIDDEN: usize = 32;
-/// Spread of the policy, in units of theta.
+/// Standard deviation of the policy, in units of theta.
 const SIGMA: f64 = 0.3;
-/// How far the ratio of new to old policy counts.
+/// Clipping range of the ratio of new to old policy.
 const CLIP: f64 = 0.2;
-/// Updates with one step's choices.
+/// Number of updates with one step's choices.
 const EPOCHS: usize = 5;
 const DISCOUNT: f64 = 0.99;
-/// Positions of a step that are learned from, evenly spread: what a step says is nearly the same at more.
+/// Maximum number of positions of a step to learn from, evenly spaced: more of them carry little extra information.
 const LEARNED: usize = 256;
-/// Rewards are shares of positions, a small number from step to step.
+/// Scale of the rewards, which are small differences between shares of positions.
 const REWARD: f64 = 10.0;
 
-/// A choice: what was seen, and how far theta was from the actor's mean and from 0.
+/// A choice: the features, and theta's distance from the actor's mean and from 0.
 type Choice = [f64; SEEN + 2];
 
-/// The rule at work.
+/// State of the rule.
 pub(in crate::temperature) struct ActorCritic {
     config: Agent,
     seed: u64,
     actor: Mlp,
     critic: Mlp,
     adams: [Adam; 2],
-    /// Steps so far.
+    /// Number of steps so far.
     step: u64,
-    /// Share of right first choices in the last context, and the choices made there whose reward is still to come.
+    /// Share of correct first choices in the last context, and the choices made there, which are not yet rewarded.
     share: f64,
     pending: Vec<Choice>,
 }
@@ -47,7 +47,7 @@ impl ActorCritic {
         Self { config, seed, adams: [adam(), adam()], actor, critic, step: 0, share: 0.0, pending: Vec::new() }
     }
 
-    /// Learns from the choices of the last context, `share` being right in this one.
+    /// Learns from the choices of the last context, given the `share` of correct first choices in this one.
     fn learn_from(&mut self, share: f64, positions: &[TokenStats]) {
         if self.pending.is_empty() {
             return;
@@ -64,7 +64,7 @@ impl ActorCritic {
                 let advantage = expected - value;
                 let (mean, hidden) = self.actor.forward(input);
                 let off = (theta - mean) / SIGMA;
-                // Densities of a normal: old at `drawn`, new at `off`.
+                // Ratio of two normal densities: the old policy's at `drawn`, the new policy's at `off`.
                 let ratio = (0.5 * (drawn * drawn - off * off)).exp();
                 let is_clipped = if advantage > 0.0 { ratio > 1.0 + CLIP } else { ratio < 1.0 - CLIP };
                 if !is_clipped {
@@ -91,7 +91,7 @@ impl AdaptiveTemperature for ActorCritic {
     fn decide(&mut self, context: &StepContext<'_>) -> Temperatures {
         let t = context.temperature.clamp(self.config.lowest, self.config.highest);
         if context.positions.is_empty() {
-            // Labels alone: no share to be rewarded for, none to compare the next with.
+            // A step with labels only: there is no share to reward, and none to compare the next one with.
             self.pending.clear();
             return Temperatures::Shared(TemperaturePair::same(t));
         }

@@ -1,18 +1,18 @@
-//! A perceptron of one hidden layer and one output, small enough for the host.
+//! A perceptron with one hidden layer and one output, small enough for the CPU.
 
 use crate::rng::CounterRng;
 
-/// w · tanh(W x + b) + c, its parameters in one list: W row by row, b, w, c.
+/// w · tanh(W x + b) + c. Its parameters are in one list: W row by row, b, w, c.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::temperature) struct Mlp {
     inputs: usize,
     hidden: usize,
-    /// hidden (inputs + 2) + 1 of them.
+    /// hidden (inputs + 2) + 1 values.
     pub(in crate::temperature) parameters: Vec<f64>,
 }
 
 impl Mlp {
-    /// W drawn with variance 1 / inputs, w 0 and c = `bias`: it starts as a constant, and learns to be something else.
+    /// W is drawn with variance 1 / inputs, w is 0 and c is `bias`, so that the initial output is constant.
     pub(in crate::temperature) fn new(inputs: usize, hidden: usize, bias: f64, rng: &mut CounterRng) -> Self {
         let scale = (inputs as f64).sqrt().recip();
         let mut parameters: Vec<f64> = (0..hidden * inputs).map(|_| scale * rng.normal()).collect();
@@ -21,7 +21,7 @@ impl Mlp {
         Self { inputs, hidden, parameters }
     }
 
-    /// The output and the hidden layer that led to it.
+    /// Returns the output and the hidden layer.
     pub(in crate::temperature) fn forward(&self, input: &[f64]) -> (f64, Vec<f64>) {
         let (matrix, rest) = self.parameters.split_at(self.hidden * self.inputs);
         let (biases, rest) = rest.split_at(self.hidden);
@@ -46,10 +46,10 @@ impl Mlp {
     }
 }
 
-/// Adam with the usual decays, its moments in lists beside the parameters.
+/// Adam with the usual decay rates; its moments are stored in one list.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::temperature) struct Adam {
-    /// Steps done, mean and square of the gradient, one after the other.
+    /// Number of steps, then the means and the squares of the gradient.
     pub(in crate::temperature) state: Vec<f64>,
 }
 
@@ -58,7 +58,7 @@ impl Adam {
         Self { state: vec![0.0; 1 + 2 * parameters] }
     }
 
-    /// parameters += rate · direction of `gradient`: up the slope.
+    /// Gradient ascent: parameters += rate · direction of `gradient`.
     pub(in crate::temperature) fn ascend(&mut self, parameters: &mut [f64], gradient: &[f64], rate: f64) {
         const DECAY: (f64, f64) = (0.9, 0.999);
         let (steps, moments) = self.state.split_at_mut(1);

@@ -1,4 +1,4 @@
-//! What rules learn with: small networks in f64 on the host, and the optimisation of a policy. Nothing else needs them.
+//! Learning for rules: small networks in f64 on the CPU, and policy optimisation. Only the rules use them.
 
 mod actor_critic;
 mod mlp;

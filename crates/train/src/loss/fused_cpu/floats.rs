@@ -1,11 +1,11 @@
-//! Small rows of f32 in memory as the numbers that [`logitcask_core::divergence`] brings to a temperature.
+//! Small f32 rows in memory, as the number type with which [`logitcask_core::divergence`] applies a temperature.
 
 use crate::loss::lanes::log_sum_exp;
 use logitcask_core::divergence::{Number, Rows};
 use logitcask_core::exp::exp_nonpositive;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// \[n, columns\], row by row.
+/// \[n, columns\] in row-major order.
 #[derive(Clone, Debug)]
 pub(super) struct Floats {
     columns: usize,
@@ -14,7 +14,7 @@ pub(super) struct Floats {
 
 impl Floats {
     /// # Panics
-    /// Without a column.
+    /// If there are no columns.
     #[inline(always)]
     pub(super) fn new(columns: usize, values: Vec<f32>) -> Self {
         assert!(columns > 0, "a row without a number");
@@ -32,7 +32,7 @@ impl Floats {
         self
     }
 
-    /// f(a, b) of each pair; of one column there are as many copies as the other side has.
+    /// Applies f(a, b) to each pair; a single column is broadcast to the other side's columns.
     #[inline(always)]
     fn zip(mut self, mut other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
         if other.columns == self.columns {

@@ -1,8 +1,8 @@
-//! Loss and gradient of rows of logits on a CPU, one row at a time while it is in the cache of its core.
+//! Loss and gradient of rows of logits on a CPU, one row at a time while it is in its core's cache.
 //!
-//! A divergence that is a sum over cells has its slope written down beside it ([`logitcask_core::divergence`]), so that no
-//! graph is needed for it: a row is read, judged and turned into its own gradient where it stands. Cells are judged in
-//! f32, many at once; what other losses ask goes through autodiff ([`super::head`]).
+//! A divergence that is a sum over terms provides its derivative ([`logitcask_core::divergence`]), so it needs no
+//! autodiff graph: each row of logits is read and replaced by its own gradient in place. Terms are evaluated in f32
+//! with vector instructions; other losses use autodiff ([`super::head`]).
 
 mod floats;
 mod row;
@@ -21,30 +21,30 @@ use rayon::prelude::*;
 use row::{RowBuffers, RowKernel};
 use std::ops::Range;
 
-/// Rows that are brought to their temperatures together: their few numbers fit the nearest cache.
+/// Number of rows whose temperatures are applied together: their kept values fit the nearest cache.
 const BLOCK: usize = 8;
 
 /// A loss at some positions.
 pub(super) struct FusedCpu<'a> {
     pub(super) loss: &'a LossAtStep,
     pub(super) decisions: &'a TokenDecisions,
-    /// `None`: the labels alone.
+    /// `None` means labels only.
     pub(super) targets: Option<&'a TargetBatch>,
     pub(super) gold_ids: &'a [u32],
 }
 
-/// What came of it: sums over the positions.
+/// Results of the loss: sums over the positions.
 pub(super) struct Sums {
-    /// Of each term, without factor, scale and weight.
+    /// The divergence of each term, without factor, scale and weight.
     pub(super) divergences: Vec<f64>,
-    /// Where it was asked for.
+    /// Present if it was requested.
     pub(super) cross_entropy: Option<f64>,
-    /// What is minimised.
+    /// The loss that is minimised.
     pub(super) loss: f64,
 }
 
 impl FusedCpu<'_> {
-    /// Can this be done here? logits: \[n, vocabulary\].
+    /// Whether this implementation supports the loss and the device. logits: \[n, vocabulary\].
     pub(super) fn serves(&self, logits: &Tensor<2>) -> bool {
         let is_known = |term: &super::TermAtStep| {
             let is_plain = !term.needs_slopes && term.tail != TailPolicy::Uniform;
@@ -54,12 +54,12 @@ impl FusedCpu<'_> {
         is_in_memory(logits) && (self.targets.is_none() || is_served)
     }
 
-    /// The gradient of the sum over all rows, \[n, vocabulary\], and the sums. logits: \[n, vocabulary\], outside any graph;
-    /// taken over where nobody else has them.
+    /// Returns the gradient of the sum over all rows, \[n, vocabulary\], and the sums. logits: \[n, vocabulary\],
+    /// outside any graph; their buffer is reused if nothing else holds it.
     pub(super) fn run(&self, logits: Tensor<2>) -> (Tensor<2>, Sums) {
         let (device, [n, vocab_size]) = (logits.device(), logits.dims());
         let mut logits = numbers(logits);
-        // Of each row: its divergences, its cross entropy, its loss.
+        // Each row has its divergences, its cross entropy and its loss.
         let terms = if self.targets.is_some() { self.loss.terms.len() } else { 0 };
         let mut figures = vec![0.0f32; n * (terms + 2)];
         let blocks =
@@ -76,12 +76,12 @@ impl FusedCpu<'_> {
         (Tensor::from_data(TensorData::new(logits, [n, vocab_size]), &device), sums)
     }
 
-    /// Is the cross entropy asked for?
+    /// Whether the cross entropy is requested.
     fn sees_labels(&self) -> bool {
         self.targets.is_none() || self.loss.alpha < 1.0 || self.loss.needs_cross_entropy
     }
 
-    /// Temperatures of a term at position i.
+    /// The temperatures of a term at position i.
     fn temperatures(&self, term: usize, i: usize) -> TemperaturePair {
         match self.decisions.temperatures.get(term).and_then(Option::as_ref) {
             None => self.loss.terms[term].temperatures,
@@ -90,7 +90,7 @@ impl FusedCpu<'_> {
         }
     }
 
-    /// What the divergence of a term is multiplied by at position i.
+    /// The factor of a term's divergence at position i.
     fn weight(&self, term: usize, i: usize, pair: TemperaturePair) -> f32 {
         let term = &self.loss.terms[term];
         let scale = match term.scale {
@@ -119,7 +119,7 @@ impl FusedCpu<'_> {
     }
 }
 
-/// Some rows from `start` on; their divergences, cross entropies and losses go to `figures`.
+/// Processes rows from `start` on; their divergences, cross entropies and losses are written to `figures`.
 struct BlockKernel<'a, 'b> {
     all: &'a FusedCpu<'b>,
     start: usize,

@@ -1,4 +1,4 @@
-//! One row of logits, judged and turned into its gradient.
+//! Evaluation of one row of logits, which is replaced by its gradient.
 
 use super::FusedCpu;
 use crate::loss::lanes::{exp_in_place, log_add_exp, log_sum_exp, sum_exp};
@@ -8,12 +8,12 @@ use logitcask_core::divergence::{Dual, NO_MASS};
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{largest, sum};
 
-/// What is known of a row on the way; kept from row to row, so that none allocates.
+/// Intermediate values of a row, reused for all rows to avoid allocation.
 #[derive(Default)]
 pub(super) struct RowBuffers {
-    /// Logits of the kept classes; [`NO_CLASS`] at places that hold none.
+    /// Logits of the kept classes; [`NO_CLASS`] for padding.
     kept: Vec<f32>,
-    /// d loss / d these.
+    /// d loss / d logits of the kept classes.
     of_kept: Vec<f32>,
     views: Vec<View>,
     log_p: Vec<f32>,
@@ -27,15 +27,15 @@ struct View {
     temperature: f32,
     /// Σ exp((logit - largest) / T) over the classes that are not kept.
     sum: f32,
-    /// log sum exp(logit / T) over these.
+    /// log sum exp(logit / T) over the same classes.
     log_sum: f32,
-    /// The same over all classes.
+    /// log sum exp(logit / T) over all classes.
     log_z: f32,
     /// d loss / d log_sum.
     slope: f32,
 }
 
-/// Row `i`; its divergences, cross entropy and loss go to `figures`.
+/// Processes row `i`; its divergences, cross entropy and loss are written to `figures`.
 pub(super) struct RowKernel<'a, 'b> {
     pub(super) all: &'a FusedCpu<'b>,
     pub(super) i: usize,
@@ -45,7 +45,8 @@ pub(super) struct RowKernel<'a, 'b> {
 }
 
 impl RowKernel<'_, '_> {
-    /// `teacher`: of a term, the log-probabilities of the kept classes and of all others at its temperature.
+    /// `teacher` returns, for a term, the log-probabilities at its temperature of the kept classes and of all others
+    /// together.
     #[inline(always)]
     pub(super) fn run<'t>(self, teacher: impl Fn(usize) -> (&'t [f32], Option<f32>)) {
         let Self { all, i, row, figures, buffers } = self;
@@ -72,7 +73,7 @@ impl RowKernel<'_, '_> {
             of_gold = -weight;
         }
         rest[1] = loss;
-        // e^-87 times a share is no normal number, and a processor takes a hundred times as long for such a product.
+        // e^-87 times a share is a denormal number, and a processor takes a hundred times as long for such a product.
         each_kept(all.targets, i, |_, id| row[id] = largest);
         buffers.turn(row, largest);
         each_kept(all.targets, i, |place, id| row[id] = buffers.of_kept[place]);
@@ -80,7 +81,7 @@ impl RowKernel<'_, '_> {
     }
 }
 
-/// Place and id of the classes that row `i` keeps, places without a class passed over.
+/// Calls `each` with the index and id of every class that row `i` keeps, skipping padding.
 #[inline(always)]
 fn each_kept(targets: Option<&TargetBatch>, i: usize, mut each: impl FnMut(usize, usize)) {
     let Some(targets) = targets else { return };
@@ -95,7 +96,7 @@ fn each_kept(targets: Option<&TargetBatch>, i: usize, mut each: impl FnMut(usize
 }
 
 impl RowBuffers {
-    /// Reads the kept classes and takes them out of sight.
+    /// Reads the logits of the kept classes and masks them in the row.
     #[inline(always)]
     fn take_kept(&mut self, row: &mut [f32], targets: Option<&TargetBatch>, i: usize) {
         self.kept.clear();
@@ -106,7 +107,7 @@ impl RowBuffers {
         self.of_kept.resize(self.kept.len(), 0.0);
     }
 
-    /// The temperatures that the terms and the label ask for, each once.
+    /// Collects the distinct temperatures that the terms and the label need.
     #[inline(always)]
     fn see_temperatures(&mut self, all: &FusedCpu<'_>, i: usize) {
         self.views.clear();
@@ -125,13 +126,13 @@ impl RowBuffers {
         self.views.iter().position(|view| view.temperature == temperature)
     }
 
-    /// The place of a temperature that was asked for.
+    /// Index of a temperature that was collected.
     #[inline(always)]
     fn seen(&self, temperature: f32) -> usize {
         self.view(temperature).unwrap_or_else(|| unreachable!("a temperature that is a number has a view"))
     }
 
-    /// Log-partitions. With one temperature the exponentials stay in the place of the logits.
+    /// Computes the log-partitions. With a single temperature the exponentials replace the logits.
     #[inline(always)]
     fn sum_up(&mut self, row: &mut [f32], largest: f32) {
         let is_one = self.views.len() == 1;
@@ -149,7 +150,7 @@ impl RowBuffers {
         }
     }
 
-    /// A term's divergence and weight; its slopes are added up.
+    /// Returns a term's divergence and weight, and accumulates its slopes.
     #[inline(always)]
     fn compare(
         &mut self,
@@ -192,7 +193,7 @@ impl RowBuffers {
         (value, weight)
     }
 
-    /// The cross entropy; its slopes are added up, but for the label's own.
+    /// Returns the cross entropy and accumulates its slopes, except for the label's own.
     #[inline(always)]
     fn label(&mut self, gold: f32, weight: f32) -> f32 {
         let place = self.seen(1.0);
@@ -204,7 +205,7 @@ impl RowBuffers {
         log_z - gold
     }
 
-    /// Puts softmax of the classes that are not kept, times the slopes of their log-sum-exp, in the place of the row.
+    /// Replaces the row by softmax of the classes that are not kept times the slopes of their log-sum-exp.
     #[inline(always)]
     fn turn(&self, row: &mut [f32], largest: f32) {
         let term = |view: &View| (view.slope / (view.sum * view.temperature), 1.0 / view.temperature);
