@@ -1,8 +1,9 @@
-//! How the work on a cache grows with it: making, verifying, opening, reading and resuming 1, 10 and 100 times the data, with a
-//! teacher that costs nothing.
+//! How the time for a cache grows with its size: writing, verifying, opening, reading and resuming with 1, 10 and 100
+//! times the data, and a teacher that costs almost nothing.
 //!
-//! `make bench-growth`; prints a table of benches/README.md. Every step runs in a process of its own, so that its peak is its
-//! own, and proves its answer; LOGITCASK_BENCH_FOLDER says where the caches go (the largest takes 0.2 GB: the teacher repeats itself).
+//! `make bench-growth` prints a table of benches/README.md. Every step runs in a separate process, so that its peak
+//! memory is measured separately, and checks its result. LOGITCASK_BENCH_FOLDER sets the folder for the caches; the
+//! largest takes 0.2 GB, because the teacher repeats itself.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use logitcask_cache::verify::{Tier, verify};
@@ -23,14 +24,14 @@ use std::time::Instant;
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Which step a process takes: "step samples folder".
+/// Tells a child process which step to run: "step|samples|folder".
 const CASE: &str = "LOGITCASK_BENCH_CASE";
 const VOCAB: usize = 2_048;
 const LENGTH: usize = 129;
-/// Samples at 1x, and of a unit.
+/// Samples at 1x, and samples in a unit.
 const SAMPLES: u64 = 768;
 const PER_UNIT: u64 = 128;
-/// Steps in the order they are taken; resuming comes before the cache is whole.
+/// Steps in the order they run. Resuming comes before the cache is complete.
 const STEPS: [&str; 6] = ["all but the last unit", "resume", "open", "first batch", "epoch", "verify"];
 
 /// Windows of random tokens.
@@ -68,7 +69,7 @@ impl Dataset for Random {
     }
 }
 
-/// Says of every token one of a few things.
+/// A teacher that returns one of 64 fixed rows for each token.
 struct Free(Vec<Vec<f32>>);
 
 impl Free {
@@ -135,12 +136,12 @@ fn plan(samples: u64) -> Plan {
     }
 }
 
-/// Works off what is pending; up to `stop_at` units.
+/// Processes the pending units, up to about `stop_at` of them.
 fn fill(samples: u64, folder: &Path, stop_at: usize) {
     let writer = CacheWriter::open(folder, plan(samples), b"{}").unwrap();
     let (dataset, teacher) = (Random(samples), Free::new());
     let pipeline = Pipeline { dataset: &dataset, teacher: &teacher, writer: &writer, batch_tokens: 4_096 };
-    // Some units are on their way when the last one that is wanted is started.
+    // Some units are already in progress when the last requested one starts.
     let (stop, seen) = (AtomicBool::new(false), AtomicBool::new(false));
     let done = pipeline.run(&stop, &mut StageSeconds::default(), &|progress| {
         if let Progress::Committed { committed, .. } = progress {
@@ -157,7 +158,7 @@ fn fill(samples: u64, folder: &Path, stop_at: usize) {
     }
 }
 
-/// One step, timed; the peak of this process is its memory.
+/// Runs one step and prints its time and the peak memory of this process.
 fn take(step: &str, samples: u64, folder: &Path) {
     let clock = Instant::now();
     match step {
@@ -179,14 +180,14 @@ fn take(step: &str, samples: u64, folder: &Path) {
     println!("{seconds} {} {}", status("VmHWM"), status("RssFile"));
 }
 
-/// A line of /proc/self/status in MiB; 0 where there is none.
+/// A value of /proc/self/status in MiB, or 0 if it is not available.
 fn status(key: &str) -> f64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(key));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
-/// Seconds, and MiB at the peak without what is mapped from the cache.
+/// Time in seconds and peak memory in MiB, without the mapped pages of the cache.
 fn run(step: &str, samples: u64, folder: &Path) -> [f64; 2] {
     let this = std::env::current_exe().unwrap();
     let out = Command::new(this).env(CASE, format!("{step}|{samples}|{}", folder.display())).output().unwrap();
@@ -196,7 +197,7 @@ fn run(step: &str, samples: u64, folder: &Path) -> [f64; 2] {
     [numbers[0], numbers[1] - numbers[2]]
 }
 
-/// Least squares of log y over log x: y grows as x to this power.
+/// The exponent p of the least-squares fit y ∝ x^p.
 fn exponent(x: &[f64], y: &[f64]) -> f64 {
     let log = |values: &[f64]| values.iter().map(|v| v.ln()).collect::<Vec<_>>();
     let (x, y) = (log(x), log(y));
@@ -222,7 +223,7 @@ fn main() {
         })
         .collect();
     println!(
-        "{SAMPLES} windows of {} positions at 1x, {VOCAB} classes, 64 kept, {PER_UNIT} windows a shard\n",
+        "{SAMPLES} windows of {} positions at 1x, {VOCAB} classes, 64 kept, {PER_UNIT} windows per shard\n",
         LENGTH - 1
     );
     println!("| | 1x, s | 10x, s | 100x, s | time grows as x^ | peak without mapped pages, MiB: 1x | 10x | 100x |");
@@ -237,6 +238,6 @@ fn main() {
 }
 
 fn open(folder: &Path) -> CacheReader {
-    // SAFETY: this process alone knows the folder, and changes no shard of a finished cache.
+    // SAFETY: only this process knows the folder, and it changes no shard of a finished cache.
     CacheReader::open_with(folder, unsafe { Storage::mapped() }).unwrap()
 }

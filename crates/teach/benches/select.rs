@@ -1,6 +1,7 @@
-//! What selection costs: microseconds a row on one thread, and on all, beside one pass that only reads the row.
+//! The cost of selection in microseconds per row, on one thread and on all threads, compared with one pass that only
+//! reads the row.
 //!
-//! `make bench-select`; prints a table of benches/README.md. Every answer is compared with the f64 reference first.
+//! `make bench-select` prints a table of benches/README.md. Every result is first compared with the f64 reference.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use logitcask_core::rng::CounterRng;
@@ -13,7 +14,8 @@ use std::time::Instant;
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Logits of all rows together, 128 MiB: no cache holds them, for a teacher's logits come from memory.
+/// Number of logits in all rows together. At 128 MiB they fit into no cache, as a teacher's logits come from memory
+/// too.
 const LOGITS: usize = 1 << 25;
 const RUNS: usize = 10;
 
@@ -28,7 +30,7 @@ fn keep(selection: Selection, tail: bool) -> Truncation {
     }
 }
 
-/// Logits as a language model has them: most near one another, a few far above.
+/// Logits like those of a language model: most are close together and a few are far above.
 fn logits(vocab_size: usize) -> Vec<f32> {
     let mut rng = CounterRng::new("select bench", &[vocab_size as u64]);
     let mut logit = |_| {
@@ -38,7 +40,7 @@ fn logits(vocab_size: usize) -> Vec<f32> {
     (0..LOGITS).map(&mut logit).collect()
 }
 
-/// A label for every row, drawn as the row says.
+/// A label for every row, sampled from the row's distribution.
 fn labels(logits: &[f32], vocab_size: usize) -> Vec<u32> {
     let mut rng = CounterRng::new("select bench labels", &[vocab_size as u64]);
     let draw = |row: &[f32]| {
@@ -53,10 +55,11 @@ fn labels(logits: &[f32], vocab_size: usize) -> Vec<u32> {
     logits.chunks_exact(vocab_size).map(draw).collect()
 }
 
-/// What is measured: its name, what it does to all rows on one thread and, where that is something else, on all.
+/// A measured case: its name, the work on all rows with one thread and, if that differs, with all threads.
 type Case<'a> = (&'static str, Box<dyn FnMut() + 'a>, Option<Box<dyn FnMut() + 'a>>);
 
-/// The best times of every case, in microseconds a row. By turns, so that what else the machine does meets all alike.
+/// The best times of every case, in microseconds per row. The cases take turns, so that other load on the machine
+/// affects all alike.
 fn best(cases: &mut [Case], rows: usize) -> Vec<[f64; 2]> {
     let seconds = |work: &mut dyn FnMut()| {
         let clock = Instant::now();
@@ -93,7 +96,7 @@ fn stream(row: &[f32]) -> f32 {
 
 fn main() {
     println!(
-        "| classes | keeps | one thread, us a row | x one reading pass | all threads, us a row |\n|---|---|---|---|---|"
+        "| classes | keeps | one thread, us per row | x one reading pass | all threads, us per row |\n|---|---|---|---|---|"
     );
     for vocab_size in [32_768, 131_072] {
         let logits = logits(vocab_size);
@@ -102,7 +105,7 @@ fn main() {
         let keeps = [
             ("top 64, log Z", keep(Selection::TopK { k: 64 }, false)),
             ("and 5 atoms, errors at 19 temperatures", keep(Selection::TopK { k: 64 }, true)),
-            ("top_p .95 of 64, the same", keep(Selection::TopP { p: 0.95, k: 64 }, true)),
+            ("top_p 0.95 of 64, the same", keep(Selection::TopP { p: 0.95, k: 64 }, true)),
             ("sample 32, the same", keep(Selection::Sample { n: 32, seed: 0 }, true)),
         ];
         let (logits, gold, sampling_offsets) = (&logits[..], &gold[..], &sampling_offsets[..]);

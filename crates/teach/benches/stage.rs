@@ -1,8 +1,9 @@
-//! What stage 1 costs beside its teacher's forward alone: the same batches on the same workers, with and without selection,
-//! encoding and writing.
+//! The cost of stage 1 compared with its teacher's forward pass alone: the same batches on the same workers, with and
+//! without selection, encoding and writing.
 //!
-//! `make bench-stage`; prints a table of benches/README.md. The first teacher is stories15M, which `make fetch-stories15m`
-//! fetches; the others have random weights, for how the cost falls with a teacher's size. By turns, the best of each.
+//! `make bench-stage` prints a table of benches/README.md. The first teacher is stories15M, which `make
+//! fetch-stories15m` downloads; the others have random weights and show how the relative cost falls with the teacher's
+//! size. Both variants take turns, and the best time of each counts.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use logitcask_cache::{ArtifactRef, CacheWriter, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions};
@@ -22,7 +23,8 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/models/stories15M/stories15M.bin");
 /// Positions of a window.
 const POSITIONS: usize = 255;
-/// Tokens of a batch, one window: with few batches a worker that is left with the last one decides the time.
+/// Tokens of a batch, which is one window. With fewer batches, the time would depend on the worker that gets the last
+/// one.
 const BATCH_TOKENS: usize = 256;
 
 /// Windows of random tokens.
@@ -95,7 +97,8 @@ fn plan(dataset: &Random) -> Plan {
     }
 }
 
-/// The teacher alone, on as many workers as it asks for, each with one thread as in stage 1.
+/// The time of the teacher's forward pass alone in seconds, on as many workers as it asks for, each with one thread as
+/// in stage 1.
 fn forward_alone(teacher: &LocalTeacher, batches: &[TokenBatch]) -> f64 {
     let (clock, next) = (Instant::now(), AtomicUsize::new(0));
     let work = || {
@@ -111,7 +114,7 @@ fn forward_alone(teacher: &LocalTeacher, batches: &[TokenBatch]) -> f64 {
     clock.elapsed().as_secs_f64()
 }
 
-/// All of stage 1, into a folder of its own.
+/// The time of all of stage 1 in seconds, with a new temporary folder.
 fn stage(teacher: &LocalTeacher, dataset: &Random) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let clock = Instant::now();
@@ -138,7 +141,7 @@ fn measure(name: &str, model: Model, samples: u64, turns: usize) {
     println!("| {name} | {} | {alone:.0} | {whole:.0} | {:.3} |", dataset.vocab_size, alone / whole);
 }
 
-/// A model of random weights.
+/// A model with random weights.
 fn init(hidden: usize, intermediate: usize, layers: usize, heads: usize, vocab_size: usize) -> Model {
     let config: ModelConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
@@ -156,7 +159,7 @@ fn main() {
         let files = PretrainedModel::open(Path::new(STORIES)).unwrap();
         measure("stories15M", files.load(&Device::flex(), Precision::F32).unwrap(), 256, 5);
     }
-    // Units of a batch at least.
+    // Every unit has at least one batch.
     measure("110 M, random", init(768, 2_048, 12, 12, 32_000), 64, 2);
     measure("1.2 B, random", init(2_048, 8_192, 16, 32, 32_000), 16, 2);
 }

@@ -1,5 +1,5 @@
-//! Batches of one unit after the other, for workers that take one whenever they are done with the last: where a unit ends,
-//! none waits for the others, and while one reads the next unit the others have batches left.
+//! Hands out batches in unit order; a worker that finishes one unit starts the next without waiting for the others.
+//! While one worker reads the next unit, the others still have batches to process.
 
 use crate::open_unit::OpenUnit;
 use crate::{Error, Result};
@@ -14,56 +14,57 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
-/// How often a unit that another process is at is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Units of other processes are made here too when they take this long, and so many times longer than any took here: one
-/// of them may stand still, and a unit that is made twice does no harm. Who made none here yet waits longer.
-const PATIENCE: Duration = Duration::from_secs(5);
-const SLOWER: u32 = 4;
-const WITHOUT_MEASURE: Duration = Duration::from_secs(15);
+/// How often to check whether another process has finished its unit.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// A unit claimed by another process is computed here too once it has taken MIN_WAIT plus WAIT_FACTOR times the longest
+/// unit so far. The other process may hang, and computing a unit twice does no harm. INITIAL_WAIT applies if no unit
+/// has been timed yet.
+const MIN_WAIT: Duration = Duration::from_secs(5);
+const WAIT_FACTOR: u32 = 4;
+const INITIAL_WAIT: Duration = Duration::from_secs(15);
 
-/// Where the batches come from.
+/// The queue of batches that all forward workers share.
 pub(crate) struct BatchQueue<'a> {
     pub(crate) writer: &'a CacheWriter,
     pub(crate) dataset: &'a dyn Dataset,
     pub(crate) batch_tokens: usize,
-    /// Threads that take batches.
+    /// Number of threads that take batches.
     pub(crate) workers: usize,
-    /// No unit is begun once it is set.
+    /// Once it is set, no further unit is started.
     pub(crate) stop: &'a AtomicBool,
     /// A later stage ended with an error.
     pub(crate) failed: &'a AtomicBool,
-    /// Hears of the positions of units that other processes committed.
+    /// Called with the number of positions of each unit that another process committed.
     pub(crate) on_elsewhere: &'a (dyn Fn(u64) + Sync),
-    pub(crate) state: Mutex<State>,
-    /// Something was read, or there is nothing more.
+    pub(crate) state: Mutex<QueueState>,
+    /// Signals that a unit has been read, or that the queue is closed.
     pub(crate) changed: Condvar,
 }
 
-/// What is left to do.
-pub(crate) struct State {
-    /// Units that nobody here has begun.
+/// The work that is left.
+pub(crate) struct QueueState {
+    /// Units that no worker of this process has started.
     pending: VecDeque<usize>,
     batches: VecDeque<(Arc<OpenUnit>, TokenBatch)>,
-    /// When the last unit was begun, and the longest time from one to the next.
+    /// When the last unit was started, and the longest time between two starts.
     last: Option<Instant>,
     longest: Duration,
-    /// Since when others are at all units that are left, and commit none.
+    /// Since when all units that are left have been claimed by others without a commit.
     waiting: Option<Instant>,
-    /// Some worker reads the next unit.
+    /// One of the workers is reading the next unit.
     is_reading: bool,
     is_closed: bool,
 }
 
-impl State {
-    /// Nothing begun of these units.
-    pub(crate) fn of(pending: &[usize]) -> Self {
+impl QueueState {
+    /// The state before any of these units is started.
+    pub(crate) fn new(pending: &[usize]) -> Self {
         let pending = pending.iter().copied().collect();
         let (batches, longest) = (VecDeque::new(), Duration::ZERO);
         Self { pending, batches, last: None, longest, waiting: None, is_reading: false, is_closed: false }
     }
 
-    /// A unit of our own is begun.
+    /// Records that a unit of this process is started now.
     fn begin_unit(&mut self) {
         let now = Instant::now();
         if self.waiting.take().is_none() {
@@ -72,16 +73,20 @@ impl State {
         self.last = Some(now);
     }
 
-    /// Nothing where no more is wanted.
+    /// The next pending unit; `None` once the queue is closed.
     fn next_unit(&mut self) -> Option<usize> {
         if self.is_closed { None } else { self.pending.pop_front() }
     }
 
-    /// Did the others have all the time that a unit may take?
-    fn is_out_of_patience(&mut self) -> bool {
-        let patience = if self.longest.is_zero() { WITHOUT_MEASURE } else { PATIENCE + SLOWER * self.longest };
+    /// Have the other processes had enough time to finish their units?
+    fn has_waited_enough(&mut self) -> bool {
+        let patience = if self.longest.is_zero() { INITIAL_WAIT } else { MIN_WAIT + WAIT_FACTOR * self.longest };
         let begin = || {
-            info!(units = self.pending.len() + 1, ?patience, "other workers are at all units that are left; waiting");
+            info!(
+                units = self.pending.len() + 1,
+                ?patience,
+                "other workers have claimed all units that are left; waiting for them"
+            );
             Instant::now()
         };
         self.waiting.get_or_insert_with(begin).elapsed() > patience
@@ -89,18 +94,18 @@ impl State {
 }
 
 impl BatchQueue<'_> {
-    /// The next batch, and which unit it is of.
+    /// The next batch and its unit; `None` if there are no more.
     pub(crate) fn next(&self) -> Result<Option<(Arc<OpenUnit>, TokenBatch)>> {
         let mut state = self.state();
         while !state.is_closed {
             if !state.is_reading && !state.pending.is_empty() && state.batches.len() < self.workers {
                 state.is_reading = true;
                 drop(state);
-                let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read()));
+                let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.open_next_unit()));
                 state = self.state();
                 state.is_reading = false;
                 self.changed.notify_all();
-                // The others must not wait for one that is gone.
+                // The workers that wait must not wait for one that panicked.
                 match read.unwrap_or_else(|panic| resume_unwind(panic))? {
                     Some((unit, batches)) => {
                         state.batches.extend(batches.into_iter().map(|batch| (unit.clone(), batch)));
@@ -118,25 +123,26 @@ impl BatchQueue<'_> {
         Ok(None)
     }
 
-    /// Nothing more comes, for anybody.
+    /// Ends the queue for all workers.
     pub(crate) fn close(&self) {
         self.state().is_closed = true;
         self.changed.notify_all();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The batches of the next unit that is ours to make; `None` where there is none. Only one worker is here at a time.
-    fn read(&self) -> Result<Option<(Arc<OpenUnit>, Vec<TokenBatch>)>> {
+    /// Claims the next unit and makes its batches; `None` if there are no more units. Only one worker at a time runs
+    /// this.
+    fn open_next_unit(&self) -> Result<Option<(Arc<OpenUnit>, Vec<TokenBatch>)>> {
         let Some((unit, claim)) = self.claim()? else { return Ok(None) };
         let samples = self.samples(unit)?;
         let batches = batch_by_length(&samples, self.batch_tokens);
         Ok(Some((Arc::new(OpenUnit::new(unit, samples, &self.writer.plan().keep, claim)), batches)))
     }
 
-    /// A unit that nobody else is at, or that others are at and do not finish.
+    /// Claims a unit that no other process works on, or one that another process does not finish in time.
     fn claim(&self) -> Result<Option<(usize, Claim)>> {
         loop {
             let (mut elsewhere, left) = (0, self.state().pending.len());
@@ -156,9 +162,9 @@ impl BatchQueue<'_> {
                     }
                     Claimed::Elsewhere => {
                         elsewhere += 1;
-                        // Others are at all that is left.
-                        if elsewhere == left && self.state().is_out_of_patience() {
-                            info!(unit, "another worker takes long at this unit; it is made here too");
+                        // Other processes have claimed all units that are left.
+                        if elsewhere == left && self.state().has_waited_enough() {
+                            info!(unit, "another worker takes too long for this unit; computing it here too");
                             return Ok(Some((unit, Claim::none())));
                         }
                         self.state().pending.push_back(unit);
@@ -168,7 +174,7 @@ impl BatchQueue<'_> {
             if elsewhere == 0 {
                 return Ok(None);
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -177,7 +183,7 @@ impl BatchQueue<'_> {
         Ok(self.dataset.positions(&unit.split, unit.start..unit.end)?)
     }
 
-    /// The samples of a unit, every token known to the teacher and one of them at least to be foretold.
+    /// The samples of a unit. Each must have a position to predict, and the teacher must know all its tokens.
     fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
         let (range, vocab_size) = (&self.writer.plan().units[unit], self.writer.plan().vocab_size);
         let sample = |id: u64| {

@@ -1,4 +1,5 @@
-//! A few samples through the teacher, kept in several ways at once: what a whole run would give and take.
+//! Runs a few samples through the teacher and truncates the rows in several ways at once, to estimate the size and the
+//! accuracy of a cache.
 
 use crate::open_unit::add_rows;
 use crate::teacher::{Outputs, Teacher};
@@ -9,25 +10,25 @@ use logitcask_data::batches::batch_by_length;
 use std::time::Instant;
 use tracing::info;
 
-/// What one way of keeping made of the calibration samples.
+/// The calibration samples under one truncation.
 pub struct Trial {
-    /// The samples with their rows, numbered from 0.
+    /// The samples, numbered from 0, with their rows.
     pub rows: Vec<(Sample, SoftRows)>,
-    /// What writing them costs in truth.
+    /// The errors of the encoded rows.
     pub errors: RowErrors,
 }
 
-/// What calibration found.
+/// Result of [`calibrate`].
 pub struct Calibration {
-    /// One for each way of keeping.
+    /// One trial for each truncation, in the same order.
     pub trials: Vec<Trial>,
     /// Positions that went through the teacher.
     pub positions: u64,
 }
 
-/// Samples as a dataset of one split, for a run of the whole pipeline over just them.
+/// The calibration samples as a dataset with one split, so that the whole pipeline can run over them.
 pub struct CalibrationSet {
-    /// The split's name.
+    /// Name of the split.
     pub split: String,
     /// The samples, numbered from 0.
     pub samples: Vec<Sample>,
@@ -74,10 +75,10 @@ impl Dataset for CalibrationSet {
     }
 }
 
-/// Samples of `split`, evenly spread over it, numbered from 0 so that they make a small dataset of their own.
+/// Up to `count` samples spread evenly over `split`, renumbered from 0.
 ///
 /// # Errors
-/// [`Error::Dataset`] where a sample cannot be read.
+/// [`Error::Dataset`] if a sample cannot be read.
 pub fn calibration_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Result<Vec<Sample>> {
     let len = dataset.len(split);
     let count = count.min(len);
@@ -85,10 +86,11 @@ pub fn calibration_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Re
     (0..count).map(pick).collect()
 }
 
-/// Runs `samples` through the teacher once and keeps of every row what each of `keeps` asks for.
+/// Runs `samples` through the teacher once and selects from every row with each of the truncations `keeps`.
 ///
 /// # Errors
-/// [`Error::BadRow`] names the row that a way of keeping does not take; [`Error::Device`].
+/// [`Error::BadRow`] names a row that cannot be kept under one of the truncations. [`Error::Device`] reports that
+/// logits could not be read back.
 pub fn calibrate(
     teacher: &dyn Teacher,
     split: &str,

@@ -1,68 +1,68 @@
-//! What can stop stage 1.
+//! Errors of stage 1.
 
 use crate::select::RowProblem;
 use logitcask_core::SampleId;
 
-/// Shorthand for this crate's results.
+/// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can stop stage 1.
+/// Why stage 1 stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The cache refused.
+    /// The cache could not be read or written.
     #[error(transparent)]
     Cache(#[from] logitcask_cache::Error),
-    /// A teacher produced a row that cannot be kept.
-    #[error("split `{split}`, sample {}, position {position}: {problem}; nothing of this unit was written", sample.0)]
+    /// The teacher produced a row that cannot be kept.
+    #[error("split `{split}`, sample {}, position {position}: {problem}; no row of this unit was written", sample.0)]
     BadRow {
-        /// The split.
+        /// The split of the sample.
         split: String,
-        /// The sample.
+        /// The sample's id.
         sample: SampleId,
-        /// The position in it, counted from 0.
+        /// The position in the sample, counted from 0.
         position: usize,
-        /// What is wrong with it.
+        /// Why the row cannot be kept.
         problem: RowProblem,
     },
-    /// A token the teacher has no embedding for.
-    #[error("split `{split}`, sample {}: token {token} is outside the teacher's vocabulary of {vocab_size}; is this the teacher's tokenizer?", sample.0)]
+    /// A token for which the teacher has no embedding.
+    #[error("split `{split}`, sample {}: token {token} is outside the teacher's vocabulary of {vocab_size} tokens; the tokenizer may belong to another model", sample.0)]
     Token {
-        /// The split.
+        /// The split of the sample.
         split: String,
-        /// The sample.
+        /// The sample's id.
         sample: SampleId,
-        /// The token.
+        /// The token's id.
         token: u32,
         /// Number of the teacher's classes.
         vocab_size: usize,
     },
-    /// A sample of which no token can be foretold.
-    #[error("split `{split}`, sample {}: it has fewer than two tokens, so a teacher has nothing to say about it", sample.0)]
+    /// A sample without a position to predict.
+    #[error("split `{split}`, sample {}: it has fewer than two tokens, so there is no position to predict", sample.0)]
     Short {
-        /// The split.
+        /// The split of the sample.
         split: String,
-        /// The sample.
+        /// The sample's id.
         sample: SampleId,
     },
-    /// The dataset does not give a sample that the plan names.
+    /// The dataset could not provide a sample that the plan names.
     #[error(transparent)]
     Dataset(#[from] logitcask_data::Error),
-    /// Nothing can be sampled.
+    /// The sampling options are invalid, or the model's logits are not finite.
     #[error("cannot sample: {0}")]
     Sampling(String),
-    /// Reading a tensor back from the device failed.
+    /// Reading a tensor back from the device failed; the text is the device's message.
     #[error("the device failed: {0}")]
     Device(String),
-    /// A later stage stopped; its own error is the one that is reported.
+    /// A later stage stopped. Its own error is the one that is reported.
     #[error("a later stage stopped")]
     Closed,
-    /// The run was asked to stop.
+    /// The run was asked to stop before all units were committed.
     #[error("stopped after {committed} of {units} units; run the same command again to go on")]
     Interrupted {
         /// Units committed so far.
         committed: usize,
-        /// Units in all.
+        /// Number of units in the plan.
         units: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! A teacher writes a corpus: many texts at once, each from its own random stream.
+//! Lets a teacher write a corpus: many texts at once, each with its own random stream.
 
 use crate::select::sum_exp;
 use crate::{Error, Result};
@@ -11,37 +11,38 @@ use rayon::prelude::*;
 /// How texts are sampled.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
-    /// Which family of random streams; text `i` of a seed is the same whatever is generated beside it, on one device.
+    /// Seed of the random streams. Text `i` of a seed is the same on one device, whatever else is generated with it.
     pub seed: u64,
-    /// Divides the logits; 0 takes the largest one (greedy).
+    /// Divides the logits. 0 always takes the largest logit (greedy decoding).
     pub temperature: f64,
-    /// Nucleus: the fewest largest classes that reach this probability.
+    /// Nucleus sampling: only the smallest set of most likely classes that reaches this probability is sampled from.
     pub top_p: f64,
-    /// Longest text, the first token included; at most the model's context.
+    /// Maximum length of a text in tokens, including the first one; at most the model's context.
     pub max_tokens: usize,
 }
 
 /// One generated text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
-    /// Its tokens behind the start, without the end token.
+    /// Its tokens after the first one, without the end token.
     pub tokens: Vec<u32>,
-    /// Did it end by itself (rather than at the length limit)?
+    /// Did the text end with the end token, rather than at the length limit?
     pub finished: bool,
 }
 
-struct Writer {
+struct ActiveText {
     slot: usize,
     rng: CounterRng,
     last: u32,
 }
 
-/// Generates texts `first..first + count`, all starting with `prompt` (at least one token) and ending at `end`.
-/// Only the first `classes` are written: what stands behind them in a model's head is no token.
-/// `on_step` hears of every token position and may stop the run by returning false.
+/// Generates the texts numbered `texts`, all of which start with `prompt` (at least one token) and end at the token
+/// `end`. Only the first `classes` classes are sampled; the rest of a model's head are padding. `on_step` is called
+/// with the number of unfinished texts before each token and stops the run by returning false.
 ///
 /// # Errors
-/// [`Error::Sampling`] where temperature or top-p are out of their range, or a logit is not finite; [`Error::Device`].
+/// [`Error::Sampling`] if the temperature or top-p is out of range, or if a logit is not finite. [`Error::Device`] if
+/// the logits cannot be read back.
 pub fn generate(
     model: &impl CausalLm,
     prompt: &[u32],
@@ -53,51 +54,48 @@ pub fn generate(
     let device = model.device();
     let start = prompt.first().copied().unwrap_or_default();
     let mut out = vec![Generated { tokens: Vec::new(), finished: false }; texts.clone().count()];
-    let mut writers: Vec<Writer> = texts
+    let mut active: Vec<ActiveText> = texts
         .enumerate()
-        .map(|(slot, text)| Writer {
+        .map(|(slot, text)| ActiveText {
             slot,
             rng: CounterRng::new("logitcask generate", &[sampling.seed, text]),
             last: start,
         })
         .collect();
     if !(sampling.temperature == 0.0 || (1e-2..=1e2).contains(&sampling.temperature)) {
-        return Err(Error::Sampling(format!(
-            "temperature {} is neither 0 nor within 0.01..=100",
-            sampling.temperature
-        )));
+        return Err(Error::Sampling(format!("temperature {} must be 0 or between 0.01 and 100", sampling.temperature)));
     }
     if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
-        return Err(Error::Sampling(format!("top-p {} is not within 0 < p <= 1", sampling.top_p)));
+        return Err(Error::Sampling(format!("top-p {} must be greater than 0 and at most 1", sampling.top_p)));
     }
     let mut cache = KvCache::default();
     for position in 1..sampling.max_tokens {
-        if writers.is_empty() || !on_step(writers.len()) {
+        if active.is_empty() || !on_step(active.len()) {
             break;
         }
-        let tokens: Vec<i64> = writers.iter().map(|w| i64::from(w.last)).collect();
+        let tokens: Vec<i64> = active.iter().map(|text| i64::from(text.last)).collect();
         let count = tokens.len();
         let tokens = Tensor::<1, Int>::from_data(TensorData::new(tokens, [count]), &device);
         let logits = model.step(tokens, &mut cache).cast(DType::F32);
         let logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))?;
         if !logits.iter().all(|z| z.is_finite()) {
             return Err(Error::Sampling(format!(
-                "the model's logits at position {position} hold a NaN or an infinity"
+                "the model's logits at position {position} contain a NaN or an infinity"
             )));
         }
         let width = logits.len() / count;
-        writers.par_iter_mut().zip(logits.par_chunks(width)).for_each(|(writer, row)| {
-            writer.last = match prompt.get(position) {
+        active.par_iter_mut().zip(logits.par_chunks(width)).for_each(|(text, row)| {
+            text.last = match prompt.get(position) {
                 Some(&given) => given,
-                None => sample(&row[..classes.min(width)], sampling, &mut writer.rng),
+                None => sample(&row[..classes.min(width)], sampling, &mut text.rng),
             };
         });
         let mut alive = Vec::with_capacity(count);
-        for (row, writer) in writers.iter().enumerate() {
-            if Some(writer.last) == end {
-                out[writer.slot].finished = true;
+        for (row, text) in active.iter().enumerate() {
+            if Some(text.last) == end {
+                out[text.slot].finished = true;
             } else {
-                out[writer.slot].tokens.push(writer.last);
+                out[text.slot].tokens.push(text.last);
                 alive.push(row);
             }
         }
@@ -105,13 +103,14 @@ pub fn generate(
             cache.keep(&alive, &device);
         }
         if alive.len() < count {
-            writers.retain(|writer| !out[writer.slot].finished);
+            active.retain(|text| !out[text.slot].finished);
         }
     }
     Ok(out)
 }
 
-/// One class from the nucleus of softmax(row / temperature); ties and order by id, so that it is the same everywhere.
+/// Samples one class from the nucleus of softmax(row / temperature). Classes are visited in a fixed order (by weight,
+/// then by id), so that the result is the same everywhere.
 fn sample(row: &[f32], sampling: Sampling, rng: &mut CounterRng) -> u32 {
     let draw = rng.uniform();
     let larger = |best: (u32, f32), (id, &z): (u32, &f32)| if z > best.1 { (id, z) } else { best };
@@ -132,9 +131,10 @@ fn sample(row: &[f32], sampling: Sampling, rng: &mut CounterRng) -> u32 {
     best
 }
 
-/// The fewest largest classes whose weights e^(b (z - max)) reach `mass`, largest first, ties to the lower id.
+/// The smallest set of largest classes whose weights e^(b (z - max)) reach `mass`, largest first, with ties in the
+/// order of their ids.
 ///
-/// Few classes hold most of the mass, so only those near the largest are sorted, and more of them where that was not
+/// Few classes hold most of the mass, so only those near the largest are sorted, and more of them only if these are not
 /// enough.
 fn nucleus(row: &[f32], max: f32, b: f32, mass: f64) -> Vec<(f32, u32)> {
     let mut reach = 8.0 / b;

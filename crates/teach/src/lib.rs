@@ -1,11 +1,12 @@
-//! Stage 1: dataset → teacher → selection → cache.
+//! Stage 1: runs a dataset through a teacher and writes the selected logits to a cache.
 //!
-//! 1. [`teacher`] turns a batch of samples into logits, only at positions somebody asks about,
-//! 2. [`select`] keeps of each row what the recipe asks for,
-//! 3. [`pipeline`] runs both beside the writer, unit by unit, so that a killed run loses at most the units in work,
-//! 4. [`calibrate`] tells from a few samples what that will give and take,
-//! 5. [`generate`] lets a teacher write a corpus of its own,
-//! 6. [`measure`] tells how fast a device is at it.
+//! 1. [`teacher`] computes logits for a batch of samples, only at the positions that are requested.
+//! 2. [`select`] reduces each row of logits to the part that the recipe keeps.
+//! 3. [`pipeline`] runs both in parallel with the cache writer, unit by unit. A run that is killed loses at most the
+//!    units it was working on.
+//! 4. [`calibrate`] estimates from a few samples how large and how accurate a cache will be.
+//! 5. [`generate`] lets a teacher write a corpus.
+//! 6. [`measure`] measures how fast a device computes and selects logits.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch_queue;

@@ -1,4 +1,5 @@
-//! How fast a device computes logits and selects from them, beside the copying that no kernel on it can beat.
+//! Benchmarks of a device: how fast it computes logits and selects from them, compared with a plain copy, which no
+//! kernel can beat.
 
 use crate::select::{SelectProblem, select_logits};
 use crate::teacher::{Logits, Outputs, Teacher, host};
@@ -9,31 +10,31 @@ use logitcask_core::{Origin, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::batch_by_length;
 use std::time::{Duration, Instant};
 
-/// Bytes of the logits that are handed over at once, as by a teacher.
+/// Bytes of logits in one chunk, about as many as a teacher hands over at once.
 const CHUNK: usize = 64 << 20;
-/// Chunks that are worked on by turns, so that no cache of the device holds the next one.
+/// Chunks that are processed in turn, so that the next one is never in the device's cache.
 const CHUNKS: usize = 4;
-/// Of so many runs the fastest counts, after one that is not counted: it compiles kernels.
+/// Timed runs, of which the fastest counts. One untimed run before them compiles the kernels.
 const RUNS: usize = 5;
-/// No run of a whole forward is begun after this time, but for the first that counts.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// No further forward pass starts after this time, except the first timed one.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
 
-/// What one row takes, in seconds.
+/// Time for one row, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectionSeconds {
-    /// Classes of the row, each a number of four bytes.
+    /// Number of classes in the row, each an f32.
     pub classes: usize,
-    /// Copying it within the device.
+    /// Copying the row within the device's memory.
     pub copy: f64,
-    /// The kernel that digests it, alone; `None` where there is none: on a CPU.
+    /// Computing the row's summary with the selection kernel. `None` on a CPU, which has no such kernel.
     pub kernel: Option<f64>,
-    /// Selecting from it, until the selected row is in memory.
+    /// Selecting from the row, until the selected row is in memory.
     pub select: f64,
-    /// Reading it back whole, which selection beside the logits saves.
+    /// Reading the whole row back, which selection on the device avoids.
     pub read: f64,
 }
 
-/// What is kept of a row: the default of a recipe.
+/// The truncation that recipes use by default.
 fn keep() -> Truncation {
     let tail = Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 });
     Truncation {
@@ -48,7 +49,7 @@ fn keep() -> Truncation {
 /// Measures selection from random rows of `classes` classes on `device`.
 ///
 /// # Errors
-/// [`Error::Device`] where the device gives up.
+/// [`Error::Device`] if the device fails.
 pub fn selection(device: &Device, classes: usize) -> Result<SelectionSeconds> {
     let (rows, keep) = ((CHUNK / (4 * classes)).max(1), keep());
     let make = |_| Tensor::<2>::random([rows, classes], Distribution::Normal(0.0, 2.2), device);
@@ -81,8 +82,8 @@ fn kernel(device: &Device, chunks: &[Tensor<2>], (ids, keep): (&[u32], &Truncati
     if *device == Device::flex() {
         return Ok(None);
     }
-    let digest = |chunk: &Tensor<2>| Ok(crate::select::digest_on_device(chunk.clone(), ids, keep));
-    fastest(device, chunks, ids.len(), &digest).map(Some)
+    let summarise = |chunk: &Tensor<2>| Ok(crate::select::summarise_on_device(chunk.clone(), ids, keep));
+    fastest(device, chunks, ids.len(), &summarise).map(Some)
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -90,8 +91,8 @@ fn kernel(_: &Device, _: &[Tensor<2>], _: (&[u32], &Truncation)) -> Result<Optio
     Ok(None)
 }
 
-/// Seconds a row in the fastest of some runs over all chunks. What `work` returns is held until the device is done: what
-/// nobody holds need not be computed.
+/// Seconds for one row in the fastest run over all chunks. The results of `work` are held until the device has
+/// finished, because a device may skip computing what is dropped.
 fn fastest<T>(
     device: &Device,
     chunks: &[Tensor<2>],
@@ -115,10 +116,10 @@ fn sync(device: &Device) -> Result<()> {
     device.sync().map_err(|e| Error::Device(e.to_string()))
 }
 
-/// Positions a second of the teacher's forward alone, one batch of `rows` windows of `width` random tokens at a time.
+/// Positions per second of the teacher's forward pass alone, with batches of `rows` windows of `width` random tokens.
 ///
 /// # Errors
-/// What the teacher says.
+/// The teacher's error.
 pub fn forward(teacher: &dyn Teacher, device: &Device, [rows, width]: [usize; 2]) -> Result<f64> {
     let mut rng = CounterRng::new("measured tokens", &[]);
     let sample = |id| Sample {
@@ -128,13 +129,13 @@ pub fn forward(teacher: &dyn Teacher, device: &Device, [rows, width]: [usize; 2]
     };
     let samples: Vec<Sample> = (0..rows as u64).map(sample).collect();
     let batches = batch_by_length(&samples, rows * width);
-    let (begun, mut best) = (Instant::now(), f64::INFINITY);
+    let (begin, mut best) = (Instant::now(), f64::INFINITY);
     for run in 0..=RUNS {
-        if run > 1 && begun.elapsed() > PATIENCE {
+        if run > 1 && begin.elapsed() > TIME_LIMIT {
             break;
         }
         let start = Instant::now();
-        // Before the next chunk takes its memory.
+        // Waits for each chunk before the next one takes its memory.
         for batch in &batches {
             teacher.outputs(batch, &mut |_: Outputs| sync(device))?;
         }

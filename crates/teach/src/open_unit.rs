@@ -1,4 +1,4 @@
-//! A unit from its first batch to its last row.
+//! A unit of work, from its first batch to its last row.
 
 use crate::select::{SelectProblem, select_logits};
 use crate::teacher::Outputs;
@@ -8,11 +8,11 @@ use logitcask_core::{RowErrors, Sample, SoftRows, Truncation};
 use logitcask_data::batches::TokenBatch;
 use std::sync::{Mutex, PoisonError};
 
-/// A unit whose rows are being made, shared by its batches. Their rows come in any order; each knows its place.
+/// A unit whose rows are being computed. It is shared by its batches, whose rows may arrive in any order.
 pub(crate) struct OpenUnit {
-    /// Its number.
+    /// Index of the unit in the plan.
     pub(crate) unit: usize,
-    /// With the number of positions that are still to come; `None` once there are none.
+    /// The rows so far and the number of positions still missing; `None` once the unit is complete.
     state: Mutex<Option<(FinishedUnit, usize)>>,
 }
 
@@ -22,12 +22,12 @@ pub(crate) struct FinishedUnit {
     /// In the order of the dataset.
     pub(crate) rows: Vec<(Sample, SoftRows)>,
     pub(crate) errors: RowErrors,
-    /// Held until it is written.
+    /// Held until the unit is written.
     pub(crate) claim: Claim,
 }
 
 impl OpenUnit {
-    /// Of these samples, none of whose rows is there.
+    /// A unit of these samples that has no rows yet.
     pub(crate) fn new(unit: usize, samples: Vec<Sample>, keep: &Truncation, claim: Claim) -> Self {
         let left = samples.iter().map(Sample::positions).sum();
         let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
@@ -35,7 +35,7 @@ impl OpenUnit {
         Self { unit, state: Mutex::new(Some((finished, left))) }
     }
 
-    /// Selects from what a teacher said of a batch; gives the unit when that was the last it waited for.
+    /// Selects from the teacher's outputs for a part of a batch. Returns the unit if it is now complete.
     pub(crate) fn add(
         &self,
         split: &str,
@@ -51,8 +51,12 @@ impl OpenUnit {
     }
 }
 
-/// Selects from the logits of some positions of a batch, whose samples are among those in `rows`, and gives each sample its
-/// rows; returns how many there were.
+/// Selects from the logits of some positions of a batch and appends the rows to their samples in `rows`. Returns the
+/// number of positions.
+///
+/// # Errors
+/// [`Error::BadRow`] names the position whose row cannot be kept. [`Error::Device`] reports that the logits could not
+/// be read back.
 pub(crate) fn add_rows(
     (split, keep): (&str, &Truncation),
     batch: &TokenBatch,

@@ -1,17 +1,18 @@
-//! Forward, selection and writing side by side, unit by unit.
+//! Forward pass, selection and writing in parallel, unit by unit.
 //!
 //! ```text
 //! forward workers       select thread            writer thread
 //! batch → forward  ──>  rows of a chunk   ──>    encode, fsync, commit
 //!            bounded queue           bounded queue
 //! ```
-//! Queues hold two items: enough that nobody waits for a neighbour's hiccup, little enough that memory stays flat. Workers go
-//! on to the next unit while others are still at the last; its rows go to the writer when the last of them is there.
+//! Each queue holds two items. That is enough to absorb short delays of a neighbouring stage, and few enough to keep
+//! memory use constant. Workers go on to the next unit while others still work on the previous one, whose rows go to
+//! the writer when the last of them has arrived.
 
 #[cfg(test)]
 mod tests;
 
-use crate::batch_queue::{BatchQueue, State};
+use crate::batch_queue::{BatchQueue, QueueState};
 use crate::open_unit::{FinishedUnit, OpenUnit};
 use crate::teacher::{Outputs, Teacher};
 use crate::{Error, Result};
@@ -32,25 +33,26 @@ const QUEUE: usize = 2;
 pub enum Progress {
     /// This many positions went through the teacher.
     Positions(u64),
-    /// This many positions need not go through the teacher any more: another worker committed their unit.
+    /// This many positions no longer need to go through the teacher, because another worker committed their unit.
     Elsewhere(u64),
-    /// A unit is durable.
+    /// A unit has been written durably.
     Committed {
-        /// Units committed so far, those of earlier runs and of other workers included.
+        /// Units committed so far, including those of earlier runs and of other workers.
         committed: usize,
-        /// Units in all.
+        /// Number of units in the plan.
         units: usize,
     },
 }
 
-/// Time each stage was busy. Stages overlap, so they add up to more than the run took.
+/// Time for which each stage was busy, in seconds. Stages overlap, so the sum exceeds the duration of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StageSeconds {
-    /// Batching and teacher forward. A GPU's is only queued here: selection waits for it.
+    /// Batching and the teacher's forward pass. On a GPU the forward pass is only queued here, and selection waits for
+    /// it.
     pub forward: f64,
-    /// Selection, and reading back what it needs.
+    /// Selection, including reading back what it needs.
     pub select: f64,
-    /// Encoding, compressing, hashing, fsync.
+    /// Encoding, compressing, hashing and fsync.
     pub write: f64,
 }
 
@@ -62,19 +64,19 @@ impl AddAssign for StageSeconds {
     }
 }
 
-/// Everything stage 1 needs.
+/// The inputs and the output of stage 1.
 pub struct Pipeline<'a> {
-    /// Where samples come from; the one the plan was made from.
+    /// The dataset that the plan was made from.
     pub dataset: &'a dyn Dataset,
-    /// Who gives the logits.
+    /// Computes the logits.
     pub teacher: &'a dyn Teacher,
-    /// Where the rows go.
+    /// Writes the rows.
     pub writer: &'a CacheWriter,
-    /// Rows times width of a batch, padding included.
+    /// Largest size of a batch in tokens: rows times width, including padding.
     pub batch_tokens: usize,
 }
 
-/// From the forward to the selection: a part of what was said of a batch.
+/// What a forward worker sends to the selection: the outputs for a part of a batch.
 struct ToSelect {
     unit: Arc<OpenUnit>,
     batch: Arc<TokenBatch>,
@@ -82,15 +84,15 @@ struct ToSelect {
 }
 
 impl Pipeline<'_> {
-    /// Works off every unit that has no commit yet and that no other worker is at, and waits for those of the others. Once
-    /// `stop` is set no unit is begun, and the run ends when those begun are done. `seconds` says, then too, how long each
-    /// stage was busy.
+    /// Processes every unit that has no commit yet and that no other worker has claimed, and waits for the units of
+    /// other workers. Once `stop` is set, no further unit is started, and the run ends when the started ones are done.
+    /// In that case too, the time for which each stage was busy is added to `seconds`.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where `stop` was set before the end. [`Error::Dataset`], [`Error::Short`] or
-    /// [`Error::Token`] where the teacher cannot be asked about a sample; [`Error::BadRow`] or [`Error::Device`] where
-    /// its answer is none that can be kept; [`Error::Cache`] where that cannot be written. What was committed before is
-    /// whole.
+    /// [`Error::Interrupted`] if `stop` was set before the end. [`Error::Dataset`], [`Error::Short`] or
+    /// [`Error::Token`] if a sample cannot be given to the teacher; [`Error::BadRow`] or [`Error::Device`] if its
+    /// logits cannot be kept; [`Error::Cache`] if the rows cannot be written. Units committed before the error stay
+    /// valid.
     pub fn run(
         &self,
         stop: &AtomicBool,
@@ -113,13 +115,13 @@ impl Pipeline<'_> {
             let forward = self.forward(&pending, to_select, (stop, failed), done, on_progress);
             (forward, join(select), join(write))
         });
-        // A stage that meets a closed queue stops quietly; the one that closed it has the reason.
+        // A stage whose queue is closed stops silently. The stage that closed the queue has the error.
         let busy = StageSeconds { write: write?, select: select?, forward: forward? };
         info!(
             forward = busy.forward,
             select = busy.select,
             write = busy.write,
-            "stage 1 ends; seconds each part was busy"
+            "stage 1 ends; these are the seconds for which each part was busy"
         );
         *seconds += busy;
         let left = self.writer.pending()?.len();
@@ -129,7 +131,7 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Runs as many batches at once as the teacher finds worth it; returns the mean time a worker was busy.
+    /// Runs as many batches in parallel as the teacher asks for. Returns the mean time a worker was busy, in seconds.
     fn forward(
         &self,
         pending: &[usize],
@@ -143,7 +145,7 @@ impl Pipeline<'_> {
             done.fetch_add(1, Ordering::Relaxed);
             on_progress(Progress::Elsewhere(positions));
         };
-        let feed = BatchQueue {
+        let queue = BatchQueue {
             writer: self.writer,
             dataset: self.dataset,
             batch_tokens: self.batch_tokens,
@@ -151,18 +153,18 @@ impl Pipeline<'_> {
             stop,
             failed,
             on_elsewhere: &elsewhere,
-            state: Mutex::new(State::of(pending)),
+            state: Mutex::new(QueueState::new(pending)),
             changed: Condvar::new(),
         };
         let work = || -> Result<Duration> {
             let mut busy = Duration::ZERO;
-            while let Some((unit, batch)) = feed.next()? {
+            while let Some((unit, batch)) = queue.next()? {
                 busy += self.forward_batch(&unit, batch, &out, on_progress)?;
             }
             Ok(busy)
         };
-        // Where one fails, nothing is left for the others either.
-        let work = || work().inspect_err(|_| feed.close());
+        // If one worker fails, the others stop too.
+        let work = || work().inspect_err(|_| queue.close());
         if workers == 1 {
             return Ok(work()?.as_secs_f64());
         }
@@ -189,7 +191,7 @@ impl Pipeline<'_> {
             let wait = Instant::now();
             let is_open = out.send(part).is_ok();
             waited += wait.elapsed();
-            // The selection or the writer stopped; it has the reason, which outranks this one.
+            // The selection or the writer stopped. Its error takes precedence over this one.
             if is_open { Ok(()) } else { Err(Error::Closed) }
         })?;
         Ok(start.elapsed().saturating_sub(waited))
@@ -231,12 +233,12 @@ impl Pipeline<'_> {
     }
 }
 
-/// A rayon pool of one: a worker's tensor operations run in it without waiting for other workers or for the selection.
+/// A rayon pool of one thread. Tensor operations that run in it do not wait for other workers or for the selection.
 fn single_thread_pool() -> std::result::Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
     rayon::ThreadPoolBuilder::new().num_threads(1).build()
 }
 
-/// The thread's result; a panic goes on in this thread.
+/// The thread's result. If the thread panicked, the panic continues in this thread.
 fn join<T>(handle: std::thread::ScopedJoinHandle<'_, T>) -> T {
     handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -1,4 +1,4 @@
-//! Workers that are done at any time and in any order give the cache that one alone gives.
+//! Workers that finish at any time and in any order produce the cache that a single worker produces.
 
 use super::*;
 use crate::teacher::Logits;
@@ -44,10 +44,11 @@ impl Dataset for Short {
     }
 }
 
-/// Says something of each token, in two pieces; the fewer tokens a batch has, the longer it takes.
+/// A teacher whose logits depend on the token alone. It returns them in two pieces, and takes longer the fewer tokens a
+/// batch has.
 struct Slow {
     workers: usize,
-    /// Fails where a sample begins with this token.
+    /// Fails if a sample starts with this token.
     fails_at: Option<u32>,
 }
 
@@ -111,7 +112,7 @@ fn plan() -> Plan {
     }
 }
 
-/// Runs until a unit is committed where it `stops`, or to the end.
+/// Runs the pipeline to the end, or, with `stops`, until a unit is committed.
 fn run(folder: &Path, teacher: &Slow, stops: bool) -> Result<u64> {
     let positions = AtomicU64::new(0);
     let writer = CacheWriter::open(folder, plan(), b"{}").unwrap();
@@ -178,7 +179,7 @@ fn a_worker_that_fails_ends_the_run_with_its_reason() {
     }
 }
 
-/// The same samples, but for number 13, which cannot be read, or has one token.
+/// The same samples, except that number 13 cannot be read or has only one token.
 struct Broken {
     is_short: bool,
 }

@@ -1,42 +1,45 @@
-//! exp for a register of numbers.
+//! Exponentials of all numbers in a vector register.
 
 use pulp::Simd;
 
-/// 2^f = 1 + f (c0 + c1 f + ...) for |f| <= 1/2, with the least largest relative error: 1.05e-7, which is enough for a sum.
-const FOR_SUMS: [f32; 5] = [std::f32::consts::LN_2, 0.240_222_83, 0.055_505_585, 0.009_669_691, 0.001_330_060_5];
-/// The same with 2e-9, for numbers of which high powers are taken.
-const FOR_POWERS: [f32; 6] =
+/// Coefficients of 2^f = 1 + f (c0 + c1 f + ...) for |f| <= 1/2 with minimax relative error 1.05e-7, which is enough
+/// for sums.
+const SUM_COEFFICIENTS: [f32; 5] =
+    [std::f32::consts::LN_2, 0.240_222_83, 0.055_505_585, 0.009_669_691, 0.001_330_060_5];
+/// The same with relative error 2e-9, for exponentials of which high powers are taken.
+const POWER_COEFFICIENTS: [f32; 6] =
     [std::f32::consts::LN_2, 0.240_226_48, 0.055_503_324, 0.009_618_437, 0.001_339_887_5, 0.000_153_533_6];
-/// Smaller powers of 2 are no normal numbers.
+/// Smaller powers of 2 are not normal f32.
 const LOWEST: f32 = -126.0;
 
-/// What [`exp_vector`] wants its argument multiplied with to give e^(b x).
+/// The factor by which to multiply x such that [`exp2`] gives e^(b x).
 pub(super) fn log2_scale(b: f32) -> f32 {
     (f64::from(b) * std::f64::consts::LOG2_E) as f32
 }
 
-/// 2^t lane by lane for -126 <= t <= 127, or where it `is_far` for whatever t <= 127, below -126 that of -126; for sums that
-/// need no more than the rounding of `t` leaves: relative error below 2e-7 + |t| 5e-8. Fused multiply-adds, the same bits on
-/// every machine.
+/// 2^t in each lane, for -126 <= t <= 127. With `is_far`, t may be smaller; it is then raised to -126.
+///
+/// The relative error is below 2e-7 + |t| 5e-8, where the second term is the rounding of `t`. All multiply-adds are
+/// fused, so that every machine computes the same bits.
 #[inline(always)]
-pub(super) fn exp_vector<S: Simd>(s: S, t: S::f32s, is_far: bool) -> S::f32s {
-    let (p, power) = exp_parts(s, t, is_far, &FOR_POWERS);
+pub(super) fn exp2<S: Simd>(s: S, t: S::f32s, is_far: bool) -> S::f32s {
+    let (p, power) = exp2_parts(s, t, is_far, &POWER_COEFFICIENTS);
     s.mul_f32s(p, power)
 }
 
-/// sum + 2^t, as far as that is [`exp_vector`] but for 1e-7 of it.
+/// sum + 2^t, where 2^t may differ from [`exp2`] by a relative 1e-7.
 #[inline(always)]
-pub(super) fn add_exp<S: Simd>(s: S, t: S::f32s, is_far: bool, sum: S::f32s) -> S::f32s {
-    let (p, power) = exp_parts(s, t, is_far, &FOR_SUMS);
+pub(super) fn add_exp2<S: Simd>(s: S, t: S::f32s, is_far: bool, sum: S::f32s) -> S::f32s {
+    let (p, power) = exp2_parts(s, t, is_far, &SUM_COEFFICIENTS);
     s.mul_add_f32s(p, power, sum)
 }
 
-/// 2^t as p and a power of 2. Where it is not far, p is NaN if t is.
+/// 2^t as a factor p near 1 and a power of 2. Without `is_far`, p is NaN if t is.
 #[inline(always)]
-fn exp_parts<S: Simd, const N: usize>(s: S, t: S::f32s, is_far: bool, coefficients: &[f32; N]) -> (S::f32s, S::f32s) {
+fn exp2_parts<S: Simd, const N: usize>(s: S, t: S::f32s, is_far: bool, coefficients: &[f32; N]) -> (S::f32s, S::f32s) {
     let t = if is_far { s.max_f32s(t, s.splat_f32s(LOWEST)) } else { t };
-    // Adding 1.5 · 2^23 rounds to the nearest integer, which the low bits then hold; with 127 more they hold what belongs
-    // into the exponent of a float.
+    // Adding 1.5 · 2^23 rounds t to the nearest integer n and leaves n in the low bits of the sum. With 127 added as
+    // well, they hold the biased exponent of 2^n.
     let magic = s.splat_f32s(12_582_912.0 + 127.0);
     let shifted = s.add_f32s(t, magic);
     let f = s.sub_f32s(t, s.sub_f32s(shifted, magic));
@@ -54,7 +57,7 @@ mod tests {
     use super::*;
     use pulp::{Arch, WithSimd};
 
-    /// One or the other of the two.
+    /// Evaluates [`add_exp2`] if the flag is set, and [`exp2`] otherwise.
     struct Exp2<'a>(&'a mut [f32], bool);
 
     impl WithSimd for Exp2<'_> {
@@ -65,7 +68,7 @@ mod tests {
             let (whole, rest) = S::as_mut_simd_f32s(self.0);
             assert!(rest.is_empty());
             for t in whole {
-                *t = if self.1 { add_exp(s, *t, true, s.splat_f32s(0.0)) } else { exp_vector(s, *t, true) };
+                *t = if self.1 { add_exp2(s, *t, true, s.splat_f32s(0.0)) } else { exp2(s, *t, true) };
             }
         }
     }

@@ -1,15 +1,15 @@
 //! Passes over a row in vector registers, dispatched at run time.
 //!
-//! Sixteen lanes whatever the register width, each added up on its own, and every multiply-add either fused everywhere or
-//! nowhere: every machine gets the same bits.
+//! There are 16 lanes whatever the register width, and each is summed separately. A given multiply-add is either fused
+//! on every machine or on none. Every machine therefore computes the same bits.
 
-use super::exp::{add_exp, exp_vector, log2_scale};
+use super::exp::{add_exp2, exp2, log2_scale};
 pub(super) use logitcask_core::lanes::LANES;
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-/// Columns that are added up together where offsets are cast: two cache lines.
+/// Columns that are summed together for sampling: two cache lines.
 pub(super) const BLOCK: usize = 2 * LANES;
-/// Columns worked on at once: few enough for the first cache, and for f32 to add them up.
+/// Columns processed at a time: few enough for the L1 cache, and for sums in f32.
 pub(super) const TILE: usize = 32 * BLOCK;
 
 /// One number for each column of a tile.
@@ -22,8 +22,8 @@ impl<T: Copy + Default> Default for Tile<T> {
     }
 }
 
-/// The columns from `start`, a multiple of TILE: a whole tile, or the row's end filled up to whole blocks with numbers
-/// that weigh nothing.
+/// The columns from `start`, a multiple of TILE: either a whole tile, or the end of the row padded to whole blocks with
+/// f32::MIN, whose exponential is negligible.
 #[inline(always)]
 pub(super) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<f32>) -> &'a [f32] {
     let rest = &logits[start..];
@@ -35,21 +35,22 @@ pub(super) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<
     &padded.0[..rest.len().next_multiple_of(BLOCK)]
 }
 
-/// Asks for COLUMNS columns of the row from `start` on, ahead of their use. Where they lie beyond its end, they are those
-/// of the next row, if rows stand one after the other, or nothing.
+/// Prefetches COLUMNS columns of the row from `start` on. Beyond the row's end this prefetches the next row, if the
+/// rows are contiguous, and is harmless otherwise.
 #[inline(always)]
-pub(super) fn fetch<const COLUMNS: usize>(logits: &[f32], start: usize) {
+pub(super) fn prefetch<const COLUMNS: usize>(logits: &[f32], start: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in 0..COLUMNS / LANES {
         let address = logits.as_ptr().wrapping_add(start + line * LANES);
-        // SAFETY: a hint that reads nothing and cannot fault, whatever the address; every x86-64 processor has it.
+        // SAFETY: a prefetch is a hint that reads nothing and cannot fault, whatever the address. Every x86-64
+        // processor has it.
         unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (logits, start);
 }
 
-/// Adds the numbers of a register to those of f64 lanes.
+/// Adds the numbers of a register to the f64 sums of its lanes.
 #[inline(always)]
 pub(super) fn add<V: bytemuck::Pod, T: bytemuck::Pod + Into<f64>>(sums: &mut [f64], register: V) {
     for (sum, &lane) in sums.iter_mut().zip(bytemuck::cast_slice::<V, T>(std::slice::from_ref(&register))) {
@@ -57,12 +58,12 @@ pub(super) fn add<V: bytemuck::Pod, T: bytemuck::Pod + Into<f64>>(sums: &mut [f6
     }
 }
 
-/// Sum of e^(b (z - max)) over the row, b the inverse temperature: f32 inside a tile, f64 across tiles.
+/// Σ e^(b (z - max)) over the row at inverse temperature b. Sums are f32 within a tile and f64 across tiles.
 pub(crate) fn sum_exp(logits: &[f32], max: f32, b: f32) -> f64 {
     Arch::new().dispatch(SumExp { logits, max, b })
 }
 
-/// [`sum_exp`].
+/// The vector kernel of [`sum_exp`].
 struct SumExp<'a> {
     logits: &'a [f32],
     max: f32,
@@ -81,7 +82,7 @@ impl WithSimd for SumExp<'_> {
             for (i, sums) in sums.chunks_exact_mut(S::F32_LANES).enumerate() {
                 let mut lanes = s.splat_f32s(0.0);
                 for &z in tile.iter().skip(i).step_by(LANES / S::F32_LANES) {
-                    lanes = add_exp(s, s.mul_f32s(s.sub_f32s(z, max), scale), true, lanes);
+                    lanes = add_exp2(s, s.mul_f32s(s.sub_f32s(z, max), scale), true, lanes);
                 }
                 add::<_, f32>(sums, lanes);
             }
@@ -90,17 +91,17 @@ impl WithSimd for SumExp<'_> {
     }
 }
 
-/// e^(z - max) of the columns outside `without` (ids, ascending), added up block by block into `sums`.
-pub(super) fn block_sums(logits: &[f32], without: &[u32], max: f32, sums: &mut Vec<f64>) {
+/// Fills `sums` with Σ e^(z - max) over the columns of each block, leaving out those in `excluded` (ids, ascending).
+pub(super) fn block_sums(logits: &[f32], excluded: &[u32], max: f32, sums: &mut Vec<f64>) {
     sums.clear();
     sums.resize(logits.len().div_ceil(BLOCK), 0.0);
-    Arch::new().dispatch(BlockSums { logits, without, max, sums });
+    Arch::new().dispatch(BlockSums { logits, excluded, max, sums });
 }
 
-/// [`block_sums`].
+/// The vector kernel of [`block_sums`].
 struct BlockSums<'a> {
     logits: &'a [f32],
-    without: &'a [u32],
+    excluded: &'a [u32],
     max: f32,
     sums: &'a mut [f64],
 }
@@ -111,13 +112,13 @@ impl WithSimd for BlockSums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let (max, scale, zero) = (s.splat_f32s(self.max), s.splat_f32s(log2_scale(1.0)), s.splat_f32s(0.0));
-        let (mut weights, mut padded, mut without) = (Tile::default(), Tile::default(), self.without);
+        let (mut weights, mut padded, mut excluded) = (Tile::default(), Tile::default(), self.excluded);
         for (i, sums) in self.sums.chunks_mut(TILE / BLOCK).enumerate() {
             let tile = S::as_simd_f32s(tile_at(self.logits, i * TILE, &mut padded)).0;
             for (weight, &z) in S::as_mut_simd_f32s(&mut weights.0).0.iter_mut().zip(tile) {
-                *weight = exp_vector(s, s.mul_f32s(s.min_f32s(s.sub_f32s(z, max), zero), scale), true);
+                *weight = exp2(s, s.mul_f32s(s.min_f32s(s.sub_f32s(z, max), zero), scale), true);
             }
-            drop_listed(&mut weights, i * TILE, &mut without);
+            zero_listed(&mut weights, i * TILE, &mut excluded);
             for (sum, block) in sums.iter_mut().zip(weights.0.as_chunks::<BLOCK>().0) {
                 *sum = f64::from(sum_by_halves(*block));
             }
@@ -125,7 +126,7 @@ impl WithSimd for BlockSums<'_> {
     }
 }
 
-/// The sum of a block, in an order that registers of any width keep.
+/// The sum of a block by pairwise halving, an order that registers of any width can follow.
 #[inline(always)]
 fn sum_by_halves(mut block: [f32; BLOCK]) -> f32 {
     let mut width = BLOCK / 2;
@@ -138,9 +139,9 @@ fn sum_by_halves(mut block: [f32; BLOCK]) -> f32 {
     block[0]
 }
 
-/// Sets the columns of the tile from `start` to 0 that the ascending `ids` list, and passes over them.
+/// Sets those columns of the tile from `start` to 0 that the ascending `ids` list, and advances `ids` past them.
 #[inline(always)]
-pub(super) fn drop_listed<T: Default>(tile: &mut Tile<T>, start: usize, ids: &mut &[u32]) {
+pub(super) fn zero_listed<T: Default>(tile: &mut Tile<T>, start: usize, ids: &mut &[u32]) {
     while let [id, rest @ ..] = *ids
         && (*id as usize) < start + TILE
     {

@@ -1,14 +1,14 @@
 //! Why a selection fails.
 
-use super::row_builder::RowProblem;
+use super::row::RowProblem;
 use std::fmt;
 
-/// Why rows on a device were not selected from.
+/// Why no rows were selected.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SelectProblem {
-    /// This row cannot be kept: the first such.
+    /// The index of the first row that cannot be kept, and the reason.
     Row(usize, RowProblem),
-    /// Nothing could be read back.
+    /// The logits could not be read back from the device; the text is the device's message.
     Device(String),
 }
 

@@ -1,57 +1,21 @@
-//! What a row becomes once its largest classes are known, wherever they were found.
+//! Builds the selected row once its largest classes are known, on the CPU or from a GPU's summary.
 
-use super::tail::TailSummary;
+use super::row::{LogProbs, RowProblem};
+use super::tail::TailFitter;
 use super::top::{TopClasses, sort};
 use logitcask_core::{Gold, RowErrors, SoftRow, SoftRows, Tail, Truncation};
-use std::fmt;
 
-/// Why a row cannot be kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RowProblem {
-    /// It holds a NaN or an infinity, or its largest logit is beyond 2e38.
-    NotFinite,
-    /// A kept class or the label lies below what [`Truncation::values`] can write.
-    TooSmall {
-        /// Which class.
-        class_id: u32,
-        /// Its log-probability at T = 1.
-        log_prob: f32,
-    },
-}
-
-impl fmt::Display for RowProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFinite => write!(f, "a logit is not a finite number, or the largest is beyond 2e38"),
-            Self::TooSmall { class_id, log_prob } => {
-                write!(f, "class {class_id} has log-probability {log_prob}, below all that can be written")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RowProblem {}
-
-/// A row, as far as it is known: its kept classes and its label at least.
-pub(super) trait LogProbs: Copy {
-    /// log sum exp of all its logits.
-    fn log_z(self) -> f64;
-
-    /// log p at T = 1.
-    fn log_prob(self, id: u32) -> f64;
-}
-
-/// Chooses from the largest classes, writes, and counts what that costs; with the same buffers for row after row.
+/// Chooses the kept classes, encodes them and counts the encoding errors. The buffers are reused from row to row.
 pub(super) struct RowBuilder {
     pub(super) keep: Truncation,
-    /// To be filled before anything is chosen.
+    /// Must be filled before any class is chosen.
     pub(super) top: TopClasses,
-    pub(super) tail: Option<TailSummary>,
-    /// Chosen, in any order.
-    pub(super) sure: Vec<u32>,
-    /// Drawn at random, in any order.
+    pub(super) tail: Option<TailFitter>,
+    /// Classes kept with probability 1, in any order.
+    pub(super) certain: Vec<u32>,
+    /// Classes drawn at random, in any order.
     pub(super) drawn: Vec<u32>,
-    /// Code and id of a part's classes.
+    /// Encoded value (upper 32 bits) and id (lower 32 bits) of the classes being encoded.
     codes: Vec<u64>,
     scratch: Vec<u64>,
     class_ids: Vec<u32>,
@@ -63,8 +27,8 @@ impl RowBuilder {
         Self {
             keep: keep.clone(),
             top: TopClasses::default(),
-            tail: keep.tail.map(TailSummary::new),
-            sure: Vec::new(),
+            tail: keep.tail.map(TailFitter::new),
+            certain: Vec::new(),
             drawn: Vec::new(),
             codes: Vec::new(),
             scratch: Vec::new(),
@@ -73,50 +37,51 @@ impl RowBuilder {
         }
     }
 
-    /// Chooses the `count` largest and what is always kept.
-    pub(super) fn take(&mut self, count: usize) {
-        self.sure.clear();
+    /// Chooses the `count` largest classes and those that are always kept.
+    pub(super) fn choose_largest(&mut self, count: usize) {
+        self.certain.clear();
         self.drawn.clear();
-        self.sure.extend(self.top.ids().take(count));
+        self.certain.extend(self.top.ids().take(count));
         for &id in &self.keep.always_keep {
-            if !self.sure.contains(&id) {
-                self.sure.push(id);
+            if !self.certain.contains(&id) {
+                self.certain.push(id);
             }
         }
     }
 
-    /// Classes with their logits that [`Self::take`] passes over, largest first: those of them that are known.
-    pub(super) fn left(&self, count: usize) -> impl Iterator<Item = (u32, f32)> {
+    /// Ids and logits of the known classes that [`Self::choose_largest`] with this `count` leaves out, largest first.
+    pub(super) fn remaining(&self, count: usize) -> impl Iterator<Item = (u32, f32)> {
         self.top.classes().skip(count).filter(|(id, _)| self.keep.always_keep.binary_search(id).is_err())
     }
 
-    /// How many of the largest classes it takes to reach the mass p, and how close the decision was.
-    pub(super) fn nucleus(&self, row: impl LogProbs, p: f64) -> (usize, f64) {
-        let (mut mass, mut doubt) = (0.0f64, f64::INFINITY);
+    /// The number of largest classes whose total probability reaches `p`, and the margin of that decision: the smallest
+    /// distance between `p` and any of the partial sums.
+    pub(super) fn nucleus_size(&self, row: impl LogProbs, p: f64) -> (usize, f64) {
+        let (mut mass, mut margin) = (0.0f64, f64::INFINITY);
         let short = self.top.ids().take_while(|&id| {
             mass += row.log_prob(id).exp();
-            doubt = doubt.min((mass - p).abs());
+            margin = margin.min((mass - p).abs());
             mass < p
         });
-        (1 + short.count(), doubt)
+        (1 + short.count(), margin)
     }
 
-    /// Writes what was chosen and the label, which stands at `rank`.
-    pub(super) fn write(&mut self, row: impl LogProbs, gold_id: u32, rank: u32) -> Result<Gold, RowProblem> {
+    /// Encodes the chosen classes and the label, whose rank in the row is `rank`.
+    pub(super) fn encode(&mut self, row: impl LogProbs, gold_id: u32, rank: u32) -> Result<Gold, RowProblem> {
         self.class_ids.clear();
         self.log_probs.clear();
-        self.write_part(row, false)?;
-        self.write_part(row, true)?;
+        self.encode_part(row, false)?;
+        self.encode_part(row, true)?;
         let log_prob = row.log_prob(gold_id) as f32;
         let written = self.keep.values.round(log_prob);
         let log_prob = written.ok_or(RowProblem::TooSmall { class_id: gold_id, log_prob })?;
         Ok(Gold { log_prob, rank })
     }
 
-    /// Appends the sure or the drawn classes as they are written: by rounded value, largest first, ties to the lower
-    /// id.
-    fn write_part(&mut self, row: impl LogProbs, is_drawn: bool) -> Result<(), RowProblem> {
-        let part = if is_drawn { &self.drawn } else { &self.sure };
+    /// Appends the certain or the drawn classes in the order of the format: by encoded value, largest first, with ties
+    /// in the order of their ids.
+    fn encode_part(&mut self, row: impl LogProbs, is_drawn: bool) -> Result<(), RowProblem> {
+        let part = if is_drawn { &self.drawn } else { &self.certain };
         let values = self.keep.values;
         self.codes.clear();
         for &class_id in part {
@@ -132,11 +97,11 @@ impl RowBuilder {
         Ok(())
     }
 
-    /// Appends the written row, its tail summed up, to `out`, and counts its errors.
+    /// Appends the encoded row with its fitted tail to `out` and adds its errors to `errors`.
     pub(super) fn push(&self, row: impl LogProbs, gold: Gold, out: &mut SoftRows, errors: &mut RowErrors) {
-        let sure = self.sure.len();
+        let certain = self.certain.len();
         if let Some(tail) = &self.tail {
-            tail.count_errors(row, &self.class_ids[..sure], &self.log_probs[..sure], errors);
+            tail.count_errors(row, &self.class_ids[..certain], &self.log_probs[..certain], errors);
         }
         for (&id, &written) in self.class_ids.iter().zip(&self.log_probs) {
             errors.codec.add(f64::from(written) - row.log_prob(id));
@@ -147,7 +112,7 @@ impl RowBuilder {
             drawn: self.drawn.len(),
             log_z: row.log_z() as f32,
             gold,
-            tail: self.tail.as_ref().map_or(Tail::default(), TailSummary::view),
+            tail: self.tail.as_ref().map_or(Tail::default(), TailFitter::as_tail),
         });
     }
 }

@@ -1,35 +1,38 @@
-//! The first pass over a row, and the only one that fetches it from memory: what stands out, and what all adds up to.
+//! The first pass over a row, and the only one that loads it from memory: finds its extremes, log Z and the label's
+//! rank.
 //!
-//! A strip of the row is looked at for its largest and smallest numbers and then, while the first cache holds it, added up
-//! relative to the largest number so far; where a strip brings a larger one, the sums before it are scaled down.
+//! Each strip of the row is searched for its largest and smallest logits. While it is still in the L1 cache, its
+//! exponentials are then summed relative to the largest logit so far. If a strip contains a larger one, the sums so far
+//! are scaled down.
 
 #[cfg(test)]
 mod tests;
 
-use super::exp::{add_exp, log2_scale};
-use super::lanes::{LANES, add, fetch};
+use super::exp::{add_exp2, log2_scale};
+use super::lanes::{LANES, add, prefetch};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Columns of a strip: 16 registers of the widest kind.
 pub(super) const STRIP: usize = 16 * LANES;
-/// How far ahead of its use a strip is asked for, in columns: 16 KiB. Memory answers in the meantime, and what arrives
-/// takes a third of the first cache.
-const AHEAD: usize = 16 * STRIP;
-/// How far below the largest logit an exponential needs no care: e^-80 is a normal number.
-const REACH: f32 = 80.0;
+/// Distance in columns (16 KiB) at which a strip is prefetched. Memory answers within that time, and the prefetched
+/// data occupies a third of the L1 cache.
+const PREFETCH_DISTANCE: usize = 16 * STRIP;
+/// How far below the largest logit the fast exponential is valid: e^-80 is still a normal f32.
+const SAFE_RANGE: f32 = 80.0;
 
-/// What the pass finds out.
-pub(super) struct Summary {
+/// Statistics of one row.
+pub(super) struct RowStats {
     /// The largest logit.
     pub(super) max: f32,
-    /// log sum exp of all of them.
+    /// log Z = log Σ exp z over the row.
     pub(super) log_z: f64,
-    /// How many classes stand before the label when sorted by logit, ties by id.
+    /// The label's rank: how many classes precede it when sorted by logit, largest first, with ties in the order of
+    /// their ids.
     pub(super) rank: u32,
 }
 
-/// The largest and the smallest number of every lane of every strip: of the columns of a strip that are the same modulo
-/// LANES. A row's last strip is filled up with f32::MIN.
+/// The largest and the smallest logit of every lane of every strip. A lane consists of the columns of a strip that are
+/// equal modulo LANES. The row's last strip is padded with f32::MIN.
 #[derive(Default)]
 pub(super) struct Extremes {
     pub(super) maxima: Vec<f32>,
@@ -37,7 +40,7 @@ pub(super) struct Extremes {
 }
 
 impl Extremes {
-    /// The smallest and the largest number of some strips.
+    /// The smallest and the largest logit in a range of strips.
     #[inline(always)]
     pub(super) fn range<S: Simd>(&self, s: S, strips: std::ops::Range<usize>) -> [f32; 2] {
         let lanes = strips.start * LANES..self.maxima.len().min(strips.end * LANES);
@@ -50,22 +53,23 @@ impl Extremes {
     }
 }
 
-/// The row's summary, and its extremes. `None` on a NaN or an infinity, and where the largest logit is beyond 2e38.
-pub(super) fn scan(logits: &[f32], gold_id: u32, extremes: &mut Extremes) -> Option<Summary> {
+/// Computes the row's statistics and fills `extremes`. Returns `None` if a logit is a NaN or an infinity, or if the
+/// largest exceeds 2e38.
+pub(super) fn scan(logits: &[f32], gold_id: u32, extremes: &mut Extremes) -> Option<RowStats> {
     let gold_id = gold_id as usize;
     let gold = logits[gold_id];
     let lanes = logits.len().div_ceil(STRIP) * LANES;
     extremes.maxima.resize(lanes, 0.0);
     extremes.minima.resize(lanes, 0.0);
-    let seen = Arch::new().dispatch(Scan { logits, gold_id, gold, extremes });
-    // The label's own strip was compared as if all of it came later.
+    let totals = Arch::new().dispatch(Scan { logits, gold_id, gold, extremes });
+    // The label's own strip was compared with the rule for strips after the label, so the ties before it are missing.
     let first = gold_id / STRIP * STRIP;
     let before = logits[first..gold_id].iter().map(|&z| u32::from(z == gold)).sum::<u32>();
-    let (max, log_z) = (seen.max, seen.log_z());
-    log_z.is_finite().then_some(Summary { max, log_z, rank: before + seen.above })
+    let (max, log_z) = (totals.max, totals.log_z());
+    log_z.is_finite().then_some(RowStats { max, log_z, rank: before + totals.above })
 }
 
-/// [`scan`].
+/// The vector kernel of [`scan`].
 struct Scan<'a> {
     logits: &'a [f32],
     gold_id: usize,
@@ -73,52 +77,52 @@ struct Scan<'a> {
     extremes: &'a mut Extremes,
 }
 
-struct Seen {
+struct ScanTotals {
     max: f32,
-    /// scale · max, rounded.
+    /// scale · max, rounded to f32.
     shift: f32,
-    /// Σ 2^(scale z - shift); NaN if any of them is no finite number.
+    /// Σ 2^(scale z - shift); NaN if any logit is not finite.
     sum: f64,
-    /// Logits that stand before the label.
+    /// How many logits precede the label, not counting ties in the label's own strip.
     above: u32,
 }
 
-impl Seen {
-    /// log sum exp of the row.
+impl ScanTotals {
+    /// log Z of the row.
     fn log_z(&self) -> f64 {
         let (max, shift) = (f64::from(self.max), f64::from(self.shift));
-        // The sum is one of e^(b (z - max)), b all but 1, times what rounding left in `shift`.
+        // `sum` is Σ e^(b (z - max)) with b ≈ 1, times a factor that comes from rounding `shift`.
         let left = std::f64::consts::LN_2 * (shift - f64::from(log2_scale(1.0)) * max);
         max + left + self.sum.ln()
     }
 }
 
 impl WithSimd for Scan<'_> {
-    type Output = Seen;
+    type Output = ScanTotals;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) -> Seen {
+    fn with_simd<S: Simd>(self, s: S) -> ScanTotals {
         let mut above = s.splat_u32s(0);
         let (mut max, mut shift, mut sums) = (f32::NEG_INFINITY, f32::NEG_INFINITY, [0f64; LANES]);
         let mut padded = [f32::MIN; STRIP];
         let maxima = self.extremes.maxima.as_chunks_mut::<LANES>().0;
         let minima = self.extremes.minima.as_chunks_mut::<LANES>().0;
         for (i, (maxima, minima)) in maxima.iter_mut().zip(minima).enumerate() {
-            fetch::<STRIP>(self.logits, i * STRIP + AHEAD);
+            prefetch::<STRIP>(self.logits, i * STRIP + PREFETCH_DISTANCE);
             let strip = S::as_simd_f32s(strip_at(self.logits, i, &mut padded)).0;
-            // Ties go to the lower id: "no less" is "more than the next number below".
+            // In strips before the label, ties precede it. There `z >= gold` is tested as `z > gold.next_down()`.
             let is_before = (i + 1) * STRIP <= self.gold_id;
             let bar = s.splat_f32s(if is_before { self.gold.next_down() } else { self.gold });
-            let bounds = [max, max - REACH].map(|bound| s.splat_f32s(bound));
+            let bounds = [max, max - SAFE_RANGE].map(|bound| s.splat_f32s(bound));
             let extremes = (S::as_mut_simd_f32s(maxima).0, S::as_mut_simd_f32s(minima).0);
-            let [grows, mut is_far] = look(s, strip, extremes, (bar, &mut above), bounds);
+            let [grows, mut is_far] = strip_extremes(s, strip, extremes, (bar, &mut above), bounds);
             if grows {
                 max = maxima.iter().fold(max, |max, &z| if z > max { z } else { max });
                 let next = max * log2_scale(1.0);
                 let scale = (f64::from(shift) - f64::from(next)).exp2();
                 sums.iter_mut().for_each(|sum| *sum *= scale);
                 shift = next;
-                is_far = minima.iter().any(|&z| z < max - REACH);
+                is_far = minima.iter().any(|&z| z < max - SAFE_RANGE);
             }
             match is_far {
                 true => add_exps::<S, true>(s, strip, shift, &mut sums),
@@ -126,14 +130,14 @@ impl WithSimd for Scan<'_> {
             }
         }
         let above = bytemuck::cast_slice::<S::u32s, u32>(std::slice::from_ref(&above)).iter().sum();
-        Seen { max, shift, sum: sums.iter().sum(), above }
+        ScanTotals { max, shift, sum: sums.iter().sum(), above }
     }
 }
 
-/// Extremes of a strip, and what of it stands above the bar; whether anything lies above the first or below the second of
-/// the bounds. NaNs are not seen here.
+/// Writes the extremes of a strip to `maxima` and `minima` and counts its logits above `bar`. Returns whether any logit
+/// is above `high` and whether any is below `low`. NaNs go unnoticed here; [`add_exps`] finds them.
 #[inline(always)]
-fn look<S: Simd>(
+fn strip_extremes<S: Simd>(
     s: S,
     strip: &[S::f32s],
     (maxima, minima): (&mut [S::f32s], &mut [S::f32s]),
@@ -144,7 +148,7 @@ fn look<S: Simd>(
     let (mut is_above, mut is_below) = (false, false);
     for (lane, (largest, smallest)) in maxima.iter_mut().zip(minima).enumerate() {
         let columns = || strip.iter().skip(lane).step_by(LANES / S::F32_LANES);
-        // In registers, not in place.
+        // Local variables stay in registers, whereas the output slices would not.
         let (mut max, mut min) = (s.splat_f32s(f32::MIN), s.splat_f32s(f32::MAX));
         for &z in columns() {
             max = s.max_f32s(z, max);
@@ -153,7 +157,7 @@ fn look<S: Simd>(
         (*largest, *smallest) = (max, min);
         is_above |= any(s.greater_than_f32s(max, high));
         is_below |= any(s.less_than_f32s(min, low));
-        // Seldom: most labels are among the likeliest classes.
+        // This is rare, because most labels are among the most likely classes.
         if any(s.greater_than_f32s(max, bar)) {
             let (mut count, one, none) = (*above, s.splat_u32s(1), s.splat_u32s(0));
             for &z in columns() {
@@ -165,17 +169,18 @@ fn look<S: Simd>(
     [is_above, is_below]
 }
 
-/// Adds 2^(scale z - shift) to the sums of the lanes, and a NaN where a logit is not finite.
+/// Adds 2^(scale z - shift) to the lanes' sums, or NaN if a logit is not finite.
 #[inline(always)]
 fn add_exps<S: Simd, const IS_FAR: bool>(s: S, strip: &[S::f32s], shift: f32, sums: &mut [f64; LANES]) {
     let (shift, scale, zero) = (s.splat_f32s(-shift), s.splat_f32s(log2_scale(1.0)), s.splat_f32s(0.0));
     for (lane, sums) in sums.chunks_exact_mut(S::F32_LANES).enumerate() {
-        // Two by turns: an addition waits for the one before it.
+        // Two alternating accumulators, because each addition has to wait for the previous one.
         let mut pair = [zero; 2];
         for (i, &z) in strip.iter().skip(lane).step_by(LANES / S::F32_LANES).enumerate() {
-            pair[i % 2] = add_exp(s, s.mul_add_f32s(z, scale, shift), IS_FAR, pair[i % 2]);
+            pair[i % 2] = add_exp2(s, s.mul_add_f32s(z, scale, shift), IS_FAR, pair[i % 2]);
             if IS_FAR {
-                // An infinity would be as good as any number far below: 0 for every finite number, NaN for all others.
+                // The clamped exponential treats an infinity like a very small number. z · 0 is 0 for a finite z and
+                // NaN otherwise.
                 pair[i % 2] = s.mul_add_f32s(z, zero, pair[i % 2]);
             }
         }
@@ -183,7 +188,7 @@ fn add_exps<S: Simd, const IS_FAR: bool>(s: S, strip: &[S::f32s], shift: f32, su
     }
 }
 
-/// A strip, the row's last one filled up with numbers that weigh nothing.
+/// The i-th strip of the row. The last one is padded with f32::MIN, whose exponential is negligible.
 #[inline(always)]
 pub(super) fn strip_at<'a>(logits: &'a [f32], i: usize, padded: &'a mut [f32; STRIP]) -> &'a [f32; STRIP] {
     let rest = &logits[i * STRIP..];

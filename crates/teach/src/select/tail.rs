@@ -1,45 +1,47 @@
-//! The classes outside the kept ones: their atoms, and how far the written row is from the full one.
+//! The tail (all classes outside the kept ones): fits its atoms and measures how far the encoded row is from the full
+//! one.
 
-use super::cpu::Row;
+use super::gauss::{gauss_rule, matches_knots, max_relative_error};
 use super::moments::{MAX_SUMS, PowerSums};
-use super::row_builder::LogProbs;
-use super::rule::{distance, meets_knots, rule_of_sums};
+use super::row::{FullRow, LogProbs};
 use super::scan::Extremes;
 use logitcask_core::quadrature::Rule;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{RowErrors, Tail, TailAtom, TailRule};
 
-/// Fewer classes than this outside are looked at one by one in f64: Lanczos finds out how many points there are.
-pub(super) const FEW: usize = 256;
-/// Up to so many atoms, sums in f32 nearly always tell the points apart.
-const MOST_F32_ATOMS: u32 = 5;
-/// Relative error between the knots up to which sums in f32 are believed: rounding the atoms adds about as much.
-const NEAR: f64 = 2e-3;
-/// That up to which sums from elsewhere are.
+/// A tail of fewer classes is evaluated class by class in f64, where Lanczos determines how many distinct points there
+/// are.
+pub(super) const MIN_SUMMED_CLASSES: usize = 256;
+/// Up to this number of atoms, sums in f32 nearly always resolve all points.
+const MAX_F32_ATOMS: u32 = 5;
+/// Largest relative error between the knots at which a rule from f32 sums is accepted. Rounding the atoms adds about as
+/// much.
+const F32_TOLERANCE: f64 = 2e-3;
+/// The same limit for a rule from a GPU's sums.
 #[cfg(feature = "wgpu")]
-const WITHIN_SIGHT: f64 = 1e-2;
-/// Terms that are added side by side.
-const ABREAST: usize = 8;
+const PARTIAL_TOLERANCE: f64 = 1e-2;
+/// Terms that are added in parallel, so that the compiler can use vector instructions.
+const TERMS_AT_ONCE: usize = 8;
 
-/// Atoms of one row after the other.
-pub(super) struct TailSummary {
+/// Fits the atoms of one row's tail at a time and reuses its buffers.
+pub(super) struct TailFitter {
     rule: TailRule,
-    /// The lowest inverse temperature of the grid, and the distance of two.
+    /// The lowest inverse temperature of the grid, and its step.
     grid: (f64, f64),
     fast: Box<PowerSums<f32>>,
     exact: Box<PowerSums<f64>>,
-    /// Sums over the tail of e^{b (z - log_z)} at the grid.
+    /// Σ e^{b (z - log Z)} over the tail, for each b of the grid.
     truth: Vec<f64>,
-    /// Sums of e^{b (z - top)}.
+    /// Σ e^{b (z - top)} over the tail, for each b of the grid.
     sums: Vec<f64>,
     kept: Vec<u32>,
-    /// Log-probabilities of a tail of few classes.
+    /// Log-probabilities of a tail that is evaluated class by class.
     few: Vec<f64>,
     atoms: Vec<TailAtom>,
 }
 
-impl TailSummary {
-    /// For rows whose tail this rule sums up.
+impl TailFitter {
+    /// A fitter for tails that this rule represents.
     pub(super) fn new(rule: TailRule) -> Self {
         let points = rule.grid().len();
         let (low, distance) = rule.knots();
@@ -56,23 +58,25 @@ impl TailSummary {
         }
     }
 
-    /// The tail as a row shows it.
-    pub(super) fn view(&self) -> Tail<'_> {
+    /// The fitted tail.
+    pub(super) fn as_tail(&self) -> Tail<'_> {
         Tail { reference: self.rule.reference(), atoms: &self.atoms, joined: &[], without: None }
     }
 
-    /// Sums up the classes outside `sure`, of which `top` is the largest logit.
-    pub(super) fn summarise(&mut self, row: Row<'_>, extremes: &Extremes, sure: &[u32], top: Option<f32>) {
+    /// Fits the tail of the classes outside `certain`. `top` is the largest logit among them.
+    pub(super) fn fit(&mut self, row: FullRow<'_>, extremes: &Extremes, certain: &[u32], top: Option<f32>) {
         self.kept.clear();
-        self.kept.extend_from_slice(sure);
+        self.kept.extend_from_slice(certain);
         self.kept.sort_unstable();
         match top {
-            Some(top) if row.logits.len() - sure.len() >= FEW => self.sum_up_many(row, extremes, top),
-            _ => self.sum_up_few(row),
+            Some(top) if row.logits.len() - certain.len() >= MIN_SUMMED_CLASSES => {
+                self.fit_from_sums(row, extremes, top)
+            }
+            _ => self.fit_from_classes(row),
         }
     }
 
-    fn sum_up_few(&mut self, row: Row<'_>) {
+    fn fit_from_classes(&mut self, row: FullRow<'_>) {
         let mut kept = self.kept.iter().copied().peekable();
         let outside = (0..row.logits.len() as u32).filter(|id| kept.next_if_eq(id).is_none());
         self.few.clear();
@@ -82,51 +86,52 @@ impl TailSummary {
         self.atoms = self.rule.atoms_reference(&self.few);
     }
 
-    fn sum_up_many(&mut self, row: Row<'_>, extremes: &Extremes, top: f32) {
+    fn fit_from_sums(&mut self, row: FullRow<'_>, extremes: &Extremes, top: f32) {
         let atoms = self.rule.atoms as usize;
         let mut rule = Rule::new();
-        if self.rule.atoms <= MOST_F32_ATOMS {
+        if self.rule.atoms <= MAX_F32_ATOMS {
             self.fast.sum((row.logits, extremes), &self.kept, top, self.grid, &mut self.sums);
-            rule = rule_of_sums(&self.sums);
+            rule = gauss_rule(&self.sums);
         }
-        // Points are missing where the tail has fewer, or where rounding hides them: only exact products tell. In a range too
-        // wide for its points they may be misplaced.
-        if rule.len() < atoms || distance(&rule, &self.sums) > NEAR {
+        // The rule has too few points if the tail itself has fewer, or if rounding hides some; f64 products tell which.
+        // If the temperature range is too wide for the number of points, they may also be misplaced.
+        if rule.len() < atoms || max_relative_error(&rule, &self.sums) > F32_TOLERANCE {
             self.exact.sum((row.logits, extremes), &self.kept, top, self.grid, &mut self.sums);
-            rule = rule_of_sums(&self.sums);
+            rule = gauss_rule(&self.sums);
         }
         // Points many orders of magnitude apart leave no trace in each other's moments.
-        if rule.len() < atoms && !meets_knots(&rule, &self.sums) {
-            return self.sum_up_few(row);
+        if rule.len() < atoms && !matches_knots(&rule, &self.sums) {
+            return self.fit_from_classes(row);
         }
-        self.adopt(&rule, f64::from(top) - row.log_z);
+        self.set_atoms(&rule, f64::from(top) - row.log_z);
     }
 
-    /// Sums up a tail of which all but a few classes were added up elsewhere: `far` holds the sums of e^{b (z - bar)}
-    /// over those, no z of which is above the bar, `near` the logits of the others, largest first. `false` where no rule gives
-    /// these sums, or their last bits decide which.
+    /// Fits a tail of which all but a few classes were summed elsewhere. `far` holds Σ e^{b (z - bound)} over those
+    /// classes, none of whose logits exceeds `bound`; `near` holds the logits of the other classes, largest first.
+    /// Returns `false` if no rule reproduces these sums, or if the last bits of the sums decide which rule does.
     #[cfg(feature = "wgpu")]
-    pub(super) fn complete(&mut self, far: &[f64], bar: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
+    pub(super) fn fit_partial(&mut self, far: &[f64], bound: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
         let mut near = near.map(f64::from).peekable();
-        let Some(top) = near.peek().map(|&z| z.max(f64::from(bar))) else { return false };
+        let Some(top) = near.peek().map(|&z| z.max(f64::from(bound))) else { return false };
         let (low, step) = self.grid;
-        let shift = f64::from(bar) - top;
+        let shift = f64::from(bound) - top;
         for (j, (sum, &far)) in self.sums.iter_mut().zip(far).enumerate() {
             *sum = far * ((low + j as f64 * step) * shift).exp();
         }
         add_terms(self.grid, near.map(|z| (low * (z - top), z - top)), &mut self.sums);
-        let rule = rule_of_sums(&self.sums);
-        // Points many orders of magnitude apart are missing, and arithmetic worse than it should be shows here.
-        let is_sure = self.rule.atoms <= MOST_F32_ATOMS || distance(&rule, &self.sums) <= WITHIN_SIGHT;
-        if !(is_sure && meets_knots(&rule, &self.sums)) {
+        let rule = gauss_rule(&self.sums);
+        // This also rejects a rule whose points are too far apart to be resolved, and sums from a device whose
+        // arithmetic is worse than assumed.
+        let is_trusted = self.rule.atoms <= MAX_F32_ATOMS || max_relative_error(&rule, &self.sums) <= PARTIAL_TOLERANCE;
+        if !(is_trusted && matches_knots(&rule, &self.sums)) {
             return false;
         }
-        self.adopt(&rule, top - log_z);
+        self.set_atoms(&rule, top - log_z);
         true
     }
 
-    /// Makes atoms of the rule of `sums`, and of these what is true; `relative` is the top's log-probability.
-    fn adopt(&mut self, rule: &Rule, relative: f64) {
+    /// Converts the Gauss rule of `sums` to atoms and computes `truth`. `relative` is the log-probability of `top`.
+    fn set_atoms(&mut self, rule: &Rule, relative: f64) {
         let (low, step) = self.grid;
         for (j, (truth, sum)) in self.truth.iter_mut().zip(&self.sums).enumerate() {
             *truth = sum * ((low + j as f64 * step) * relative).exp();
@@ -134,32 +139,33 @@ impl TailSummary {
         self.atoms = self.rule.atoms_of_rule(rule, relative);
     }
 
-    /// Counts the errors of log Z in `errors`, with `log_probs` and the atoms as they are written.
-    pub(super) fn count_errors(&self, row: impl LogProbs, sure: &[u32], log_probs: &[f32], errors: &mut RowErrors) {
-        let points = self.truth.len();
+    /// Adds the errors of log Z at each b of the grid to `errors`, given the encoded `log_probs` and the fitted atoms.
+    pub(super) fn count_errors(&self, row: impl LogProbs, certain: &[u32], log_probs: &[f32], errors: &mut RowErrors) {
+        let grid = self.truth.len();
         let (low, _) = self.grid;
         let mut truth = [0.0; MAX_SUMS];
-        truth[..points].copy_from_slice(&self.truth);
+        truth[..grid].copy_from_slice(&self.truth);
         let alone = |z: f64| (low * z, z);
-        add_terms(self.grid, sure.iter().map(|&id| alone(row.log_prob(id))), &mut truth[..points]);
+        add_terms(self.grid, certain.iter().map(|&id| alone(row.log_prob(id))), &mut truth[..grid]);
         let mut written = [0.0; MAX_SUMS];
         let reference = self.rule.reference();
         let used = self.atoms.iter().filter(|atom| **atom != TailAtom::NONE);
         let atoms = used.map(|atom| (atom.log_term(low, reference), ATOM_STEP * f64::from(atom.log_prob)));
         let kept = log_probs.iter().map(|&lp| alone(f64::from(lp)));
-        add_terms(self.grid, kept.chain(atoms), &mut written[..points]);
+        add_terms(self.grid, kept.chain(atoms), &mut written[..grid]);
         for (error, (written, truth)) in errors.log_z.iter_mut().zip(written.iter().zip(&truth)) {
             error.add((written / truth).ln());
         }
     }
 }
 
-/// Adds e^{b z} at every b of the grid for each class or atom, given as its logarithm at the lowest b and its z.
+/// Adds e^{b z} to `sums` for each b of the grid and each term. A term is given as its logarithm at the lowest b, and
+/// z.
 fn add_terms((_, step): (f64, f64), terms: impl Iterator<Item = (f64, f64)>, sums: &mut [f64]) {
     let mut terms = terms.peekable();
     while terms.peek().is_some() {
-        let (mut now, mut ratio) = ([0.0; ABREAST], [0.0; ABREAST]);
-        for ((now, ratio), (log_term, z)) in now.iter_mut().zip(&mut ratio).zip(terms.by_ref().take(ABREAST)) {
+        let (mut now, mut ratio) = ([0.0; TERMS_AT_ONCE], [0.0; TERMS_AT_ONCE]);
+        for ((now, ratio), (log_term, z)) in now.iter_mut().zip(&mut ratio).zip(terms.by_ref().take(TERMS_AT_ONCE)) {
             (*now, *ratio) = (log_term.exp(), (step * z).exp());
         }
         for sum in &mut *sums {

@@ -1,4 +1,4 @@
-//! The fast selection against the slow one.
+//! The fast selection compared with the reference.
 
 use super::{RowProblem, RowSelector, select_rows};
 use logitcask_core::math::log_sum_exp;
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 const WIDE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
 const NARROW: TailRule = TailRule { lowest_temperature: 1.0, highest_temperature: 4.0, atoms: 4 };
-/// How far a offset may be from the border of two classes where both selections draw the same.
-const LOT_DOUBT: f64 = 1e-6;
+/// Both selections draw the same sample unless the offset is closer than this to the border between two classes.
+const OFFSET_TOLERANCE: f64 = 1e-6;
 
 fn keep(selection: Selection, tail: TailRule) -> Truncation {
     let tail = (selection != (Selection::Dense {})).then_some(tail);
@@ -23,19 +23,19 @@ fn row(rng: &mut CounterRng, kind: u64, vocab: usize) -> Vec<f32> {
     let mut normal = || spread * rng.normal();
     let z: Vec<f64> = (0..vocab).map(|_| normal() + normal()).collect();
     match kind {
-        // As they come.
+        // Unchanged.
         0 => z.iter().map(|&z| z as f32).collect(),
-        // Ties.
+        // With ties.
         1 => z.iter().map(|&z| (z * 4.0).round() as f32 / 4.0).collect(),
-        // Some classes masked.
+        // With masked classes.
         2 => z.iter().enumerate().map(|(i, &z)| if i % 3 == 1 && i > 2 { -1e30 } else { z as f32 }).collect(),
-        // A long upper end.
+        // With a long upper tail.
         _ => z.iter().map(|&z| (z + z.max(0.0).powi(2) / 4.0) as f32).collect(),
     }
 }
 
-/// What both say about a row, after the fast one was checked against the row itself; and whether the fast one's atoms
-/// are no worse than the reference's, but for their rounding.
+/// The rows of both selections, after the errors reported by the fast one were checked. Also returns whether the atoms
+/// of the fast one are at least as accurate as the reference's, up to rounding.
 fn both(logits: &[f32], gold: u32, keep: &Truncation, sampling_offset: f64) -> (SoftRows, SoftRows, bool) {
     let (mut fast, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
     RowSelector::new(keep).select(logits, gold, sampling_offset, &mut fast, &mut errors).unwrap();
@@ -44,7 +44,7 @@ fn both(logits: &[f32], gold: u32, keep: &Truncation, sampling_offset: f64) -> (
     select_reference(logits, gold, keep, sampling_offset, &mut slow, &mut slow_errors);
     let worst = |errors: &RowErrors| errors.log_z.iter().map(|error| error.worst()).fold(0.0, f64::max);
     let is_better = worst(&errors) <= worst(&slow_errors) + ATOM_STEP;
-    // A range too wide for its atoms fails the check, whoever makes them.
+    // A temperature range that is too wide for the atoms fails the check in both selections.
     let classes = logits.len() as u32 - keep.padding;
     if slow.check(keep, &[gold], classes).is_ok() {
         fast.check(keep, &[gold], classes).unwrap_or_else(|e| panic!("{keep:?}: {e}"));
@@ -52,7 +52,7 @@ fn both(logits: &[f32], gold: u32, keep: &Truncation, sampling_offset: f64) -> (
     (fast, slow, is_better)
 }
 
-/// The errors belong to the row as it is written.
+/// Checks that the reported errors are those of the row as it is encoded.
 fn errors_are_those_of_the_row(logits: &[f32], keep: &Truncation, rows: &SoftRows, errors: &RowErrors) {
     let z: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
     let log_z = log_sum_exp(&z);
@@ -67,17 +67,17 @@ fn errors_are_those_of_the_row(logits: &[f32], keep: &Truncation, rows: &SoftRow
     assert!((errors.codec.worst() - wanted).abs() < 1e-5 + 1e-7 * log_z.abs());
 }
 
-/// Ids and values of a row's sure or drawn part, by id.
+/// Ids and values of a row's certain or drawn classes, ordered by id.
 fn part(row: SoftRow<'_>, is_drawn: bool) -> Vec<(u32, f32)> {
-    let sure = row.certain().len();
-    let range = if is_drawn { sure..row.class_ids.len() } else { 0..sure };
+    let certain = row.certain().len();
+    let range = if is_drawn { certain..row.class_ids.len() } else { 0..certain };
     let mut pairs: Vec<_> = row.class_ids[range.clone()].iter().copied().zip(row.log_probs[range].to_vec()).collect();
     pairs.sort_unstable_by_key(|pair| pair.0);
     pairs
 }
 
-/// Same classes, and values that are at most one step of their rounding apart (log_z differs in its last bits, which
-/// decides where a value lies between two steps). `Err` says what differs.
+/// Checks that both rows have the same classes, and values at most one rounding step apart: log Z differs in its last
+/// bits, which decides how a value between two steps is rounded. `Err` says what differs.
 fn same_rows(keep: &Truncation, fast: &SoftRows, slow: &SoftRows) -> Result<(), String> {
     let (fast, slow) = (fast.iter().next().unwrap(), slow.iter().next().unwrap());
     if (fast.drawn, fast.gold.rank) != (slow.drawn, slow.gold.rank) {
@@ -87,7 +87,7 @@ fn same_rows(keep: &Truncation, fast: &SoftRows, slow: &SoftRows) -> Result<(), 
         return Err(format!("log_z {} {}", fast.log_z, slow.log_z));
     }
     let code = |lp| i32::from(keep.values.code(lp).unwrap());
-    // A tiny log-probability has many codes within the noise of log_z.
+    // Many codes of a tiny log-probability are within the error of log Z.
     let is_near = |a: f32, b: f32| (code(a) - code(b)).abs() <= 1 || (a - b).abs() < 1e-6;
     for is_drawn in [false, true] {
         let (fast, slow) = (part(fast, is_drawn), part(slow, is_drawn));
@@ -101,7 +101,8 @@ fn same_rows(keep: &Truncation, fast: &SoftRows, slow: &SoftRows) -> Result<(), 
     for b in keep.tail.iter().flat_map(TailRule::grid) {
         let atoms = (fast.tail.atoms, slow.tail.atoms);
         let (fast, slow) = (fast.tail.log_partition(b), slow.tail.log_partition(b));
-        // Equal where there is no tail: negative infinity. Where atoms lie beyond their range, which ones do is chance.
+        // Without a tail both are negative infinity, and therefore equal. If atoms are out of range, it is arbitrary
+        // which ones.
         let is_saturated = atoms.0.iter().chain(atoms.1).any(|atom| atom.log_prob == i16::MIN + 1);
         if fast != slow && !is_saturated && (fast - slow).abs() > tail_tolerance(b, keep) {
             return Err(format!("tail at b = {b}: {fast} {slow}, {atoms:?}"));
@@ -110,7 +111,7 @@ fn same_rows(keep: &Truncation, fast: &SoftRows, slow: &SoftRows) -> Result<(), 
     Ok(())
 }
 
-/// Both are rounded from the same rule: half a step each of an atom's weight and logit.
+/// Both are rounded from the same rule, so an atom's weight and logit differ by at most half a step each.
 fn tail_tolerance(b: f64, keep: &Truncation) -> f64 {
     1e-4 + keep.tail.map_or(0.0, |rule| ATOM_STEP * (1.0 + (b - rule.reference()).abs()))
 }
@@ -127,7 +128,7 @@ fn agree(logits: &[f32], gold: u32, keep: &Truncation, sampling_offset: f64) {
         rows
     };
     let is_close_call = keep.is_sampled()
-        && [sampling_offset - LOT_DOUBT, sampling_offset + LOT_DOUBT]
+        && [sampling_offset - OFFSET_TOLERANCE, sampling_offset + OFFSET_TOLERANCE]
             .iter()
             .any(|&sampling_offset| same_rows(keep, &fast, &beside(sampling_offset)).is_ok());
     assert!(is_close_call, "{keep:?}, sampling_offset {sampling_offset}, {} classes: {problem}", logits.len());
@@ -166,7 +167,7 @@ proptest! {
     ) {
         let logits = row(&mut CounterRng::new("selection test", &[seed]), kind, vocab as usize);
         let gold = gold.index(logits.len()) as u32;
-        // Masked classes cannot be written, and are refused.
+        // Masked classes cannot be encoded and are refused.
         let is_masked = |id: u32| logits[id as usize] < -1e29;
         let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
         match RowSelector::new(&keep).select(&logits, gold, sampling_offset, &mut rows, &mut errors) {
@@ -323,7 +324,7 @@ fn padding_counts_in_log_z_and_in_the_tail_and_is_never_kept() {
     for (padding, vocab) in [(1, 300), (62, 258), (267, 1_000), (700, 40)] {
         for kind in [0, 1, 3] {
             let mut logits = row(&mut rng, kind, vocab + padding);
-            // Whatever a head's unused rows hold: here the likeliest classes are among them.
+            // The unused rows of a head may hold anything. Here the most likely classes are among them.
             logits[vocab..].iter_mut().step_by(2).for_each(|z| *z += 3.0);
             let gold = rng.below(vocab as u64) as u32;
             for selection in selections {
@@ -333,9 +334,9 @@ fn padding_counts_in_log_z_and_in_the_tail_and_is_never_kept() {
                 assert!(fast.class_ids.iter().all(|&id| (id as usize) < vocab));
                 let whole: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
                 assert!((f64::from(fast.log_z[0]) - log_sum_exp(&whole)).abs() < 1e-5, "log Z is of the whole row");
-                let sure: f64 = fast.iter().map(|row| row.kept_mass()).sum();
+                let certain: f64 = fast.iter().map(|row| row.kept_mass()).sum();
                 let tail = fast.iter().map(|row| row.tail_mass(1.0)).sum::<f64>();
-                assert!((sure + tail - 1.0).abs() < 4e-3, "{sure} and {tail}");
+                assert!((certain + tail - 1.0).abs() < 4e-3, "{certain} and {tail}");
             }
         }
     }
@@ -354,8 +355,8 @@ fn a_dense_row_lacks_what_its_padding_holds() {
     assert!((kept + padding - 1.0).abs() < 1e-3, "{kept} and {padding}");
 }
 
-/// Where this fails, the same logits become other rows than before. Count [`super::SELECTION_VERSION`] up, and put its new
-/// number and hash here.
+/// If this fails, the same logits produce different rows than before. Increase [`super::SELECTION_VERSION`], and put
+/// the new number and hash here.
 #[test]
 fn the_selection_has_another_version_when_its_rows_are_others() {
     let mut text = String::new();

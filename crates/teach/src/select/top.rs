@@ -1,4 +1,4 @@
-//! The largest classes of a row, without sorting the row.
+//! Finds the largest classes of a row without sorting it.
 
 #[cfg(test)]
 mod tests;
@@ -7,36 +7,37 @@ use super::lanes::LANES;
 use super::scan::{STRIP, strip_at};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-/// Groups for each wanted class: with four, a threshold lets 1.2 times the wanted number through.
+/// Groups for each requested class. With four, about 1.2 times the requested number of classes reach the threshold.
 const GROUPS_PER_CLASS: usize = 4;
-/// Up to so many classes are sorted by counting, for each, those before it: more comparisons, but many at once and none of
-/// them to be guessed.
-const FEW: usize = 192;
+/// Up to this many keys are sorted by rank: for each key, the smaller ones are counted. This takes more comparisons,
+/// but they run in vector registers and need no branches.
+const MAX_RANK_SORT: usize = 192;
 
-/// The largest classes, largest first, ties to the lower id.
+/// The largest classes of a row, largest first, with ties in the order of their ids.
 #[derive(Default)]
 pub(super) struct TopClasses {
-    /// Scratch: maxima of groups.
+    /// Scratch: the maximum of each group.
     group_max: Vec<f32>,
-    /// Scratch: lanes of strips in which one of them stands.
+    /// Scratch: lanes of strips that contain at least one candidate.
     lanes: Vec<u32>,
-    /// Scratch: keys that are not sorted yet.
+    /// Scratch: the unsorted keys.
     scratch: Vec<u64>,
-    /// [`key`]s, ascending.
+    /// [`ranking_key`]s, ascending.
     keys: Vec<u64>,
 }
 
 impl TopClasses {
-    /// Finds the `count` largest of the row with these [`super::scan::scan`] maxima, or all where it has fewer.
+    /// Finds the `count` largest classes of the row, or all if it has fewer. `maxima` are those of
+    /// [`super::scan::scan`].
     ///
-    /// What `count` of the groups' maxima reach is reached by at least `count` classes (one in each of as many groups), so
-    /// nothing below it is among the `count` largest, and few classes lie above it.
+    /// If `count` groups have a maximum that reaches the threshold, at least `count` classes reach it (one in each of
+    /// those groups). No class below the threshold can then be among the `count` largest, and few classes are above it.
     pub(super) fn find(&mut self, logits: &[f32], maxima: &[f32], count: usize) {
         self.fill_groups(maxima, count);
         Arch::new().dispatch(Find { logits, maxima, count, top: self });
     }
 
-    /// A group is a lane of some neighbouring strips, so that 16 of them are compared at once.
+    /// A group is one lane of several neighbouring strips, so that 16 groups are compared at once.
     fn fill_groups(&mut self, maxima: &[f32], count: usize) {
         let strips = maxima.len() / LANES / (GROUPS_PER_CLASS * count).div_ceil(LANES).max(1);
         self.group_max.clear();
@@ -49,26 +50,26 @@ impl TopClasses {
         }
     }
 
-    /// Takes the largest classes of a row from elsewhere, in any order.
+    /// Sets the largest classes from ids and logits found elsewhere, in any order.
     #[cfg(feature = "wgpu")]
     pub(super) fn set(&mut self, classes: impl Iterator<Item = (u32, f32)>) {
         self.keys.clear();
-        self.keys.extend(classes.map(|(id, z)| key(z, id)));
+        self.keys.extend(classes.map(|(id, z)| ranking_key(z, id)));
         self.keys.sort_unstable();
     }
 
-    /// Their ids.
+    /// Ids of the classes.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
         self.keys.iter().map(|&key| key as u32)
     }
 
-    /// Their ids and logits.
+    /// Ids and logits of the classes.
     pub(super) fn classes(&self) -> impl Iterator<Item = (u32, f32)> + Clone {
-        self.keys.iter().map(|&key| (key as u32, logit(key)))
+        self.keys.iter().map(|&key| (key as u32, logit_of_key(key)))
     }
 }
 
-/// [`TopClasses::find`], from the groups on.
+/// The part of [`TopClasses::find`] after the groups are filled.
 struct Find<'a> {
     logits: &'a [f32],
     maxima: &'a [f32],
@@ -85,7 +86,7 @@ impl WithSimd for Find<'_> {
         let threshold = threshold(s, &top.group_max, count);
         let lanes = list_lanes(s, maxima, threshold, &mut top.lanes);
         collect(s, logits, &top.lanes[..lanes], threshold, &mut top.keys);
-        if top.keys.len() > FEW && count < top.keys.len() {
+        if top.keys.len() > MAX_RANK_SORT && count < top.keys.len() {
             top.keys.select_nth_unstable(count);
             top.keys.truncate(count);
         }
@@ -94,15 +95,15 @@ impl WithSimd for Find<'_> {
     }
 }
 
-/// Sorts numbers no two of which are equal.
+/// Sorts keys that are all different, ascending.
 pub(super) fn sort(keys: &mut [u64], scratch: &mut Vec<u64>) {
-    match keys.len() > FEW {
+    match keys.len() > MAX_RANK_SORT {
         true => keys.sort_unstable(),
         false => Arch::new().dispatch(Sort { keys, scratch }),
     }
 }
 
-/// [`sort`] of a few.
+/// [`sort`] for at most [`MAX_RANK_SORT`] keys.
 struct Sort<'a> {
     keys: &'a mut [u64],
     scratch: &'a mut Vec<u64>,
@@ -116,7 +117,7 @@ impl WithSimd for Sort<'_> {
         let Self { keys, scratch } = self;
         scratch.clear();
         scratch.extend_from_slice(keys);
-        // Past the end, so that all that is looked at is whole.
+        // The padding sorts after all keys, so that every register is full.
         scratch.resize(keys.len().next_multiple_of(LANES), u64::MAX);
         for mine in scratch.as_chunks::<LANES>().0 {
             let mut places = [0u64; LANES];
@@ -134,7 +135,8 @@ impl WithSimd for Sort<'_> {
     }
 }
 
-/// The `count`-th largest of the numbers; what all reach if there are fewer.
+/// A threshold that at least `count` of the numbers reach: exactly `count`, or as few more as ties allow. It is
+/// f32::MIN if there are fewer numbers.
 #[inline(always)]
 fn threshold<S: Simd>(s: S, numbers: &[f32], count: usize) -> f32 {
     if count == 0 || numbers.len() < count {
@@ -144,13 +146,13 @@ fn threshold<S: Simd>(s: S, numbers: &[f32], count: usize) -> f32 {
     let extreme = |from, of: fn(S, S::f32s, S::f32s) -> S::f32s| registers.iter().fold(from, |a, &b| of(s, a, b));
     let largest = s.reduce_max_f32s(extreme(s.splat_f32s(f32::MIN), |s, a, b| s.max_f32s(a, b)));
     let least = s.reduce_min_f32s(extreme(s.splat_f32s(f32::MAX), |s, a, b| s.min_f32s(a, b)));
-    // Enough reach the first, too few the second.
+    // Binary search over f32 in numerical order: at least `count` numbers reach `low`, fewer reach `high`.
     let (mut low, mut high) = (ascending(least), ascending(largest) + 1);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        let (bar, mut counts) = (s.splat_f32s(of_ascending(middle)), none);
+        let (bound, mut counts) = (s.splat_f32s(of_ascending(middle)), none);
         for &z in registers {
-            counts = s.add_u32s(counts, s.select_u32s(s.greater_than_or_equal_f32s(z, bar), one, none));
+            counts = s.add_u32s(counts, s.select_u32s(s.greater_than_or_equal_f32s(z, bound), one, none));
         }
         let reach = bytemuck::cast_slice::<S::u32s, u32>(std::slice::from_ref(&counts)).iter().sum::<u32>() as usize;
         match reach >= count {
@@ -164,14 +166,16 @@ fn threshold<S: Simd>(s: S, numbers: &[f32], count: usize) -> f32 {
     of_ascending(low)
 }
 
-/// The lanes whose largest number reaches the threshold, counted through all strips, to the front of `lanes`; how many.
+/// Writes the indices of the lanes whose maximum reaches the threshold to the front of `lanes`, numbered through all
+/// strips, and returns how many there are.
 #[inline(always)]
 fn list_lanes<S: Simd>(s: S, maxima: &[f32], threshold: f32, lanes: &mut Vec<u32>) -> usize {
     lanes.resize(maxima.len() + LANES, 0);
     let mut count = 0;
     for (strip, maxima) in maxima.as_chunks::<LANES>().0.iter().enumerate() {
         let mut bits = reaching(s, maxima, threshold);
-        // Most strips have none or one or two: written in any case, so that no branch is guessed.
+        // Most strips have at most two such lanes. Two are written unconditionally, so that no branch can be
+        // mispredicted.
         for _ in 0..2 {
             lanes[count] = strip as u32 * LANES as u32 + bits.trailing_zeros();
             count += usize::from(bits != 0);
@@ -185,7 +189,7 @@ fn list_lanes<S: Simd>(s: S, maxima: &[f32], threshold: f32, lanes: &mut Vec<u32
     count
 }
 
-/// The keys of all classes of these lanes that reach the threshold.
+/// Fills `keys` with the keys of all classes in these lanes that reach the threshold.
 #[inline(always)]
 fn collect<S: Simd>(s: S, logits: &[f32], lanes: &[u32], threshold: f32, keys: &mut Vec<u64>) {
     keys.clear();
@@ -196,26 +200,26 @@ fn collect<S: Simd>(s: S, logits: &[f32], lanes: &[u32], threshold: f32, keys: &
         for column in ones(reaching(s, &std::array::from_fn(|i| columns[i][lane]), threshold)) {
             let id = strip * STRIP + column * LANES + lane;
             if id < logits.len() {
-                keys.push(key(columns[column][lane], id as u32));
+                keys.push(ranking_key(columns[column][lane], id as u32));
             }
         }
     }
 }
 
-/// A bit for each number that reaches the threshold. All are looked at before any is told, for a branch at each would be
-/// guessed wrong as often as one is true.
+/// A bit mask of the numbers that reach the threshold. All numbers are compared before any result is used, because a
+/// branch for each one would often be mispredicted.
 #[inline(always)]
 fn reaching<S: Simd>(s: S, numbers: &[f32; LANES], threshold: f32) -> u32 {
-    let bar = s.splat_f32s(threshold);
-    let masks = S::as_simd_f32s(numbers).0.iter().map(|&z| s.greater_than_or_equal_f32s(z, bar));
+    let bound = s.splat_f32s(threshold);
+    let masks = S::as_simd_f32s(numbers).0.iter().map(|&z| s.greater_than_or_equal_f32s(z, bound));
     masks.enumerate().fold(0, |bits, (i, mask)| bits | bits_of::<S>(mask) << (i * S::F32_LANES))
 }
 
-/// A bit for each lane of a mask.
+/// A bit mask with one bit for each lane of a vector mask.
 #[inline(always)]
 fn bits_of<S: Simd>(mask: S::m32s) -> u32 {
     match size_of::<S::m32s>() {
-        // A mask register.
+        // The mask is a mask register, as in AVX-512.
         1 => bytemuck::cast::<_, u8>(mask).into(),
         2 => bytemuck::cast::<_, u16>(mask).into(),
         _ => {
@@ -225,7 +229,7 @@ fn bits_of<S: Simd>(mask: S::m32s) -> u32 {
     }
 }
 
-/// The places of the bits that are 1.
+/// The indices of the bits that are set, ascending.
 #[inline(always)]
 fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
@@ -235,26 +239,26 @@ fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Orders classes by logit, largest first, and ties by id.
+/// A key that sorts classes by logit, largest first, and ties by id.
 #[inline(always)]
-fn key(z: f32, id: u32) -> u64 {
-    // -0 ties with 0.
+fn ranking_key(z: f32, id: u32) -> u64 {
+    // Adding 0 turns -0 into 0, so that both tie.
     u64::from(!ascending(z + 0.0)) << 32 | u64::from(id)
 }
 
-/// The logit of a [`key`].
-fn logit(key: u64) -> f32 {
+/// The logit of a [`ranking_key`].
+fn logit_of_key(key: u64) -> f32 {
     of_ascending(!(key >> 32) as u32)
 }
 
-/// Integers in the order of the numbers.
+/// Maps a float to an integer such that the integers are ordered like the floats.
 #[inline(always)]
 fn ascending(z: f32) -> u32 {
     let bits = z.to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 }
 }
 
-/// The number of [`ascending`].
+/// The inverse of [`ascending`].
 #[inline(always)]
 fn of_ascending(order: u32) -> f32 {
     f32::from_bits(if order >> 31 == 1 { order & 0x7fff_ffff } else { !order })

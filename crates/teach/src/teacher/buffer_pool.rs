@@ -1,33 +1,33 @@
-//! Memory for logits, used again and again: a fresh one of tens of megabytes has to be cleared by the system each time.
+//! Reuses the memory of logits, because the operating system has to clear each new allocation of tens of megabytes.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Memory that is not in use.
+/// Buffers that are not in use.
 #[derive(Clone, Default)]
 pub(super) struct BufferPool(Arc<Mutex<Vec<Vec<f32>>>>);
 
 impl BufferPool {
-    /// Some of it, whatever it holds; empty where there is none.
+    /// A buffer with arbitrary contents, or an empty one if none is available.
     pub(super) fn take(&self) -> Vec<f32> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Numbers whose memory comes back when they are dropped.
+    /// Wraps numbers whose memory returns to the pool when they are dropped.
     pub(super) fn recycle_on_drop(&self, numbers: Vec<f32>) -> HostLogits {
-        HostLogits { numbers, owner: Some(self.clone()) }
+        HostLogits { numbers, pool: Some(self.clone()) }
     }
 }
 
 /// Logits in memory, row-major.
 pub struct HostLogits {
     numbers: Vec<f32>,
-    owner: Option<BufferPool>,
+    pool: Option<BufferPool>,
 }
 
 impl From<Vec<f32>> for HostLogits {
     fn from(numbers: Vec<f32>) -> Self {
-        Self { numbers, owner: None }
+        Self { numbers, pool: None }
     }
 }
 
@@ -41,8 +41,8 @@ impl Deref for HostLogits {
 
 impl Drop for HostLogits {
     fn drop(&mut self) {
-        if let Some(BufferPool(owner)) = &self.owner {
-            owner.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.numbers));
+        if let Some(BufferPool(pool)) = &self.pool {
+            pool.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.numbers));
         }
     }
 }
@@ -53,15 +53,15 @@ mod tests {
 
     #[test]
     fn memory_comes_back_and_is_lent_again() {
-        let spare = BufferPool::default();
-        assert!(spare.take().is_empty());
-        let lent = spare.recycle_on_drop(vec![1.0, 2.0]);
-        let place = lent.as_ptr();
-        assert!(lent[..] == [1.0, 2.0] && spare.take().is_empty(), "not while it is in use");
+        let pool = BufferPool::default();
+        assert!(pool.take().is_empty());
+        let lent = pool.recycle_on_drop(vec![1.0, 2.0]);
+        let address = lent.as_ptr();
+        assert!(lent[..] == [1.0, 2.0] && pool.take().is_empty(), "not while it is in use");
         drop(lent);
-        let again = spare.take();
-        assert_eq!(again.as_ptr(), place);
+        let again = pool.take();
+        assert_eq!(again.as_ptr(), address);
         drop(HostLogits::from(vec![3.0]));
-        assert!(spare.take().is_empty());
+        assert!(pool.take().is_empty());
     }
 }

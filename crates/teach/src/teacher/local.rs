@@ -1,4 +1,4 @@
-//! A model on this machine.
+//! A teacher whose model runs in this process.
 
 use super::buffer_pool::BufferPool;
 use super::{Logits, Outputs, Teacher, host};
@@ -7,19 +7,19 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_data::batches::TokenBatch;
 use logitcask_model::{CausalLm, Head, Model};
 
-/// A model whose weights are in this process.
+/// A teacher whose model runs in this process.
 pub struct LocalTeacher<M = Model> {
     model: M,
     head: Head,
     device: Device,
-    spare: BufferPool,
+    pool: BufferPool,
 }
 
 impl<M: CausalLm> LocalTeacher<M> {
-    /// Takes a loaded model.
+    /// A teacher that runs a loaded model.
     pub fn new(model: M) -> Self {
         let device = model.device();
-        Self { head: model.head().detached(), model, device, spare: BufferPool::default() }
+        Self { head: model.head().detached(), model, device, pool: BufferPool::default() }
     }
 
     fn is_cpu(&self) -> bool {
@@ -32,7 +32,8 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
         self.model.vocab_size()
     }
 
-    /// On a CPU one batch a core: most of a small model's operations are too small to share out. A GPU takes one.
+    /// One batch for each core on a CPU, because most operations of a small model are too small to be parallelised. One
+    /// batch on a GPU.
     fn workers(&self) -> usize {
         if !self.is_cpu() {
             return 1;
@@ -52,8 +53,8 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
         for part in hidden.split(self.model.logits_chunk(), 0) {
             let positions = start..start + part.dims()[0];
             start = positions.end;
-            let logits = match self.head.logits_into(part, self.spare.take()) {
-                Ok(numbers) => Logits::Host(self.spare.recycle_on_drop(numbers)),
+            let logits = match self.head.logits_into(part, self.pool.take()) {
+                Ok(numbers) => Logits::Host(self.pool.recycle_on_drop(numbers)),
                 Err(logits) if self.is_cpu() => Logits::Host(host(*logits)?.into()),
                 Err(logits) => Logits::Device(logits),
             };

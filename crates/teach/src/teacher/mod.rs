@@ -1,4 +1,4 @@
-//! Who gives the logits.
+//! Teachers: models that compute the logits.
 
 mod buffer_pool;
 mod local;
@@ -11,38 +11,40 @@ use burn::tensor::{DType, Tensor};
 use logitcask_data::batches::TokenBatch;
 use std::ops::Range;
 
-/// What a teacher says at consecutive positions of a batch.
+/// A teacher's outputs at consecutive positions of a batch.
 pub struct Outputs {
-    /// Which, as a range of the batch's [`positions`](TokenBatch::positions) and [`labels`](TokenBatch::labels).
+    /// The positions, as a range of the batch's [`positions`](TokenBatch::positions) and
+    /// [`labels`](TokenBatch::labels).
     pub positions: Range<usize>,
-    /// Raw logits, \[positions, vocabulary\].
+    /// Raw logits, \[positions, vocabulary + padding\].
     pub logits: Logits,
 }
 
-/// Rows of logits, where the teacher computed them.
+/// Rows of logits, in the place where the teacher computed them.
 pub enum Logits {
     /// In memory.
     Host(HostLogits),
-    /// On a device of CubeCL, which is slow to read from.
+    /// On a CubeCL device, which is slow to read from.
     Device(Box<Tensor<2>>),
 }
 
-/// The numbers of a tensor in memory.
+/// Reads a tensor back from its device as f32, row-major.
 pub(crate) fn host(logits: Tensor<2>) -> Result<Vec<f32>> {
     logits.cast(DType::F32).try_into_vec_as::<f32>().map_err(|e| Error::Device(e.to_string()))
 }
 
-/// Says what it expects at the positions of a batch.
+/// Computes logits at the positions of a batch.
 pub trait Teacher: Send + Sync {
     /// Number of classes.
     fn vocab_size(&self) -> usize;
 
-    /// Batches worth running at once, each on a thread of its own.
+    /// Number of batches that are worth running in parallel, each on its own thread.
     fn workers(&self) -> usize;
 
-    /// Hands `each` what it says at every one of the batch's positions, in order and in bounded pieces.
+    /// Calls `each` with the outputs for all of the batch's positions, in order and in pieces of bounded size.
     ///
     /// # Errors
-    /// [`Error::Device`], or what `each` gave: then nothing more is handed to it.
+    /// [`Error::Device`] if the device fails, or the first error that `each` returns; `each` is not called again after
+    /// that.
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()>;
 }

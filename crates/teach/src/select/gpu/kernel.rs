@@ -1,51 +1,34 @@
-//! The kernel: one cube of units for each row. Nothing in it needs operations of subgroups, which WGSL has not
+//! The kernel: one cube of units for each row. It uses no subgroup operations, because WGSL does not offer them
 //! everywhere.
 
-use super::largest::{last_of_the_largest, logit_at, order_of, scan_padding};
+use super::largest::{descending_key, kth_largest, logit_of_key, scan_padding};
+use super::layout::{BOUND, COUNTERS, GOLD, HEADER, NON_FINITE, PADDING, RANK, UNITS, WRITTEN};
 use super::sums::{add_class, add_units, clear_sums};
 use cubecl::prelude::*;
 
-/// Units of a cube.
-pub(super) const UNITS: usize = 256;
-
-/// Words before the pairs.
-pub(super) const HEAD: usize = 4;
-/// How many logits are no finite numbers.
-pub(super) const BROKEN: usize = 0;
-/// How many classes stand before the label.
-pub(super) const RANK: usize = 1;
-/// Bits of the label's logit.
-pub(super) const GOLD: usize = 2;
-/// Bits of a logit that nothing in the sums stands above: that of the last of the largest classes, or the padding's largest
-/// where that is larger.
-pub(super) const BAR: usize = 3;
-/// Beside the first two counters: how many pairs were written.
-const WRITTEN: usize = 2;
-/// The last one: where the padding's largest logit stands in the order.
-pub(super) const PADDING: usize = 3;
-const COUNTERS: usize = 4;
-
-/// Writes of each row [`HEAD`] words, the ids of the `count` largest classes in any order, the bits of their logits in
-/// the same order, sums over all else, and the bits of the logits of the `fixed` classes that are kept whatever they are.
-/// `ids` holds the label of each row, and then the fixed classes. What stands in a row behind its `classes` is padding: in
-/// the sums, and nowhere else.
+/// Writes the summary of each row. `ids` holds the label of each row, followed by the ids of the `always_kept` classes
+/// that are kept in any case. The columns from `classes` on are padding; they take part in the sums and in nothing
+/// else.
 ///
-/// The sums are of e^((low + j · step) (z - bar)) for each j below `points`, and of e^(z - bar), the bar being that of
-/// [`BAR`]. Each is the bits of two numbers that add up to it. Fixed classes are no part of them. `zero` is 0, which the
-/// compiler must not know.
+/// A summary consists of [`HEADER`] words, the ids of the `count` largest classes in any order, the bits of their
+/// logits in the same order, the sums over all other columns, and the bits of the logits of the always-kept classes.
+///
+/// The sums are Σ e^((low + j · step) (z - bound)) for j = 0, 1, ..., `powers` - 1, and Σ e^(z - bound), where `bound`
+/// is the word [`BOUND`]. They leave out the always-kept classes. Each sum is written as the bits of two f32 that add
+/// up to it. `zero` must be 0, and the shader compiler must not know that it is.
 #[cube(launch)]
-pub(super) fn digest_rows<F: Float, I: Int>(
+pub(super) fn summarise_rows<F: Float, I: Int>(
     logits: &Tensor<F>,
     ids: &Tensor<I>,
     out: &mut Tensor<u32>,
     vocab_size: u32,
     classes: u32,
     count: u32,
-    fixed: u32,
+    always_kept: u32,
     low: f32,
     step: f32,
     zero: u32,
-    #[comptime] points: usize,
+    #[comptime] powers: usize,
     #[define(F, I)] _types: [ElemType; 2],
 ) {
     let row = CUBE_POS;
@@ -59,73 +42,73 @@ pub(super) fn digest_rows<F: Float, I: Int>(
     }
     let gold_id = u32::cast_from(ids[row]);
     let gold = f32::cast_from(logits[start + gold_id as usize]);
-    let (threshold, last_id) = last_of_the_largest::<F>(logits, start, classes, count, gold_id, gold, &counters);
+    let (threshold, last_id) = kth_largest::<F>(logits, start, classes, count, gold_id, gold, &counters);
     scan_padding::<F>(logits, start, classes, vocab_size, &counters);
 
-    let bar = logit_at(min(threshold, counters[PADDING].load()));
+    let bound = logit_of_key(min(threshold, counters[PADDING].load()));
     let base = row * out.shape(1);
-    let pairs = base + HEAD;
-    let mut sums = Array::<f32>::new(points + 1);
-    let mut missing = Array::<f32>::new(points + 1);
-    clear_sums(&mut sums, points);
-    clear_sums(&mut missing, points);
+    let pairs = base + HEADER;
+    let mut sums = Array::<f32>::new(powers + 1);
+    let mut compensations = Array::<f32>::new(powers + 1);
+    clear_sums(&mut sums, powers);
+    clear_sums(&mut compensations, powers);
     let mut id = UNIT_POS;
     while id < vocab_size {
         let z = f32::cast_from(logits[start + id as usize]);
-        let order = order_of(z);
-        if id < classes && (order < threshold || (order == threshold && id <= last_id)) {
+        let key = descending_key(z);
+        if id < classes && (key < threshold || (key == threshold && id <= last_id)) {
             let slot = counters[WRITTEN].fetch_add(1u32) as usize;
             out[pairs + slot] = id;
             out[pairs + count as usize + slot] = u32::reinterpret(z);
         } else {
-            add_class(&mut sums, &mut missing, 1.0f32, z - bar, low, step, zero, points);
+            add_class(&mut sums, &mut compensations, 1.0f32, z - bound, low, step, zero, powers);
         }
         id += UNITS as u32;
     }
 
-    let sent = pairs + 2 * (count as usize + points + 1);
+    let always_kept_words = pairs + 2 * (count as usize + powers + 1);
     if UNIT_POS == 0 {
         let mut i = 0u32;
-        while i < fixed {
+        while i < always_kept {
             let id = u32::cast_from(ids[out.shape(0) + i as usize]);
             let z = f32::cast_from(logits[start + id as usize]);
-            let order = order_of(z);
-            if order > threshold || (order == threshold && id > last_id) {
-                // Takes away the very bits that were added.
-                add_class(&mut sums, &mut missing, -1.0f32, z - bar, low, step, zero, points);
+            let key = descending_key(z);
+            if key > threshold || (key == threshold && id > last_id) {
+                // Subtracts exactly the same numbers that were added.
+                add_class(&mut sums, &mut compensations, -1.0f32, z - bound, low, step, zero, powers);
             }
-            out[sent + i as usize] = u32::reinterpret(z);
+            out[always_kept_words + i as usize] = u32::reinterpret(z);
             i += 1;
         }
     }
 
-    send_sums(out, pairs + 2 * count as usize, &sums, &missing, zero, points);
+    write_sums(out, pairs + 2 * count as usize, &sums, &compensations, zero, powers);
     if UNIT_POS == 0 {
-        out[base + BROKEN] = counters[BROKEN].load();
+        out[base + NON_FINITE] = counters[NON_FINITE].load();
         out[base + RANK] = counters[RANK].load();
         out[base + GOLD] = u32::reinterpret(gold);
-        out[base + BAR] = u32::reinterpret(bar);
+        out[base + BOUND] = u32::reinterpret(bound);
     }
 }
 
 /// Adds up the sums of all units and writes them from `word` on.
 #[cube]
-fn send_sums(
+fn write_sums(
     out: &mut Tensor<u32>,
     word: usize,
     sums: &Array<f32>,
-    missing: &Array<f32>,
+    compensations: &Array<f32>,
     zero: u32,
-    #[comptime] points: usize,
+    #[comptime] powers: usize,
 ) {
     let mut lanes = Shared::<[f32]>::new_slice(UNITS);
-    let mut lanes_missing = Shared::<[f32]>::new_slice(UNITS);
+    let mut lane_compensations = Shared::<[f32]>::new_slice(UNITS);
     #[unroll]
-    for j in 0..points + 1 {
-        add_units(&mut lanes, &mut lanes_missing, sums[j], missing[j], zero);
+    for j in 0..powers + 1 {
+        add_units(&mut lanes, &mut lane_compensations, sums[j], compensations[j], zero);
         if UNIT_POS == 0 {
             out[word + 2 * j] = u32::reinterpret(lanes[0]);
-            out[word + 2 * j + 1] = u32::reinterpret(lanes_missing[0]);
+            out[word + 2 * j + 1] = u32::reinterpret(lane_compensations[0]);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel as an operation of burn.
 
-use super::kernel::{HEAD, UNITS, digest_rows};
+use super::kernel::summarise_rows;
+use super::layout::{HEADER, UNITS};
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -12,87 +13,87 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::{CubeDim, ElemType};
 
-/// What is asked of every row.
+/// What the summary of a row contains.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
-    /// How many of the largest classes.
+pub(super) struct SummarySpec {
+    /// Number of largest classes.
     pub(super) count: usize,
-    /// How many classes that are kept whatever they are.
-    pub(super) fixed: usize,
-    /// How many numbers at a row's end are no classes.
+    /// Number of classes that are kept in any case.
+    pub(super) always_kept: usize,
+    /// Number of columns at the end of a row that are not classes.
     pub(super) padding: usize,
-    /// How many sums of powers.
-    pub(super) points: usize,
-    /// The lowest inverse temperature, and the distance of two.
+    /// Number of sums at inverse temperatures of the grid.
+    pub(super) powers: usize,
+    /// The lowest inverse temperature of the grid, and its step.
     pub(super) grid: (f64, f64),
 }
 
-impl Ask {
-    /// Words that come back of a row.
+impl SummarySpec {
+    /// Words of a summary.
     pub(super) fn width(&self) -> usize {
-        width(self.count, self.fixed, self.points)
+        width(self.count, self.always_kept, self.powers)
     }
 }
 
-fn width(count: usize, fixed: usize, points: usize) -> usize {
-    HEAD + 2 * (count + points + 1) + fixed
+fn width(count: usize, always_kept: usize, powers: usize) -> usize {
+    HEADER + 2 * (count + powers + 1) + always_kept
 }
 
-/// The digests of rows of logits on a CubeCL device: \[rows, [`Ask::width`]\]. `ids` holds the label of each row, and then
-/// the classes that are kept whatever they are.
-pub(super) fn digests(logits: Tensor<2>, ids: Tensor<1, Int>, ask: Ask) -> Tensor<2, Int> {
-    let (low, step) = (ask.grid.0 as f32, ask.grid.1 as f32);
+/// The summaries of rows of logits on a CubeCL device: \[rows, [`SummarySpec::width`]\]. `ids` holds the label of each
+/// row, followed by the ids of the always-kept classes.
+pub(super) fn row_summaries(logits: Tensor<2>, ids: Tensor<1, Int>, spec: SummarySpec) -> Tensor<2, Int> {
+    let (low, step) = (spec.grid.0 as f32, spec.grid.1 as f32);
     let (logits, ids) = (logits.into_dispatch(), ids.into_dispatch());
-    Tensor::from_dispatch(Dispatch::digest(logits, ids, ask.count, ask.padding, ask.points, low, step))
+    Tensor::from_dispatch(Dispatch::row_summaries(logits, ids, spec.count, spec.padding, spec.powers, low, step))
 }
 
-/// What the digests look like: the whole of it is known before anything runs.
-fn spec(
+/// Shape and type of the summaries, which burn has to know before the kernel runs.
+fn output_spec(
     logits: &TensorSpec,
     ids: &TensorSpec,
     count: &usize,
     _: &usize,
-    points: &usize,
+    powers: &usize,
     _: &f32,
     _: &f32,
 ) -> TensorSpec {
     let rows = logits.shape[0];
-    TensorSpec::new(Shape::from([rows, width(*count, ids.shape[0] - rows, *points)]), DType::U32)
+    TensorSpec::new(Shape::from([rows, width(*count, ids.shape[0] - rows, *powers)]), DType::U32)
 }
 
-/// burn's door for operations of our own.
+/// Extends burn's backends by our operation.
 #[backend_extension(Cube, Fusion)]
-pub trait Digests: Backend {
-    /// [`digests`].
-    #[fusion(meta = spec)]
-    fn digest(
+pub trait RowSummaries: Backend {
+    /// [`row_summaries`] on this backend.
+    #[fusion(meta = output_spec)]
+    fn row_summaries(
         logits: FloatTensor<Self>,
         ids: IntTensor<Self>,
         count: usize,
         padding: usize,
-        points: usize,
+        powers: usize,
         low: f32,
         step: f32,
     ) -> IntTensor<Self>;
 }
 
-impl Digests for CubeBackend {
-    fn digest(
+impl RowSummaries for CubeBackend {
+    fn row_summaries(
         logits: FloatTensor<Self>,
         ids: IntTensor<Self>,
         count: usize,
         padding: usize,
-        points: usize,
+        powers: usize,
         low: f32,
         step: f32,
     ) -> IntTensor<Self> {
         let (logits, ids) = (into_contiguous(logits), into_contiguous(ids));
         let (rows, vocab_size) = (logits.shape()[0], logits.shape()[1]);
-        let fixed = ids.shape()[0] - rows;
-        let shape = Shape::from([rows, width(count, fixed, points)]);
+        let always_kept = ids.shape()[0] - rows;
+        let shape = Shape::from([rows, width(count, always_kept, powers)]);
         let out = empty_device_contiguous_dtype(logits.client.clone(), logits.device.clone(), shape, DType::U32);
         let types: [ElemType; 2] = [logits.dtype, ids.dtype].map(dtype_to_storage_type);
-        digest_rows::launch(
+        summarise_rows::launch(
             &out.client,
             calculate_cube_count_elemwise(&out.client, rows, CubeDim::new_single()),
             CubeDim::new_1d(UNITS as u32),
@@ -102,11 +103,11 @@ impl Digests for CubeBackend {
             vocab_size as u32,
             (vocab_size - padding) as u32,
             count as u32,
-            fixed as u32,
+            always_kept as u32,
             low,
             step,
             0,
-            points,
+            powers,
             types,
         );
         out

@@ -1,4 +1,5 @@
-//! Digests of a wgpu device, a real GPU or a software one, against whole rows in memory; without a device, nothing.
+//! Compares summaries computed on a wgpu device (a real GPU or a software one) with selection in memory. Without a
+//! device the tests are skipped.
 #![allow(clippy::print_stderr)]
 
 #[path = "../../../../../tests/skips.rs"]
@@ -14,7 +15,7 @@ use logitcask_model::{Device, DeviceChoice};
 
 const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
 
-/// The device for a test, which is skipped without one.
+/// The device for a test, which is skipped if there is none.
 fn device(test: &str) -> Option<Device> {
     match DeviceChoice::Wgpu.open() {
         Ok((device, name)) => {
@@ -32,7 +33,7 @@ fn keep(selection: Selection) -> Truncation {
     Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail: Some(RULE), padding: 0 }
 }
 
-/// Rows as a language model has them, the second with many ties, and labels in and outside the largest.
+/// Rows like those of a language model, every third with many ties, and labels inside and outside the largest classes.
 fn rows(vocab: usize, count: usize) -> (Vec<f32>, Vec<u32>) {
     let mut rng = CounterRng::new("gpu selection test", &[vocab as u64]);
     let mut logits = Vec::with_capacity(vocab * count);
@@ -52,7 +53,7 @@ fn rows(vocab: usize, count: usize) -> (Vec<f32>, Vec<u32>) {
     (logits, gold)
 }
 
-/// Rows with numbers behind them that no class has: their i-th of row j is `value(j, i)`.
+/// Appends padding to each row: its i-th number in row j is `value(j, i)`.
 fn pad(logits: &[f32], vocab: usize, padding: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
     let rows = logits.chunks(vocab).enumerate();
     rows.flat_map(|(j, row)| row.iter().copied().chain((0..padding).map(|i| value(j, i)).collect::<Vec<_>>())).collect()
@@ -62,7 +63,7 @@ fn tensor(logits: &[f32], vocab: usize, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(logits.to_vec(), [logits.len() / vocab, vocab]), device)
 }
 
-/// How many rows their digests settle, after all were compared with the same rows in memory.
+/// Compares selection on the device with selection in memory and returns how many rows their summaries decide.
 fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Truncation) -> usize {
     let (sampling_offsets, vocab) = (vec![0.3; gold.len()], on_device.dims()[1]);
     let logits = read(on_device.clone()).unwrap();
@@ -81,7 +82,7 @@ fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Truncation) -> usize {
         assert_eq!(fast.gold.rank, slow.gold.rank, "{context}");
         let tolerance = 1e-5 + 1.2e-7 * slow.log_z.abs();
         assert!((fast.log_z - slow.log_z).abs() < tolerance, "{context}: log Z {} {}", fast.log_z, slow.log_z);
-        // One step of f16 where log Z differs in its last bits.
+        // One step of f16, if log Z differs in its last bits.
         assert!((fast.gold.log_prob - slow.gold.log_prob).abs() <= slow.gold.log_prob.abs() / 1000.0, "{context}");
         for b in keep.tail.iter().flat_map(TailRule::grid) {
             let (fast, slow) = (fast.log_partition(b), slow.log_partition(b));
@@ -92,12 +93,14 @@ fn compare(on_device: &Tensor<2>, gold: &[u32], keep: &Truncation) -> usize {
         }
     }
     for (fast, slow) in errors.log_z.iter().zip(&slow_errors.log_z) {
-        // A last bit decides where an atom between two steps goes.
+        // An atom between two steps may be rounded to either, depending on the last bit.
         assert!((fast.worst() - slow.worst()).abs() < 2.0 * ATOM_STEP && (fast.mean() - slow.mean()).abs() < ATOM_STEP);
     }
     assert!((errors.codec.worst() - slow_errors.codec.worst()).abs() < 1e-4);
-    let ask = ask(keep, vocab);
-    ask.map_or(0, |ask| settle(on_device, gold, keep, ask).unwrap().iter().filter(|row| **row != Ok(None)).count())
+    let spec = summary_spec(keep, vocab);
+    spec.map_or(0, |spec| {
+        decode_rows(on_device, gold, keep, spec).unwrap().iter().filter(|row| **row != Ok(None)).count()
+    })
 }
 
 #[test]
@@ -108,37 +111,41 @@ fn rows_on_a_device_give_what_they_give_in_memory() {
         let on_device = tensor(&logits, vocab, &device);
         for k in [1, 5, 64, 512] {
             for selection in [Selection::TopK { k }, Selection::TopP { p: 0.9, k }] {
-                let settled = compare(&on_device, &gold, &keep(selection));
-                // A digest of half the classes is no shorter than the row.
-                assert!(settled == count || (vocab, k) == (1_000, 512), "{settled} of {count}");
+                let decided = compare(&on_device, &gold, &keep(selection));
+                // A summary with half of the classes is no shorter than the row.
+                assert!(decided == count || (vocab, k) == (1_000, 512), "{decided} of {count}");
             }
         }
     }
 }
 
-/// The words of a row by the definition, in f64: head, pairs by id, sums.
-fn slow_digest(row: &[f32], gold: usize, ask: Ask) -> ([u32; kernel::HEAD], Vec<(u32, f32)>, Vec<f64>) {
-    let classes = row.len() - ask.padding;
+/// The content of a row's summary by definition, in f64: header, pairs ordered by id, and sums.
+fn reference_summary(
+    row: &[f32],
+    gold: usize,
+    spec: SummarySpec,
+) -> ([u32; layout::HEADER], Vec<(u32, f32)>, Vec<f64>) {
+    let classes = row.len() - spec.padding;
     let mut ids: Vec<u32> = (0..classes as u32).collect();
     ids.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
     let rank = ids.iter().position(|&id| id as usize == gold).unwrap() as u32;
-    let (near, far) = ids.split_at(ask.count);
+    let (near, far) = ids.split_at(spec.count);
     let outside = || far.iter().map(|&id| row[id as usize]).chain(row[classes..].iter().copied());
-    let bar = row[classes..].iter().copied().fold(row[near[ask.count - 1] as usize], f32::max);
-    let sum = |b: f64| outside().map(|z| (b * (f64::from(z) - f64::from(bar))).exp()).sum::<f64>();
-    let grid = (0..ask.points).map(|j| ask.grid.0 + j as f64 * ask.grid.1);
+    let bound = row[classes..].iter().copied().fold(row[near[spec.count - 1] as usize], f32::max);
+    let sum = |b: f64| outside().map(|z| (b * (f64::from(z) - f64::from(bound))).exp()).sum::<f64>();
+    let grid = (0..spec.powers).map(|j| spec.grid.0 + j as f64 * spec.grid.1);
     let sums = grid.chain([1.0]).map(sum).collect();
     let mut pairs: Vec<(u32, f32)> = near.iter().map(|&id| (id, row[id as usize])).collect();
     pairs.sort_unstable_by_key(|pair| pair.0);
-    ([0, rank, row[gold].to_bits(), bar.to_bits()], pairs, sums)
+    ([0, rank, row[gold].to_bits(), bound.to_bits()], pairs, sums)
 }
 
 #[test]
-fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
-    let Some(device) = device("digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up") else { return };
+fn summaries_count_exactly_and_sum_closely() {
+    let Some(device) = device("summaries_count_exactly_and_sum_closely") else { return };
     let vocab = 5_003;
     let (mut logits, mut gold) = rows(vocab, 3);
-    // All alike, two values, masked classes, a spread near the end of f32, steps far finer than the logits.
+    // All equal, two values, masked classes, values across the range of f32, and steps far smaller than the logits.
     let odd: [&dyn Fn(usize) -> f32; 5] = [
         &|_| -3.5,
         &|i| if i % 2 == 0 { 1.0 } else { -1.0 },
@@ -150,19 +157,20 @@ fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
         gold.push(gold.len() as u32 * 601);
         logits.extend((0..vocab).map(value));
     }
-    // The second row's padding stands above all its classes.
+    // In the second row the padding is above all classes.
     let padded: Vec<f32> =
         pad(&logits, vocab, 300, |j, i| if j == 1 { 90.0 - i as f32 } else { (i % 90) as f32 / 9.0 });
     for (count, padding) in [(2, 0), (65, 0), (700, 0), (2, 300), (65, 300), (700, 300)] {
         let (logits, vocab) = if padding == 0 { (&logits, vocab) } else { (&padded, vocab + padding) };
         let (low, distance) = RULE.knots();
-        let ask = Ask { count, fixed: 0, padding, points: RULE.grid().len(), grid: (low, distance / 2.0) };
+        let spec =
+            SummarySpec { count, always_kept: 0, padding, powers: RULE.grid().len(), grid: (low, distance / 2.0) };
         let ids = indices(gold.iter().map(|&id| id as usize), &device);
-        let words = digests(tensor(logits, vocab, &device), ids, ask).try_into_vec_as::<u32>().unwrap();
-        for (i, (words, row)) in words.chunks(ask.width()).zip(logits.chunks(vocab)).enumerate() {
-            let (head, pairs, sums) = slow_digest(row, gold[i] as usize, ask);
+        let words = row_summaries(tensor(logits, vocab, &device), ids, spec).try_into_vec_as::<u32>().unwrap();
+        for (i, (words, row)) in words.chunks(spec.width()).zip(logits.chunks(vocab)).enumerate() {
+            let (head, pairs, sums) = reference_summary(row, gold[i] as usize, spec);
             let context = format!("row {i}, {count} classes, {padding} of padding");
-            let (got, words) = words.split_at(kernel::HEAD);
+            let (got, words) = words.split_at(layout::HEADER);
             assert_eq!(got, head, "{context}");
             let (bits, far) = words.split_at(2 * count);
             let mut got: Vec<_> = (0..count).map(|j| (bits[j], f32::from_bits(bits[count + j]))).collect();
@@ -180,15 +188,16 @@ fn digests_are_exact_in_what_is_counted_and_close_in_what_is_added_up() {
 fn sums_have_twice_the_digits_of_f32() {
     let Some(device) = device("sums_have_twice_the_digits_of_f32") else { return };
     let (low, distance) = RULE.knots();
-    let ask = Ask { count: 2, fixed: 0, padding: 0, points: RULE.grid().len(), grid: (low, distance / 2.0) };
+    let spec =
+        SummarySpec { count: 2, always_kept: 0, padding: 0, powers: RULE.grid().len(), grid: (low, distance / 2.0) };
     for z in [-0.3, -1.7, -2.5, -6.3] {
-        // Seven equal classes below the largest ones, and nothing else that weighs: the sums are a geometric series.
+        // Seven equal classes follow the largest ones, and all others are negligible: the sums form a geometric series.
         let row: Vec<f32> = (0..3_000).map(|i| [0.0, z, -1e30][usize::from(i > 1) + usize::from(i > 8)]).collect();
-        let words = digests(tensor(&row, 3_000, &device), indices([0].into_iter(), &device), ask);
+        let words = row_summaries(tensor(&row, 3_000, &device), indices([0].into_iter(), &device), spec);
         let words = words.try_into_vec_as::<u32>().unwrap();
         let parts: Vec<f64> =
-            words[kernel::HEAD + 2 * ask.count..].iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
-        let sums: Vec<f64> = parts.chunks(2).take(ask.points).map(|pair| pair[0] + pair[1]).collect();
+            words[layout::HEADER + 2 * spec.count..].iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
+        let sums: Vec<f64> = parts.chunks(2).take(spec.powers).map(|pair| pair[0] + pair[1]).collect();
         for (j, pair) in sums.windows(2).enumerate() {
             let error = pair[1] / pair[0] * sums[0] / sums[1] - 1.0;
             assert!(error.abs() < 1e-12, "z = {z}: sum {j} is off by {error:e}");
@@ -197,8 +206,8 @@ fn sums_have_twice_the_digits_of_f32() {
 }
 
 #[test]
-fn any_rule_and_classes_always_kept_are_settled_too() {
-    let Some(device) = device("any_rule_and_classes_always_kept_are_settled_too") else { return };
+fn any_tail_rule_and_always_kept_classes_are_decoded() {
+    let Some(device) = device("any_tail_rule_and_always_kept_classes_are_decoded") else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
     let top = keep(Selection::TopK { k: 8 });
@@ -211,7 +220,8 @@ fn any_rule_and_classes_always_kept_are_settled_too() {
         let tail = Some(TailRule { lowest_temperature, highest_temperature, atoms });
         assert_eq!(compare(&on_device, &gold, &Truncation { tail, ..top.clone() }), 6, "{tail:?}");
     }
-    // Ranges too wide for their atoms, where rounding places the points: rows that show it are fetched.
+    // Temperature ranges that are too wide for the number of atoms, so that rounding decides where the points lie. Rows
+    // where this shows are read back.
     for (lowest_temperature, highest_temperature, atoms) in [(0.05, 1000.0, 7), (0.05, 1000.0, 3), (1.0, 4.0, 8)] {
         let tail = Some(TailRule { lowest_temperature, highest_temperature, atoms });
         compare(&on_device, &gold, &Truncation { tail, ..top.clone() });
@@ -228,7 +238,8 @@ fn padding_is_in_the_sums_and_never_a_class() {
     let noise: Vec<f32> = (0..6 * 700).map(|_| 2.2 * rng.normal() as f32).collect();
     for (vocab, padding) in [(3_001, 1), (3_001, 100), (5_000, 700), (100, 700)] {
         let (logits, gold) = rows(vocab, 6);
-        // Far below all classes, among them, at the largest, far above all, and beyond what even f64 has exponentials for.
+        // Padding far below all classes, among them, near the largest, far above all, and beyond the range of
+        // exponentials in f64.
         for level in [-200.0, 0.0, 15.0, 40.0, 1_000.0] {
             let padded = pad(&logits, vocab, padding, |j, i| level + noise[j * 700 + i]);
             let on_device = tensor(&padded, vocab + padding, &device);
@@ -241,7 +252,7 @@ fn padding_is_in_the_sums_and_never_a_class() {
             }
         }
     }
-    // All classes but one are kept, and that is the tail's with the padding.
+    // All classes but one are kept; the tail consists of that class and the padding.
     let (logits, gold) = rows(40, 6);
     let padded = pad(&logits, 40, 700, |j, i| noise[j * 700 + i]);
     let keep = Truncation { always_keep: vec![3, 5, 39], padding: 700, ..keep(Selection::TopK { k: 36 }) };
@@ -251,7 +262,7 @@ fn padding_is_in_the_sums_and_never_a_class() {
 #[test]
 fn padding_that_ties_with_classes_is_none_of_them() {
     let Some(device) = device("padding_that_ties_with_classes_is_none_of_them") else { return };
-    // Ten of the last classes stand where all padding does, five above, the others below.
+    // The padding ties with the last ten classes; five classes are above it and the others below.
     let value = |i: usize| match i {
         300..305 => 3.0 + i as f32 / 1000.0,
         1_990.. => 1.5,
@@ -260,7 +271,7 @@ fn padding_that_ties_with_classes_is_none_of_them() {
     let classes: Vec<f32> = (0..4 * 2_000).map(|i| value(i % 2_000)).collect();
     let padded = pad(&classes, 2_000, 64, |_, _| 1.5);
     let on_device = tensor(&padded, 2_064, &device);
-    // Among the ties the last wanted one is, in turn: some, the first, the last one, and none but the padding is left.
+    // Of the ten tied classes, this keeps four, none, nine, and all ten, plus the always-kept one if there is one.
     for k in [9, 5, 14, 15] {
         for always_keep in [vec![], vec![1_998]] {
             let keep = Truncation { always_keep, padding: 64, ..keep(Selection::TopK { k }) };
@@ -270,8 +281,8 @@ fn padding_that_ties_with_classes_is_none_of_them() {
 }
 
 #[test]
-fn what_digests_do_not_settle_is_fetched() {
-    let Some(device) = device("what_digests_do_not_settle_is_fetched") else { return };
+fn rows_that_their_summary_does_not_decide_are_fetched() {
+    let Some(device) = device("rows_that_their_summary_does_not_decide_are_fetched") else { return };
     let (logits, gold) = rows(3_001, 6);
     let on_device = tensor(&logits, 3_001, &device);
     let dense = Truncation { tail: None, ..keep(Selection::Dense {}) };
@@ -280,7 +291,7 @@ fn what_digests_do_not_settle_is_fetched() {
     }
     let few = tensor(&logits[..300 * 6], 300, &device);
     assert_eq!(compare(&few, &[3; 6], &keep(Selection::TopK { k: 64 })), 0);
-    // Exactly two thirds lie on class 0 of the middle row, as near as f32 tells.
+    // Class 0 of the middle row has a probability of exactly two thirds, as far as f32 can represent that.
     let mut close = logits[..3 * 3_001].to_vec();
     close[3_001..2 * 3_001].fill(-100.0);
     (close[3_001], close[3_002]) = (2.0f32.ln(), 0.0);
@@ -299,19 +310,19 @@ fn rows_that_cannot_be_kept_are_refused_and_the_first_named() {
         let got = select_on_device(tensor(&logits, 4_097, &device), &gold, &[0.0; 4], &keep);
         assert_eq!(got.err(), Some(SelectProblem::Row(2, RowProblem::NotFinite)));
     }
-    // As numbers behind the classes, too: refused by what the device says.
+    // Padding that is not finite is refused too, based on the summary alone.
     let (whole, gold) = rows(4_097, 4);
     let padded_keep = Truncation { padding: 300, ..keep.clone() };
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for at in [0, 299] {
             let padded = pad(&whole, 4_097, 300, |j, i| if j == 2 && i == at { bad } else { 0.5 });
             let on_device = tensor(&padded, 4_397, &device);
-            let got = settle(&on_device, &gold, &padded_keep, ask(&padded_keep, 4_397).unwrap()).unwrap();
+            let got = decode_rows(&on_device, &gold, &padded_keep, summary_spec(&padded_keep, 4_397).unwrap()).unwrap();
             let problems: Vec<_> = got.into_iter().map(|row| row.map(|kept| kept.is_some())).collect();
             assert_eq!(problems, [Ok(true), Ok(true), Err(RowProblem::NotFinite), Ok(true)], "{bad} at {at}");
         }
     }
-    // Finite, and beyond what a row in memory may hold.
+    // This logit is finite but exceeds what selection in memory accepts.
     let far = pad(&whole, 4_097, 300, |j, i| if (j, i) == (1, 7) { 3e38 } else { 0.5 });
     let got = select_on_device(tensor(&far, 4_397, &device), &gold, &[0.0; 4], &padded_keep);
     assert_eq!(got.err(), Some(SelectProblem::Row(1, RowProblem::NotFinite)));

@@ -1,7 +1,7 @@
-//! Sums and rules in both arithmetics, against f64.
+//! Sums and Gauss rules in both number types, compared with f64.
 
 use super::*;
-use crate::select::rule::rule_of_sums;
+use crate::select::gauss::gauss_rule;
 use crate::select::scan::scan;
 use logitcask_core::TailRule;
 use logitcask_core::math::log_sum_exp;
@@ -21,15 +21,15 @@ fn case(spread: f64) -> Case {
     Case { tail: logits[2..].iter().map(|&z| f64::from(z) - f64::from(top)).collect(), logits, top }
 }
 
-/// Sums and rule in this arithmetic; the worst errors of the sums and of the rule's log Z over the grid, against
-/// f64.
-fn errors<T: Real>(rule: TailRule, case: &Case) -> (usize, f64, f64) {
+/// The number of points of the rule that this number type gives, and the largest errors over the grid, compared with
+/// f64: of the logarithms of the sums, and of the rule's log Z.
+fn errors<T: SumFloat>(rule: TailRule, case: &Case) -> (usize, f64, f64) {
     let (low, distance) = rule.knots();
     let mut sums = vec![0.0; rule.grid().len()];
     let mut extremes = Extremes::default();
     scan(&case.logits, 0, &mut extremes).unwrap();
     PowerSums::<T>::default().sum((&case.logits, &extremes), &[0, 1], case.top, (low, distance / 2.0), &mut sums);
-    let fast = rule_of_sums(&sums);
+    let fast = gauss_rule(&sums);
     let points: Vec<f64> = case.tail.iter().map(|z| (distance * z).exp()).collect();
     let weights: Vec<f64> = case.tail.iter().map(|z| (low * z).exp()).collect();
     let slow = gauss(&points, &weights, rule.atoms as usize);
@@ -74,16 +74,24 @@ fn every_instruction_set_gives_the_same_bits() {
     let mut extremes = Extremes::default();
     scan(&case.logits[..1_001], 0, &mut extremes).unwrap();
     let sums = |is_plain: bool| {
-        let mut state = PowerSums::<f32>::default();
+        let mut buffers = PowerSums::<f32>::default();
         let (logits, top) = (&case.logits[..1_001], case.top);
-        let pass =
-            Pass { logits, extremes: &extremes, kept: &[3], top, low: 0.3, step: 0.2, groups: 5, state: &mut state };
+        let pass = PowerSumsPass {
+            logits,
+            extremes: &extremes,
+            kept: &[3],
+            top,
+            low: 0.3,
+            step: 0.2,
+            groups: 5,
+            buffers: &mut buffers,
+        };
         if is_plain {
             pass.with_simd(pulp::Scalar::new())
         } else {
             Arch::new().dispatch(pass)
         }
-        state.sums.map(f64::to_bits)
+        buffers.sums.map(f64::to_bits)
     };
     assert_eq!(sums(true), sums(false));
 }

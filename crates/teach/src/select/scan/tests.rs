@@ -1,10 +1,11 @@
-//! The summary of a row against f64, and every instruction set against the plainest.
+//! Statistics of a row compared with f64, and every instruction set compared with scalar code.
 
 use super::*;
 use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
 
-/// Logits whose largest comes first, last, or anywhere, some of them far below all others, scaled and moved.
+/// Rows whose largest logit comes first, last, or anywhere, at several scales and offsets, some with logits far below
+/// the others.
 fn rows() -> Vec<Vec<f32>> {
     let mut rng = CounterRng::new("scan test", &[]);
     let mut rows = Vec::new();
@@ -32,7 +33,7 @@ fn a_summary_is_that_of_f64() {
         for gold_id in [0, row.len() / 2, row.len() - 1] {
             let mut extremes = Extremes::default();
             let got = scan(&row, gold_id as u32, &mut extremes).unwrap();
-            // The multiplier of the exponents is a rounded log2 e: a part in 7e7 of what lies below the largest.
+            // The multiplier of the exponents is a rounded log2 e, with a relative error of 1 / 7e7.
             assert!((got.log_z - exact).abs() < 3e-7, "{} {exact}, {} classes", got.log_z, row.len());
             let before = |(id, z): (usize, &f32)| *z > row[gold_id] || (*z == row[gold_id] && id < gold_id);
             assert_eq!(got.rank as usize, row.iter().enumerate().filter(|class| before(*class)).count());
@@ -49,20 +50,20 @@ fn a_summary_is_that_of_f64() {
 fn every_instruction_set_gives_the_same_bits() {
     for row in rows() {
         let mut fast = Extremes::default();
-        let summary = scan(&row, 0, &mut fast).unwrap();
+        let stats = scan(&row, 0, &mut fast).unwrap();
         let lanes = fast.maxima.len();
         let mut plain = Extremes { maxima: vec![0.0; lanes], minima: vec![0.0; lanes] };
         let (gold, extremes) = (row[0], &mut plain);
         let scan = Scan { logits: &row, gold_id: 0, gold, extremes };
-        let seen = scan.with_simd(pulp::Scalar::new());
-        assert_eq!(seen.log_z().to_bits(), summary.log_z.to_bits());
+        let totals = scan.with_simd(pulp::Scalar::new());
+        assert_eq!(totals.log_z().to_bits(), stats.log_z.to_bits());
         assert_eq!((plain.maxima, plain.minima), (fast.maxima, fast.minima));
     }
 }
 
 #[test]
 fn what_is_no_number_is_seen_wherever_it_stands() {
-    // A NaN that carries something in its low bits, too.
+    // NaNs with a payload in their low bits are included.
     let bad = [f32::NAN, f32::from_bits(0xffc1_2345), f32::from_bits(0x7f80_0001), f32::INFINITY, f32::NEG_INFINITY];
     for z in bad.into_iter().chain([3e38]) {
         for at in [0, 1, 255, 256, 300, 599] {

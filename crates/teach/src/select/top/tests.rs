@@ -1,10 +1,10 @@
-//! The largest classes against sorting, and every instruction set against the plainest.
+//! The largest classes compared with sorting, and every instruction set compared with scalar code.
 
 use super::*;
 use crate::select::scan::{Extremes, scan};
 use logitcask_core::rng::CounterRng;
 
-/// Logits of one of four kinds: all different, on a coarse grid as half precision leaves them, nearly all equal, in order.
+/// Logits of one of four kinds: all different, on a coarse grid as in half precision, nearly all equal, and ascending.
 fn row(rng: &mut CounterRng, kind: usize, vocab: usize) -> Vec<f32> {
     let mut logit = |i: usize| match kind {
         0 => 4.0 * rng.normal() as f32,
@@ -21,7 +21,7 @@ fn row(rng: &mut CounterRng, kind: usize, vocab: usize) -> Vec<f32> {
     (0..vocab).map(&mut logit).collect()
 }
 
-/// Sorted by logit, largest first, and by id.
+/// The largest classes by sorting all of them by logit and id.
 fn sorted(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
     let mut classes: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
     classes.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));
