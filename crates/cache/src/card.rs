@@ -1,4 +1,4 @@
-//! The dataset card: what makes a cache's folder a dataset that can be shared as it is.
+//! The dataset card, which turns a cache's folder into a dataset that can be shared as it is.
 
 use crate::manifest::Manifest;
 use crate::names::DATA_DIR;
@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// The card's file name.
 pub const CARD_NAME: &str = "README.md";
 
-/// The text of the card: YAML that dataset hubs read, then what a person wants to know. A function of plan and manifest.
+/// The text of the card: YAML for dataset hubs, then a description for people. It is a function of plan and manifest.
 pub(crate) fn text(plan: &Plan, manifest: &Manifest) -> String {
     let mut card = String::new();
     // Writing into a String cannot fail.
@@ -24,7 +24,7 @@ fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
     write_columns(card, plan)
 }
 
-/// What dataset hubs read.
+/// Writes the YAML that dataset hubs read.
 fn write_yaml(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
     writeln!(
         card,
@@ -40,7 +40,8 @@ fn write_yaml(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
     writeln!(card, "configs:\n- config_name: default\n  data_files:")?;
     for units in plan.splits() {
         let split = &plan.units[units.start].split;
-        // In quotes: YAML takes `no` for false. By the whole name: `train-*` would take the shards of `train-hard` too.
+        // In quotes, because YAML reads `no` as false. The full name is given, because `train-*` would include the
+        // shards of `train-hard`.
         writeln!(
             card,
             "  - split: \"{}\"\n    path: \"{DATA_DIR}/{split}-?????-of-?????.parquet\"",
@@ -137,7 +138,7 @@ fn meaning(column: &str, plan: &Plan) -> String {
     }
 }
 
-/// A name that breaks neither YAML nor a table.
+/// The name in a form that breaks neither YAML nor a table.
 fn plain(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "._-/ ".contains(c) { c } else { '_' }).collect()
 }
@@ -146,7 +147,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// The hub's size classes.
+/// The size category as hubs define it.
 fn size(rows: u64) -> &'static str {
     match rows {
         0..1_000 => "n<1K",

@@ -1,5 +1,5 @@
-//! Which worker is at a unit: a hint, so that several share the work instead of repeating it. Nobody needs to hold one, and
-//! none outlives its process.
+//! Claims of units by workers: a hint that lets several workers share the work instead of repeating it. A claim is
+//! never required, and none outlives its process.
 
 use crate::commit;
 use crate::error::{Error, Result};
@@ -9,26 +9,26 @@ use crate::writer::{CacheWriter, exists};
 use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 
-/// What a worker that asks for a unit is told.
+/// The answer to a worker that claims a unit.
 #[derive(Debug)]
 pub enum Claimed {
-    /// Nobody else is at it. Keep the claim until the unit is written.
+    /// No other worker has claimed it. Keep the claim until the unit is written.
     Mine(Claim),
-    /// Another worker is at it. Its lock goes with its process, however that ends.
+    /// Another worker has claimed it. Its lock is released when its process ends, however that happens.
     Elsewhere,
-    /// It is committed, and its shard is there.
+    /// The unit is committed and its shard exists.
     Committed,
 }
 
-/// A worker's claim to a unit, given back when it is dropped.
+/// A worker's claim to a unit, released when it is dropped.
 #[derive(Debug)]
 pub struct Claim {
-    /// The file, which holds the lock, and its path.
+    /// The file, whose lock is held, and its path.
     held: Option<(PathBuf, File)>,
 }
 
 impl Claim {
-    /// Of a worker that goes on beside another's claim.
+    /// An empty claim, for a worker that works on a unit without claiming it.
     pub fn none() -> Self {
         Self { held: None }
     }
@@ -37,15 +37,15 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some((path, _)) = &self.held {
-            // A file that stays is no claim: nobody holds its lock. `CacheWriter::finish` removes it.
+            // A file that remains is not a claim, because nobody holds its lock. `CacheWriter::finish` removes it.
             let _ = fs::remove_file(path);
         }
     }
 }
 
 impl CacheWriter {
-    /// Asks for `unit`, before its rows are made. Writing without a claim, or beside another's, is harmless: who commits
-    /// first is right, and the others' work is lost.
+    /// Claims `unit`, before its rows are made. Writing without a claim, or in parallel with another worker, is
+    /// harmless: the first commit stands, and the others' work is discarded.
     ///
     /// # Errors
     /// A folder that cannot be read or written.
@@ -58,15 +58,15 @@ impl CacheWriter {
         let file = opened.map_err(Error::io(&path, "create the claim"))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Ok(Claimed::Elsewhere),
-            // A file system without locks has no hints either.
+            // A file system without locks does not support claims.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let claim = Claim { held: Some((path, file)) };
-        // Its last owner may have committed it just before giving the claim back.
+        // The previous owner may have committed the unit just before it released the claim.
         Ok(if self.is_committed(unit)? { Claimed::Committed } else { Claimed::Mine(claim) })
     }
 
-    /// Has `unit` its commit and, unless a repair took it away, its shard?
+    /// Whether `unit` has its commit and its shard, which a repair may have removed.
     pub(crate) fn is_committed(&self, unit: usize) -> Result<bool> {
         Ok(commit::exists(self.folder(), unit)? && exists(&self.folder().join(self.shard(unit)))?)
     }

@@ -1,4 +1,4 @@
-//! What a worker says of a unit once its shard is durable.
+//! Commits: the record that a worker writes for a unit once its shard is durable.
 
 use crate::error::{Error, Result};
 use crate::error_stats::{self, CodecError, LogZError};
@@ -9,39 +9,39 @@ use logitcask_core::{Fingerprint, SoftRows};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// One unit, written.
+/// The record of one written unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Commit {
-    /// Its index in the plan.
+    /// The unit's index in the plan.
     pub unit: u32,
-    /// Its split.
+    /// The unit's split.
     pub split: String,
-    /// Its first sample id.
+    /// First sample id.
     pub start: u64,
-    /// One past its last sample id.
+    /// One past the last sample id.
     pub end: u64,
-    /// Path of its shard below the cache's folder.
+    /// Path of the shard relative to the cache's folder.
     pub shard: String,
-    /// Samples, one row each.
+    /// Number of samples, one row each.
     pub rows: u64,
-    /// Positions of all rows.
+    /// Number of positions of all rows.
     pub positions: u64,
-    /// Kept classes of all positions.
+    /// Number of kept classes of all positions.
     pub entries: u64,
-    /// The shard's length.
+    /// The shard's length in bytes.
     pub bytes: u64,
     /// Hash of the shard's bytes.
     pub blake3: Fingerprint,
-    /// Mean over positions of the probability that the deterministic classes hold at T = 1, as stored, to nine decimals.
+    /// Mean over positions of the total probability of the deterministic classes at T = 1, as stored, to nine decimals.
     pub kept_mass: f64,
-    /// At each temperature of the plan's tail rule; nothing for a dense cache, which has no tail.
+    /// Errors at each temperature of the plan's tail rule; empty for a dense cache, which has no tail.
     pub log_z_error: Vec<LogZError>,
-    /// Over all entries.
+    /// Errors over all entries.
     pub codec_error: CodecError,
 }
 
-/// A commit that cannot be of its unit.
+/// A commit that does not fit its unit.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
     #[error("unit {unit} is {got}, the plan says {expected}")]
@@ -50,7 +50,7 @@ pub(crate) enum CommitError {
     Counts { unit: usize, commit: Box<Commit> },
 }
 
-/// What a commit counts, added up sample by sample in their order.
+/// The counts of a commit, accumulated sample by sample in order.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) rows: u64,
@@ -73,24 +73,24 @@ impl Tally {
     }
 }
 
-/// Path below a cache's folder of the commit of `unit`.
+/// Path of the commit of `unit` relative to the cache's folder.
 pub(crate) fn name(unit: usize) -> String {
     format!("{COMMITS_DIR}/{unit:05}.json")
 }
 
-/// Where the commit of `unit` lives.
+/// Path of the commit of `unit`.
 pub(crate) fn path(folder: &Path, unit: usize) -> PathBuf {
     folder.join(name(unit))
 }
 
-/// Was `unit` committed?
+/// Whether `unit` has a commit.
 pub(crate) fn exists(folder: &Path, unit: usize) -> Result<bool> {
     let path = path(folder, unit);
     path.try_exists().map_err(Error::io(&path, "look for the commit"))
 }
 
 impl Commit {
-    /// The commit of `unit`, whose shard has this name, if there is one.
+    /// Reads the commit of `unit`, whose shard has this name, if there is one.
     pub(crate) fn read(folder: &Path, plan: &Plan, unit: usize, shard: &str) -> Result<Option<Self>> {
         if !exists(folder, unit)? {
             return Ok(None);
@@ -101,7 +101,7 @@ impl Commit {
         Ok(Some(commit))
     }
 
-    /// Does this speak of `unit` of `plan`, in numbers that can be true?
+    /// Checks that the commit describes `unit` of `plan`, with plausible numbers.
     pub(crate) fn check(&self, plan: &Plan, unit: usize, shard: &str) -> Result<(), CommitError> {
         let expected = &plan.units[unit];
         let place = (self.unit as usize, self.split.as_str(), self.start, self.end, self.shard.as_str());

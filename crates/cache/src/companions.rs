@@ -1,5 +1,6 @@
-//! Small files of the teacher that lie in a cache for its students: end tokens, a chat template, a tokenizer's
-//! configuration. The plan lists them with their hashes; they shape no row, so they are no part of its identity.
+//! Companions: small files of the teacher that a cache stores for its students, such as end tokens, a chat template, or
+//! a tokenizer's configuration. The plan lists them with their hashes; they do not affect the rows, so they are not
+//! part of its id.
 
 use crate::error::Result;
 use crate::json;
@@ -9,10 +10,10 @@ use crate::publish;
 use logitcask_core::{ConfigError, Fingerprint};
 use std::path::Path;
 
-/// A companion's name below the cache's folder, with `/` between folder and file, and its bytes.
+/// A companion's path relative to the cache's folder, with `/` between folder and file, and its bytes.
 pub type Companion<'a> = (&'a str, &'a [u8]);
 
-/// The pins of these files.
+/// Creates the pins of these files.
 pub fn pins<'a>(files: impl IntoIterator<Item = Companion<'a>>) -> Vec<ArtifactRef> {
     let pin = |(name, bytes): Companion<'_>| ArtifactRef { name: name.to_owned(), fingerprint: Fingerprint::of(bytes) };
     let mut pins: Vec<ArtifactRef> = files.into_iter().map(pin).collect();
@@ -20,13 +21,13 @@ pub fn pins<'a>(files: impl IntoIterator<Item = Companion<'a>>) -> Vec<ArtifactR
     pins
 }
 
-/// Refuses companions whose names no cache can have.
+/// Rejects companions with names that a cache does not allow.
 pub(crate) fn check(pins: &[ArtifactRef]) -> Result<(), ConfigError> {
     if let Some(pair) = pins.windows(2).find(|pair| pair[0].name >= pair[1].name) {
         let got = format!("`{}` before `{}`", pair[0].name, pair[1].name);
         return Err(ConfigError::new("companions", got, "in byte order of their names, each once"));
     }
-    // None may lie outside the folder, be hidden, or have the name of a file that the format gives.
+    // A companion must not be outside the folder, be hidden, or have the name of a file that the format defines.
     let is_plain = |part: &str| {
         !part.is_empty()
             && !part.starts_with(['.', '_'])
@@ -47,7 +48,7 @@ pub(crate) fn check(pins: &[ArtifactRef]) -> Result<(), ConfigError> {
     }
 }
 
-/// Is this the file that was pinned?
+/// Whether this is the file that was pinned.
 pub(crate) fn is(pin: &ArtifactRef, (name, bytes): Companion<'_>) -> bool {
     pin.name == name && pin.fingerprint == Fingerprint::of(bytes)
 }
@@ -68,7 +69,7 @@ pub(crate) fn lay<'a>(
     Ok(())
 }
 
-/// The bytes of a companion, which are those that were pinned.
+/// Reads a companion, whose bytes must have the pinned hash.
 pub(crate) fn read(folder: &Path, pin: &ArtifactRef) -> Result<Vec<u8>> {
     json::read_pinned(&folder.join(&pin.name), pin.fingerprint)
 }

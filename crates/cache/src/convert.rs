@@ -1,4 +1,4 @@
-//! The same rows in the other layout.
+//! Conversion of a cache to the other layout.
 
 use crate::commit::Commit;
 use crate::error::Result;
@@ -9,13 +9,13 @@ use crate::writer::CacheWriter;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Writes `cache` into `folder` in another layout: the same values to the bit, and the very files that caching into that
-/// layout would have made. A conversion that was stopped goes on where it stopped; `None` where `stop` was raised.
-/// `on_unit` hears of every finished unit.
+/// Writes `cache` into `folder` in another layout: the values are identical to the bit, and the files are those that
+/// caching into that layout would have produced. An interrupted conversion resumes where it stopped; returns `None` if
+/// `stop` was set. `on_unit` is called after every finished unit.
 ///
 /// # Errors
-/// What [`CacheWriter::open`], [`CacheWriter::write_unit`] and [`CacheWriter::finish`] refuse about `folder`; what is wrong
-/// with the tokenizer, a companion, a shard or a row of `cache`.
+/// Errors of [`CacheWriter::open`], [`CacheWriter::write_unit`] and [`CacheWriter::finish`] for `folder`, and errors in
+/// the tokenizer, a companion, a shard or a row of `cache`.
 pub fn convert(
     cache: &CacheReader,
     folder: &Path,
@@ -39,10 +39,10 @@ pub fn convert(
     writer.finish().map(Some)
 }
 
-/// Bytes that a shard of these rows takes; the plan's only unit must be theirs.
+/// Size in bytes of a shard with these rows; the plan must have a single unit, which contains them.
 ///
 /// # Errors
-/// [`crate::Error::Parquet`] where they cannot be encoded. Nothing else is checked of them.
+/// [`crate::Error::Parquet`] if they cannot be encoded. Nothing else is checked.
 pub fn shard_bytes(plan: &Plan, rows: &[(logitcask_core::Sample, logitcask_core::SoftRows)]) -> Result<u64> {
     let bytes = crate::codec::encode(plan, plan.id(), 0, rows);
     let path = || Path::new(&plan.shard_name(0)).to_owned();

@@ -1,4 +1,4 @@
-//! In what two plans differ, in words.
+//! Descriptions of the differences between two plans.
 
 use crate::pins::{ArtifactRef, Versions};
 use crate::plan::Plan;
@@ -6,10 +6,10 @@ use logitcask_core::{Fingerprint, LogProbPrecision};
 use std::fmt;
 use std::ops::Range;
 
-/// A field's value as a message shows it; what is equal identifies the same.
+/// A field's value as shown in a message; equal values identify the same thing.
 enum Described {
     Text(String),
-    /// The name is shown, the fingerprint is compared.
+    /// The name is shown and the fingerprint is compared.
     ArtifactRef(String, Fingerprint),
 }
 
@@ -37,7 +37,7 @@ fn sentence(field: &str, here: &impl fmt::Display, wanted: &impl fmt::Display) -
 }
 
 impl ArtifactRef {
-    /// In words, where what is pinned here is another than what is wanted; `field` says what it is.
+    /// Describes the difference if this pin is not the `wanted` one; `field` names what is pinned.
     pub fn difference(&self, field: &str, wanted: &Self) -> Option<String> {
         let described = |pin: &Self| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         (self.fingerprint != wanted.fingerprint).then(|| sentence(field, &described(self), &described(wanted)))
@@ -45,8 +45,8 @@ impl ArtifactRef {
 }
 
 impl Plan {
-    /// One sentence for each field in which `self`, the plan that is here, differs from the one that is wanted; none for
-    /// plans of one id.
+    /// Returns one sentence for each field in which `self`, the existing plan, differs from the wanted one; empty for
+    /// plans with the same id.
     pub fn differences(&self, wanted: &Self) -> Vec<String> {
         let all = self.described().into_iter().zip(wanted.described());
         let mut differences: Vec<String> = all
@@ -97,7 +97,7 @@ impl Plan {
         ]
     }
 
-    /// How each split is cut, in words.
+    /// Describes how each split is divided into units.
     fn cut(&self) -> String {
         let split = |units: Range<usize>| {
             let (first, last) = (&self.units[units.start], &self.units[units.end - 1]);

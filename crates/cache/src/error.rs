@@ -1,4 +1,4 @@
-//! What can go wrong between a cache and its folder, each with the file, what was expected and what would help.
+//! Errors of reading and writing a cache, each with the file, what was expected and a possible remedy.
 
 use crate::row_problem::RowProblem;
 use logitcask_core::{ConfigError, Fingerprint};
@@ -10,27 +10,27 @@ use std::path::{Path, PathBuf};
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything a writer or reader of a cache refuses.
+/// An error of a cache's writer or reader.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system said no: a full disk, a read-only folder, a path that is not there.
+    /// The file system reported an error, such as a full disk, a read-only folder, or a missing path.
     #[error("{}: cannot {action}: {reason}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb and its object.
+        /// The operation that failed, as a verb and its object.
         action: &'static str,
-        /// The reason.
+        /// The operating system's error.
         reason: io::Error,
     },
-    /// A plan that no cache can be written from.
+    /// A plan from which no cache can be written.
     #[error("this plan cannot be written: {problem}")]
     BadPlan {
-        /// The field that is refused, and what would do.
+        /// The rejected field, and what would be accepted.
         problem: ConfigError,
     },
-    /// The folder holds a cache made from another plan.
+    /// The folder contains a cache made from another plan.
     #[error(
         "{} holds a cache of another plan ({}): choose another folder, or ask for the same again",
         path.display(),
@@ -42,7 +42,7 @@ pub enum Error {
         /// One sentence for each field that differs.
         differences: Vec<String>,
     },
-    /// A folder of something else.
+    /// The folder contains something else.
     #[error(
         "{}: no cache is begun here, the folder holds `{found}`: name an empty folder, or one that is not there",
         path.display()
@@ -53,33 +53,33 @@ pub enum Error {
         /// One of the files or folders in it.
         found: String,
     },
-    /// A folder without a plan.
+    /// The folder has no plan.
     #[error("{}: {}", path.display(), not_a_cache(path))]
     NotACache {
         /// The folder.
         path: PathBuf,
     },
-    /// A cache whose writing stopped before its manifest.
+    /// The cache was not finished: it has no manifest.
     #[error("{}: {committed} of {units} units are committed, there is no complete cache yet: run cache again to finish it", path.display())]
     Unfinished {
         /// The folder.
         path: PathBuf,
-        /// Units that have their commit.
+        /// Number of units that are committed.
         committed: usize,
-        /// Units of the plan.
+        /// Number of units in the plan.
         units: usize,
     },
-    /// A file of a format this build does not know.
+    /// The file has a format version that this build does not support.
     #[error("{}: format version {got}, this build reads {expected}: use the version that wrote it", path.display())]
     Version {
         /// The file.
         path: PathBuf,
         /// [`crate::FORMAT_VERSION`].
         expected: u32,
-        /// The file's.
+        /// The file's version.
         got: u32,
     },
-    /// A plan, commit, manifest or footer that no writer of ours produces.
+    /// A plan, commit, manifest or footer that our writer would never produce.
     #[error("{}: {problem}", path.display())]
     Malformed {
         /// The file.
@@ -87,27 +87,27 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A file with other bytes than those that were pinned.
+    /// The file's bytes do not have the pinned hash.
     #[error("{}: BLAKE3 is {got}, {expected} was recorded: the file was changed or damaged; restore it, or let `logitcask repair RECIPE` make it anew", path.display())]
     Checksum {
         /// The file.
         path: PathBuf,
-        /// What the manifest or plan says.
+        /// The hash in the manifest or plan.
         expected: Fingerprint,
-        /// What the bytes say.
+        /// The hash of the bytes.
         got: Fingerprint,
     },
-    /// A shard that is shorter or longer than its manifest says.
+    /// The shard does not have the length that its manifest states.
     #[error("{}: {got} bytes, the manifest says {expected}: the file was cut or changed; restore it, or let `logitcask repair RECIPE` make it anew", path.display())]
     Size {
         /// The shard.
         path: PathBuf,
-        /// The manifest's.
+        /// The length in the manifest.
         expected: u64,
-        /// The file's.
+        /// The length of the file.
         got: u64,
     },
-    /// A shard without a commit whose bytes are not the ones this run produced.
+    /// A shard without a commit differs from the bytes that this run produced.
     #[error(
         "{}: a shard without a commit holds other bytes (BLAKE3 {}) than this run made ({}): \
          another teacher or device wrote it; where no other run is at work, remove the file and run again",
@@ -116,12 +116,12 @@ pub enum Error {
     ForeignShard {
         /// The shard.
         path: PathBuf,
-        /// Hash of what this run would have written.
+        /// Hash of the bytes that this run would have written.
         expected: Fingerprint,
-        /// Hash of what is there.
+        /// Hash of the existing bytes.
         got: Fingerprint,
     },
-    /// A lost shard that was made again, with other bytes than it had.
+    /// A lost shard was rebuilt, but with other bytes than it had.
     #[error(
         "{}: made again it has BLAKE3 {}, {} was recorded: another device, precision or version of the program wrote \
          it; nothing was changed, rebuild it where the cache was written or write the whole cache anew",
@@ -130,63 +130,63 @@ pub enum Error {
     Rebuilt {
         /// The shard.
         path: PathBuf,
-        /// What its commit says.
+        /// The hash in its commit.
         expected: Fingerprint,
-        /// What this run made.
+        /// The hash of the bytes that this run produced.
         got: Fingerprint,
     },
-    /// A row that a writer was given and must not write.
+    /// A writer was given a row that must not be written.
     #[error("split `{split}`, sample {sample}: {problem}")]
     BadRow {
         /// The split.
         split: String,
-        /// The sample's id in it.
+        /// The sample's id in the split.
         sample: u64,
         /// What is wrong.
         problem: RowProblem,
     },
-    /// A stored row that is not what a teacher said about its input.
+    /// A stored row cannot be a teacher's output for its input.
     #[error("{}, row {row} (sample {sample}): {problem}", path.display())]
     Row {
         /// The shard.
         path: PathBuf,
-        /// Counted from 0 within the shard.
+        /// Index of the row in the shard, from 0.
         row: u64,
-        /// The sample that belongs there.
+        /// The id of the sample that belongs there.
         sample: u64,
         /// What is wrong.
         problem: RowProblem,
     },
-    /// Parquet could not be written or read.
+    /// Parquet data could not be written or read.
     #[error("{}: {reason}", path.display())]
     Parquet {
         /// The shard.
         path: PathBuf,
-        /// Its reason.
+        /// The Parquet crate's error.
         reason: ParquetError,
     },
-    /// A split the cache does not have.
+    /// The cache has no such split.
     #[error("no split `{split}` in this cache, there is {}", there.join(", "))]
     NoSplit {
-        /// The one asked for.
+        /// The requested split.
         split: String,
-        /// The ones there are.
+        /// The splits of the cache.
         there: Vec<String>,
     },
-    /// A sample the split does not have.
+    /// The split has no such sample.
     #[error("split `{split}` holds samples 0..{len}, {sample} was asked for")]
     NoSample {
         /// The split.
         split: String,
-        /// The id asked for.
+        /// The requested id.
         sample: u64,
-        /// The split's length.
+        /// Number of samples in the split.
         len: u64,
     },
 }
 
 impl Error {
-    /// For `map_err`: what was tried with which path.
+    /// For `map_err`: adds the path and the operation that failed.
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |reason| Self::Io { path: path.to_owned(), action, reason }
     }

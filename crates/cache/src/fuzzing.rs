@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` call: each takes any bytes, and neither panics nor takes more than a little memory.
+//! Entry points of the fuzz targets in `fuzz/`: each accepts any bytes, and neither panics nor uses much memory.
 
 use crate::codec::Row;
 use crate::codec::packed::{self, Model};
@@ -21,16 +21,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Rows of the fixed plan's only unit.
+/// Number of rows of the fixed plan's only unit.
 pub(crate) const ROWS: u64 = 6;
 const VOCAB: u32 = 40;
-/// Rows that the models of [`packed_row`] are trained on.
+/// Number of rows on which the models of [`packed_row`] are trained.
 pub(crate) const MODEL_ROWS: u64 = 300;
-/// First bytes from here on choose a trained model.
+/// A first byte of at least this value selects a trained model.
 pub(crate) const TRAINED: u8 = 128;
-/// Tokens of the sample that packed rows are decoded for.
+/// Tokens of the sample for which packed rows are decoded.
 pub(crate) const TOKENS: [u32; 9] = [0, 7, 7, 39, 3, 12, 0, 1, 20];
-/// The first byte of a packed input chooses one of these.
+/// Selected by the first byte of a packed input.
 pub(crate) const KEPT: [(Selection, LogProbPrecision); 6] = [
     (Selection::TopK { k: 4 }, LogProbPrecision::F16 {}),
     (Selection::TopP { p: 0.9, k: 6 }, LogProbPrecision::F16 {}),
@@ -39,10 +39,10 @@ pub(crate) const KEPT: [(Selection, LogProbPrecision); 6] = [
     (Selection::TopP { p: 0.9, k: 6 }, LogProbPrecision::Quantised { step: 0.0625 }),
     (Selection::Dense {}, LogProbPrecision::Quantised { step: 0.0625 }),
 ];
-/// The first byte of an input of [`manifest()`] chooses one of these.
+/// Selected by the first byte of an input of [`manifest()`].
 pub(crate) const RECORDS: [&str; 3] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR];
 
-/// The cache that inputs pretend to belong to.
+/// The plan of the cache that inputs claim to belong to.
 pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPrecision)) -> Plan {
     let pin = |name: &str| ArtifactRef { name: name.into(), fingerprint: Fingerprint::of(name.as_bytes()) };
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
@@ -69,15 +69,15 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPreci
     }
 }
 
-/// The plan of [`plain`]'s shards, with every column there is.
+/// The plan of [`plain`]'s shards, with every possible column.
 pub(crate) fn plain_plan() -> Plan {
     plan(Layout::Plain, KEPT[2])
 }
 
-/// A plan, or a manifest or commit beside the plan of [`plain`], as the first byte says.
+/// Parses a plan, or a manifest or commit of the plan of [`plain`], as selected by the first byte.
 ///
 /// # Errors
-/// Where the temporary folder cannot be written.
+/// If the temporary folder cannot be written.
 pub fn manifest(data: &[u8]) -> io::Result<()> {
     let Some((record, bytes)) = data.split_first() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
@@ -86,7 +86,7 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
         PLAN_NAME => {
             fs::write(folder.join(PLAN_NAME), bytes)?;
             if let Ok(read) = Plan::read(folder) {
-                // What else is made of a plan before any shard is opened.
+                // Everything else that is computed from a plan before any shard is opened.
                 let (names, _) = (read.shard_names(), read.differences(&plan));
                 assert_eq!(names.len(), read.units.len());
                 assert!(names.iter().all(|name| !name.contains("..") && !name.starts_with('/')), "{names:?}");
@@ -96,7 +96,7 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
         MANIFEST_NAME => {
             fs::write(folder.join(MANIFEST_NAME), bytes)?;
             if let Ok(read) = Manifest::read(folder, &plan) {
-                // However it is spelled: the value that any other program reads has the same hash.
+                // The hash does not depend on the spelling: the value that any other program parses has the same hash.
                 let value = serde_json::from_slice::<serde_json::Value>(bytes).ok();
                 assert_eq!(Some(read.root()), value.map(|value| json::hash(&value)));
                 assert_eq!(read.totals.rows, ROWS);
@@ -113,7 +113,7 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A shard of a small plain cache, that some manifest vouches for: every row, first all at once, then each alone.
+/// Reads a shard of a small plain cache, whose hash counts as verified: all rows at once, then each row individually.
 pub fn plain(data: &[u8]) {
     let plan = plain_plan();
     let bytes = Bytes::copy_from_slice(data);
@@ -122,15 +122,16 @@ pub fn plain(data: &[u8]) {
     for row in 0..ROWS {
         let one = shard.read(&plan, 0, row..row + 1);
         if let (Ok(all), Ok(one)) = (&all, &one) {
-            // Debug output, since NaN is not equal to itself; rows with NaN are refused, which this would show.
+            // Compares debug output, since NaN is not equal to itself; rows with NaN are rejected, which this would
+            // reveal.
             assert_eq!(format!("{one:?}"), format!("{:?}", &all[row as usize..=row as usize]));
             assert_eq!(one[0].sample.id, SampleId(row));
         }
     }
 }
 
-/// A number of what is kept, then a row for [`TOKENS`]: from [`TRAINED`] on with a model of many rows, below with the
-/// model that precedes it, whose length stands in two bytes (little-endian) before it.
+/// Decodes a row for [`TOKENS`]. The first byte selects what is kept: from [`TRAINED`] on with a trained model, below
+/// with a model from the input, whose length precedes it in two bytes (little-endian).
 pub fn packed_row(data: &[u8]) {
     static MODELS: [OnceLock<Model>; KEPT.len()] = [const { OnceLock::new() }; KEPT.len()];
     let Some((&number, rest)) = data.split_first() else { return };
@@ -150,7 +151,7 @@ pub fn packed_row(data: &[u8]) {
     }
 }
 
-/// Rows of `plan`; the first [`ROWS`] have [`TOKENS`], others any.
+/// Creates rows of `plan`; the first [`ROWS`] have [`TOKENS`], others random tokens.
 pub(crate) fn rows(plan: &Plan, count: u64) -> Vec<Row> {
     let row = |id| {
         let mut rng = CounterRng::new("fuzz rows", &[id]);
@@ -171,7 +172,7 @@ pub(crate) fn rows(plan: &Plan, count: u64) -> Vec<Row> {
     (0..count).map(row).collect()
 }
 
-/// What the target of this name does.
+/// Runs the target of this name.
 #[cfg(test)]
 pub(crate) fn run(target: &str, data: &[u8]) {
     match target {

@@ -1,4 +1,4 @@
-//! JSON files: written for people, hashed in their RFC 8785 form, so that any program may write them anew.
+//! JSON files, written for people but hashed in their RFC 8785 form, so that any program may rewrite them.
 
 use crate::error::{Error, Result};
 use crate::version::FORMAT_VERSION;
@@ -9,13 +9,13 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-/// More than a manifest of [`crate::plan::MAX_UNITS`] shards needs; anything larger is not ours and is not loaded.
+/// More than a manifest of [`crate::plan::MAX_UNITS`] shards needs; larger files are not ours and are not loaded.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Largest integer of a JSON number that every reader takes for the same: RFC 8785 knows doubles alone.
+/// Largest integer that every JSON reader interprets identically: RFC 8785 only has doubles.
 pub(crate) const MAX_INTEGER: u64 = 1 << 53;
 
-/// The bytes of a file that holds `value`: indented by two spaces, a newline at the end. They identify nothing.
+/// The bytes of a file with `value`: indented by two spaces, with a newline at the end. These bytes are not hashed.
 pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .unwrap_or_else(|e| unreachable!("structs with text keys always serialise: {e}"));
@@ -30,7 +30,7 @@ pub(crate) fn hash<T: Serialize>(value: &T) -> Fingerprint {
     Fingerprint::of(&canonical)
 }
 
-/// The whole file, unless it is implausibly large.
+/// Reads the whole file, unless it is implausibly large.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(Error::io(path, "open the file"))?;
@@ -41,7 +41,7 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The whole file, which must have the hash that was pinned.
+/// Reads the whole file, which must have the pinned hash.
 pub(crate) fn read_pinned(path: &Path, pinned: Fingerprint) -> Result<Vec<u8>> {
     let bytes = read_bytes(path)?;
     match Fingerprint::of(&bytes) {
@@ -50,22 +50,22 @@ pub(crate) fn read_pinned(path: &Path, pinned: Fingerprint) -> Result<Vec<u8>> {
     }
 }
 
-/// The value that a file describes, however it is spelled.
+/// Parses the value of a file, independent of its spelling.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read_bytes(path)?).map_err(|e| malformed(path, &e))
 }
 
-/// What is wrong with JSON that cannot be read. A file that a crash or a copy cut off ends in the middle.
+/// Describes JSON that cannot be parsed. A file truncated by a crash or a copy ends in the middle.
 fn malformed(path: &Path, error: &serde_json::Error) -> Error {
     Error::malformed(path, if error.is_eof() { format!("cut off: {error}") } else { error.to_string() })
 }
 
-/// Refuses another format version before its unknown fields are called mistakes.
+/// Rejects another format version before its unknown fields are reported as mistakes.
 pub(crate) fn check_version(path: &Path) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         format_version: u32,
-        /// Plans had it at the top, and the same version, before the format was settled.
+        /// Plans written before the format was settled have this field at the top, with the same version.
         selection: Option<IgnoredAny>,
     }
     let bytes = read_bytes(path)?;

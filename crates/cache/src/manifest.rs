@@ -1,4 +1,4 @@
-//! What a finished cache holds. Its hash is the cache's name.
+//! The manifest of a finished cache. Its hash is the cache's id.
 
 use crate::commit::Commit;
 use crate::error::{Error, Result};
@@ -19,36 +19,37 @@ pub struct Manifest {
     pub format_version: u32,
     /// [`Plan::id`].
     pub plan_id: Fingerprint,
-    /// One for each unit, in the plan's order.
+    /// One commit per unit, in the plan's order.
     pub shards: Vec<Commit>,
-    /// Over all shards.
+    /// Totals over all shards.
     pub totals: Totals,
 }
 
-/// The shards' numbers added up.
+/// Totals over all shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Totals {
-    /// Samples.
+    /// Number of samples.
     pub rows: u64,
-    /// Positions.
+    /// Number of positions.
     pub positions: u64,
-    /// Kept classes.
+    /// Number of kept classes.
     pub entries: u64,
-    /// Length of all shards.
+    /// Total length of the shards in bytes.
     pub bytes: u64,
     /// Mean over positions of the kept probability at T = 1, to nine decimals.
     pub kept_mass: f64,
-    /// What re-tempering costs, measured against every full row as it was written.
+    /// Error of log Z at other temperatures, measured against every full row when it was written.
     pub log_z_error: Vec<LogZError>,
-    /// What rounding the kept log-probabilities cost.
+    /// Rounding error of the kept log-probabilities.
     pub codec_error: CodecError,
 }
 
 impl Manifest {
-    /// Of the plan with this id.
+    /// Creates the manifest of the plan with this id.
     pub(crate) fn new(plan: &Plan, plan_id: Fingerprint, shards: Vec<Commit>) -> Self {
-        // Saturating: sums of untrusted numbers must not panic, and what saturates is refused for its rows anyway.
+        // Saturating, because sums of untrusted numbers must not panic; a saturated sum is rejected for its number of
+        // rows anyway.
         let sum = |of: fn(&Commit) -> u64| shards.iter().map(of).fold(0, u64::saturating_add);
         let positions = sum(|c| c.positions);
         let mass: f64 = shards.iter().map(|c| c.kept_mass * c.positions as f64).sum();
@@ -70,7 +71,7 @@ impl Manifest {
         json::hash(self)
     }
 
-    /// The manifest in `folder`, which must be exactly what `plan` and its own commits make.
+    /// Reads the manifest in `folder`, which must be exactly what `plan` and its own commits determine.
     pub(crate) fn read(folder: &Path, plan: &Plan) -> Result<Self> {
         let path = folder.join(MANIFEST_NAME);
         json::check_version(&path)?;
@@ -94,7 +95,7 @@ impl Manifest {
     }
 }
 
-/// The errors of all units together: the worst of all, and means weighted by positions and entries.
+/// The combined errors of all units: the maximum over all, and means weighted by positions and entries.
 fn merged_errors(commits: &[Commit], tail: Option<TailRule>) -> (Vec<LogZError>, CodecError) {
     let mean = |of: &dyn Fn(&Commit) -> f64, weight: &dyn Fn(&Commit) -> u64| {
         let total: f64 = commits.iter().map(|c| weight(c) as f64).sum();

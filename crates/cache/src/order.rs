@@ -1,4 +1,4 @@
-//! The orders in which a cache is read: by id, or shuffled by a seed; all of it, or some samples.
+//! The orders in which a cache is read: by id or shuffled by a seed, and all samples or some of them.
 
 use crate::error::Result;
 use crate::reader::CacheReader;
@@ -10,36 +10,36 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::vec;
 
-/// Blocks whose rows are shuffled together.
+/// Number of blocks whose rows are shuffled together.
 pub const WINDOW_BLOCKS: usize = 16;
 
-/// Samples at the start of an order that are decoded alone: a first batch does not wait for pages of which it needs a row
-/// each.
+/// Number of samples at the start of an order that are decoded individually, so that the first batch does not wait for
+/// whole pages of which it needs one row each.
 const ALONE: usize = 16;
 
-/// Samples of a split, one after the other; the first error is the last item.
+/// Iterates over samples of a split; the first error is the last item.
 #[derive(Debug)]
 pub struct Samples {
     reader: CacheReader,
-    /// What is still to be read, in windows of `window_blocks`; the next of them has number `window`.
+    /// Blocks still to be read, in windows of `window_blocks`; the next window has number `window`.
     blocks: Vec<RowGroup>,
     window_blocks: usize,
     window: usize,
     /// Seed and epoch of the order within windows.
     shuffle: Option<(u64, u64)>,
-    /// Ids of the samples that are wanted, ascending; `None`: all of them.
+    /// Ids of the requested samples, ascending; `None` means all.
     kept: Option<Vec<u64>>,
-    /// Rows still to be left out.
+    /// Number of rows still to be skipped.
     skip: u64,
-    /// What is still to come of the window, in its order.
+    /// Remaining places of the window, in its order.
     places: vec::IntoIter<Place>,
-    /// Pages of the window that were decoded, each until its last sample is gone.
+    /// Decoded pages of the window; each is kept until its last sample has been returned.
     pages: HashMap<(u32, u64), HashMap<u64, CachedSample>>,
-    /// Those that were decoded alone.
+    /// Ids of the samples that were decoded individually.
     alone: Vec<u64>,
 }
 
-/// Where a sample is.
+/// Location of a sample.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     block: RowGroup,
@@ -68,24 +68,25 @@ impl Samples {
         Self { shuffle, skip, window_blocks: WINDOW_BLOCKS, ..Self::in_order(reader, blocks) }
     }
 
-    /// Leaves out all samples but these, whose ids ascend.
+    /// Restricts the samples to these ids, which must ascend.
     pub(crate) fn among(mut self, kept: Vec<u64>) -> Self {
         self.blocks.retain(|block| !within(&kept, block.ids()).is_empty());
         self.kept = Some(kept);
         self
     }
 
-    /// Ids of a range that are wanted.
+    /// The requested ids of a range.
     fn wanted(&self, ids: Range<u64>) -> Vec<u64> {
         self.kept.as_ref().map_or_else(|| ids.clone().collect(), |kept| within(kept, ids.clone()).to_vec())
     }
 
-    /// How many they are.
+    /// Number of requested ids in a range.
     fn samples_in(&self, ids: Range<u64>) -> u64 {
         self.kept.as_ref().map_or(ids.end - ids.start, |kept| within(kept, ids).len() as u64)
     }
 
-    /// Orders the next window, passing over those that lie wholly within `skip`; `false` at the end. Nothing is decoded.
+    /// Orders the next window, skipping windows that lie entirely within `skip`; returns `false` at the end. Nothing is
+    /// decoded.
     fn fill(&mut self) -> bool {
         loop {
             let Some(blocks) = self.blocks.chunks(self.window_blocks).nth(self.window) else { return false };
@@ -109,8 +110,9 @@ impl Samples {
         }
     }
 
-    /// The sample at a place. A page is decoded when the first of its samples is asked for, the first few of an order apart,
-    /// so that the first batch of an epoch does not wait for a whole window; one without a wanted sample is never read.
+    /// Returns the sample at a place. A page is decoded when the first of its samples is requested; the first few
+    /// samples of an order are decoded individually, so that the first batch of an epoch does not wait for a whole
+    /// window. A page without requested samples is never read.
     fn take(&mut self, Place { block, id }: Place) -> Result<CachedSample> {
         let page = (id - block.first) / ROWS_PER_PAGE as u64;
         let key = (block.unit, block.first + page * ROWS_PER_PAGE as u64);
@@ -165,7 +167,7 @@ impl Iterator for Samples {
     }
 }
 
-/// Those of ascending `ids` that lie in `range`.
+/// The part of the ascending `ids` that lies in `range`.
 fn within(ids: &[u64], range: Range<u64>) -> &[u64] {
     let at = |id: u64| ids.partition_point(|there| *there < id);
     &ids[at(range.start)..at(range.end)]

@@ -1,34 +1,34 @@
-//! What a plan pins: who and what a cache was made from, and by which rules.
+//! The pins of a plan: what a cache was made from, and by which versions of the rules.
 
 use logitcask_core::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-/// A thing that must not change between two runs, under the name people know it by.
+/// Something that must not change between two runs, with the name by which people know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactRef {
-    /// For messages; does not identify.
+    /// The name for messages; it does not identify anything.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Identifies.
+    /// The hash that identifies it.
     pub fingerprint: Fingerprint,
 }
 
-/// Versions of what turns texts into tokens, logits into rows, and rows into bytes, counted up by hand whenever the same
-/// input would give other output. The program's own version says nothing about that.
+/// Versions of the conversions from texts to tokens, logits to rows, and rows to bytes. They are incremented by hand
+/// whenever the same input would give other output, independent of the program's own version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
-    /// Of how texts become windows of tokens.
+    /// Version of the conversion from texts to windows of tokens.
     pub tokenisation: u32,
-    /// Of how logits become rows.
+    /// Version of the conversion from logits to rows.
     pub selection: u32,
-    /// Of how rows become the bytes of a shard: [`CODEC_VERSION`].
+    /// Version of the conversion from rows to the bytes of a shard: [`CODEC_VERSION`].
     pub codec: u32,
 }
 
 impl Versions {
-    /// What a plan without the field means.
+    /// The versions of a plan without this field.
     pub const FIRST: Self = Self { tokenisation: 1, selection: 1, codec: 1 };
 
     pub(crate) const fn first() -> Self {
@@ -40,11 +40,11 @@ impl Versions {
     }
 }
 
-/// Version of the bytes that rows become, that of the libraries that compress them included. A test holds a shard's hash
-/// and says when to count it up.
+/// Version of the bytes that rows become, including the version of the libraries that compress them. A test pins a
+/// shard's hash and fails if it must be incremented.
 pub const CODEC_VERSION: u32 = 1;
 
-/// A token that the tokenizer's file lacks and its configuration adds.
+/// A token that is not in the tokenizer's file but is added by its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddedToken {
@@ -54,7 +54,7 @@ pub struct AddedToken {
     pub content: String,
 }
 
-/// What a plan without the field means by `special_tokens`.
+/// The value of `special_tokens` in a plan without this field.
 pub const REFUSE_SPECIAL_TOKENS: &str = "refuse";
 
 pub(crate) fn refuse() -> String {

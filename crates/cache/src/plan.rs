@@ -1,4 +1,4 @@
-//! What a cache will hold, settled before the first sample: every pin, and the units that the work is cut into.
+//! The plan of a cache, fixed before the first sample: all pins, and the division of the work into units.
 
 mod check;
 
@@ -13,12 +13,12 @@ use std::path::Path;
 
 /// Rows of a block (a Parquet row group) where they are small enough.
 pub const ROWS_PER_ROW_GROUP: u64 = 128;
-/// What a block's lists may take before compression, at most: larger rows make blocks of fewer.
+/// Maximum size of a block's lists before compression: blocks of larger rows have fewer of them.
 pub const ROW_GROUP_BYTES: u64 = 20 << 20;
-/// Units, hence shards, of a cache: their numbers have five digits.
+/// Maximum number of units, hence shards, of a cache: their numbers have five digits.
 pub const MAX_UNITS: usize = 99_999;
 
-/// Samples `start..end` of a split: what one worker writes in one go, into one shard.
+/// Samples `start..end` of a split, which one worker writes at once into one shard.
 ///
 /// # Examples
 /// ```
@@ -39,19 +39,20 @@ pub struct WorkUnit {
     pub end: u64,
 }
 
-/// How rows become columns.
+/// How rows are stored as columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// Typed lists that any Parquet reader understands.
     #[default]
     Plain,
-    /// Kept classes entropy-coded into one binary value a sample: about two thirds of the bytes, read by Logitcask alone.
+    /// Kept classes entropy-coded into one binary value per sample: about two thirds of the size, but only Logitcask
+    /// can read it.
     Packed,
 }
 
 impl Layout {
-    /// Its name in plans, footers and recipes.
+    /// The name in plans, footers and recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -60,59 +61,62 @@ impl Layout {
     }
 }
 
-/// Every choice that decides a cache's bytes, and, beside them, who made them, how people call them and what else lies in the
-/// folder: `code_version`, the names of the pins and `companions` identify nothing.
+/// All settings that determine a cache's bytes. `code_version`, the names of the pins and `companions` are stored with
+/// them but are not part of the id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Version of the program that began the cache. Identifies nothing.
+    /// Version of the program that began the cache. Not part of the id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub code_version: String,
-    /// Versions of what decides the bytes.
+    /// Versions of the conversions that determine the bytes.
     #[serde(default = "Versions::first", skip_serializing_if = "Versions::are_first")]
     pub versions: Versions,
-    /// How rows become columns.
+    /// How rows are stored as columns.
     pub layout: Layout,
-    /// Classes that may be kept: the tokenizer's highest id + 1. The teacher's head has [`Truncation::padding`] more.
+    /// Number of classes that may be kept: the tokenizer's highest id + 1. The teacher's head has
+    /// [`Truncation::padding`] more.
     pub vocab_size: u32,
-    /// Tokens of a sample, at most.
+    /// Maximum number of tokens of a sample.
     pub max_length: u32,
-    /// Number format the teacher computes in.
+    /// Number format in which the teacher computes.
     pub precision: String,
-    /// Rows times width of the batches the teacher sees: another batch shape may move the last bit of a logit.
+    /// Rows times width of the batches that the teacher receives: another batch shape may change the last bit of a
+    /// logit.
     pub batch_tokens: u64,
     /// What is kept of a position.
     pub keep: Truncation,
     /// The teacher's weights.
     pub teacher: ArtifactRef,
-    /// The tokenizer: hash of the bytes of `tokenizer.json`.
+    /// The tokenizer, pinned by the hash of the bytes of `tokenizer.json`.
     pub tokenizer: ArtifactRef,
-    /// Tokens that `tokenizer.json` lacks: its configuration gave them the next ids.
+    /// Tokens that are not in `tokenizer.json`; its configuration assigned them the next ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added_tokens: Vec<AddedToken>,
-    /// What became of special tokens that a text spells out: `refuse`, `plain` or `parse`.
+    /// How special tokens that a text spells out were treated: `refuse`, `plain` or `parse`.
     #[serde(default = "pins::refuse", skip_serializing_if = "pins::is_refuse")]
     pub special_tokens: String,
-    /// Token in front of every window, if there is one.
+    /// Token before every window, if there is one.
     pub bos: Option<u32>,
-    /// Token behind every document, if there is one.
+    /// Token after every document, if there is one.
     pub end: Option<u32>,
-    /// The dataset's text and cutting.
+    /// The dataset's text and its division into windows.
     pub dataset: ArtifactRef,
-    /// Files of the teacher that lie in the cache for its students, in the order of their names. Identify nothing.
+    /// Files of the teacher that the cache stores for its students, in the order of their names. Not part of the id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<ArtifactRef>,
-    /// Units of one split stand together, in the order of their samples.
+    /// The units. Those of one split are contiguous, in the order of their samples.
     pub units: Vec<WorkUnit>,
 }
 
 impl Plan {
-    /// Cuts splits of the given lengths into units of `samples_per_unit`, the last of each split being what is left.
+    /// Divides splits of the given lengths into units of `samples_per_unit`; the last unit of each split has the
+    /// remainder.
     ///
     /// # Panics
-    /// Where `samples_per_unit` is 0.
+    /// If `samples_per_unit` is 0.
     pub fn units_of(splits: &[(String, u64)], samples_per_unit: u64) -> Vec<WorkUnit> {
         assert!(samples_per_unit > 0, "a unit holds at least one sample");
         let cut = |(split, len): &(String, u64)| {
@@ -126,8 +130,8 @@ impl Plan {
         splits.iter().flat_map(cut).collect()
     }
 
-    /// BLAKE3 of the RFC 8785 form of the plan without `code_version`, `companions` and the names of its pins. Two plans of
-    /// one id are the same plan: they make the same cache.
+    /// BLAKE3 of the RFC 8785 form of the plan without `code_version`, `companions` and the names of its pins. Plans
+    /// with the same id produce the same cache.
     pub fn id(&self) -> Fingerprint {
         let nameless = |pin: &ArtifactRef| ArtifactRef { name: String::new(), fingerprint: pin.fingerprint };
         let identity = Self {
@@ -141,7 +145,7 @@ impl Plan {
         json::hash(&identity)
     }
 
-    /// The selection in a few words.
+    /// A short description of the selection.
     pub fn selection(&self) -> String {
         match self.keep.selection {
             Selection::TopK { k } => format!("top_k k={k}"),
@@ -162,11 +166,11 @@ impl Plan {
         self.units.chunk_by(|a, b| a.split == b.split).map(ends).collect()
     }
 
-    /// Path of a unit's shard below the cache's folder, with its number within its split:
+    /// Path of a unit's shard relative to the cache's folder, with its number within its split:
     /// `data/train-00007-of-00042.parquet`.
     ///
     /// # Panics
-    /// Where the plan has no such unit.
+    /// If the plan has no such unit.
     pub fn shard_name(&self, unit: usize) -> String {
         let split = &self.units[unit].split;
         let same = |u: &&WorkUnit| u.split == *split;
@@ -184,14 +188,15 @@ impl Plan {
         self.splits().into_iter().flat_map(names).collect()
     }
 
-    /// Rows of a block: [`ROWS_PER_ROW_GROUP`], or as many as [`ROW_GROUP_BYTES`] holds at full length, but at least one.
+    /// Number of rows of a block: [`ROWS_PER_ROW_GROUP`], or as many rows of full length as [`ROW_GROUP_BYTES`] holds,
+    /// but at least one.
     ///
-    /// A function of the plan, so that a reader knows every block without opening a shard.
+    /// It depends on the plan only, so that a reader knows every block without opening a shard.
     pub fn rows_per_group(&self) -> u64 {
         (ROW_GROUP_BYTES / self.row_bytes().max(1)).clamp(1, ROWS_PER_ROW_GROUP)
     }
 
-    /// What the lists of the longest sample take before compression.
+    /// Size of the longest sample's lists before compression.
     fn row_bytes(&self) -> u64 {
         // Input id, log_z, gold log-probability, gold rank, counts; two numbers for each atom; then an id and a
         // value for each kept class.
@@ -199,16 +204,16 @@ impl Plan {
         u64::from(self.max_length) * (4 + 4 + 4 + 4 + 2 + 2 + atoms * 4 + cap * (4 + 4))
     }
 
-    /// The largest number of classes that a position keeps.
+    /// Maximum number of classes that a position keeps.
     pub(crate) fn max_kept(&self) -> u32 {
         self.keep.max_kept(self.vocab_size)
     }
 
-    /// The plan of the cache in `folder`.
+    /// Reads the plan of the cache in `folder`.
     ///
     /// # Errors
-    /// [`Error::Io`] where its file cannot be read, [`Error::Version`] where another version of the format wrote it,
-    /// [`Error::Malformed`] where it is no plan, or one that [`Self::check`] refuses.
+    /// [`Error::Io`] if its file cannot be read, [`Error::Version`] if it has another format version,
+    /// [`Error::Malformed`] if it is not a plan, or one that [`Self::check`] rejects.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(PLAN_NAME);
         json::check_version(&path)?;

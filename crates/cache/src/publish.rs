@@ -1,4 +1,4 @@
-//! Create if absent: the one way a file gets its name in a cache. Nothing is ever overwritten.
+//! Atomic creation of files: the only way in which a file of a cache gets its name. Nothing is ever overwritten.
 
 use crate::error::{Error, Result};
 use logitcask_files::{AtomicFile, sync_folder};
@@ -9,15 +9,15 @@ use std::path::Path;
 #[cfg(test)]
 use crate::tests::crash::step;
 
-/// How the names of files in the making begin; nobody reads them, and [`remove_leftovers`] removes them.
+/// Prefix of the names of unfinished files; nobody reads them, and [`remove_leftovers`] removes them.
 pub(crate) const TEMP_PREFIX: &str = ".tmp-";
 
-/// What is about to happen to a file or folder: where tests let a process die or wait.
+/// The next step in the creation of a file or folder, at which tests kill or delay a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
-    /// Its folder is made.
+    /// Its folder is created.
     Folder,
-    /// Its temporary file is made.
+    /// Its temporary file is created.
     Open,
     /// The first half of its bytes is written.
     Write,
@@ -25,18 +25,19 @@ pub(crate) enum Step {
     MidWrite,
     /// The bytes become durable.
     Sync,
-    /// It gets its name.
+    /// It is renamed to its final name.
     Name,
     /// The name becomes durable.
     SyncFolder,
-    /// What killed runs left in the folder is removed.
+    /// Temporary files of killed runs are removed from the folder.
     Clean,
 }
 
 #[cfg(not(test))]
 fn step(_: Step, _: &Path) {}
 
-/// Gives `bytes` the name `path` and makes both durable; `false` where the name was taken, whatever it holds.
+/// Creates `path` with `bytes` and makes both name and bytes durable; returns `false` if the name already exists,
+/// whatever it holds.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
     step(Step::Open, path);
     let mut temp =
@@ -62,7 +63,8 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))
 }
 
-/// Removes what killed runs left behind. Only for a cache that is complete: whoever still writes then writes a copy.
+/// Removes temporary files of killed runs. Only valid for a complete cache, where remaining writers would only write
+/// duplicates.
 pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
     step(Step::Clean, folder);
     let action = "remove the temporary files of killed runs";

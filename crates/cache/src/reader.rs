@@ -1,4 +1,4 @@
-//! Reading a finished cache: opening is cheap, and nothing is believed unchecked.
+//! Reading a finished cache. Opening is cheap, and all data is checked before it is used.
 
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -41,24 +41,24 @@ struct Inner {
     id: Fingerprint,
     manifest: Manifest,
     root: Fingerprint,
-    /// Units of each split, in the plan's order.
+    /// Ranges of the units of each split, in the plan's order.
     splits: Vec<Range<usize>>,
     storage: Storage,
-    /// One for each shard that was opened once.
+    /// For each shard, proof that it was verified; set when it is first opened.
     proofs: Vec<Mutex<Option<VerifiedAt>>>,
     open: Mutex<OpenShards>,
 }
 
-/// Shards that stay open: several windows of a shuffled epoch. With all that were ever used, memory would grow with the
-/// cache.
+/// Maximum number of shards that stay open, enough for several windows of a shuffled epoch. Without a limit, memory use
+/// would grow with the cache.
 pub(crate) const MOST_OPEN: usize = 256;
 
-/// The shards that were used last.
+/// The most recently used shards.
 #[derive(Default)]
 struct OpenShards {
-    /// By unit, with the time of their last use.
+    /// The shards by unit, with the time of their last use.
     shards: HashMap<usize, (u64, Arc<Shard>)>,
-    /// Of all of them.
+    /// Total size of these shards in bytes.
     bytes: u64,
     clock: u64,
 }
@@ -94,20 +94,20 @@ impl fmt::Debug for CacheReader {
 }
 
 impl CacheReader {
-    /// Opens the cache in `folder`: plan, manifest and tokenizer are checked, shards are left alone until they are used, and
-    /// then read into memory as [`Storage::READ`] says.
+    /// Opens the cache in `folder`. Plan, manifest and tokenizer are checked; shards are opened when they are first
+    /// used, and then read into memory as described at [`Storage::READ`].
     ///
     /// # Errors
     /// [`Error::NotACache`] without a plan, [`Error::Unfinished`] without a manifest, [`Error::Version`],
-    /// [`Error::Malformed`] or [`Error::Checksum`] where these files do not belong together.
+    /// [`Error::Malformed`] or [`Error::Checksum`] if these files are inconsistent.
     pub fn open(folder: &Path) -> Result<Self> {
         Self::open_with(folder, Storage::READ)
     }
 
-    /// [`Self::open`], with another way to hold the shards.
+    /// [`Self::open`] with another way to hold the shards.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// The same as [`Self::open`].
     pub fn open_with(folder: &Path, storage: Storage) -> Result<Self> {
         let path = folder.to_owned();
         if !folder.join(PLAN_NAME).exists() {
@@ -130,24 +130,24 @@ impl CacheReader {
         Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, root, splits, storage, proofs, open })))
     }
 
-    /// Is every shard there, as long as the manifest says? Their bytes are not looked at.
+    /// Checks that every shard exists with the length in the manifest. Its bytes are not read.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Size`] of the first shard that is not.
+    /// [`Error::Io`] or [`Error::Size`] for the first shard that fails.
     pub fn check_lengths(&self) -> Result<()> {
         let shards = &self.0.manifest.shards;
         shards.iter().try_for_each(|commit| storage::check_whole(&self.0.folder.join(&commit.shard), commit.bytes))
     }
 
-    /// Has every shard of a split the bytes that the manifest lists? Each is read as a whole.
+    /// Checks that every shard of a split has the bytes that the manifest lists, by reading each completely.
     ///
     /// # Errors
-    /// What is wrong with the first shard that has not.
+    /// The error of the first shard that fails.
     pub fn check_split(&self, split: &str) -> Result<()> {
         self.units(split)?.try_for_each(|unit| self.shard(unit).map(|_| ()))
     }
 
-    /// Every choice the cache was made with.
+    /// The plan with all settings of the cache.
     pub fn plan(&self) -> &Plan {
         &self.0.plan
     }
@@ -162,21 +162,21 @@ impl CacheReader {
         self.0.root
     }
 
-    /// Where it lives.
+    /// The folder of the cache.
     pub fn folder(&self) -> &Path {
         &self.0.folder
     }
 
-    /// The tokenizer that made the samples' tokens.
+    /// Path of the tokenizer that produced the samples' tokens.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.0.folder.join(TOKENIZER_NAME)
     }
 
-    /// The files of the teacher that lie here for its students, each by its name and its bytes, which are those that the
-    /// plan lists.
+    /// Name and bytes of each companion, a file of the teacher that the cache stores for its students. The bytes are
+    /// checked against the plan.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Checksum`] where one is missing or another.
+    /// [`Error::Io`] or [`Error::Checksum`] if one is missing or has changed.
     pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let read = |pin: &ArtifactRef| Ok((pin.name.clone(), companions::read(&self.0.folder, pin)?));
         self.plan().companions.iter().map(read).collect()
@@ -187,18 +187,18 @@ impl CacheReader {
         self.0.splits.iter().map(|units| self.plan().units[units.start].split.as_str()).collect()
     }
 
-    /// Samples of a split.
+    /// Number of samples in a split.
     ///
     /// # Errors
-    /// [`Error::NoSplit`] names the splits there are; so it does for every method that takes one.
+    /// [`Error::NoSplit`], which lists the splits of the cache; the same holds for every method that takes a split.
     pub fn len(&self, split: &str) -> Result<u64> {
         Ok(self.0.plan.units[self.units(split)?].last().map_or(0, |unit| unit.end))
     }
 
-    /// One sample, decoded from its block alone.
+    /// Reads one sample; only its block is decoded.
     ///
     /// # Errors
-    /// [`Error::NoSample`] past the split's end; whatever is wrong with the shard or row otherwise.
+    /// [`Error::NoSample`] past the split's end; otherwise any error in the shard or row.
     pub fn get(&self, split: &str, id: SampleId) -> Result<CachedSample> {
         let units = self.units(split)?;
         let unit = units.start + self.plan().units[units.clone()].partition_point(|unit| unit.end <= id.0);
@@ -212,10 +212,10 @@ impl CacheReader {
         samples.into_iter().next().ok_or_else(none)
     }
 
-    /// Some samples of a split by ascending id; every block that holds one of them is decoded once, those rows of it alone.
+    /// Reads a range of samples by ascending id. Of every block that contains some, only those rows are decoded, once.
     ///
     /// # Errors
-    /// [`Error::NoSample`] where `ids` go past the split's end.
+    /// [`Error::NoSample`] if `ids` extend past the split's end.
     pub fn range(&self, split: &str, ids: Range<u64>) -> Result<Vec<CachedSample>> {
         let (units, len) = (self.units(split)?, self.len(split)?);
         if ids.end > len {
@@ -240,27 +240,27 @@ impl CacheReader {
     /// Every sample of a split by ascending id.
     ///
     /// # Errors
-    /// [`Error::NoSplit`]; what is wrong with a shard or row is an item of the iterator.
+    /// [`Error::NoSplit`]; errors in a shard or row are items of the iterator.
     pub fn in_order(&self, split: &str) -> Result<Samples> {
         Ok(Samples::in_order(self.clone(), self.blocks(split)?))
     }
 
-    /// Every sample of a split once, in an order that depends on `seed` and `epoch` alone, from the `skip`th on.
+    /// Every sample of a split once, in an order that depends on `seed` and `epoch` only, from index `skip` on.
     ///
-    /// Blocks are shuffled, then the rows of every [`crate::order::WINDOW_BLOCKS`] of them. Pages of one such window are in
-    /// memory at a time, each from its first sample to its last, and those whose samples are skipped are not decoded.
+    /// Blocks are shuffled, then the rows within every window of [`crate::order::WINDOW_BLOCKS`] blocks. Memory holds the
+    /// pages of one window, each from its first sample to its last; pages whose samples are all skipped are not decoded.
     ///
     /// # Errors
-    /// [`Error::NoSplit`]; what is wrong with a shard or row is an item of the iterator.
+    /// [`Error::NoSplit`]; errors in a shard or row are items of the iterator.
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         Ok(Samples::shuffled(self.clone(), self.blocks(split)?, seed, epoch, skip))
     }
 
-    /// [`Self::shuffled`] of some samples, whose ids `kept` ascend: pages without one of them are not decoded. The order
-    /// depends on `kept` too.
+    /// [`Self::shuffled`] restricted to the samples `kept`, whose ids must ascend; pages without any of them are not
+    /// decoded. The order also depends on `kept`.
     ///
     /// # Errors
-    /// [`Error::NoSample`] where `kept` does not ascend within the split.
+    /// [`Error::NoSample`] if `kept` does not ascend within the split.
     pub fn shuffled_among(&self, split: &str, kept: Vec<u64>, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         let len = self.len(split)?;
         let beyond = kept.last().copied().filter(|last| *last >= len);
@@ -284,18 +284,18 @@ impl CacheReader {
         Ok(self.blocks(split)?.into_iter().flat_map(pages).collect())
     }
 
-    /// Every row of a unit.
+    /// Reads every row of a unit.
     pub(crate) fn unit(&self, unit: usize) -> Result<Vec<CachedSample>> {
         let blocks = self.blocks_of(unit).map(|block| self.block(block, 0..block.rows));
         Ok(blocks.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    /// Decodes some rows of a block, counted within it.
+    /// Decodes rows of a block, counted within it.
     pub(crate) fn block(&self, block: RowGroup, rows: Range<u64>) -> Result<Vec<CachedSample>> {
         self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, rows)
     }
 
-    /// How many shards are open.
+    /// Number of shards that are open.
     #[cfg(test)]
     pub(crate) fn open_shards(&self) -> usize {
         lock(&self.0.open).shards.len()
@@ -309,7 +309,7 @@ impl CacheReader {
         })
     }
 
-    /// The blocks of a split, by arithmetic: no footer is read for them.
+    /// The blocks of a split, computed from the plan without reading footers.
     fn blocks(&self, split: &str) -> Result<Vec<RowGroup>> {
         Ok(self.units(split)?.flat_map(|unit| self.blocks_of(unit)).collect())
     }
@@ -326,13 +326,13 @@ impl CacheReader {
         })
     }
 
-    /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next.
+    /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next use.
     fn shard(&self, unit: usize) -> Result<Arc<Shard>> {
         let Inner { folder, plan, id, manifest, storage, proofs, open, .. } = &*self.0;
         if let Some(shard) = lock(open).get(unit) {
             return Ok(shard);
         }
-        // Who comes second waits, and does not hash the same bytes again.
+        // A second thread waits here instead of hashing the same bytes again.
         let mut proof = lock(&proofs[unit]);
         if let Some(shard) = lock(open).get(unit) {
             return Ok(shard);
@@ -343,7 +343,7 @@ impl CacheReader {
     }
 }
 
-/// What a thread that panicked has left behind is whole: nothing is changed in more than one step.
+/// Ignores poisoning: every change is a single step, so a panic cannot leave the data inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Takes out of a cache what is damaged, so that writing what is then missing restores it to the byte.
+//! Repair: removes damaged files from a cache, so that rewriting what is then missing restores it byte for byte.
 
 use crate::commit::{self, Commit};
 use crate::companions::{self, Companion};
@@ -18,30 +18,30 @@ use std::io;
 use std::path::Path;
 use tracing::info;
 
-/// A cache without its damages.
+/// A cache after its damaged files were removed.
 #[derive(Debug)]
 pub struct Repair {
-    /// Write its [`CacheWriter::pending`] units, then [`CacheWriter::finish`].
+    /// Write its [`CacheWriter::pending`] units, then call [`CacheWriter::finish`].
     pub writer: CacheWriter,
-    /// The root that the cache must have again; `None` where neither the manifest nor all commits survived.
+    /// The root that the repaired cache must have; `None` if neither the manifest nor all commits survived.
     pub root: Option<Fingerprint>,
-    /// Files that were damaged or foreign and are gone.
+    /// Damaged or foreign files that were removed.
     pub removed: Vec<String>,
-    /// Files that were made again from what is intact.
+    /// Files that were rebuilt from intact ones.
     pub restored: Vec<String>,
-    /// What stays wrong: files that are no part of the format, for someone to look at.
+    /// Problems that remain: files that are not part of the format, which need manual attention.
     pub left: Vec<Finding>,
 }
 
-/// Removes what `report` found damaged in `folder` and makes again what needs no teacher: plan, tokenizer and companions, which
-/// are given, and commits that an intact manifest has. A damaged shard goes, its commit stays: the shard that is written in
-/// its place must have the same bytes.
+/// Removes the files that `report` found damaged in `folder` and rebuilds those that do not need the teacher: plan,
+/// tokenizer and companions, which are passed in, and commits listed in an intact manifest. A damaged shard is removed
+/// but its commit stays: the shard that is written in its place must have the same bytes.
 ///
-/// `plan` is what the recipe asks for. Every removal is justified anew, so that an old report does no harm.
+/// `plan` is the recipe's plan. Every removal is verified again, so that an outdated report does no harm.
 ///
 /// # Errors
-/// [`Error::OtherPlan`] where the cache was made from another plan; [`Error::Io`] where a file cannot be read, which
-/// need not mean that it is damaged. Nothing is removed that [`crate::verify()`] would not find.
+/// [`Error::OtherPlan`] if the cache was made from another plan; [`Error::Io`] if a file cannot be read, which does not
+/// imply that it is damaged. Only files that [`crate::verify()`] reports are removed.
 pub fn prepare(
     folder: &Path,
     plan: Plan,
@@ -62,7 +62,7 @@ pub fn prepare(
     let writer = CacheWriter::open(folder, plan, tokenizer_json)?;
     repair_companions(&writer, companions, &mut removed, &mut restored)?;
     if !is_same || report.files().contains(PLAN_NAME) {
-        // Without a plan most of the cache could not be looked at.
+        // Without a plan most of the cache could not be checked.
         report = verify::verify(folder, Tier::Rows, &mut |_, _| {})?;
     }
     let mut repair = Repair { writer, root: None, removed, restored, left: Vec::new() };
@@ -74,7 +74,7 @@ pub fn prepare(
 }
 
 impl Repair {
-    /// Manifest and commits; each is made from the other.
+    /// Repairs manifest and commits, each of which can be rebuilt from the other.
     fn records(&mut self, folder: &Path, damaged: &BTreeSet<&str>) -> Result<()> {
         let plan = self.writer.plan().clone();
         let read = Manifest::read(folder, &plan);
@@ -122,7 +122,7 @@ impl Repair {
                 None => File::open(&path).map(|_| false).map_err(Error::io(&path, "open the shard")),
             };
             if matches!(is_recorded, Ok(true)) {
-                // Written like this: nothing that is written in its place could have its hash.
+                // The file was written with these bytes, and no replacement could have its hash.
                 self.left.extend(report.findings.iter().filter(|finding| finding.file == *name).cloned());
                 continue;
             }
@@ -132,7 +132,8 @@ impl Repair {
         Ok(())
     }
 
-    /// Files whose names the format gives, to others than this plan's; the rest may be somebody's.
+    /// Removes foreign files whose names the format defines, such as shards of another plan; other files may belong to
+    /// somebody.
     fn foreign(&mut self, folder: &Path, report: &Report) -> Result<()> {
         let plan = self.writer.plan();
         let top = [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME].map(str::to_owned);
@@ -153,7 +154,7 @@ impl Repair {
     }
 }
 
-/// Puts the right companions in the place of damaged and missing ones, as far as they are given.
+/// Replaces damaged and missing companions as far as the correct ones are given.
 fn repair_companions(
     writer: &CacheWriter,
     files: &[Companion<'_>],
@@ -171,13 +172,13 @@ fn repair_companions(
     Ok(())
 }
 
-/// Makes room for `plan` where the one that is there is damaged; `false` where it is not there (any more).
+/// Removes a damaged plan so that `plan` can be written; returns `false` if the plan does not exist (any more).
 fn remove_other_plan(folder: &Path, plan: &Plan, removed: &mut Vec<String>) -> Result<bool> {
     let (here, id) = (Plan::read(folder), plan.id());
     if let Ok(here) = &here
         && here.id() == id
     {
-        // The list of companions is no part of the id: which of the two lists is right, the files themselves say.
+        // The list of companions is not part of the id; the files themselves show which of the two lists is right.
         let are_there = |plan: &Plan| plan.companions.iter().all(|pin| companions::read(folder, pin).is_ok());
         let is_damaged = here.companions != plan.companions && are_there(plan) && !are_there(here);
         if is_damaged {
@@ -186,7 +187,7 @@ fn remove_other_plan(folder: &Path, plan: &Plan, removed: &mut Vec<String>) -> R
         return Ok(!is_damaged);
     }
     let differences = match (&here, verify::made_from(folder, id)) {
-        // Where nothing was written yet, a plan that can be read is somebody's.
+        // If nothing has been written yet, a readable plan belongs to somebody.
         (Ok(here), MadeFrom::Other(_) | MadeFrom::Unknown) => here.differences(plan),
         (Err(_), MadeFrom::Other(other)) => {
             vec![format!("its manifest and shards were made from plan {other}, {id} is wanted")]
@@ -201,14 +202,14 @@ fn remove_other_plan(folder: &Path, plan: &Plan, removed: &mut Vec<String>) -> R
     Ok(false)
 }
 
-/// Does `read` say that a file is damaged or not there? A file that cannot be read for another reason may be whole.
+/// Whether `read` shows that a file is damaged or missing. A file that cannot be read for another reason may be intact.
 fn is_damaged(read: Result<()>) -> Result<bool> {
     match read {
         Ok(()) => Ok(false),
         Err(Error::Io { reason, path, action }) if reason.kind() != io::ErrorKind::NotFound => {
             Err(Error::Io { path, action, reason })
         }
-        // Whole for the version of the program that wrote it.
+        // Intact for the program version that wrote it.
         Err(error @ Error::Version { .. }) => Err(error),
         Err(_) => Ok(true),
     }

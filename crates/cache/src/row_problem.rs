@@ -1,10 +1,10 @@
-//! Why a row is not read or not written.
+//! Reasons why a row cannot be read or must not be written.
 
 use crate::column_chunk::ColumnError;
 use crate::pack::PackError;
 use logitcask_core::{InputHash, LogProbPrecision, RowError};
 
-/// What is wrong with one row of a shard, or with one that a writer was given.
+/// A problem with one row of a shard, or with a row that a writer was given.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowProblem {
@@ -14,18 +14,18 @@ pub enum RowProblem {
     /// The packed classes could not be decoded.
     #[error("packed: {0}")]
     Packed(#[from] PackError),
-    /// The rows break an invariant that ties them to their input.
+    /// The rows break an invariant between them and their input.
     #[error(transparent)]
     Rows(#[from] RowError),
-    /// A sample too short for a next token, or longer than the plan's.
+    /// The sample is too short for a next token, or longer than the plan allows.
     #[error("{got} tokens, 2 to {most} belong in a sample")]
     TokenCount {
-        /// How many there are.
+        /// Number of tokens.
         got: usize,
         /// The plan's `max_length`.
         most: u32,
     },
-    /// A token that the vocabulary does not have.
+    /// A token is not in the vocabulary.
     #[error("token {token} is outside the vocabulary of {vocab_size}")]
     Token {
         /// The token.
@@ -33,21 +33,21 @@ pub enum RowProblem {
         /// The vocabulary's size.
         vocab_size: u32,
     },
-    /// Another sample than belongs in this place.
+    /// Another sample than expected is stored in this place.
     #[error("the row says it is sample {got}")]
     OtherSample {
-        /// The sample it says it is.
+        /// The id of the stored sample.
         got: u64,
     },
-    /// Tokens of another input than the hash beside them.
+    /// The tokens do not match the input hash stored with them.
     #[error("its tokens hash to {computed}, {stored} is stored: the tokens are another input's")]
     OtherInput {
         /// Hash of the tokens.
         computed: InputHash,
-        /// The hash beside them.
+        /// The stored hash.
         stored: InputHash,
     },
-    /// A log-probability that the plan's precision does not write.
+    /// The plan's precision cannot represent a log-probability.
     #[error("log-probability {log_prob} is none that {precision:?} writes")]
     Precision {
         /// The log-probability.
@@ -55,44 +55,44 @@ pub enum RowProblem {
         /// The plan's precision.
         precision: LogProbPrecision,
     },
-    /// A code beyond the plan's precision.
+    /// A code exceeds the largest one of the plan's precision.
     #[error("packed: code {code} is beyond the last, {last}")]
     Code {
         /// The code.
         code: u16,
-        /// The largest code there is.
+        /// The largest code.
         last: u16,
     },
-    /// A number that does not fit the type the format gives it.
+    /// A number does not fit the type that the format requires.
     #[error("column {column} holds numbers of more than {bytes} bytes")]
     Wide {
         /// The column.
         column: &'static str,
-        /// Bytes of the format's type.
+        /// Size of the format's type in bytes.
         bytes: usize,
     },
-    /// Atoms whose logits and weights are not pairs.
+    /// The numbers of the atoms' logits and weights differ.
     #[error("{logits} tail logits with {weights} weights")]
     TailLengths {
-        /// Logits there are.
+        /// Number of logits.
         logits: usize,
-        /// Weights there are.
+        /// Number of weights.
         weights: usize,
     },
-    /// An input hash of another length than the format's.
+    /// An input hash has the wrong length.
     #[error("an input hash of {0} bytes")]
     HashLength(usize),
-    /// A writer was given another number of samples than its unit has.
+    /// A writer was given the wrong number of samples for a unit.
     #[error("unit {unit} got {got} samples, it has {expected} from here")]
     SampleCount {
         /// The unit.
         unit: usize,
-        /// How many were given.
+        /// Number of samples that were given.
         got: usize,
-        /// How many the unit has.
+        /// Number of samples in the unit.
         expected: u64,
     },
-    /// A writer was given another sample.
+    /// A writer was given the wrong sample.
     #[error("sample {got} was given in its place")]
     GivenSample {
         /// The sample that was given.

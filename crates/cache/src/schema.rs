@@ -1,4 +1,4 @@
-//! The columns of a shard: their names, types and encodings, and the constants in its footer.
+//! The columns of a shard with their names, types and encodings, and the constants in its footer.
 
 use crate::plan::{Layout, Plan};
 use crate::version::FORMAT_VERSION;
@@ -12,11 +12,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::sync::Arc;
 
-/// u64: the sample's place in its split.
+/// u64: the sample's index in its split.
 pub const SAMPLE_ID: &str = "sample_id";
 /// u64: index of the document it was cut from.
 pub const DOCUMENT: &str = "document";
-/// u32: index of its first own token in that document.
+/// u32: index of its first new token in that document.
 pub const DOCUMENT_OFFSET: &str = "document_offset";
 /// 16 bytes: hash of `input_ids`, see [`logitcask_core::InputHash`].
 pub const INPUT_HASH: &str = "input_hash";
@@ -24,37 +24,37 @@ pub const INPUT_HASH: &str = "input_hash";
 pub const INPUT_IDS: &str = "input_ids";
 /// list of f32, L - 1: log-partition at each position.
 pub const LOG_Z: &str = "log_z";
-/// list of f32, L - 1: log p of the observed next token, rounded as the plan's values are.
+/// list of f32, L - 1: log p of the observed next token, rounded like the plan's values.
 pub const GOLD_LOG_PROBS: &str = "gold_log_probs";
-/// list of u32, L - 1: its rank.
+/// list of u32, L - 1: rank of the observed next token.
 pub const GOLD_RANKS: &str = "gold_ranks";
-/// list of i16, atoms at each position: their logits relative to log_z, in units of [`ATOM_STEP`].
+/// list of i16, several atoms per position: their logits relative to log_z, in units of [`ATOM_STEP`].
 pub const TAIL_LOGITS: &str = "tail_logits";
-/// list of i16, the same: log of their weights at the reference inverse temperature.
+/// list of i16, of the same length: log of the atoms' weights at the reference inverse temperature.
 pub const TAIL_LOG_WEIGHTS: &str = "tail_log_weights";
-/// list of u16, L - 1: kept classes at each position; only where the selection lets them vary.
+/// list of u16, L - 1: number of kept classes at each position; only if the selection lets it vary.
 pub const TOPK_COUNTS: &str = "topk_counts";
-/// list of u16, L - 1: how many of them were drawn at random; only where some are.
+/// list of u16, L - 1: how many of them were sampled; only if the selection samples.
 pub const DRAWN_COUNTS: &str = "drawn_counts";
-/// list of u32: the kept classes of all positions; absent where all classes are kept.
+/// list of u32: the kept classes of all positions; absent if all classes are kept.
 pub const TOPK_IDS: &str = "topk_ids";
-/// list of f32: their log-probabilities at T = 1, rounded as the plan's values are: an f16's low bits are zero and cost
-/// nothing once split by bytes.
+/// list of f32: their log-probabilities at T = 1, rounded like the plan's values. The low bits of an f16 value are zero
+/// and take no space once split by bytes.
 pub const TOPK_LOG_PROBS: &str = "topk_log_probs";
 /// binary: the kept classes of the sample, entropy-coded.
 pub const PACKED: &str = "packed";
-/// binary: what the shard's `packed` values are decoded with, in its first row; empty in all others.
+/// binary: the model that decodes the shard's `packed` values, in its first row; empty in all others.
 pub const PACKED_MODEL: &str = "packed_model";
 
-/// Rows after which a page ends: what is decoded to read one of them.
+/// Number of rows in a page, which must be decoded to read one of them.
 pub const ROWS_PER_PAGE: usize = 32;
 
-/// How all of the footer's keys begin.
+/// Prefix of all footer keys.
 pub(crate) const PREFIX: &str = "logitcask.";
 /// Footer key of the plan's id.
 pub(crate) const PLAN_ID: &str = "plan_id";
 
-/// Name of a list's items, as the Parquet specification has it.
+/// Name of a list's items, as the Parquet specification requires.
 const ITEM: &str = "element";
 const INPUT_HASH_BYTES: i32 = 16;
 const ZSTD_LEVEL: i32 = 9;
@@ -64,7 +64,7 @@ pub(crate) fn item(data_type: DataType) -> Arc<Field> {
     Arc::new(Field::new(ITEM, data_type, false))
 }
 
-/// The columns of a shard, in order; none of them holds nulls.
+/// The columns of a shard, in order; none of them contains nulls.
 pub(crate) fn columns(plan: &Plan) -> SchemaRef {
     let list = |name, of| (name, DataType::List(item(of)));
     let mut columns = vec![
@@ -98,7 +98,7 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
     Arc::new(Schema::new(columns.into_iter().map(|(name, of)| Field::new(name, of, false)).collect::<Vec<_>>()))
 }
 
-/// The footer's key-values: what a shard found without its cache still says of itself. `id` is the plan's.
+/// The footer's key-value pairs, which describe a shard that is found without its cache. `id` is the plan's.
 pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(String, String)> {
     let keep = &plan.keep;
     let (kind, k, p) = match keep.selection {
@@ -128,8 +128,8 @@ pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(Strin
     all.into_iter().filter_map(|(key, value)| Some((format!("{PREFIX}{key}"), value?))).collect()
 }
 
-/// Does a footer that says `got` of a constant agree with the plan? Numbers that may have a fraction are compared as
-/// numbers: languages spell them differently.
+/// Whether the constant `got` from a footer agrees with the plan's. Numbers that may have a fraction are compared as
+/// numbers, because languages print them differently.
 pub(crate) fn agrees(key: &str, got: &str, wanted: &str) -> bool {
     let has_fraction = key.strip_prefix(PREFIX).is_some_and(|key| FRACTIONS.contains(&key));
     got == wanted || (has_fraction && matches!((got.parse::<f64>(), wanted.parse::<f64>()), (Ok(a), Ok(b)) if a == b))
@@ -138,9 +138,9 @@ pub(crate) fn agrees(key: &str, got: &str, wanted: &str) -> bool {
 /// Constants that may have a fraction.
 const FRACTIONS: [&str; 4] = ["p", "value_step", "tail_reference", "tail_step"];
 
-/// How a shard is written; `benches/README.md` has the measurements. Class ids repeat within a
-/// block, so a dictionary pays there and nowhere else. Minima and maxima of a list's items help nobody: only `sample_id`
-/// keeps its statistics, by which other readers find a row without decoding the others.
+/// Options for writing a shard; `benches/README.md` has the measurements. Class ids repeat within a block, so a
+/// dictionary is worthwhile for them only. Minima and maxima of a list's items are not useful: only `sample_id` has
+/// statistics, which let other readers find a row without decoding the others.
 pub(crate) fn properties(plan: &Plan, id: Fingerprint, unit: usize) -> Result<WriterProperties, ParquetError> {
     let constants = constants(plan, id, unit).into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
     let mut builder = WriterProperties::builder()
@@ -149,7 +149,7 @@ pub(crate) fn properties(plan: &Plan, id: Fingerprint, unit: usize) -> Result<Wr
         .set_dictionary_enabled(false)
         .set_encoding(Encoding::PLAIN)
         .set_data_page_row_count_limit(ROWS_PER_PAGE)
-        // The limit is looked at once a batch, so a batch must not hold more rows than that.
+        // The page limit is checked once per batch, so a batch must not have more rows than a page.
         .set_write_batch_size(ROWS_PER_PAGE)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_column_statistics_enabled(ColumnPath::from(SAMPLE_ID), EnabledStatistics::Page)
@@ -158,12 +158,13 @@ pub(crate) fn properties(plan: &Plan, id: Fingerprint, unit: usize) -> Result<Wr
         let name = field.name().as_str();
         if let DataType::List(item) = field.data_type() {
             let path = ColumnPath::new([name, "list", item.name()].map(str::to_owned).to_vec());
-            // The high bytes of neighbours are alike, and split by bytes zstd sees them side by side.
+            // The high bytes of neighbouring values are similar; splitting by bytes places them next to each other for
+            // zstd.
             builder = builder
                 .set_column_dictionary_enabled(path.clone(), name == TOPK_IDS)
                 .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
         } else if *field.data_type() == DataType::Binary {
-            // Entropy-coded: nothing is left to compress.
+            // Entropy-coded data cannot be compressed further.
             builder = builder.set_column_compression(ColumnPath::from(name), Compression::UNCOMPRESSED);
         }
     }

@@ -1,4 +1,4 @@
-//! One shard, opened and believed: its hash, its footer and its shape are checked before any of its rows.
+//! An open shard, whose hash, footer and shape are checked before any of its rows.
 
 use crate::codec::{self, Model, RowColumns};
 use crate::column_chunk::{ColumnChunk, ColumnError, ColumnRows, ColumnToRead, Limits};
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 use tracing::debug;
 
-/// A footer that does not belong to its plan.
+/// An error for a footer that does not match its plan.
 #[derive(Debug, thiserror::Error)]
 enum FooterError {
     #[error("footer has {key} = {got}, the plan says {expected}")]
@@ -34,27 +34,27 @@ enum FooterError {
     Rows { got: Vec<i64>, expected: u64 },
 }
 
-/// A shard whose bytes are the manifest's.
+/// A shard whose bytes have the manifest's hash.
 pub(crate) struct Shard {
     path: PathBuf,
     bytes: Bytes,
-    /// The bytes are a map of the file, which somebody might cut.
+    /// Whether the bytes are a memory map of the file, which another process might truncate.
     is_mapped: bool,
     columns: SchemaDescPtr,
     row_groups: Vec<FileRowGroup>,
     start: u64,
-    /// What decodes packed rows.
+    /// The model that decodes packed rows.
     model: Option<Model>,
 }
 
-/// Rows that are coded together: as many as the plan says where our writer wrote them, any number where another did.
+/// A Parquet row group of the file: in shards of our writer it has as many rows as the plan says, in others any number.
 struct FileRowGroup {
-    /// Rows of the shard.
+    /// Range of its rows in the shard.
     rows: Range<u64>,
     columns: Vec<ColumnChunk>,
 }
 
-/// That the bytes of a shard were the manifest's when its file was as long and as old as this says.
+/// Proof that the shard's bytes had the manifest's hash when its file had this length and modification time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VerifiedAt {
     length: u64,
@@ -62,8 +62,8 @@ pub(crate) struct VerifiedAt {
 }
 
 impl Shard {
-    /// Opens the shard of `unit` and checks everything but its rows; `id` is the plan's. The bytes of a file that is still what `proof` was
-    /// given for are not hashed again.
+    /// Opens the shard of `unit` and checks everything but its rows; `id` is the plan's. The bytes are not hashed again
+    /// if the file is unchanged since `proof`.
     pub(crate) fn open(
         folder: &Path,
         (plan, id): (&Plan, Fingerprint),
@@ -87,7 +87,7 @@ impl Shard {
         Ok(Self { is_mapped: storage.is_mapped(), ..Self::of_bytes(path, bytes, (plan, id), unit)? })
     }
 
-    /// The shard of `unit` in `bytes`, whoever vouches for them.
+    /// Opens the shard of `unit` from `bytes`, whose hash counts as verified.
     pub(crate) fn of_bytes(path: PathBuf, bytes: Bytes, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<Self> {
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_offset_index_policy(PageIndexPolicy::Skip);
@@ -104,20 +104,20 @@ impl Shard {
         Ok(shard)
     }
 
-    /// What decodes a packed shard, which its first row carries.
+    /// Reads the model of a packed shard from its first row.
     fn read_model(&self, plan: &Plan) -> Result<Model, RowProblem> {
         let column = self.column(plan, schema::PACKED_MODEL, 0, 0..1)?;
         let mut models: ColumnRows<ByteArrayType> = column.open()?;
         Ok(codec::model_of(plan, models.next_value()?.data())?)
     }
 
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Decodes and checks rows of one of the plan's blocks; `rows` counts within it and must lie in it. Only the pages that
-    /// hold them are looked at where the shard has a page index, and the dictionaries of their columns.
+    /// Decodes and checks rows of one of the plan's blocks; `rows` is relative to the block and must lie within it. If
+    /// the shard has a page index, only the pages that contain them and the dictionaries of their columns are read.
     pub(crate) fn read(&self, plan: &Plan, block: usize, rows: Range<u64>) -> Result<Vec<CachedSample>> {
         if self.is_mapped {
             storage::check_whole(&self.path, self.bytes.len() as u64)?;
@@ -134,7 +134,7 @@ impl Shard {
         Ok(samples)
     }
 
-    /// Appends rows of the shard, all of which lie in one row group.
+    /// Appends rows of the shard, all of which must lie in one row group.
     fn read_group(&self, plan: &Plan, group: usize, rows: Range<u64>, out: &mut Vec<CachedSample>) -> Result<()> {
         let start = self.row_groups[group].rows.start;
         let within = rows.start - start..rows.end - start;
@@ -148,7 +148,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Some rows of a column, counted within the row group.
+    /// Rows of a column, counted within the row group.
     fn column(&self, plan: &Plan, name: &str, group: usize, rows: Range<u64>) -> Result<ColumnToRead<'_>, ColumnError> {
         let leaves = self.columns.columns();
         let is_it = |leaf: &ColumnDescPtr| leaf.path().parts().first().is_some_and(|first| first == name);
@@ -166,7 +166,7 @@ impl Shard {
     }
 }
 
-/// Where the columns of each row group lie.
+/// Locations of the columns of each row group.
 fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<FileRowGroup>, ColumnError> {
     let mut end = 0;
     let group = |(number, group): (usize, &RowGroupMetaData)| {
@@ -181,7 +181,7 @@ fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<FileRowG
     footer.metadata().row_groups().iter().enumerate().map(group).collect()
 }
 
-/// The id of the plan that the shard at `path` was made from, where its footer can be read.
+/// The id of the plan from which the shard at `path` was made, if its footer can be read.
 pub(crate) fn plan_id(path: &Path) -> Option<String> {
     let bytes = storage::read_all(path).ok()?;
     let metadata = catch_panics(path, || ParquetMetaDataReader::new().parse_and_finish(&bytes)).ok()?;
@@ -189,15 +189,15 @@ pub(crate) fn plan_id(path: &Path) -> Option<String> {
     constants.iter().find(|pair| pair.key.strip_prefix(schema::PREFIX) == Some(schema::PLAN_ID))?.value.clone()
 }
 
-/// Runs the reader of Parquet's footers. It may panic on damaged ones, which only a shard that a forged manifest vouches
-/// for can have; nothing it was working on is used afterwards.
+/// Runs the parser of Parquet footers. It may panic on a damaged footer, which only a shard with a forged manifest can
+/// have; nothing it was working on is used afterwards.
 fn catch_panics<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(ParquetError::General("the reader gave up on a damaged footer".into())))
         .map_err(|reason| Error::Parquet { path: path.to_owned(), reason })
 }
 
-/// The next row of `columns`, if it is what a teacher said about the sample `expected`.
+/// Returns the next row of `columns` if it is valid and belongs to the sample `expected`.
 fn validate_row(plan: &Plan, columns: &mut RowColumns<'_>, expected: u64) -> Result<CachedSample, RowProblem> {
     let (sample, rows, stored) = columns.next()?;
     if sample.id.0 != expected {
@@ -211,7 +211,7 @@ fn validate_row(plan: &Plan, columns: &mut RowColumns<'_>, expected: u64) -> Res
     Ok(CachedSample { sample, rows })
 }
 
-/// Constants, columns and the number of rows as the plan has them.
+/// Checks that constants, columns and the number of rows agree with the plan.
 fn check_footer(
     footer: &ArrowReaderMetadata,
     (plan, id): (&Plan, Fingerprint),

@@ -1,4 +1,4 @@
-//! How a reader holds the bytes of its shards. The only `unsafe` of the crate.
+//! How a reader holds the bytes of its shards. This module has the only `unsafe` code of the crate.
 
 use crate::error::{Error, Result};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage(Kind);
 
-/// Private, so that only [`Storage::mapped`] makes a map.
+/// Private, so that only [`Storage::mapped`] can create a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Read,
@@ -18,29 +18,29 @@ enum Kind {
 }
 
 impl Storage {
-    /// A shard is read into memory when it is first used. Whatever happens to its file afterwards, the rows are those whose
-    /// hash was checked. The shards that were used last stay in memory, up to [`Self::MOST_READ`] bytes of them.
+    /// A shard is read into memory when it is first used. Later changes to its file do not affect the rows, whose hash
+    /// was checked. The most recently used shards stay in memory, up to a total of [`Self::MOST_READ`] bytes.
     pub const READ: Self = Self(Kind::Read);
-    /// Bytes of shards that [`Self::READ`] keeps in memory: one shard, if it alone has more.
+    /// Maximum total size of shards that [`Self::READ`] keeps in memory; a single larger shard is kept alone.
     pub const MOST_READ: u64 = 1 << 30;
 
-    /// Shards are mapped into memory: no copy, and of a shard only those pages are read that are asked for.
+    /// Shards are memory-mapped: there is no copy, and only the requested pages of a shard are read.
     ///
     /// # Safety
-    /// No shard of the cache may be changed or cut while a reader of it lives, by this process or any other. Logitcask keeps
-    /// this: a shard gets its name once, when it is complete, and is never written again, and FORMAT.md asks the same of
-    /// every other writer. The length of a file is looked at before every decode; a cut during one ends the process
-    /// (SIGBUS).
+    /// No shard of the cache may be modified or truncated during the lifetime of a reader, by this process or any
+    /// other. Logitcask guarantees this: a shard gets its name once, when it is complete, and is never written again,
+    /// and FORMAT.md requires the same of every other writer. The length of a file is checked before every decode; a
+    /// truncation during a decode kills the process (SIGBUS).
     pub const unsafe fn mapped() -> Self {
         Self(Kind::Map)
     }
 
-    /// Does a file that changes change the bytes too?
+    /// Whether a change of the file also changes the bytes.
     pub(crate) fn is_mapped(self) -> bool {
         self == Self(Kind::Map)
     }
 
-    /// The shard at `path`, which must be exactly `expected` bytes long; with what its file is.
+    /// Opens the shard at `path`, which must be exactly `expected` bytes long; also returns the file's metadata.
     pub(crate) fn bytes(self, path: &Path, expected: u64) -> Result<(Bytes, Metadata)> {
         let file = File::open(path).map_err(Error::io(path, "open the shard"))?;
         let metadata = file.metadata().map_err(Error::io(path, "find the shard"))?;
@@ -60,13 +60,13 @@ impl Storage {
     }
 }
 
-/// The whole shard at `path`, whatever its length.
+/// Reads the whole shard at `path`, whatever its length.
 pub(crate) fn read_all(path: &Path) -> Result<Bytes> {
     fs::read(path).map(Bytes::from).map_err(Error::io(path, "find the shard"))
 }
 
-/// Refuses a shard that has another length by now: pages of a map beyond its file's end cannot be touched. By its path and not
-/// by an open file, of which a cache of many shards would need too many.
+/// Rejects a shard whose length has changed, because pages of a map beyond the end of its file cannot be accessed. It
+/// uses the path rather than an open file, of which a cache with many shards would need too many.
 pub(crate) fn check_whole(path: &Path, expected: u64) -> Result<()> {
     check_length(path, fs::metadata(path).map_err(Error::io(path, "find the shard"))?.len(), expected)
 }

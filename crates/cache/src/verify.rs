@@ -1,4 +1,4 @@
-//! Is a cache whole? Everything that is wrong with it, file by file, without its teacher.
+//! Verification of a cache without its teacher: finds everything that is wrong, file by file.
 
 mod unit;
 
@@ -23,24 +23,25 @@ use std::path::Path;
 use std::time::Instant;
 use tracing::info;
 
-/// How much of a cache is looked at.
+/// How much of a cache is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
-    /// Plan, manifest, commits, tokenizer and companions belong together, every shard is there with its length and a footer as the
-    /// plan has it, and no other shard is.
+    /// Plan, manifest, commits, tokenizer and companions are consistent; every shard exists with the right length and a
+    /// footer that matches the plan; there are no other shards.
     Structure,
-    /// That, the hash of every shard, every row with all that must hold of it, and the commits' counts from the rows.
+    /// In addition, the hash of every shard, the invariants of every row, and the commits' counts as computed from the
+    /// rows.
     Rows,
 }
 
-/// One thing that is wrong.
+/// A problem that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Path below the cache's folder.
+    /// Path relative to the cache's folder.
     pub file: String,
-    /// The unit it belongs to.
+    /// The unit that the file belongs to.
     pub unit: Option<usize>,
-    /// Rows of the shard; `None` speaks of the whole file.
+    /// The affected rows of the shard; `None` means the whole file.
     pub rows: Option<Range<u64>>,
     /// What is wrong, and what was expected.
     pub what: String,
@@ -52,43 +53,43 @@ impl fmt::Display for Finding {
         if let Some(rows) = &self.rows {
             write!(f, ", rows {}..{}", rows.start, rows.end)?;
         }
-        // One line, whatever a decoder had to say.
+        // Newlines in a decoder's message are replaced, so that a finding is a single line.
         write!(f, ": {}", self.what.replace('\n', " "))
     }
 }
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// In the order of the plan's units, after those of the whole folder; none for a whole cache.
+    /// Problems, first those of the whole folder, then in the order of the plan's units; empty for an intact cache.
     pub findings: Vec<Finding>,
-    /// What is odd and takes nothing from readers: commits that whoever goes on writing would miss, files of others.
+    /// Oddities that do not affect readers: missing commits that a resumed run would need, and foreign files.
     pub notes: Vec<Finding>,
-    /// Units that were looked at.
+    /// Number of units that were checked.
     pub units: usize,
-    /// Rows that were decoded and are what they must be.
+    /// Number of rows that were decoded and are valid.
     pub rows: u64,
-    /// The cache's root, where its manifest can be read.
+    /// The cache's root, if its manifest can be read.
     pub root: Option<Fingerprint>,
 }
 
 impl Report {
-    /// Nothing was found.
+    /// Whether there are no findings.
     pub fn is_whole(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// The files that there are findings about.
+    /// The files with findings.
     pub(crate) fn files(&self) -> BTreeSet<&str> {
         self.findings.iter().map(|finding| finding.file.as_str()).collect()
     }
 }
 
-/// Looks at all of the cache in `folder` and goes on after a finding; `on_unit` hears how many units are done, of how
-/// many. One block of rows is in memory at a time.
+/// Checks all of the cache in `folder` and continues after a finding; `on_unit` receives the number of units done and
+/// their total. One block of rows is in memory at a time.
 ///
 /// # Errors
-/// [`Error::NotACache`] where there is neither plan nor manifest nor commit. Everything else is a finding.
+/// [`Error::NotACache`] if there is neither plan nor manifest nor commit. All other problems are findings.
 ///
 /// # Examples
 /// ```no_run
@@ -117,17 +118,18 @@ pub fn verify(folder: &Path, tier: Tier, on_unit: &mut dyn FnMut(usize, usize)) 
     Ok(check.report)
 }
 
-/// From which plan the manifest and shards of a folder were made.
+/// The plan from which the manifest and shards of a folder were made.
 pub(crate) enum MadeFrom {
-    /// The one that was asked about.
+    /// The given plan.
     This,
-    /// Another, of this id.
+    /// Another plan, with this id.
     Other(String),
-    /// There are none that can be read.
+    /// No manifest or shard can be read.
     Unknown,
 }
 
-/// Were the manifest and shards in `folder` made from the plan `id`? One that was is enough: the others are damaged.
+/// Determines whether the manifest and shards in `folder` were made from the plan `id`. A single one that was is
+/// sufficient: the others are damaged.
 pub(crate) fn made_from(folder: &Path, id: Fingerprint) -> MadeFrom {
     let id = id.to_string();
     let manifest = json::read::<Manifest>(&folder.join(MANIFEST_NAME)).ok().map(|m| m.plan_id.to_string());
@@ -142,7 +144,7 @@ pub(crate) fn made_from(folder: &Path, id: Fingerprint) -> MadeFrom {
     other.map_or(MadeFrom::Unknown, MadeFrom::Other)
 }
 
-/// Has this path below a cache's folder the form of a shard's: `data/train-00007-of-00042.parquet`?
+/// Whether this relative path has the form of a shard's: `data/train-00007-of-00042.parquet`.
 pub(crate) fn is_shard(name: &str) -> bool {
     let number = |text: &str| text.len() == 5 && text.bytes().all(|c| c.is_ascii_digit());
     let inner = name.strip_prefix(DATA_DIR).and_then(|name| name.strip_prefix('/')?.strip_suffix(".parquet"));
@@ -152,13 +154,13 @@ pub(crate) fn is_shard(name: &str) -> bool {
     })
 }
 
-/// And of a commit's: `_commits/00007.json`?
+/// Whether this relative path has the form of a commit's: `_commits/00007.json`.
 pub(crate) fn is_commit(name: &str) -> bool {
     let inner = name.strip_prefix(COMMITS_DIR).and_then(|name| name.strip_prefix('/')?.strip_suffix(".json"));
     inner.is_some_and(|number| number.len() == 5 && number.bytes().all(|c| c.is_ascii_digit()))
 }
 
-/// Paths below `folder` of what is in one of its folders, sorted; nothing where that is not there.
+/// Paths, relative to `folder`, of the entries of one of its folders, sorted; empty if it does not exist.
 pub(crate) fn names_in(folder: &Path, name: &str) -> Vec<String> {
     let entries = fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|e| format!("{name}/{}", e.file_name().to_string_lossy())).collect();
@@ -166,18 +168,18 @@ pub(crate) fn names_in(folder: &Path, name: &str) -> Vec<String> {
     names
 }
 
-/// A verification under way.
+/// A verification in progress.
 struct Check<'a> {
     folder: &'a Path,
     tier: Tier,
     report: Report,
 }
 
-/// What manifest and commits say of the units.
+/// The units' records in manifest and commits.
 struct Records {
     manifest: Option<Manifest>,
     commits: Vec<Option<Commit>>,
-    /// Where the two differ and no shard decides, the commits are right.
+    /// Whether the commits are right if the two differ and no shard decides.
     commits_win: bool,
 }
 
@@ -190,7 +192,7 @@ impl Check<'_> {
         self.report.notes.push(Finding { file: file.to_owned(), unit, rows: None, what: what.to_owned() });
     }
 
-    /// What `error` says of `file`, which it need not name again.
+    /// The message of `error` for `file`, without repeating the file's name.
     fn what(&self, file: &str, error: &Error) -> String {
         let (text, path) = (error.to_string(), self.folder.join(file).display().to_string());
         text.strip_prefix(&path).map_or(text.clone(), |rest| rest.trim_start_matches([':', ',', ' ']).to_owned())
@@ -204,7 +206,7 @@ impl Check<'_> {
         self.found(file, unit, what);
     }
 
-    /// The plan, if it is one and the others' too.
+    /// Reads the plan, if it is valid and the other files were made from it.
     fn plan(&mut self) -> Option<Plan> {
         let plan = match Plan::read(self.folder) {
             Ok(plan) => plan,
@@ -219,7 +221,7 @@ impl Check<'_> {
         None
     }
 
-    /// All there is to check with a good plan.
+    /// Checks everything that can be checked with a valid plan.
     fn cache(&mut self, plan: &Plan, on_unit: &mut dyn FnMut(usize, usize)) {
         if let Err(error) = check_tokenizer(&self.folder.join(TOKENIZER_NAME), plan) {
             self.failed(TOKENIZER_NAME, None, &error);
@@ -255,7 +257,7 @@ impl Check<'_> {
             let name = commit::name(unit);
             match &read {
                 Ok(Some(_)) => {}
-                // Readers ask the manifest alone.
+                // Readers only use the manifest.
                 Ok(None) if is_finished => self.noted(&name, Some(unit), "missing; the manifest has what it said"),
                 Ok(None) => self.found(&name, Some(unit), "missing: the unit is not committed"),
                 Err(error) => self.failed(&name, Some(unit), error),
@@ -271,7 +273,7 @@ impl Check<'_> {
                 None
             }
         };
-        // The card names the root that the cache had when it was finished.
+        // The card states the root that the cache had when it was finished.
         let card = fs::read_to_string(self.folder.join(CARD_NAME)).unwrap_or_default();
         let by_commits = commits.iter().cloned().collect::<Option<Vec<_>>>();
         let by_commits = by_commits.map(|commits| Manifest::new(plan, id, commits).root());
@@ -280,8 +282,8 @@ impl Check<'_> {
         Records { manifest, commits, commits_win }
     }
 
-    /// Names what is where only files of the cache belong. What a reader of datasets could take for one of its shards is
-    /// wrong; anything else is somebody's own, and hidden files (temporary ones among them) are nobody's concern.
+    /// Reports foreign entries in the cache's folders. A file that dataset readers could mistake for a shard is a
+    /// finding; other files belong to somebody and are noted; hidden files (including temporary ones) are ignored.
     fn foreign(&mut self, is_known: &dyn Fn(&str) -> bool) {
         for name in [DATA_DIR, COMMITS_DIR].into_iter().flat_map(|dir| names_in(self.folder, dir)) {
             let is_hidden = name.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
@@ -294,14 +296,14 @@ impl Check<'_> {
                 false => self.noted(&name, None, what),
             }
         }
-        // Others may keep what they like beside a cache, but readers of datasets take every shard they see.
+        // Other files may be stored next to a cache, but dataset readers use every shard they find.
         let beside = names_in(self.folder, ".");
         for name in beside.iter().filter_map(|name| name.strip_prefix("./")).filter(|name| name.ends_with(".parquet")) {
             self.found(name, None, "not of this cache: its shards are in data/");
         }
     }
 
-    /// What can be said without a plan: whether the shards are those that the manifest, or else the commits, speak of.
+    /// Checks without a plan whether the shards have the hashes listed in the manifest, or otherwise in the commits.
     fn bytes_alone(&mut self, on_unit: &mut dyn FnMut(usize, usize)) {
         let mut records = Vec::new();
         if self.folder.join(MANIFEST_NAME).exists() {
@@ -326,7 +328,7 @@ impl Check<'_> {
         self.foreign(&|name| is_shard(name) || is_commit(name));
         let of = records.len();
         for (done, record) in records.iter().enumerate() {
-            // Untrusted: only what has a shard's name is opened.
+            // The name is untrusted: only files with the form of a shard's name are opened.
             if is_shard(&record.shard) {
                 self.bytes(&record.shard, record.unit as usize, &[(MANIFEST_NAME.to_owned(), record)]);
             }

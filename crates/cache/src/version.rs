@@ -1,4 +1,4 @@
-//! Which version of the format this is.
+//! The version of the format.
 
-/// Version of everything FORMAT.md says.
+/// Version of everything that FORMAT.md specifies.
 pub const FORMAT_VERSION: u32 = 1;

@@ -1,4 +1,4 @@
-//! Writing a cache, unit by unit, from as many workers as there are.
+//! Writing a cache, unit by unit, from any number of workers.
 
 use crate::card::{self, CARD_NAME};
 use crate::codec;
@@ -19,14 +19,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
-/// How often, and after what time each, a commit is looked for that belongs to a shard which is there: two seconds in all.
+/// Number of attempts, and the delay before each, to find the commit of a shard that exists: two seconds in total.
 const COMMIT_LOOKS: u32 = 20;
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A cache in the making. Any number of them, in one process or many, may work on the same folder.
+/// An unfinished cache. Any number of writers, in one process or several, may work on the same folder.
 ///
 /// # Examples
-/// Whoever runs this again after it was stopped goes on with the units that are missing:
+/// Running this again after an interruption resumes with the missing units:
 /// ```no_run
 /// use logitcask_cache::{CacheWriter, Manifest, Plan, Result, WorkUnit};
 /// use logitcask_core::{RowErrors, Sample, SoftRows};
@@ -55,12 +55,12 @@ pub struct CacheWriter {
 }
 
 impl CacheWriter {
-    /// Begins a cache in `folder`, or goes on with the one that is there if its plan has the same [`Plan::id`]; names and
-    /// the program's version stay those of whoever began it.
+    /// Begins a cache in `folder`, or resumes the existing one if its plan has the same [`Plan::id`]; names and the
+    /// program's version remain those of the run that began it.
     ///
     /// # Errors
-    /// [`Error::OtherPlan`] where another cache lives in `folder`, [`Error::Occupied`] where something else does,
-    /// [`Error::BadPlan`] where [`Plan::check`] refuses the plan or `tokenizer_json` is not the tokenizer it pins.
+    /// [`Error::OtherPlan`] if `folder` contains another cache, [`Error::Occupied`] if it contains something else,
+    /// [`Error::BadPlan`] if [`Plan::check`] rejects the plan or `tokenizer_json` is not the tokenizer it pins.
     pub fn open(folder: &Path, plan: Plan, tokenizer_json: &[u8]) -> Result<Self> {
         plan.check()?;
         let (got, pinned) = (Fingerprint::of(tokenizer_json), plan.tokenizer.fingerprint);
@@ -88,21 +88,21 @@ impl CacheWriter {
         Ok(Self { folder: folder.to_owned(), plan, id, shards })
     }
 
-    /// Writes those of `files` that [`Plan::companions`] lists, where they are missing. The plan is that of whoever began
-    /// the cache: files that have changed since are left out.
+    /// Writes those of `files` that [`Plan::companions`] lists, if they are missing. The plan is that of the run that
+    /// began the cache: files that have changed since are left out.
     ///
     /// # Errors
-    /// [`Error::Io`] where a file or its folder cannot be made.
+    /// [`Error::Io`] if a file or its folder cannot be created.
     pub fn lay_companions<'a>(&self, files: impl IntoIterator<Item = Companion<'a>>) -> Result<()> {
         companions::lay(&self.folder, &self.plan.companions, files)
     }
 
-    /// Where it lives.
+    /// The folder of the cache.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Path of a unit's shard below the folder.
+    /// Path of a unit's shard relative to the folder.
     pub(crate) fn shard(&self, unit: usize) -> &str {
         &self.shards[unit]
     }
@@ -112,15 +112,15 @@ impl CacheWriter {
         Commit::read(&self.folder, &self.plan, unit, self.shard(unit))
     }
 
-    /// What is being written.
+    /// The plan of the cache.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Units without a commit or, where [`crate::repair::prepare`] removed it, without their shard; ascending.
+    /// Units without a commit or, after [`crate::repair::prepare`] removed it, without their shard; ascending.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file system does not say whether a commit or a shard is there.
+    /// [`Error::Io`] if the file system cannot tell whether a commit or a shard exists.
     pub fn pending(&self) -> Result<Vec<usize>> {
         let mut pending = Vec::new();
         for unit in 0..self.shards.len() {
@@ -131,15 +131,15 @@ impl CacheWriter {
         Ok(pending)
     }
 
-    /// Makes the rows of `unit` durable; `errors` says what rounding them cost. Writing a unit again is harmless: its
-    /// first commit stands and is returned. Where its shard was lost, the same bytes are put back.
+    /// Writes the rows of `unit` durably; `errors` holds their measured approximation errors. Writing a unit again is
+    /// harmless: its first commit stands and is returned. If its shard was lost, the same bytes are restored.
     ///
     /// # Errors
-    /// [`Error::BadRow`] names the sample and position that must not be written; [`Error::ForeignShard`] where a shard
-    /// with other bytes already has the name; [`Error::Rebuilt`] where a lost shard had other bytes than these.
+    /// [`Error::BadRow`] names the sample and position that must not be written; [`Error::ForeignShard`] if a shard
+    /// with other bytes already has the name; [`Error::Rebuilt`] if a lost shard had other bytes than these.
     ///
     /// # Panics
-    /// Where the plan has no such unit.
+    /// If the plan has no such unit.
     pub fn write_unit(&self, unit: usize, rows: &[(Sample, SoftRows)], errors: &RowErrors) -> Result<Commit> {
         self.write_measured(unit, rows, error_stats::of(errors, self.plan.keep.tail))
     }
@@ -188,7 +188,7 @@ impl CacheWriter {
             let there = fs::read(&path).map_err(Error::io(&path, "read the shard that is already there"))?;
             let got = Fingerprint::of(&there);
             if got != blake3 {
-                // Unless another worker commits its own bytes by and by, nobody vouches for the shard that is there.
+                // Unless another worker commits its own bytes soon, no record confirms the existing shard.
                 let commit = self.recorded_soon(unit)?;
                 return commit.ok_or(Error::ForeignShard { path, expected: blake3, got });
             }
@@ -204,7 +204,7 @@ impl CacheWriter {
         there.filter(|there| *there == commit).ok_or_else(|| Error::malformed(&path, "speaks of another shard"))
     }
 
-    /// [`Self::recorded`], with time for a worker that has just given a shard its name.
+    /// [`Self::recorded`], with some waiting time for a worker that has just published its shard.
     fn recorded_soon(&self, unit: usize) -> Result<Option<Commit>> {
         info!(unit, "another worker wrote other bytes for this unit; waiting for its commit");
         for _ in 0..COMMIT_LOOKS {
@@ -216,25 +216,26 @@ impl CacheWriter {
         self.recorded(unit)
     }
 
-    /// Puts back the lost shard of which `recorded` speaks, if these are its bytes; `made` is their commit.
+    /// Restores the lost shard described by `recorded` if these are its bytes; `made` is their commit.
     fn restore(&self, recorded: Commit, made: Commit, bytes: &[u8]) -> Result<Commit> {
         let path = self.folder.join(&recorded.shard);
         if made.blake3 != recorded.blake3 {
             return Err(Error::Rebuilt { path, expected: recorded.blake3, got: made.blake3 });
         }
-        // What rounding cost is not in the bytes; the record was taken when they were first written.
+        // Approximation errors cannot be computed from the bytes; the record has them from when the rows were first
+        // written.
         let made = Commit { log_z_error: recorded.log_z_error.clone(), codec_error: recorded.codec_error, ..made };
         if made != recorded {
             let path = commit::path(&self.folder, recorded.unit as usize);
             return Err(Error::malformed(&path, "counts other rows than its shard has: run repair"));
         }
-        // Where another worker was faster, it put back the same bytes.
+        // If another worker was faster, it restored the same bytes.
         publish::create(&path, bytes)?;
         info!(path = %path.display(), "lost shard put back");
         Ok(recorded)
     }
 
-    /// Refuses rows that a reader would refuse, or that are not `unit`'s; counts the others.
+    /// Rejects rows that a reader would reject, or that do not belong to `unit`; counts the others.
     fn check_rows(&self, unit: usize, rows: &[(Sample, SoftRows)]) -> Result<Tally> {
         let range = &self.plan.units[unit];
         let bad = |sample, problem| Error::BadRow { split: range.split.clone(), sample, problem };
@@ -254,12 +255,12 @@ impl CacheWriter {
         Ok(tally)
     }
 
-    /// Declares the cache complete: writes its manifest and clears away what killed runs left.
+    /// Completes the cache: writes its manifest and removes temporary files of killed runs.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] while a unit lacks its commit; [`Error::Io`] or [`Error::Size`] where a committed shard is not
-    /// there or has another length; [`Error::Malformed`] where a commit, or a manifest that is there already, is not what the
-    /// plan makes it.
+    /// [`Error::Unfinished`] if a unit has no commit; [`Error::Io`] or [`Error::Size`] if a committed shard is missing
+    /// or has another length; [`Error::Malformed`] if a commit, or an existing manifest, is not the one that the plan
+    /// determines.
     pub fn finish(&self) -> Result<Manifest> {
         let commits = (0..self.plan.units.len()).map(|unit| self.recorded(unit));
         let commits: Vec<Commit> = commits.filter_map(Result::transpose).collect::<Result<_>>()?;
@@ -274,13 +275,13 @@ impl CacheWriter {
                 return Err(Error::Size { path, expected: commit.bytes, got });
             }
         }
-        // Every name in these two folders is given: who still writes there writes a copy. Before the manifest, since nobody
-        // takes up a complete cache again.
+        // Every name in these two folders is taken: remaining writers only write duplicates. This comes before the
+        // manifest, because nobody resumes a complete cache.
         for folder in [DATA_DIR, COMMITS_DIR] {
             publish::remove_leftovers(&self.folder.join(folder))?;
         }
         let manifest = Manifest::new(&self.plan, self.id, commits);
-        // Before the manifest, so that no complete cache lacks it; who edited it keeps the edit.
+        // Before the manifest, so that every complete cache has a card; an existing card with edits is kept.
         publish::create(&self.folder.join(CARD_NAME), card::text(&self.plan, &manifest).as_bytes())?;
         let path = self.folder.join(MANIFEST_NAME);
         if !publish::create(&path, &json::to_bytes(&manifest))? && Manifest::read(&self.folder, &self.plan)? != manifest
@@ -297,10 +298,10 @@ pub(crate) fn exists(shard: &Path) -> Result<bool> {
     shard.try_exists().map_err(Error::io(shard, "look for the shard"))
 }
 
-/// A cache begins in a folder that holds nothing yet: what lies there may be a corpus or a model, whose readers would stumble
-/// over its files. Hidden files are nobody's concern.
+/// Checks that a new cache's folder is empty: existing files may be a corpus or a model, whose readers would be
+/// confused by the cache's files. Hidden files are ignored.
 fn check_vacant(folder: &Path) -> Result<()> {
-    // The folder of commits comes first: with it, the folder is a cache's, even if it lost its plan.
+    // The folder of commits comes first: a folder that has it is a cache, even if its plan was lost.
     let is_a_cache = || [PLAN_NAME, COMMITS_DIR].iter().any(|name| folder.join(name).exists());
     if is_a_cache() {
         return Ok(());
@@ -309,12 +310,12 @@ fn check_vacant(folder: &Path) -> Result<()> {
         let reason = io::Error::new(io::ErrorKind::NotADirectory, "something else than a folder has this name");
         return Err(Error::io(folder, "begin a cache here")(reason));
     }
-    // A folder that is not there is made, and one that cannot be listed cannot be written either.
+    // A missing folder is created later, and a folder that cannot be listed cannot be written either.
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {
         let entry = entry.map_err(Error::io(folder, "list the folder"))?;
         let found = entry.file_name().to_string_lossy().into_owned();
-        // Another worker may begin the cache meanwhile.
+        // Another worker may have begun the cache in the meantime.
         if !found.starts_with('.') && !is_a_cache() {
             return Err(Error::Occupied { path: folder.to_owned(), found });
         }
@@ -322,7 +323,7 @@ fn check_vacant(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The tokenizer beside the shards must be the one the plan pins.
+/// Checks that the tokenizer in the cache is the one that the plan pins.
 pub(crate) fn check_tokenizer(path: &Path, plan: &Plan) -> Result<()> {
     json::read_pinned(path, plan.tokenizer.fingerprint).map(|_| ())
 }

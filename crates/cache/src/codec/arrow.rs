@@ -1,4 +1,4 @@
-//! Rows to Arrow arrays.
+//! Conversion of rows to Arrow arrays.
 
 use crate::schema::item;
 use arrow_array::builder::{ListBuilder, PrimitiveBuilder};
@@ -7,15 +7,15 @@ use arrow_array::{ArrayRef, PrimitiveArray};
 use logitcask_core::{Sample, SoftRows};
 use std::sync::Arc;
 
-/// What one row of a shard is made of.
+/// The contents of one row of a shard.
 pub(crate) type Row = (Sample, SoftRows);
 
-/// One number a row.
+/// One number per row.
 pub(crate) fn numbers<T: ArrowPrimitiveType>(rows: &[Row], of: impl Fn(&Row) -> T::Native) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::from_iter_values(rows.iter().map(of)))
 }
 
-/// One list a row.
+/// One list per row.
 pub(crate) fn lists<'a, T, I>(rows: &'a [Row], of: impl Fn(&'a Row) -> I) -> ArrayRef
 where
     T: ArrowPrimitiveType,

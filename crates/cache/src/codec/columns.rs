@@ -1,4 +1,4 @@
-//! The columns of a row group as samples and soft rows.
+//! Decoding of a row group's columns to samples and soft rows.
 
 use super::kept::{Find, KeptColumns, narrow, unsigned};
 use super::packed::{self, Model};
@@ -10,7 +10,7 @@ use crate::schema;
 use logitcask_core::{InputHash, Origin, Sample, SampleId, SoftRows, TailAtom};
 use parquet::data_type::{DataType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type};
 
-/// Some rows of a row group, one after the other.
+/// Reads rows of a row group in order.
 pub(crate) struct RowColumns<'a> {
     plan: &'a Plan,
     sample_ids: ColumnRows<Int64Type>,
@@ -26,7 +26,7 @@ pub(crate) struct RowColumns<'a> {
 }
 
 impl<'a> RowColumns<'a> {
-    /// The columns that `find` finds by name. `model` is the shard's, where it is packed.
+    /// Opens the columns through `find`, by name. `model` is the shard's, if it is packed.
     pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
         let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
         Ok(Self {
@@ -47,7 +47,7 @@ impl<'a> RowColumns<'a> {
         })
     }
 
-    /// The next row with the input hash that is stored for it; nothing is checked but the length, which bounds everything
+    /// Returns the next row with its stored input hash. Only the number of tokens is checked, which bounds everything
     /// else.
     pub(crate) fn next(&mut self) -> Result<(Sample, SoftRows, InputHash), RowProblem> {
         let sample = Sample {

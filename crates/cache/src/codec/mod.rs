@@ -1,4 +1,5 @@
-//! Samples and soft rows to the bytes of a shard and back, and what must hold of every row on either way.
+//! Encoding of samples and soft rows to the bytes of a shard and back, and the invariants of every row in both
+//! directions.
 
 pub(crate) mod arrow;
 mod columns;
@@ -22,7 +23,7 @@ use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use std::sync::Arc;
 
-/// The kept classes of one sample, whatever their layout.
+/// The kept classes of one sample, independent of their layout.
 pub(crate) struct KeptClasses {
     pub(crate) counts: Vec<u16>,
     pub(crate) drawn: Vec<u16>,
@@ -30,7 +31,7 @@ pub(crate) struct KeptClasses {
     pub(crate) log_probs: Vec<f32>,
 }
 
-/// The bytes of `unit`'s shard: the same rows always give the same bytes. `id` is the plan's.
+/// Encodes `unit`'s shard; the same rows always give the same bytes. `id` is the plan's.
 pub(crate) fn encode(plan: &Plan, id: Fingerprint, unit: usize, rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
     let model = (plan.layout == Layout::Packed).then(|| packed::train(plan, rows));
     let per_block = plan.rows_per_group() as usize;
@@ -38,14 +39,14 @@ pub(crate) fn encode(plan: &Plan, id: Fingerprint, unit: usize, rows: &[Row]) ->
     write(plan, id, unit, blocks.map(|(number, block)| to_batch(plan, block, model.as_ref(), number == 0)))
 }
 
-/// One row group for each batch.
+/// Writes one row group per batch.
 pub(crate) fn write(
     plan: &Plan,
     id: Fingerprint,
     unit: usize,
     blocks: impl Iterator<Item = Result<RecordBatch, ParquetError>>,
 ) -> Result<Vec<u8>, ParquetError> {
-    // Without the Arrow schema in the footer: plain Parquet types say all there is.
+    // The Arrow schema is left out of the footer: plain Parquet types describe the columns completely.
     let options =
         ArrowWriterOptions::new().with_properties(schema::properties(plan, id, unit)?).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema::columns(plan), options)?;
@@ -56,7 +57,7 @@ pub(crate) fn write(
     writer.into_inner()
 }
 
-/// The rows as columns of [`schema::columns`]. A packed shard's first block carries the model.
+/// Converts the rows to the columns of [`schema::columns`]. The first block of a packed shard contains the model.
 pub(crate) fn to_batch(
     plan: &Plan,
     rows: &[Row],
@@ -99,14 +100,14 @@ fn check_tokens(plan: &Plan, sample: &Sample) -> Result<(), RowProblem> {
     }
 }
 
-/// Everything the format demands of one row, whichever side it comes from.
+/// Checks everything that the format requires of one row, before writing and after reading.
 pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result<(), RowProblem> {
     check_tokens(plan, sample)?;
     rows.check(&plan.keep, sample.gold_ids(), plan.vocab_size)?;
     check_values(&plan.keep, rows)
 }
 
-/// Only numbers that the format can write: what is read is then what was written, in either layout.
+/// Accepts only numbers that the format represents exactly, so that both layouts return what was written.
 fn check_values(keep: &Truncation, rows: &SoftRows) -> Result<(), RowProblem> {
     let find = |log_probs| keep.values.find_foreign(log_probs);
     match find(&rows.log_probs).or_else(|| find(&rows.gold_log_probs)) {

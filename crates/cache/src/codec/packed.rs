@@ -1,4 +1,4 @@
-//! The `packed` layout of the kept classes: one entropy-coded binary value a sample, see [`crate::pack`].
+//! The `packed` layout of the kept classes: one entropy-coded binary value per sample, see [`crate::pack`].
 
 use super::KeptClasses;
 use super::arrow::Row;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(crate) use pack::Model;
 
-/// How many classes the positions of a cache keep.
+/// How the number of kept classes per position is coded.
 fn count_mode(keep: &Truncation, vocab_size: u32) -> CountMode {
     let cap = keep.max_kept(vocab_size) as u16;
     match keep.selection {
@@ -27,7 +27,7 @@ fn count_mode(keep: &Truncation, vocab_size: u32) -> CountMode {
     }
 }
 
-/// What a value of the cache is as a code.
+/// How log-probabilities of the cache are coded.
 fn value_code(keep: &Truncation) -> ValueCode {
     match keep.values {
         LogProbPrecision::F16 {} => ValueCode::Half,
@@ -35,7 +35,7 @@ fn value_code(keep: &Truncation) -> ValueCode {
     }
 }
 
-/// Values become codes, see [`logitcask_core::LogProbPrecision::code`]; a row that was checked has one for each.
+/// Converts values to codes, see [`logitcask_core::LogProbPrecision::code`]; every value of a checked row has one.
 fn coded(keep: &Truncation, rows: &SoftRows) -> pack::CodedEntries {
     let code = |lp: &f32| keep.values.code(*lp).unwrap_or(keep.values.max_code());
     let heads = match keep.is_sampled() {
@@ -50,19 +50,19 @@ fn coded(keep: &Truncation, rows: &SoftRows) -> pack::CodedEntries {
     }
 }
 
-/// The model of a shard with these rows.
+/// Trains the model of a shard with these rows.
 pub(crate) fn train(plan: &Plan, rows: &[Row]) -> Model {
     let coded: Vec<pack::CodedEntries> = rows.iter().map(|(_, rows)| coded(&plan.keep, rows)).collect();
     let samples = rows.iter().zip(&coded).map(|((sample, _), entries)| (sample.input_ids.as_slice(), entries));
     Model::train(plan.vocab_size, count_mode(&plan.keep, plan.vocab_size), value_code(&plan.keep), samples)
 }
 
-/// The model that a shard's first row carries.
+/// Decodes the model that a shard's first row contains.
 pub(crate) fn model_of(plan: &Plan, bytes: &[u8]) -> Result<Model, PackError> {
     Model::from_bytes(bytes, plan.vocab_size, count_mode(&plan.keep, plan.vocab_size), value_code(&plan.keep))
 }
 
-/// The kept classes of `rows` as columns.
+/// Encodes the kept classes of `rows` as columns.
 pub(crate) fn columns_of(plan: &Plan, rows: &[Row], model: &Model, is_first: bool) -> Vec<ArrayRef> {
     let (mut packed, mut models) = (BinaryBuilder::new(), BinaryBuilder::new());
     for (i, (sample, soft)) in rows.iter().enumerate() {
@@ -72,21 +72,21 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row], model: &Model, is_first: boo
     vec![Arc::new(packed.finish()), Arc::new(models.finish())]
 }
 
-/// The packed classes of some rows, one after the other, and what decodes them.
+/// Reads the packed classes of rows in order, with the model that decodes them.
 pub(crate) struct PackedColumns<'a> {
     packed: ColumnRows<ByteArrayType>,
     model: &'a Model,
 }
 
 impl<'a> PackedColumns<'a> {
-    /// The column that `find` finds by name.
+    /// Opens the column through `find`, by name.
     pub(crate) fn of(model: &'a Model, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
         Ok(Self { packed: find(schema::PACKED)?.open()?, model })
     }
 }
 
 impl KeptColumns for PackedColumns<'_> {
-    // Memory is bounded by the number of tokens and the plan's cap.
+    // Memory is bounded by the number of tokens and the plan's maximum number of classes.
     fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem> {
         let packed = self.packed.next_value()?;
         let entries = self.model.decode(input_ids, packed.data())?;

@@ -11,7 +11,7 @@ use arrow_array::ArrayRef;
 use arrow_array::types::{Float32Type, UInt16Type, UInt32Type};
 use parquet::data_type::{FloatType, Int32Type};
 
-/// The kept classes of `rows` as columns.
+/// Encodes the kept classes of `rows` as columns.
 pub(crate) fn columns_of(plan: &Plan, rows: &[Row]) -> Vec<ArrayRef> {
     let mut columns = Vec::new();
     if !plan.keep.is_fixed() {
@@ -27,7 +27,7 @@ pub(crate) fn columns_of(plan: &Plan, rows: &[Row]) -> Vec<ArrayRef> {
     columns
 }
 
-/// The kept classes of some rows, one after the other.
+/// Reads the kept classes of rows in order.
 pub(crate) struct PlainColumns {
     counts: Option<ColumnRows<Int32Type>>,
     drawn: Option<ColumnRows<Int32Type>>,
@@ -36,7 +36,7 @@ pub(crate) struct PlainColumns {
 }
 
 impl PlainColumns {
-    /// The columns that `find` finds by name.
+    /// Opens the columns through `find`, by name.
     pub(crate) fn of(plan: &Plan, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
         let (keep, list) = (&plan.keep, |name| find(name)?.open());
         Ok(Self {

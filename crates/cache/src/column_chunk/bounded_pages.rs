@@ -1,4 +1,4 @@
-//! Pages of one column, each held against its limits before it is decompressed and before its values are decoded.
+//! Pages of one column, each checked against its limits before it is decompressed and before its values are decoded.
 
 use super::page_header::{self, PageHeader};
 use super::{ChunkError, ColumnToRead, Limits};
@@ -14,10 +14,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of the shortest value of a dictionary: a number of 32 bits, or the length of a binary value.
+/// Size of the shortest value of a dictionary: a 32-bit number, or the length of a binary value.
 const MIN_DICTIONARY_VALUE_BYTES: u64 = 4;
 
-/// The pages of a column chunk from the dictionary, and the page that holds the first wanted row, on.
+/// The pages of a column chunk: the dictionary, and the data pages from the one that contains the first requested row.
 pub(super) struct BoundedPages {
     inner: SerializedPageReader<Bytes>,
     bytes: Bytes,
@@ -25,17 +25,17 @@ pub(super) struct BoundedPages {
     compression: Compression,
     physical_type: Type,
     next: Next,
-    /// Data pages that were returned or passed over.
+    /// Number of data pages that were returned or skipped.
     handed_out: Arc<AtomicUsize>,
-    /// First row of every page, where there is a page index.
+    /// First row of every page, if there is a page index.
     first_rows: Option<Vec<u64>>,
 }
 
-/// Where the next page is.
+/// Location of the next page.
 enum Next {
-    /// At the start of the bytes that are left.
+    /// At the start of the remaining bytes.
     Sequential(Range<usize>),
-    /// Where a page index says. The dictionary comes first, if there is one, and then `passed_over` pages that are not read.
+    /// As listed in the page index. The dictionary comes first, if there is one; then `passed_over` pages are skipped.
     Indexed { dictionary: Option<Range<usize>>, pages: Vec<Range<usize>>, passed_over: usize },
 }
 
@@ -84,7 +84,7 @@ impl BoundedPages {
         self.handed_out.clone()
     }
 
-    /// Where the page lies that `inner` returns next, with its header; `None` behind the last.
+    /// Location of the page that `inner` returns next, including its header; `None` after the last.
     fn locate(&mut self) -> Result<Option<Range<usize>>, ParquetError> {
         match &mut self.next {
             Next::Sequential(left) => Ok((left.start < left.end).then(|| left.clone())),
@@ -99,7 +99,7 @@ impl BoundedPages {
         }
     }
 
-    /// Refuses a page that would decompress to more than its limits.
+    /// Rejects a page that would decompress to more than its limits.
     fn check_header(&mut self, range: Range<usize>) -> Result<(), ParquetError> {
         let page = &self.bytes[range.clone()];
         let header = page_header::read(page).ok_or_else(|| general("a page header is damaged"))?;
@@ -118,7 +118,7 @@ impl BoundedPages {
         Ok(())
     }
 
-    /// Refuses a page that would decode to more values than its limits.
+    /// Rejects a page that would decode to more values than its limits.
     fn check_values(&self, page: &Page) -> Result<(), ParquetError> {
         let (values, bytes) = (u64::from(page.num_values()), page.buffer());
         if values > self.limits.values {
@@ -133,7 +133,8 @@ impl BoundedPages {
             Encoding::DELTA_BYTE_ARRAY if is_binary => 2,
             _ => 0,
         };
-        // Runs of lengths are what such a page begins with: binary columns have no levels, though pages may claim some.
+        // Such a page begins with a delta-packed run of lengths: binary columns have no levels, though pages may claim
+        // some.
         let mut at = match page {
             Page::DataPageV2 { def_levels_byte_len, rep_levels_byte_len, .. } => {
                 *def_levels_byte_len as usize + *rep_levels_byte_len as usize
@@ -148,7 +149,7 @@ impl BoundedPages {
     }
 }
 
-/// Refuses a page of gzip that decompresses to more than it claims: its decoder does not know the claim.
+/// Rejects a gzip page that decompresses to more than it claims, because its decoder does not know the claim.
 fn check_gzip(body: &[u8], header: &PageHeader) -> Result<(), ParquetError> {
     let compressed = body.get(header.level_bytes..).ok_or_else(|| general("levels are longer than their page"))?;
     let claimed = header.decompressed.saturating_sub(header.level_bytes) as u64;

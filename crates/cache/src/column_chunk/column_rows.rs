@@ -7,24 +7,25 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Rows that are decoded at once: few enough that their values are still in a core's cache when they are looked at.
+/// Number of rows that are decoded at once: few enough that their values are still in a core's cache when they are
+/// used.
 const ROWS_AT_ONCE: u64 = 8;
 
-/// The wanted rows of a column of one row group, one after the other. No value is null, which the schema guarantees.
+/// Reads the requested rows of a column of one row group in order. No value is null, as the schema guarantees.
 pub(crate) struct ColumnRows<T: DataType> {
     reader: ColumnReaderImpl<T>,
     name: ColumnName,
     is_list: bool,
-    /// First row of every page and of what follows the last, where there is a page index.
+    /// First row of every page and the end of the last, if there is a page index.
     page_rows: Option<Vec<u64>>,
-    /// Pages that the reader has been given.
+    /// Number of pages that were passed to the reader.
     handed_out: Arc<AtomicUsize>,
     /// Rows that are still to be decoded, counted within the row group.
     left: Range<u64>,
     values: Vec<T::T>,
     repetition_levels: Vec<i16>,
     definition_levels: Vec<i16>,
-    /// Where the rows end in `values`, and how many of them were returned.
+    /// Ends of the rows in `values`, and how many rows were returned.
     ends: Vec<usize>,
     returned: usize,
 }
@@ -60,13 +61,13 @@ impl<T: DataType> ColumnRows<T> {
         Ok(rows)
     }
 
-    /// The values of the next row.
+    /// Returns the values of the next row.
     pub(crate) fn next(&mut self) -> Result<&[T::T], ColumnError> {
         let row = self.row().map_err(|problem| self.failed(problem))?;
         Ok(&self.values[row])
     }
 
-    /// The value of the next row, in a column of single values.
+    /// Returns the value of the next row, in a column of single values.
     pub(crate) fn next_value(&mut self) -> Result<&T::T, ColumnError> {
         let row = self.row().map_err(|problem| self.failed(problem))?;
         Ok(&self.values[row.start])
@@ -76,7 +77,7 @@ impl<T: DataType> ColumnRows<T> {
         ColumnError { name: self.name.clone(), problem }
     }
 
-    /// Where the next row lies in `values`.
+    /// Location of the next row in `values`.
     fn row(&mut self) -> Result<Range<usize>, ChunkError> {
         if self.returned == self.ends.len() {
             self.decode()?;
@@ -86,7 +87,7 @@ impl<T: DataType> ColumnRows<T> {
         Ok(start..self.ends[self.returned - 1])
     }
 
-    /// Decodes the next few rows, all of one page where pages are known.
+    /// Decodes the next few rows, all from one page if there is a page index.
     fn decode(&mut self) -> Result<(), ChunkError> {
         let mut wanted = ROWS_AT_ONCE.min(self.left.end - self.left.start);
         let mut page = None;
@@ -112,7 +113,8 @@ impl<T: DataType> ColumnRows<T> {
         if got as u64 != wanted {
             return Err(ChunkError::Rows { expected: wanted, got: got as u64 });
         }
-        // A page of fewer rows than the index says would have led to the next one, one of more rows would not.
+        // A page with fewer rows than the index says would have led to the next page; one with more rows would not
+        // have.
         if let Some(page) = page.filter(|page| self.handed_out.load(Ordering::Relaxed) != page + 1) {
             return Err(ChunkError::OtherRows { page });
         }
@@ -121,7 +123,7 @@ impl<T: DataType> ColumnRows<T> {
         if self.ends.len() == got { Ok(()) } else { Err(ChunkError::Levels) }
     }
 
-    /// Sets `ends` from the levels that were decoded with so many values of so many rows.
+    /// Computes `ends` from the decoded levels, given the numbers of rows, values and levels.
     fn find_ends(&mut self, rows: usize, values: usize, levels: usize) {
         self.ends.clear();
         self.returned = 0;
@@ -134,7 +136,7 @@ impl<T: DataType> ColumnRows<T> {
             self.ends.extend(starts.skip(1));
             self.ends.push(values);
         } else {
-            // A list of no value has a level all the same, which no value belongs to.
+            // An empty list still has a level, to which no value belongs.
             let ends = starts.skip(1).chain([levels]);
             let (mut from, mut end) = (0, 0);
             self.ends.extend(ends.map(|to| {

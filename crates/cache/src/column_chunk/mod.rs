@@ -1,14 +1,15 @@
 //! Columns of a shard's row groups, decoded by the Parquet crate.
 //!
-//! Every page version, encoding and compression that the Parquet crate decodes is read, with two exceptions: brotli and the
-//! deprecated LZ4 framing, whose decoders cannot be told when to stop. What the crate does not do by itself is done here:
+//! Every page version, encoding and compression that the Parquet crate decodes is read, with two exceptions: brotli and
+//! the deprecated LZ4 framing, whose decoders cannot be limited. This module adds what the crate does not do:
 //!
-//! - No page takes more memory than the plan's rows may need ([`Limits`]), whatever its header claims ([`bounded_pages`]).
+//! - No page takes more memory than the plan's rows may need ([`Limits`]), whatever its header claims
+//! ([`bounded_pages`]).
 //! - Rows are read from any row on. With a page index only the pages that hold them are decoded, without one all pages of
 //!   the column before them are too. Rows of a page that are not wanted are decoded and dropped: told to skip rows that a
 //!   damaged page lacks, the crate would search for them without end.
-//! - A panic of a decoder becomes an error. It can only happen with bytes whose hash somebody vouched for, and nothing that
-//!   the decoder worked on is used afterwards.
+//! - A panic of a decoder becomes an error. It can only happen with bytes whose hash matches the manifest, and nothing
+//! that the decoder worked on is used afterwards.
 
 mod bounded_pages;
 mod column_rows;
@@ -31,16 +32,17 @@ use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Values that a page may have whatever the plan says: other writers end pages by bytes, and put many short rows into one.
+/// Number of values that a page may have whatever the plan says: other writers limit pages by bytes, and put many short
+/// rows into one.
 const MIN_PAGE_VALUES: u64 = 1 << 22;
-/// Bytes of the widest value of a list, and of its levels beside it.
+/// Size of the widest value of a list with its levels.
 const BYTES_PER_VALUE: u64 = 16;
-/// Bytes of the shortest entry of a page index: three numbers and an end.
+/// Size of the shortest entry of a page index: three numbers and an end marker.
 const MIN_LOCATION_BYTES: u64 = 4;
-/// Bytes that a page may have beside those of its values: the model of a packed shard is one value.
+/// Number of bytes that a page may have in addition to those of its values: the model of a packed shard is one value.
 const SLACK: u64 = 64 << 20;
 
-/// What is wrong with the bytes of a column, without the column's name.
+/// An error in the bytes of a column, without the column's name.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChunkError {
     #[error("is not there")]
@@ -65,7 +67,7 @@ pub(crate) enum ChunkError {
     Panic,
 }
 
-/// A column of a shard that cannot be decoded, and why.
+/// A column of a shard that cannot be decoded, with the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("row group {}: column {} {problem}", name.row_group, name.column)]
 pub struct ColumnError {
@@ -79,20 +81,20 @@ impl ColumnError {
         Self { name: ColumnName { row_group, column }, problem }
     }
 
-    /// There is no such column.
+    /// The error for a column that does not exist.
     pub(crate) fn missing(row_group: usize, column: &str) -> Self {
         Self { name: ColumnName { row_group, column: column.to_owned() }, problem: ChunkError::Missing }
     }
 }
 
-/// What an error calls a column.
+/// The name of a column in error messages.
 #[derive(Clone, Debug)]
 struct ColumnName {
     row_group: usize,
     column: String,
 }
 
-/// What one page may hold.
+/// Upper bounds of one page's contents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     values: u64,
@@ -107,7 +109,7 @@ impl Limits {
     }
 }
 
-/// Where a column of a row group lies in its shard: the little of its metadata that is kept while the shard is open.
+/// Location of a row group's column in its shard: the part of the metadata that is kept while the shard is open.
 pub(crate) struct ColumnChunk {
     pages: Range<usize>,
     has_dictionary: bool,
@@ -116,7 +118,7 @@ pub(crate) struct ColumnChunk {
 }
 
 impl ColumnChunk {
-    /// As the footer of a shard of so many `bytes` has it.
+    /// Reads the location from the footer of a shard with this many `bytes`.
     pub(crate) fn of(column: &ColumnChunkMetaData, bytes: usize) -> Result<Self, ChunkError> {
         let range = |start: i64, length: i64| {
             let (start, length) = (usize::try_from(start).ok()?, usize::try_from(length).ok()?);
@@ -141,8 +143,8 @@ impl ColumnChunk {
         }
     }
 
-    /// The pages in the order of their rows, as the page index of a row group of so many `rows` has them; `None` without
-    /// one.
+    /// Locations of the pages in the order of their rows, from the page index of a row group with `rows` rows; `None`
+    /// if there is no page index.
     fn locations(&self, bytes: &[u8], rows: u64) -> Result<Option<Vec<PageLocation>>, ChunkError> {
         let Some(index) = &self.page_index else { return Ok(None) };
         let claimed = page_header::pages_of_index(&bytes[index.clone()]);
@@ -169,16 +171,16 @@ impl ColumnChunk {
     }
 }
 
-/// A column of one row group that is to be read, and where it is.
+/// A column of one row group to be read.
 pub(crate) struct ColumnToRead<'a> {
     pub(crate) bytes: &'a Bytes,
     pub(crate) descriptor: ColumnDescPtr,
     pub(crate) chunk: &'a ColumnChunk,
     pub(crate) limits: Limits,
-    /// Number of the row group, and its rows.
+    /// Number of the row group; `group_rows` is its number of rows.
     pub(crate) row_group: usize,
     pub(crate) group_rows: u64,
-    /// The rows that are wanted, counted within the row group.
+    /// The requested rows, counted within the row group.
     pub(crate) rows: Range<u64>,
 }
 
@@ -188,7 +190,7 @@ impl ColumnToRead<'_> {
         ColumnName { row_group: self.row_group, column }
     }
 
-    /// Opens the column. Its physical type must be `T`'s, as the footer's check of the schema guarantees.
+    /// Opens the column. Its physical type must be that of `T`, as the check of the footer's schema guarantees.
     pub(crate) fn open<T: DataType>(self) -> Result<ColumnRows<T>, ColumnError> {
         let error = |problem| ColumnError { name: self.name(), problem };
         let pages = BoundedPages::new(&self).map_err(error)?;

@@ -1,10 +1,10 @@
-//! What the header of a page claims, read before the Parquet crate takes memory for it.
+//! Parser of page headers, which checks their claims before the Parquet crate allocates memory for them.
 //!
-//! Headers are structs in Thrift's compact protocol. The Parquet crate reads them again by itself, so this reader must never
-//! understand one otherwise: it refuses what no writer writes (fields out of order or of another type), and of all
+//! Headers are structs in Thrift's compact protocol. The Parquet crate parses them again, so this parser must never
+//! interpret one differently: it rejects what no writer produces (fields out of order or of another type), and of all
 //! others it reads the same numbers.
 
-/// Types of fields.
+/// Type codes of fields.
 const BOOLEANS: [u8; 2] = [1, 2];
 const BYTE: u8 = 3;
 const I16: u8 = 4;
@@ -14,28 +14,28 @@ const DOUBLE: u8 = 7;
 const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
-/// In the place of a list's length: it follows.
+/// Placeholder for a list's length, which then follows separately.
 const LONG_LIST: u8 = 15;
-/// Structs within structs; statistics are two deep.
+/// Maximum nesting depth of structs; statistics are two deep.
 const MAX_DEPTH: u8 = 8;
-/// Parquet's number of index pages, which nobody writes.
+/// Parquet's type code of index pages, which no writer uses.
 const INDEX_PAGE: i32 = 1;
 
-/// Sizes that a page claims.
+/// The sizes that a page claims.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PageHeader {
-    /// Bytes of the header itself.
+    /// Size of the header itself in bytes.
     pub(super) length: usize,
-    /// Bytes of the page behind its header, as it is stored and once it is decompressed.
+    /// Sizes in bytes of the page after its header, as stored and decompressed.
     pub(super) stored: usize,
     pub(super) decompressed: usize,
-    /// Bytes of the levels before the values, which pages of version 2 never compress.
+    /// Size in bytes of the levels before the values, which pages of version 2 never compress.
     pub(super) level_bytes: usize,
-    /// Pages of version 2 may say that they are not compressed though their column is.
+    /// Whether the page is compressed. Pages of version 2 may be uncompressed although their column is compressed.
     pub(super) is_compressed: bool,
 }
 
-/// The header that `page` begins with; `None` where it begins with none that a writer writes.
+/// Parses the header at the start of `page`; `None` if it is not a header that a writer produces.
 pub(super) fn read(page: &[u8]) -> Option<PageHeader> {
     let mut thrift = Thrift(page);
     let natural = |number: i32| usize::try_from(number).ok();
@@ -48,7 +48,7 @@ pub(super) fn read(page: &[u8]) -> Option<PageHeader> {
             (2, I32) => decompressed = Some(natural(thrift.int()?)?),
             (3, I32) => stored = Some(natural(thrift.int()?)?),
             (4, I32) => _ = thrift.int()?,
-            // The half that depends on the kind of page: version 1, dictionary, version 2.
+            // The fields that depend on the kind of page: version 1, dictionary, version 2.
             (5, STRUCT) => _ = thrift.counts(4, None)?,
             (7, STRUCT) => _ = thrift.counts(2, Some(3))?,
             (8, STRUCT) => {
@@ -63,8 +63,8 @@ pub(super) fn read(page: &[u8]) -> Option<PageHeader> {
     Some(PageHeader { length, stored: stored?, decompressed: decompressed?, level_bytes, is_compressed })
 }
 
-/// Bytes of a delta-packed run of at most `most` integers, which `bytes` begins with. The Parquet crate takes memory for as
-/// many lengths of binary values as the run claims.
+/// Length in bytes of the delta-packed run of at most `most` integers at the start of `bytes`. The Parquet crate
+/// allocates memory for as many lengths of binary values as the run claims.
 pub(super) fn delta_packed_length(bytes: &[u8], most: u64) -> Option<usize> {
     let mut thrift = Thrift(bytes);
     let (block, parts, count) = (thrift.varint()?, thrift.varint()?, thrift.varint()?);
@@ -78,7 +78,7 @@ pub(super) fn delta_packed_length(bytes: &[u8], most: u64) -> Option<usize> {
         thrift.varint()?;
         let widths = thrift.bytes(parts)?;
         for width in widths {
-            // The widths of parts that no integer is left for say nothing.
+            // The widths of parts after the last integer have no meaning.
             if left > 0 {
                 thrift.bytes(u64::from(*width).checked_mul(per_part / 8)?)?;
                 left = left.saturating_sub(per_part);
@@ -91,7 +91,8 @@ pub(super) fn delta_packed_length(bytes: &[u8], most: u64) -> Option<usize> {
     Some(bytes.len() - thrift.0.len())
 }
 
-/// Pages that the page index `index` claims to list, which the Parquet crate takes memory for; `None` where it is none.
+/// Number of pages that the page index `index` claims to list, for which the Parquet crate allocates memory; `None` if
+/// it is not a page index.
 pub(super) fn pages_of_index(index: &[u8]) -> Option<u64> {
     let mut thrift = Thrift(index);
     let (1, LIST) = thrift.field(0)?? else { return None };
@@ -101,7 +102,7 @@ pub(super) fn pages_of_index(index: &[u8]) -> Option<u64> {
     }
 }
 
-/// Bytes that are still to be read. `None` is an end too early, or something that no header has.
+/// The remaining bytes. Methods return `None` if the bytes end too early, or for something that no header contains.
 struct Thrift<'a>(&'a [u8]);
 
 impl<'a> Thrift<'a> {
@@ -132,13 +133,14 @@ impl<'a> Thrift<'a> {
     fn field(&mut self, last: u8) -> Option<Option<(u8, u8)>> {
         match self.bytes(1)?[0] {
             end if end & 0x0f == 0 => Some(None),
-            // Ids that are written out in full: they could name a field twice.
+            // Ids that are written out in full are rejected, because they could repeat a field.
             long if long >> 4 == 0 => None,
             head => Some(Some((last.checked_add(head >> 4)?, head & 0x0f))),
         }
     }
 
-    /// A struct whose first fields are so many integers, with a flag of this id; all others are passed over.
+    /// Reads a struct that starts with `integers` integer fields and may contain a flag with this id; all other fields
+    /// are skipped.
     fn counts(&mut self, integers: u8, flag: Option<u8>) -> Option<([i32; 6], Option<bool>)> {
         let (mut counts, mut value, mut last) = ([0; 6], None, 0);
         while let Some((id, kind)) = self.field(last)? {

@@ -1,27 +1,27 @@
-//! What encoding and decoding have in common: symbols, flags, bits and numbers.
+//! The operations shared by encoding and decoding: symbols, flags, bits and numbers.
 
-/// Frequencies of a table add up to two to this power.
+/// The frequencies of a table add up to 2 to this power.
 pub(super) const TOTAL_BITS: u32 = 15;
-/// The slots of a table.
+/// The number of slots of a table.
 pub(super) const TOTAL: u32 = 1 << TOTAL_BITS;
-/// Numbers are below this.
+/// Exclusive upper bound of numbers.
 pub(super) const NUMBER_END: u32 = 1 << 18;
-/// Steps up to `NUMBER_END`.
+/// Number of steps below `NUMBER_END`.
 pub(super) const NUMBER_SYMBOLS: usize = 68;
 
-/// A direction of coding. One description of the data serves both: when encoding, each call is told the value;
-/// when decoding, what it is told is ignored, and the value is the one it returns.
+/// A direction of coding. The same code describes the data for both: an encoder writes the value passed to each call
+/// and returns it; a decoder ignores that argument and returns the value that it reads.
 pub(super) trait Coder {
-    /// A symbol under the frequencies of table `table`.
+    /// Codes a symbol with the frequencies of table `table`.
     fn symbol(&mut self, table: usize, symbol: usize) -> usize;
 
-    /// A yes or no under the frequencies of flag `table`.
+    /// Codes a boolean with the frequencies of flag `table`.
     fn flag(&mut self, table: usize, flag: bool) -> bool;
 
-    /// `count <= 15` bits that nothing predicts.
+    /// Codes `count <= 15` bits without prediction.
     fn bits(&mut self, count: u32, value: u32) -> u32;
 
-    /// A number below `NUMBER_END`: its [`step`] under table `table`, then how far above the step's start it is.
+    /// Codes a number below `NUMBER_END`: its [`step`] with table `table`, then its distance from the step's start.
     fn number(&mut self, table: usize, number: u32) -> u32 {
         let step = self.symbol(table, step(number));
         if step < 8 {
@@ -33,7 +33,7 @@ pub(super) trait Coder {
     }
 }
 
-/// The place of `number` on a scale of 0 to 7 one by one, then four steps an octave.
+/// The step of `number`: one step per number from 0 to 7, then four steps per octave.
 pub(super) fn step(number: u32) -> usize {
     if number < 8 {
         return number as usize;

@@ -1,42 +1,42 @@
-//! What a model knows of a shard: how common each class is, and which classes follow which token.
+//! Statistics of a shard in its model: how common each class is, and which classes follow which token.
 
 use super::coder::{Coder, NUMBER_SYMBOLS, step};
 use super::error::PackError;
 
-/// Candidates of all lists together, at most: this bounds what hostile bytes can ask for.
+/// Maximum number of candidates in all lists together, which bounds the memory that hostile bytes can demand.
 pub(super) const MAX_CANDIDATES: usize = 1 << 20;
-/// Levels of [`level`].
+/// Number of levels of [`level`].
 pub(super) const LEVELS: usize = 16;
-/// Levels of [`share_level`].
+/// Number of levels of [`share_level`].
 pub(super) const SHARES: usize = 14;
-/// A class is a candidate if it has at least this many 64ths of a list's positions.
+/// A class is a candidate if it occurs at this many 64ths of a list's positions or more.
 pub(super) const MIN_SHARE: u64 = 1;
 
-/// Values of `Class::freq_class`.
+/// Number of values of `Class::freq_class`.
 const FREQ_CLASSES: usize = 34;
 
-/// The flag for one more list.
+/// The flag that says whether another list follows.
 pub(super) const MORE: usize = 0;
-/// Tables of the model's own bytes.
+/// Number of tables for the model's own bytes.
 pub(super) const TABLES: usize = FREQ_CLASS + FREQ_CLASSES;
-/// Distances between tokens that have lists.
+/// Table for the distances between tokens that have lists.
 const TOKEN: usize = 0;
-/// Lengths of lists.
+/// Table for the lengths of lists.
 const LENGTH: usize = 1;
-/// Distances between a list's ranks.
+/// Table for the distances between a list's ranks.
 const GAP: usize = 2;
-/// `CandidateList::top`.
+/// Table for `CandidateList::top`.
 const TOP: usize = 3;
-/// `Candidate::share`, by that of the candidate before.
+/// Tables for `Candidate::share`, by that of the previous candidate.
 const SHARE: usize = 4;
-/// `Candidate::height`, by its share.
+/// Tables for `Candidate::height`, by the candidate's share.
 const HEIGHT: usize = SHARE + SHARES + 1;
-/// `Class::height`, by how common the class is.
+/// Tables for `Class::height`, by how common the class is.
 const MEAN: usize = HEIGHT + SHARES;
-/// `Class::freq_class`, by that of the class before.
+/// Tables for `Class::freq_class`, by that of the previous class.
 const FREQ_CLASS: usize = MEAN + FREQ_CLASSES;
 
-/// How many symbols a table of the model's own bytes has.
+/// Number of symbols of a table for the model's own bytes.
 pub(super) fn symbols(table: usize) -> usize {
     match table {
         TOKEN | LENGTH | GAP => NUMBER_SYMBOLS,
@@ -46,30 +46,30 @@ pub(super) fn symbols(table: usize) -> usize {
     }
 }
 
-/// A height on a scale of 0 to 15.
+/// Maps a height to a scale of 0 to 15.
 pub(super) fn level(height: u32) -> u8 {
     step(height / 4).min(LEVELS - 1) as u8
 }
 
-/// A list's mean top, or a position's, on a scale of 0 to 15.
+/// Maps a list's mean top, or a position's, to a scale of 0 to 15.
 pub(super) fn top_level(top: u32) -> u8 {
     step(top / 4).saturating_sub(8).min(LEVELS - 1) as u8
 }
 
-/// `part` of `whole` on a scale of 0 to 13.
+/// Maps the ratio of `part` to `whole` to a scale of 0 to 13.
 pub(super) fn share_level(part: u64, whole: u64) -> u8 {
     const STARTS: [u64; SHARES - 1] = [2, 3, 4, 6, 8, 12, 18, 26, 36, 46, 54, 60, 63];
     STARTS.partition_point(|&start| part * 64 >= start * whole) as u8
 }
 
-/// A class that often is among the kept ones where a token is the input.
+/// A class that is often among the kept ones if a certain token is the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     /// The class.
     pub(super) rank: u32,
-    /// In how many of the positions: [`share_level`].
+    /// Share of the positions at which it is kept, as a [`share_level`].
     pub(super) share: u8,
-    /// [`level`] of the mean height there.
+    /// [`level`] of its mean height at these positions.
     pub(super) height: u8,
 }
 
@@ -78,38 +78,38 @@ pub(super) struct Candidate {
 pub(super) struct CandidateList {
     /// [`top_level`] of the mean top.
     pub(super) top: u8,
-    /// The classes.
+    /// The candidates.
     pub(super) candidates: Vec<Candidate>,
 }
 
-/// A class's part of the shard.
+/// Statistics of a class in the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Class {
-    /// 0 if it is never kept, else one more than the logarithm of how often.
+    /// 0 if it is never kept, otherwise 1 + the logarithm of how often it is kept.
     pub(super) freq_class: u8,
     /// [`level`] of its mean height.
     pub(super) height: u8,
 }
 
-/// The whole of it.
+/// The complete statistics.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ContextModel {
-    /// By id.
+    /// Indexed by class id.
     pub(super) classes: Vec<Class>,
-    /// The list for tokens that have none of their own, then the others in order of their tokens.
+    /// The default list for tokens without a list of their own, then the others in the order of their tokens.
     pub(super) lists: Vec<CandidateList>,
-    /// Place in `lists`, by token.
+    /// Index in `lists`, by token.
     pub(super) list_of: Vec<u32>,
-    /// By rank.
+    /// Class ids, by rank.
     ids: Vec<u32>,
-    /// By id.
+    /// Ranks, by class id.
     ranks: Vec<u32>,
-    /// By rank: `Class::height`.
+    /// `Class::height`, by rank.
     heights: Vec<u8>,
 }
 
 impl ContextModel {
-    /// Ranks classes by how common they are, ties by id.
+    /// Ranks classes by how common they are, with ties by id.
     pub(super) fn new(classes: Vec<Class>) -> Self {
         let mut ids: Vec<u32> = (0..classes.len() as u32).collect();
         ids.sort_by_key(|&id| (u8::MAX - classes[id as usize].freq_class, id));
@@ -120,7 +120,7 @@ impl ContextModel {
         Self { classes, lists: vec![CandidateList::default()], list_of, ids, ranks, heights }
     }
 
-    /// The class of a rank.
+    /// The class with a rank.
     pub(super) fn id_of(&self, rank: u32) -> u32 {
         self.ids[rank as usize]
     }
@@ -135,12 +135,12 @@ impl ContextModel {
         self.heights[rank as usize]
     }
 
-    /// The list where `token` is the input.
+    /// The list for positions with the input `token`.
     pub(super) fn list(&self, token: u32) -> &CandidateList {
         &self.lists[self.list_of.get(token as usize).map_or(0, |&list| list as usize)]
     }
 
-    /// Codes all of it, or reads it when `self` is empty; a list holds `longest` candidates at most.
+    /// Codes the complete statistics, or decodes them if `self` is empty; a list has at most `longest` candidates.
     pub(super) fn code_all<C: Coder>(&self, coder: &mut C, vocab: u32, longest: u32) -> Result<Self, PackError> {
         let (mut classes, mut before) = (Vec::new(), 0);
         for id in 0..vocab as usize {

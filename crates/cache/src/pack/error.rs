@@ -1,58 +1,58 @@
-//! Why bytes are no packed sample, or no model of one.
+//! Errors in the bytes of packed samples and models.
 
-/// Bytes that no encoder of ours writes.
+/// Bytes that our encoder would never write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackError {
-    /// A stream shorter than the coder's state.
+    /// A stream is shorter than the coder's state.
     #[error("there are fewer than six bytes")]
     TooShort,
-    /// A state below the smallest one.
+    /// The coder's state is below its minimum.
     #[error("the first six bytes are no state of the encoder")]
     State,
-    /// More was read than there is.
+    /// The stream ended too early.
     #[error("the bytes run out")]
     RunOut,
-    /// Less was read than there is.
+    /// The stream has bytes after its end.
     #[error("bytes are left over")]
     LeftOver,
-    /// A model whose tables end too early.
+    /// The tables of a model are truncated.
     #[error("the model's tables are cut off")]
     TablesCut,
-    /// A table of more weights than a table can have.
+    /// A table has more weights than is possible.
     #[error("table {table} of the model has weights for {symbols} symbols")]
     TableSymbols {
-        /// Its number.
+        /// The table's index.
         table: usize,
-        /// Its weights.
+        /// Number of its weights.
         symbols: usize,
     },
-    /// A model of another number of tables.
+    /// A model has the wrong number of tables.
     #[error("the model has {got} tables, {expected} belong there")]
     Tables {
-        /// How many there are.
+        /// Number of tables in the model.
         got: usize,
-        /// How many belong there.
+        /// Required number of tables.
         expected: usize,
     },
-    /// More classes than ranks can be written of.
+    /// The vocabulary is too large for ranks to be coded.
     #[error("a vocabulary of {vocab_size} is too large")]
     Vocabulary {
         /// Its size.
         vocab_size: u32,
     },
-    /// A candidate list of a token that the vocabulary does not have.
+    /// A candidate list belongs to a token outside the vocabulary.
     #[error("the model has a candidate list of a token outside the vocabulary")]
     ListToken,
-    /// A candidate list longer than lists can be.
+    /// A candidate list is too long.
     #[error("the model has a list of {length} candidates, at most {longest} can be")]
     ListLength {
         /// Its length.
         length: u32,
-        /// The most that are possible.
+        /// Maximum length.
         longest: u32,
     },
-    /// A rank that no class has.
+    /// A rank has no class.
     #[error("rank {rank} is outside the vocabulary of {vocab_size}")]
     Rank {
         /// The rank.
@@ -60,16 +60,16 @@ pub enum PackError {
         /// The vocabulary's size.
         vocab_size: u32,
     },
-    /// A code beyond the largest, or below 0.
+    /// A code is outside the range of codes.
     #[error("a code is outside the range of codes")]
     Code,
-    /// More classes at a position than the plan keeps.
+    /// A position has more classes than the plan keeps.
     #[error("there are {count} classes at a position")]
     Count {
-        /// How many.
+        /// Number of classes.
         count: u32,
     },
-    /// The same entries would have been written in other bytes.
+    /// The encoder would have written other bytes for the same entries.
     #[error("no entry is as low as the lowest that was announced")]
     Lowest,
 }

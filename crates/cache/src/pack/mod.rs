@@ -1,16 +1,16 @@
 //! Lossless coding of one sample's kept classes in few bytes.
 //!
 //! A [`Model`] is trained on the rows of one shard: how common each class is, which classes follow which token, and how
-//! far log-probabilities of each kind of class lie above the lowest of their position. An rANS coder then writes only what
-//! these predictions leave open. No state passes between samples, so that any sample is decoded with the model and its own
-//! bytes. FORMAT.md specifies all of it in its section on packed entries, from the coder's state to the numbers of the
-//! tables; nothing here depends on Parquet, on files or on the rest of this crate.
+//! far log-probabilities of each kind of class are above the lowest one of their position. An rANS coder then writes
+//! only what these predictions leave open. No state passes between samples, so any sample can be decoded with the model
+//! and its own bytes. FORMAT.md specifies all of it in its section on packed entries, from the coder's state to the
+//! indices of the tables; nothing here depends on Parquet, on files or on the rest of this crate.
 //!
-//! - [`coder`], [`range`] and [`tables`]: symbols, flags and bits under tables of frequencies, as an rANS stream.
+//! - [`coder`], [`range`] and [`tables`]: symbols, flags and bits coded with tables of frequencies as an rANS stream.
 //! - [`context_model`]: frequency classes, ranks and candidate lists.
-//! - [`position`]: one position's classes and codes in the context of its token and of the positions before.
-//! - [`values`]: log-probabilities as codes, in a coarse and a fine part.
-//! - [`train`]: counting a shard's rows into a model, and the model's own bytes.
+//! - [`position`]: one position's classes and codes in the context of its token and of the previous positions.
+//! - [`values`]: log-probabilities as codes with a coarse and a fine part.
+//! - [`train`]: training a model on a shard's rows, and the model's own bytes.
 
 mod coder;
 mod context_model;
@@ -30,66 +30,66 @@ use range::{Decoder, Encoder};
 use tables::Tables;
 pub(crate) use values::ValueCode;
 
-/// Largest vocabulary that a model takes.
+/// Largest vocabulary that a model supports.
 pub(crate) const MAX_VOCAB: u32 = coder::NUMBER_END;
 
-/// How many classes the positions of a cache keep.
+/// How the number of kept classes per position is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CountMode {
-    /// Each position the same number.
+    /// Every position keeps the same number.
     Fixed(u16),
-    /// From one to `cap`.
+    /// Every position keeps from one to `cap` classes.
     Varying {
         /// The largest number.
         cap: u16,
     },
-    /// `n` in two groups, head before drawn, of which either may be empty.
+    /// Every position keeps `n` classes in two groups, the head before the sampled ones, of which either may be empty.
     Split {
-        /// The number of both together.
+        /// Number of classes in both groups together.
         n: u16,
     },
-    /// All classes, in the order of their ids.
+    /// All classes are kept, in the order of their ids.
     Dense,
 }
 
-/// The kept classes of one sample, position after position.
+/// The kept classes of one sample, position by position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CodedEntries {
-    /// Kept classes of each position.
+    /// Number of kept classes at each position.
     pub(crate) counts: Vec<u16>,
-    /// How many of each position's classes, the first ones, are its head; only for [`CountMode::Split`].
+    /// Number of classes in the head of each position, which come first; only for [`CountMode::Split`].
     pub(crate) heads: Vec<u16>,
-    /// The classes; within a group by ascending code, ties by ascending id.
+    /// The classes; within a group by ascending code, with ties by ascending id.
     pub(crate) class_ids: Vec<u32>,
-    /// Their log-probabilities: the larger the code, the lower.
+    /// Codes of their log-probabilities; a larger code is a lower log-probability.
     pub(crate) codes: Vec<u16>,
 }
 
 /// What the samples of a shard have in common.
 pub(crate) struct Model {
-    /// Classes there are.
+    /// Number of classes.
     vocab: u32,
-    /// How many of them positions keep.
+    /// How the number of kept classes is coded.
     shape: CountMode,
-    /// What values are.
+    /// How values are coded.
     codes: ValueCode,
-    /// What to expect of classes.
+    /// Statistics of the classes.
     lists: ContextModel,
-    /// One byte a weight, one list of weights a table: what `tables` were made from.
+    /// Weights, one byte each and one list per table, from which `tables` are built.
     weights: Vec<Vec<u8>>,
-    /// How likely everything is.
+    /// The frequencies of all symbols.
     tables: Tables,
 }
 
 impl Model {
-    /// The bytes of a sample with these tokens.
+    /// Encodes a sample with these tokens.
     pub(crate) fn encode(&self, input_ids: &[u32], entries: &CodedEntries) -> Vec<u8> {
         let mut encoder = Encoder::new(&self.tables);
         self.code_all(&mut encoder, input_ids, entries);
         encoder.finish()
     }
 
-    /// The sample with these tokens that has these bytes, or why there is none.
+    /// Decodes the bytes of a sample with these tokens, or returns why they are invalid.
     pub(crate) fn decode(&self, input_ids: &[u32], bytes: &[u8]) -> Result<CodedEntries, PackError> {
         let positions = input_ids.len().saturating_sub(1);
         let mut decoder = Decoder::new(&self.tables, bytes)?;
@@ -104,7 +104,7 @@ impl Model {
         Ok(entries)
     }
 
-    /// Puts a position's items at the end of `entries`, in their order.
+    /// Appends a position's items to `entries`, in their order.
     fn append(&self, items: &mut [CodedEntry], entries: &mut CodedEntries) {
         entries.counts.push(items.len() as u16);
         if let CountMode::Split { .. } = self.shape {

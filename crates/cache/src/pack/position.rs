@@ -1,35 +1,35 @@
-//! One position: first its scale, then which classes it keeps and how far each stands above the lowest.
+//! Coding of one position: first its scale, then which classes it keeps, and the height of each above the lowest.
 
 use super::coder::Coder;
 use super::context_model::{self, CandidateList, LEVELS, SHARES, level, top_level};
 use super::error::PackError;
 use super::{CodedEntries, CountMode, Model};
 
-/// Kinds of [`value_table`].
+/// Number of kinds of [`value_table`].
 const KINDS: usize = 4;
-/// Values of `PositionScale::shift`.
+/// Number of values of `PositionScale::shift`.
 const SHIFTS: usize = 5;
-/// Levels of what [`RecentClasses`] says.
+/// Number of levels of [`RecentClasses`].
 const RECENTS: usize = 5;
 
-/// Places of the tables in the model: the largest code, by the list's.
+/// First table for the largest code, by the list's; the next constants continue the layout of tables in the model.
 pub(super) const TOP: usize = context_model::TABLES;
-/// The number of classes, by the largest code.
+/// Tables for the number of classes, by the largest code.
 const COUNT: usize = TOP + LEVELS;
-/// The end of the head.
+/// Tables for the end of the head.
 const BOUNDARY: usize = COUNT + LEVELS;
-/// Distances between ranks, by the rank and by how many are left.
+/// Tables for distances between ranks, by the rank and by how many classes remain.
 pub(super) const REST_GAP: usize = BOUNDARY + 1;
-/// Heights: see [`value_table`].
+/// Tables for heights, see [`value_table`].
 pub(super) const VALUE: usize = REST_GAP + 19 * 8;
-/// Tables of a model.
+/// Number of tables of a model.
 pub(super) const TABLES: usize = VALUE + KINDS * LEVELS * (LEVELS / 2) * RECENTS;
 
-/// Places of the flags in the model: the drawn ones above the head's end.
+/// Flag for sampled classes above the end of the head, the first after those of the context model.
 const DRAWN: usize = context_model::MORE + 1;
-/// The members of a list, by share, height, recent and shift.
+/// Flags for the members of a list, by share, height, recency and shift.
 const MEMBER: usize = DRAWN + 1;
-/// Flags of a model.
+/// Number of flags of a model.
 pub(super) const FLAGS: usize = MEMBER + SHARES * LEVELS * RECENTS * SHIFTS;
 
 /// A kept class.
@@ -37,33 +37,33 @@ pub(super) const FLAGS: usize = MEMBER + SHARES * LEVELS * RECENTS * SHIFTS;
 pub(super) struct CodedEntry {
     /// The class.
     pub(super) rank: u32,
-    /// Its value.
+    /// The code of its log-probability.
     pub(super) code: u16,
-    /// Whether it belongs to the second group.
+    /// Whether it belongs to the second group, the sampled classes.
     pub(super) drawn: bool,
 }
 
-/// What the positions so far say of each class: 0 nothing, 1 that some kept it, though not the last one;
-/// 2 to 4 that the last one did, the low, middling or high.
+/// Recency of each class at the previous positions: 0 if none kept it, 1 if some but not the last one did, and 2 to 4
+/// if the last one kept it at a low, medium or large height.
 pub(super) struct RecentClasses {
-    /// What to say.
+    /// Recency by rank.
     by_rank: Vec<u8>,
     /// Ranks that the last position kept.
     last: Vec<u32>,
 }
 
 impl RecentClasses {
-    /// Before the first position.
+    /// The state before the first position.
     pub(super) fn new(vocab: u32) -> Self {
         Self { by_rank: vec![0; vocab as usize], last: Vec::new() }
     }
 
-    /// What it says of one.
+    /// The recency of a rank.
     fn of(&self, rank: u32) -> usize {
         usize::from(self.by_rank[rank as usize])
     }
 
-    /// After a position that kept these classes at these heights.
+    /// Updates the state after a position that kept these ranks at these heights.
     fn update(&mut self, kept: impl Iterator<Item = (u32, u32)>) {
         for rank in self.last.drain(..) {
             self.by_rank[rank as usize] = 1;
@@ -75,22 +75,22 @@ impl RecentClasses {
     }
 }
 
-/// What is the same for all entries of a position.
+/// Values that are the same for all entries of a position.
 struct PositionScale {
-    /// Largest coarse code: heights count down from it.
+    /// Largest coarse code: heights are measured down from it.
     top: u32,
-    /// A [`top_level`].
+    /// The [`top_level`] of `top`.
     level: usize,
-    /// The list's top against this one: 0 to 4.
+    /// The list's top relative to this one: 0 to 4.
     shift: usize,
     /// Largest coarse code of the head.
     boundary: u32,
-    /// Kept classes.
+    /// Number of kept classes.
     count: usize,
 }
 
 impl Model {
-    /// Codes a whole sample that is known.
+    /// Encodes a whole sample.
     pub(super) fn code_all<C: Coder>(&self, coder: &mut C, input_ids: &[u32], entries: &CodedEntries) {
         let is_split = matches!(self.shape, CountMode::Split { .. });
         assert!(input_ids.len() == entries.counts.len() + 1, "{} tokens", input_ids.len());
@@ -114,7 +114,7 @@ impl Model {
         }
     }
 
-    /// Codes the position where `token` is the input: `given` by ascending rank, or what is read, into `items`.
+    /// Codes the position with the input `token`: encodes `given`, by ascending rank, or decodes into `items`.
     pub(super) fn position<C: Coder>(
         &self,
         coder: &mut C,
@@ -135,7 +135,7 @@ impl Model {
             self.rest(coder, list, &rest, recent, &scale, items)?;
         }
         recent.update(items.iter().map(|item| (item.rank, scale.top - self.codes.coarse(item.code))));
-        // Otherwise other bytes would give the same entries.
+        // Otherwise several byte strings would decode to the same entries.
         if self.lowest(&*items).is_none_or(|lowest| lowest < scale.top) {
             return Err(PackError::Lowest);
         }
@@ -148,12 +148,12 @@ impl Model {
         Ok(())
     }
 
-    /// The largest coarse code.
+    /// The largest coarse code, that of the lowest class.
     fn lowest<'a>(&self, items: impl IntoIterator<Item = &'a CodedEntry>) -> Option<u32> {
         items.into_iter().map(|item| self.codes.coarse(item.code)).max()
     }
 
-    /// Codes what concerns the whole position.
+    /// Codes the values of the whole position.
     fn scale<C: Coder>(
         &self,
         coder: &mut C,
@@ -186,7 +186,7 @@ impl Model {
         Ok(PositionScale { top, level, shift, boundary, count: count as usize })
     }
 
-    /// Codes which of the list's classes are kept, and their values; gives what is left of `given`.
+    /// Codes which of the list's classes are kept, and their values; returns the rest of `given`.
     fn members<C: Coder>(
         &self,
         coder: &mut C,
@@ -216,7 +216,7 @@ impl Model {
         Ok(rest)
     }
 
-    /// Codes the kept classes that the list does not have, by their distances in rank.
+    /// Codes the kept classes that are not in the list, by their distances in rank.
     fn rest<C: Coder>(
         &self,
         coder: &mut C,
@@ -226,7 +226,7 @@ impl Model {
         scale: &PositionScale,
         items: &mut Vec<CodedEntry>,
     ) -> Result<(), PackError> {
-        // Counted among the ranks that are not in the list.
+        // Distances only count the ranks that are not in the list.
         let (mut next, mut passed, mut ahead) = (0, 0, 0);
         let candidates = &list.candidates;
         for left in (1..=scale.count - items.len()).rev() {
@@ -253,7 +253,7 @@ impl Model {
         Ok(())
     }
 
-    /// Codes the value of a class that is kept.
+    /// Codes the value of a kept class.
     fn item<C: Coder>(
         &self,
         coder: &mut C,
@@ -275,8 +275,8 @@ impl Model {
     }
 }
 
-/// The table for the height of a class that is expected at level `height`; kind 0 is not in the list, 1 to 3 are,
-/// and ever more often kept.
+/// The table for the height of a class whose expected height is level `height`. Kind 0 is a class that is not in the
+/// list; 1 to 3 are classes in it, in order of how often they are kept.
 fn value_table(kind: usize, height: u8, recent: usize, scale: &PositionScale) -> usize {
     let place = (kind * LEVELS + usize::from(height)) * RECENTS + recent;
     VALUE + place * (LEVELS / 2) + scale.level / 2

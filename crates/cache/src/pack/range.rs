@@ -1,30 +1,31 @@
 //! The entropy coder: static rANS over 16-bit words.
 //!
-//! A rANS decoder undoes the encoder's steps one by one. So bytes are what the encoder would write if and only if
-//! the decoder ends in the state that the encoder began with, at the end of the bytes: `Decoder::finish` asks that.
+//! A rANS decoder undoes the encoder's steps one by one. Bytes are therefore what the encoder would write if and only
+//! if the decoder ends in the encoder's initial state at the end of the bytes, which `Decoder::finish` checks.
 
 use super::coder::{Coder, TOTAL, TOTAL_BITS};
 use super::error::PackError;
 use super::tables::Tables;
 
-/// The state rests in `LOW..LOW << 16`.
+/// Between steps the state is in `LOW..LOW << 16`.
 const LOW: u64 = 1 << 32;
 
-/// Gathers symbols in order; rANS writes them last to first.
+/// Collects symbols in order; rANS writes them in reverse order.
 pub(super) struct Encoder<'a> {
-    /// The model's.
+    /// The tables of the model.
     tables: &'a Tables,
-    /// First slot and number of slots of everything coded.
+    /// First slot and number of slots of each coded symbol.
     steps: Vec<(u16, u16)>,
 }
 
 impl<'a> Encoder<'a> {
-    /// Nothing coded yet.
+    /// Creates an encoder without symbols.
     pub(super) fn new(tables: &'a Tables) -> Self {
         Self { tables, steps: Vec::new() }
     }
 
-    /// The bytes: the last state's six, then words in the order in which the decoder wants them, little-endian.
+    /// Returns the bytes: six bytes of the last state, then words in the order in which the decoder reads them,
+    /// little-endian.
     pub(super) fn finish(self) -> Vec<u8> {
         let (mut state, mut words) = (LOW, Vec::<u16>::new());
         for &(start, slots) in self.steps.iter().rev() {
@@ -60,20 +61,20 @@ impl Coder for Encoder<'_> {
     }
 }
 
-/// Reads what an [`Encoder`] wrote. Past the end it reads zeros, which `finish` then refuses.
+/// Reads the output of an [`Encoder`]. Past the end it reads zeros, which `finish` then rejects.
 pub(super) struct Decoder<'a> {
-    /// The model's.
+    /// The tables of the model.
     tables: &'a Tables,
-    /// Never below `LOW`.
+    /// At least `LOW`.
     state: u64,
-    /// What is not read yet.
+    /// The bytes that are not read yet.
     rest: &'a [u8],
-    /// Whether more was read than there was.
+    /// Whether the decoder read past the end.
     is_underrun: bool,
 }
 
 impl<'a> Decoder<'a> {
-    /// Begins with the first six bytes.
+    /// Starts with the first six bytes.
     pub(super) fn new(tables: &'a Tables, bytes: &'a [u8]) -> Result<Self, PackError> {
         let (head, rest) = bytes.split_at_checked(6).ok_or(PackError::TooShort)?;
         let state = head.iter().rev().fold(0, |state, &byte| state << 8 | u64::from(byte));
@@ -83,7 +84,7 @@ impl<'a> Decoder<'a> {
         Ok(Self { tables, state, rest, is_underrun: false })
     }
 
-    /// Whether the bytes were exactly what the encoder would have written.
+    /// Checks that the bytes are exactly what the encoder would have written.
     pub(super) fn finish(self) -> Result<(), PackError> {
         if self.is_underrun {
             return Err(PackError::RunOut);
@@ -94,12 +95,12 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The slot that the state points at.
+    /// The slot in the low bits of the state.
     fn slot(&self) -> u32 {
         self.state as u32 & (TOTAL - 1)
     }
 
-    /// Takes the symbol with these slots off the state.
+    /// Removes the symbol with these slots from the state.
     fn advance(&mut self, start: u32, slots: u32) {
         self.state = u64::from(slots) * (self.state >> TOTAL_BITS) + u64::from(self.slot() - start);
         if self.state < LOW {

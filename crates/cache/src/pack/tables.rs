@@ -1,31 +1,31 @@
-//! The frequencies that a model gives its symbols: counted in training, kept as a byte each, scaled to slots.
+//! The frequencies of a model's symbols: counted in training, stored as one byte each, and scaled to slots.
 
 use super::coder::{Coder, NUMBER_SYMBOLS, TOTAL, TOTAL_BITS};
 use super::error::PackError;
 
-/// A table's hints divide its slots into two to this power parts.
+/// A table's hints divide its slots into 2 to this power parts.
 const HINT_BITS: u32 = 6;
 
-/// A table that occurred less often has no weights of its own.
+/// A table with fewer occurrences has no weights of its own.
 const MIN_SYMBOLS: u32 = 500;
-/// A flag that occurred less often has no weights of its own.
+/// A flag with fewer occurrences has no weights of its own.
 const MIN_FLAGS: u32 = 100;
 
-/// How often each symbol and flag occurred.
+/// The number of occurrences of each symbol and flag.
 pub(super) struct Counter {
-    /// By table and symbol.
+    /// Indexed by table and symbol.
     symbols: Vec<[u32; NUMBER_SYMBOLS]>,
-    /// By flag: no, yes.
+    /// Indexed by flag: false, true.
     flags: Vec<[u32; 2]>,
 }
 
 impl Counter {
-    /// Nothing occurred in this many tables and flags.
+    /// Creates zero counts for this many tables and flags.
     pub(super) fn new(tables: usize, flags: usize) -> Self {
         Self { symbols: vec![[0; NUMBER_SYMBOLS]; tables], flags: vec![[0; 2]; flags] }
     }
 
-    /// The weights of all tables, then those of all flags.
+    /// The weights of all tables, followed by those of all flags.
     pub(super) fn weights(&self) -> Vec<Vec<u8>> {
         let mut weights = shared(&self.symbols, MIN_SYMBOLS);
         weights.extend(shared(&self.flags, MIN_FLAGS));
@@ -33,8 +33,8 @@ impl Counter {
     }
 }
 
-/// The weights of each table. What occurred less often than `least` is not worth bytes of its own: it counts for the
-/// table before, and has no weights.
+/// Computes the weights of each table. A table with fewer than `least` occurrences is not worth bytes of its own: its
+/// counts are added to the previous table, and it has no weights.
 fn shared<const N: usize>(tables: &[[u32; N]], least: u32) -> Vec<Vec<u8>> {
     let sum = |counts: &[u32; N]| counts.iter().fold(0, |sum: u32, &count| sum.saturating_add(count));
     let mut weights = Vec::new();
@@ -68,13 +68,13 @@ impl Coder for Counter {
     }
 }
 
-/// What a byte stands for as a weight: from 8 on, five bits of exponent and three of mantissa.
+/// The weight that a byte represents: from 8 on, five bits of exponent and three of mantissa.
 fn weight(byte: u8) -> u64 {
     let byte = u64::from(byte);
     if byte < 8 { byte } else { (8 + (byte & 7)) << ((byte >> 3) - 1) }
 }
 
-/// The largest weights up to `counts`, without the zeros at the end.
+/// The largest representable weights up to `counts`, without trailing zeros.
 fn to_weights(counts: &[u32]) -> Vec<u8> {
     let to_byte = |&count: &u32| {
         if count < 8 {
@@ -87,7 +87,8 @@ fn to_weights(counts: &[u32]) -> Vec<u8> {
     counts[..end].iter().map(to_byte).collect()
 }
 
-/// Every list of weights: its length, then its bytes; after a length of 0, how many more empty ones follow.
+/// Encodes every list of weights as its length and its bytes; a length of 0 is followed by the number of further empty
+/// lists.
 pub(super) fn weights_to_bytes(weights: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for same in weights.chunk_by(|a, b| a.is_empty() && b.is_empty()) {
@@ -101,7 +102,7 @@ pub(super) fn weights_to_bytes(weights: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// This many lists of weights, and the bytes behind them.
+/// Decodes this many lists of weights; also returns the bytes after them.
 pub(super) fn weights_from_bytes(mut bytes: &[u8], lists: usize) -> Result<(Vec<Vec<u8>>, &[u8]), PackError> {
     let mut weights = Vec::new();
     while weights.len() < lists {
@@ -127,14 +128,14 @@ pub(super) fn weights_from_bytes(mut bytes: &[u8], lists: usize) -> Result<(Vec<
 /// All frequencies of a model.
 #[derive(Default)]
 pub(super) struct Tables {
-    /// Of everything but flags.
+    /// Tables of the symbols.
     symbols: Vec<Table>,
-    /// Slots of "no".
+    /// Number of slots of `false` for each flag.
     flags: Vec<u16>,
 }
 
 impl Tables {
-    /// `symbols` says how large each table is; weights behind the tables' are those of flags.
+    /// `symbols` lists the size of each table; the weights that follow the tables' are those of flags.
     pub(super) fn new(weights: &[Vec<u8>], symbols: &[usize]) -> Self {
         let (mut tables, mut flags) = (Vec::new(), Vec::new());
         let mut own: Vec<u64> = Vec::new();
@@ -150,28 +151,28 @@ impl Tables {
         Self { symbols: tables, flags }
     }
 
-    /// The table of this number.
+    /// The table with this index.
     pub(super) fn table(&self, table: usize) -> &Table {
         &self.symbols[table]
     }
 
-    /// Slots of "no": the first ones.
+    /// Number of slots of `false`, which come first.
     pub(super) fn no(&self, flag: usize) -> u32 {
         u32::from(self.flags[flag])
     }
 }
 
-/// One alphabet's frequencies, which add up to `TOTAL`.
+/// The frequencies of one alphabet, which add up to `TOTAL`.
 pub(super) struct Table {
-    /// Slots below each symbol, and `TOTAL` after the last.
+    /// Number of slots below each symbol, and `TOTAL` after the last.
     starts: [u16; NUMBER_SYMBOLS + 1],
-    /// A symbol at or before the one of each part's first slot.
+    /// For each part, a symbol that is at or before the symbol of the part's first slot.
     hints: [u8; 1 << HINT_BITS],
 }
 
 impl Table {
-    /// Every symbol gets one slot and its share of the others, rounded down; what rounding leaves goes to the
-    /// heaviest symbol, the first of equals.
+    /// Every symbol gets one slot and its share of the others, rounded down; the slots left over by rounding go to the
+    /// symbol with the largest weight, the first if there are several.
     fn new(weights: &[u64], symbols: usize) -> Self {
         let weight = |symbol: usize| weights.get(symbol).copied().unwrap_or(0);
         let sum = (0..symbols).map(weight).sum::<u64>().max(1);
@@ -196,7 +197,7 @@ impl Table {
         (start, u32::from(self.starts[symbol + 1]) - start)
     }
 
-    /// Of slot this is.
+    /// The symbol that a slot belongs to.
     pub(super) fn symbol_at(&self, slot: u32) -> usize {
         let mut symbol = usize::from(self.hints[(slot >> (TOTAL_BITS - HINT_BITS)) as usize]);
         while u32::from(self.starts[symbol + 1]) <= slot {

@@ -1,4 +1,4 @@
-//! Making a model of a shard, and its own bytes.
+//! Training of a model on a shard, and the model's own bytes.
 
 use super::coder::NUMBER_SYMBOLS;
 use super::context_model::{
@@ -10,38 +10,38 @@ use super::range::{Decoder, Encoder};
 use super::tables::{Counter, Tables, weights_from_bytes, weights_to_bytes};
 use super::{CodedEntries, CountMode, MAX_VOCAB, Model, ValueCode};
 
-/// A token needs this many positions for a list, and a class this many of them for a place there.
+/// Minimum number of positions of a token for a list, and of occurrences of a class there to be listed.
 const MIN_POSITIONS: u32 = 8;
 
 /// A position of the shard.
 struct ObservedPosition<'a> {
-    /// The input.
+    /// The input token.
     token: u32,
-    /// Heights are below this one.
+    /// Upper bound of the heights.
     top: u32,
     /// The kept classes.
     class_ids: &'a [u32],
-    /// Their values.
+    /// The codes of their log-probabilities.
     codes: &'a [u16],
 }
 
 /// Occurrences and heights of classes over some positions.
 struct ClassCounts {
-    /// Occurrences, by class.
+    /// Number of occurrences, by class.
     counts: Vec<u32>,
-    /// Sums of heights, by class.
+    /// Sum of heights, by class.
     heights: Vec<u64>,
     /// The classes that occurred.
     touched: Vec<u32>,
 }
 
 impl ClassCounts {
-    /// Over no position.
+    /// Creates counts over no positions.
     fn new(vocab: u32) -> Self {
         Self { counts: vec![0; vocab as usize], heights: vec![0; vocab as usize], touched: Vec::new() }
     }
 
-    /// Over one position more.
+    /// Adds one position.
     fn add(&mut self, seen: &ObservedPosition, codes: ValueCode) {
         for (&id, &code) in seen.class_ids.iter().zip(seen.codes) {
             let count = &mut self.counts[id as usize];
@@ -53,7 +53,7 @@ impl ClassCounts {
         }
     }
 
-    /// Occurrences and mean height of a class, which are forgotten.
+    /// Returns the occurrences and mean height of a class, and resets them.
     fn take(&mut self, id: u32) -> (u32, u32) {
         let count = std::mem::take(&mut self.counts[id as usize]);
         let height = std::mem::take(&mut self.heights[id as usize]);
@@ -62,7 +62,7 @@ impl ClassCounts {
 }
 
 impl Model {
-    /// What to know of these samples. The same samples in the same order give the same model.
+    /// Trains a model on these samples. The same samples in the same order give the same model.
     pub(crate) fn train<'a>(
         vocab: u32,
         shape: CountMode,
@@ -82,7 +82,7 @@ impl Model {
         model
     }
 
-    /// A list has no more candidates than this: each has a `MIN_SHARE` of 64 of the entries at a position, or more.
+    /// Maximum length of a list: each candidate has at least `MIN_SHARE` of 64 parts of the entries at a position.
     fn longest(&self) -> u32 {
         match self.shape {
             CountMode::Fixed(n) | CountMode::Varying { cap: n } | CountMode::Split { n } => {
@@ -92,7 +92,7 @@ impl Model {
         }
     }
 
-    /// The model's bytes: the tables' weights, then the lists as those tables code them.
+    /// Encodes the model: the tables' weights, then the lists coded with those tables.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = weights_to_bytes(&self.weights);
         let mut encoder = Encoder::new(&self.tables);
@@ -102,7 +102,7 @@ impl Model {
         bytes
     }
 
-    /// The model with these bytes, or why there is none.
+    /// Decodes a model, or returns why the bytes are invalid.
     pub(crate) fn from_bytes(bytes: &[u8], vocab: u32, shape: CountMode, codes: ValueCode) -> Result<Self, PackError> {
         if !fits(vocab, shape) {
             return Err(PackError::Vocabulary { vocab_size: vocab });
@@ -118,25 +118,25 @@ impl Model {
         Ok(model)
     }
 
-    /// Makes the tables.
+    /// Sets the weights and builds the tables from them.
     fn set_weights(&mut self, weights: Vec<Vec<u8>>) {
         self.tables = Tables::new(&weights, &symbols());
         self.weights = weights;
     }
 }
 
-/// Whether ranks fit a number, and all classes a count where all are kept.
+/// Whether ranks can be coded as numbers, and the count as a u16 if all classes are kept.
 fn fits(vocab: u32, shape: CountMode) -> bool {
     vocab <= if shape == CountMode::Dense { u32::from(u16::MAX) } else { MAX_VOCAB }
 }
 
-/// How many symbols each table has.
+/// Number of symbols of each table.
 fn symbols() -> Vec<usize> {
     let lists = (0..context_model::TABLES).map(context_model::symbols);
     lists.chain([NUMBER_SYMBOLS; TABLES - context_model::TABLES]).collect()
 }
 
-/// Every position, in order of its token, else as it comes.
+/// All positions, sorted by token and otherwise in their original order.
 fn by_token<'a>(
     codes: ValueCode,
     samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)>,
@@ -156,7 +156,7 @@ fn by_token<'a>(
     all
 }
 
-/// What the samples say of classes and of what follows which token.
+/// Collects the statistics of classes and of the classes that follow each token.
 fn survey<'a>(
     vocab: u32,
     shape: CountMode,
@@ -195,7 +195,7 @@ fn survey<'a>(
     lists
 }
 
-/// The candidates in these positions.
+/// Selects the candidates from these positions.
 fn list(
     tally: &mut ClassCounts,
     lists: &ContextModel,

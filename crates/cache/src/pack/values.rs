@@ -1,12 +1,12 @@
-//! Values: what of a code a context can predict, and what is noise.
+//! Division of a code into a part that a context can predict and a part that is noise.
 
 use super::coder::Coder;
 use super::error::PackError;
 
-/// What the codes of a cache are.
+/// The meaning of a cache's codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueCode {
-    /// Steps of one size, all worth predicting.
+    /// Multiples of a fixed step, all of which are worth predicting.
     Steps,
     /// The magnitude bits of an IEEE half, up to the largest finite one.
     Half,
@@ -14,14 +14,14 @@ pub(crate) enum ValueCode {
 
 /// Bits of the largest finite half.
 const HALF_MAX: u16 = 0x7bff;
-/// 64 as a half: from here on a unit of the last place is 1/16 or more.
+/// 64 as a half: from here on a unit in the last place is at least 1/16.
 const HALF_64: u16 = 0x5400;
 /// 1/16 as a half.
 const HALF_SIXTEENTH: u16 = 0x2c00;
 
 impl ValueCode {
-    /// The part of `code` that is predicted: of a half the value in sixteenths, rounded down, up to 64;
-    /// from there on its units of the last place.
+    /// The part of `code` that is predicted. For a half it is the value in sixteenths, rounded down, up to 64, and
+    /// units in the last place from there on.
     pub(super) fn coarse(self, code: u16) -> u32 {
         let magnitude = 1024 + u32::from(code & 1023);
         match self {
@@ -32,7 +32,7 @@ impl ValueCode {
         }
     }
 
-    /// The largest of `coarse`.
+    /// The largest value of `coarse`.
     pub(super) fn coarse_max(self) -> u32 {
         match self {
             Self::Steps => u32::from(u16::MAX),
@@ -40,7 +40,7 @@ impl ValueCode {
         }
     }
 
-    /// Codes what `coarse <= coarse_max` leaves open; gives the whole code.
+    /// Codes what remains open once `coarse <= coarse_max` is known, and returns the whole code.
     pub(super) fn fine<C: Coder>(self, coder: &mut C, coarse: u32, code: u16) -> Result<u16, PackError> {
         match self {
             Self::Steps => Ok(coarse as u16),

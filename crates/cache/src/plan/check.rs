@@ -1,4 +1,4 @@
-//! What no cache can be made of.
+//! Validation of plans.
 
 use super::{Layout, MAX_UNITS, Plan, WorkUnit};
 use crate::error::{Error, Result};
@@ -7,22 +7,22 @@ use crate::{companions, json, names, pack};
 use logitcask_core::{ConfigError, Selection};
 use std::collections::BTreeSet;
 
-/// Samples of one unit.
+/// Maximum number of samples in a unit.
 const MAX_UNIT_SAMPLES: u64 = 1 << 24;
-/// Bytes the lists of one sample may take; Parquet's pages count them with 31 bits.
+/// Maximum size of one sample's lists in bytes: Parquet's pages store sizes in 31 bits.
 const MAX_ROW_BYTES: u64 = 1 << 30;
 
 impl Plan {
-    /// Refuses what no cache can be made of: holes or overlaps between units, an impossible selection, names that are no
-    /// file names, counts past the format's limits.
+    /// Rejects plans from which no cache can be made: gaps or overlaps between units, an impossible selection, names
+    /// that are not valid file names, or counts beyond the format's limits.
     ///
     /// # Errors
-    /// [`Error::BadPlan`] says what is wrong.
+    /// [`Error::BadPlan`] with the problem.
     pub fn check(&self) -> Result<()> {
         self.refusal().map_err(|problem| Error::BadPlan { problem })
     }
 
-    /// [`Self::check`], where whoever refuses the plan is known to the caller.
+    /// [`Self::check`], without the context that the caller adds.
     pub(super) fn refusal(&self) -> Result<(), ConfigError> {
         let version = self.format_version;
         ConfigError::unless(version == FORMAT_VERSION, "format_version", version, FORMAT_VERSION.to_string())
@@ -41,7 +41,7 @@ impl Plan {
         self.check_units()
     }
 
-    /// Numbers that are too large for a file, or not exact in JSON.
+    /// Rejects numbers that are too large for a file, or not exact in JSON.
     fn check_numbers(&self) -> Result<(), ConfigError> {
         if self.row_bytes() > MAX_ROW_BYTES {
             let (bytes, length, cap) = (self.row_bytes(), self.max_length, self.max_kept());
@@ -95,7 +95,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Units of one split, which must follow each other without a hole.
+    /// Checks the units of one split, which must be contiguous.
     fn check_split(&self, split: &str, units: &[WorkUnit]) -> Result<(), ConfigError> {
         let mut expected = 0;
         for WorkUnit { start, end, .. } in units {

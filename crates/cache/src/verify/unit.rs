@@ -1,4 +1,4 @@
-//! One unit: its shard, its rows, and what manifest and commit say of them.
+//! Verification of one unit: its shard, its rows, and its records in manifest and commit.
 
 use super::{Check, Finding, Records, Tier};
 use crate::commit::{self, Commit, Tally};
@@ -12,11 +12,11 @@ use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use std::ops::Range;
 
-/// A file and what it says of a unit.
+/// A file and its record of a unit.
 type Record<'a> = (String, &'a Commit);
 
 impl Check<'_> {
-    /// Everything about `unit`.
+    /// Checks everything about `unit`.
     pub(super) fn unit(&mut self, plan: (&Plan, Fingerprint), unit: usize, shard: &str, records: &Records) {
         let commit = records.commits[unit].as_ref().map(|commit| (commit::name(unit), commit));
         let manifest = records.manifest.as_ref().map(|m| (MANIFEST_NAME.to_owned(), &m.shards[unit]));
@@ -36,8 +36,8 @@ impl Check<'_> {
         }
     }
 
-    /// The bytes of a shard that may be looked into, with the records that they agree with. Where they agree with none,
-    /// the shard is damaged; where with some, the others are.
+    /// Reads the bytes of a shard that may be decoded, with the records that they agree with. If they agree with no
+    /// record, the shard is damaged; if they agree with some, the other records are.
     pub(super) fn bytes<'r>(
         &mut self,
         shard: &str,
@@ -95,7 +95,7 @@ impl Check<'_> {
         }
     }
 
-    /// Decodes every block; the count of all rows if all are good.
+    /// Decodes every block; returns the counts of all rows if all are valid.
     fn rows(&mut self, plan: &Plan, unit: usize, name: &str, shard: &Shard) -> Option<Tally> {
         let mut tally = Some(Tally::default());
         for block in 0.. {
@@ -117,7 +117,7 @@ impl Check<'_> {
         tally
     }
 
-    /// Which rows of a block that fails with `error` are bad: one finding for each run of them.
+    /// Finds the bad rows of a block that fails with `error`: one finding for each contiguous run of them.
     fn bad_rows(
         &mut self,
         plan: &Plan,
