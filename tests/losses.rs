@@ -4,8 +4,8 @@ use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
 use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::divergence::{
-    ForwardKl, Hellinger, JensenShannon, OverRows, Pearson, Properties, Remainder, ReverseKl, SkewForwardKl,
-    TotalVariation, compare, compare_batch,
+    ForwardKl, Hellinger, JensenShannon, Pearson, Properties, Remainder, ReverseKl, SkewForwardKl, TotalVariation,
+    compare, compare_batch,
 };
 use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
