@@ -4,12 +4,12 @@
 //! the deprecated LZ4 framing, whose decoders cannot be limited. This module adds what the crate does not do:
 //!
 //! - No page takes more memory than the plan's rows may need ([`Limits`]), whatever its header claims
-//! ([`bounded_pages`]).
+//!   ([`bounded_pages`]).
 //! - Rows are read from any row on. With a page index only the pages that hold them are decoded, without one all pages of
 //!   the column before them are too. Rows of a page that are not wanted are decoded and dropped: told to skip rows that a
 //!   damaged page lacks, the crate would search for them without end.
 //! - A panic of a decoder becomes an error. It can only happen with bytes whose hash matches the manifest, and nothing
-//! that the decoder worked on is used afterwards.
+//!   that the decoder worked on is used afterwards.
 
 mod bounded_pages;
 mod column_rows;

@@ -6,7 +6,7 @@
 //! 4. [`student`] extracts from the logits what a loss needs,
 //! 5. [`compared`] pairs the two for a [`logitcask_core::Divergence`], and [`positions`] adds the labels,
 //! 6. [`head`] does all that in chunks of bounded size together with the head's product, with a hand-written backward
-//! pass,
+//!    pass,
 //! 7. `fused_cpu` does the same for sums over classes on a CPU, row by row in memory and without a graph,
 //! 8. [`collect_stats`] computes the statistics of teacher and student that temperature and weight rules request.
 
