@@ -109,7 +109,7 @@ impl Split {
 }
 
 impl TextDataset {
-    /// Reads and tokenises documents (in parallel, in order) and divides them into windows of up to `max_length` tokens.
+    /// Reads and tokenises documents (in parallel, in order) and cuts them into windows of up to `max_length` tokens.
     ///
     /// # Errors
     /// Any error of [`read_documents`], a text that the tokenizer rejects or that contains a special token if that is
