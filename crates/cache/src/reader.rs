@@ -247,8 +247,8 @@ impl CacheReader {
 
     /// Every sample of a split once, in an order that depends on `seed` and `epoch` only, from index `skip` on.
     ///
-    /// Blocks are shuffled, then the rows within every window of [`crate::order::WINDOW_BLOCKS`] blocks. Memory holds the
-    /// pages of one window, each from its first sample to its last; pages whose samples are all skipped are not decoded.
+    /// Blocks are shuffled, then the rows within every window of [`crate::order::WINDOW_BLOCKS`] blocks. Memory holds
+    /// pages of one window, each from its first sample to its last; pages with only skipped samples are not decoded.
     ///
     /// # Errors
     /// [`Error::NoSplit`]; errors in a shard or row are items of the iterator.

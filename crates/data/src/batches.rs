@@ -1,36 +1,36 @@
-//! Samples of like length in one rectangle, so that little of a forward pass goes into padding.
+//! Batches of samples of similar length, so that little of a forward pass is spent on padding.
 
 use logitcask_core::Sample;
 
-/// Some samples as one right-padded rectangle of tokens, and the positions that a teacher is asked about.
+/// Samples as one right-padded rectangle of tokens, and the positions at which a teacher is evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenBatch {
-    /// The samples, a row each.
+    /// The samples, one per row.
     pub samples: Vec<Sample>,
-    /// Where each of them stands in the slice given to [`batch_by_length`].
+    /// Index of each sample in the slice passed to [`batch_by_length`].
     pub indices: Vec<usize>,
-    /// `[rows, width]`, row-major, 0 after a row's end.
+    /// `[rows, width]`, row-major, padded with 0.
     pub tokens: Vec<u32>,
-    /// The longest row.
+    /// Length of the longest row.
     pub width: usize,
-    /// The positions that are asked about, as flat indices into `[rows, width]`: row by row all that have a next token.
+    /// The positions to evaluate, as flat indices into `[rows, width]`: row by row, all that have a next token.
     pub positions: Vec<usize>,
-    /// The token behind each of them.
+    /// The next token of each position.
     pub labels: Vec<u32>,
 }
 
 impl TokenBatch {
-    /// The row of one of [`positions`](Self::positions), and its place in that row.
+    /// The row of one of [`positions`](Self::positions), and its index in that row.
     pub fn place(&self, position: usize) -> (usize, usize) {
         let flat = self.positions[position];
         (flat / self.width, flat % self.width)
     }
 }
 
-/// Groups samples by length: sorts indices by length (ties by index) and packs consecutive ones into batches with
-/// rows x width <= `token_budget`, or one row where a sample alone is over it.
+/// Groups samples by length: sorts indices by length (ties by index) and packs consecutive ones into batches with rows
+/// x width <= `token_budget`, or a single row if a sample alone exceeds it.
 ///
-/// Shortest first; which samples share a batch is a pure function of the lengths.
+/// Batches are ordered by length, shortest first; which samples share a batch is a pure function of the lengths.
 ///
 /// # Examples
 /// ```
@@ -55,7 +55,7 @@ pub fn batch_by_length(samples: &[Sample], token_budget: usize) -> Vec<TokenBatc
     let mut batches = vec![];
     let mut rest = order.as_slice();
     while !rest.is_empty() {
-        // Ascending lengths: the last row of a candidate is its width.
+        // Lengths ascend, so the last row of a candidate has its width.
         let fitting = rest.iter().enumerate().take_while(|&(row, &index)| (row + 1) * length(index) <= token_budget);
         let (batch, later) = rest.split_at(fitting.count().max(1));
         batches.push(pack(samples, batch));
@@ -64,7 +64,7 @@ pub fn batch_by_length(samples: &[Sample], token_budget: usize) -> Vec<TokenBatc
     batches
 }
 
-/// The rectangle of the samples at `indices`.
+/// Lays out the samples at `indices` as a rectangle.
 fn pack(samples: &[Sample], indices: &[usize]) -> TokenBatch {
     let samples: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
     let width = samples.iter().map(|sample| sample.input_ids.len()).max().unwrap_or(0);

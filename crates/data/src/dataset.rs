@@ -1,4 +1,4 @@
-//! Documents as windows of tokens: deterministic, ordered, addressable.
+//! Datasets of documents divided into windows of tokens: deterministic, ordered, addressable.
 
 use crate::document::Document;
 use crate::error::{Error, Result};
@@ -13,57 +13,57 @@ use std::path::Path;
 use std::time::Instant;
 use tracing::info;
 
-/// Samples in a fixed order, each found by its split and its number in it.
+/// Samples in a fixed order, each identified by its split and its index in it.
 ///
-/// A sample may be made or read when it is asked for, and that may fail; how many there are, and how long each is, is known
+/// A sample may be created or read on request, which may fail; the number of samples and their lengths are known
 /// without it.
 pub trait Dataset: Send + Sync {
-    /// Name and number of samples of every split that has any: train, validation, test, then others by name.
+    /// Name and number of samples of every nonempty split: train, validation, test, then others by name.
     fn splits(&self) -> Vec<(String, u64)>;
 
-    /// Number of samples of a split; 0 for one that does not exist.
+    /// Number of samples of a split; 0 if it does not exist.
     fn len(&self, split: &str) -> u64;
 
-    /// Number of tokens of a sample, which is not loaded for it.
+    /// Number of tokens of a sample, without loading it.
     ///
     /// # Errors
-    /// [`Error::NoSample`] where the split has no such number, or there is no such split; whatever may befall on the way to
-    /// what the dataset lies in.
+    /// [`Error::NoSample`] if the split has no such index or does not exist; any error in accessing the dataset's
+    /// storage.
     fn length_of(&self, split: &str, id: SampleId) -> Result<usize>;
 
-    /// A sample.
+    /// Returns a sample.
     ///
     /// # Errors
-    /// Those of [`length_of`](Self::length_of).
+    /// The same as for [`length_of`](Self::length_of).
     fn sample(&self, split: &str, id: SampleId) -> Result<Sample>;
 
-    /// Changes whenever any sample, its origin, its place or its split does.
+    /// Changes whenever any sample, its origin, its index or its split does.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// For file names and headings.
+    /// Name for file names and headings.
     fn name(&self) -> &str;
 
-    /// No sample has more tokens.
+    /// Maximum number of tokens of a sample.
     fn max_length(&self) -> usize;
 
-    /// Number of positions of some samples of a split: of each, one less than its tokens.
+    /// Total number of positions of samples of a split: for each, one less than its number of tokens.
     ///
     /// # Errors
-    /// Those of [`length_of`](Self::length_of).
+    /// The same as for [`length_of`](Self::length_of).
     fn positions(&self, split: &str, ids: Range<u64>) -> Result<u64> {
         ids.map(|id| Ok((self.length_of(split, SampleId(id))?.saturating_sub(1)) as u64)).sum()
     }
 }
 
-/// Texts, tokenised and cut into windows, in memory.
+/// Texts, tokenised and divided into windows, in memory.
 ///
-/// A document's tokens `t` become `t ++ [end]` where the tokenizer has an end token, and that is cut into windows:
-/// - with a start token, windows partition it, and each has the start token before its up to `max_length - 1` own ones;
-/// - without one, windows of up to `max_length` tokens overlap by one, so that every token but a document's very first is
-///   predicted once.
+/// A document's tokens `t` become `t ++ [end]` if the tokenizer has an end token, and these are divided into windows:
+/// - with a start token, the windows partition it; each has the start token before its up to `max_length - 1` tokens;
+/// - without one, windows of up to `max_length` tokens overlap by one, so that every token except a document's very
+///   first is predicted once.
 ///
-/// [`Origin::offset`] is the index in `t ++ [end]` of a window's first token after the start token. A window with fewer
-/// than two tokens is left out, and so is a document without tokens.
+/// [`Origin::offset`] is the index in `t ++ [end]` of a window's first token after the start token. Windows with fewer
+/// than two tokens and documents without tokens are left out.
 ///
 /// # Examples
 /// ```no_run
@@ -93,7 +93,7 @@ pub struct TextDataset {
 struct Split {
     name: String,
     tokens: Vec<u32>,
-    /// Where each window ends in `tokens`; it starts where the one before ends.
+    /// End of each window in `tokens`; a window starts where the previous one ends.
     ends: Vec<usize>,
     origins: Vec<Origin>,
     documents: u64,
@@ -109,11 +109,11 @@ impl Split {
 }
 
 impl TextDataset {
-    /// Reads, tokenises (documents in parallel, their order kept) and cuts into windows of at most `max_length` tokens.
+    /// Reads and tokenises documents (in parallel, in order) and cuts them into windows of up to `max_length` tokens.
     ///
     /// # Errors
-    /// Whatever [`read_documents`] refuses, a text that the tokenizer refuses or that spells out a special token where that is
-    /// refused, a `max_length` below 2, no window at all.
+    /// Any error of [`read_documents`], a text that the tokenizer rejects or that contains a special token if that is
+    /// refused, a `max_length` below 2, or no window at all.
     pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
         if max_length < 2 {
             return Err(Error::Option {
@@ -155,7 +155,7 @@ impl TextDataset {
         self.splits.iter().find(|split| split.name == name)
     }
 
-    /// The window of a sample, and its place in its split.
+    /// The window of a sample, and the sample's index in its split.
     fn window(&self, split: &str, sample: SampleId) -> Result<(&Split, usize, &[u32])> {
         let missing = || Error::NoSample { split: split.to_owned(), sample, samples: self.len(split) };
         let found = self.split(split).ok_or_else(missing)?;
@@ -163,22 +163,22 @@ impl TextDataset {
         Ok((found, index, found.window(index).ok_or_else(missing)?))
     }
 
-    /// Number of documents that gave a split its samples.
+    /// Number of documents from which a split's samples were made.
     pub fn documents(&self, split: &str) -> u64 {
         self.split(split).map_or(0, |split| split.documents)
     }
 
-    /// Tokens of those documents, end tokens counted, start tokens and overlaps of windows not.
+    /// Number of tokens of these documents, including end tokens, without start tokens and overlaps of windows.
     pub fn tokens(&self, split: &str) -> u64 {
         self.split(split).map_or(0, |split| split.document_tokens)
     }
 
-    /// What the splits' names come from.
+    /// What determines the names of the splits.
     pub fn splits_from(&self) -> SplitsFrom {
         self.splits_from
     }
 
-    /// What a person should know of the texts, in plain sentences: some were blank, mended or left out, files were not read.
+    /// Notes in plain sentences about texts that were blank, repaired or left out, and files that were not read.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -202,17 +202,19 @@ impl Dataset for TextDataset {
         Ok(Sample { id, origin: split.origins[index], input_ids: tokens.to_vec() })
     }
 
-    /// Hash of what a model sees of the data, and of nothing else: neither names of files and folders nor the tokenizer have
-    /// a part in it but by the tokens they lead to.
+    /// Hash of exactly what a model sees of the data: names of files and folders are not part of it, and the tokenizer
+    /// only through its tokens.
     ///
     /// It is BLAKE3 in key-derivation mode, context `logitcask dataset v2`, over these bytes, integers little-endian:
-    /// `max_length` as u64; then for every split that has samples (train, validation, test, then others in byte order of
-    /// their names): length of the name as u64, the name, number of samples as u64, and for every sample in order the index
-    /// of its document as u64, the offset of its first own token in it as u32, and the 16 bytes of its input hash.
+    /// `max_length` as u64; then for every split that has samples (train, validation, test, then others in byte order
+    /// of their names): length of the name as u64, the name, number of samples as u64, and for every sample in order
+    /// the index of its document as u64, the offset of its first own token in it as u32, and the 16 bytes of its input
+    /// hash.
     ///
-    /// So a file under another name is the same dataset. Files of a folder are read in byte order of their names: renamed
-    /// ones are the same dataset as long as that order, and the splits that their names tell, stay as they were; otherwise
-    /// documents have other numbers, which is another dataset. A blank document counts, for those behind it.
+    /// A file with another name is therefore the same dataset. Files of a folder are read in byte order of their names:
+    /// renaming them keeps the dataset if their order and the splits given by their names stay the same; otherwise
+    /// documents get other indices, which makes another dataset. Blank documents count, because they affect the indices
+    /// of later ones.
     fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -256,12 +258,12 @@ fn append(
     Ok(())
 }
 
-/// Tokens of every document, under the rule for special tokens that texts spell out.
+/// Tokens of every document, subject to the rule for special tokens in texts.
 fn encode(rule: SpecialTokens, corpus: &Corpus, tokenizer: &TextTokenizer) -> Result<Vec<Vec<u32>>> {
     let documents = &corpus.documents;
     if rule == SpecialTokens::Refuse
         && let Some((document, found)) = documents.par_iter().find_map_first(|document| {
-            // The first in the order of the documents, whichever thread finds it.
+            // The first in document order, whichever thread finds it.
             Some((document.index, tokenizer.spelled_out(&document.text)?))
         })
     {
@@ -276,10 +278,10 @@ fn encode(rule: SpecialTokens, corpus: &Corpus, tokenizer: &TextTokenizer) -> Re
     documents.par_iter().map(|document| tokenizer.encode(&document.text)).collect()
 }
 
-/// The split of every document: the one that is named, or else what a hash of its text says.
+/// The split of every document: the named one, or otherwise the one determined by a hash of its text.
 fn split_names(config: &DatasetConfig, corpus: &Corpus) -> Result<Vec<String>> {
     let named: BTreeSet<&str> = corpus.documents.iter().filter_map(|document| document.split.as_deref()).collect();
-    // Files that are all called `train` name nothing that `test` could be told from.
+    // If all files are called `train`, there is no `test` split, so the hash determines it.
     let by_hash = match corpus.splits {
         SplitsFrom::Hash => true,
         SplitsFrom::Files => named.iter().all(|name| *name == "train"),
@@ -298,8 +300,8 @@ fn split_names(config: &DatasetConfig, corpus: &Corpus) -> Result<Vec<String>> {
     Ok(corpus.documents.iter().map(name).collect())
 }
 
-/// `test` for a share of all texts and `validation` for another, told from the others by their hash alone. The two shares
-/// lie at the two ends of the hash's range: neither moves when the other grows.
+/// Assigns a share of all texts to `test` and another to `validation` by their hash alone. The two shares are at
+/// opposite ends of the hash's range, so neither changes when the other grows.
 fn split_by_hash(text: &str, test: f64, validation: f64) -> &'static str {
     let mut hasher = blake3::Hasher::new_derive_key("logitcask held-out share v1");
     let mut first = [0; 8];
@@ -312,7 +314,7 @@ fn split_by_hash(text: &str, test: f64, validation: f64) -> &'static str {
     }
 }
 
-/// The three usual splits first.
+/// Sorts the three usual splits first.
 fn rank(split: &str) -> usize {
     let usual = ["train", "validation", "test"];
     usual.iter().position(|name| *name == split).unwrap_or(usual.len())
@@ -328,7 +330,7 @@ fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
     let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
     hasher.update(&(max_length as u64).to_le_bytes());
     for split in splits {
-        // Lengths before what they count, so that no two datasets spell the same bytes.
+        // Lengths precede what they count, so that different datasets never hash the same bytes.
         hasher.update(&(split.name.len() as u64).to_le_bytes());
         hasher.update(split.name.as_bytes());
         hasher.update(&(split.ends.len() as u64).to_le_bytes());

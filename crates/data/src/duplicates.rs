@@ -1,32 +1,35 @@
-//! How often a corpus repeats itself: a teacher that samples its own stories may tell few different ones.
+//! Duplicates in a corpus: a teacher that samples its own stories may generate few different ones.
 
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 
-/// Words of one shingle.
+/// Number of words in a shingle.
 const GRAM: usize = 5;
-/// MinHash values of a text, and how many of them make one band. A pair of Jaccard similarity s is compared exactly if one
-/// whole band agrees, which happens with probability 1 - (1 - s^4)^32: .87 at s = .5, .97 at .6, .05 at .2.
+/// Number of MinHash values of a text; four of them form a band. A pair of texts with Jaccard similarity s is compared
+/// exactly if at least one band agrees, which happens with probability 1 - (1 - s^4)^32: .87 at s = .5, .97 at .6, .05
+/// at .2.
 const HASHES: usize = 128;
 const ROWS: usize = 4;
-/// From this Jaccard similarity on two texts count as nearly the same.
+/// Minimum Jaccard similarity of near duplicates.
 const NEAR: f64 = 0.5;
 
-/// How many documents of a corpus say what an earlier one said.
+/// Number of documents of a corpus that repeat an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiversityReport {
-    /// All of them.
+    /// Number of all documents.
     pub documents: usize,
-    /// Those with the very text of an earlier one.
+    /// Number of documents whose text is identical to an earlier one.
     pub exact_duplicates: usize,
-    /// Those that are no exact duplicate, and whose set of word 5-grams has Jaccard similarity >= 0.5 with an earlier one.
+    /// Number of documents that are not exact duplicates and whose set of word 5-grams has Jaccard similarity >= 0.5
+    /// with an earlier one.
     pub near_duplicates: usize,
 }
 
-/// Counts exact and near duplicates. Words are what white space separates; a text of fewer than five is one gram.
+/// Counts exact and near duplicates. Words are separated by white space; a text of fewer than five words is one gram.
 ///
-/// Near duplicates are found by locality-sensitive hashing with fixed seeds, then checked exactly: the same texts always
-/// give the same report, every one counted is one, and a few just above the threshold are missed.
+/// Near duplicates are found by locality-sensitive hashing with fixed seeds and then checked exactly: the same texts
+/// always give the same report, there are no false positives, and a few near duplicates just above the threshold are
+/// missed.
 ///
 /// # Examples
 /// ```
@@ -68,14 +71,14 @@ fn word_grams(text: &str) -> Vec<u64> {
     grams
 }
 
-/// First eight bytes of the BLAKE3 hash of the words, one space between two.
+/// First eight bytes of the BLAKE3 hash of the words, separated by single spaces.
 fn hash_words(words: &[&str]) -> u64 {
     let mut short = [0; 8];
     short.copy_from_slice(&blake3::hash(words.join(" ").as_bytes()).as_bytes()[..8]);
     u64::from_le_bytes(short)
 }
 
-/// One key for every band of the MinHash signature; none for an empty set.
+/// One key per band of the MinHash signature; empty for an empty set.
 fn band_keys(grams: &[u64]) -> Vec<u64> {
     let minimum = |seed: u64| grams.iter().map(|gram| mix(gram ^ mix(seed))).min();
     let signature: Option<Vec<u64>> = (1..=HASHES as u64).map(minimum).collect();
@@ -83,7 +86,7 @@ fn band_keys(grams: &[u64]) -> Vec<u64> {
     signature.unwrap_or_default().chunks(ROWS).map(key).collect()
 }
 
-/// Finalizer of SplitMix64: a bijection that changes half of the bits for each changed one.
+/// Finalizer of SplitMix64: a bijection in which each input bit changes half of the output bits on average.
 fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Everything a dataset or a tokenizer can be refused for, as a sentence with nouns in it.
+//! The errors of datasets and tokenizers.
 
 use logitcask_core::SampleId;
 use std::fmt::Display;
@@ -8,58 +8,58 @@ use std::path::{Path, PathBuf};
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a dataset or a tokenizer cannot be had. Every sentence is whole: what lies below it is said in it, once, and not
-/// handed on as a source that a caller would print again.
+/// An error of a dataset or a tokenizer. Every message is complete: it includes the underlying cause once, which is not
+/// returned as a source that a caller would print again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing lies where the configuration points.
+    /// Nothing exists at the configured path.
     #[error(
         "{path}: no such file or folder; check the dataset's `path` (in a recipe a relative one is taken from the recipe's folder, or else from the current one)"
     )]
     Missing {
-        /// As configured.
+        /// The configured path.
         path: PathBuf,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{path}: {cause}")]
     Io {
         /// File or folder.
         path: PathBuf,
-        /// Its words.
+        /// The operating system's error.
         cause: io::Error,
     },
-    /// A clone without the large files.
+    /// A Git LFS pointer instead of the file, from a clone without the large files.
     #[error("{path}: is a Git LFS pointer, not the file it stands for; `git lfs pull` in the cloned folder fetches it")]
     Pointer {
         /// The file.
         path: PathBuf,
     },
-    /// A link in a folder of data that leads nowhere.
+    /// A broken link in a folder of data.
     #[error("{path}: is a link to {target}, which does not exist; download it again, or remove the link")]
     Link {
         /// The link.
         path: PathBuf,
-        /// What it points to.
+        /// The target of the link.
         target: PathBuf,
     },
-    /// A folder whose files cannot be told apart into splits, or are not all there.
+    /// A folder whose files do not determine the splits, or are incomplete.
     #[error("{path}: {problem}")]
     Folder {
         /// File or folder.
         path: PathBuf,
-        /// What is wrong and what would do.
+        /// What is wrong, and what would be accepted.
         problem: String,
     },
-    /// The head of a `README.md` that says which files make up which split.
+    /// The head of a `README.md`, which assigns files to splits, is invalid.
     #[error("{path}: its `configs` {problem}")]
     Card {
         /// The card.
         path: PathBuf,
-        /// What is wrong and what would do.
+        /// What is wrong, and what would be accepted.
         problem: String,
     },
-    /// A file whose kind its name does not tell.
+    /// The name of a file does not determine its format.
     #[error(
         "{path}: its name says nothing we can read; expected .parquet, .jsonl, .ndjson or .txt; unpack a compressed file first, and move what holds no texts elsewhere (in a folder, hidden and .md files are passed over)"
     )]
@@ -67,7 +67,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// No document, or only blank ones.
+    /// There are no documents, or only blank ones.
     #[error("{path}: {}; a dataset needs at least one document that holds text", match blank {
         0 => "holds no texts".to_owned(),
         blank => format!("each of its {blank} documents is blank"),
@@ -75,64 +75,64 @@ pub enum Error {
     Empty {
         /// File or folder.
         path: PathBuf,
-        /// Documents without text.
+        /// Number of documents without text.
         blank: u64,
     },
-    /// A sample that a dataset does not have.
+    /// The dataset has no such sample.
     #[error("split `{split}`, sample {}: the dataset does not have it, it has {samples} samples of this split", sample.0)]
     NoSample {
         /// The split, which may not exist either.
         split: String,
         /// The sample.
         sample: SampleId,
-        /// How many there are.
+        /// Number of samples in the split.
         samples: u64,
     },
-    /// Documents, but not one window of two tokens.
+    /// There are documents, but no window of two tokens.
     #[error(
         "{path}: its {documents} documents give no sample; a sample needs two tokens, use a tokenizer with a start token or longer texts"
     )]
     NoSamples {
         /// File or folder.
         path: PathBuf,
-        /// Documents that hold text.
+        /// Number of documents with text.
         documents: usize,
     },
-    /// A column that the file does not have.
+    /// The file has no such column.
     #[error("{path}: no column `{column}`, it has: {found}; set `{option}` to one of them")]
     Column {
         /// The file.
         path: PathBuf,
-        /// The column asked for.
+        /// The requested column.
         column: String,
-        /// The columns there are.
+        /// The existing columns.
         found: String,
         /// The option that names the column.
         option: &'static str,
     },
-    /// A column of something else than text.
+    /// The column does not contain text.
     #[error("{path}: column `{column}` holds {got}, expected strings; set `{option}` to a column of strings")]
     ColumnType {
         /// The file.
         path: PathBuf,
-        /// The column asked for.
+        /// The requested column.
         column: String,
-        /// What it holds.
+        /// The column's type.
         got: String,
         /// The option that names the column.
         option: &'static str,
     },
-    /// A line of a JSON Lines file that is no document.
+    /// A line of a JSON Lines file is not a document.
     #[error("{path}: line {line}: {problem}")]
     Line {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
-        /// What is wrong and what would do.
+        /// What is wrong, and what would be accepted.
         problem: String,
     },
-    /// A text that is no Unicode.
+    /// A text is not valid Unicode.
     #[error(
         "{path}: {place}: {problem}; mend the file, or set `on_bad_text` to \"replace\" (by U+FFFD) or \"skip\" to go on"
     )]
@@ -144,77 +144,77 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A text that spells out a special token, where nobody said what that means.
+    /// A text contains a special token, and the configuration does not say what that means.
     #[error(
         "{path}: document {document} spells out the special token `{token}` ({id}) at character {character}; set `special_tokens` to \"parse\" if such texts mean the token (rendered chats), to \"plain\" if they are text like any other"
     )]
     SpelledOut {
         /// The file.
         path: PathBuf,
-        /// Counted from 0 within that file.
+        /// Index in the file, from 0.
         document: u64,
         /// The token.
         token: String,
         /// Its id.
         id: u32,
-        /// Counted from 0 within the document.
+        /// Index of the character in the document, from 0.
         character: usize,
     },
-    /// A split name that cannot become part of a file name.
+    /// The name of a split is not valid in a file name.
     #[error(
         "{path}: document {document} names the split `{got}`, expected 1 to 64 lower-case letters, digits, `-` and `_`"
     )]
     SplitName {
         /// The file.
         path: PathBuf,
-        /// Counted from 0 within that file.
+        /// Index in the file, from 0.
         document: u64,
-        /// The name; empty where there is none.
+        /// The name; empty if there is none.
         got: String,
     },
-    /// Two names for the split of one document.
+    /// A document has two different split names.
     #[error(
         "{path}: document {document} names the split `{column}`, its file's name `{file}`; rename the file, or leave `split_column` out"
     )]
     SplitContradicted {
         /// The file.
         path: PathBuf,
-        /// Counted from 0 within that file.
+        /// Index in the file, from 0.
         document: u64,
-        /// As its column says.
+        /// The name in its column.
         column: String,
-        /// As the file's name, its folder or the card says.
+        /// The name from the file's name, its folder or the card.
         file: String,
     },
-    /// A file that calls itself Parquet.
+    /// A file with a Parquet extension is invalid.
     #[error("{path}: cannot be read or written as Parquet: {cause}")]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// Words of the Parquet or Arrow library.
+        /// Message of the Parquet or Arrow library.
         cause: String,
     },
-    /// An option out of its range.
+    /// The value of an option is out of range.
     #[error("`{option}` is {got}, expected {expected}")]
     Option {
-        /// Its name.
+        /// The option's name.
         option: &'static str,
-        /// As configured.
+        /// The configured value.
         got: String,
-        /// What would do.
+        /// What would be accepted.
         expected: &'static str,
     },
-    /// A document whose tokens 32 bits cannot count.
+    /// A document has more tokens than 32 bits can count.
     #[error(
         "document {document} has {tokens} tokens, at most 4294967295 can be addressed; cut it into several documents"
     )]
     TooLong {
         /// Its index in the source.
         document: u64,
-        /// Its tokens.
+        /// Number of its tokens.
         tokens: usize,
     },
-    /// Bytes that are no `tokenizer.json`.
+    /// A file is not a valid `tokenizer.json`.
     #[error("{path}: not a tokenizer.json that can be read: {problem}")]
     TokenizerJson {
         /// The file.
@@ -222,7 +222,7 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A model's folder without a tokenizer that can be read.
+    /// A model's folder has no supported tokenizer.
     #[error(
         "{folder}: no tokenizer.json; if it has vocab.json and merges.txt or a tokenizer.model, transformers converts it: python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('{folder}').save_pretrained('{folder}')\""
     )]
@@ -230,25 +230,25 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
-    /// A tokenizer whose file asks for what this build does not do, or contradicts what it was told.
+    /// A tokenizer's file needs a feature that this build does not support, or contradicts the given options.
     #[error("{path}: {problem}")]
     TokenizerPart {
         /// `tokenizer.json` or `tokenizer_config.json`.
         path: PathBuf,
-        /// What is wrong and what would do.
+        /// What is wrong, and what would be accepted.
         problem: String,
     },
-    /// Bytes that are no `tokenizer.bin` of llama2.c.
+    /// A file is not a valid `tokenizer.bin` of llama2.c.
     #[error("{path}: not a llama2.c tokenizer of {vocab_size} pieces: {problem}")]
     Llama2c {
         /// The file.
         path: PathBuf,
-        /// The pieces asked for.
+        /// The requested number of pieces.
         vocab_size: u32,
         /// What is wrong.
         problem: String,
     },
-    /// A token the tokenizer does not have.
+    /// The tokenizer has no such token.
     #[error("token {id} is not one of the tokenizer's {vocab_size}; this id comes from another tokenizer")]
     Token {
         /// The id.
@@ -256,18 +256,18 @@ pub enum Error {
         /// Highest id of the tokenizer + 1.
         vocab_size: u32,
     },
-    /// The tokenizer library gave up on a text, on ids or on training.
+    /// The tokenizer library reported an error for a text, for ids or in training.
     #[error("the tokenizer failed: {problem}")]
     Tokenizer {
-        /// Its words.
+        /// The library's message.
         problem: String,
     },
     /// The training texts have too few different pairs.
     #[error("the texts give {got} pieces, not {expected}; train on more text or ask for a smaller vocabulary")]
     TooFewPieces {
-        /// Pieces asked for.
+        /// Number of requested pieces.
         expected: u32,
-        /// Pieces there are.
+        /// Number of available pieces.
         got: u32,
     },
 }
@@ -278,11 +278,11 @@ impl Error {
         move |cause| Self::Io { path: path.to_owned(), cause }
     }
 
-    /// For `map_err` on what the Parquet and Arrow libraries say.
+    /// For `map_err` on errors of the Parquet and Arrow libraries.
     pub(crate) fn parquet<E: Display>(path: &Path) -> impl Fn(E) -> Self {
         move |cause| {
             let words = cause.to_string();
-            // Each layer of the libraries puts its own name in front.
+            // Each layer of the libraries adds its own prefix.
             let layers = ["Parquet argument error: ", "Parquet error: ", "External: "];
             let mut cause = words.as_str();
             while let Some(inner) = layers.iter().find_map(|layer| cause.strip_prefix(layer)) {
@@ -292,7 +292,7 @@ impl Error {
         }
     }
 
-    /// For `map_err` on what the tokenizer library says.
+    /// For `map_err` on errors of the tokenizer library.
     pub(crate) fn tokenizer<E: Display>(cause: E) -> Self {
         Self::Tokenizer { problem: cause.to_string() }
     }

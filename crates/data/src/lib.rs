@@ -1,11 +1,11 @@
 //! Datasets: deterministic, ordered, addressable samples.
 //!
-//! A source ([`read_documents`]) gives documents in a fixed order, a [`TextTokenizer`] turns them into tokens, and a
-//! [`TextDataset`] cuts those into windows whose [`logitcask_core::SampleId`] never depends on threads or batches.
+//! A source ([`read_documents`]) provides documents in a fixed order, a [`TextTokenizer`] turns them into tokens, and a
+//! [`TextDataset`] divides those into windows whose [`logitcask_core::SampleId`] never depends on threads or batches.
 //!
 //! # Seams
-//! A stage sees the trait [`Dataset`] only, so another kind of data is one new implementation; another file format is one
-//! new file under `source`.
+//! The stages only use the trait [`Dataset`], so another kind of data needs one new implementation; another file format
+//! needs one new file under `source`.
 //!
 //! # Examples
 //! ```
@@ -39,8 +39,8 @@ pub mod source;
 pub mod tokenizer;
 mod windows;
 
-/// Version of how texts become windows of tokens, the tokenizer library included. A test holds the hash of some and says
-/// when to count it up.
+/// Version of the conversion from texts to windows of tokens, including the tokenizer library. A test pins the hash of
+/// some windows and fails if the version must be incremented.
 pub const TOKENISATION_VERSION: u32 = 1;
 
 pub use batches::{TokenBatch, batch_by_length};

@@ -1,4 +1,4 @@
-//! Where documents come from: Parquet, JSON Lines or plain text, one file or a folder of them.
+//! Sources of documents: Parquet, JSON Lines or plain text, one file or a folder of them.
 
 mod card;
 mod config;
@@ -25,33 +25,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tracing::debug;
 
-/// What a source holds, in its order.
+/// The contents of a source, in order.
 #[derive(Debug, Default)]
 pub struct Corpus {
     /// Documents that are not blank.
     pub documents: Vec<Document>,
-    /// What names the documents' splits.
+    /// What determines the names of the documents' splits.
     pub splits: SplitsFrom,
-    /// What a person should know of it, in plain sentences: texts that were replaced or left out, files that were not read.
+    /// Notes in plain sentences about texts that were replaced or left out, and files that were not read.
     pub notes: Vec<String>,
     /// Every file that was read, with the index of its first document.
     files: Vec<(u64, PathBuf)>,
 }
 
-/// What names the split of a document.
+/// What determines the name of a document's split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SplitsFrom {
     /// The column or field that the configuration names.
     Column,
-    /// Names of files or folders, or the data set's card.
+    /// Names of files or folders, or the dataset's card.
     Files,
-    /// Nothing; a hash of the text decides.
+    /// A hash of the text, because nothing names splits.
     #[default]
     Hash,
 }
 
 impl Corpus {
-    /// The file that a document of this index stands in, and its number there, from 0.
+    /// The file that contains the document with this index, and its index there, from 0.
     pub fn place(&self, document: u64) -> Option<(&Path, u64)> {
         let after = self.files.partition_point(|(first, _)| *first <= document);
         let (first, path) = self.files.get(after.checked_sub(1)?)?;
@@ -62,7 +62,7 @@ impl Corpus {
 /// Reads the documents of a file or folder, always in the same order.
 ///
 /// # Errors
-/// A path, file, column or option that cannot be used, with what to do about it; no documents at all.
+/// A path, file, column or option that cannot be used, with a remedy; no documents at all.
 pub fn read_documents(config: &DatasetConfig) -> Result<Corpus> {
     config.check()?;
     let layout = layout(config)?;
@@ -97,10 +97,11 @@ pub fn read_documents(config: &DatasetConfig) -> Result<Corpus> {
     Ok(Corpus { documents: found.kept, splits, notes, files: found.files })
 }
 
-/// Every file whose content decides what [`read_documents`] gives, in the order in which they are read; the card last.
+/// Every file whose contents affect the result of [`read_documents`], in the order in which they are read, with the
+/// card last.
 ///
 /// # Errors
-/// What [`read_documents`] says of a path or a folder before it opens a file of texts.
+/// The errors of [`read_documents`] for a path or a folder, before any file of texts is opened.
 pub fn source_files(config: &DatasetConfig) -> Result<Vec<PathBuf>> {
     let layout = layout(config)?;
     Ok(layout.files.into_iter().map(|file| file.path).chain(layout.card).collect())
@@ -115,12 +116,12 @@ fn layout(config: &DatasetConfig) -> Result<Layout> {
         },
         Err(e) => Err(Error::io(path)(e)),
         Ok(metadata) if metadata.is_dir() => folder::layout(path, config.split_column.is_some()),
-        // Whoever names one file means that file, whatever it is called.
+        // A file that is named explicitly is read whatever its name is.
         Ok(_) => Ok(Layout { files: vec![DataFile { path: path.clone(), split: None }], ..Layout::default() }),
     }
 }
 
-/// How a file is read.
+/// The format of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Parquet,
@@ -128,7 +129,7 @@ enum Kind {
     Text,
 }
 
-/// By its extension.
+/// Determines the format from the extension.
 fn kind(path: &Path) -> Option<Kind> {
     match path.extension()?.to_str()? {
         "parquet" => Some(Kind::Parquet),
@@ -138,14 +139,14 @@ fn kind(path: &Path) -> Option<Kind> {
     }
 }
 
-/// Documents found so far: numbers all of them, keeps those that are not blank.
+/// Collects documents: counts all of them and keeps those that are not blank.
 #[derive(Default)]
 struct Collector {
     limit: u64,
     on_bad_text: OnBadText,
     seen: u64,
     kept: Vec<Document>,
-    /// Documents kept of each split that a file names; `None` for all others together.
+    /// Number of documents kept for each split that files name; `None` is the key of all others.
     of_split: BTreeMap<Option<String>, u64>,
     files: Vec<(u64, PathBuf)>,
     blank: u64,
@@ -158,7 +159,7 @@ impl Collector {
         self.of_split.get(&file.split).is_some_and(|kept| *kept >= self.limit)
     }
 
-    /// `column` is the split that the document itself names.
+    /// Adds a document; `column` is the split that the document itself names.
     fn push(&mut self, file: &DataFile, text: Option<String>, column: Option<String>) -> Result<()> {
         let document = self.seen - self.files.last().map_or(0, |(first, _)| *first);
         if let Some(column) = &column {
@@ -185,7 +186,7 @@ impl Collector {
         Ok(())
     }
 
-    /// The text that `bytes` spell, in the way that was asked for where they spell none; `None` for one to be left out.
+    /// Decodes `bytes` as text, handling invalid ones as configured; returns `None` for a text to be left out.
     fn text(&mut self, path: &Path, bytes: &[u8], place: impl FnOnce(usize) -> String) -> Result<Option<String>> {
         let bad = match std::str::from_utf8(bytes) {
             Ok(text) => return Ok(Some(text.to_owned())),
@@ -196,7 +197,7 @@ impl Collector {
         Ok((self.on_bad_text == OnBadText::Replace).then(|| String::from_utf8_lossy(bytes).into_owned()))
     }
 
-    /// Counts a text that is no Unicode, or refuses it.
+    /// Counts a text that is not valid Unicode, or rejects it.
     fn bad(&mut self, path: &Path, place: impl FnOnce() -> String, problem: impl FnOnce() -> String) -> Result<()> {
         match self.on_bad_text {
             OnBadText::Refuse => {
@@ -223,10 +224,10 @@ impl Collector {
     }
 }
 
-/// Longest name of a split, in bytes: what the cache's format takes.
+/// Maximum length of a split's name in bytes, which the cache's format limits.
 const MAX_SPLIT: usize = 64;
 
-/// A split's name becomes part of file names and of a table's headings.
+/// Whether a name is valid for a split: it becomes part of file names and of a table's headings.
 fn is_split_name(name: &str) -> bool {
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
     (1..=MAX_SPLIT).contains(&name.len()) && name.bytes().all(is_plain)
@@ -239,7 +240,7 @@ fn check_split(path: &Path, document: u64, name: &str) -> Result<()> {
     }
 }
 
-/// A whole file; a pointer that stands in its place is named.
+/// Reads a whole file; a Git LFS pointer in its place is an error.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
     match bytes.starts_with(POINTER) {
@@ -248,13 +249,14 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// How a Git LFS pointer begins.
+/// The first bytes of a Git LFS pointer.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// The whole file but for a byte order mark.
+/// Reads the whole file without its byte order mark.
 fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = read_file(path)?;
-    // Nearly all of it would pass for bad bytes, which may be mended one by one where that was asked for.
+    // Nearly all of a UTF-16 file would count as invalid bytes, which would be replaced one by one if that is
+    // configured.
     if [&b"\xff\xfe"[..], b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
         let problem = "the file is UTF-16; convert it first: iconv -f utf-16 -t utf-8 FILE > NEW".to_owned();
         return Err(Error::Line { path: path.to_owned(), line: 1, problem });

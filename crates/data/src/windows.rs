@@ -1,12 +1,12 @@
-//! The one rule by which tokens become windows.
+//! The rule by which tokens are divided into windows.
 
 use std::ops::Range;
 
-/// Ranges of a document's tokens that become its windows, in order, none with fewer than two tokens.
+/// Ranges of a document's tokens that become its windows, in order, each with at least two tokens.
 ///
-/// With a start token before every window the ranges partition the document: each holds up to `max_length - 1` tokens,
-/// each of them predicted once. Without one they hold up to `max_length` and overlap by one token, so that every token
-/// but the document's first is predicted once.
+/// With a start token before every window the ranges partition the document: each has up to `max_length - 1` tokens,
+/// each of which is predicted once. Without one they have up to `max_length` tokens and overlap by one, so that every
+/// token except the document's first is predicted once.
 pub(crate) fn windows(tokens: usize, has_bos: bool, max_length: usize) -> impl Iterator<Item = Range<usize>> {
     assert!(max_length >= 2, "a window needs two tokens");
     let extra = usize::from(has_bos);

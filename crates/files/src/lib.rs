@@ -1,7 +1,7 @@
-//! Files that appear under their name whole and durable, or not at all.
+//! Atomic file creation: a file appears under its name complete and durable, or not at all.
 //!
-//! Everything is written under a temporary name in the folder of its final one, synced, and then renamed: whoever opens the
-//! name finds the old file or the new one, also after a crash or a power cut.
+//! All data is written under a temporary name in the same folder, synced, and then renamed: a reader of the name gets
+//! the old file or the new one, even after a crash or a power failure.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// Prefix of the temporary names that [`replace`] uses.
 const PREFIX: &str = ".new-";
 
-/// A file that is still written, under a temporary name in the folder of `path`. Dropped, it is gone.
+/// An unfinished file under a temporary name in the folder of `path`. Dropping it deletes it.
 #[derive(Debug)]
 pub struct AtomicFile {
     temp: tempfile::NamedTempFile,
@@ -29,44 +29,45 @@ impl AtomicFile {
     /// Creates the temporary file; its name begins with `prefix`.
     ///
     /// # Errors
-    /// Where the folder of `path` is not there or cannot be written to.
+    /// If the folder of `path` does not exist or cannot be written to.
     pub fn create(path: &Path, prefix: &str) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(prefix);
         #[cfg(unix)]
         {
-            // The umask decides who may read, as for any file; a temporary file's own 0600 would lock others out.
+            // The umask determines who may read it, as for any file; the 0600 of temporary files would lock others out.
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
         Ok(Self { temp: builder.tempfile_in(folder_of(path))?, path: path.to_owned() })
     }
 
-    /// Makes what was written durable.
+    /// Makes the written data durable.
     ///
     /// # Errors
-    /// Where the device says so.
+    /// If the device reports an error.
     pub fn sync(&self) -> io::Result<()> {
         self.temp.as_file().sync_all()
     }
 
-    /// Gives the file its name unless that is taken; `false` where it was. [`sync_folder`] makes the name durable.
+    /// Renames the file to its final name unless that exists; returns `false` if it does. [`sync_folder`] makes the
+    /// name durable.
     ///
     /// # Errors
-    /// Where the file cannot be renamed although its name is free.
+    /// If the file cannot be renamed although its name is free.
     pub fn persist_new(self) -> io::Result<bool> {
         match self.temp.persist_noclobber(&self.path) {
             Ok(_) => Ok(true),
-            // Also where somebody else finished and removed our temporary file: the name is taken then.
+            // The name also exists if another process finished and removed our temporary file.
             Err(_) if self.path.exists() => Ok(false),
             Err(e) => Err(e.error),
         }
     }
 
-    /// Gives the file its name, in place of whatever has it. [`sync_folder`] makes the name durable.
+    /// Renames the file to its final name, replacing an existing file. [`sync_folder`] makes the name durable.
     ///
     /// # Errors
-    /// Where the file cannot be renamed.
+    /// If the file cannot be renamed.
     pub fn persist_over(self) -> io::Result<()> {
         self.temp.persist(&self.path).map(|_| ()).map_err(|e| e.error)
     }
@@ -82,10 +83,10 @@ impl Write for AtomicFile {
     }
 }
 
-/// Writes a file in place of whatever has its name: after a crash `path` holds what it held before or all of the new.
+/// Replaces a file atomically: after a crash `path` has either its previous contents or all of the new ones.
 ///
 /// # Errors
-/// What `write` returns, or what the file system says; `path` is then as it was.
+/// Any error of `write` or the file system; `path` is then unchanged.
 pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut file = AtomicFile::create(path, PREFIX)?;
     let mut buffered = BufWriter::new(&mut file);
@@ -97,12 +98,12 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
     sync_folder(folder_of(path))
 }
 
-/// Makes the names in a folder durable: a new name survives a power cut only once its folder was synced.
+/// Makes the names in a folder durable: a new name only survives a power failure once its folder is synced.
 ///
 /// # Errors
-/// Where the folder cannot be opened or the device says so.
+/// If the folder cannot be opened or the device reports an error.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    // Other systems do not open folders.
+    // Other systems cannot open folders.
     #[cfg(unix)]
     fs::File::open(folder)?.sync_all()?;
     Ok(())

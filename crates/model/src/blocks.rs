@@ -1,5 +1,5 @@
-//! What decoders of several families are built from. Each block runs as one operation of [`host`] where that serves, and as
-//! tensor operations elsewhere.
+//! Building blocks that decoders of several families share. Each block is one operation of [`host`] if that supports
+//! the tensors, and a composition of tensor operations otherwise.
 
 use crate::causal_lm::LayerCache;
 use crate::host::{self, Heads};
@@ -9,8 +9,8 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Tensor, activation};
 
-/// Causal attention by tensor operations, operands and output as in [`host::attention`]. With a cache entry, there is one
-/// new token a row, which attends to all before it.
+/// Causal attention by tensor operations, with operands and output as in [`host::attention`]. With a cache entry, there
+/// is one new token per row, which attends to all before it.
 pub(crate) fn attend(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -60,7 +60,7 @@ pub(crate) fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Param<Tensor<1>>, 
     (x * scale).cast(dtype) * weight.val().unsqueeze()
 }
 
-/// silu(gate) · up, number by number.
+/// silu(gate) · up, elementwise.
 pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     match host::serves(&gate) {
         true => host::gate(gate, up),

@@ -1,15 +1,15 @@
-//! What a causal language model gives, whatever its family.
+//! The interface of a causal language model, whatever its family.
 
 use crate::head::HeadParameter;
 use crate::parameters::StoredParameter;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// What both stages ask of a language model. A family implements what has no default here; [`Model`](crate::Model) is any
-/// of them.
+/// What both stages need of a language model. A family implements the methods that have no default here;
+/// [`Model`](crate::Model) is a model of any family.
 ///
-/// The forward is cut in two, hidden states and [`head`](Self::head), so that the vocabulary-wide product is paid only for
-/// the positions somebody wants.
+/// The forward pass has two parts, hidden states and [`head`](Self::head), so that the vocabulary-wide product is only
+/// computed for the positions that are needed.
 ///
 /// # Examples
 /// ```
@@ -30,8 +30,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait CausalLm: Module + Sync {
-    /// Final hidden states, the last norm behind them. tokens: \[rows, width\]; output: \[rows, width, hidden\].
-    /// Causal: what stands to the right of a position, padding included, never reaches it.
+    /// Final hidden states, after the last norm. tokens: \[rows, width\]; output: \[rows, width, hidden\]. Causal:
+    /// tokens to the right of a position, padding included, do not affect it.
     fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
 
     /// Final hidden states of some positions. positions: \[n\], flat indices into \[rows, width\]; output: \[n, hidden\].
@@ -42,39 +42,40 @@ pub trait CausalLm: Module + Sync {
     }
 
     /// Logits after one more token in each row; `cache` holds the tokens before it. tokens: \[rows\]; output: \[rows,
-    /// vocabulary\], what [`hidden`](Self::hidden) and the head give for the last position.
+    /// vocabulary\], equal to [`hidden`](Self::hidden) and the head at the last position.
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2>;
 
-    /// The parameter that turns hidden states into logits.
+    /// The parameter that maps hidden states to logits.
     fn head(&self) -> HeadParameter<'_>;
 
-    /// Every parameter under its Hugging Face name, not read yet: names and shapes are those of the config's
-    /// [`tensors`](crate::FamilyConfig::tensors), in their order.
+    /// Every parameter with its Hugging Face name, without reading its values: names and shapes are those of the
+    /// config's [`tensors`](crate::FamilyConfig::tensors), in their order.
     fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)>;
 
-    /// Every parameter under its Hugging Face name with its shape, f32, row-major in Hugging Face's layout; read as it is
-    /// asked for, so that one at a time is in memory.
+    /// Every parameter with its Hugging Face name, its shape and its f32 values, row-major in Hugging Face's layout.
+    /// Values are read lazily, so that one tensor at a time is in memory.
     fn state_dict(&self) -> impl Iterator<Item = (String, Vec<usize>, Vec<f32>)> {
         self.named_parameters().into_iter().map(|(name, stored)| (name, stored.shape(), stored.values()))
     }
 
-    /// The parameters that an optimizer does not decay: by default the vectors, which are norms and biases. To decay them
-    /// would pull a norm's weights from one, where they are neutral, to zero.
+    /// The parameters without weight decay: by default the vectors, which are norms and biases. Decay would pull a
+    /// norm's weights from one, where they are neutral, to zero.
     fn no_decay(&self) -> ParamGroup {
         let mut vectors = Vectors::default();
         self.visit(&mut vectors);
         ParamGroup::from_paths(vectors.found)
     }
 
-    /// Number of classes: rows of the head, those that no token has included.
+    /// Number of classes: rows of the head, including those of no token.
     fn vocab_size(&self) -> usize;
 
-    /// Positions whose logits fit a buffer of 64 MiB: half of the smallest storage-buffer limit met in the field.
+    /// Number of positions whose logits fit a buffer of 64 MiB: half of the smallest storage-buffer limit met in the
+    /// field.
     fn logits_chunk(&self) -> usize {
         ((64 << 20) / (4 * self.vocab_size())).max(1)
     }
 
-    /// The device its parameters live on.
+    /// The device of its parameters.
     fn device(&self) -> Device {
         self.head().device()
     }
@@ -106,7 +107,7 @@ impl ModuleVisitor for Vectors {
 /// Keys and values of one layer, \[rows, heads, positions, head_dim\]; none before the first token.
 pub(crate) type LayerCache = Option<(Tensor<4>, Tensor<4>)>;
 
-/// Keys and values of what a model has read so far, for generation one token at a time.
+/// Keys and values of the tokens that a model has processed, for generation one token at a time.
 #[derive(Clone, Debug, Default)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
@@ -114,7 +115,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Keeps only the given rows (sequences still being written), in their order.
+    /// Keeps only the given rows (sequences that are not finished), in their order.
     pub fn keep(&mut self, rows: &[usize], device: &Device) {
         let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
         let count = rows.len();
@@ -125,7 +126,8 @@ impl KvCache {
         }
     }
 
-    /// Begins one more token of a model of so many layers: its position, and what each layer has of the tokens before it.
+    /// Starts the next token of a model with this many layers: returns its position, and each layer's keys and values
+    /// of the previous tokens.
     pub(crate) fn next_token(&mut self, layers: usize) -> (usize, &mut [LayerCache]) {
         self.layers.resize(layers, None);
         let position = self.length;

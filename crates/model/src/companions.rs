@@ -1,15 +1,16 @@
-//! What lies beside a model's weights and belongs to it without shaping a logit: how texts are written for it and where
-//! its answers end.
+//! Companions: files next to a model's weights that do not affect its logits but describe how texts are written for it
+//! and where its answers end.
 
 use crate::{Error, Result, files};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Small files that go with a model from folder to folder, byte for byte.
+/// Small files that are copied byte for byte together with a model.
 ///
-/// Whoever carries them alone still knows every end token: where a folder has no generation_config.json,
-/// [`PretrainedModel::companions`](crate::PretrainedModel::companions) makes one from config.json as `transformers` does.
+/// They are sufficient to know every end token: if a folder has no generation_config.json,
+/// [`PretrainedModel::companions`](crate::PretrainedModel::companions) makes one from config.json as `transformers`
+/// does.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Companions {
     files: BTreeMap<String, Vec<u8>>,
@@ -17,16 +18,16 @@ pub struct Companions {
     config: Map<String, Value>,
 }
 
-/// generation_config.json: end tokens, and how a model's makers would have it sample.
+/// generation_config.json: end tokens, and the sampling settings that the model's authors recommend.
 const GENERATION: &str = "generation_config.json";
 
-/// Keys of config.json that are not passed on: they describe the files of the folder they stand in, or say a second
-/// time, in another form, what this build writes itself.
+/// Keys of config.json that are not copied: they describe the files of their folder, or repeat in another form what
+/// this build writes itself.
 const OF_THE_FOLDER: [&str; 6] =
     ["_name_or_path", "auto_map", "dtype", "quantization_config", "rope_parameters", "torch_dtype"];
 
 impl Companions {
-    /// Their names; besides these, every template in [`Self::TEMPLATES`].
+    /// Names of companions, in addition to every template in [`Self::TEMPLATES`].
     pub const NAMES: [&str; 6] = [
         "added_tokens.json",
         "chat_template.jinja",
@@ -36,22 +37,22 @@ impl Companions {
         Self::TOKENIZER_CONFIG,
     ];
 
-    /// The folder of chat templates besides the first; each is a companion by the name `FOLDER/NAME.jinja`.
+    /// The folder of additional chat templates; each is a companion with the name `FOLDER/NAME.jinja`.
     pub const TEMPLATES: &str = "additional_chat_templates";
 
-    /// Special tokens by their texts, and the class of tokenizer that `transformers` opens.
+    /// Texts of the special tokens, and the tokenizer class that `transformers` uses.
     pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-    /// Those that lie in `folder`.
+    /// Reads the companions in `folder`.
     ///
     /// # Errors
-    /// What keeps one of them from being read; [`Error::Files`] where a JSON file is damaged.
+    /// Any error in reading one of them; [`Error::Files`] if a JSON file is damaged.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let read = |name: String| files::read(&folder.join(&name)).map(|bytes| (name, bytes));
         Self::from_files(folder, Self::names_in(folder)?.into_iter().map(read).collect::<Result<_>>()?)
     }
 
-    /// These files of `folder`, by their names.
+    /// Creates companions from these files of `folder`, given with their names.
     ///
     /// # Errors
     /// [`Error::Files`] names a JSON file that is damaged.
@@ -65,7 +66,7 @@ impl Companions {
         Ok(Self { files: files.into_iter().collect(), config: Map::new() })
     }
 
-    /// The names of those that lie in `folder`, in order.
+    /// Names of the companions in `folder`, sorted.
     pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>> {
         let there = Self::NAMES.into_iter().filter(|name| files::is_there(&folder.join(name)));
         let mut names: Vec<String> = there.map(str::to_owned).collect();
@@ -78,7 +79,8 @@ impl Companions {
         Ok(names)
     }
 
-    /// Adds what config.json says besides the shape, and from it a generation_config.json where there is none.
+    /// Adds the keys of config.json that do not describe the shape, and a generation_config.json made from them if
+    /// there is none.
     pub(crate) fn with_config(mut self, config: &Map<String, Value>) -> Self {
         if !self.files.contains_key(GENERATION) {
             let ids = ["bos_token_id", "eos_token_id", "pad_token_id"]
@@ -96,17 +98,17 @@ impl Companions {
         self
     }
 
-    /// Each by its name (with `/` between folder and file) and its bytes, in the order of the names.
+    /// Name (with `/` between folder and file) and bytes of each, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
     }
 
-    /// The bytes of one of them.
+    /// The bytes of the companion with this name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)
     }
 
-    /// Every token that ends a text, as generation_config.json has them; none where it says nothing.
+    /// Every token that ends a text according to generation_config.json; empty if it does not say.
     pub fn end_tokens(&self) -> Vec<u32> {
         let generation = self.get(GENERATION).and_then(|json| serde_json::from_slice::<Value>(json).ok());
         let ids = generation.and_then(|generation| generation.get("eos_token_id").cloned()).unwrap_or_default();
@@ -117,7 +119,7 @@ impl Companions {
         }
     }
 
-    /// `config` with the keys of the source's config.json that it does not have.
+    /// Adds to `config` the keys of the source's config.json that it does not have.
     pub(crate) fn complete(&self, mut config: Map<String, Value>) -> Map<String, Value> {
         for (key, value) in &self.config {
             config.entry(key.as_str()).or_insert_with(|| value.clone());
@@ -126,7 +128,7 @@ impl Companions {
     }
 }
 
-/// Refuses a companion that is a link to nothing or a Git LFS pointer, before anything long is begun.
+/// Rejects a companion that is a broken link or a Git LFS pointer, before any long work starts.
 pub(crate) fn check(folder: &Path) -> Result<()> {
     for name in Companions::names_in(folder)? {
         files::open(&folder.join(name))?;
@@ -134,7 +136,7 @@ pub(crate) fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a folder that holds an adapter: other programs apply it to the weights beside it.
+/// Rejects a folder with an adapter, because other programs apply it to the weights next to it.
 pub(crate) fn refuse_adapter(folder: &Path) -> Result<()> {
     let names = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
     let Some(name) = names.into_iter().find(|name| files::is_there(&folder.join(name))) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! `--device auto|cpu|wgpu[:n]|cuda[:n]` and the precision that goes with it.
+//! Parsing of `--device auto|cpu|wgpu[:n]|cuda[:n]`, and the number formats that a device supports.
 
 #[cfg_attr(not(feature = "wgpu"), path = "device/no_adapters.rs")]
 mod adapters;
@@ -14,19 +14,19 @@ use std::str::FromStr;
 use std::time::Instant;
 use tracing::info;
 
-/// Where tensors live, as a user writes it.
+/// The device of tensors, as a user writes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A real GPU if wgpu finds one, else the CPU; always the CPU without the feature `wgpu`.
+    /// A real GPU if wgpu finds one, otherwise the CPU; always the CPU without the feature `wgpu`.
     #[default]
     Auto,
     /// burn's portable CPU backend.
     Cpu,
-    /// wgpu's own choice of adapter through Vulkan, DX12 or Metal; a software one if there is no other.
+    /// wgpu's own choice of adapter through Vulkan, DX12 or Metal; a software adapter if there is no other.
     Wgpu,
     /// The n-th real GPU, counted from 0, discrete ones first.
     WgpuIndex(usize),
-    /// The n-th device that CUDA lists, counted from 0; never what `Auto` takes.
+    /// The n-th device that CUDA lists, counted from 0; never selected by `Auto`.
     Cuda(usize),
 }
 
@@ -64,10 +64,11 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device, opened; and what to call it in a report.
+    /// Opens the device; also returns its name for reports.
     ///
     /// # Errors
-    /// [`Error::Device`] where this machine has no such device, or this build cannot reach it. `Auto` and `Cpu` always open.
+    /// [`Error::Device`] if this machine has no such device, or this build does not support it. `Auto` and `Cpu` always
+    /// open.
     pub fn open(self) -> Result<(Device, String)> {
         let start = Instant::now();
         let (device, name) = self.find()?;
@@ -75,7 +76,7 @@ impl DeviceChoice {
         Ok((device, name))
     }
 
-    /// Does a driver only pretend that `device` is a GPU, and compute on the CPU? It takes longer than [`Self::Cpu`].
+    /// Whether `device` is a software emulation of a GPU on the CPU, which is slower than [`Self::Cpu`].
     pub fn is_software(device: &Device) -> bool {
         adapters::is_software(device)
     }
@@ -99,20 +100,20 @@ impl DeviceChoice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32-bit floats: the default, and what tests compare.
+    /// 32-bit floats: the default, and the format that tests compare.
     #[default]
     F32,
-    /// bfloat16, where the device computes with it.
+    /// bfloat16, if the device supports arithmetic in it.
     Bf16,
-    /// IEEE half precision, where the device computes with it.
+    /// IEEE half precision, if the device supports arithmetic in it.
     F16,
 }
 
 impl Precision {
-    /// burn's name for it.
+    /// The corresponding type in burn.
     ///
     /// # Errors
-    /// [`Error::Device`] where `device` cannot compute with it.
+    /// [`Error::Device`] if `device` does not support arithmetic in it.
     pub fn dtype(self, device: &Device) -> Result<DType> {
         let dtype = match self {
             Self::F32 => DType::F32,
@@ -126,7 +127,7 @@ impl Precision {
         Err(Error::Device { asked: format!("{device:?}"), problem })
     }
 
-    /// safetensors' name for it.
+    /// The name in safetensors files.
     pub(crate) fn safetensors_name(self) -> &'static str {
         match self {
             Self::F32 => "F32",
@@ -135,7 +136,7 @@ impl Precision {
         }
     }
 
-    /// Bytes a number takes.
+    /// Size of a number in bytes.
     pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -143,7 +144,7 @@ impl Precision {
         }
     }
 
-    /// The largest finite number it holds.
+    /// The largest finite number of the format.
     pub(crate) fn largest(self) -> f32 {
         match self {
             Self::F32 => f32::MAX,
@@ -152,7 +153,7 @@ impl Precision {
         }
     }
 
-    /// The nearest number it holds; infinity where that lies beyond the largest.
+    /// Rounds to the nearest number of the format; infinity beyond the largest one.
     pub(crate) fn round(self, value: f32) -> f32 {
         match self {
             Self::F32 => value,

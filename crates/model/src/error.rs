@@ -1,65 +1,65 @@
-//! What can be wrong with a model that somebody hands us.
+//! The errors of models.
 
 use std::path::PathBuf;
 
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can be wrong with a model, its files or the device it should run on.
+/// An error of a model, its files or its device.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{path}: cannot {action}: {reason}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried: "read", "write".
+        /// The operation that failed: "read", "write".
         action: &'static str,
-        /// Its reason.
+        /// The operating system's error.
         reason: std::io::Error,
     },
-    /// Nothing a model can be read from.
+    /// The path does not contain a model.
     #[error(
         "{path}: {problem}. A model is a Hugging Face folder (config.json, model.safetensors) or a llama2.c .bin file"
     )]
     NotAModel {
-        /// What was given.
+        /// The given path.
         path: PathBuf,
         /// What is missing or wrong.
         problem: String,
     },
-    /// What a checkout without Git LFS has in a file's place.
+    /// A Git LFS pointer instead of the file, from a checkout without Git LFS.
     #[error("{path}: is a Git LFS pointer, not the file: `git lfs pull` fetches it")]
     Pointer {
         /// The file.
         path: PathBuf,
     },
-    /// A link to nothing: half of a download.
+    /// A broken link, such as an incomplete download.
     #[error("{path}: is a link to {target}, which is not there: the download is incomplete, fetch the model again")]
     DanglingLink {
         /// The link.
         path: PathBuf,
-        /// What it points at.
+        /// The target of the link.
         target: PathBuf,
     },
-    /// Files of a model that do not make up one model, or not the one that other programs would open.
+    /// The files do not form one model, or not the model that other programs would open.
     #[error("{path}: {problem}")]
     Files {
         /// The folder or one of its files.
         path: PathBuf,
-        /// What is found, and what to do.
+        /// What was found, and a remedy.
         problem: String,
     },
-    /// A place that an export may not write to.
+    /// The target of an export must not be written to.
     #[error("{path}: {problem}")]
     Target {
         /// The folder.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and a remedy.
         problem: String,
     },
-    /// A setting of config.json that this build cannot honour.
+    /// config.json has a setting that this build does not support.
     #[error("{path}: {problem}")]
     Config {
         /// The config file.
@@ -67,7 +67,7 @@ pub enum Error {
         /// Key, value and what is supported.
         problem: String,
     },
-    /// A tensor the architecture needs is absent.
+    /// A tensor that the architecture needs is missing.
     #[error("{path}: tensor `{name}` of shape {expected:?} is missing")]
     MissingTensor {
         /// The weights.
@@ -77,31 +77,31 @@ pub enum Error {
         /// Its shape.
         expected: Vec<usize>,
     },
-    /// Tensors the architecture has no place for.
+    /// The weights contain tensors that are not part of the architecture.
     #[error(
         "{path}: tensor `{name}` has no place in this architecture ({count} such); is config.json the one it was saved with?"
     )]
     ExtraTensor {
         /// The weights.
         path: PathBuf,
-        /// The first of them.
+        /// The name of the first of them.
         name: String,
-        /// How many.
+        /// Number of such tensors.
         count: usize,
     },
-    /// A tensor of another shape.
+    /// A tensor has the wrong shape.
     #[error("{path}: tensor `{name}` has shape {got:?}, config.json asks for {expected:?}")]
     Shape {
         /// The weights.
         path: PathBuf,
         /// Its name.
         name: String,
-        /// What the config asks for.
+        /// The shape that the config requires.
         expected: Vec<usize>,
-        /// What the file holds.
+        /// The shape in the file.
         got: Vec<usize>,
     },
-    /// A tensor's numbers cannot be used.
+    /// The values of a tensor cannot be used.
     #[error("{path}: tensor `{name}`: {problem}")]
     Tensor {
         /// The weights.
@@ -111,12 +111,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The device asked for does not exist or cannot do what is asked.
+    /// The requested device does not exist or lacks a feature.
     #[error("device `{asked}`: {problem}")]
     Device {
-        /// As written on the command line.
+        /// The request, as written on the command line.
         asked: String,
-        /// What there is instead.
+        /// The reason, and what is available instead.
         problem: String,
     },
 }

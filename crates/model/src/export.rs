@@ -1,4 +1,4 @@
-//! A folder that `transformers` opens.
+//! Export of a model to a folder that `transformers` can open.
 
 use crate::{CausalLm, Companions, Error, Model, ModelConfig, Precision, Result, StoredParameter, files};
 use half::{bf16, f16};
@@ -12,16 +12,18 @@ const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 
-/// Writes a model into `folder`, which is made if missing: config.json, model.safetensors, tokenizer.json where given,
-/// and `companions`, byte for byte. Where these have no tokenizer_config.json, one is made from config and tokenizer.
+/// Writes a model into `folder`, which is created if necessary: config.json, model.safetensors, tokenizer.json if
+/// given, and `companions`, byte for byte. If these do not include tokenizer_config.json, one is made from config and
+/// tokenizer.
 ///
-/// Weights that `precision` cannot hold are an error before anything is written. A model that lies in `folder` already
-/// is replaced. Each file appears whole or not at all and config.json, without which nobody opens the folder, goes first
-/// and comes last: an interrupted export is no model. One tensor at a time is in memory besides the model.
+/// Weights that `precision` cannot represent are an error before anything is written. An existing model in `folder` is
+/// replaced. Each file is created atomically. config.json, without which the folder cannot be opened, is removed first
+/// and written last, so that an interrupted export is never opened as a model. One tensor at a time is in memory in
+/// addition to the model.
 ///
 /// # Errors
-/// [`Error::Tensor`] names a weight that `precision` cannot hold, [`Error::Target`] a shard of another model that lies
-/// there; [`Error::Io`] where a file cannot be written.
+/// [`Error::Tensor`] names a weight that `precision` cannot represent, [`Error::Target`] an existing shard of another
+/// model; [`Error::Io`] if a file cannot be written.
 pub fn export(
     model: &Model,
     precision: Precision,
@@ -55,15 +57,15 @@ pub fn export(
     write(&folder.join(CONFIG), config.as_bytes())
 }
 
-/// A small file, whole or not at all.
+/// Writes a small file atomically.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, |file| file.write_all(bytes)).map_err(Error::io(path, "write"))
 }
 
-/// Refuses to export `source` to a place where it would overwrite itself or another model.
+/// Rejects a target where the export of `source` would overwrite itself or another model.
 ///
 /// # Errors
-/// [`Error::Target`] says what is in the way, and what to do; [`Error::Io`] where the place cannot be looked at.
+/// [`Error::Target`] with the obstacle and a remedy; [`Error::Io`] if the target cannot be examined.
 pub fn check_target(source: &Path, target: &Path) -> Result<()> {
     let refuse = |problem: String| Err(Error::Target { path: target.to_owned(), problem });
     let (from, to) = (real(source)?, real(target)?);
@@ -87,7 +89,7 @@ fn is_of_a_model(name: &str) -> bool {
     [CONFIG, TOKENIZER].contains(&name) || endings.iter().any(|ending| name.ends_with(ending))
 }
 
-/// The path without links; the part of it that is not there yet as it stands.
+/// Resolves links; the part of the path that does not exist yet is kept as it is.
 fn real(path: &Path) -> Result<PathBuf> {
     let mut there = std::path::absolute(path).map_err(Error::io(path, "find"))?;
     let mut missing = Vec::new();
@@ -100,7 +102,7 @@ fn real(path: &Path) -> Result<PathBuf> {
     Ok(missing.into_iter().rev().fold(there, |path, name| path.join(name)))
 }
 
-/// Takes away what an earlier export left: config.json first, so that nobody opens a mixture of two models.
+/// Removes an earlier export, config.json first, so that a mixture of two models is never opened.
 fn clear(folder: &Path) -> Result<()> {
     let shard = files::names(folder)?
         .into_iter()
@@ -116,7 +118,7 @@ fn clear(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses numbers that would be written as infinity or are no numbers.
+/// Rejects values that are NaN or would be written as infinity.
 fn check_values(model: &Model, precision: Precision, path: &Path) -> Result<()> {
     for (name, _, values) in model.state_dict() {
         if let Some(value) = values.iter().find(|&&value| !precision.round(value).is_finite()) {
@@ -133,7 +135,7 @@ fn check_values(model: &Model, precision: Precision, path: &Path) -> Result<()> 
     Ok(())
 }
 
-/// safetensors: the header with every tensor's place, in the order of their names, then their numbers.
+/// Writes safetensors: the header with the location of every tensor, in the order of their names, then their values.
 fn write_tensors(model: &Model, precision: Precision, file: &mut dyn Write) -> std::io::Result<()> {
     let dtype = match precision {
         Precision::F32 => Dtype::F32,
@@ -161,8 +163,8 @@ fn write_tensors(model: &Model, precision: Precision, file: &mut dyn Write) -> s
     Ok(())
 }
 
-/// tokenizer_config.json: without it `AutoTokenizer` guesses a slow tokenizer class from the model type and fails, and
-/// does not know which tokens start and end a text.
+/// Creates tokenizer_config.json. Without it `AutoTokenizer` guesses a slow tokenizer class from the model type and
+/// fails, and does not know which tokens start and end a text.
 fn tokenizer_config(config: &ModelConfig, tokenizer_json: &[u8]) -> Vec<u8> {
     let tokenizer: Value = serde_json::from_slice(tokenizer_json).unwrap_or_default();
     let special = |id: Option<u32>| {

@@ -1,4 +1,4 @@
-//! The head's products: with many classes the largest of a step, and its results the largest tensors.
+//! The head's products: with many classes they are the largest of a step, and their results the largest tensors.
 
 use crate::matmul::{MatRef, matmul};
 use crate::memory::{is_in_memory, numbers};
@@ -8,14 +8,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 /// The parameter that is a model's head.
 pub enum HeadParameter<'a> {
-    /// A matrix of its own, \[hidden, vocabulary\].
+    /// A separate matrix, \[hidden, vocabulary\].
     Own(&'a Param<Tensor<2>>),
     /// The embedding, \[vocabulary, hidden\].
     Tied(&'a Param<Tensor<2>>),
 }
 
 impl HeadParameter<'_> {
-    /// It as it is now, for forwards and gradients outside any graph.
+    /// The current weights, for forward passes and gradients outside any graph.
     pub fn detached(&self) -> Head {
         match self {
             Self::Own(head) => Head::new(head.val(), false),
@@ -23,7 +23,7 @@ impl HeadParameter<'_> {
         }
     }
 
-    /// Its weights, \[hidden, vocabulary\], in the graph that the model is in.
+    /// The weights, \[hidden, vocabulary\], in the model's graph.
     pub fn weights(&self) -> Tensor<2> {
         match self {
             Self::Own(head) => head.val(),
@@ -31,12 +31,12 @@ impl HeadParameter<'_> {
         }
     }
 
-    /// Logits in the graph that the model is in. hidden: \[n, hidden\]; output: \[n, vocabulary\].
+    /// Logits in the model's graph. hidden: \[n, hidden\]; output: \[n, vocabulary\].
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         hidden.matmul(self.weights())
     }
 
-    /// Adds d loss / d head, \[vocabulary, hidden\] and in no graph, to the parameter's gradient in `grads`.
+    /// Adds d loss / d head, \[vocabulary, hidden\] and outside any graph, to the parameter's gradient in `grads`.
     pub fn add_gradient(&self, grads: &mut GradientsParams, of_head: Tensor<2>) {
         let (id, of_head) = match self {
             Self::Own(head) => (head.id, of_head.transpose()),
@@ -55,12 +55,12 @@ impl HeadParameter<'_> {
     }
 }
 
-/// A head outside any graph, as [`HeadParameter::detached`] gives it.
+/// A head outside any graph, from [`HeadParameter::detached`].
 pub enum Head {
-    /// On a CPU, in this process's memory. burn's CPU product clears its result and copies it before it computes it, and
-    /// once more when it is read; with many classes that takes as long as a third of the product.
+    /// On a CPU, in this process's memory. burn's CPU product clears and copies its result before it computes it, and
+    /// copies it once more when it is read; with many classes that takes as long as a third of the product.
     Host(HostHead),
-    /// Anywhere: \[hidden, vocabulary\].
+    /// On any device: \[hidden, vocabulary\].
     Device(Tensor<2>),
 }
 
@@ -69,12 +69,13 @@ pub struct HostHead {
     weights: Vec<f32>,
     hidden_size: usize,
     vocab_size: usize,
-    /// From one class to the next, and from one hidden unit to the next.
+    /// Strides from one class to the next, and from one hidden unit to the next.
     strides: (usize, usize),
 }
 
 impl Head {
-    /// Of weights that lie class by class, \[vocabulary, hidden\], or unit by unit, \[hidden, vocabulary\].
+    /// Creates it from weights in the order of classes, \[vocabulary, hidden\], or of hidden units, \[hidden,
+    /// vocabulary\].
     pub fn new(weights: Tensor<2>, is_by_class: bool) -> Self {
         let weights = weights.detach().without_autodiff();
         if !is_in_memory(&weights) {
@@ -96,10 +97,10 @@ impl Head {
         Tensor::from_data(TensorData::new(head.logits(hidden, Vec::new()), [n, head.vocab_size]), &device)
     }
 
-    /// [`Self::logits`] row by row in the memory of `out`, whatever that holds.
+    /// [`Self::logits`] in row-major order in the memory of `out`, whose contents are overwritten.
     ///
     /// # Errors
-    /// The logits as a tensor, where the head is not in this process's memory.
+    /// The logits as a tensor, if the head is not in this process's memory.
     pub fn logits_into(&self, hidden: Tensor<2>, out: Vec<f32>) -> Result<Vec<f32>, Box<Tensor<2>>> {
         match self {
             Self::Device(_) => Err(Box::new(self.logits(hidden))),
@@ -107,8 +108,8 @@ impl Head {
         }
     }
 
-    /// d loss / d hidden, \[n, hidden\], from d loss / d logits, \[n, vocabulary\]; d loss / d head, \[vocabulary, hidden\], is
-    /// added to `of_head`. Nothing of it is in a graph.
+    /// Returns d loss / d hidden, \[n, hidden\], from d loss / d logits, \[n, vocabulary\], and adds d loss / d head,
+    /// \[vocabulary, hidden\], to `of_head`. All tensors are outside any graph.
     pub fn backward(&self, hidden: Tensor<2>, of_logits: Tensor<2>, of_head: &mut Option<Tensor<2>>) -> Tensor<2> {
         let head = match self {
             Self::Host(head) => head,
@@ -135,7 +136,7 @@ impl Head {
 }
 
 impl HostHead {
-    /// Row by row in the memory of `out`.
+    /// Row-major in the memory of `out`.
     fn logits(&self, hidden: Tensor<2>, out: Vec<f32>) -> Vec<f32> {
         let n = hidden.dims()[0];
         let (by_class, by_unit) = self.strides;

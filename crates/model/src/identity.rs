@@ -1,8 +1,8 @@
-//! What a model is, as far as its logits are concerned: the fingerprint that pins a teacher.
+//! The identity of a model as far as its logits are concerned: the fingerprint that pins a teacher.
 //!
-//! It hashes what shapes a model's logits, and nothing else: one file or twenty shards, in whatever order, under
-//! whatever name, beside whatever tokenizer, a model has one fingerprint. A llama2.c file has that of the f32 folder
-//! it is exported to.
+//! It hashes what affects a model's logits, and nothing else: a model has the same fingerprint in one file or twenty
+//! shards, in whatever order, with whatever name and whatever tokenizer. A llama2.c file has that of the f32 folder it
+//! is exported to.
 //!
 //! It is BLAKE3 in key derivation mode with the context [`TEACHER_CONTEXT`], over these bytes, all numbers as unsigned
 //! 64-bit little-endian integers and every string as its length in bytes followed by its bytes:
@@ -18,15 +18,15 @@
 //!    the length of its data in bytes and 32 bytes, the plain BLAKE3 hash of its data, row-major and little-endian as
 //!    safetensors holds it.
 //!
-//! What the architecture does not read is left out: rotary angles that older files carry, and the copy of a tied head.
+//! Tensors that the architecture does not read are left out: rotary angles in older files, and the copy of a tied head.
 
 use crate::weights::{self, WeightSource};
 use crate::{Error, ModelConfig, Result};
 use logitcask_core::Fingerprint;
 use rayon::prelude::*;
 
-/// Version of the definition below, in which the hash is keyed. Whoever changes what goes into it counts up: a cache
-/// made under another version knows its teacher by another hash.
+/// Version of the definition in [this module](self), and key of the hash. It must be incremented whenever the hashed
+/// bytes change: a cache made with another version has another hash of its teacher.
 pub const TEACHER_CONTEXT: &str = "logitcask teacher v1";
 
 /// The fingerprint of a model: see [this module](self).
@@ -56,7 +56,7 @@ pub(crate) fn fingerprint(config: &ModelConfig, source: &(dyn WeightSource + Sen
     Ok(hasher.finalize().into())
 }
 
-/// The part of config.json that shapes the forward, in RFC 8785 form.
+/// The part of config.json that affects the forward pass, in RFC 8785 form.
 fn canonical(config: &ModelConfig) -> serde_json::Result<String> {
     serde_json_canonicalizer::to_string(&config.identity())
 }

@@ -1,8 +1,8 @@
-//! Architectures on burn, and the weights that go into and out of them.
+//! Architectures on burn, and reading and writing of their weights.
 //!
-//! A teacher is a [`CausalLm`] without gradients, a student one with an optimizer: today's student is tomorrow's
-//! teacher. [`open`] reads what others wrote (Hugging Face folders, llama2.c files), [`export`] writes a folder that
-//! others open. [`Model`] and [`ModelConfig`] are those of any of the [`families`].
+//! A teacher is a [`CausalLm`] without gradients, and a student is one with an optimizer: today's student is tomorrow's
+//! teacher. [`open`] reads models of other programs (Hugging Face folders, llama2.c files), and [`export`] writes a
+//! folder that other programs can open. [`Model`] and [`ModelConfig`] represent any of the [`families`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod blocks;

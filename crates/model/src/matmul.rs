@@ -1,8 +1,8 @@
-//! Products of matrices in this process's memory, without the copies that tensors make of them.
+//! Matrix products in this process's memory, without the copies that tensors make.
 
 use gemm::Parallelism;
 
-/// A matrix: its numbers from its first on, and how far it is from one row, and from one column, to the next.
+/// A matrix: its values from the first on, and the strides from one row, and from one column, to the next.
 #[derive(Clone, Copy)]
 pub(crate) struct MatRef<'a> {
     pub(crate) values: &'a [f32],
@@ -10,29 +10,29 @@ pub(crate) struct MatRef<'a> {
 }
 
 impl<'a> MatRef<'a> {
-    /// Of rows one behind the other.
+    /// A matrix in row-major order.
     pub(crate) fn by_rows(values: &'a [f32], columns: usize) -> Self {
         Self { values, strides: (columns, 1) }
     }
 
-    /// Rows and columns exchanged.
+    /// The transpose.
     pub(crate) fn transposed(self) -> Self {
         Self { strides: (self.strides.1, self.strides.0), ..self }
     }
 
-    /// Does it hold so many rows and columns?
+    /// Whether it has at least this many rows and columns.
     fn holds(&self, rows: usize, columns: usize) -> bool {
         last(rows, columns, self.strides).is_none_or(|last| last < self.values.len())
     }
 }
 
-/// Place of the last number of a matrix; `None` where it has none.
+/// Index of the last value of a matrix; `None` if it is empty.
 fn last(rows: usize, columns: usize, strides: (usize, usize)) -> Option<usize> {
     Some(rows.checked_sub(1)? * strides.0 + columns.checked_sub(1)? * strides.1)
 }
 
-/// left · right, \[m, n\] with k between them, row by row in the memory of `out`; added to what that holds where it
-/// `is_sum`. On all cores.
+/// left · right, \[m, n\] with inner dimension k, row-major in the memory of `out`; added to its contents if `is_sum`.
+/// Uses all cores.
 pub(crate) fn matmul(
     (m, n, k): (usize, usize, usize),
     left: MatRef<'_>,
@@ -46,8 +46,9 @@ pub(crate) fn matmul(
     }
     assert!(left.holds(m, k) && right.holds(k, n), "factors of another size");
     assert!(out.capacity() >= m * n && (!is_sum || out.len() == m * n), "a sum of another size");
-    // SAFETY: the factors hold all that their strides reach (asserted above), and `out` has room for m · n numbers, row by
-    // row. Where it is no sum none of it is read and all m · n numbers are written, so that the length is right afterwards.
+    // SAFETY: the factors hold all that their strides reach (asserted above), and `out` has room for m · n numbers in
+    // row-major order. Unless `is_sum`, none of it is read and all m · n numbers are written, so that the length is
+    // right afterwards.
     unsafe {
         multiply((m, n, k), left, right, (out.as_mut_ptr(), n), is_sum, Parallelism::Rayon(0));
         out.set_len(m * n);
@@ -55,8 +56,8 @@ pub(crate) fn matmul(
     out
 }
 
-/// left · right, \[m, n\] with k between them, into `out`, whose rows are `stride` apart; added to what is there where
-/// `is_sum`. On this thread.
+/// left · right, \[m, n\] with inner dimension k, into `out`, whose rows are `stride` apart; added to its contents if
+/// `is_sum`. Uses this thread only.
 pub(crate) fn matmul_into(
     (m, n, k): (usize, usize, usize),
     left: MatRef<'_>,
@@ -71,8 +72,8 @@ pub(crate) fn matmul_into(
 }
 
 /// # Safety
-/// The factors must hold \[m, k\] and \[k, n\] numbers at their strides, and `out` must be good for writes of \[m, n\] at a
-/// row stride of at least n; for reads too where `is_sum`.
+/// The factors must hold \[m, k\] and \[k, n\] numbers at their strides, and `out` must be valid for writes of \[m, n\]
+/// at a row stride of at least n, and for reads too if `is_sum`.
 unsafe fn multiply(
     (m, n, k): (usize, usize, usize),
     left: MatRef<'_>,
@@ -84,7 +85,7 @@ unsafe fn multiply(
     let strides = |factor: &MatRef<'_>| (factor.strides.0 as isize, factor.strides.1 as isize);
     let ((left_row, left_column), (right_row, right_column)) = (strides(&left), strides(&right));
     let (left, right) = (left.values.as_ptr(), right.values.as_ptr());
-    // SAFETY: the caller's promise is what the product asks for.
+    // SAFETY: the caller guarantees what the product requires.
     unsafe {
         gemm::gemm(
             m,

@@ -1,4 +1,4 @@
-//! Finding out what a path holds, and opening it.
+//! Detection of a model's format, and opening it.
 
 use crate::families::object;
 use crate::weights::{self, Llama2cWeights, SafetensorsWeights, WeightSource};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::info;
 
-/// Where the tokenizer that belongs to a model lies.
+/// Location of the tokenizer that belongs to a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenizerSource {
     /// Hugging Face's tokenizer.json.
@@ -18,7 +18,7 @@ pub enum TokenizerSource {
     Llama2c(PathBuf),
 }
 
-/// A model on disk: its config is read, its weights are not yet.
+/// A model on disk whose config was read, but not its weights.
 pub struct PretrainedModel {
     path: PathBuf,
     config: ModelConfig,
@@ -27,14 +27,13 @@ pub struct PretrainedModel {
 }
 
 impl PretrainedModel {
-    /// Recognises a Hugging Face folder or a llama2.c file, reads its config and checks, without reading them, that the
-    /// weights are all there and fit it.
+    /// Detects a Hugging Face folder or a llama2.c file, reads its config, and checks without reading the weights that
+    /// they are complete and match it.
     ///
     /// # Errors
-    /// [`Error::NotAModel`], [`Error::Files`] or [`Error::Config`] where it is no model that this build opens;
-    /// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] where the weights are
-    /// not those of its config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] where a file cannot be
-    /// read.
+    /// [`Error::NotAModel`], [`Error::Files`] or [`Error::Config`] if it is not a model that this build can open;
+    /// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] if the weights do not
+    /// match the config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] if a file cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
         weights::check(&files.config, files.source.as_ref())?;
@@ -68,7 +67,7 @@ impl PretrainedModel {
         Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
     }
 
-    /// A model may come without a tokenizer, but not with half of one.
+    /// A model may have no tokenizer, but not an incomplete one.
     fn with_whole_tokenizer(self) -> Result<Self> {
         let (TokenizerSource::Json(path) | TokenizerSource::Llama2c(path)) = &self.tokenizer;
         if files::is_there(path) {
@@ -77,34 +76,35 @@ impl PretrainedModel {
         Ok(self)
     }
 
-    /// Its shape.
+    /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The tokenizer beside the weights, whether or not it is there.
+    /// Location of the tokenizer next to the weights, whether or not it exists.
     pub fn tokenizer(&self) -> &TokenizerSource {
         &self.tokenizer
     }
 
-    /// Name for people: the folder's name, or the file's without its ending.
+    /// A readable name: the folder's name, or the file's without its extension.
     pub fn name(&self) -> String {
         let stem = if self.path.is_dir() { self.path.file_name() } else { self.path.file_stem() };
         stem.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// Hash over what shapes the logits: two models with the same fingerprint say the same. [`identity`] defines it.
+    /// Hash of everything that affects the logits: models with the same fingerprint have the same logits. [`identity`]
+    /// defines it.
     ///
     /// # Errors
-    /// Those of [`Self::open`]: all of the weights are read for it.
+    /// The same as for [`Self::open`], because all of the weights are read.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         identity::fingerprint(&self.config, self.source.as_ref())
     }
 
-    /// What lies beside the weights and goes with them into another folder.
+    /// The files next to the weights that are copied with them to another folder.
     ///
     /// # Errors
-    /// Those of [`Companions::from_folder`]; [`Error::Config`] where config.json is no JSON object any more.
+    /// The same as for [`Companions::from_folder`]; [`Error::Config`] if config.json is no longer a JSON object.
     pub fn companions(&self) -> Result<Companions> {
         if self.path.is_dir() {
             let config = object(&self.path.join("config.json"))?;
@@ -116,8 +116,8 @@ impl PretrainedModel {
     /// Reads the weights onto `device`.
     ///
     /// # Errors
-    /// [`Error::Device`] where `device` cannot compute in `precision`; [`Error::Tensor`] names a weight that is no
-    /// finite number; [`Error::Io`].
+    /// [`Error::Device`] if `device` cannot compute in `precision`; [`Error::Tensor`] names a weight that is not
+    /// finite; [`Error::Io`].
     pub fn load(&self, device: &Device, precision: Precision) -> Result<Model> {
         let start = Instant::now();
         let model = weights::load(&self.config, self.source.as_ref(), device, precision.dtype(device)?)?;

@@ -1,10 +1,10 @@
-//! A model's parameters between its own tensors and Hugging Face's names and layout.
+//! Conversion of parameters between a model's own tensors and Hugging Face's names and layout.
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::collections::HashMap;
 
-/// A parameter on its device: as Hugging Face lays it out, or transposed.
+/// A parameter on its device, in Hugging Face's layout or transposed.
 pub enum StoredParameter<'a> {
     /// A matrix in Hugging Face's layout.
     Plain(&'a Param<Tensor<2>>),
@@ -15,7 +15,7 @@ pub enum StoredParameter<'a> {
 }
 
 impl StoredParameter<'_> {
-    /// Its shape in Hugging Face's layout.
+    /// The shape in Hugging Face's layout.
     pub fn shape(&self) -> Vec<usize> {
         match self {
             Self::Plain(matrix) => matrix.val().dims().to_vec(),
@@ -24,7 +24,7 @@ impl StoredParameter<'_> {
         }
     }
 
-    /// Its values in f32, row-major in Hugging Face's layout.
+    /// The values in f32, row-major in Hugging Face's layout.
     pub fn values(self) -> Vec<f32> {
         match self {
             Self::Plain(matrix) => read(matrix.val()),
@@ -39,10 +39,10 @@ fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Gives the f32 values of the parameter of a name and a shape, both Hugging Face's, in row-major order.
+/// Returns the f32 values of the parameter with a name and a shape, both Hugging Face's, in row-major order.
 pub(crate) type Values<'a, E> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>;
 
-/// Makes parameters from values under Hugging Face's names.
+/// Creates parameters from values with Hugging Face's names.
 pub(crate) struct ParameterBuilder<'a, E> {
     device: &'a Device,
     dtype: DType,
@@ -51,7 +51,7 @@ pub(crate) struct ParameterBuilder<'a, E> {
 }
 
 impl<'a, E> ParameterBuilder<'a, E> {
-    /// Of the parameters named in `tensors`, kept as `dtype` on `device`.
+    /// Creates a builder of the parameters named in `tensors`, on `device` in `dtype`.
     pub(crate) fn new(
         tensors: Vec<(String, Vec<usize>)>,
         device: &'a Device,
@@ -89,7 +89,7 @@ impl<'a, E> ParameterBuilder<'a, E> {
     }
 }
 
-/// A matrix's values and shape with rows and columns exchanged.
+/// Transposes a matrix, given as values and shape.
 fn transposed((values, shape): (Vec<f32>, Vec<usize>)) -> (Vec<f32>, Vec<usize>) {
     let (rows, columns) = (shape[0], shape[1]);
     let mut out = vec![0f32; rows * columns];

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// cos and sin of the angles of some positions, \[positions, head_dim / 2\].
+/// cos and sin of the angles of a range of positions, \[positions, head_dim / 2\].
 #[derive(Debug)]
 pub(crate) struct RotaryAngles {
     half: usize,
@@ -11,7 +11,7 @@ pub(crate) struct RotaryAngles {
 }
 
 impl RotaryAngles {
-    /// Of positions `start..start + len`: position · theta^(-2 i / head_dim).
+    /// The angles of positions `start..start + len`: position · theta^(-2 i / head_dim).
     pub(crate) fn new(start: usize, len: usize, head_dim: usize, theta: f64) -> Self {
         let half = head_dim / 2;
         let speeds: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
@@ -20,8 +20,8 @@ impl RotaryAngles {
         Self { half, cos: table(f64::cos), sin: table(f64::sin) }
     }
 
-    /// Turns the pairs (i, i + head_dim / 2) of `heads` heads at each position of x, \[positions, heads · head_dim\], forth
-    /// (`direction` 1) or back (-1), and scales them.
+    /// Rotates the pairs (i, i + head_dim / 2) of `heads` heads at each position of x, \[positions, heads · head_dim\],
+    /// forward (`direction` 1) or backward (-1), and scales them.
     pub(crate) fn turn(&self, x: &mut [f32], heads: usize, scale: f32, direction: f32) {
         let half = self.half;
         let angles = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half));
@@ -54,7 +54,7 @@ impl Rope {
         Self { cos: table(&angles.cos), sin: table(&angles.sin) }
     }
 
-    /// Turns the pairs (i, i + head_dim / 2) of x: \[rows, heads, positions, head_dim\].
+    /// Rotates the pairs (i, i + head_dim / 2) of x: \[rows, heads, positions, head_dim\].
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let half = x.dims()[3] / 2;
         let dtype = x.dtype();

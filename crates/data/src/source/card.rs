@@ -1,24 +1,24 @@
-//! The head of a data set's `README.md`: which of its files make up which split.
+//! The head of a dataset's `README.md`, which assigns its files to splits.
 //!
-//! Of YAML this reads what such heads are written in: blocks of mappings and sequences, plain and quoted scalars, `[a, b]`.
-//! Whatever else stands under `configs` is refused by its line, never guessed at.
+//! This parses the subset of YAML in which such heads are written: blocks of mappings and sequences, plain and quoted
+//! scalars, and `[a, b]`. Anything else under `configs` is rejected with its line, never guessed at.
 
 use super::is_split_name;
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// Blocks within blocks, and `*` in a pattern: more than any card needs, and little enough to read.
+/// Maximum nesting of blocks, and number of `*` in a pattern: more than any card needs, yet cheap to process.
 const MAX_DEPTH: usize = 12;
 const MAX_STARS: usize = 6;
 
-/// The files of one split, as patterns below the card's folder.
+/// The files of one split, as patterns relative to the card's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SplitFiles {
     pub split: String,
     pub patterns: Vec<String>,
 }
 
-/// What a card's `configs` say; `None` where it has none, or one that names no files.
+/// The files named by a card's `configs`; `None` if it has none, or one that names no files.
 pub(super) fn data_files(card: &Path) -> Result<Option<Vec<SplitFiles>>> {
     let bytes = super::read_file(card)?;
     let text = String::from_utf8_lossy(&bytes);
@@ -56,7 +56,7 @@ fn read(text: &str) -> Result<Option<Vec<SplitFiles>>, String> {
     ))
 }
 
-/// The files that one of `configs` names.
+/// The files named by one of `configs`.
 fn files_of(config: &Node) -> Result<Option<Vec<SplitFiles>>, String> {
     if let Some(folder) = config.get("data_dir") {
         let folder = folder.text().unwrap_or_default();
@@ -65,7 +65,7 @@ fn files_of(config: &Node) -> Result<Option<Vec<SplitFiles>>, String> {
     let Some(files) = config.get("data_files") else { return Ok(None) };
     let mut splits = vec![];
     match files {
-        // A hub takes files of no named split for training.
+        // Hubs assign files without a split to training.
         Node::Text(_) => splits.push(split_files("train", files)?),
         Node::Map(members) => {
             for (split, patterns) in members {
@@ -125,7 +125,7 @@ impl Node {
     }
 }
 
-/// A line with something in it.
+/// A line that is not empty.
 struct Line {
     number: usize,
     indent: usize,
@@ -139,7 +139,7 @@ impl Line {
     }
 }
 
-/// The key of a card that says which files it has.
+/// The key of a card under which its files are listed.
 const CONFIGS: &str = "configs:";
 
 /// The lines below `configs:` in the head of a card.
@@ -151,7 +151,7 @@ fn configs(text: &str) -> Vec<Line> {
     let mut lines =
         lines.take_while(|(line, _)| line.trim_end() != "---").skip_while(|(line, _)| !line.starts_with(CONFIGS));
     let Some((first, number)) = lines.next() else { return vec![] };
-    // What stands on the line itself is all of it.
+    // A value on the same line is the complete value.
     match without_comment(&first[CONFIGS.len()..]).trim() {
         "" => {}
         "[]" | "null" | "~" => return vec![],
@@ -167,7 +167,7 @@ fn configs(text: &str) -> Vec<Line> {
         .collect()
 }
 
-/// A `#` after a space begins a comment, but for one in quotes.
+/// Removes a comment: a `#` after a space, except in quotes.
 fn without_comment(line: &str) -> &str {
     let (mut quote, mut before) = (None, ' ');
     for (at, c) in line.char_indices() {
@@ -182,14 +182,14 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
-/// Lines that are being read.
+/// The lines that are being parsed.
 struct Block<'a> {
     lines: &'a mut Vec<Line>,
     at: usize,
 }
 
 impl Block<'_> {
-    /// What stands from here on in lines of this indent and deeper ones.
+    /// Parses a node from the lines with at least this indent.
     fn node(&mut self, indent: usize, depth: usize) -> Result<Node, String> {
         let line = &self.lines[self.at];
         if depth > MAX_DEPTH {
@@ -212,7 +212,7 @@ impl Block<'_> {
             if rest.is_empty() {
                 return Err(line.unread());
             }
-            // What follows the dash is a block of its own, as far in as it stands.
+            // The text after the dash is a block with its own indent.
             line.indent += line.text.len() - rest.len();
             line.text = rest;
             let inner = line.indent;
@@ -249,7 +249,7 @@ fn is_item(text: &str) -> bool {
     text == "-" || text.starts_with("- ")
 }
 
-/// `name: value`, or `name:` with its value on the lines below.
+/// Splits `name: value`, or `name:` with its value on the following lines.
 fn key(text: &str) -> Option<(String, Option<String>)> {
     let (name, value) = text.strip_suffix(':').map(|name| (name, None)).or_else(|| {
         let (name, value) = text.split_once(": ")?;
@@ -260,7 +260,7 @@ fn key(text: &str) -> Option<(String, Option<String>)> {
     (!name.is_empty() && name.chars().all(is_name)).then(|| (name.to_owned(), value))
 }
 
-/// A plain or quoted scalar, or a list of them in brackets.
+/// Parses a plain or quoted scalar, or a list of them in brackets.
 fn scalar(line: &Line) -> Result<Node, String> {
     let unquoted = |text: &str| -> Result<String, String> {
         let text = text.trim();
@@ -270,7 +270,7 @@ fn scalar(line: &Line) -> Result<Node, String> {
                 return inner.map(str::to_owned).ok_or_else(|| line.unread());
             }
         }
-        // Anchors, tags, blocks of text and braces; a pattern that begins with `*` has to be quoted in YAML.
+        // Anchors, tags, block scalars and braces are not supported; YAML demands quotes around a leading `*`.
         match text.starts_with(['&', '*', '!', '|', '>', '{', '}', '[', ']', '%', '@', '`']) || text.contains(": ") {
             true => Err(line.unread()),
             false => Ok(text.to_owned()),

@@ -1,67 +1,68 @@
-//! Which texts, and what is made of the doubtful ones.
+//! The selection of texts, and the treatment of invalid ones.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Which texts to read. A file is read by its extension:
+/// The texts to read. The format of a file is determined by its extension:
 /// - `.parquet`: one document per row, from a column of strings;
-/// - `.jsonl`, `.ndjson`: one object per line, from a field of it;
+/// - `.jsonl`, `.ndjson`: one object per line, from one of its fields;
 /// - `.txt`: one document per block between blank lines; in a folder, one document per file.
 ///
-/// A folder is read with the folders in it, in byte order of the paths below it. Hidden files and folders, `.md` files,
-/// `LICENSE` and `dataset_infos.json` are passed over; any other file that cannot be read is an error that names it.
+/// A folder is read with its subfolders, in byte order of the relative paths. Hidden files and folders, `.md` files,
+/// `LICENSE` and `dataset_infos.json` are skipped; any other file that cannot be read is an error that names it.
 ///
-/// In a folder, files may name the split of all their documents: by the `configs` at the head of its `README.md`, or by the
-/// words that a hub goes by in the names of files and folders (`train-00000-of-00002.parquet`, `data/test.jsonl`,
-/// `validation/a.txt`; `training`, `valid`, `dev`, `val`, `testing`, `eval` and `evaluation` too). Where some do, all must.
-/// A single file that the configuration names is read whatever it is called.
+/// In a folder, files may name the split of all their documents: by the `configs` at the head of its `README.md`, or by
+/// words in the names of files and folders, as hubs interpret them (`train-00000-of-00002.parquet`, `data/test.jsonl`,
+/// `validation/a.txt`; also `training`, `valid`, `dev`, `val`, `testing`, `eval` and `evaluation`). If some files do,
+/// all must. A single file that the configuration names is read whatever its name is.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetConfig {
     /// A file or a folder.
     pub path: PathBuf,
-    /// Column or field that holds the text.
+    /// Column or field that contains the text.
     #[serde(default = "default_text_column")]
     pub text_column: String,
-    /// Column or field that names each document's split. It may not contradict the names of files.
+    /// Column or field that contains each document's split. It must not contradict the names of files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
-    /// Share of the documents that make up the split `test` where nothing names splits, or files name no other than
-    /// `train`. A hash of the text decides, so that the choice survives added documents and never parts two copies of one
-    /// text.
+    /// Share of the documents in the split `test` if nothing names splits, or files name only `train`. A hash of the
+    /// text decides, so that the assignment does not change when documents are added, and two copies of a text are
+    /// always in the same split.
     #[serde(default = "default_held_out")]
     pub held_out: f64,
-    /// Share of the documents that make up the split `validation`, by the same hash: of all documents where nothing names
-    /// splits, else of those of `train`. It takes none from `test`, and is refused where a split `validation` is named.
+    /// Share of the documents in the split `validation`, by the same hash: of all documents if nothing names splits,
+    /// otherwise of those in `train`. It takes none from `test`, and is rejected if a split `validation` is named.
     #[serde(default)]
     pub held_out_validation: f64,
-    /// Stop after so many documents that are not blank; where file names tell splits, so many of each.
+    /// Maximum number of documents that are not blank; if file names determine splits, it applies to each split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_documents: Option<u64>,
-    /// What a special token means that a text spells out.
+    /// Meaning of a special token that occurs in a text.
     #[serde(default)]
     pub special_tokens: SpecialTokens,
-    /// What becomes of a text that is no Unicode.
+    /// Treatment of a text that is not valid Unicode.
     #[serde(default)]
     pub on_bad_text: OnBadText,
 }
 
-/// What a special token (`<|im_end|>`) means that a text spells out.
+/// Meaning of a special token (`<|im_end|>`) that occurs in a text.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum SpecialTokens {
-    /// Nobody knows: the first such text is an error.
+    /// Unknown: the first such text is an error.
     #[default]
     Refuse,
-    /// Text like any other, in pieces.
+    /// Ordinary text, tokenised in pieces.
     Plain,
-    /// That token, as in a chat that was rendered with a model's template; Hugging Face's `AutoTokenizer` reads texts so.
+    /// The token itself, as in a chat that was rendered with a model's template; Hugging Face's `AutoTokenizer` does
+    /// the same.
     Parse,
 }
 
 impl SpecialTokens {
-    /// Its name in recipes, and in the plans of caches.
+    /// The name in recipes, and in the plans of caches.
     pub fn name(self) -> &'static str {
         match self {
             Self::Refuse => "refuse",
@@ -71,21 +72,21 @@ impl SpecialTokens {
     }
 }
 
-/// What becomes of a text that is no Unicode: bytes that are not UTF-8, or half of a surrogate pair in JSON.
+/// Treatment of a text that is not valid Unicode: bytes that are not UTF-8, or half of a surrogate pair in JSON.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBadText {
     /// The first one is an error.
     #[default]
     Refuse,
-    /// What is wrong in it becomes U+FFFD.
+    /// Invalid parts are replaced by U+FFFD.
     Replace,
-    /// It is left out, and keeps its number.
+    /// The text is left out, but its index stays taken.
     Skip,
 }
 
 impl DatasetConfig {
-    /// All of `path`, column `text`, with every other setting at its default.
+    /// All of `path`, column `text`, with all other settings at their defaults.
     pub fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -99,7 +100,7 @@ impl DatasetConfig {
         }
     }
 
-    /// Refuses options out of their range.
+    /// Rejects options that are out of range.
     pub(super) fn check(&self) -> Result<()> {
         let shares = [("held_out", self.held_out), ("held_out_validation", self.held_out_validation)];
         if let Some((option, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {

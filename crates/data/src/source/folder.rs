@@ -1,4 +1,4 @@
-//! A folder of texts, as a hub hands it out or as a person made it: its files in order, and the split that each names.
+//! A folder of texts, from a hub or made by hand: its files in order, and the split that each names.
 
 use super::{card, glob, kind, names};
 use crate::error::{Error, Result};
@@ -6,33 +6,33 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders within folders; a link that leads back up would have no end.
+/// Maximum nesting of folders; a link to a parent folder would recurse endlessly.
 const MAX_DEPTH: usize = 16;
-/// Names in a note; who wants all of them looks into the folder.
+/// Maximum number of names in a note.
 const SHOWN: usize = 5;
 
 /// A file of texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DataFile {
     pub path: PathBuf,
-    /// The split of all its documents, where its name or the card says.
+    /// The split of all its documents, if its name or the card determines it.
     pub split: Option<String>,
 }
 
-/// What there is to read.
+/// The files to read.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     pub files: Vec<DataFile>,
-    /// The card that named the files.
+    /// The card that listed the files, if one did.
     pub card: Option<PathBuf>,
     pub notes: Vec<String>,
     pub is_folder: bool,
 }
 
-/// A path below the folder, written with `/`, and the path of it.
+/// A path relative to the folder, written with `/`, and the full path.
 type Entry = (String, PathBuf);
 
-/// Files of a folder and of the folders in it. With a column that names splits, files need not.
+/// Lists the files of a folder and its subfolders. If a column names splits, files need not.
 pub(super) fn layout(folder: &Path, has_column: bool) -> Result<Layout> {
     let mut entries = vec![];
     walk(folder, "", 0, &mut entries)?;
@@ -83,7 +83,7 @@ fn walk(folder: &Path, below: &str, depth: usize, found: &mut Vec<Entry>) -> Res
     Ok(())
 }
 
-/// The card says which files there are; others are told of.
+/// Uses the files that the card lists; a note mentions others.
 fn by_card(folder: &Path, card: PathBuf, named: &[card::SplitFiles], entries: Vec<Entry>) -> Result<Layout> {
     let refused = |problem| Error::Card { path: card.clone(), problem };
     let is_named = |pattern: &String, relative: &str| {
@@ -124,7 +124,7 @@ fn by_card(folder: &Path, card: PathBuf, named: &[card::SplitFiles], entries: Ve
     Ok(Layout { files, card: Some(card), notes, is_folder: true })
 }
 
-/// Names of files and folders say which splits there are, if any does.
+/// Determines the splits from names of files and folders, if any names one.
 fn by_names(folder: &Path, has_column: bool, entries: Vec<Entry>) -> Result<Layout> {
     let mut files = vec![];
     for (relative, path) in entries {
@@ -132,7 +132,7 @@ fn by_names(folder: &Path, has_column: bool, entries: Vec<Entry>) -> Result<Layo
             return Err(Error::Extension { path });
         }
         let split = match names::split(&path, &relative) {
-            // The column decides, and a name that speaks of two splits contradicts neither.
+            // The column decides, so a name with two splits is not a contradiction.
             Err(_) if has_column => None,
             split => split?,
         };

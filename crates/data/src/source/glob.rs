@@ -1,6 +1,7 @@
-//! Patterns of file names: `*` and `?` within one folder, `**` across folders, `[0-9]` one of several characters.
+//! Patterns of file names: `*` and `?` match within one folder, `**` across folders, and `[0-9]` one of several
+//! characters.
 
-/// Does all of `name` fit `pattern`?
+/// Whether `pattern` matches all of `name`.
 pub(super) fn fits(pattern: &str, name: &str) -> bool {
     let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
     matches(pattern.as_bytes(), name.as_bytes())
@@ -9,7 +10,7 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match pattern {
         [] => name.is_empty(),
-        // `a/**/b` is also `a/b`.
+        // `a/**/b` also matches `a/b`.
         [b'*', b'*', b'/', rest @ ..] => {
             matches(rest, name) || (0..name.len()).any(|at| name[at] == b'/' && matches(rest, &name[at + 1..]))
         }
@@ -27,7 +28,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// `[abc]`, `[a-z]`, and `[!abc]` for any other.
+/// Matches `[abc]`, `[a-z]`, and `[!abc]` for any other character.
 fn is_one_of(class: &[u8], byte: u8) -> bool {
     let (not, mut class) = match class {
         [b'!' | b'^', rest @ ..] => (true, rest),

@@ -4,7 +4,7 @@ use super::{Collector, DataFile, DatasetConfig, OnBadText, read_bytes};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
-/// Empty lines are no documents; a text that is `null` is a blank one.
+/// Reads the documents of a file. Empty lines are not documents; a text that is `null` is a blank document.
 pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector) -> Result<()> {
     let bytes = read_bytes(&file.path)?;
     for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
@@ -16,7 +16,7 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
         }
         let refused = |problem| Error::Line { path: file.path.clone(), line: number, problem };
         let place = |byte: usize| format!("line {number} from its byte {byte} on");
-        // Without its line nobody knows the split of a document that is left out.
+        // A document that is left out has no valid line, so its split is unknown.
         let Some(mut line) = found.text(&file.path, line, place)? else {
             found.push(file, None, None)?;
             continue;
@@ -40,19 +40,19 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
     Ok(())
 }
 
-/// A line with escapes that no character has.
+/// A line with escapes that represent no character.
 struct Half {
-    /// The first of them, `\ud83d`.
+    /// The first of them, such as `\ud83d`.
     escape: String,
-    /// Where it stands, in characters from 1.
+    /// Its column, in characters from 1.
     column: usize,
-    /// The line with `\ufffd` in the place of each.
+    /// The line with `\ufffd` in place of each of them.
     mended: String,
 }
 
-/// Halves of surrogate pairs among the escapes of a line: what a program leaves that cuts UTF-16 in the middle.
+/// Finds unpaired surrogates among the escapes of a line, which programs produce that cut UTF-16 in the middle.
 fn half_of_a_pair(line: &str) -> Option<Half> {
-    // Most lines have none, and most of the rest have only pairs.
+    // Most lines have no such escape, and most of the rest have only pairs.
     if !line.contains("\\ud") && !line.contains("\\uD") {
         return None;
     }
@@ -72,7 +72,7 @@ fn half_of_a_pair(line: &str) -> Option<Half> {
                 at = start + 6;
                 continue;
             }
-            // The backslash and what it escapes, which may be another backslash.
+            // The backslash and the character that it escapes, which may be another backslash.
             _ => 1 + line[start + 1..].chars().next().map_or(0, char::len_utf8),
         };
         mended.push_str(&line[start..start + length]);
@@ -83,7 +83,7 @@ fn half_of_a_pair(line: &str) -> Option<Half> {
     Some(Half { escape: line[first..first + 6].to_owned(), column: line[..first].chars().count() + 1, mended })
 }
 
-/// The parser counts lines within the one line it was given; only its column means something to a reader.
+/// The parser counts lines within the single line it was given, so only its column is meaningful to a reader.
 fn not_an_object(error: &serde_json::Error) -> String {
     let words = error.to_string();
     let problem = words.split(" at line ").next().unwrap_or_default();

@@ -1,21 +1,22 @@
-//! What the names of files say: splits, and shards of which one may be missing.
+//! Interpretation of file names: splits, and shards of which one may be missing.
 
 use super::is_split_name;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Words that name a split, as Hugging Face's `datasets` takes them.
+/// Words that name a split, as in Hugging Face's `datasets`.
 const WORDS: [(&str, &[&str]); 3] = [
     ("train", &["train", "training"]),
     ("validation", &["validation", "valid", "dev", "val"]),
     ("test", &["test", "testing", "eval", "evaluation"]),
 ];
 
-/// The split that a path below the data's folder names. `relative` is written with `/`.
+/// The split named by a path relative to the data's folder. `relative` is written with `/`.
 ///
-/// The name of a shard, `train_sft-00000-of-00003.parquet`, names its split whole if it is one word with one of those in it;
-/// else any of them does that stands alone in any part of the path.
+/// If the name of a shard, `train_sft-00000-of-00003.parquet`, is a single word that contains one of the words above,
+/// the whole word is the split's name; otherwise, any of these words that stands alone in any part of the path names
+/// it.
 pub(super) fn split(path: &Path, relative: &str) -> Result<Option<String>> {
     let file = relative.rsplit('/').next().unwrap_or(relative);
     if let Some(shard) = Shard::of(file)
@@ -25,7 +26,7 @@ pub(super) fn split(path: &Path, relative: &str) -> Result<Option<String>> {
     {
         return Ok(Some(shard.prefix.to_owned()));
     }
-    // The extension is no word of the name.
+    // The extension is not a word of the name.
     let stem = relative.rsplit_once('.').map_or(relative, |(stem, _)| stem);
     let named: Vec<&str> = words(stem).into_iter().collect();
     match *named.as_slice() {
@@ -41,14 +42,14 @@ pub(super) fn split(path: &Path, relative: &str) -> Result<Option<String>> {
     }
 }
 
-/// The splits whose words stand in a name, between characters that are no letters.
+/// The splits whose words occur in a name, delimited by characters that are not letters.
 fn words(name: &str) -> BTreeSet<&'static str> {
     let parts = || name.split(|c: char| !c.is_alphabetic()).map(str::to_lowercase);
     let is_in = |words: &[&str]| parts().any(|part| words.contains(&part.as_str()));
     WORDS.iter().filter(|(_, words)| is_in(words)).map(|(split, _)| *split).collect()
 }
 
-/// `PREFIX-00001-of-00002.EXTENSION`.
+/// A name of the form `PREFIX-00001-of-00002.EXTENSION`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shard<'a> {
     prefix: &'a str,
@@ -66,7 +67,7 @@ impl<'a> Shard<'a> {
     }
 }
 
-/// Refuses a set of shards of which one is missing. `relatives` are written with `/`.
+/// Rejects an incomplete set of shards. `relatives` are written with `/`.
 pub(super) fn check_shards<'a>(folder: &Path, relatives: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut sets: BTreeMap<(&str, &str, u64), BTreeSet<u64>> = BTreeMap::new();
     let mut example = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Parquet: one document per row.
 //!
-//! Columns are read by the value, not as arrays: an array of strings addresses at most 2 GiB, however few rows those are,
-//! and one text that is no UTF-8 would take its whole batch with it.
+//! Columns are read value by value, not as arrays: an array of strings is limited to 2 GiB, however few rows those are,
+//! and one text that is not valid UTF-8 would invalidate its whole batch.
 
 use super::{Collector, DataFile, DatasetConfig, POINTER};
 use crate::error::{Error, Result};
@@ -16,12 +16,13 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-/// A text that is null is a blank one.
+/// Reads the documents of a file. A text that is null is a blank document.
 pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector) -> Result<()> {
     let path = &file.path;
     let reader = SerializedFileReader::new(open(path)?).map_err(Error::parquet(path))?;
     let schema = reader.metadata().file_metadata().schema_descr();
-    // By their Parquet types: whatever strings were in the writer's memory (large, views, dictionaries) are plain ones here.
+    // Uses the Parquet types: strings that were large, views or dictionaries in the writer's memory are plain strings
+    // here.
     let fields = parquet_to_arrow_schema(schema, None).map_err(Error::parquet(path))?;
     let text = string_column(path, schema, &fields, &config.text_column, "text_column")?;
     let split = match &config.split_column {
@@ -86,10 +87,10 @@ fn string_column(
     }
 }
 
-/// The strings of one column of a row group, one after the other.
+/// Iterates over the strings of one column of a row group.
 struct Strings {
     reader: ColumnReaderImpl<ByteArrayType>,
-    /// Does the column mark nulls?
+    /// Whether the column may contain nulls.
     is_optional: bool,
     levels: Vec<i16>,
     values: Vec<ByteArray>,
@@ -106,7 +107,8 @@ impl Strings {
         }
     }
 
-    /// `None` at the end; a null is an inner `None`. One at a time: a few of them may be more than memory holds.
+    /// Returns `None` at the end; a null is an inner `None`. Strings are read one at a time, because several may exceed
+    /// the memory.
     fn next(&mut self, path: &Path) -> Result<Option<Option<ByteArray>>> {
         self.levels.clear();
         self.values.clear();

@@ -3,7 +3,7 @@
 use super::{Collector, DataFile, DatasetConfig, read_bytes};
 use crate::error::{Error, Result};
 
-/// Lines end in `\n` in what comes out, whatever they ended in; the last one of a document has no end.
+/// Reads the documents of a file. Line endings are converted to `\n`; the last line of a document has none.
 pub(super) fn read(file: &DataFile, config: &DatasetConfig, whole: bool, found: &mut Collector) -> Result<()> {
     if let Some(column) = &config.split_column {
         let (path, column, found) = (file.path.clone(), column.clone(), "nothing but text".to_owned());
@@ -11,7 +11,7 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, whole: bool, found: 
     }
     let bytes = read_bytes(&file.path)?;
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-    // What follows the last line's end is no line.
+    // The empty string after the last line ending is not a line.
     lines.pop_if(|last| last.is_empty());
     let is_blank = |line: &&[u8]| std::str::from_utf8(line).is_ok_and(|line| line.trim().is_empty());
     if whole {
@@ -36,7 +36,7 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, whole: bool, found: 
     Ok(())
 }
 
-/// One document of some lines, of which the first has this number in the file.
+/// Adds one document from `lines`; `first` is the number of its first line in the file.
 fn push(file: &DataFile, lines: &[&[u8]], first: usize, found: &mut Collector) -> Result<()> {
     let lines: Vec<&[u8]> = lines.iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
     let text = lines.join(&b'\n');

@@ -1,4 +1,4 @@
-//! A corpus of our own, as one Parquet file.
+//! Writing a corpus as one Parquet file.
 
 use super::check_split;
 use crate::error::{Error, Result};
@@ -9,11 +9,11 @@ use parquet::file::properties::WriterProperties;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Writes texts and the names of their splits as the columns `text` and `split` of a Parquet file, in the order given.
-/// The same documents give the same bytes; the file appears under its name once it is whole, replacing an older one.
+/// Writes texts and the names of their splits as the columns `text` and `split` of a Parquet file, in the given order.
+/// The same documents give the same bytes. The file is created atomically and replaces an existing one.
 ///
 /// # Errors
-/// A split name that [`read_documents`](super::read_documents) would refuse, or a file that cannot be written.
+/// A split name that [`read_documents`](super::read_documents) would reject, or a file that cannot be written.
 pub fn write_corpus(path: &Path, documents: &[(String, &str)]) -> Result<()> {
     for ((_, split), document) in documents.iter().zip(0..) {
         check_split(path, document, split)?;
@@ -24,7 +24,7 @@ pub fn write_corpus(path: &Path, documents: &[(String, &str)]) -> Result<()> {
     let level = ZstdLevel::try_new(19).map_err(Error::parquet(path))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
-        // The library would put its own version here, and an upgrade would change every file.
+        // The library would write its own version here, so that an upgrade would change every file.
         .set_created_by("logitcask".to_owned())
         .build();
 

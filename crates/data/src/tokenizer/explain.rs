@@ -1,12 +1,13 @@
-//! Why a `tokenizer.json` cannot be read, in words: the library says which Rust type did not match.
+//! Readable explanations of why a `tokenizer.json` cannot be read; the library only names the Rust type that did not
+//! match.
 
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 
-/// The library that reads the file, for people who look for one that knows more.
+/// The library that reads the file, so that users can look for a version that supports more.
 const LIBRARY: &str = "tokenizers 0.23";
 
-/// A part of the file: its key, the key of a sequence's members, the types that this build knows, and how to read one.
+/// A part of the file: its key, the key of a sequence's members, the supported types, and how to parse one.
 struct Part {
     key: &'static str,
     members: &'static str,
@@ -86,7 +87,7 @@ const PARTS: [Part; 5] = [
     },
 ];
 
-/// What is wrong with a file that the library refused with `words`.
+/// Explains the error in a file that the library rejected with the message `words`.
 pub(super) fn explain(bytes: &[u8], words: &str) -> String {
     let mut file = match serde_json::from_slice::<Value>(bytes) {
         Ok(Value::Object(file)) => file,
@@ -108,10 +109,10 @@ pub(super) fn explain(bytes: &[u8], words: &str) -> String {
 }
 
 impl Part {
-    /// `None` for a part that can be read.
+    /// Returns `None` for a part that can be read.
     fn problem(&self, value: Value) -> Option<String> {
         let words = (self.read)(value.clone()).err()?.to_string();
-        // Of a sequence, the member at fault.
+        // In a sequence, finds the invalid member.
         if let Some(members) = value.get(self.members).and_then(Value::as_array)
             && let Some(problem) = members.iter().find_map(|member| self.problem(member.clone()))
         {
@@ -129,14 +130,14 @@ impl Part {
         if let Some(at) = half_a_merge(&value) {
             return Some(format!("{key} of type `{kind}`: merge {at} is half a merge, expected two pieces"));
         }
-        // Names of Rust types mean nothing to a reader.
+        // Names of Rust types are meaningless to users.
         let reason =
             if words.contains("did not match any variant") { "its fields are not what that type has" } else { &words };
         Some(format!("{key} of type `{kind}` cannot be read: {reason}"))
     }
 }
 
-/// Number of the first merge of a BPE model that does not name two pieces.
+/// Index of the first merge of a BPE model that does not name two pieces.
 fn half_a_merge(model: &Value) -> Option<usize> {
     let is_pair = |merge: &Value| match merge {
         Value::String(pair) => pair.split(' ').count() == 2,

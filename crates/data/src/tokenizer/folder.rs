@@ -1,4 +1,4 @@
-//! The tokenizer of a model's folder: `tokenizer.json`, and what `tokenizer_config.json` and `config.json` say beside it.
+//! The tokenizer of a model's folder: `tokenizer.json`, supplemented by `tokenizer_config.json` and `config.json`.
 
 use super::{TextTokenizer, add_special, named, template, understand};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-/// What a model's `config.json` names. Neither decides what a tokenizer writes.
+/// The special ids in a model's `config.json`. They do not determine what a tokenizer writes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SpecialIds<'a> {
     /// `bos_token_id`.
@@ -19,19 +19,20 @@ pub struct SpecialIds<'a> {
 /// Attributes of `tokenizer_config.json` that name a special token, in the order in which `AutoTokenizer` adds them.
 const ATTRIBUTES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// Those that name several.
+/// Attributes that name several.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
 impl TextTokenizer {
-    /// Reads the tokenizer of a model's folder as `AutoTokenizer` does, and tells in plain sentences where its files
-    /// contradict each other and what was made of it.
+    /// Reads the tokenizer of a model's folder in the same way as `AutoTokenizer`. Also returns notes in plain
+    /// sentences about contradictions between its files and how they were resolved.
     ///
-    /// - The start token is what the post-processor of `tokenizer.json` puts in front of a text, and nothing else.
-    /// - A document ends with what the post-processor puts behind a text, or else with the first of `ids.eos`.
+    /// - The start token is the one that the post-processor of `tokenizer.json` puts before a text, and no other.
+    /// - A document ends with the token that the post-processor puts after a text, or otherwise with the first of
+    ///   `ids.eos`.
     /// - Special tokens that only `tokenizer_config.json` names get the next ids, see [`Self::added_tokens`].
     ///
     /// # Errors
-    /// As [`Self::from_json_file`]; a `tokenizer_config.json` that cannot be understood.
+    /// The same as for [`Self::from_json_file`]; a `tokenizer_config.json` that cannot be interpreted.
     pub fn from_model_folder(folder: &Path, ids: SpecialIds<'_>) -> Result<(Self, Vec<String>)> {
         let path = folder.join("tokenizer.json");
         if !path.exists() {
@@ -61,7 +62,7 @@ impl TextTokenizer {
     }
 }
 
-/// How a file describes an added token.
+/// A file's description of an added token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     content: String,
@@ -70,7 +71,7 @@ struct Named {
     single_word: bool,
     normalized: bool,
     special: bool,
-    /// Is there more said of it than its text?
+    /// Whether more than its text is given.
     described: bool,
 }
 
@@ -80,7 +81,7 @@ impl Named {
         Self { content: content.to_owned(), lstrip, rstrip, single_word, normalized, special: true, described: false }
     }
 
-    /// A string, or an object as `AddedToken` is written.
+    /// Parses a string, or an object in the format of `AddedToken`.
     fn read(key: &str, value: &Value, special: Option<bool>) -> Result<Self, String> {
         if let Value::String(content) = value {
             return Ok(Self::special(content));
@@ -103,7 +104,7 @@ impl Named {
     }
 }
 
-/// Every token that a `tokenizer_config.json` names, in the order in which `AutoTokenizer` adds those that are new.
+/// Every token that a `tokenizer_config.json` names, in the order in which `AutoTokenizer` adds new ones.
 fn named_tokens(config: &Map<String, Value>) -> Result<Vec<Named>, String> {
     let mut tokens = vec![];
     if let Some(decoder) = config.get("added_tokens_decoder").and_then(Value::as_object) {
@@ -134,14 +135,15 @@ fn named_tokens(config: &Map<String, Value>) -> Result<Vec<Named>, String> {
     Ok(tokens)
 }
 
-/// Do ids hang on the order of an object's members?
+/// Whether ids depend on the order of an object's members.
 fn is_unordered(config: &Map<String, Value>, missing: &[String]) -> bool {
     let objects = LISTS.iter().filter_map(|key| config.get(*key)?.as_object());
     let is_missing = |token: &Value| Named::read("", token, None).is_ok_and(|token| missing.contains(&token.content));
     objects.into_iter().any(|object| object.values().filter(|token| is_missing(token)).count() > 1)
 }
 
-/// Tokens that the tokenizer does not have as added ones, each once, and where it has one that is described otherwise.
+/// Returns the tokens that the tokenizer does not have as added tokens, each once, and notes about those that it
+/// describes differently.
 fn compare(inner: &Tokenizer, tokens: &[Named]) -> Result<(Vec<String>, Vec<String>), String> {
     let (mut missing, mut notes) = (vec![], vec![]);
     let there = inner.get_added_tokens_decoder();
@@ -173,7 +175,7 @@ fn compare(inner: &Tokenizer, tokens: &[Named]) -> Result<(Vec<String>, Vec<Stri
     Ok((missing, notes))
 }
 
-/// Where the three files disagree on what starts and ends a text, and what was done.
+/// Contradictions between the three files about the start and end of a text, and how they were resolved.
 fn contradictions(
     inner: &Tokenizer,
     around: &template::Around,

@@ -1,8 +1,9 @@
-//! The `tokenizer.bin` of llama2.c: a SentencePiece vocabulary with scores, as the Hugging Face tokenizer it came from.
+//! The `tokenizer.bin` of llama2.c, a SentencePiece vocabulary with scores, converted back to the Hugging Face
+//! tokenizer it was made from.
 //!
-//! Layout, little-endian: `i32` longest piece, then for every id `f32` score, `i32` length, bytes. Ids 0, 1, 2 are unknown,
-//! start and end; 3..=258 are the bytes 0..=255, written as a character (older exports) or as `<0x41>` (newer ones); the
-//! rest are ordinary pieces, with SentencePiece's `▁` written as a space.
+//! Layout, little-endian: `i32` longest piece, then for every id `f32` score, `i32` length, bytes. Ids 0, 1, 2 are
+//! unknown, start and end; 3..=258 are the bytes 0..=255, written as a character (older exports) or as `<0x41>` (newer
+//! ones); the rest are ordinary pieces, with SentencePiece's `▁` written as a space.
 
 use super::TextTokenizer;
 use crate::error::{Error, Result};
@@ -11,20 +12,20 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Id of byte 0, and of the first ordinary piece.
+/// Id of byte 0; the next constant is that of the first ordinary piece.
 const FIRST_BYTE: usize = 3;
 const FIRST_PIECE: usize = 259;
-/// Both start and end of a document, see [`TextTokenizer::from_llama2c`].
+/// Start and end of a document, see [`TextTokenizer::from_llama2c`].
 const DELIMITER: u32 = 1;
 
 impl TextTokenizer {
-    /// Reads a `tokenizer.bin` of llama2.c with `vocab_size` pieces (the file does not say how many it has).
+    /// Reads a `tokenizer.bin` of llama2.c with `vocab_size` pieces (the file does not contain their number).
     ///
     /// Start and end of a document are both token 1, `<s>`: the story models of llama2.c were trained on documents that
-    /// each begin with it and never saw token 2, so that the next story's token 1 is how such a model ends one.
+    /// each begin with it and never saw token 2, so such a model ends a story with the token 1 of the next one.
     ///
     /// # Errors
-    /// A file that cannot be read, has another number of pieces, or is not laid out as above.
+    /// A file that cannot be read, has another number of pieces, or does not have the layout above.
     pub fn from_llama2c(path: &Path, vocab_size: u32) -> Result<Self> {
         let bytes = read_file(path)?;
         let refused = |problem| Error::Llama2c { path: path.to_owned(), vocab_size, problem };
@@ -52,7 +53,7 @@ fn parse(bytes: &[u8], vocab_size: usize) -> Result<Vec<(f32, &[u8])>, String> {
     }
 }
 
-/// One score, length and text; `None` at the end of the file or where the length is negative.
+/// Reads one score, length and text; returns `None` at the end of the file or if the length is negative.
 fn read_piece<'a>(rest: &mut &'a [u8]) -> Option<(f32, &'a [u8])> {
     let score = f32::from_le_bytes(word(rest)?);
     let length = usize::try_from(i32::from_le_bytes(word(rest)?)).ok()?;
@@ -61,7 +62,7 @@ fn read_piece<'a>(rest: &mut &'a [u8]) -> Option<(f32, &'a [u8])> {
     Some((score, text))
 }
 
-/// The next four bytes.
+/// Reads the next four bytes.
 fn word(rest: &mut &[u8]) -> Option<[u8; 4]> {
     let (word, later) = rest.split_first_chunk()?;
     *rest = later;
@@ -94,16 +95,16 @@ fn vocabulary(pieces: &[(f32, &[u8])]) -> Result<Vec<(f32, String)>, String> {
     Ok(vocabulary)
 }
 
-/// `<0x41>` for byte 0x41 in any of the spellings of the exports (the older one wrote the *character* of that number, in
-/// UTF-8); `None` if `piece` is something else.
+/// Returns `<0x41>` for byte 0x41 in any of the exports' spellings (the older one wrote the *character* with that
+/// number, in UTF-8); `None` if `piece` is something else.
 fn byte_piece(piece: &[u8], byte: u8) -> Option<String> {
     let name = format!("<0x{byte:02X}>");
     let spellings = [name.as_bytes(), char::from(byte).encode_utf8(&mut [0; 2]).as_bytes()].contains(&piece);
     spellings.then_some(name)
 }
 
-/// Every split of a piece into two other pieces, highest score of the merged piece first, then longest left half, then
-/// lowest id: the order in which the SentencePiece converters of Hugging Face write them.
+/// Every division of a piece into two other pieces, ordered by highest score of the merged piece, then longest left
+/// half, then lowest id: the order in which the SentencePiece converters of Hugging Face write them.
 fn merges(vocabulary: &[(f32, String)]) -> Vec<(&str, &str)> {
     // Only ordinary pieces merge: `<s>` and `<0x41>` never arise from the characters that spell them.
     let scores: HashMap<&str, f32> =
@@ -117,12 +118,12 @@ fn merges(vocabulary: &[(f32, String)]) -> Vec<(&str, &str)> {
             }
         }
     }
-    // Stable: what is left equal stays in the order of the ids.
+    // The sort is stable: remaining ties stay in the order of the ids.
     merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
     merges.into_iter().map(|(_, _, left, right)| (left, right)).collect()
 }
 
-/// The `tokenizer.json` that Hugging Face's converter makes of a Llama SentencePiece model.
+/// The `tokenizer.json` that Hugging Face's converter makes from a Llama SentencePiece model.
 fn tokenizer_json(vocabulary: &[(f32, String)], merges: &[(&str, &str)]) -> serde_json::Value {
     let ids: serde_json::Map<_, _> =
         vocabulary.iter().enumerate().map(|(id, (_, text))| (text.clone(), json!(id))).collect();

@@ -1,5 +1,5 @@
-//! Text to tokens and back, without surprises: what starts and ends a text is what the tokenizer's own file says, what a
-//! text spells out is what the caller says, and nothing is truncated.
+//! Conversion of text to tokens and back, without surprises: the tokenizer's own file determines what starts and ends a
+//! text, the caller determines the meaning of special tokens in a text, and nothing is truncated.
 
 mod explain;
 mod folder;
@@ -25,8 +25,8 @@ use tokenizers::{
 
 /// A tokenizer with the ids that start and end a document. Clones share the vocabulary.
 ///
-/// The start token is the one that the post-processor of `tokenizer.json` puts in front of a text, and there is none where
-/// it puts none: what a model saw in training is what its tokenizer gave it, whatever else names a `bos_token_id`.
+/// The start token is the one that the post-processor of `tokenizer.json` puts before a text, if any: a model was
+/// trained on the output of its tokenizer, whatever other file names a `bos_token_id`.
 ///
 /// # Examples
 /// ```
@@ -50,38 +50,38 @@ pub struct TextTokenizer {
     fingerprint: Fingerprint,
 }
 
-/// Where a text spells out a special token.
+/// A special token that occurs in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpelledOut {
     /// The token.
     pub token: String,
     /// Its id.
     pub id: u32,
-    /// Characters before it.
+    /// Number of characters before it.
     pub character: usize,
 }
 
 impl TextTokenizer {
-    /// Reads a Hugging Face `tokenizer.json`; `end` goes behind a document's last token. Where the post-processor puts a
-    /// token behind every text, that is the end, and need not be given.
+    /// Reads a Hugging Face `tokenizer.json`; `end` is added after a document's last token. If the post-processor puts
+    /// a token after every text, that token is the end, and `end` is not required.
     ///
     /// # Errors
-    /// A file that cannot be read or understood, a post-processor that puts more than one token in front or behind, an
-    /// `end` that contradicts it, or that the tokenizer does not have.
+    /// A file that cannot be read or interpreted, a post-processor that puts more than one token before or after a
+    /// text, or an `end` that contradicts it or that the tokenizer does not have.
     pub fn from_json_file(path: &Path, end: Option<u32>) -> Result<Self> {
         Self::parse(path, &read_file(path)?, &[], end)
     }
 
-    /// As [`Self::from_json_file`], from bytes at hand, with special tokens that the file lacks (see
+    /// The same as [`Self::from_json_file`], from bytes in memory, with special tokens that are not in the file (see
     /// [`Self::added_tokens`]).
     ///
     /// # Errors
-    /// As [`Self::from_json_file`]; an extra token that would get another id than the one beside it.
+    /// The same as for [`Self::from_json_file`]; an extra token that would get an id other than the given one.
     pub fn from_json_bytes(bytes: &[u8], extra_tokens: &[(u32, String)], end: Option<u32>) -> Result<Self> {
         Self::parse(Path::new("tokenizer.json"), bytes, extra_tokens, end)
     }
 
-    /// `path` is for messages only.
+    /// `path` is only used in messages.
     fn parse(path: &Path, bytes: &[u8], extra_tokens: &[(u32, String)], end: Option<u32>) -> Result<Self> {
         let mut inner = understand(path, bytes)?;
         let added = add_special(path, &mut inner, extra_tokens.iter().map(|(_, content)| content.clone()))?;
@@ -103,7 +103,7 @@ impl TextTokenizer {
         Self::assemble(inner, bytes, added, around.bos, around.end.or(end))
     }
 
-    /// Bounds the special ids and takes stock.
+    /// Checks the special ids and builds the tokenizer.
     fn assemble(
         inner: Tokenizer,
         bytes: &[u8],
@@ -119,24 +119,24 @@ impl TextTokenizer {
         Ok(Self { inner: Arc::new(inner), json: bytes.into(), added: added.into(), bos, end, vocab_size, fingerprint })
     }
 
-    /// The `tokenizer.json`, byte for byte as it was read or made.
+    /// The `tokenizer.json`, byte for byte as it was read or generated.
     pub fn json(&self) -> &[u8] {
         &self.json
     }
 
-    /// BLAKE3 of [`Self::json`]. What else decides the tokens of a text stands beside it: [`Self::added_tokens`],
-    /// [`Self::bos`], [`Self::eos`].
+    /// BLAKE3 of [`Self::json`]. The tokens of a text also depend on [`Self::added_tokens`], [`Self::bos`] and
+    /// [`Self::eos`].
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Special tokens that the folder's `tokenizer_config.json` names and its `tokenizer.json` does not have as such, with
-    /// the ids they got.
+    /// Special tokens that the folder's `tokenizer_config.json` names but its `tokenizer.json` does not have as such,
+    /// with the ids they were assigned.
     pub fn added_tokens(&self) -> &[(u32, String)] {
         &self.added
     }
 
-    /// Highest id + 1, added tokens included.
+    /// Highest id + 1, including added tokens.
     pub fn vocab_size(&self) -> u32 {
         self.vocab_size
     }
@@ -151,17 +151,17 @@ impl TextTokenizer {
         self.end
     }
 
-    /// Tokens of `text`, without those that start and end one. A special token that the text spells out (`<s>`) is text
-    /// like any other; an added token that is not special (`<think>`) is a token.
+    /// Tokens of `text`, without start and end tokens. A special token that the text contains (`<s>`) is treated as
+    /// ordinary text; an added token that is not special (`<think>`) is a token.
     ///
     /// # Errors
-    /// Whatever the tokenizer library says about this text.
+    /// Any error of the tokenizer library for this text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(Error::tokenizer)?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// A copy whose [`Self::encode`] takes special tokens that a text spells out for these tokens, as Hugging Face's
+    /// A copy whose [`Self::encode`] converts special tokens in a text to these tokens, as Hugging Face's
     /// `AutoTokenizer` does.
     pub fn parsing(&self) -> Self {
         let mut inner = Tokenizer::clone(&self.inner);
@@ -169,12 +169,12 @@ impl TextTokenizer {
         Self { inner: Arc::new(inner), ..self.clone() }
     }
 
-    /// The first special token that `text` spells out.
+    /// The first special token that `text` contains.
     pub fn spelled_out(&self, text: &str) -> Option<SpelledOut> {
         let mut vocabulary = self.inner.get_added_vocabulary().clone();
         vocabulary.set_encode_special_tokens(false);
         let tokens = vocabulary.get_added_tokens_decoder();
-        // Only a token that asks for it is looked for in the normalised text.
+        // Only tokens that request it are matched in the normalised text.
         let normalizer: Option<&NormalizerWrapper> =
             match tokens.values().any(|token| token.special && token.normalized) {
                 true => self.inner.get_normalizer(),
@@ -191,10 +191,10 @@ impl TextTokenizer {
         )
     }
 
-    /// Text of `ids`, start and end tokens left out.
+    /// Text of `ids`, without start and end tokens.
     ///
     /// # Errors
-    /// An id that is no token of this tokenizer.
+    /// An id that is not a token of this tokenizer.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         if let Some(&id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
             return Err(Error::Token { id, vocab_size: self.vocab_size });
@@ -203,8 +203,8 @@ impl TextTokenizer {
         self.inner.decode(&own, false).map_err(Error::tokenizer)
     }
 
-    /// One token as a reader of a table wants to see it: a space is `␣`, control characters are escaped (`\n`), and so are
-    /// bytes that are no character by themselves (`\xe2`).
+    /// A token as displayed in a table: a space is `␣`, and control characters (`\n`) and bytes that are not a
+    /// character by themselves (`\xe2`) are escaped.
     pub fn token_text(&self, id: u32) -> String {
         let Some(piece) = self.inner.id_to_token(id) else {
             return format!("<no token {id}>");
@@ -212,18 +212,18 @@ impl TextTokenizer {
         if !self.inner.get_decoder().is_some_and(is_byte_level) {
             return visible(piece.replace('▁', " ").as_bytes());
         }
-        // An added token is stored as it is, and may hold characters that stand for no byte.
+        // An added token is stored as it is, and may contain characters that represent no byte.
         let bytes: Option<Vec<u8>> = piece.chars().map(byte_of).collect();
         visible(&bytes.unwrap_or_else(|| piece.into_bytes()))
     }
 }
 
-/// The library's tokenizer, with nothing in it that would change a text behind the caller's back.
+/// Parses the library's tokenizer and disables everything in it that would silently change a text.
 fn understand(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
     let refused = |problem| Error::TokenizerJson { path: path.to_owned(), problem };
     let mut inner = Tokenizer::from_bytes(bytes).map_err(|e| refused(explain::explain(bytes, &e.to_string())))?;
-    // A published file may carry its training's truncation, padding or dropout: a text would silently lose its end, or
-    // become other tokens on every reading.
+    // A published file may contain the truncation, padding or dropout used in training: a text would silently lose its
+    // end, or be tokenised differently each time.
     inner.with_truncation(None).map_err(|e| refused(e.to_string()))?.with_padding(None);
     if let ModelWrapper::BPE(BPE { dropout: Some(_), .. }) = inner.get_model()
         && let ModelWrapper::BPE(mut model) = inner.get_model().clone()
@@ -235,7 +235,7 @@ fn understand(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
     Ok(inner)
 }
 
-/// Adds special tokens behind those there are; gives the ids they got.
+/// Adds special tokens after the existing ones and returns their ids.
 fn add_special(
     path: &Path,
     inner: &mut Tokenizer,
@@ -252,7 +252,7 @@ fn add_special(
     contents.into_iter().map(id).collect()
 }
 
-/// A token as messages name it.
+/// A token as shown in messages.
 fn named(inner: &Tokenizer, id: u32) -> String {
     inner.id_to_token(id).map_or_else(|| id.to_string(), |token| format!("`{token}` ({id})"))
 }
@@ -264,7 +264,7 @@ impl fmt::Debug for TextTokenizer {
     }
 }
 
-/// Do this decoder's pieces spell bytes by characters?
+/// Whether this decoder's pieces represent bytes by characters.
 fn is_byte_level(decoder: &DecoderWrapper) -> bool {
     match decoder {
         DecoderWrapper::ByteLevel(_) => true,
@@ -273,8 +273,8 @@ fn is_byte_level(decoder: &DecoderWrapper) -> bool {
     }
 }
 
-/// The byte that `c` stands for in a byte-level piece: printable Latin-1 characters are themselves, the other bytes are
-/// numbered from U+0100 on (GPT-2's table).
+/// The byte that `c` represents in a byte-level piece: printable Latin-1 characters represent themselves, and the other
+/// bytes are numbered from U+0100 on (GPT-2's table).
 fn byte_of(c: char) -> Option<u8> {
     let is_itself = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     match u8::try_from(u32::from(c)) {

@@ -1,30 +1,31 @@
-//! What a tokenizer's own post-processor puts around a text: the only thing that says which token a text starts with.
+//! The tokens that a tokenizer's own post-processor puts around a text; nothing else determines which token a text
+//! starts with.
 
 use crate::error::{Error, Result};
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-/// Texts that are looked at; a text without tokens of its own does not show what stands before it and what behind.
+/// Sample texts. A text without tokens of its own does not show which tokens are before it and which after.
 const PROBES: [&str; 3] = ["a", "The end.", "1 2"];
 
-/// The tokens before and behind every text.
+/// The tokens before and after every text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Around {
     pub bos: Option<u32>,
     pub end: Option<u32>,
 }
 
-/// Tokens before a text and behind it.
+/// Tokens before and after a text.
 type Sides = (Vec<u32>, Vec<u32>);
 
-/// Asks the post-processor, by letting it process texts.
+/// Determines the tokens by letting the post-processor process sample texts.
 pub(super) fn around(path: &Path, inner: &Tokenizer) -> Result<Around> {
     let refused = |problem| Error::TokenizerPart { path: path.to_owned(), problem };
     let ids = |text: &str, special| {
         let encoding = inner.encode_fast(text, special).map_err(Error::tokenizer)?;
         Ok(encoding.get_ids().to_vec())
     };
-    // One text may leave it open which of two equal tokens is its own; all of them together do not.
+    // For a single text it may be ambiguous which of two equal tokens is its own; all texts together resolve this.
     let mut possible: Option<Vec<Sides>> = None;
     for probe in PROBES {
         let (own, all): (Vec<u32>, Vec<u32>) = (ids(probe, false)?, ids(probe, true)?);
@@ -40,7 +41,7 @@ pub(super) fn around(path: &Path, inner: &Tokenizer) -> Result<Around> {
             None => here.filter(fits).collect(),
         });
     }
-    // A tokenizer that knows no letter shows what it puts around nothing.
+    // A tokenizer without letters shows what it puts around an empty text.
     let possible = match possible {
         Some(possible) => possible,
         None => {

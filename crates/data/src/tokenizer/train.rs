@@ -1,4 +1,4 @@
-//! A small tokenizer for a corpus of its own.
+//! Training of a small tokenizer on a corpus.
 
 use super::TextTokenizer;
 use crate::error::{Error, Result};
@@ -8,14 +8,14 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// The one special token of a trained tokenizer: id 0, before and after every document.
+/// The only special token of a trained tokenizer: id 0, before and after every document.
 const END_OF_TEXT: &str = "<|endoftext|>";
 /// The special token and one piece for each byte.
 const SMALLEST: u32 = 257;
 
-/// Trains a byte-level BPE tokenizer of exactly `vocab_size` pieces: `<|endoftext|>` (id 0, start and end of a document),
-/// the 256 bytes, then merges, most frequent first, ties to the lower ids. The same texts give the same tokenizer, and it
-/// encodes any text without loss.
+/// Trains a byte-level BPE tokenizer with exactly `vocab_size` pieces: `<|endoftext|>` (id 0, start and end of a
+/// document), the 256 bytes, then merges, most frequent first, with ties to the lower ids. The same texts give the same
+/// tokenizer, and it encodes any text without loss.
 ///
 /// # Errors
 /// A `vocab_size` below 257, or texts with too few different pairs to fill it.
@@ -33,7 +33,7 @@ pub fn train_byte_level_bpe(texts: impl Iterator<Item = String>, vocab_size: u32
         .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
         .build()
         .into();
-    // The trainer wants an iterator that it can share among threads.
+    // The trainer needs an iterator that it can share among threads.
     let texts: Vec<String> = texts.collect();
     tokenizer.train(&mut trainer, texts.into_iter()).map_err(Error::tokenizer)?;
 

@@ -1,12 +1,12 @@
-//! The devices that wgpu reaches.
+//! The devices that are available through wgpu.
 
 use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{Device, DeviceKind};
 use std::sync::{Mutex, PoisonError};
 
-/// The graphics APIs that are used, best first. Never OpenGL: burn's kernels are tuned by measuring them, and on Mesa's
-/// OpenGL that waits for itself forever; where an OpenGL driver is all there is, the CPU backend is faster anyway.
-/// wgpu left to itself takes OpenGL where nothing else has a GPU, so every device is pinned to one of these.
+/// The graphics APIs that are used, best first. OpenGL is excluded: burn tunes kernels by measuring them, which
+/// deadlocks on Mesa's OpenGL; if OpenGL is the only driver, the CPU backend is faster anyway. By default wgpu uses
+/// OpenGL if nothing else has a GPU, so every device is pinned to one of these APIs.
 const APIS: &[WgpuBackend] = if cfg!(target_os = "macos") {
     &[WgpuBackend::Metal]
 } else if cfg!(windows) {
@@ -19,7 +19,7 @@ fn api_names() -> String {
     APIS.iter().map(|api| format!("{api:?}")).collect::<Vec<_>>().join(" or ")
 }
 
-/// A device of this kind on this API. A device can be set up once in a process: who asks again gets the same one.
+/// Opens a device of this kind with this API. A device is set up once per process; later calls return the same one.
 fn adapter(api: WgpuBackend, kind: &DeviceKind) -> Result<Device, String> {
     static OPENED: Mutex<Vec<(WgpuBackend, DeviceKind, Device)>> = Mutex::new(Vec::new());
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,10 +32,10 @@ fn adapter(api: WgpuBackend, kind: &DeviceKind) -> Result<Device, String> {
     Ok(device)
 }
 
-/// A device, and what to call it in a report.
+/// A device and its name for reports.
 type Named = (Device, String);
 
-/// wgpu's own choice on the first API that has a GPU, or else on the first that has anything.
+/// wgpu's own choice on the first API that has a GPU, or otherwise on the first that has any device.
 pub(super) fn default_adapter() -> Result<Named, String> {
     let mut software = None;
     let mut problems = Vec::new();
@@ -60,16 +60,16 @@ pub(super) fn first_real_gpu() -> Option<Named> {
     real_gpus().next().map(named)
 }
 
-/// That one of [`real_gpus`], counted from 0.
+/// The device with this index among [`real_gpus`], counted from 0.
 pub(super) fn real_gpu(index: usize) -> Result<Named, String> {
     let counted = || format!("wgpu finds {} real GPUs through {}, counted from 0", real_gpus().count(), api_names());
     real_gpus().nth(index).map(named).ok_or_else(counted)
 }
 
-/// The adapters that are not software (which computes the same at a tenth of the CPU backend's speed), discrete GPUs
-/// first, opened as they are asked for.
+/// The adapters that are not software (which has a tenth of the CPU backend's speed), discrete GPUs first, opened
+/// lazily.
 fn real_gpus() -> impl Iterator<Item = Device> {
-    // One card is reached through several APIs: only the first that reaches any counts.
+    // A card may be available through several APIs; only the first API with any GPU is used.
     let api = APIS.iter().copied().find(|&api| real_gpus_on(api).next().is_some());
     api.into_iter().flat_map(real_gpus_on)
 }
@@ -81,7 +81,7 @@ fn real_gpus_on(api: WgpuBackend) -> impl Iterator<Item = Device> {
     kinds.into_iter().flat_map(of_kind).filter(|device| !is_software(device))
 }
 
-/// Does it compute on the CPU?
+/// Whether the device computes on the CPU.
 pub(super) fn is_software(device: &Device) -> bool {
     let name = device.identity().map(|identity| identity.name.to_lowercase()).unwrap_or_default();
     ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "basic render"].iter().any(|software| name.contains(software))

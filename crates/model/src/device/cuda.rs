@@ -1,10 +1,10 @@
-//! The devices that CUDA reaches. It compiles, and no machine with CUDA has run it yet.
+//! The devices that are available through CUDA. This module compiles, but has not been run on a machine with CUDA yet.
 
 use burn::tensor::{Device, DeviceType};
 
-/// The device that CUDA counts as `index`, and what to call it in a report.
+/// Opens the device with CUDA's index `index`; also returns its name for reports.
 pub(super) fn device(index: usize) -> Result<(Device, String), String> {
-    // Lists nothing where there is no driver, where opening a device would panic.
+    // The list is empty without a driver, whereas opening a device would panic.
     let devices = Device::enumerate(DeviceType::Cuda);
     match devices.get(index) {
         Some(device) => {

@@ -1,4 +1,4 @@
-//! What stands for wgpu's devices in a program that was built without the feature `wgpu`.
+//! Replacement for wgpu's devices in a program built without the feature `wgpu`.
 
 use burn::tensor::Device;
 
@@ -7,17 +7,17 @@ fn not_built<T>() -> Result<T, String> {
     Err(format!("this program was built without wgpu and runs on the CPU alone; build it with {how}"))
 }
 
-/// None is.
+/// Always false.
 pub(super) fn is_software(_: &Device) -> bool {
     false
 }
 
-/// None.
+/// Always `None`.
 pub(super) fn first_real_gpu() -> Option<(Device, String)> {
     None
 }
 
-/// An error that says how to build a program with wgpu.
+/// Always an error that explains how to build the program with wgpu.
 pub(super) fn default_adapter() -> Result<(Device, String), String> {
     not_built()
 }

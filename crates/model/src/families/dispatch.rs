@@ -1,11 +1,12 @@
-//! Any family's model as one type: an enum, so that what is asked of it in a loop is no virtual call.
+//! Models of all families as one type: an enum, so that calls in a loop are not virtual.
 
-/// Makes [`Model`](super::Model) and [`ModelConfig`](super::ModelConfig) from a table of families.
+/// Defines [`Model`](super::Model) and [`ModelConfig`](super::ModelConfig) from a table of families.
 macro_rules! families {
     ($($(#[$doc:meta])* $family:ident, $model_type:literal, $model:ty, $config:ty;)+) => {
         /// A model of any family.
         ///
-        /// As a module it is the family's own: parameters have the same paths, and checkpoints the same bytes.
+        /// As a module it is transparent: parameters have the same paths as in the family's model, and checkpoints the
+        /// same bytes.
         #[derive(Clone, Debug)]
         pub enum Model {
             $($(#[$doc])* $family($model),)+
@@ -27,7 +28,7 @@ macro_rules! families {
         })+
 
         impl ModelConfig {
-            /// The families by their names in config.json.
+            /// The names of the families in config.json.
             pub const MODEL_TYPES: &'static [&'static str] = &[$($model_type),+];
 
             /// The family's name in config.json.
@@ -37,7 +38,7 @@ macro_rules! families {
                 }
             }
 
-            /// What every family tells.
+            /// The interface that all families share.
             pub fn family(&self) -> &dyn $crate::families::FamilyConfig {
                 match self {
                     $(Self::$family(config) => config,)+
@@ -56,7 +57,7 @@ macro_rules! families {
                 }
             }
 
-            /// From a family's own keys; `None` where no family has this name.
+            /// Parses a family's own keys; returns `None` if no family has this name.
             fn from_keys<'de, A: serde::de::MapAccess<'de>>(
                 model_type: &str,
                 keys: A,
@@ -79,7 +80,7 @@ macro_rules! families {
                 of_families.into_iter().flat_map(|of_family: Vec<Self>| of_family).collect()
             }
 
-            /// From config.json; `None` where no family has this name.
+            /// Parses config.json; returns `None` if no family has this name.
             fn from_hf(
                 model_type: &str,
                 all: &serde_json::Map<String, serde_json::Value>,
@@ -92,7 +93,7 @@ macro_rules! families {
                 }
             }
 
-            /// A model whose parameters come from the builder.
+            /// Creates a model whose parameters come from the builder.
             fn build_from<E>(
                 &self,
                 parameters: &mut $crate::parameters::ParameterBuilder<'_, E>,
@@ -115,7 +116,7 @@ macro_rules! families {
         }
 
         impl Model {
-            /// Its shape.
+            /// The shape of the model.
             pub fn config(&self) -> ModelConfig {
                 match self {
                     $(Self::$family(model) => ModelConfig::$family(model.config().clone()),)+
@@ -127,7 +128,7 @@ macro_rules! families {
     };
 }
 
-/// Hands what is asked of a [`Model`](super::Model) to the family's model.
+/// Delegates methods of a [`Model`](super::Model) to the family's model.
 macro_rules! any_model {
     ($($family:ident)+) => {
         impl burn::module::Module for Model {
@@ -167,7 +168,7 @@ macro_rules! any_model {
                 }
             }
 
-            // burn's derive would put the variant's name before every parameter's path.
+            // burn's derive would add the variant's name to every parameter's path.
             fn visit<Visitor: burn::module::ModuleVisitor>(&self, visitor: &mut Visitor) {
                 match self {
                     $(Self::$family(model) => model.visit(visitor),)+

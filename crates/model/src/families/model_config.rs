@@ -1,4 +1,4 @@
-//! What a config is to those who do not ask which family it is of.
+//! The interface of a config for code that does not depend on the family.
 
 use super::{Model, ModelConfig};
 use crate::parameters::{ParameterBuilder, Values};
@@ -17,8 +17,8 @@ impl ModelConfig {
     /// Reads Hugging Face's config.json.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Config`]: it is not there or no object, its family is unknown, or it asks for what would
-    /// change the forward and is not implemented.
+    /// [`Error::Io`] or [`Error::Config`] if it is missing or not an object, its family is unknown, or it has a setting
+    /// that would change the forward pass and is not implemented.
     pub fn read(path: &Path) -> Result<Self> {
         Self::of_hf(&object(path)?).map_err(|problem| Error::Config { path: path.to_owned(), problem })
     }
@@ -48,15 +48,15 @@ impl ModelConfig {
         all
     }
 
-    /// The part of config.json that shapes the forward, see [`identity`](crate::identity).
+    /// The part of config.json that affects the forward pass, see [`identity`](crate::identity).
     pub(crate) fn identity(&self) -> Value {
         let mut keys = self.family().identity();
         keys[MODEL_TYPE] = json!(self.model_type());
         keys
     }
 
-    /// A model whose parameter of a name and a shape, both Hugging Face's, holds the f32 values that `values` gives in
-    /// row-major order; kept as `dtype` on `device`.
+    /// Creates a model on `device` in `dtype`. `values` returns the f32 values of the parameter with a name and a
+    /// shape, both Hugging Face's, in row-major order.
     pub(crate) fn build<E>(
         &self,
         device: &Device,
@@ -66,38 +66,38 @@ impl ModelConfig {
         self.build_from(&mut ParameterBuilder::new(self.tensors(), device, dtype, values))
     }
 
-    /// Fills what a recipe may leave out, the number of classes and the context among it, and checks that the numbers fit
-    /// one another.
+    /// Fills in values that a recipe may leave out, including the number of classes and the context length, and checks
+    /// that the values are consistent.
     ///
     /// # Errors
-    /// The key that does not fit, and what it may be.
+    /// The key that is invalid, and what it may be.
     pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> std::result::Result<Self, String> {
         self.family_mut().resolve(vocab_size, max_length)?;
         Ok(self)
     }
 
-    /// The same with other tokens that start and end a text.
+    /// The same config with other tokens that start and end a text.
     pub fn with_special_tokens(mut self, bos: Option<u32>, eos: Vec<u32>) -> Self {
         self.family_mut().set_special_tokens(bos, eos);
         self
     }
 
-    /// Number of classes: rows of the head, those that no token has included.
+    /// Number of classes: rows of the head, including those of no token.
     pub fn vocab_size(&self) -> usize {
         self.family().vocab_size()
     }
 
-    /// Tokens of the longest sequence the model was made for; 0 where a recipe leaves it to its data.
+    /// Maximum sequence length that the model was made for, in tokens; 0 if a recipe leaves it to its data.
     pub fn max_position_embeddings(&self) -> usize {
         self.family().max_position_embeddings()
     }
 
-    /// Token that starts a text, if the model knows one.
+    /// Token that starts a text, if the model has one.
     pub fn bos_token_id(&self) -> Option<u32> {
         self.family().bos_token_id()
     }
 
-    /// Tokens that end a text, its own end first; none where the model knows none.
+    /// Tokens that end a text, with the end of a document first; empty if the model has none.
     pub fn eos_token_ids(&self) -> &[u32] {
         self.family().eos_token_ids()
     }
@@ -113,7 +113,7 @@ impl ModelConfig {
     }
 }
 
-/// That no family has this name, and which there are.
+/// The error message for an unknown family, which lists the known ones.
 fn unknown(model_type: &str) -> String {
     let known: Vec<String> = ModelConfig::MODEL_TYPES.iter().map(|name| format!("`{name}`")).collect();
     format!("{MODEL_TYPE} is `{model_type}`, this build opens {}", known.join(", "))
@@ -131,8 +131,8 @@ impl<'de> Deserialize<'de> for ModelConfig {
     }
 }
 
-/// Reads the config of the family of this name, key by key as they stand in a text: an error then knows its place in it,
-/// which one of [`ModelConfig`]'s own `Deserialize` does not, for that must have seen all keys before it knows the family.
+/// Parses the config of the family with this name, key by key in textual order, so that an error knows its place in the
+/// text. [`ModelConfig`]'s own `Deserialize` does not, because it must see all keys before it knows the family.
 pub struct OfFamily<'a>(pub &'a str);
 
 impl<'de> DeserializeSeed<'de> for OfFamily<'_> {
@@ -156,7 +156,7 @@ impl<'de> Visitor<'de> for OfFamily<'_> {
     }
 }
 
-/// The keys of a map but for `model_type`.
+/// The keys of a map without `model_type`.
 struct WithoutFamily<A>(A);
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutFamily<A> {
@@ -183,7 +183,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutFamily<A> {
     }
 }
 
-/// Hands a key on, unless it is `model_type`: then it comes back itself.
+/// Forwards a key, unless it is `model_type`, which is returned.
 struct OwnKey<K>(K);
 
 impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for OwnKey<K> {
@@ -198,7 +198,7 @@ impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for OwnKey<K> {
     }
 }
 
-/// A family's own keys, and `model_type` where a recipe must say it: runs are known by the hash of what is written here.
+/// A family's own keys, and `model_type` where a recipe requires it: runs are identified by the hash of this output.
 pub(super) fn serialize<C: Serialize, S: Serializer>(
     model_type: &'static str,
     config: &C,
@@ -216,7 +216,7 @@ pub(super) fn serialize<C: Serialize, S: Serializer>(
     }
 }
 
-/// A JSON file that holds an object.
+/// Reads a JSON file that must contain an object.
 pub(crate) fn object(path: &Path) -> Result<Map<String, Value>> {
     let bytes = files::read(path)?;
     serde_json::from_slice(&bytes)

@@ -1,7 +1,7 @@
 //! Causal attention with rotary positions, one window after the other.
 //!
-//! The probabilities of some queries at a time are made in scratch space, used and forgotten; the backward pass makes them
-//! again. No window of them ever becomes a tensor.
+//! The probabilities of a block of queries are computed in scratch space and discarded; the backward pass recomputes
+//! them. They are never stored for a whole window.
 
 use super::Heads;
 use crate::matmul::{MatRef, matmul_into};
@@ -10,13 +10,13 @@ use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{dot, largest, sum};
 use rayon::prelude::*;
 
-/// Queries whose probabilities exist at a time.
+/// Number of queries whose probabilities exist at a time.
 const BLOCK: usize = 64;
-/// Scores so far below the largest add nothing to f32, and their exponentials would be slow to multiply with.
+/// Scores this far below the largest add nothing in f32, and products with their exponentials would be slow.
 const FAINT: f32 = -60.0;
 
-/// q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads · head_dim\], as the projections leave them;
-/// output as q.
+/// q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads · head_dim\], as the projections produce
+/// them; output as q.
 pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: &Heads, angles: &RotaryAngles) -> Vec<f32> {
     let mut out = vec![0.0; q.len()];
     let [wide, narrow] = heads.window_sizes();
@@ -61,10 +61,10 @@ pub(super) fn backward(
     [of_q, of_k, of_v]
 }
 
-/// One window, queries and keys turned by their positions.
+/// One window, with queries and keys rotated by their positions.
 struct Window<'a> {
     heads: &'a Heads,
-    /// By 1 / sqrt(head_dim).
+    /// Scaled by 1 / sqrt(head_dim).
     q: Vec<f32>,
     k: Vec<f32>,
     v: &'a [f32],
@@ -78,27 +78,28 @@ impl<'a> Window<'a> {
         Self { heads, q, k, v }
     }
 
-    /// Each head with each block's first query.
+    /// Pairs of each head and the first query of each block.
     fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (count, width) = (self.heads.count, self.heads.width);
         (0..count).flat_map(move |head| (0..width).step_by(BLOCK).map(move |first| (head, first)))
     }
 
-    /// What a head reads of `keys`, which are the window's keys or values: a matrix of a row for each position.
+    /// The part of `keys`, the window's keys or values, that a head reads: a matrix with a row for each position.
     fn of_key_head<'b>(&self, keys: &'b [f32], head: usize) -> MatRef<'b> {
         let (count, head_dim) = (self.heads.kv_count, self.heads.head_dim);
         let key_head = head * count / self.heads.count;
         MatRef { values: &keys[key_head * head_dim..], strides: (count * head_dim, 1) }
     }
 
-    /// What a head has of `queries`, which are the window's queries or of their shape, from the `first` on.
+    /// The part of `queries`, the window's queries or a tensor of the same shape, that belongs to a head, from row
+    /// `first` on.
     fn of_head<'b>(&self, queries: &'b [f32], head: usize, first: usize) -> MatRef<'b> {
         let stride = self.heads.count * self.heads.head_dim;
         MatRef { values: &queries[first * stride + head * self.heads.head_dim..], strides: (stride, 1) }
     }
 
-    /// Probabilities of a block, a row for each of its n queries with a column for each key up to the last of them; 0 for
-    /// keys behind a query. n, and the number of columns.
+    /// Computes the probabilities of a block, a row for each of its n queries and a column for each key up to the last
+    /// of them, 0 for keys after a query. Returns n and the number of columns.
     fn probabilities(&self, head: usize, first: usize, out: &mut Vec<f32>) -> (usize, usize) {
         let end = self.heads.width.min(first + BLOCK);
         let n = end - first;
@@ -112,7 +113,7 @@ impl<'a> Window<'a> {
                 let max = largest(seen);
                 for x in &mut *seen {
                     let below = *x - max;
-                    // What is no number stays none; the product is 0 for all others.
+                    // NaN stays NaN; the product is 0 for all other values.
                     *x = if below <= FAINT { 0.0 } else { exp_nonpositive(below) + 0.0 * below };
                 }
                 let share = 1.0 / sum(seen, |x| x);
@@ -123,7 +124,7 @@ impl<'a> Window<'a> {
         (n, end)
     }
 
-    /// Adds what a block gives to the gradients; those of queries and keys as they were turned, and not yet scaled.
+    /// Adds a block's contribution to the gradients; those of queries and keys are still rotated and not yet scaled.
     fn backward(
         &self,
         head: usize,
@@ -141,7 +142,7 @@ impl<'a> Window<'a> {
         let (p, of_p) = (&scores[..], &mut of_scores[..]);
         in_vectors!(|p: &'a [f32], of_p: &'a mut [f32], end: usize| {
             for (p, of_p) in p.chunks_exact(end).zip(of_p.chunks_exact_mut(end)) {
-                // The slope of a softmax: P (dP - Σ P dP).
+                // The derivative of a softmax: P (dP - Σ P dP).
                 let mean = dot(p, of_p);
                 of_p.iter_mut().zip(p).for_each(|(of_p, p)| *of_p = p * (*of_p - mean));
             }

@@ -1,4 +1,4 @@
-//! burn's door for operations of our own, with and without a graph.
+//! Registration of our own operations with burn, with and without autodiff.
 
 use super::{attention, pointwise};
 use crate::rope::RotaryAngles;
@@ -16,23 +16,23 @@ use std::sync::Arc;
 /// The shape of an attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
-    /// Positions of a window; the windows stand one behind the other.
+    /// Number of positions of a window; windows are stored one after the other.
     pub(crate) width: usize,
-    /// Of queries.
+    /// Number of query heads.
     pub(crate) count: usize,
-    /// Of keys and values, shared out among the queries'.
+    /// Number of key and value heads, each shared by a group of query heads.
     pub(crate) kv_count: usize,
     /// Width of a head.
     pub(crate) head_dim: usize,
 }
 
 impl Heads {
-    /// Numbers of a window of queries, and of one of keys or values.
+    /// Number of values in a window of queries, and in one of keys or values.
     pub(super) fn window_sizes(&self) -> [usize; 2] {
         [self.count, self.kv_count].map(|count| self.width * count * self.head_dim)
     }
 
-    /// What scores are multiplied by.
+    /// The factor of the scores.
     pub(super) fn scale(&self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
@@ -72,12 +72,12 @@ impl Operations for Flex {
     }
 }
 
-/// The numbers of a contiguous tensor.
+/// The values of a contiguous tensor.
 fn numbers(x: &FlexTensor) -> &[f32] {
     x.as_slice().unwrap_or_else(|| unreachable!("a contiguous tensor of f32"))
 }
 
-/// A tensor of these numbers in the shape of another.
+/// A tensor of these values with the shape of another.
 fn tensor(numbers: Vec<f32>, like: &FlexTensor) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(numbers, like.layout().shape().clone()))
 }
@@ -120,13 +120,13 @@ impl<C: CheckpointStrategy> Operations for Autodiff<Flex, C> {
     }
 }
 
-/// Contiguous inputs, and their places in the graph.
+/// The inputs, made contiguous, and their nodes in the graph.
 fn parts<const N: usize>(inputs: [FloatTensor<Autodiff<Flex>>; N]) -> ([FlexTensor; N], [NodeGuard; N]) {
     let nodes = inputs.each_ref().map(|input| input.node());
     (inputs.map(|input| input.into_primitive().to_contiguous()), nodes)
 }
 
-/// Gives the nodes that ask for them their gradients, each in the shape of its input.
+/// Passes the gradients to the nodes that need them, each in the shape of its input.
 fn register<const N: usize>(
     nodes: [Option<NodeId>; N],
     inputs: [&FlexTensor; N],

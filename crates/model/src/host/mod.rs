@@ -1,8 +1,8 @@
-//! What a decoder layer does between its products, on a CPU: each operation in one pass over the numbers in this process's
-//! memory, with its own backward pass. Composed of tensor operations the same takes a pass and a tensor for every
-//! multiplication, and under autodiff keeps most of them until the backward pass.
+//! The operations of a decoder layer between its products, on a CPU. Each takes one pass over the values in this
+//! process's memory and has its own backward pass. A composition of tensor operations would take a pass and a tensor
+//! for every multiplication, and under autodiff would keep most of them until the backward pass.
 
-/// Runs a block in the widest vectors that the processor has, on the variables that it names with their types.
+/// Runs a block with the widest vector instructions of the processor, on the listed variables with their types.
 macro_rules! in_vectors {
     (|$($name:ident: $type:ty),*| $body:block) => {{
         struct Run<'a> {
@@ -27,7 +27,7 @@ mod pointwise;
 #[cfg(test)]
 mod tests;
 
-/// Can the operations be done here? The same for all tensors of a model.
+/// Whether the operations support these tensors. The answer is the same for all tensors of a model.
 pub(crate) use crate::memory::is_on_host as serves;
 pub(crate) use burn_ops::Heads;
 
@@ -38,7 +38,7 @@ use burn_ops::Operations;
 use std::sync::Arc;
 
 /// Causal attention with rotary positions. q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads ·
-/// head_dim\], as the projections leave them; output as q.
+/// head_dim\], as the projections produce them; output as q.
 pub(crate) fn attention(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -49,7 +49,7 @@ pub(crate) fn attention(
     Tensor::from_dispatch(Dispatch::attend(q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), heads, angles))
 }
 
-/// silu(gate) · up, number by number.
+/// silu(gate) · up, elementwise.
 pub(crate) fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch()))
 }

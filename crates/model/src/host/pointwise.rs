@@ -1,13 +1,13 @@
-//! Operations that need one pass over their numbers, and make no other tensors.
+//! Operations that need one pass over their values and create no intermediate tensors.
 
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{dot, sum};
 use rayon::prelude::*;
 
-/// Numbers that one core works on at a time.
+/// Number of values that one core processes at a time.
 const CHUNK: usize = 1 << 15;
 
-/// silu(gate) · up, number by number; silu(x) = x / (1 + e^-x).
+/// silu(gate) · up, elementwise, where silu(x) = x / (1 + e^-x).
 pub(super) fn gate(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; gate.len()];
     let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK));
@@ -52,7 +52,7 @@ fn sigmoid(x: f32) -> f32 {
     if x < 0.0 { e * larger } else { larger }
 }
 
-/// x / sqrt(mean(x²) + eps) · weight of each row, as many numbers as `weight` has.
+/// x / sqrt(mean(x²) + eps) · weight for each row; rows are as long as `weight`.
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f64) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
     let rows = rows_of(weight);
@@ -90,14 +90,14 @@ pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], eps: f64, slopes: &[f
                     *of_weight += slope * x * scale;
                     *of_x = slope * weight;
                 }
-                // Through the scale too: d scale / d x = - scale³ x / width.
+                // The gradient through the scale: d scale / d x = - scale³ x / width.
                 let through = dot(of_x, x) * scale * scale * scale / width as f32;
                 of_x.iter_mut().zip(x).for_each(|(of_x, x)| *of_x = *of_x * scale - through * x);
             }
         });
         sums
     });
-    // One after the other, so that the sum does not depend on the threads.
+    // Added sequentially, so that the sum does not depend on the threads.
     let parts: Vec<Vec<f32>> = parts.collect();
     let mut of_weight = vec![0.0; width];
     for part in parts {
@@ -106,7 +106,7 @@ pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], eps: f64, slopes: &[f
     [of_x, of_weight]
 }
 
-/// Numbers of as many whole rows as one core works on at a time.
+/// Number of values in as many whole rows as one core processes at a time.
 fn rows_of(weight: &[f32]) -> usize {
     (CHUNK / weight.len()).max(1) * weight.len()
 }

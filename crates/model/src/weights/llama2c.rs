@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 
 const HEADER_BYTES: u64 = 28;
 
-/// A llama2.c checkpoint. Its query and key rows come in interleaved pairs; they are handed out in the half-rotation
-/// order of Hugging Face, so that one forward serves both.
+/// A llama2.c checkpoint. Its query and key rows are in interleaved pairs; they are returned in the half-rotation order
+/// of Hugging Face, so that one forward pass serves both formats.
 pub struct Llama2cWeights {
     path: PathBuf,
     config: LlamaConfig,
-    /// Hugging Face's name -> (shape, first byte in the file).
+    /// Maps Hugging Face's names to the shape and the offset of the first byte in the file.
     tensors: BTreeMap<String, (Vec<usize>, u64)>,
 }
 
 impl Llama2cWeights {
-    /// Reads the header and checks that the file ends where it says.
+    /// Reads the header and checks the length of the file against it.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] where its header makes no sense or asks for another length than the file has; [`Error::Io`].
+    /// [`Error::NotAModel`] if its header is invalid or implies another length than the file has; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let (mut file, size) = files::open(path)?;
         let refuse = |problem: String| Error::NotAModel { path: path.to_owned(), problem };
@@ -36,7 +36,7 @@ impl Llama2cWeights {
         Ok(Self { path: path.to_owned(), tensors: layout(&config), config })
     }
 
-    /// The shape its header states.
+    /// The shape in its header.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
@@ -61,7 +61,7 @@ fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
     };
     let size = |n: i32| usize::try_from(n).unwrap_or(0);
     let config = LlamaConfig {
-        // A negative vocabulary announces a head of its own behind the rotary tables.
+        // A negative vocabulary size means that there is a separate head after the rotary tables.
         vocab_size: vocab.unsigned_abs() as usize,
         tie_word_embeddings: vocab > 0,
         hidden_size: size(dim),
@@ -73,7 +73,7 @@ fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
         max_position_embeddings: size(context),
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
-        // These models delimit texts by one token, 1, in front.
+        // These models delimit texts by one token, 1, before each.
         bos_token_id: Some(1),
         eos_token_id: vec![1],
     };
@@ -83,13 +83,13 @@ fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
     config.resolved(0, 0)
 }
 
-/// Where the file must end, from the header alone: its f32 parameters and two tables of rotary angles.
+/// Length of the file, computed from the header alone: its f32 parameters and two tables of rotary angles.
 fn file_length(c: &LlamaConfig) -> u128 {
     let tables = c.max_position_embeddings as u128 * c.head_dim as u128;
     u128::from(HEADER_BYTES) + 4 * (c.parameters() as u128 + tables)
 }
 
-/// Every tensor's shape and place.
+/// Shape and offset of every tensor.
 fn layout(c: &LlamaConfig) -> BTreeMap<String, (Vec<usize>, u64)> {
     let (d, f, layers) = (c.hidden_size, c.intermediate_size, c.num_hidden_layers);
     let [q, kv] = [c.num_attention_heads, c.num_key_value_heads].map(|heads| heads * c.head_dim);
@@ -115,7 +115,7 @@ fn layout(c: &LlamaConfig) -> BTreeMap<String, (Vec<usize>, u64)> {
         (0..layers).for_each(|layer| place(format!("model.layers.{layer}.{name}.weight"), shape));
     }
     place("model.norm.weight".into(), &[d]);
-    // Two tables of rotary angles stand between; they are computed anew.
+    // Two tables of rotary angles are in between; they are recomputed instead of read.
     let tables = [c.max_position_embeddings, c.head_dim];
     place(String::new(), &tables);
     if !c.tie_word_embeddings {
@@ -125,7 +125,7 @@ fn layout(c: &LlamaConfig) -> BTreeMap<String, (Vec<usize>, u64)> {
     tensors
 }
 
-/// Rows (2i, 2i + 1) of every head go to (i, i + head_dim / 2).
+/// Moves rows (2i, 2i + 1) of every head to (i, i + head_dim / 2).
 fn halves_from_pairs(values: &[f32], head_dim: usize, columns: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
     for head in values.chunks_exact(head_dim * columns) {
@@ -167,7 +167,7 @@ impl WeightSource for Llama2cWeights {
     }
 }
 
-/// Is its rows' order another than Hugging Face's?
+/// Whether the order of its rows differs from Hugging Face's.
 fn is_rotated(name: &str) -> bool {
     name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight")
 }

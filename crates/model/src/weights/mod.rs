@@ -1,4 +1,4 @@
-//! Weights that others wrote, one file per form, all under Hugging Face's names and layout.
+//! Readers of weights, one file per format, all with Hugging Face's names and layout.
 
 mod llama2c;
 mod safetensors;
@@ -18,34 +18,34 @@ use std::path::Path;
 
 /// Named tensors on disk, read one at a time.
 pub trait WeightSource {
-    /// For messages.
+    /// Path for messages.
     fn path(&self) -> &Path;
 
-    /// Every tensor with its shape, by Hugging Face's names.
+    /// Every tensor with its Hugging Face name and its shape.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
-    /// The number format in which one of them is stored.
+    /// The number format in which a tensor is stored.
     ///
     /// # Errors
-    /// [`Error::Tensor`] where there is no tensor of this name, or this build does not read its format.
+    /// [`Error::Tensor`] if there is no tensor with this name, or this build does not support its format.
     fn stored(&self, name: &str) -> Result<Precision>;
 
-    /// The values of one of them in f32, row-major in Hugging Face's layout.
+    /// The values of a tensor in f32, row-major in Hugging Face's layout.
     ///
     /// # Errors
-    /// Those of [`stored`](Self::stored); [`Error::Io`] where its bytes cannot be read.
+    /// The same as for [`stored`](Self::stored); [`Error::Io`] if its bytes cannot be read.
     fn values(&self, name: &str) -> Result<Vec<f32>>;
 
-    /// Hash of the bytes of one of them, as safetensors stores it: row-major in Hugging Face's layout, little-endian, in
-    /// the format of [`WeightSource::stored`].
+    /// Hash of a tensor's bytes as safetensors stores them: row-major in Hugging Face's layout, little-endian, in the
+    /// format of [`WeightSource::stored`].
     ///
     /// # Errors
-    /// Those of [`values`](Self::values).
+    /// The same as for [`values`](Self::values).
     fn digest(&self, name: &str) -> Result<blake3::Hash>;
 }
 
-/// Checks, from what the files say about themselves, that `source` holds the model that `config` describes: every
-/// tensor present in a format that is read, none left over, every shape right.
+/// Checks from the files' headers that `source` holds the model that `config` describes: every tensor is present in a
+/// supported format with the right shape, and there are no others.
 pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<()> {
     let mut found: BTreeMap<String, Vec<usize>> = source.tensors().into_iter().collect();
     let (path, head) = (source.path().to_owned(), config.family().head_name());
@@ -61,7 +61,7 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
             Some(_) => source.stored(&name).map(drop)?,
         }
     }
-    // Some writers save a tied head a second time; whether it is the embedding is seen when it is read.
+    // Some writers save a tied head a second time; whether it equals the embedding is checked when it is read.
     found.retain(|name, _| !config.family().is_ignored(name) && name != head);
     let count = found.len();
     match found.into_keys().next() {
@@ -73,9 +73,8 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
 /// Builds the model that `config` describes from `source`.
 ///
 /// # Errors
-/// [`Error::MissingTensor`], [`Error::ExtraTensor`] or [`Error::Shape`] where `source` does not hold this model and
-/// nothing else; [`Error::Tensor`] where a value is not finite, or a tied head is saved a second time and differs;
-/// [`Error::Io`].
+/// [`Error::MissingTensor`], [`Error::ExtraTensor`] or [`Error::Shape`] if `source` does not hold exactly this model;
+/// [`Error::Tensor`] if a value is not finite, or a tied head is saved a second time and differs; [`Error::Io`].
 pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Model> {
     check(config, source)?;
     let head = config.family().head_name();
@@ -97,7 +96,7 @@ pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dt
     })
 }
 
-/// A tied head that is saved a second time is fine only while it is the embedding.
+/// Checks that the second copy of a tied head equals the embedding.
 fn check_tied_copy(source: &dyn WeightSource, head: &str, embedding: &str) -> Result<()> {
     if source.values(head)? == source.values(embedding)? {
         return Ok(());
@@ -109,14 +108,14 @@ fn check_tied_copy(source: &dyn WeightSource, head: &str, embedding: &str) -> Re
     })
 }
 
-/// A tensor's bytes, all of them.
+/// Reads all bytes of a tensor.
 fn whole(mut data: Take<File>, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = vec![0; data.limit() as usize];
     data.read_exact(&mut bytes).map_err(Error::io(path, "read"))?;
     Ok(bytes)
 }
 
-/// Hash of a tensor's bytes, which are never in memory together.
+/// Hash of a tensor's bytes, which are streamed rather than held in memory.
 fn digest(data: Take<File>, path: &Path) -> Result<blake3::Hash> {
     let length = data.limit();
     let mut hasher = blake3::Hasher::new();
@@ -127,8 +126,8 @@ fn digest(data: Take<File>, path: &Path) -> Result<blake3::Hash> {
     }
 }
 
-/// A fresh model of random weights, as its family begins. Every tensor has its own stream, so the same seed gives the same
-/// model on any device.
+/// Creates a model with the random initial weights of its family. Every tensor has its own random stream, so the same
+/// seed gives the same model on any device.
 pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Model {
     let mut index = 0;
     let built = config.build(device, DType::F32, &mut |name, shape| {

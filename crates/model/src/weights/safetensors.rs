@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
-/// Headers are a few hundred kilobytes for the largest models; more than this is not one of ours.
+/// Maximum size of a header: those of the largest models have a few hundred kilobytes.
 const HEADER_LIMIT: u64 = 100 << 20;
 
 /// The tensors of `model.safetensors`, or of every shard that `model.safetensors.index.json` names.
@@ -26,11 +26,11 @@ struct Place {
 }
 
 impl SafetensorsWeights {
-    /// Reads the headers in `folder`; tensor data stays on disk.
+    /// Reads the headers in `folder`; tensor data is not read yet.
     ///
     /// # Errors
-    /// [`Error::NotAModel`] or [`Error::Files`] where no weights are there, where they are incomplete, or in another form;
-    /// [`Error::Tensor`] where two shards hold one tensor, or the index names another shard for it; [`Error::Io`].
+    /// [`Error::NotAModel`] or [`Error::Files`] if weights are missing, incomplete, or in another format;
+    /// [`Error::Tensor`] if two shards contain the same tensor, or the index names another shard for it; [`Error::Io`].
     pub fn open(folder: &Path) -> Result<Self> {
         let Shards { files, index } = shards::find(folder)?;
         let mut tensors: BTreeMap<String, Place> = BTreeMap::new();

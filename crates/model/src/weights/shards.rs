@@ -1,4 +1,4 @@
-//! Which files of a folder hold its weights, and whether they are all there.
+//! Detection of the files with a model's weights, and of missing ones.
 
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,13 +9,13 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// The files that hold a model's tensors.
 pub(super) struct Shards {
-    /// In the order of their names.
+    /// Sorted by name.
     pub files: Vec<PathBuf>,
-    /// What the index says: each tensor's file. `None` where one file holds them all and there is no index.
+    /// The index, which maps each tensor to its file. `None` if a single file holds all tensors and there is no index.
     pub index: Option<BTreeMap<String, String>>,
 }
 
-/// Finds the weights in `folder`. Refuses what is not complete, and what could be two models.
+/// Finds the weights in `folder`. Rejects incomplete weights, and files that could be two models.
 pub(super) fn find(folder: &Path) -> Result<Shards> {
     let refuse = |problem: String| Error::Files { path: folder.to_owned(), problem };
     let names = files::names(folder)?;
@@ -58,7 +58,7 @@ fn number(name: &str) -> Option<(u32, u32)> {
     Some((rest.parse().ok()?, total.parse().ok()?))
 }
 
-/// Checks that shards which say how many they are say the same and are all there.
+/// Checks that shards with a total number in their names agree on it and are complete.
 fn all_numbers(named: &BTreeSet<&str>) -> std::result::Result<(), String> {
     let numbers: BTreeSet<(u32, u32)> = named.iter().filter_map(|name| number(name)).collect();
     let Some(&(_, total)) = numbers.first() else { return Ok(()) };
@@ -89,7 +89,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     }
 }
 
-/// A folder without safetensors: names the form its weights have instead, and the way from there.
+/// The error for a folder without safetensors: names the format of its weights, and how to convert them.
 fn without_weights(folder: &Path, names: &[String]) -> Error {
     let is_pickle = |name: &&String| name.starts_with("pytorch_model") && !name.ends_with(".json");
     let found = |is: &dyn Fn(&&String) -> bool| names.iter().find(is);

@@ -4,62 +4,62 @@ use crate::families::{FamilyConfig, Initial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// The embedding's name, which is the head's too where they are tied.
+/// The embedding's name, which is also the head's if they are tied.
 pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The last norm's name.
+/// The name of the last norm.
 pub(super) const NORM: &str = "model.norm.weight";
-/// The name of a head of its own.
+/// The name of a separate head.
 pub(super) const HEAD: &str = "lm_head.weight";
 
-/// The name of a part of a layer.
+/// The full name of a part of a layer.
 pub(super) fn in_layer(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}.weight")
 }
 
-/// Shape and constants of a Llama-family decoder, under Hugging Face's names.
+/// Shape and constants of a Llama-family decoder, with Hugging Face's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LlamaConfig {
-    /// Number of classes; in a recipe it may be left out (0): the cache or tokenizer knows it.
+    /// Number of classes; if a recipe leaves it out (0), it is taken from the cache or the tokenizer.
     #[serde(default)]
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width inside the SwiGLU feed-forward.
+    /// Width of the SwiGLU feed-forward network.
     pub intermediate_size: usize,
     /// Number of decoder layers.
     pub num_hidden_layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub num_attention_heads: usize,
-    /// Key and value heads; query heads are shared out among them (grouped-query attention).
+    /// Number of key and value heads; each is shared by a group of query heads (grouped-query attention).
     pub num_key_value_heads: usize,
-    /// Width of a head; left out (0): hidden_size / num_attention_heads.
+    /// Width of a head; if left out (0): hidden_size / num_attention_heads.
     #[serde(default)]
     pub head_dim: usize,
-    /// Longest sequence; left out (0): the dataset's window length.
+    /// Maximum sequence length; if left out (0): the dataset's window length.
     #[serde(default)]
     pub max_position_embeddings: usize,
-    /// Epsilon inside the root of every norm.
+    /// Epsilon inside the square root of every norm.
     #[serde(default = "default_eps")]
     pub rms_norm_eps: f64,
     /// Base of the rotary angles.
     #[serde(default = "default_theta")]
     pub rope_theta: f64,
-    /// Is the head the embedding itself?
+    /// Whether the embedding is also the head.
     #[serde(default = "default_tied")]
     pub tie_word_embeddings: bool,
-    /// Token that starts a text, if the model knows one.
+    /// Token that starts a text, if the model has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bos_token_id: Option<u32>,
-    /// Tokens that end a text; a chat model knows several, and a text's own end is the first. In a file one token is a
-    /// number, several are a list.
+    /// Tokens that end a text; a chat model has several, of which the first ends a document. In a file one token is a
+    /// number, and several are a list.
     #[serde(default, with = "one_or_several", skip_serializing_if = "Vec::is_empty")]
     pub eos_token_id: Vec<u32>,
 }
 
-/// More layers than any decoder has; whoever claims more hands us a damaged file.
+/// More layers than any decoder has: a larger number indicates a damaged file.
 const MAX_LAYERS: usize = 4096;
-/// More parameters than any decoder has. Below it no product of sizes leaves 64 bits.
+/// More parameters than any decoder has. Below it no product of sizes overflows 64 bits.
 const MAX_PARAMETERS: u128 = 1 << 44;
 
 const fn default_eps() -> f64 {
@@ -73,16 +73,16 @@ const fn default_tied() -> bool {
 }
 
 impl LlamaConfig {
-    /// Fills what a recipe may leave out and checks that the numbers fit one another.
+    /// Fills in values that a recipe may leave out, and checks that the values are consistent.
     ///
     /// # Errors
-    /// The key that does not fit, and what it may be.
+    /// The key that is invalid, and what it may be.
     pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> Result<Self, String> {
         self.resolve(vocab_size, max_length)?;
         Ok(self)
     }
 
-    /// Checks that the numbers fit one another.
+    /// Checks that the values are consistent.
     fn check(&self) -> Result<(), String> {
         let sizes = [
             ("vocab_size", self.vocab_size),
@@ -121,7 +121,8 @@ impl LlamaConfig {
         }
     }
 
-    /// Number of parameters, computed from the sizes alone: whatever they are, no name is made and nothing overflows.
+    /// Number of parameters, computed from the sizes alone: no names are created, and nothing overflows whatever the
+    /// sizes are.
     fn parameter_count(&self) -> u128 {
         let wide = |n: usize| n as u128;
         let (d, f) = (wide(self.hidden_size), wide(self.intermediate_size));
@@ -203,13 +204,13 @@ impl FamilyConfig for LlamaConfig {
         self.tie_word_embeddings.then_some(EMBEDDING)
     }
 
-    /// Older files carry angles that every reader computes for itself.
+    /// Older files contain rotary angles, which every reader computes itself.
     fn is_ignored(&self, name: &str) -> bool {
         name.ends_with(".rotary_emb.inv_freq")
     }
 
-    /// Normal weights of deviation 0.02, those that write into the residual stream scaled by 1 / sqrt(2 · layers); norms at
-    /// one.
+    /// Normal weights of deviation 0.02, scaled by 1 / sqrt(2 · layers) for those that write into the residual stream;
+    /// norms are one.
     fn initial(&self, name: &str) -> Initial {
         if name.ends_with("norm.weight") {
             return Initial::Constant(1.0);
@@ -235,7 +236,7 @@ impl FamilyConfig for LlamaConfig {
             rms_norm_eps,
             rope_theta,
             tie_word_embeddings,
-            // How far a model was trained, not what it computes; and which tokens delimit texts.
+            // The training length does not affect the logits, nor do the tokens that delimit texts.
             max_position_embeddings: _,
             bos_token_id: _,
             eos_token_id: _,
@@ -263,7 +264,7 @@ impl FamilyConfig for LlamaConfig {
     }
 }
 
-/// How Hugging Face writes a list of tokens: a number where there is one of them, a list where there are several.
+/// Hugging Face's format of a list of tokens: a number for a single token, and a list for several.
 mod one_or_several {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

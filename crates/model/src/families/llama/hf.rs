@@ -1,11 +1,11 @@
-//! Llama's config.json: which keys of it this build reads, and which it refuses.
+//! Llama's config.json: the keys that this build reads, and those that it rejects.
 
 use super::LlamaConfig;
 use serde_json::{Map, Value, json};
 
 impl LlamaConfig {
-    /// Refuses what would change the forward and is not implemented (biases, scaled rotary embedding, other activations)
-    /// instead of ignoring it.
+    /// Rejects settings that would change the forward pass but are not implemented (biases, scaled rotary embedding,
+    /// other activations) instead of ignoring them.
     pub(super) fn read(all: &Map<String, Value>) -> Result<Self, String> {
         refuse_unsupported(all)?;
         let mut own = Map::new();
@@ -14,18 +14,18 @@ impl LlamaConfig {
                 own.insert(key.to_owned(), value.clone());
             }
         }
-        // Newer files keep theta inside `rope_parameters`.
+        // Newer files store theta inside `rope_parameters`.
         let theta = all.get("rope_parameters").and_then(|rope| rope.get("rope_theta"));
         if let Some(theta) = theta.filter(|theta| !theta.is_null()) {
             own.insert("rope_theta".to_owned(), theta.clone());
         }
-        // A text starts with one token, the first where several are listed.
+        // A text starts with one token, the first if several are listed.
         if let Some(first) = own.get("bos_token_id").and_then(|ids| ids.get(0)).cloned() {
             own.insert("bos_token_id".to_owned(), first);
         }
         own.entry("num_key_value_heads")
             .or_insert_with(|| all.get("num_attention_heads").cloned().unwrap_or(Value::Null));
-        // Hugging Face's own defaults where a file leaves these out.
+        // Hugging Face's own defaults for keys that a file leaves out.
         own.entry("tie_word_embeddings").or_insert(json!(false));
         own.entry("rms_norm_eps").or_insert(json!(1e-6));
         own.entry("max_position_embeddings").or_insert(json!(2048));

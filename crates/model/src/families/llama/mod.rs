@@ -1,4 +1,4 @@
-//! The Llama decoder: RMS norm, rotary grouped-query attention, SwiGLU; also what SmolLM and its kin are.
+//! The Llama decoder: RMS norm, rotary grouped-query attention, SwiGLU. SmolLM and similar models use it too.
 
 mod config;
 mod hf;
@@ -19,8 +19,8 @@ use burn::tensor::{Int, Tensor};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// A Llama decoder. Linear weights are stored \[in, out\], the transpose of Hugging Face's layout, so that forward and
-/// gradients are plain products.
+/// A Llama decoder. Linear weights are stored \[in, out\], the transpose of Hugging Face's layout, so that the forward
+/// pass and the gradients are plain products.
 #[derive(Module, Debug)]
 pub struct Llama {
     embed_tokens: Param<Tensor<2>>,
@@ -46,14 +46,14 @@ struct Layer {
 }
 
 impl Llama {
-    /// Its shape.
+    /// The shape of the model.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
 }
 
 impl LlamaConfig {
-    /// The shape of an attention over windows of so many positions.
+    /// The shape of an attention over windows of this many positions.
     fn heads(&self, width: usize) -> Heads {
         let (count, kv_count) = (self.num_attention_heads, self.num_key_value_heads);
         Heads { width, count, kv_count, head_dim: self.head_dim }
@@ -188,8 +188,8 @@ impl CausalLm for Llama {
 }
 
 impl Layer {
-    /// x: \[rows, width, hidden\]. `attention` of queries, keys and values as the projections leave them, \[rows · width,
-    /// heads · head_dim\].
+    /// x: \[rows, width, hidden\]. `attention` takes queries, keys and values as the projections produce them, \[rows ·
+    /// width, heads · head_dim\].
     fn forward(
         &self,
         x: Tensor<3>,
