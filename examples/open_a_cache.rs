@@ -13,7 +13,7 @@ fn main() -> Result<()> {
     // Opening reads the plan and the manifest alone. Shards are read and checked when a sample of theirs is asked for.
     let (cache, _temporary) = common::open_cache()?;
     let plan = cache.plan();
-    println!("cache {} of teacher `{}`", cache.root().short(), plan.teacher.name);
+    println!("cache {} of teacher `{}`", cache.cache_id().short(), plan.teacher.name);
     for split in cache.splits() {
         println!("split {split}: {} samples", cache.len(split)?);
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CacheFigures {
     /// The manifest's hash: the cache's identity.
-    pub root: Fingerprint,
+    pub cache_id: Fingerprint,
     /// Positions in all splits.
     pub positions: u64,
     /// Kept classes in all positions.
@@ -40,7 +40,7 @@ impl CacheFigures {
         let totals = &manifest.totals;
         let per = |count: u64| totals.bytes as f64 / count.max(1) as f64;
         Self {
-            root: manifest.root(),
+            cache_id: manifest.cache_id(),
             positions: totals.positions,
             entries: totals.entries,
             bytes: totals.bytes,

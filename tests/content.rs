@@ -49,8 +49,8 @@ fn layouts_teach_the_same_to_the_last_bit() {
     assert!(up_to_date.contains("up to date"), "{up_to_date}");
     fs::rename(fixture.path("packed"), fixture.path("converted")).unwrap();
     fixture.ok(&CACHE);
-    let root = |name: &str| CacheReader::open(&fixture.path(name)).unwrap().root();
-    assert_eq!(root("converted"), root("packed"));
+    let cache_id = |name: &str| CacheReader::open(&fixture.path(name)).unwrap().cache_id();
+    assert_eq!(cache_id("converted"), cache_id("packed"));
     fs::remove_dir_all(fixture.path("run")).unwrap();
     fixture.ok(&TRAIN);
     assert_eq!(losses(&fixture), plain);

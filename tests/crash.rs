@@ -22,7 +22,7 @@ const INPUTS: &str = "_inputs.json";
 struct Whole {
     files: Files,
     length: Duration,
-    root: String,
+    cache_id: String,
 }
 
 /// What identifies a cache, by name; no log of a run, no leftover.
@@ -32,9 +32,9 @@ impl Whole {
     /// Fills `fixture`'s cache, looks at it and removes it.
     fn of(fixture: &Fixture) -> Self {
         let start = Instant::now();
-        let root = root(&fixture.ok(&CACHE));
+        let cache_id = cache_id(&fixture.ok(&CACHE));
         let length = start.elapsed();
-        let whole = Self { files: files(fixture), length, root };
+        let whole = Self { files: files(fixture), length, cache_id };
         assert!(whole.files.contains_key("manifest.json") && whole.files.len() > 10, "{:?}", whole.files.keys());
         fs::remove_dir_all(fixture.path("cache")).unwrap();
         whole
@@ -54,7 +54,7 @@ impl Whole {
     fn check(&self, fixture: &Fixture, when: &str) {
         assert_eq!(self.check_partial(fixture, when).len(), self.files.len(), "{when}");
         // Complete already, so this only names it.
-        assert_eq!(root(&fixture.ok(&CACHE)), self.root, "{when}");
+        assert_eq!(cache_id(&fixture.ok(&CACHE)), self.cache_id, "{when}");
     }
 }
 
@@ -76,9 +76,9 @@ fn files(fixture: &Fixture) -> Files {
     files
 }
 
-/// The root that `logitcask cache` printed.
-fn root(output: &str) -> String {
-    let (_, after) = output.split_once("root ").unwrap_or_else(|| panic!("no root in {output}"));
+/// The cache id that `logitcask cache` printed.
+fn cache_id(output: &str) -> String {
+    let (_, after) = output.split_once("cache id ").unwrap_or_else(|| panic!("no cache id in {output}"));
     after.chars().take_while(char::is_ascii_hexdigit).collect()
 }
 
@@ -138,7 +138,7 @@ fn two_runs_at_once_end_with_one_cache() {
         let runs = [start(&fixture), start(&fixture)].map(output);
         for (success, text) in &runs {
             assert!(*success, "round {round}: {text}");
-            assert_eq!(root(text), whole.root, "round {round}");
+            assert_eq!(cache_id(text), whole.cache_id, "round {round}");
         }
         whole.check(&fixture, "two runs at once");
         fs::remove_dir_all(fixture.path("cache")).unwrap();
@@ -167,7 +167,7 @@ fn a_run_that_sleeps_while_another_finishes_changes_nothing() {
             signal("-CONT", &late);
             slept += u32::from(!was_complete);
             let (success, text) = output(late);
-            assert!(success && root(&text) == whole.root, "asleep at {share}: {text}");
+            assert!(success && cache_id(&text) == whole.cache_id, "asleep at {share}: {text}");
             assert!(files(&fixture) == before, "asleep at {share}: a file was changed");
         }
         whole.check(&fixture, "one run asleep");

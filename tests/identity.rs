@@ -15,9 +15,9 @@ fn edit(path: &Path, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
-fn root(fixture: &Fixture) -> String {
+fn cache_id(fixture: &Fixture) -> String {
     let report: Value = serde_json::from_str(&fixture.ok(&["inspect", "cache", "--json"])).unwrap();
-    report["root"].as_str().unwrap().to_owned()
+    report["cache_id"].as_str().unwrap().to_owned()
 }
 
 /// The same cache goes on in every way that there is: taken up half-made, called up to date, verified, repaired, trained
@@ -28,15 +28,15 @@ fn goes_on(fixture: &Fixture, wanted: &str, what: &str) {
     let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
     fs::remove_file(shard).unwrap();
     let repaired = fixture.ok(&["repair", "recipe.toml", "--device", "cpu"]);
-    assert!(repaired.contains("with the root it had"), "{what}: {repaired}");
-    assert_eq!(root(fixture), wanted, "{what}");
+    assert!(repaired.contains("with the cache id it had"), "{what}: {repaired}");
+    assert_eq!(cache_id(fixture), wanted, "{what}");
 }
 
 #[test]
 fn a_cache_of_another_build_folder_or_serialiser_is_the_same_cache() {
     let fixture = Fixture::new(60);
     fixture.ok(&CACHE);
-    let wanted = root(&fixture);
+    let wanted = cache_id(&fixture);
 
     edit(&fixture.path("cache/plan.json"), &format!("\"{}\"", env!("CARGO_PKG_VERSION")), "\"0.0.9\"");
     goes_on(&fixture, &wanted, "another version of the program");
@@ -64,7 +64,7 @@ fn a_cache_of_another_build_folder_or_serialiser_is_the_same_cache() {
     let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|entry| entry.unwrap().path()).min();
     fs::remove_file(shard.unwrap()).unwrap();
     fixture.ok(&CACHE);
-    assert_eq!(root(&fixture), wanted, "taken up half-made");
+    assert_eq!(cache_id(&fixture), wanted, "taken up half-made");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn what_students_inherit_beside_the_tokenizer_is_what_the_teacher_had() {
     fs::write(&theirs, good).unwrap();
     fixture.ok(&CACHE);
     let ours = fixture.path("cache/generation_config.json");
-    let before = root(&fixture);
+    let before = cache_id(&fixture);
     for changed in [None, Some("{\"eos_tok"), Some("{\"eos_token_id\": [0, 6]}")] {
         fs::remove_file(&ours).unwrap();
         if let Some(text) = changed {
@@ -211,7 +211,7 @@ fn what_students_inherit_beside_the_tokenizer_is_what_the_teacher_had() {
     let output = fixture.run(&CACHE);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("generation_config.json: the teacher's is another"), "{said}");
-    assert_eq!((fs::read_to_string(&ours).unwrap().as_str(), root(&fixture)), (good, before));
+    assert_eq!((fs::read_to_string(&ours).unwrap().as_str(), cache_id(&fixture)), (good, before));
     fs::write(&ours, "{}").unwrap();
     let output = fixture.run(&["repair", "recipe.toml", "--device", "cpu"]);
     let said = String::from_utf8_lossy(&output.stderr);

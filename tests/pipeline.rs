@@ -35,7 +35,7 @@ fn the_whole_way_ends_in_a_model_that_can_teach() {
         }
     }
     let inspected = json(&fixture.ok(&["inspect", "cache", "--json"]));
-    for figure in ["root", "bytes_per_position", "bytes_per_entry", "kept_mass"] {
+    for figure in ["cache_id", "bytes_per_position", "bytes_per_entry", "kept_mass"] {
         assert_eq!(summary["cache"][figure], inspected[figure], "{figure}");
         assert!(!inspected[figure].is_null());
     }

@@ -36,7 +36,7 @@ fn damage_is_found_and_repaired_to_the_same_bytes() {
     assert!(error.contains("not whole") && error.contains("repair"), "{error}");
 
     let repaired = fixture.ok(&REPAIR);
-    assert!(repaired.contains("whole again, with the root it had"), "{repaired}");
+    assert!(repaired.contains("whole again, with the cache id it had"), "{repaired}");
     assert!(fixture.cache_files() == whole, "the same bytes");
 }
 

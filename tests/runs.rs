@@ -156,10 +156,10 @@ fn another_run_is_told_by_every_key_and_both_values() {
         refused(&fixture, words);
         fixture.write_recipe("");
     }
-    let root = CacheReader::open(&fixture.path("cache")).unwrap().root().short();
+    let cache_id = CacheReader::open(&fixture.path("cache")).unwrap().cache_id().short();
     fixture.edit_recipe("k = 16", "k = 8");
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
-    refused(&fixture, &[&format!("data: {root} there"), "--replace"]);
+    refused(&fixture, &[&format!("data: {cache_id} there"), "--replace"]);
     fixture.ok(&[&TRAIN[..], &["--replace"]].concat());
     assert!(fixture.path("run.old-1/recipe.toml").is_file(), "the old run is moved, not removed");
 }

@@ -74,7 +74,7 @@ fn remember(inputs: Option<Inputs>, folder: &Path, plan: &Plan, read_at: SystemT
 }
 
 fn up_to_date(cache: &CacheReader) -> Result<()> {
-    say!("{} is up to date (root {})", cache.folder().display(), cache.root().short());
+    say!("{} is up to date (cache id {})", cache.folder().display(), cache.cache_id().short());
     Ok(())
 }
 
@@ -181,9 +181,9 @@ fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
 fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64) {
     let figures = CacheFigures::of(manifest);
     say!(
-        "{}: root {}, {} positions, {:.1} bytes per position ({:.2} per kept entry), mean kept mass {:.4}",
+        "{}: cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept entry), mean kept mass {:.4}",
         folder.display(),
-        manifest.root().short(),
+        manifest.cache_id().short(),
         manifest.totals.positions,
         figures.bytes_per_position,
         figures.bytes_per_entry,

@@ -49,9 +49,9 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to go on"))?;
     let after = CacheFigures::of(&manifest);
     say!(
-        "{}: root {}, {} layout, {:.2} bytes per kept entry ({:.2} before)",
+        "{}: cache id {}, {} layout, {:.2} bytes per kept entry ({:.2} before)",
         args.out.display(),
-        after.root.short(),
+        after.cache_id.short(),
         layout.name(),
         after.bytes_per_entry,
         before.bytes_per_entry

@@ -47,7 +47,7 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     let (plan, manifest) = (cache.plan(), cache.manifest());
     let figures = CacheFigures::of(manifest);
     say!("{}", cache.folder().display());
-    say!("  root         {}", figures.root);
+    say!("  cache id     {}", figures.cache_id);
     say!("  plan         {}", manifest.plan_id);
     say!("  format       version {}, made by logitcask {}", plan.format_version, plan.code_version);
     say!("  teacher      {} ({}), {}", plan.teacher.name, plan.teacher.fingerprint.short(), plan.precision);

@@ -39,12 +39,12 @@ pub fn run(args: &RepairArgs) -> Result<()> {
             folder.display()
         );
     }
-    match prepared.root {
-        Some(root) if root != manifest.root() => bail!(
-            "{}: repaired, but its root is {} now and was {}: some rows are not what they were",
+    match prepared.cache_id {
+        Some(wanted) if wanted != manifest.cache_id() => bail!(
+            "{}: repaired, but its cache id is {} now and was {}: some rows are not what they were",
             folder.display(),
-            manifest.root().short(),
-            root.short()
+            manifest.cache_id().short(),
+            wanted.short()
         ),
         // What has the name of a shard and is none of the format's may be somebody's: it is not for us to remove.
         _ if !prepared.left.is_empty() => bail!(
@@ -52,8 +52,8 @@ pub fn run(args: &RepairArgs) -> Result<()> {
             folder.display(),
             prepared.left[0].file
         ),
-        Some(_) => say!("{}: whole again, with the root it had", folder.display()),
-        None => say!("{}: whole again, root {}", folder.display(), manifest.root().short()),
+        Some(_) => say!("{}: whole again, with the cache id it had", folder.display()),
+        None => say!("{}: whole again, cache id {}", folder.display(), manifest.cache_id().short()),
     }
     Ok(())
 }

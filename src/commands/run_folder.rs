@@ -161,7 +161,7 @@ pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim>
     let Identity { data, recipe, made_from } = identity.clone();
     let made_from: String = made_from.iter().map(|line| format!("# {line}\n")).collect();
     let text = format!(
-        "# The resolved recipe of this run; `data` is the root of the cache (or the dataset) it is trained on, and `run`\n\
+        "# The resolved recipe of this run; `data` is the id of the cache (or the dataset) it is trained on, and `run`\n\
          # follows from that and from [recipe.student], [recipe.loss] and [recipe.train].\n{made_from}{}",
         toml::to_string(&Record { run: identity.own_id()?, data, recipe })?
     );

@@ -62,7 +62,7 @@ fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt:
         plan.format_version
     )?;
     writeln!(card, "| | |\n|---|---|")?;
-    writeln!(card, "| root | `{}` |", manifest.root())?;
+    writeln!(card, "| cache id | `{}` |", manifest.cache_id())?;
     writeln!(
         card,
         "| teacher | {} (`{}`), {} |",

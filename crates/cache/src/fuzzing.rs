@@ -98,7 +98,7 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
             if let Ok(read) = Manifest::read(folder, &plan) {
                 // The hash does not depend on the spelling: the value that any other program parses has the same hash.
                 let value = serde_json::from_slice::<serde_json::Value>(bytes).ok();
-                assert_eq!(Some(read.root()), value.map(|value| json::hash(&value)));
+                assert_eq!(Some(read.cache_id()), value.map(|value| json::hash(&value)));
                 assert_eq!(read.totals.rows, ROWS);
             }
         }
@@ -106,7 +106,7 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
             fs::create_dir(folder.join(COMMITS_DIR))?;
             fs::write(commit::path(folder, 0), bytes)?;
             if let Ok(Some(read)) = Commit::read(folder, &plan, 0, &plan.shard_name(0)) {
-                Manifest::new(&plan, plan.id(), vec![read]).root();
+                Manifest::new(&plan, plan.id(), vec![read]).cache_id();
             }
         }
     }

@@ -67,7 +67,7 @@ impl Manifest {
     }
 
     /// BLAKE3 of the manifest's RFC 8785 form: the cache's id. Equal roots mean equal rows.
-    pub fn root(&self) -> Fingerprint {
+    pub fn cache_id(&self) -> Fingerprint {
         json::hash(self)
     }
 

@@ -40,7 +40,7 @@ struct Inner {
     /// [`Plan::id`].
     id: Fingerprint,
     manifest: Manifest,
-    root: Fingerprint,
+    cache_id: Fingerprint,
     /// Ranges of the units of each split, in the plan's order.
     splits: Vec<Range<usize>>,
     storage: Storage,
@@ -89,7 +89,7 @@ impl OpenShards {
 
 impl fmt::Debug for CacheReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheReader({}, root {})", self.0.folder.display(), self.root().short())
+        write!(f, "CacheReader({}, cache id {})", self.0.folder.display(), self.cache_id().short())
     }
 }
 
@@ -125,9 +125,9 @@ impl CacheReader {
         let manifest = Manifest::read(folder, &plan)?;
         check_tokenizer(&folder.join(TOKENIZER_NAME), &plan)?;
         let proofs = (0..units).map(|_| Mutex::default()).collect();
-        let (id, root, splits, open) = (manifest.plan_id, manifest.root(), plan.splits(), Mutex::default());
-        info!(folder = %folder.display(), root = %root.short(), layout = plan.layout.name(), units, "cache opened");
-        Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, root, splits, storage, proofs, open })))
+        let (id, cache_id, splits, open) = (manifest.plan_id, manifest.cache_id(), plan.splits(), Mutex::default());
+        info!(folder = %folder.display(), cache_id = %cache_id.short(), layout = plan.layout.name(), units, "cache opened");
+        Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, cache_id, splits, storage, proofs, open })))
     }
 
     /// Checks that every shard exists with the length in the manifest. Its bytes are not read.
@@ -157,9 +157,9 @@ impl CacheReader {
         &self.0.manifest
     }
 
-    /// The cache's id, see [`Manifest::root`].
-    pub fn root(&self) -> Fingerprint {
-        self.0.root
+    /// The cache's id, see [`Manifest::cache_id`].
+    pub fn cache_id(&self) -> Fingerprint {
+        self.0.cache_id
     }
 
     /// The folder of the cache.

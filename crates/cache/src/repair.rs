@@ -23,8 +23,8 @@ use tracing::info;
 pub struct Repair {
     /// Write its [`CacheWriter::pending`] units, then call [`CacheWriter::finish`].
     pub writer: CacheWriter,
-    /// The root that the repaired cache must have; `None` if neither the manifest nor all commits survived.
-    pub root: Option<Fingerprint>,
+    /// The id that the repaired cache must have; `None` if neither the manifest nor all commits survived.
+    pub cache_id: Option<Fingerprint>,
     /// Damaged or foreign files that were removed.
     pub removed: Vec<String>,
     /// Files that were rebuilt from intact ones.
@@ -65,7 +65,7 @@ pub fn prepare(
         // Without a plan most of the cache could not be checked.
         report = verify::verify(folder, Tier::Rows, &mut |_, _| {})?;
     }
-    let mut repair = Repair { writer, root: None, removed, restored, left: Vec::new() };
+    let mut repair = Repair { writer, cache_id: None, removed, restored, left: Vec::new() };
     let files = report.files();
     repair.records(folder, &files)?;
     repair.shards(folder, &report, &files)?;
@@ -105,7 +105,7 @@ impl Repair {
             });
         }
         let by_commits = || commits.into_iter().collect::<Option<Vec<_>>>().map(|all| Manifest::new(&plan, id, all));
-        self.root = manifest.or_else(by_commits).map(|manifest| manifest.root());
+        self.cache_id = manifest.or_else(by_commits).map(|manifest| manifest.cache_id());
         Ok(())
     }
 

@@ -69,8 +69,8 @@ pub struct Report {
     pub units: usize,
     /// Number of rows that were decoded and are valid.
     pub rows: u64,
-    /// The cache's root, if its manifest can be read.
-    pub root: Option<Fingerprint>,
+    /// The cache's id, if its manifest can be read.
+    pub cache_id: Option<Fingerprint>,
 }
 
 impl Report {
@@ -241,7 +241,7 @@ impl Check<'_> {
             self.report.units += 1;
             on_unit(unit + 1, units);
         }
-        self.report.root = records.manifest.map(|manifest| manifest.root());
+        self.report.cache_id = records.manifest.map(|manifest| manifest.cache_id());
     }
 
     fn records(&mut self, (plan, id): (&Plan, Fingerprint), shards: &[String]) -> Records {
@@ -273,12 +273,12 @@ impl Check<'_> {
                 None
             }
         };
-        // The card states the root that the cache had when it was finished.
+        // The card states the id that the cache had when it was finished.
         let card = fs::read_to_string(self.folder.join(CARD_NAME)).unwrap_or_default();
         let by_commits = commits.iter().cloned().collect::<Option<Vec<_>>>();
-        let by_commits = by_commits.map(|commits| Manifest::new(plan, id, commits).root());
-        let is_named = |root: Option<Fingerprint>| root.is_some_and(|root| card.contains(&root.to_string()));
-        let commits_win = is_named(by_commits) && !is_named(manifest.as_ref().map(Manifest::root));
+        let by_commits = by_commits.map(|commits| Manifest::new(plan, id, commits).cache_id());
+        let is_named = |id: Option<Fingerprint>| id.is_some_and(|id| card.contains(&id.to_string()));
+        let commits_win = is_named(by_commits) && !is_named(manifest.as_ref().map(Manifest::cache_id));
         Records { manifest, commits, commits_win }
     }
 
@@ -309,7 +309,7 @@ impl Check<'_> {
         if self.folder.join(MANIFEST_NAME).exists() {
             match json::read::<Manifest>(&self.folder.join(MANIFEST_NAME)) {
                 Ok(manifest) => {
-                    self.report.root = Some(manifest.root());
+                    self.report.cache_id = Some(manifest.cache_id());
                     records = manifest.shards;
                 }
                 Err(error) => self.failed(MANIFEST_NAME, None, &error),

@@ -289,7 +289,7 @@ impl CacheWriter {
             return Err(Error::malformed(&path, "not what the plan and commits beside it make"));
         }
         publish::remove_leftovers(&self.folder)?;
-        info!(folder = %self.folder.display(), root = %manifest.root().short(), units, "cache complete");
+        info!(folder = %self.folder.display(), cache_id = %manifest.cache_id().short(), units, "cache complete");
         Ok(manifest)
     }
 }

@@ -53,8 +53,8 @@ impl Source {
     /// Identifies the samples and the teachers' rows by their hashes.
     pub fn name(&self) -> String {
         match self {
-            Self::Cache(reader) => reader.root().to_string(),
-            Self::Both(first, second) => format!("{} and {}", first.root(), second.root()),
+            Self::Cache(reader) => reader.cache_id().to_string(),
+            Self::Both(first, second) => format!("{} and {}", first.cache_id(), second.cache_id()),
             Self::Labels(dataset) => dataset.fingerprint().to_string(),
         }
     }

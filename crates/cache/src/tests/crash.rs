@@ -22,7 +22,7 @@ const WAIT_AT: &str = "LOGITCASK_TEST_WAIT_AT";
 const LONG: &str = "LOGITCASK_KILLS";
 /// How a child's lines to its parent begin.
 const AT: &str = "at ";
-const ROOT: &str = "root ";
+const ROOT: &str = "cache_id ";
 const ERROR: &str = "error ";
 const LAYOUTS: [Layout; 2] = [Layout::Plain, Layout::Packed];
 
@@ -72,7 +72,7 @@ fn child() {
     let (Ok(folder), Ok(layout)) = (env::var(FOLDER), env::var(LAYOUT)) else { return };
     let layout = LAYOUTS.into_iter().find(|l| l.name() == layout).unwrap();
     match work(Path::new(&folder), layout) {
-        Ok(manifest) => tell(&format!("{ROOT}{}", manifest.root())),
+        Ok(manifest) => tell(&format!("{ROOT}{}", manifest.cache_id())),
         Err(e) => {
             tell(&format!("{ERROR}{e}"));
             process::exit(1);
@@ -220,8 +220,8 @@ fn workers_in_many_processes_end_with_one_cache() {
             let folder = tempfile::tempdir().unwrap();
             let workers: Vec<Child> = (0..4).map(|_| start(folder.path(), layout, &[])).collect();
             let roots: BTreeSet<_> = workers.into_iter().map(|worker| ended(worker, ROOT)).collect();
-            let root = CacheReader::open(folder.path()).unwrap().root().to_string();
-            assert_eq!(roots, BTreeSet::from([(true, Some(root))]), "round {round}");
+            let cache_id = CacheReader::open(folder.path()).unwrap().cache_id().to_string();
+            assert_eq!(roots, BTreeSet::from([(true, Some(cache_id))]), "round {round}");
             check_whole(folder.path(), &wanted, &format!("round {round}"));
         }
     }
@@ -239,10 +239,10 @@ fn a_worker_that_waited_while_another_finished_changes_nothing() {
                 assert!(late.wait().unwrap().success());
                 break;
             };
-            let root = work(folder.path(), layout).unwrap().root().to_string();
+            let cache_id = work(folder.path(), layout).unwrap().cache_id().to_string();
             let before = files(folder.path());
             late.stdin.take().unwrap().write_all(b"go on\n").unwrap();
-            assert_eq!(said(&mut out, ROOT), Some(root), "after {step}");
+            assert_eq!(said(&mut out, ROOT), Some(cache_id), "after {step}");
             assert!(late.wait().unwrap().success());
             let after = files(folder.path());
             assert!(before.iter().all(|(name, file)| after.get(name) == Some(file)), "{step} changed a file");

@@ -63,8 +63,8 @@ fn repaired(folder: &Path, plan: &Plan) -> crate::Result<Repair> {
     for unit in repair.writer.pending()? {
         write_unit(&repair.writer, unit, 0)?;
     }
-    let root = repair.writer.finish()?.root();
-    assert!(repair.root.is_none_or(|expected| expected == root), "another root than was promised");
+    let cache_id = repair.writer.finish()?.cache_id();
+    assert!(repair.cache_id.is_none_or(|expected| expected == cache_id), "another cache_id than was promised");
     Ok(repair)
 }
 
@@ -84,7 +84,7 @@ fn assert_repaired(damaged: &Files, good: &Files, plan: &Plan, what: &str) {
     assert!(report(folder.path()).is_whole(), "{what}");
 }
 
-/// The card is for people: nothing is read from it but the root.
+/// The card is for people: nothing is read from it but the cache_id.
 fn is_checked(name: &str) -> bool {
     name != crate::card::CARD_NAME
 }

@@ -46,7 +46,7 @@ fn respelled(json: &[u8]) -> String {
 #[test]
 fn a_cache_whose_json_another_program_wrote_anew_is_the_same_cache() {
     let (folder, plan) = small();
-    let root = CacheReader::open(folder.path()).unwrap().root();
+    let cache_id = CacheReader::open(folder.path()).unwrap().cache_id();
     let names = [PLAN_NAME, MANIFEST_NAME, "_commits/00000.json", "_commits/00001.json", "_commits/00002.json"];
     for name in names {
         let path = folder.path().join(name);
@@ -54,7 +54,7 @@ fn a_cache_whose_json_another_program_wrote_anew_is_the_same_cache() {
         assert!(name == PLAN_NAME || text.contains("e-"), "no small number is spelled otherwise: {text}");
         fs::write(&path, text).unwrap();
     }
-    assert_eq!(CacheReader::open(folder.path()).unwrap().root(), root);
+    assert_eq!(CacheReader::open(folder.path()).unwrap().cache_id(), cache_id);
     let report = verify(folder.path(), Tier::Rows, &mut |_, _| {}).unwrap();
     assert!(report.is_whole() && report.notes.is_empty(), "{report:?}");
     // It goes on being written, too: a shard that is lost comes back.
@@ -62,7 +62,7 @@ fn a_cache_whose_json_another_program_wrote_anew_is_the_same_cache() {
     let writer = CacheWriter::open(folder.path(), plan, TOKENIZER).unwrap();
     assert_eq!(writer.pending().unwrap(), [1]);
     write_unit(&writer, 1, 0).unwrap();
-    assert_eq!(writer.finish().unwrap().root(), root);
+    assert_eq!(writer.finish().unwrap().cache_id(), cache_id);
 }
 
 #[test]

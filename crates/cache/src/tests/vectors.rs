@@ -37,9 +37,9 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/vectors/v1")
 }
 
-/// The JSON of a decoded cache: its root, then a line for each sample.
+/// The JSON of a decoded cache: its cache_id, then a line for each sample.
 fn described(reader: &CacheReader) -> String {
-    let mut text = format!("{{\n\"root\": \"{}\",\n\"rows\": [", reader.root());
+    let mut text = format!("{{\n\"cache_id\": \"{}\",\n\"rows\": [", reader.cache_id());
     for (number, (split, row)) in rows(reader).iter().enumerate() {
         let comma = if number == 0 { "\n" } else { ",\n" };
         text += &format!("{comma}{}", line(split, row));

@@ -30,7 +30,7 @@ fn a_whole_cache_of_any_kind_has_no_findings() {
         for selection in [TOP_K, TOP_P, SAMPLE, Selection::Dense {}] {
             let folder = tempfile::tempdir().unwrap();
             let plan = Plan { layout, ..plan(selection, &[("train", 10), ("val", 3)], 4) };
-            let root = write(folder.path(), &plan).root();
+            let cache_id = write(folder.path(), &plan).cache_id();
             // What others leave beside a cache is theirs.
             fs::write(folder.path().join("_runs.jsonl"), b"{}").unwrap();
             fs::write(folder.path().join("README.md"), b"edited").unwrap();
@@ -38,7 +38,7 @@ fn a_whole_cache_of_any_kind_has_no_findings() {
             let mut heard = Vec::new();
             let report = verify(folder.path(), Tier::Rows, &mut |done, of| heard.push((done, of))).unwrap();
             assert_eq!(lines(&report), [""; 0]);
-            assert_eq!((report.units, report.rows, report.root), (4, 13, Some(root)));
+            assert_eq!((report.units, report.rows, report.cache_id), (4, 13, Some(cache_id)));
             assert_eq!(heard, [(1, 4), (2, 4), (3, 4), (4, 4)]);
             let report = structure(folder.path());
             assert!(report.is_whole() && report.rows == 0, "{:?}", lines(&report));
@@ -174,7 +174,7 @@ fn whoever_contradicts_the_shard_is_named() {
         assert!(report.findings.iter().all(|f| f.file == name) && !report.is_whole(), "{:#?}", lines(&report));
         change(name, &other, &hash);
     }
-    // What no shard can decide, the root in the card does: here the worst error of the better unit.
+    // What no shard can decide, the cache_id in the card does: here the worst error of the better unit.
     let manifest = Manifest::read(folder.path(), &plan).unwrap();
     let better = usize::from(manifest.shards[1].codec_error.worst < manifest.shards[0].codec_error.worst);
     let mut shards = manifest.shards;
@@ -210,7 +210,7 @@ fn without_a_plan_the_hashes_are_still_checked() {
         assert_eq!(files, [PLAN_NAME.to_owned(), plan.shard_name(1)], "{:#?}", lines(&report));
         // Neither does the manifest have to be there.
         fs::remove_file(folder.path().join(MANIFEST_NAME)).unwrap();
-        assert_eq!(rows(folder.path()), Report { root: None, ..report });
+        assert_eq!(rows(folder.path()), Report { cache_id: None, ..report });
     }
     // A plan that can be read, and is not the one.
     let (folder, mut plan) = small();

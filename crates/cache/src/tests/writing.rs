@@ -33,7 +33,7 @@ proptest! {
         }
         let manifest = writer.finish().unwrap();
         let reader = CacheReader::open(folder.path()).unwrap();
-        prop_assert_eq!(reader.root(), manifest.root());
+        prop_assert_eq!(reader.cache_id(), manifest.cache_id());
         prop_assert_eq!(reader.plan(), &plan);
         prop_assert_eq!(reader.splits(), ["train", "val"]);
         for (split, len) in [("train", len), ("val", 3)] {
@@ -67,9 +67,9 @@ fn converting_makes_the_files_that_caching_would_have_made_and_comes_back() {
             crate::convert(&CacheReader::open(from).unwrap(), to, layout, &stop, &mut || ()).unwrap().unwrap()
         };
         let there = convert(cached.path(), converted.path(), Layout::Packed);
-        assert_eq!(there.root(), CacheReader::open(direct.path()).unwrap().root());
+        assert_eq!(there.cache_id(), CacheReader::open(direct.path()).unwrap().cache_id());
         let again = convert(converted.path(), back.path(), Layout::Plain);
-        assert_eq!(again.root(), CacheReader::open(cached.path()).unwrap().root());
+        assert_eq!(again.cache_id(), CacheReader::open(cached.path()).unwrap().cache_id());
         for unit in 0..packed.units.len() {
             let shard = packed.shard_name(unit);
             let bytes = |folder: &tempfile::TempDir| fs::read(folder.path().join(&shard)).unwrap();
@@ -83,7 +83,7 @@ fn the_same_rows_give_the_same_bytes_and_root() {
     for selection in [TOP_K, TOP_P] {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let plan = plan(selection, &[("train", 30)], 10);
-        let roots = [write(folders[0].path(), &plan).root(), write(folders[1].path(), &plan).root()];
+        let roots = [write(folders[0].path(), &plan).cache_id(), write(folders[1].path(), &plan).cache_id()];
         assert_eq!(roots[0], roots[1]);
         let shard = plan.shard_name(1);
         assert_eq!(
@@ -109,7 +109,7 @@ fn an_interrupted_cache_ends_with_the_root_of_an_undisturbed_one() {
     drop(writer);
     let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
     assert_eq!(writer.pending().unwrap(), [0]);
-    assert_eq!(write(folder.path(), &plan).root(), CacheReader::open(undisturbed.path()).unwrap().root());
+    assert_eq!(write(folder.path(), &plan).cache_id(), CacheReader::open(undisturbed.path()).unwrap().cache_id());
     assert!(writer.pending().unwrap().is_empty());
     assert!(!leftover.exists(), "a finished cache keeps no leftovers");
 }
@@ -118,7 +118,7 @@ fn an_interrupted_cache_ends_with_the_root_of_an_undisturbed_one() {
 fn a_shard_without_a_commit_is_adopted_only_if_it_is_ours() {
     let (folder, plan) = small();
     let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
-    let root = writer.finish().unwrap().root();
+    let cache_id = writer.finish().unwrap().cache_id();
     let commit = folder.path().join(COMMITS_DIR).join("00000.json");
     fs::remove_file(&commit).unwrap();
     fs::remove_file(folder.path().join(MANIFEST_NAME)).unwrap();
@@ -127,7 +127,7 @@ fn a_shard_without_a_commit_is_adopted_only_if_it_is_ours() {
     assert!(matches!(other, Error::ForeignShard { .. }) && other.to_string().contains("remove the file"), "{other}");
     assert!(!commit.exists(), "a foreign shard must not be committed");
     write_unit(&writer, 0, 0).unwrap();
-    assert_eq!(writer.finish().unwrap().root(), root);
+    assert_eq!(writer.finish().unwrap().cache_id(), cache_id);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn two_workers_end_with_one_cache() {
         for unit in 0..plan.units.len() {
             write_unit(&writer, unit, 0).unwrap();
         }
-        writer.finish().unwrap().root()
+        writer.finish().unwrap().cache_id()
     };
     let roots = std::thread::scope(|scope| [scope.spawn(work), scope.spawn(work)].map(|thread| thread.join().unwrap()));
     assert_eq!(roots[0], roots[1]);

@@ -139,11 +139,11 @@ fn two_runs_at_once_share_the_units() {
         both.into_iter().map(|run| run.join().unwrap()).sum()
     });
     assert_eq!(read, all, "no position goes through a teacher twice");
-    assert_eq!(root(folder.path()), root(alone.path()));
+    assert_eq!(cache_id(folder.path()), cache_id(alone.path()));
 }
 
-fn root(folder: &Path) -> Fingerprint {
-    logitcask_cache::CacheReader::open(folder).unwrap().root()
+fn cache_id(folder: &Path) -> Fingerprint {
+    logitcask_cache::CacheReader::open(folder).unwrap().cache_id()
 }
 
 #[test]
@@ -153,8 +153,8 @@ fn any_number_of_workers_gives_the_same_cache() {
         run(folder.path(), &Slow { workers, fails_at: None }, false).unwrap();
         folder
     });
-    let [one, others @ ..] = folders.each_ref().map(|folder| root(folder.path()));
-    assert!(others.iter().all(|root| *root == one));
+    let [one, others @ ..] = folders.each_ref().map(|folder| cache_id(folder.path()));
+    assert!(others.iter().all(|cache_id| *cache_id == one));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_stopped_run_commits_what_it_began_and_another_goes_on() {
     assert!(matches!(stopped, Err(Error::Interrupted { committed: 1..=4, units: 5 })), "{stopped:?}");
     run(folder.path(), &teacher, false).unwrap();
     run(whole.path(), &teacher, false).unwrap();
-    assert_eq!(root(folder.path()), root(whole.path()));
+    assert_eq!(cache_id(folder.path()), cache_id(whole.path()));
 }
 
 #[test]
