@@ -19,6 +19,9 @@ impl SoftRows {
     /// lengths, finite and sorted log-probabilities, ids below `vocab_size`, bounds on the log-partition, a tail that
     /// holds the rest of the probability, and the label found exactly where its rank says. The last check ties the rows
     /// to their input: rows of a different text rarely pass it.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold, and the position at which it does not.
     pub fn check(&self, keep: &Truncation, gold_ids: &[u32], vocab_size: u32) -> Result<(), RowError> {
         let positions = gold_ids.len();
         let fit = |lengths: &[(&'static str, usize, usize)]| match lengths.iter().find(|(_, got, wanted)| got != wanted)

@@ -119,6 +119,9 @@ impl Checkpoints {
 
     /// The run that each checkpoint in a run's folder belongs to, according to its state file alone; `None` if that
     /// cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder of the checkpoints cannot be listed.
     pub fn runs(of_run: &Path) -> Result<Vec<(PathBuf, Option<Fingerprint>)>> {
         let run = |path: &Path| read_json::<Stored>(path, STATE).ok().map(|stored| stored.run);
         Ok(all(&folder(of_run))?.into_iter().map(|(_, path)| (path.clone(), run(&path))).collect())
@@ -141,6 +144,9 @@ impl Checkpoints {
 
     /// Loads the checkpoint into a model and an optimizer of the same shape, and returns them with the state of rules;
     /// both are returned unchanged if there is no checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] names the file that cannot be read into these shapes.
     pub fn load<M: Module>(&self, model: M, optimizer: ModuleOptimizer) -> Result<Loaded<M>> {
         let Some(path) = self.last() else { return Ok(Loaded { model, optimizer, memory: None }) };
         let refuse = |name: &str, problem: &dyn std::fmt::Display| refuse(path, format!("{name}: {problem}"));
@@ -152,6 +158,9 @@ impl Checkpoints {
     }
 
     /// Loads the weights of the lowest validation perplexity into a model of the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] names the file that cannot be read into this shape.
     pub fn load_best<M: Module>(&self, model: M) -> Result<M> {
         match &self.last {
             Some((path, State { best_weights: Some(_), .. })) => {
@@ -163,6 +172,9 @@ impl Checkpoints {
 
     /// Writes a checkpoint, keeps the one before it, and removes all others. `memory` is the state of rules; `is_best`
     /// means that these weights are kept until better ones are found.
+    ///
+    /// # Errors
+    /// [`Error::Unwritten`] or [`Error::Io`] names what could not be written; the checkpoints before it stay.
     pub fn save(
         &mut self,
         model: &impl Module,

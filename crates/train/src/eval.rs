@@ -48,6 +48,9 @@ struct Sums {
 }
 
 /// Evaluates `model` (without gradients) on every sample of `split`. Returns `None` if `stop` was set in the meantime.
+///
+/// # Errors
+/// [`Error::EmptySplit`], [`Error::Cache`] or [`Error::Dataset`] from the samples, [`Error::Device`].
 pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
     let start = Instant::now();
     source.len(split)?;

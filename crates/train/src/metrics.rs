@@ -59,6 +59,9 @@ pub struct MetricsLog {
 impl MetricsLog {
     /// Opens the log of a run that has done `steps` steps. Lines of later steps, written by a killed run after its last
     /// checkpoint, are removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the log cannot be read or cut.
     pub fn open(path: &Path, steps: u64) -> Result<Self> {
         #[derive(Deserialize)]
         struct Line {
@@ -77,6 +80,9 @@ impl MetricsLog {
     }
 
     /// Appends one line.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the line cannot be written.
     pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
         let mut json = serde_json::to_string(line).map_err(|e| Error::Config(e.to_string()))?;
         json.push('\n');

@@ -24,6 +24,9 @@ pub struct Similarity {
 impl Similarity {
     /// Computes softmax(cosine / `temperature`) of each column of `head` with all columns, and keeps the `classes`
     /// largest. head: \[hidden, vocabulary\], outside any graph.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
     pub fn of_head(head: Tensor<2>, classes: usize, temperature: f64) -> Result<Self> {
         let [_, vocab_size] = head.dims();
         let classes = classes.min(vocab_size);

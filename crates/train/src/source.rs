@@ -76,6 +76,9 @@ impl Source {
     }
 
     /// Rejects a loss that needs more than the cached rows contain.
+    ///
+    /// # Errors
+    /// Names the key of the recipe, its value and what is accepted.
     pub fn check(&self, loss: &LossConfig) -> std::result::Result<(), ConfigError> {
         self.caches().try_for_each(|cache| loss.check_against(&cache.plan().keep))
     }
@@ -91,6 +94,9 @@ impl Source {
     }
 
     /// Number of samples of a split.
+    ///
+    /// # Errors
+    /// [`Error::EmptySplit`] if there is none; [`Error::Cache`] for a split that the cache does not have.
     pub fn len(&self, split: &str) -> Result<u64> {
         let count = match self {
             Self::Cache(reader) | Self::Both(reader, _) => reader.len(split)?,
@@ -100,6 +106,10 @@ impl Source {
     }
 
     /// Every sample of a split in the dataset's order.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there; [`Error::Config`] if the second cache
+    /// lacks it.
     pub fn in_order(&self, split: &str) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.in_order(split)?)),
@@ -110,6 +120,10 @@ impl Source {
 
     /// Every sample of a split once, in an order that depends on `seed` and `epoch` only, without the first `skip`
     /// samples.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there; [`Error::Config`] if the second cache
+    /// lacks it.
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.shuffled(split, seed, epoch, skip)?)),

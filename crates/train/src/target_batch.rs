@@ -81,6 +81,10 @@ impl TeacherStats {
 
 impl TargetBatch {
     /// Lays out the rows of the teacher with this index for `samples`, as far as `spec` needs them.
+    ///
+    /// # Errors
+    /// [`Error::NoTeacher`] if a sample has no rows of that teacher; [`Error::Config`] for a label that
+    /// `spec.similarity` does not have.
     pub fn new(samples: &[DistillSample], teacher: usize, spec: &TargetSpec) -> Result<Self> {
         let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.get(teacher)).collect();
         if taught.len() < samples.len() {

@@ -58,6 +58,10 @@ pub struct Trainer<'a> {
 impl Trainer<'_> {
     /// Trains from the last of `checkpoints` to the end, or until the step after `stop` is set. `on_step` is called
     /// after every step.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a recipe that does not fit itself, the cache or the student; [`Error::Diverged`] at the step
+    /// whose loss or weights are no longer finite; whatever stops the loader, a checkpoint or the device.
     pub fn run(
         &self,
         mut checkpoints: Checkpoints,

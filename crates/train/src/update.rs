@@ -159,6 +159,9 @@ fn backward(
 }
 
 /// Takes the gradients out of `sums` and returns them for the mean over `positions` positions.
+///
+/// # Errors
+/// [`Error::Config`] for a batch without a position.
 pub fn gradients(model: &impl CausalLm, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
     let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
         return Err(Error::Config("a batch without a position".into()));

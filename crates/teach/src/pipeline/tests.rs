@@ -112,14 +112,18 @@ fn plan() -> Plan {
     }
 }
 
-/// Runs the pipeline to the end, or, with `stops`, until a unit is committed.
+/// Runs the pipeline to the end, or, with `stops`, until the first batch went through the teacher: a commit may be so slow
+/// that all units have begun before it.
 fn run(folder: &Path, teacher: &Slow, stops: bool) -> Result<u64> {
     let positions = AtomicU64::new(0);
     let writer = CacheWriter::open(folder, plan(), b"{}").unwrap();
     let stop = AtomicBool::new(false);
     let on_progress = |progress| match progress {
-        Progress::Committed { .. } => stop.store(stops, Ordering::Relaxed),
-        Progress::Positions(count) => drop(positions.fetch_add(count, Ordering::Relaxed)),
+        Progress::Committed { .. } => {}
+        Progress::Positions(count) => {
+            positions.fetch_add(count, Ordering::Relaxed);
+            stop.store(stops, Ordering::Relaxed);
+        }
         Progress::Elsewhere(_) => {}
     };
     let pipeline = Pipeline { dataset: &Short, teacher, writer: &writer, batch_tokens: 10 };

@@ -19,6 +19,9 @@ const COLUMNS: usize = 8;
 
 /// Statistics of every position of `batch`, whose targets must have statistics. hidden: \[positions, hidden size\];
 /// `piece` is the maximum number of positions whose logits exist at once. No graph is built.
+///
+/// # Errors
+/// [`Error::NoTeacher`] if the targets have no statistics; [`Error::Device`].
 pub fn collect_stats(
     hidden: &Tensor<2>,
     head: &Head,
