@@ -52,7 +52,7 @@ fn recipe_mistakes_name_file_and_key() {
     }
     fixture
         .edit_recipe("steps = 12", "steps = 12\npruning = { share = 0.5 }\nschedule = { kind = \"wsd\", decay = 0.0 }");
-    fails_with(&fixture, &TRAIN, &["schedule: decay = 0", "floor = 1.0"]);
+    fails_with(&fixture, &TRAIN, &["schedule.decay = 0", "floor = 1.0"]);
     fixture.edit_recipe("decay = 0.0", "decay = 0.5");
     fixture.edit_recipe("alpha = 0.5", "alpha = 0.0");
     fails_with(&fixture, &TRAIN, &["[train] pruning", "alpha = 0"]);

@@ -49,19 +49,29 @@ fn compared(
     vocab_size: usize,
     targets: &[TemperedRow],
 ) -> Compared<Matrix> {
-    let kept_ids: Vec<Vec<usize>> = targets.iter().map(kept_ids).collect();
+    let mut kept_ids: Vec<Vec<usize>> = targets.iter().map(kept_ids).collect();
     let outside_ids: Vec<Vec<usize>> =
         kept_ids.iter().map(|kept| (0..vocab_size).filter(|id| !kept.contains(id)).collect()).collect();
-    let rows = |of: &dyn Fn(&TemperedRow) -> Vec<f64>| {
-        Matrix::constant(targets.len(), kept_ids[0].len(), targets.iter().flat_map(of).collect())
+    let is_same = kept_ids.iter().all(|ids| ids.len() == kept_ids[0].len());
+    assert!(is_same, "rows that keep different numbers of classes cannot be compared together");
+    // Rows without a kept class have one empty place, as a trainer's have.
+    let width = kept_ids[0].len().max(1);
+    kept_ids.iter_mut().for_each(|ids| ids.resize(width, 0));
+    let rows = |of: &dyn Fn(&TemperedRow) -> Vec<f64>, filler: f64| {
+        let row = |target: &TemperedRow| {
+            let mut row = of(target);
+            row.resize(width, filler);
+            row
+        };
+        Matrix::constant(targets.len(), width, targets.iter().flat_map(row).collect())
     };
     let column = |of: &dyn Fn(&TemperedRow) -> f64| Matrix::column(targets.iter().map(of).collect());
     let log_z = scaled.clone().log_sum_exp();
     let log_q = scaled.clone() - log_z.clone();
     let kept = Terms {
-        log_p: rows(&|target| target.log_probs.clone()),
+        log_p: rows(&|target| target.log_probs.clone(), NO_CLASS),
         log_q: log_q.clone().gather(&kept_ids),
-        counts: Some(rows(&|target| target.counts.clone())),
+        counts: Some(rows(&|target| target.counts.clone(), 0.0)),
     };
     let label =
         |target: &TemperedRow| (0..target.class_ids.len()).map(|i| f64::from(target.label == Some(i))).collect();
@@ -83,12 +93,15 @@ fn compared(
     Compared {
         kept,
         outside: outside(divergence, log_q.clone().gather(&outside_ids), targets),
-        label: divergence.needs_label().then(|| rows(&label)),
+        label: divergence.needs_label().then(|| rows(&label, 0.0)),
         log_z: divergence.needs_logits().then(to_logits),
         squares: divergence.needs_squares().then(squares),
         vocab_size,
     }
 }
+
+/// Log-probability of a place without a class.
+const NO_CLASS: f64 = -1e4;
 
 fn kept_ids(target: &TemperedRow) -> Vec<usize> {
     target.class_ids.iter().map(|&id| id as usize).collect()
