@@ -82,7 +82,9 @@ impl TemperedRow {
             counts: row.importance_weights().take(known.len()).collect(),
             rest,
             label: None,
-            log_z: number(&tempered.log_total) + b * f64::from(row.log_z),
+            // Without a class that counts there is no partition function, and nothing that would need it.
+            log_z: Some(number(&tempered.log_total)).filter(|log_total| log_total.is_finite()).unwrap_or(0.0)
+                + b * f64::from(row.log_z),
             mean_logit: b * row.logit_moments(0.0).0,
             sum_of_squares: row.sum_of_squares(temperature),
         }
