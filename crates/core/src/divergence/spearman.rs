@@ -56,7 +56,8 @@ impl OverRows for Spearman {
     fn of_rows<A: WholeRows>(&self, compared: &Compared<A>) -> A {
         let presence = compared.presence();
         let [_, is_there] = presence.clone().pairs();
-        let classes = presence.clone().sum();
+        // A row of sampled classes alone has none that is certain, and no order.
+        let classes = presence.clone().sum().at_least(1.0);
         // The soft number of classes before each class, less its mean. Each class counts ½ for itself, which shifts all
         // ranks alike.
         let centred_ranks = |is_before: A| {
