@@ -66,7 +66,7 @@ impl Layout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// [`FORMAT_VERSION`].
+    /// [`FORMAT_VERSION`](crate::FORMAT_VERSION).
     pub format_version: u32,
     /// Version of the program that began the cache. Not part of the id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
