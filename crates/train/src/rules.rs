@@ -6,7 +6,8 @@ use crate::loss::{LossAtStep, LossConfig, LossTerm, TermAtStep};
 use crate::target_spec::TargetSpec;
 use logitcask_core::divergence::Properties;
 use logitcask_core::temperature::{
-    AdaptiveTemperature, RequiredStats, Stat, StepContext, StepFeedback, TemperaturePair, Temperatures, TokenStats,
+    AdaptiveTemperature, RequiredStats, Stat, StatSource, StepContext, StepFeedback, TemperaturePair, Temperatures,
+    TokenStats,
 };
 use logitcask_core::token_weight::TokenWeighting;
 use logitcask_core::{TailPolicy, Truncation};
@@ -115,7 +116,7 @@ impl Rules {
             always_kept: 0,
             target: self.config.target,
             label: needs_label,
-            stats: needs.needs_positions() || needs_logits,
+            stats: needs.needs_positions() || needs.needs(StatSource::Targets) || needs_logits,
             entropy: needs.target_entropy().map(|nats| (nats, self.range)),
             similarity: None,
         })

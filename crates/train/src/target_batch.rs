@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Padding value for the log-probability of a missing class and the log-weight of a missing atom: e^-1e4 is 0 in any
 /// float type at any practical temperature, and 0 · -1e4 is still 0.
-pub const NO_CLASS: f32 = -1e4;
+pub const NO_CLASS: f32 = logitcask_core::divergence::NO_CLASS as f32;
 
 /// One row per position, padded to common widths.
 #[derive(Clone, Debug, Default, PartialEq)]

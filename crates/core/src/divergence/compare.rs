@@ -3,6 +3,7 @@
 use super::formula::{Compared, OverRows, Terms};
 use super::matrix::Matrix;
 use super::number::{Number, Rows};
+use super::tempered::NO_CLASS;
 use super::tempered_row::{Remainder, TemperedRow};
 
 /// The loss at one position and its gradient.
@@ -99,9 +100,6 @@ fn compared(
         vocab_size,
     }
 }
-
-/// Log-probability of a place without a class.
-const NO_CLASS: f64 = -1e4;
 
 fn kept_ids(target: &TemperedRow) -> Vec<usize> {
     target.class_ids.iter().map(|&id| id as usize).collect()

@@ -19,7 +19,7 @@ pub use compare::{Comparison, compare, compare_batch};
 pub use formula::{Compared, OverRows, Properties, Settings, SumOverClasses, Terms};
 pub use matrix::Matrix;
 pub use number::{Dual, Number, Real, Rows, WholeRows};
-pub use tempered::{CachedRows, NO_MASS, TailPolicy, Tempered};
+pub use tempered::{CachedRows, NO_CLASS, NO_MASS, TailPolicy, Tempered};
 pub use tempered_row::{Remainder, TemperedRow};
 
 use crate::ConfigError;

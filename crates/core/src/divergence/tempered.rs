@@ -43,8 +43,9 @@ impl TailPolicy {
     }
 }
 
-/// Added to the log-probability of a class that is part of the tail, so that it is not counted twice.
-const NOT_COUNTED: f64 = -1e4;
+/// Log-probability of a class that does not count: padding, or one of the tail. e^-1e4 is 0 in any float, at any useful
+/// temperature, and 0 · -1e4 is still 0.
+pub const NO_CLASS: f64 = -1e4;
 
 /// Stands for the log of zero mass: every stored tail has more.
 pub const NO_MASS: f64 = -500.0;
@@ -89,7 +90,7 @@ impl<A: Rows> Tempered<A> {
     pub fn new(scaled: A, is_certain: Option<&A>, log_tail: Option<A>, policy: TailPolicy) -> Self {
         let certain = match is_certain {
             None => scaled.clone(),
-            Some(is_certain) => scaled.clone() + (is_certain.clone() + -1.0) * -NOT_COUNTED,
+            Some(is_certain) => scaled.clone() + (is_certain.clone() + -1.0) * -NO_CLASS,
         };
         let log_total = match &log_tail {
             Some(log_tail) if policy != TailPolicy::Renormalize => certain.beside(log_tail.clone()).log_sum_exp(),

@@ -39,6 +39,8 @@ pub enum StatSource {
     TeacherRow,
     /// A forward pass of the student's head before the loss: the head's product is computed a second time.
     Student,
+    /// The teacher's cached row, for the loss itself: no rule sees the value.
+    Targets,
     /// The loss of the step.
     Loss,
 }
@@ -64,11 +66,10 @@ impl Stat {
     /// The source of the statistic.
     pub fn source(self) -> StatSource {
         match self {
-            Self::TeacherConfidence
-            | Self::TeacherLabel
-            | Self::TeacherEntropy
-            | Self::TeacherLogitStd
-            | Self::TargetTemperature => StatSource::TeacherRow,
+            Self::TeacherConfidence | Self::TeacherLabel | Self::TeacherEntropy | Self::TargetTemperature => {
+                StatSource::TeacherRow
+            }
+            Self::TeacherLogitStd => StatSource::Targets,
             Self::StudentConfidence
             | Self::StudentSecond
             | Self::StudentLabel

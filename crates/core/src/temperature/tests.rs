@@ -196,3 +196,11 @@ fn every_rule_reads_only_what_it_asks_for_and_goes_on_from_its_state() {
         }
     }
 }
+
+#[test]
+fn what_only_the_loss_reads_costs_no_look_at_the_positions() {
+    let required = TemperatureRule::LogitStd(LogitStd {}).required_stats();
+    assert!(required.needs(StatSource::Targets) && !required.needs_positions());
+    assert!(RequiredStats::of(&[Stat::TeacherEntropy]).needs_positions());
+    assert!(!RequiredStats::of(&[Stat::CrossEntropy, Stat::Slopes]).needs_positions());
+}

@@ -25,6 +25,7 @@ fn compared(student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Com
     let log_z = student.log_z(term.view);
     let log_q = |logits: Tensor<2>| OnDevice(temperature.divide(logits) - log_z.clone());
     let kept = student.kept.clone().unwrap_or_else(|| unreachable!("a student beside a teacher has kept classes"));
+    let kept_log_q = log_q(kept);
     let to_logits = || {
         let raw = teacher.raw.as_ref().unwrap_or_else(|| unreachable!("statistics are read where logits are compared"));
         let theirs = match properties.needs_mean_logit() {
@@ -45,14 +46,14 @@ fn compared(student: &Student, teacher: &DeviceTargets, term: &ChunkTerm) -> Com
         let half =
             term.half_view.unwrap_or_else(|| unreachable!("half the temperature is a view where squares are asked"));
         let (_, outside) = &student.views[half];
-        let kept = ((log_q(kept.clone()).0 * 2.0).exp() * teacher.presence()).sum_dim(1);
+        let kept = ((kept_log_q.0.clone() * 2.0).exp() * teacher.presence()).sum_dim(1);
         let ours = kept + (outside.clone() - log_z.clone() * 2.0).exp();
         [teacher.sum_of_squares(&term.teacher, &tempered), OnDevice(ours)]
     };
     Compared {
         kept: Terms {
             log_p: tempered.log_probs.clone(),
-            log_q: log_q(kept.clone()),
+            log_q: kept_log_q.clone(),
             counts: teacher.counts.clone().map(OnDevice),
         },
         outside: outside_terms(student, term, &tempered, OnDevice(outside.clone() - log_z.clone()), log_q),
