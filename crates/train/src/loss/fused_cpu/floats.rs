@@ -6,6 +6,9 @@ use logitcask_core::exp::exp_nonpositive;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// \[n, columns\] in row-major order.
+///
+/// Exponentials are computed in plain `for` loops: a closure may be compiled apart from the code that was dispatched to
+/// vector instructions, and each multiply-add in it then becomes a function call.
 #[derive(Clone, Debug)]
 pub(super) struct Floats {
     columns: usize,
@@ -28,7 +31,9 @@ impl Floats {
 
     #[inline(always)]
     fn map(mut self, f: impl Fn(f32) -> f32) -> Self {
-        self.values.iter_mut().for_each(|x| *x = f(*x));
+        for x in &mut self.values {
+            *x = f(*x);
+        }
         self
     }
 
@@ -36,25 +41,26 @@ impl Floats {
     #[inline(always)]
     fn zip(mut self, mut other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
         if other.columns == self.columns {
-            self.values.iter_mut().zip(other.values).for_each(|(a, b)| *a = f(*a, b));
+            for (a, b) in self.values.iter_mut().zip(&other.values) {
+                *a = f(*a, *b);
+            }
             return self;
         }
         if self.columns == 1 {
-            for (row, a) in other.values.chunks_exact_mut(other.columns).zip(self.values) {
-                row.iter_mut().for_each(|b| *b = f(a, *b));
+            for (row, a) in other.values.chunks_exact_mut(other.columns).zip(&self.values) {
+                for b in row {
+                    *b = f(*a, *b);
+                }
             }
             return other;
         }
         assert_eq!(other.columns, 1, "numbers of different shapes");
-        for (row, b) in self.values.chunks_exact_mut(self.columns).zip(other.values) {
-            row.iter_mut().for_each(|a| *a = f(*a, b));
+        for (row, b) in self.values.chunks_exact_mut(self.columns).zip(&other.values) {
+            for a in row {
+                *a = f(*a, *b);
+            }
         }
         self
-    }
-
-    #[inline(always)]
-    fn of_rows(self, f: impl Fn(&[f32]) -> f32) -> Self {
-        Self { columns: 1, values: self.values.chunks_exact(self.columns).map(f).collect() }
     }
 }
 
@@ -123,8 +129,11 @@ impl Mul<f64> for Floats {
 
 impl Number for Floats {
     #[inline(always)]
-    fn exp(self) -> Self {
-        self.map(exp_nonpositive)
+    fn exp(mut self) -> Self {
+        for x in &mut self.values {
+            *x = exp_nonpositive(*x);
+        }
+        self
     }
 
     #[inline(always)]
@@ -152,12 +161,16 @@ impl Number for Floats {
 impl Rows for Floats {
     #[inline(always)]
     fn sum(self) -> Self {
-        self.of_rows(|row| row.iter().sum())
+        Self { columns: 1, values: self.values.chunks_exact(self.columns).map(|row| row.iter().sum()).collect() }
     }
 
     #[inline(always)]
     fn log_sum_exp(self) -> Self {
-        self.of_rows(log_sum_exp)
+        let mut values = Vec::with_capacity(self.values.len() / self.columns);
+        for row in self.values.chunks_exact(self.columns) {
+            values.push(log_sum_exp(row));
+        }
+        Self { columns: 1, values }
     }
 
     #[inline(always)]

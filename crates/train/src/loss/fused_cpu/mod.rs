@@ -136,11 +136,13 @@ impl WithSimd for BlockKernel<'_, '_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { all, start, vocab_size, rows, figures, buffers } = self;
         let n = rows.len() / vocab_size;
-        let terms = 0..if all.targets.is_some() { all.loss.terms.len() } else { 0 };
-        let tempered: Vec<Tempered<Floats>> = match all.targets {
-            None => Vec::new(),
-            Some(targets) => terms.map(|term| all.tempered(targets, term, start..start + n)).collect(),
-        };
+        // Loops, and no closures: see `Floats`.
+        let mut tempered: Vec<Tempered<Floats>> = Vec::new();
+        if let Some(targets) = all.targets {
+            for term in 0..all.loss.terms.len() {
+                tempered.push(all.tempered(targets, term, start..start + n));
+            }
+        }
         let figures = figures.chunks_exact_mut(tempered.len() + 2);
         for (i, (row, figures)) in rows.chunks_exact_mut(vocab_size).zip(figures).enumerate() {
             let teacher = |term: usize| -> (&[f32], Option<f32>) {
