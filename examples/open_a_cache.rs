@@ -49,7 +49,7 @@ fn main() -> Result<()> {
         println!("{:>16} {id:>8} {p:>8.4} {logit:>8.3}", tokenizer.token_text(id));
     }
     println!("all others together: p = {:.4}", row.tail_mass(1.0));
-    let label = cached.sample.gold_ids()[position];
+    let label = cached.sample.labels()[position];
     let (p, rank) = (row.gold.log_prob.exp(), row.gold.rank);
     println!("label `{}`: p = {p:.6}, {rank} classes before it", tokenizer.token_text(label));
     Ok(())

@@ -10,7 +10,9 @@ use logitcask_cache::{
 };
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::{Fingerprint, LogProbPrecision, RowErrors, SampleId, Selection, SoftRows, TailRule, Truncation};
+use logitcask_core::{
+    Fingerprint, LogProbPrecision, PositionChoice, RowErrors, SampleId, Selection, SoftRows, TailRule, Truncation,
+};
 use logitcask_data::{Dataset, DatasetConfig, TextDataset, TextTokenizer};
 use std::path::{Path, PathBuf};
 
@@ -55,7 +57,7 @@ pub fn write(folder: &Path) -> Result<Manifest> {
         for id in (range.start..range.end).map(SampleId) {
             let sample = dataset.sample(&range.split, id)?;
             let mut soft = SoftRows::new(&plan.keep);
-            for (position, &label) in sample.gold_ids().iter().enumerate() {
+            for (position, &label) in sample.labels().iter().enumerate() {
                 let logits = teacher_logits(&sample.input_ids[..=position], plan.vocab_size);
                 // It matters to `Selection::Sample` alone.
                 let offset = plan.keep.selection.sampling_offset(&range.split, id, position);
@@ -83,6 +85,7 @@ fn plan(tokenizer: &TextTokenizer, dataset: &TextDataset) -> Plan {
         max_length: MAX_LENGTH,
         precision: "f32".to_owned(),
         batch_tokens: u64::from(MAX_LENGTH),
+        positions: PositionChoice::All {},
         keep: Truncation {
             selection: Selection::TopK { k: 16 },
             always_keep: Vec::new(),

@@ -7,7 +7,7 @@ use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
-use logitcask_core::{RowErrors, Selection, Truncation};
+use logitcask_core::{PositionChoice, RowErrors, Selection, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{Dataset, TOKENISATION_VERSION, TextDataset};
 use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
@@ -80,8 +80,23 @@ impl Experiment {
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
         this.dataset.notes().iter().for_each(|text| note!("{text}"));
         this.check_splits()?;
+        this.check_positions()?;
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
+    }
+
+    /// Rejects a choice of positions that the dataset cannot serve.
+    fn check_positions(&self) -> Result<()> {
+        let choice = self.recipe.cache.positions;
+        choice.check().map_err(|e| anyhow!("[cache] positions: {e}"))?;
+        if choice == (PositionChoice::Marked {}) && !self.dataset.marks_positions() {
+            bail!(
+                "[cache] positions = {{ kind = \"marked\" }}: {} marks no positions. Plain text has none to mark; use \
+                 \"all\" or \"share\"",
+                self.recipe.dataset.path.display()
+            );
+        }
+        Ok(())
     }
 
     /// Says which splits a student of this recipe will look for in vain, and refuses where there is nothing to train on:
@@ -152,6 +167,7 @@ impl Experiment {
             max_length: self.recipe.cache.max_length as u32,
             precision: self.teacher.precision.to_string(),
             batch_tokens: self.teacher.batch_tokens as u64,
+            positions: self.recipe.cache.positions,
             keep,
             teacher: ArtifactRef { name: self.files.name(), fingerprint: self.files.fingerprint()? },
             tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
@@ -185,7 +201,7 @@ impl Experiment {
     /// [`Self::choose_tail_atoms`], were this the recipe's selection.
     pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
-        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES)?;
+        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES, &self.recipe.cache.positions)?;
         // Rounding of the kept classes is another matter, and no atom mends it.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();

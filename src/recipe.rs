@@ -4,7 +4,7 @@ use crate::paths::Bases;
 use crate::student;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Layout;
-use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
+use logitcask_core::{LogProbPrecision, PositionChoice, Selection, TailRule, Truncation};
 use logitcask_data::DatasetConfig;
 use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
@@ -104,6 +104,8 @@ pub struct CacheConfig {
     pub path: Option<PathBuf>,
     /// Tokens of a window, the first one included.
     pub max_length: usize,
+    /// Which positions of a window are cached.
+    pub positions: PositionChoice,
     /// Which classes of a row are kept.
     pub selection: Selection,
     /// Classes kept at every position: end-of-text, tool and chat markers, say.
@@ -124,6 +126,7 @@ impl Default for CacheConfig {
         Self {
             path: None,
             max_length: 256,
+            positions: PositionChoice::All {},
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),
             values: LogProbPrecision::F16 {},

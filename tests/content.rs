@@ -1,7 +1,8 @@
 //! One cache, every student: what may be read of it, and what is refused.
 
 use crate::fixture::{Fixture, write_teacher};
-use logitcask_cache::{CacheReader, Layout};
+use logitcask_cache::{CacheReader, CachedSample, Layout};
+use logitcask_core::{SampleId, SoftRows};
 use serde_json::Value;
 use std::fs;
 
@@ -67,6 +68,48 @@ fn a_shorter_prefix_and_fewer_classes_are_read_from_the_same_cache() {
     assert!(up_to_date.contains("up to date"), "{up_to_date}");
     fixture.ok(&TRAIN);
     assert_eq!(losses(&fixture).len(), 12);
+}
+
+/// Every row of the train split under its sample and position, in a form that can be compared bit by bit.
+fn rows(fixture: &Fixture) -> Vec<(u64, usize, SoftRows)> {
+    let cache = CacheReader::open(&fixture.path("cache")).unwrap();
+    let of_sample = |cached: CachedSample| -> Vec<_> {
+        let one = |(position, row)| {
+            let mut rows = SoftRows::new(&cache.plan().keep);
+            rows.push(row);
+            (cached.sample.id.0, position, rows)
+        };
+        cached.sample.position_indices().zip(cached.rows.iter()).map(one).collect()
+    };
+    cache.in_order("train").unwrap().flat_map(|cached| of_sample(cached.unwrap())).collect()
+}
+
+#[test]
+fn chosen_positions_have_the_rows_of_the_whole_cache_and_are_trained_on() {
+    let whole = Fixture::new(60);
+    whole.ok(&CACHE);
+    let all = rows(&whole);
+    for layout in ["plain", "packed"] {
+        let fixture = Fixture::new(60);
+        let lines =
+            format!("[cache]\nlayout = \"{layout}\"\npositions = {{ kind = \"share\", share = 0.2, seed = 4 }}");
+        fixture.edit_recipe("[cache]", &lines);
+        let said = fixture.ok(&CACHE);
+        let some = rows(&fixture);
+        assert!(some.len() * 4 < all.len(), "{} of {}", some.len(), all.len());
+        assert!(some.iter().all(|row| all.contains(row)), "{layout}: a row differs from the whole cache's");
+        assert!(said.contains("positions"), "{said}");
+        fixture.ok(&TRAIN);
+        assert_eq!(losses(&fixture).len(), 12);
+        let shown = fixture.ok(&["inspect", "cache", "--sample", "0", "--positions", "40"]);
+        let (cached, not) = (shown.matches(" | ").count(), shown.matches("not cached").count());
+        let here = some.iter().filter(|(id, ..)| *id == 0).count();
+        let tokens = CacheReader::open(&fixture.path("cache")).unwrap().get("train", SampleId(0)).unwrap();
+        assert!(cached >= here && not == tokens.sample.next_tokens().min(40) - here, "{shown}");
+    }
+    whole.edit_recipe("[cache]", "[cache]\npositions = { kind = \"marked\" }");
+    let refused = whole.fails(&CACHE);
+    assert!(refused.contains("marks no positions"), "{refused}");
 }
 
 #[test]

@@ -82,11 +82,7 @@ fn golden_backward_agrees_with_torch() {
     for name in ["llama-gqa", "llama-tied", "llama-f16-sharded"] {
         let case = &golden["checkpoints"][name];
         let model = load(&golden::folder().join(case["path"].as_str().unwrap()), true);
-        let sample = |s: &Value| Sample {
-            id: SampleId(0),
-            origin: Origin { document: 0, offset: 0 },
-            input_ids: ids(&s["token_ids"]),
-        };
+        let sample = |s: &Value| Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, ids(&s["token_ids"]));
         let samples: Vec<_> = case["sequences"].as_array().unwrap().iter().map(|s| (sample(s), Vec::new())).collect();
         let batch = Batch::new(&samples, None).unwrap();
         let mut sums = loss_totals(&model, &batch, &LossAtStep::LABELS);

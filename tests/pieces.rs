@@ -80,7 +80,7 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
 #[test]
 fn fewer_classes_join_the_tail() {
     let (rows, students) = cached(Selection::TopK { k: 9 }, 30);
-    let sample = Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: vec![3; 7] };
+    let sample = Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, vec![3; 7]);
     let spec = TargetSpec { classes: Some(4), ..TargetSpec::default() };
     let targets = TargetBatch::new(&[(sample, vec![rows.clone()])], 0, &spec).unwrap();
     assert_eq!(targets.width, 4);

@@ -6,7 +6,8 @@
 use crate::fixture::Fixture;
 use logitcask_core::schedule::ScheduleKind;
 use logitcask_core::{
-    Blend, Divergence, LogProbPrecision, SamplePruning, Selection, TargetTransform, TemperatureRule, TokenWeight,
+    Blend, Divergence, LogProbPrecision, PositionChoice, SamplePruning, Selection, TargetTransform, TemperatureRule,
+    TokenWeight,
 };
 use logitcask_data::DatasetConfig;
 use logitcask_model::LlamaConfig;
@@ -240,6 +241,7 @@ fn sections_of_the_libraries_are_documented() {
 #[test]
 fn kinds_and_their_parameters_are_documented() {
     let page = Page::read();
+    page.check_kinds::<PositionChoice>("positions-kinds");
     page.check_kinds::<Selection>("selection-kinds");
     page.check_kinds::<LogProbPrecision>("values-kinds");
     page.check_kinds::<ScheduleKind>("schedule-kinds");

@@ -338,7 +338,11 @@ fn a_second_teacher_is_read_beside_the_first_sample_by_sample() {
     for samples in [both.shuffled("train", 3, 1, 0).unwrap(), both.in_order("train").unwrap()] {
         for sample in samples {
             let (sample, rows) = sample.unwrap();
-            assert!(rows.len() == 2 && rows[0] == rows[1] && rows[0].len() == sample.positions(), "{:?}", sample.id);
+            assert!(
+                rows.len() == 2 && rows[0] == rows[1] && rows[0].len() == sample.position_count(),
+                "{:?}",
+                sample.id
+            );
             count += 1;
         }
     }

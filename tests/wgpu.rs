@@ -107,7 +107,7 @@ fn ended(command: &mut Command) -> Output {
 }
 
 fn samples() -> Vec<Sample> {
-    let ids = |id: u64, input_ids| Sample { id: SampleId(id), origin: Origin { document: id, offset: 0 }, input_ids };
+    let ids = |id: u64, input_ids| Sample::new(SampleId(id), Origin { document: id, offset: 0 }, input_ids);
     vec![ids(0, (0..20).map(|i| (i * 37 + 5) % 300).collect()), ids(1, vec![7, 9, 250, 3, 3])]
 }
 
@@ -218,8 +218,8 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
         .map(|sample| {
             let keep = keep(Selection::TopK { k: 8 });
             let mut all = SoftRows::new(&keep);
-            rows.by_ref().take(sample.positions()).for_each(|row| row.iter().for_each(|row| all.push(row)));
-            all.check(&keep, sample.gold_ids(), 300).unwrap();
+            rows.by_ref().take(sample.position_count()).for_each(|row| row.iter().for_each(|row| all.push(row)));
+            all.check(&keep, &sample.labels(), 300).unwrap();
             (sample.clone(), vec![all])
         })
         .collect();

@@ -174,7 +174,9 @@ pub(super) fn fill(
 /// Positions that the units without a commit ask the teacher for.
 fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
     let units = &writer.plan().units;
-    let of = |unit: usize| dataset.positions(&units[unit].split, units[unit].start..units[unit].end);
+    let of = |unit: usize| {
+        dataset.positions(&units[unit].split, units[unit].start..units[unit].end, &writer.plan().positions)
+    };
     Ok(writer.pending()?.into_iter().map(of).sum::<Result<u64, _>>()?)
 }
 

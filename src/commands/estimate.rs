@@ -8,7 +8,7 @@ use crate::stop;
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{ArtifactRef, CacheWriter, Layout, Plan, shard_bytes};
-use logitcask_core::{LogProbPrecision, Sample, Selection, SoftRows, Truncation};
+use logitcask_core::{LogProbPrecision, PositionChoice, Sample, Selection, SoftRows, Truncation};
 use logitcask_data::Dataset;
 use logitcask_teach::{
     Calibration, CalibrationSet, LocalTeacher, Pipeline, StageSeconds, Teacher, calibrate, calibration_samples,
@@ -53,7 +53,8 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
         Selection::Dense {} => experiment.choose_tail_atoms_of(CacheConfig::default().selection, &teacher)?,
         _ => experiment.choose_tail_atoms(&teacher)?,
     };
-    let samples = calibration_samples(&experiment.dataset, &split, args.samples.max(2))?;
+    let choice = experiment.recipe.cache.positions;
+    let samples = calibration_samples(&experiment.dataset, &split, args.samples.max(2), &choice)?;
     let keeps = keeps(&experiment, atoms);
     let outcome = calibrate(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
     let mut candidates = Vec::new();
@@ -61,7 +62,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     for (i, kept) in keeps.chunks(2).enumerate() {
         candidates.push(candidate(&plan, kept, &outcome, 2 * i)?);
     }
-    let positions = all_positions(&experiment.dataset)?;
+    let positions = all_positions(&experiment.dataset, &choice)?;
     say!(
         "{} positions in {}; judged from {} samples ({} positions)",
         HumanCount(positions),
@@ -125,8 +126,8 @@ fn bytes_per_position(plan: &Plan, rows: &[(Sample, SoftRows)]) -> Result<f64> {
     Ok(all.saturating_sub(half) as f64 / (positions - before).max(1) as f64)
 }
 
-fn all_positions(dataset: &dyn Dataset) -> Result<u64> {
-    let of = |(split, len): (String, u64)| Ok(dataset.positions(&split, 0..len)?);
+fn all_positions(dataset: &dyn Dataset, choice: &PositionChoice) -> Result<u64> {
+    let of = |(split, len): (String, u64)| Ok(dataset.positions(&split, 0..len, choice)?);
     dataset.splits().into_iter().map(of).sum()
 }
 
@@ -162,8 +163,11 @@ fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Resul
     let batch_tokens = experiment.teacher.batch_tokens;
     let count = BATCHES_A_WORKER * teacher.workers().max(1) * batch_tokens.div_ceil(experiment.dataset.max_length());
     let split = plan.units.first().map(|unit| unit.split.clone()).unwrap_or_default();
-    let set = CalibrationSet { samples: calibration_samples(&experiment.dataset, &split, count as u64)?, split };
-    let positions: usize = set.samples.iter().map(Sample::positions).sum();
+    // As the dataset marks them: the pipeline makes the plan's choice among these.
+    let marked = PositionChoice::Marked {};
+    let samples = calibration_samples(&experiment.dataset, &split, count as u64, &marked)?;
+    let set = CalibrationSet { samples, split };
+    let positions = all_positions(&set, &plan.positions)?;
     let units = Plan::units_of(&set.splits(), set.samples.len() as u64);
     let dataset = ArtifactRef { name: set.name().to_owned(), fingerprint: set.fingerprint() };
     let folder = tempfile::tempdir().context("a temporary folder for the dry run")?;

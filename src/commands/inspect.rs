@@ -60,6 +60,9 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
         );
     }
     say!("  special      tokens spelled out in texts: {}", plan.special_tokens);
+    if !plan.positions.is_all() {
+        say!("  caches       {} of the positions", plan.positions);
+    }
     say!("  keeps        {}, layout {}", plan.selection(), plan.layout.name());
     for split in cache.splits() {
         say!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
@@ -118,7 +121,13 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
         "log Z",
         "mass"
     );
-    for (position, soft) in row.rows.iter().enumerate().take(args.positions.unwrap_or(POSITIONS)) {
+    let mut cached = sample.position_indices().zip(row.rows.iter()).peekable();
+    for position in 0..sample.next_tokens().min(args.positions.unwrap_or(POSITIONS)) {
+        let [token, next] = [position, position + 1].map(|index| tokenizer.token_text(sample.input_ids[index]));
+        let Some((_, soft)) = cached.next_if(|(cached, _)| *cached == position) else {
+            say!("{position:>4}  {token:<14} {next:<14} not cached");
+            continue;
+        };
         let kept: Vec<String> = soft
             .class_ids
             .iter()
@@ -127,9 +136,7 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
             .map(|(&id, lp)| format!("{} {:.2}", tokenizer.token_text(id), lp.exp()))
             .collect();
         say!(
-            "{position:>4}  {:<14} {:<14} {:>8.3} {:>5}  {:>7.2} {:>7.4}  {}",
-            tokenizer.token_text(sample.input_ids[position]),
-            tokenizer.token_text(sample.input_ids[position + 1]),
+            "{position:>4}  {token:<14} {next:<14} {:>8.3} {:>5}  {:>7.2} {:>7.4}  {}",
             soft.gold.log_prob,
             soft.gold.rank,
             soft.log_z,

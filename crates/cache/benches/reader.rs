@@ -11,7 +11,8 @@ use logitcask_cache::{
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
+    Truncation,
 };
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
         max_length: 128,
         precision: "f32".into(),
         batch_tokens: 1,
+        positions: PositionChoice::All {},
         keep: Truncation {
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),
@@ -63,9 +65,9 @@ fn some_rows(plan: &Plan, length: usize) -> Vec<(Sample, SoftRows)> {
     let of = |seed: u64| {
         let mut rng = CounterRng::new("bench", &[seed]);
         let input_ids: Vec<u32> = (0..length).map(|_| rng.below(u64::from(VOCAB)) as u32).collect();
-        let sample = Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids };
+        let sample = Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, input_ids);
         let mut rows = SoftRows::new(&plan.keep);
-        for &gold in sample.gold_ids() {
+        for &gold in sample.labels().iter() {
             let logits: Vec<f32> = (0..VOCAB).map(|_| 3.0 * rng.normal() as f32).collect();
             select_reference(&logits, gold, &plan.keep, 0.0, &mut rows, &mut RowErrors::new(&plan.keep));
         }

@@ -98,9 +98,14 @@ fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt:
 }
 
 fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {
+    let positions = match plan.positions.is_all() {
+        true => "the L - 1 tokens that have a next token",
+        false => "those that `positions` lists",
+    };
     writeln!(
         card,
-        "One row is one sample of L tokens; lists are flat, position after position, and speak of the L - 1 tokens after the first.\n"
+        "One row is one sample of L tokens and P positions, which are {positions}; lists are flat, position after \
+         position, and speak of the token that follows.\n"
     )?;
     writeln!(card, "| column | what |\n|---|---|")?;
     for field in schema::columns(plan).fields() {
@@ -120,9 +125,10 @@ fn meaning(column: &str, plan: &Plan) -> String {
         schema::DOCUMENT_OFFSET => "its first token's place in that document".into(),
         schema::INPUT_HASH => "hash of `input_ids`".into(),
         schema::INPUT_IDS => "the tokens, L".into(),
-        schema::LOG_Z => "log sum exp of the raw logits over the whole vocabulary, L - 1".into(),
-        schema::GOLD_LOG_PROBS => "log-probability of the token that follows, L - 1".into(),
-        schema::GOLD_RANKS => "classes the teacher ranks before it, L - 1".into(),
+        schema::POSITIONS => "the positions, as indices into `input_ids`, P".into(),
+        schema::LOG_Z => "log sum exp of the raw logits over the whole vocabulary, P".into(),
+        schema::GOLD_LOG_PROBS => "log-probability of the token that follows, P".into(),
+        schema::GOLD_RANKS => "classes the teacher ranks before it, P".into(),
         schema::TAIL_LOGITS => format!("{} pseudo-classes of the tail, logit - log_z in 1/512 nat", plan.keep.atoms()),
         schema::TAIL_LOG_WEIGHTS => "log of their weights in 1/512 nat".into(),
         schema::TOPK_COUNTS => format!("kept classes at each position, at most {k}"),

@@ -63,7 +63,7 @@ impl Plan {
         differences
     }
 
-    fn described(&self) -> [(&'static str, Described); 18] {
+    fn described(&self) -> [(&'static str, Described); 19] {
         let token = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         let pin = |pin: &ArtifactRef| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
@@ -84,6 +84,7 @@ impl Plan {
             ("max_length", text(self.max_length.to_string())),
             ("precision", text(self.precision.clone())),
             ("batch_tokens", text(self.batch_tokens.to_string())),
+            ("positions", text(self.positions.to_string())),
             ("selection", text(self.selection())),
             ("always_keep", text(format!("{:?}", self.keep.always_keep))),
             ("values", text(values)),

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
+    Truncation,
 };
 use std::fs;
 use std::io;
@@ -58,6 +59,7 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPreci
         max_length: 12,
         precision: "f32".into(),
         batch_tokens: 4096,
+        positions: PositionChoice::All {},
         keep: Truncation { selection, always_keep: Vec::new(), values, tail, padding: 0 },
         teacher: pin("teacher"),
         tokenizer: pin("tokenizer"),
@@ -160,9 +162,9 @@ pub(crate) fn rows(plan: &Plan, count: u64) -> Vec<Row> {
             input_ids.fill_with(|| rng.below(1 + rng.clone().below(VOCAB.into())) as u32);
         }
         let origin = Origin { document: id, offset: 0 };
-        let sample = Sample { id: SampleId(id), origin, input_ids: input_ids.to_vec() };
+        let sample = Sample::new(SampleId(id), origin, input_ids.to_vec());
         let mut rows = SoftRows::new(&plan.keep);
-        for &gold in sample.gold_ids() {
+        for &gold in sample.labels().iter() {
             let logits: Vec<f32> = (0..plan.vocab_size).map(|_| 2.0 * rng.normal() as f32).collect();
             let sampling_offset = rng.uniform();
             select_reference(&logits, gold, &plan.keep, sampling_offset, &mut rows, &mut RowErrors::new(&plan.keep));

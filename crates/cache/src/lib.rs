@@ -8,7 +8,7 @@
 //! };
 //! use logitcask_core::select::select_reference;
 //! use logitcask_core::{
-//!     Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+//!     Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
 //! };
 //!
 //! let tokenizer = b"the bytes of a tokenizer.json";
@@ -22,6 +22,7 @@
 //!     max_length: 4,
 //!     precision: "f32".to_owned(),
 //!     batch_tokens: 4,
+//!     positions: PositionChoice::All {},
 //!     keep: Truncation {
 //!         selection: Selection::TopK { k: 3 },
 //!         always_keep: Vec::new(),
@@ -40,9 +41,9 @@
 //!     units: Plan::units_of(&[("train".to_owned(), 1)], 100),
 //! };
 //!
-//! let sample = Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: vec![1, 5, 2] };
+//! let sample = Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, vec![1, 5, 2]);
 //! let (mut rows, mut errors) = (SoftRows::new(&plan.keep), RowErrors::new(&plan.keep));
-//! for &label in sample.gold_ids() {
+//! for &label in sample.labels().iter() {
 //!     let logits = [0.5, 2.0, 1.0, -1.0, 0.0, 3.0, -2.0, 1.5];
 //!     select_reference(&logits, label, &plan.keep, 0.0, &mut rows, &mut errors);
 //! }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::names::{PLAN_NAME, shard_name};
 use crate::pins::{self, AddedToken, ArtifactRef, Versions};
-use logitcask_core::{Fingerprint, Selection, Truncation};
+use logitcask_core::{Fingerprint, PositionChoice, Selection, Truncation};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
@@ -86,6 +86,9 @@ pub struct Plan {
     /// Rows times width of the batches that the teacher receives: another batch shape may change the last bit of a
     /// logit.
     pub batch_tokens: u64,
+    /// Which positions of a sample are cached.
+    #[serde(default, skip_serializing_if = "PositionChoice::is_all")]
+    pub positions: PositionChoice,
     /// What is kept of a position.
     pub keep: Truncation,
     /// The teacher's weights.
@@ -201,7 +204,8 @@ impl Plan {
         // Input id, log_z, gold log-probability, gold rank, counts; two numbers for each atom; then an id and a
         // value for each kept class.
         let (atoms, cap) = (self.keep.atoms() as u64, u64::from(self.max_kept()));
-        u64::from(self.max_length) * (4 + 4 + 4 + 4 + 2 + 2 + atoms * 4 + cap * (4 + 4))
+        let listed = if self.positions.is_all() { 0 } else { 4 };
+        u64::from(self.max_length) * (4 + 4 + 4 + 4 + 2 + 2 + listed + atoms * 4 + cap * (4 + 4))
     }
 
     /// Maximum number of classes that a position keeps.

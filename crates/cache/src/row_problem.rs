@@ -33,6 +33,18 @@ pub enum RowProblem {
         /// The vocabulary's size.
         vocab_size: u32,
     },
+    /// The positions do not ascend, do not have a next token each, or are none.
+    #[error("`positions` must hold at least one position, in ascending order, each below {end}")]
+    Positions {
+        /// Number of tokens that have a next token.
+        end: usize,
+    },
+    /// A writer was given all positions of a sample, but the plan chooses some.
+    #[error("the plan chooses positions, and the sample does not list its own")]
+    PositionsNotListed,
+    /// A writer was given chosen positions, but the plan caches all.
+    #[error("the plan caches every position, and the sample lists some")]
+    PositionsListed,
     /// Another sample than expected is stored in this place.
     #[error("the row says it is sample {got}")]
     OtherSample {

@@ -22,19 +22,22 @@ pub const DOCUMENT_OFFSET: &str = "document_offset";
 pub const INPUT_HASH: &str = "input_hash";
 /// list of u32, L: the tokens.
 pub const INPUT_IDS: &str = "input_ids";
-/// list of f32, L - 1: log-partition at each position.
+/// list of u32, P: the positions, ascending indices into `input_ids`; only if the plan chooses positions. Otherwise all
+/// P = L - 1 that have a next token are meant.
+pub const POSITIONS: &str = "positions";
+/// list of f32, P: log-partition at each position.
 pub const LOG_Z: &str = "log_z";
-/// list of f32, L - 1: log p of the observed next token, rounded like the plan's values.
+/// list of f32, P: log p of the observed next token, rounded like the plan's values.
 pub const GOLD_LOG_PROBS: &str = "gold_log_probs";
-/// list of u32, L - 1: rank of the observed next token.
+/// list of u32, P: rank of the observed next token.
 pub const GOLD_RANKS: &str = "gold_ranks";
 /// list of i16, several atoms per position: their logits relative to log_z, in units of [`ATOM_STEP`].
 pub const TAIL_LOGITS: &str = "tail_logits";
 /// list of i16, of the same length: log of the atoms' weights at the reference inverse temperature.
 pub const TAIL_LOG_WEIGHTS: &str = "tail_log_weights";
-/// list of u16, L - 1: number of kept classes at each position; only if the selection lets it vary.
+/// list of u16, P: number of kept classes at each position; only if the selection lets it vary.
 pub const TOPK_COUNTS: &str = "topk_counts";
-/// list of u16, L - 1: how many of them were sampled; only if the selection samples.
+/// list of u16, P: how many of them were sampled; only if the selection samples.
 pub const DRAWN_COUNTS: &str = "drawn_counts";
 /// list of u32: the kept classes of all positions; absent if all classes are kept.
 pub const TOPK_IDS: &str = "topk_ids";
@@ -73,10 +76,15 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
         (DOCUMENT_OFFSET, DataType::UInt32),
         (INPUT_HASH, DataType::FixedSizeBinary(INPUT_HASH_BYTES)),
         list(INPUT_IDS, DataType::UInt32),
+    ];
+    if !plan.positions.is_all() {
+        columns.push(list(POSITIONS, DataType::UInt32));
+    }
+    columns.extend([
         list(LOG_Z, DataType::Float32),
         list(GOLD_LOG_PROBS, DataType::Float32),
         list(GOLD_RANKS, DataType::UInt32),
-    ];
+    ]);
     if plan.keep.tail.is_some() {
         columns.extend([list(TAIL_LOGITS, DataType::Int16), list(TAIL_LOG_WEIGHTS, DataType::Int16)]);
     }
@@ -116,6 +124,7 @@ pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(Strin
         (PLAN_ID, Some(id.to_string())),
         ("unit", Some(unit.to_string())),
         ("layout", Some(plan.layout.name().to_owned())),
+        ("positions", (!plan.positions.is_all()).then(|| plan.positions.name().to_owned())),
         ("vocab_size", Some(plan.vocab_size.to_string())),
         ("selection", Some(kind.to_owned())),
         ("k", Some(k.to_string())),

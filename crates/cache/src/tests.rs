@@ -23,7 +23,8 @@ use crate::{CacheReader, CacheWriter, json};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
+    Truncation,
 };
 use std::fs;
 use std::path::Path;
@@ -50,6 +51,7 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
         max_length: 12,
         precision: "f32".into(),
         batch_tokens: 4096,
+        positions: PositionChoice::All {},
         bos: Some(0),
         end: Some(0),
         keep: keep(selection),
@@ -67,7 +69,8 @@ fn keep(selection: Selection) -> Truncation {
     Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
 }
 
-/// Samples of 2 to 12 tokens and what a teacher of random logits says about them; the same for the same unit and seed.
+/// Samples of 2 to 12 tokens and what a teacher of random logits says about them at the plan's positions; the same for
+/// the same unit and seed, and at one position whichever others are chosen.
 fn rows_of(plan: &Plan, unit: usize, seed: u64) -> Vec<(Sample, SoftRows)> {
     rows_and_errors(plan, unit, seed).0
 }
@@ -90,11 +93,17 @@ fn row_of(plan: &Plan, id: u64, length: usize, seed: u64) -> (Sample, SoftRows) 
 fn measured_row(plan: &Plan, id: u64, length: usize, seed: u64, errors: &mut RowErrors) -> (Sample, SoftRows) {
     let mut rng = CounterRng::new("cache test", &[seed, id]);
     let input_ids: Vec<u32> = (0..length).map(|_| rng.below(u64::from(plan.vocab_size)) as u32).collect();
-    let sample = Sample { id: SampleId(id), origin: Origin { document: id / 3, offset: id as u32 % 3 }, input_ids };
+    let mut sample = Sample::new(SampleId(id), Origin { document: id / 3, offset: id as u32 % 3 }, input_ids);
+    let labels = sample.labels().into_owned();
+    plan.positions.apply("train", &mut sample);
+    let chosen: Vec<usize> = sample.position_indices().collect();
     let mut rows = SoftRows::new(&plan.keep);
-    for &gold in sample.gold_ids() {
+    for (position, gold) in labels.into_iter().enumerate() {
         let logits: Vec<f32> = (0..plan.vocab_size + plan.keep.padding).map(|_| 2.0 * rng.normal() as f32).collect();
         let sampling_offset = rng.uniform();
+        if !chosen.contains(&position) {
+            continue;
+        }
         select_reference(&logits, gold, &plan.keep, sampling_offset, &mut rows, errors);
     }
     (sample, rows)

@@ -1,5 +1,6 @@
 //! One input of a dataset, and the hash that ties every later row to it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Index of a sample in its dataset's fixed order, counted from 0 within its split.
@@ -15,16 +16,31 @@ pub struct Origin {
     pub offset: u32,
 }
 
+/// The positions of a sample at which the teacher is evaluated and students learn.
+///
+/// A position is an index into the tokens. Its label is the next token, so the last token is no position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Positions {
+    /// Every position that has a next token.
+    #[default]
+    All,
+    /// These positions, in ascending order.
+    Chosen(Vec<u32>),
+}
+
 /// A window of tokens: exactly what the teacher saw and what a student will see.
 ///
 /// # Examples
 /// ```
-/// use logitcask_core::{Origin, Sample, SampleId};
+/// use logitcask_core::{Origin, Positions, Sample, SampleId};
 ///
-/// let origin = Origin { document: 0, offset: 0 };
-/// let sample = Sample { id: SampleId(0), origin, input_ids: vec![5, 8, 13] };
-/// assert_eq!(sample.positions(), 2);
-/// assert_eq!(sample.gold_ids(), [8, 13]);
+/// let mut sample = Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, vec![5, 8, 13]);
+/// assert_eq!(sample.position_count(), 2);
+/// assert_eq!(*sample.labels(), [8, 13]);
+///
+/// sample.positions = Positions::Chosen(vec![1]);
+/// assert_eq!(sample.position_count(), 1);
+/// assert_eq!(*sample.labels(), [13]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -32,24 +48,74 @@ pub struct Sample {
     pub id: SampleId,
     /// Where it was cut from.
     pub origin: Origin,
-    /// At least two tokens; `L` tokens admit exactly `L - 1` next-token distributions.
+    /// At least two tokens; `L` tokens have `L - 1` next tokens.
     pub input_ids: Vec<u32>,
+    /// Where the teacher is evaluated.
+    pub positions: Positions,
 }
 
 impl Sample {
-    /// Hash of the tokens, see [`InputHash::of`].
+    /// A sample of which every position is used.
+    pub fn new(id: SampleId, origin: Origin, input_ids: Vec<u32>) -> Self {
+        Self { id, origin, input_ids, positions: Positions::All }
+    }
+
+    /// Hash of the tokens, see [`InputHash::of`]. It does not depend on the positions.
     pub fn input_hash(&self) -> InputHash {
         InputHash::of(&self.input_ids)
     }
 
-    /// Number of positions with a teacher row: one less than the number of tokens.
-    pub fn positions(&self) -> usize {
+    /// Number of tokens that have a next token: one less than the number of tokens.
+    pub fn next_tokens(&self) -> usize {
         self.input_ids.len().saturating_sub(1)
     }
 
-    /// The observed next token of every position.
-    pub fn gold_ids(&self) -> &[u32] {
-        self.input_ids.get(1..).unwrap_or_default()
+    /// Number of positions.
+    pub fn position_count(&self) -> usize {
+        match &self.positions {
+            Positions::All => self.next_tokens(),
+            Positions::Chosen(chosen) => chosen.len(),
+        }
+    }
+
+    /// The positions, in ascending order.
+    pub fn position_indices(&self) -> impl Iterator<Item = usize> {
+        let (all, chosen) = match &self.positions {
+            Positions::All => (0..self.next_tokens(), &[][..]),
+            Positions::Chosen(chosen) => (0..0, &chosen[..]),
+        };
+        all.chain(chosen.iter().map(|&position| position as usize))
+    }
+
+    /// The token at every position.
+    ///
+    /// # Panics
+    /// If a position is not in the tokens.
+    pub fn tokens_at_positions(&self) -> Cow<'_, [u32]> {
+        match &self.positions {
+            Positions::All => Cow::Borrowed(&self.input_ids[..self.next_tokens()]),
+            Positions::Chosen(chosen) => chosen.iter().map(|&position| self.input_ids[position as usize]).collect(),
+        }
+    }
+
+    /// The label of every position: the token that follows it.
+    ///
+    /// # Panics
+    /// If a position has no next token.
+    pub fn labels(&self) -> Cow<'_, [u32]> {
+        match &self.positions {
+            Positions::All => Cow::Borrowed(self.input_ids.get(1..).unwrap_or_default()),
+            Positions::Chosen(chosen) => chosen.iter().map(|&position| self.input_ids[position as usize + 1]).collect(),
+        }
+    }
+
+    /// Keeps the first `max_length` tokens, and the positions whose next token is among them.
+    pub fn truncate(&mut self, max_length: usize) {
+        self.input_ids.truncate(max_length);
+        let end = self.next_tokens();
+        if let Positions::Chosen(chosen) = &mut self.positions {
+            chosen.truncate(chosen.partition_point(|&position| (position as usize) < end));
+        }
     }
 }
 
@@ -85,6 +151,17 @@ impl fmt::Debug for InputHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn truncated_positions_keep_their_labels() {
+        let mut sample = Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, vec![9, 8, 7, 6, 5]);
+        sample.positions = Positions::Chosen(vec![0, 2, 3]);
+        assert_eq!((&*sample.tokens_at_positions(), &*sample.labels()), (&[9, 7, 6][..], &[8, 6, 5][..]));
+        sample.truncate(4);
+        assert_eq!(sample.positions, Positions::Chosen(vec![0, 2]));
+        assert_eq!(sample.position_indices().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(*sample.labels(), [8, 6]);
+    }
 
     #[test]
     fn hash_sees_every_token_and_its_place() {

@@ -77,7 +77,7 @@ impl Selection {
 }
 
 /// Maps a split's name to a key of the generator.
-fn split_key(split: &str) -> u64 {
+pub(crate) fn split_key(split: &str) -> u64 {
     let hash = Fingerprint::of(split.as_bytes()).to_string();
     u64::from_str_radix(&hash[..16], 16).unwrap_or_else(|_| unreachable!("a hash is hex digits"))
 }

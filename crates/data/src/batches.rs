@@ -13,7 +13,7 @@ pub struct TokenBatch {
     pub tokens: Vec<u32>,
     /// Length of the longest row.
     pub width: usize,
-    /// The positions to evaluate, as flat indices into `[rows, width]`: row by row, all that have a next token.
+    /// The positions to evaluate, as flat indices into `[rows, width]`: row by row, those of each sample.
     pub positions: Vec<usize>,
     /// The next token of each position.
     pub labels: Vec<u32>,
@@ -38,7 +38,7 @@ impl TokenBatch {
 /// use logitcask_data::batch_by_length;
 ///
 /// let sample = |id, length| {
-///     Sample { id: SampleId(id), origin: Origin { document: id, offset: 0 }, input_ids: vec![1; length] }
+///     Sample::new(SampleId(id), Origin { document: id, offset: 0 }, vec![1; length])
 /// };
 /// let batches = batch_by_length(&[sample(0, 3), sample(1, 2), sample(2, 5)], 6);
 /// assert_eq!(batches[0].indices, [1, 0]);
@@ -73,8 +73,8 @@ fn pack(samples: &[Sample], indices: &[usize]) -> TokenBatch {
     for (row, sample) in samples.iter().enumerate() {
         let start = row * width;
         tokens[start..start + sample.input_ids.len()].copy_from_slice(&sample.input_ids);
-        positions.extend(start..start + sample.positions());
-        labels.extend(sample.gold_ids());
+        positions.extend(sample.position_indices().map(|position| start + position));
+        labels.extend_from_slice(&sample.labels());
     }
     TokenBatch { samples, indices: indices.to_vec(), tokens, width, positions, labels }
 }
@@ -86,10 +86,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn samples(lengths: &[usize]) -> Vec<Sample> {
-        let sample = |(i, &n): (usize, &usize)| Sample {
-            id: SampleId(i as u64),
-            origin: Origin { document: i as u64, offset: 0 },
-            input_ids: (0..n).map(|token| (100 * i + token + 1) as u32).collect(),
+        let sample = |(i, &n): (usize, &usize)| {
+            let tokens = (0..n).map(|token| (100 * i + token + 1) as u32).collect();
+            Sample::new(SampleId(i as u64), Origin { document: i as u64, offset: 0 }, tokens)
         };
         lengths.iter().enumerate().map(sample).collect()
     }

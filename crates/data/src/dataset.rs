@@ -1,17 +1,8 @@
-//! Datasets of documents divided into windows of tokens: deterministic, ordered, addressable.
+//! The interface of datasets: deterministic, ordered, addressable samples.
 
-use crate::document::Document;
-use crate::error::{Error, Result};
-use crate::source::{Corpus, DatasetConfig, SpecialTokens, SplitsFrom, read_documents};
-use crate::tokenizer::TextTokenizer;
-use crate::windows::windows;
-use logitcask_core::{Fingerprint, InputHash, Origin, Sample, SampleId};
-use rayon::prelude::*;
-use std::collections::BTreeSet;
+use crate::error::Result;
+use logitcask_core::{Fingerprint, PositionChoice, Sample, SampleId};
 use std::ops::Range;
-use std::path::Path;
-use std::time::Instant;
-use tracing::info;
 
 /// Samples in a fixed order, each identified by its split and its index in it.
 ///
@@ -27,7 +18,7 @@ pub trait Dataset: Send + Sync {
     /// Number of tokens of a sample, without loading it.
     ///
     /// # Errors
-    /// [`Error::NoSample`] if the split has no such index or does not exist; any error in accessing the dataset's
+    /// [`Error::NoSample`](crate::Error::NoSample) if the split has no such index or does not exist; any error in accessing the dataset's
     /// storage.
     fn length_of(&self, split: &str, id: SampleId) -> Result<usize>;
 
@@ -46,305 +37,28 @@ pub trait Dataset: Send + Sync {
     /// Maximum number of tokens of a sample.
     fn max_length(&self) -> usize;
 
-    /// Total number of positions of samples of a split: for each, one less than its number of tokens.
+    /// Whether it marks positions: samples are then returned with [`Positions::Chosen`](logitcask_core::Positions).
+    fn marks_positions(&self) -> bool {
+        false
+    }
+
+    /// Number of positions of a sample as [`sample`](Self::sample) returns it, without loading it.
     ///
     /// # Errors
     /// The same as for [`length_of`](Self::length_of).
-    fn positions(&self, split: &str, ids: Range<u64>) -> Result<u64> {
-        ids.map(|id| Ok((self.length_of(split, SampleId(id))?.saturating_sub(1)) as u64)).sum()
+    fn position_count(&self, split: &str, id: SampleId) -> Result<usize> {
+        Ok(self.length_of(split, id)?.saturating_sub(1))
     }
-}
 
-/// Texts, tokenised and divided into windows, in memory.
-///
-/// A document's tokens `t` become `t ++ [end]` if the tokenizer has an end token, and these are divided into windows:
-/// - with a start token, the windows partition it; each has the start token before its up to `max_length - 1` tokens;
-/// - without one, windows of up to `max_length` tokens overlap by one, so that every token except a document's very
-///   first is predicted once.
-///
-/// [`Origin::offset`] is the index in `t ++ [end]` of a window's first token after the start token. Windows with fewer
-/// than two tokens and documents without tokens are left out.
-///
-/// # Examples
-/// ```no_run
-/// use logitcask_data::{Dataset, DatasetConfig, TextDataset, TextTokenizer};
-/// use std::path::Path;
-///
-/// let tokenizer = TextTokenizer::from_json_file(Path::new("teacher/tokenizer.json"), Some(0))?;
-/// let config = DatasetConfig { held_out: 0.1, ..DatasetConfig::at(Path::new("texts.jsonl")) };
-/// let dataset = TextDataset::load(&config, &tokenizer, 256)?;
-/// for (split, samples) in dataset.splits() {
-///     println!("{split}: {samples} samples of {} tokens in all", dataset.tokens(&split));
-/// }
-/// # Ok::<(), logitcask_data::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct TextDataset {
-    name: String,
-    max_length: usize,
-    fingerprint: Fingerprint,
-    splits: Vec<Split>,
-    splits_from: SplitsFrom,
-    notes: Vec<String>,
-}
-
-/// The windows of one split, one after the other.
-#[derive(Debug, Default)]
-struct Split {
-    name: String,
-    tokens: Vec<u32>,
-    /// End of each window in `tokens`; a window starts where the previous one ends.
-    ends: Vec<usize>,
-    origins: Vec<Origin>,
-    documents: u64,
-    document_tokens: u64,
-}
-
-impl Split {
-    fn window(&self, index: usize) -> Option<&[u32]> {
-        let end = *self.ends.get(index)?;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Some(&self.tokens[start..end])
-    }
-}
-
-impl TextDataset {
-    /// Reads and tokenises documents (in parallel, in order) and cuts them into windows of up to `max_length` tokens.
+    /// Total number of positions that `choice` chooses of samples of a split.
     ///
     /// # Errors
-    /// Any error of [`read_documents`], a text that the tokenizer rejects or that contains a special token if that is
-    /// refused, a `max_length` below 2, or no window at all.
-    pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
-        if max_length < 2 {
-            return Err(Error::Option {
-                option: "max_length",
-                got: max_length.to_string(),
-                expected: "at least 2 tokens",
-            });
-        }
-        let start = Instant::now();
-        let corpus = read_documents(config)?;
-        let (read, documents) = (start.elapsed().as_secs_f64(), corpus.documents.len());
-        info!(path = %config.path.display(), documents, seconds = read, "texts read");
-        let of_document = split_names(config, &corpus)?;
-        let tokens = encode(config.special_tokens, &corpus, tokenizer)?;
-        let (seconds, count) = (start.elapsed().as_secs_f64() - read, tokens.iter().map(Vec::len).sum::<usize>());
-        info!(documents, tokens = count, seconds, "texts tokenised");
-        let mut splits: Vec<Split> = vec![];
-        for ((document, tokens), name) in corpus.documents.iter().zip(tokens).zip(of_document) {
-            let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
-                splits.push(Split { name, ..Default::default() });
-                splits.len() - 1
-            });
-            append(&mut splits[at], document, tokens, tokenizer, max_length)?;
-        }
-        splits.retain(|split| !split.ends.is_empty());
-        if splits.is_empty() {
-            return Err(Error::NoSamples { path: config.path.clone(), documents: corpus.documents.len() });
-        }
-        splits.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
-        let fingerprint = fingerprint(&splits, max_length);
-        for split in &splits {
-            info!(split = split.name, documents = split.documents, windows = split.ends.len(), max_length, "split cut");
-        }
-        let (splits_from, notes) = (corpus.splits, corpus.notes);
-        Ok(Self { name: stem(&config.path), max_length, fingerprint, splits, splits_from, notes })
-    }
-
-    fn split(&self, name: &str) -> Option<&Split> {
-        self.splits.iter().find(|split| split.name == name)
-    }
-
-    /// The window of a sample, and the sample's index in its split.
-    fn window(&self, split: &str, sample: SampleId) -> Result<(&Split, usize, &[u32])> {
-        let missing = || Error::NoSample { split: split.to_owned(), sample, samples: self.len(split) };
-        let found = self.split(split).ok_or_else(missing)?;
-        let index = usize::try_from(sample.0).map_err(|_| missing())?;
-        Ok((found, index, found.window(index).ok_or_else(missing)?))
-    }
-
-    /// Number of documents from which a split's samples were made.
-    pub fn documents(&self, split: &str) -> u64 {
-        self.split(split).map_or(0, |split| split.documents)
-    }
-
-    /// Number of tokens of these documents, including end tokens, without start tokens and overlaps of windows.
-    pub fn tokens(&self, split: &str) -> u64 {
-        self.split(split).map_or(0, |split| split.document_tokens)
-    }
-
-    /// What determines the names of the splits.
-    pub fn splits_from(&self) -> SplitsFrom {
-        self.splits_from
-    }
-
-    /// Notes in plain sentences about texts that were blank, repaired or left out, and files that were not read.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    /// The same as for [`length_of`](Self::length_of).
+    fn positions(&self, split: &str, ids: Range<u64>, choice: &PositionChoice) -> Result<u64> {
+        let of_sample = |id: u64| match choice.is_all() {
+            true => Ok(self.length_of(split, SampleId(id))?.saturating_sub(1) as u64),
+            false => Ok(choice.count_of(self.position_count(split, SampleId(id))?) as u64),
+        };
+        ids.map(of_sample).sum()
     }
 }
-
-impl Dataset for TextDataset {
-    fn splits(&self) -> Vec<(String, u64)> {
-        self.splits.iter().map(|split| (split.name.clone(), split.ends.len() as u64)).collect()
-    }
-
-    fn len(&self, split: &str) -> u64 {
-        self.split(split).map_or(0, |split| split.ends.len() as u64)
-    }
-
-    fn length_of(&self, split: &str, id: SampleId) -> Result<usize> {
-        self.window(split, id).map(|(_, _, tokens)| tokens.len())
-    }
-
-    fn sample(&self, split: &str, id: SampleId) -> Result<Sample> {
-        let (split, index, tokens) = self.window(split, id)?;
-        Ok(Sample { id, origin: split.origins[index], input_ids: tokens.to_vec() })
-    }
-
-    /// Hash of exactly what a model sees of the data: names of files and folders are not part of it, and the tokenizer
-    /// only through its tokens.
-    ///
-    /// It is BLAKE3 in key-derivation mode, context `logitcask dataset v2`, over these bytes, integers little-endian:
-    /// `max_length` as u64; then for every split that has samples (train, validation, test, then others in byte order
-    /// of their names): length of the name as u64, the name, number of samples as u64, and for every sample in order
-    /// the index of its document as u64, the offset of its first own token in it as u32, and the 16 bytes of its input
-    /// hash.
-    ///
-    /// A file with another name is therefore the same dataset. Files of a folder are read in byte order of their names:
-    /// renaming them keeps the dataset if their order and the splits given by their names stay the same; otherwise
-    /// documents get other indices, which makes another dataset. Blank documents count, because they affect the indices
-    /// of later ones.
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-
-    /// Name of the file without its extension, or of the folder.
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn max_length(&self) -> usize {
-        self.max_length
-    }
-}
-
-/// Adds the windows of one document to its split.
-fn append(
-    split: &mut Split,
-    document: &Document,
-    mut tokens: Vec<u32>,
-    tokenizer: &TextTokenizer,
-    max_length: usize,
-) -> Result<()> {
-    if tokens.is_empty() {
-        return Ok(());
-    }
-    tokens.extend(tokenizer.eos());
-    if u32::try_from(tokens.len()).is_err() {
-        return Err(Error::TooLong { document: document.index, tokens: tokens.len() });
-    }
-    let before = split.ends.len();
-    for range in windows(tokens.len(), tokenizer.bos().is_some(), max_length) {
-        split.origins.push(Origin { document: document.index, offset: range.start as u32 });
-        split.tokens.extend(tokenizer.bos());
-        split.tokens.extend_from_slice(&tokens[range]);
-        split.ends.push(split.tokens.len());
-    }
-    if split.ends.len() > before {
-        split.documents += 1;
-        split.document_tokens += tokens.len() as u64;
-    }
-    Ok(())
-}
-
-/// Tokens of every document, subject to the rule for special tokens in texts.
-fn encode(rule: SpecialTokens, corpus: &Corpus, tokenizer: &TextTokenizer) -> Result<Vec<Vec<u32>>> {
-    let documents = &corpus.documents;
-    if rule == SpecialTokens::Refuse
-        && let Some((document, found)) = documents.par_iter().find_map_first(|document| {
-            // The first in document order, whichever thread finds it.
-            Some((document.index, tokenizer.spelled_out(&document.text)?))
-        })
-    {
-        let (path, document) = corpus.place(document).unwrap_or((Path::new("the dataset"), document));
-        let (path, token, id, character) = (path.to_owned(), found.token, found.id, found.character);
-        return Err(Error::SpelledOut { path, document, token, id, character });
-    }
-    let tokenizer = match rule {
-        SpecialTokens::Parse => tokenizer.parsing(),
-        SpecialTokens::Refuse | SpecialTokens::Plain => tokenizer.clone(),
-    };
-    documents.par_iter().map(|document| tokenizer.encode(&document.text)).collect()
-}
-
-/// The split of every document: the named one, or otherwise the one determined by a hash of its text.
-fn split_names(config: &DatasetConfig, corpus: &Corpus) -> Result<Vec<String>> {
-    let named: BTreeSet<&str> = corpus.documents.iter().filter_map(|document| document.split.as_deref()).collect();
-    // If all files are called `train`, there is no `test` split, so the hash determines it.
-    let by_hash = match corpus.splits {
-        SplitsFrom::Hash => true,
-        SplitsFrom::Files => named.iter().all(|name| *name == "train"),
-        SplitsFrom::Column => false,
-    };
-    let validation = config.held_out_validation;
-    if validation > 0.0 && named.contains("validation") {
-        let (option, got) = ("held_out_validation", validation.to_string());
-        return Err(Error::Option { option, got, expected: "none, for the data name a split `validation` themselves" });
-    }
-    let test = if by_hash { config.held_out } else { 0.0 };
-    let name = |document: &Document| match document.split.as_deref() {
-        None | Some("train") => split_by_hash(&document.text, test, validation).to_owned(),
-        Some(named) => named.to_owned(),
-    };
-    Ok(corpus.documents.iter().map(name).collect())
-}
-
-/// Assigns a share of all texts to `test` and another to `validation` by their hash alone. The two shares are at
-/// opposite ends of the hash's range, so neither changes when the other grows.
-fn split_by_hash(text: &str, test: f64, validation: f64) -> &'static str {
-    let mut hasher = blake3::Hasher::new_derive_key("logitcask held-out share v1");
-    let mut first = [0; 8];
-    first.copy_from_slice(&hasher.update(text.as_bytes()).finalize().as_bytes()[..8]);
-    let share = (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64;
-    match share {
-        share if share < test => "test",
-        share if share >= 1.0 - validation => "validation",
-        _ => "train",
-    }
-}
-
-/// Sorts the three usual splits first.
-fn rank(split: &str) -> usize {
-    let usual = ["train", "validation", "test"];
-    usual.iter().position(|name| *name == split).unwrap_or(usual.len())
-}
-
-fn stem(path: &Path) -> String {
-    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-    name.map_or_else(|| "dataset".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// See `fingerprint` of [`TextDataset`].
-fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
-    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
-    hasher.update(&(max_length as u64).to_le_bytes());
-    for split in splits {
-        // Lengths precede what they count, so that different datasets never hash the same bytes.
-        hasher.update(&(split.name.len() as u64).to_le_bytes());
-        hasher.update(split.name.as_bytes());
-        hasher.update(&(split.ends.len() as u64).to_le_bytes());
-        let inputs: Vec<InputHash> = (0..split.ends.len())
-            .into_par_iter()
-            .map(|index| InputHash::of(split.window(index).unwrap_or_default()))
-            .collect();
-        for (origin, input) in split.origins.iter().zip(inputs) {
-            hasher.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
-        }
-    }
-    hasher.finalize().into()
-}
-
-#[cfg(test)]
-#[path = "dataset_tests.rs"]
-mod tests;

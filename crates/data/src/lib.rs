@@ -36,6 +36,7 @@ pub mod document;
 pub mod duplicates;
 pub mod error;
 pub mod source;
+pub mod text_dataset;
 pub mod tokenizer;
 mod windows;
 
@@ -44,11 +45,12 @@ mod windows;
 pub const TOKENISATION_VERSION: u32 = 1;
 
 pub use batches::{TokenBatch, batch_by_length};
-pub use dataset::{Dataset, TextDataset};
+pub use dataset::Dataset;
 pub use document::Document;
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
 pub use source::{
     Corpus, DatasetConfig, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
 };
+pub use text_dataset::TextDataset;
 pub use tokenizer::{SpecialIds, TextTokenizer, train_byte_level_bpe};

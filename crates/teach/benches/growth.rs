@@ -11,7 +11,9 @@ use logitcask_cache::{
     ArtifactRef, CacheReader, CacheWriter, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Storage, Versions,
 };
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
+use logitcask_core::{
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, Sample, SampleId, Selection, TailRule, Truncation,
+};
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
 use logitcask_teach::teacher::{Logits, Outputs};
@@ -53,7 +55,7 @@ impl Dataset for Random {
     fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let mut rng = CounterRng::new("growth", &[id.0]);
         let input_ids = (0..LENGTH).map(|_| rng.below(VOCAB as u64) as u32).collect();
-        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample::new(id, Origin { document: id.0, offset: 0 }, input_ids))
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -94,7 +96,7 @@ impl Teacher for Free {
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
         let mut start = 0;
         for sample in &batch.samples {
-            let positions = start..start + sample.positions();
+            let positions = start..start + sample.position_count();
             start = positions.end;
             let tokens = batch.positions[positions.clone()].iter().map(|&position| batch.tokens[position]);
             let said = tokens.flat_map(|token| &self.0[token as usize % self.0.len()]);
@@ -119,6 +121,7 @@ fn plan(samples: u64) -> Plan {
         max_length: LENGTH as u32,
         precision: "f32".into(),
         batch_tokens: 4_096,
+        positions: PositionChoice::All {},
         keep: Truncation {
             selection,
             always_keep: Vec::new(),

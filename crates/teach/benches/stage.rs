@@ -8,7 +8,9 @@
 
 use logitcask_cache::{ArtifactRef, CacheWriter, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
+use logitcask_core::{
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, Sample, SampleId, Selection, TailRule, Truncation,
+};
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
 use logitcask_model::{Device, Model, ModelConfig, Precision, PretrainedModel, weights};
@@ -49,7 +51,7 @@ impl Dataset for Random {
     fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let mut rng = CounterRng::new("stage", &[id.0]);
         let input_ids = (0..=POSITIONS).map(|_| rng.below(self.vocab_size as u64) as u32).collect();
-        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample::new(id, Origin { document: id.0, offset: 0 }, input_ids))
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -80,6 +82,7 @@ fn plan(dataset: &Random) -> Plan {
         max_length: POSITIONS as u32 + 1,
         precision: "f32".into(),
         batch_tokens: BATCH_TOKENS as u64,
+        positions: PositionChoice::All {},
         keep: Truncation {
             selection,
             always_keep: Vec::new(),

@@ -180,16 +180,18 @@ impl BatchQueue<'_> {
 
     fn positions(&self, unit: usize) -> Result<u64> {
         let unit = &self.writer.plan().units[unit];
-        Ok(self.dataset.positions(&unit.split, unit.start..unit.end)?)
+        Ok(self.dataset.positions(&unit.split, unit.start..unit.end, &self.writer.plan().positions)?)
     }
 
     /// The samples of a unit. Each must have a position to predict, and the teacher must know all its tokens.
     fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
-        let (range, vocab_size) = (&self.writer.plan().units[unit], self.writer.plan().vocab_size);
+        let plan = self.writer.plan();
+        let (range, vocab_size) = (&plan.units[unit], plan.vocab_size);
         let sample = |id: u64| {
             let (split, id) = (range.split.clone(), SampleId(id));
-            let sample = self.dataset.sample(&range.split, id)?;
-            if sample.positions() == 0 {
+            let mut sample = self.dataset.sample(&range.split, id)?;
+            plan.positions.apply(&range.split, &mut sample);
+            if sample.position_count() == 0 {
                 return Err(Error::Short { split, sample: id });
             }
             match sample.input_ids.iter().find(|&&token| token >= vocab_size) {

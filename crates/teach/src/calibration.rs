@@ -4,7 +4,7 @@
 use crate::open_unit::add_rows;
 use crate::teacher::{Outputs, Teacher};
 use crate::{Error, Result};
-use logitcask_core::{Fingerprint, RowErrors, Sample, SampleId, SoftRows, Truncation};
+use logitcask_core::{Fingerprint, PositionChoice, RowErrors, Sample, SampleId, SoftRows, Truncation};
 use logitcask_data::Dataset;
 use logitcask_data::batches::batch_by_length;
 use std::time::Instant;
@@ -62,6 +62,10 @@ impl Dataset for CalibrationSet {
         self.find(split, id).cloned()
     }
 
+    fn position_count(&self, split: &str, id: SampleId) -> logitcask_data::Result<usize> {
+        self.find(split, id).map(Sample::position_count)
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.samples.iter().flat_map(|sample| sample.input_hash().0).collect::<Vec<u8>>())
     }
@@ -75,14 +79,23 @@ impl Dataset for CalibrationSet {
     }
 }
 
-/// Up to `count` samples spread evenly over `split`, renumbered from 0.
+/// Up to `count` samples spread evenly over `split`, renumbered from 0, at the positions that `choice` chooses.
 ///
 /// # Errors
 /// [`Error::Dataset`] if a sample cannot be read.
-pub fn calibration_samples(dataset: &dyn Dataset, split: &str, count: u64) -> Result<Vec<Sample>> {
+pub fn calibration_samples(
+    dataset: &dyn Dataset,
+    split: &str,
+    count: u64,
+    choice: &PositionChoice,
+) -> Result<Vec<Sample>> {
     let len = dataset.len(split);
     let count = count.min(len);
-    let pick = |i: u64| Ok(Sample { id: SampleId(i), ..dataset.sample(split, SampleId(i * len / count))? });
+    let pick = |i: u64| {
+        let mut sample = dataset.sample(split, SampleId(i * len / count))?;
+        choice.apply(split, &mut sample);
+        Ok(Sample { id: SampleId(i), ..sample })
+    };
     (0..count).map(pick).collect()
 }
 

@@ -122,10 +122,9 @@ fn sync(device: &Device) -> Result<()> {
 /// The teacher's error.
 pub fn forward(teacher: &dyn Teacher, device: &Device, [rows, width]: [usize; 2]) -> Result<f64> {
     let mut rng = CounterRng::new("measured tokens", &[]);
-    let sample = |id| Sample {
-        id: SampleId(id),
-        origin: Origin { document: id, offset: 0 },
-        input_ids: (0..width).map(|_| rng.below(teacher.vocab_size() as u64) as u32).collect(),
+    let sample = |id| {
+        let tokens = (0..width).map(|_| rng.below(teacher.vocab_size() as u64) as u32).collect();
+        Sample::new(SampleId(id), Origin { document: id, offset: 0 }, tokens)
     };
     let samples: Vec<Sample> = (0..rows as u64).map(sample).collect();
     let batches = batch_by_length(&samples, rows * width);

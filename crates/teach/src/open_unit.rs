@@ -29,7 +29,7 @@ pub(crate) struct FinishedUnit {
 impl OpenUnit {
     /// A unit of these samples that has no rows yet.
     pub(crate) fn new(unit: usize, samples: Vec<Sample>, keep: &Truncation, claim: Claim) -> Self {
-        let left = samples.iter().map(Sample::positions).sum();
+        let left = samples.iter().map(Sample::position_count).sum();
         let rows = samples.into_iter().map(|sample| (sample, SoftRows::new(keep))).collect();
         let finished = FinishedUnit { unit, rows, errors: RowErrors::new(keep), claim };
         Self { unit, state: Mutex::new(Some((finished, left))) }

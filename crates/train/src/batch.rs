@@ -17,7 +17,7 @@ pub struct Batch {
     pub width: usize,
     /// Ids of the samples, one per row.
     pub sample_ids: Vec<u64>,
-    /// Flat indices into \[rows, width\] of the positions that have a next token; a loss uses no others.
+    /// Flat indices into \[rows, width\] of the samples' positions; a loss uses no others.
     pub positions: Vec<u32>,
     /// The observed next token of each of these positions.
     pub gold_ids: Vec<u32>,
@@ -41,8 +41,8 @@ impl Batch {
         for (row, (sample, _)) in samples.iter().enumerate() {
             let start = row * width;
             tokens[start..start + sample.input_ids.len()].copy_from_slice(&sample.input_ids);
-            positions.extend((start..start + sample.positions()).map(|p| p as u32));
-            gold_ids.extend_from_slice(sample.gold_ids());
+            positions.extend(sample.position_indices().map(|position| (start + position) as u32));
+            gold_ids.extend_from_slice(&sample.labels());
         }
         let of = |teacher| spec.map(|spec| TargetBatch::new(samples, teacher, spec)).transpose();
         let has_second = samples.iter().any(|(_, rows)| rows.len() > 1);
@@ -72,7 +72,7 @@ mod tests {
     use logitcask_core::{Origin, Sample, SampleId};
 
     fn sample(ids: &[u32]) -> Sample {
-        Sample { id: SampleId(0), origin: Origin { document: 0, offset: 0 }, input_ids: ids.to_vec() }
+        Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, ids.to_vec())
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Source {
             ("tokenizer", a.tokenizer.fingerprint.short(), b.tokenizer.fingerprint.short()),
             ("dataset", a.dataset.fingerprint.short(), b.dataset.fingerprint.short()),
             ("max_length", a.max_length.to_string(), b.max_length.to_string()),
+            ("positions", a.positions.to_string(), b.positions.to_string()),
         ];
         match differs.into_iter().find(|(_, a, b)| a != b) {
             None => Ok(Self::Both(first, second)),
@@ -158,9 +159,9 @@ impl Source {
 
 /// The first `max_length` tokens of a sample and the teachers' rows for them.
 pub(crate) fn prefix((mut sample, mut rows): DistillSample, max_length: usize) -> DistillSample {
-    sample.input_ids.truncate(max_length);
+    sample.truncate(max_length);
     for rows in &mut rows {
-        rows.truncate(sample.positions());
+        rows.truncate(sample.position_count());
     }
     (sample, rows)
 }
@@ -213,9 +214,9 @@ impl AlignedReader {
         }
         let found = self.near.iter().find_map(|(_, group)| group.get(&id));
         match found {
-            Some(found) if found.sample.input_ids == sample.input_ids => Ok(found.rows.clone()),
+            Some(found) if found.sample == *sample => Ok(found.rows.clone()),
             _ => Err(Error::Config(format!(
-                "split `{}`, sample {id}: the two caches hold different texts under this id; make both from one dataset",
+                "split `{}`, sample {id}: the two caches hold different tokens or positions under this id; make both from one dataset",
                 self.split
             ))),
         }

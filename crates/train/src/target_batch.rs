@@ -91,7 +91,7 @@ impl TargetBatch {
             return Err(Error::NoTeacher);
         }
         let rows: Vec<SoftRow> = taught.iter().flat_map(|rows| rows.iter()).map(|row| shortened(row, spec)).collect();
-        let labels: Vec<u32> = samples.iter().flat_map(|(sample, _)| sample.gold_ids().iter().copied()).collect();
+        let labels: Vec<u32> = samples.iter().flat_map(|(sample, _)| sample.labels().into_owned()).collect();
         if let Some(similarity) = &spec.similarity
             && let Some(label) = labels.iter().find(|label| **label as usize >= similarity.labels())
         {

@@ -2,12 +2,12 @@
 
 use super::kept::{Find, KeptColumns, narrow, unsigned};
 use super::packed::{self, Model};
-use super::{check_tokens, plain};
+use super::{check_sample, plain};
 use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
 use crate::schema;
-use logitcask_core::{InputHash, Origin, Sample, SampleId, SoftRows, TailAtom};
+use logitcask_core::{InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom};
 use parquet::data_type::{DataType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type};
 
 /// Reads rows of a row group in order.
@@ -18,6 +18,7 @@ pub(crate) struct RowColumns<'a> {
     document_offsets: ColumnRows<Int32Type>,
     input_hashes: ColumnRows<FixedLenByteArrayType>,
     input_ids: ColumnRows<Int32Type>,
+    positions: Option<ColumnRows<Int32Type>>,
     log_z: ColumnRows<FloatType>,
     gold_log_probs: ColumnRows<FloatType>,
     gold_ranks: ColumnRows<Int32Type>,
@@ -36,6 +37,7 @@ impl<'a> RowColumns<'a> {
             document_offsets: open(find, schema::DOCUMENT_OFFSET)?,
             input_hashes: open(find, schema::INPUT_HASH)?,
             input_ids: open(find, schema::INPUT_IDS)?,
+            positions: (!plan.positions.is_all()).then(|| open(find, schema::POSITIONS)).transpose()?,
             log_z: open(find, schema::LOG_Z)?,
             gold_log_probs: open(find, schema::GOLD_LOG_PROBS)?,
             gold_ranks: open(find, schema::GOLD_RANKS)?,
@@ -47,8 +49,8 @@ impl<'a> RowColumns<'a> {
         })
     }
 
-    /// Returns the next row with its stored input hash. Only the number of tokens is checked, which bounds everything
-    /// else.
+    /// Returns the next row with its stored input hash. Only the tokens and the positions are checked, whose numbers bound
+    /// everything else.
     pub(crate) fn next(&mut self) -> Result<(Sample, SoftRows, InputHash), RowProblem> {
         let sample = Sample {
             id: SampleId(self.sample_ids.next_value()?.cast_unsigned()),
@@ -57,11 +59,15 @@ impl<'a> RowColumns<'a> {
                 offset: self.document_offsets.next_value()?.cast_unsigned(),
             },
             input_ids: unsigned(self.input_ids.next()?),
+            positions: match &mut self.positions {
+                None => Positions::All,
+                Some(positions) => Positions::Chosen(unsigned(positions.next()?)),
+            },
         };
         let hash = self.input_hashes.next_value()?.data();
         let hash = hash.try_into().map_err(|_| RowProblem::HashLength(hash.len()))?;
-        check_tokens(self.plan, &sample)?;
-        let entries = self.kept.next(self.plan, &sample.input_ids)?;
+        check_sample(self.plan, &sample)?;
+        let entries = self.kept.next(self.plan, &sample.tokens_at_positions())?;
         let tail = match &mut self.tail {
             None => Vec::new(),
             Some([logits, weights]) => atoms(

@@ -10,8 +10,9 @@ pub(super) type Find<'a, 'o> = dyn Fn(&'static str) -> Result<ColumnToRead<'a>, 
 
 /// The columns of a layout.
 pub(super) trait KeptColumns {
-    /// Returns the kept classes of the next row, whose sample has these tokens; they are not checked yet.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem>;
+    /// Returns the kept classes of the next row, whose sample has these tokens at its positions; they are not checked
+    /// yet.
+    fn next(&mut self, plan: &Plan, tokens: &[u32]) -> Result<KeptClasses, RowProblem>;
 }
 
 /// Parquet's 32-bit integers are signed; an annotation marks them as unsigned.

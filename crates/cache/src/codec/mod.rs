@@ -18,7 +18,7 @@ use arrow::{lists, numbers};
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, RecordBatch};
-use logitcask_core::{Fingerprint, InputHash, Sample, SoftRows, Truncation};
+use logitcask_core::{Fingerprint, InputHash, Positions, Sample, SoftRows, Truncation};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use std::sync::Arc;
@@ -74,10 +74,15 @@ pub(crate) fn to_batch(
         numbers::<UInt32Type>(rows, |(s, _)| s.origin.offset),
         Arc::new(hashes.finish()),
         lists::<UInt32Type, _>(rows, |(s, _)| s.input_ids.iter().copied()),
+    ];
+    if !plan.positions.is_all() {
+        columns.push(lists::<UInt32Type, _>(rows, |(s, _)| s.position_indices().map(|position| position as u32)));
+    }
+    columns.extend([
         lists::<Float32Type, _>(rows, |(_, r)| r.log_z.iter().copied()),
         lists::<Float32Type, _>(rows, |(_, r)| r.gold_log_probs.iter().copied()),
         lists::<UInt32Type, _>(rows, |(_, r)| r.gold_ranks.iter().copied()),
-    ];
+    ]);
     if plan.keep.tail.is_some() {
         columns.push(lists::<Int16Type, _>(rows, |(_, r)| r.tail.iter().map(|atom| atom.log_prob)));
         columns.push(lists::<Int16Type, _>(rows, |(_, r)| r.tail.iter().map(|atom| atom.log_weight)));
@@ -89,21 +94,31 @@ pub(crate) fn to_batch(
     Ok(RecordBatch::try_new(schema::columns(plan), columns)?)
 }
 
-fn check_tokens(plan: &Plan, sample: &Sample) -> Result<(), RowProblem> {
+/// Checks a sample's tokens and positions.
+fn check_sample(plan: &Plan, sample: &Sample) -> Result<(), RowProblem> {
     let length = sample.input_ids.len();
     if !(2..=plan.max_length as usize).contains(&length) {
         return Err(RowProblem::TokenCount { got: length, most: plan.max_length });
     }
-    match sample.input_ids.iter().find(|&&id| id >= plan.vocab_size) {
-        Some(&token) => Err(RowProblem::Token { token, vocab_size: plan.vocab_size }),
-        None => Ok(()),
+    if let Some(&token) = sample.input_ids.iter().find(|&&id| id >= plan.vocab_size) {
+        return Err(RowProblem::Token { token, vocab_size: plan.vocab_size });
     }
+    let Positions::Chosen(chosen) = &sample.positions else {
+        // A sample whose every position was chosen has them listed like any other.
+        return if plan.positions.is_all() { Ok(()) } else { Err(RowProblem::PositionsNotListed) };
+    };
+    if plan.positions.is_all() {
+        return Err(RowProblem::PositionsListed);
+    }
+    let end = sample.next_tokens();
+    let fits = chosen.is_sorted_by(|a, b| a < b) && chosen.last().is_some_and(|&last| (last as usize) < end);
+    if fits { Ok(()) } else { Err(RowProblem::Positions { end }) }
 }
 
 /// Checks everything that the format requires of one row, before writing and after reading.
 pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result<(), RowProblem> {
-    check_tokens(plan, sample)?;
-    rows.check(&plan.keep, sample.gold_ids(), plan.vocab_size)?;
+    check_sample(plan, sample)?;
+    rows.check(&plan.keep, &sample.labels(), plan.vocab_size)?;
     check_values(&plan.keep, rows)
 }
 

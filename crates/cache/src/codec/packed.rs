@@ -53,7 +53,8 @@ fn coded(keep: &Truncation, rows: &SoftRows) -> pack::CodedEntries {
 /// Trains the model of a shard with these rows.
 pub(crate) fn train(plan: &Plan, rows: &[Row]) -> Model {
     let coded: Vec<pack::CodedEntries> = rows.iter().map(|(_, rows)| coded(&plan.keep, rows)).collect();
-    let samples = rows.iter().zip(&coded).map(|((sample, _), entries)| (sample.input_ids.as_slice(), entries));
+    let tokens: Vec<_> = rows.iter().map(|(sample, _)| sample.tokens_at_positions()).collect();
+    let samples = tokens.iter().map(|tokens| &**tokens).zip(&coded);
     Model::train(plan.vocab_size, count_mode(&plan.keep, plan.vocab_size), value_code(&plan.keep), samples)
 }
 
@@ -66,7 +67,7 @@ pub(crate) fn model_of(plan: &Plan, bytes: &[u8]) -> Result<Model, PackError> {
 pub(crate) fn columns_of(plan: &Plan, rows: &[Row], model: &Model, is_first: bool) -> Vec<ArrayRef> {
     let (mut packed, mut models) = (BinaryBuilder::new(), BinaryBuilder::new());
     for (i, (sample, soft)) in rows.iter().enumerate() {
-        packed.append_value(model.encode(&sample.input_ids, &coded(&plan.keep, soft)));
+        packed.append_value(model.encode(&sample.tokens_at_positions(), &coded(&plan.keep, soft)));
         models.append_value(if is_first && i == 0 { model.to_bytes() } else { Vec::new() });
     }
     vec![Arc::new(packed.finish()), Arc::new(models.finish())]
@@ -87,9 +88,9 @@ impl<'a> PackedColumns<'a> {
 
 impl KeptColumns for PackedColumns<'_> {
     // Memory is bounded by the number of tokens and the plan's maximum number of classes.
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem> {
+    fn next(&mut self, plan: &Plan, tokens: &[u32]) -> Result<KeptClasses, RowProblem> {
         let packed = self.packed.next_value()?;
-        let entries = self.model.decode(input_ids, packed.data())?;
+        let entries = self.model.decode(tokens, packed.data())?;
         let keep = &plan.keep;
         let last = keep.values.max_code();
         if let Some(&code) = entries.codes.iter().find(|code| **code > last) {

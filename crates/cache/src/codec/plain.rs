@@ -49,8 +49,8 @@ impl PlainColumns {
 }
 
 impl KeptColumns for PlainColumns {
-    fn next(&mut self, plan: &Plan, input_ids: &[u32]) -> Result<KeptClasses, RowProblem> {
-        let (cap, positions) = (plan.max_kept(), input_ids.len() - 1);
+    fn next(&mut self, plan: &Plan, tokens: &[u32]) -> Result<KeptClasses, RowProblem> {
+        let (cap, positions) = (plan.max_kept(), tokens.len());
         let log_probs = self.log_probs.next()?.to_vec();
         let class_ids = match &mut self.ids {
             Some(ids) => unsigned(ids.next()?),

@@ -82,20 +82,19 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Encodes a sample with these tokens.
-    pub(crate) fn encode(&self, input_ids: &[u32], entries: &CodedEntries) -> Vec<u8> {
+    /// Encodes a sample with these tokens at its positions.
+    pub(crate) fn encode(&self, tokens: &[u32], entries: &CodedEntries) -> Vec<u8> {
         let mut encoder = Encoder::new(&self.tables);
-        self.code_all(&mut encoder, input_ids, entries);
+        self.code_all(&mut encoder, tokens, entries);
         encoder.finish()
     }
 
-    /// Decodes the bytes of a sample with these tokens, or returns why they are invalid.
-    pub(crate) fn decode(&self, input_ids: &[u32], bytes: &[u8]) -> Result<CodedEntries, PackError> {
-        let positions = input_ids.len().saturating_sub(1);
+    /// Decodes the bytes of a sample with these tokens at its positions, or returns why they are invalid.
+    pub(crate) fn decode(&self, tokens: &[u32], bytes: &[u8]) -> Result<CodedEntries, PackError> {
         let mut decoder = Decoder::new(&self.tables, bytes)?;
         let (mut entries, mut recent) = (CodedEntries::default(), RecentClasses::new(self.vocab));
         let mut items = Vec::new();
-        for &token in &input_ids[..positions] {
+        for &token in tokens {
             items.clear();
             self.position(&mut decoder, token, &[], &mut recent, &mut items)?;
             self.append(&mut items, &mut entries);

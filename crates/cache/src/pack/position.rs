@@ -91,13 +91,13 @@ struct PositionScale {
 
 impl Model {
     /// Encodes a whole sample.
-    pub(super) fn code_all<C: Coder>(&self, coder: &mut C, input_ids: &[u32], entries: &CodedEntries) {
+    pub(super) fn code_all<C: Coder>(&self, coder: &mut C, tokens: &[u32], entries: &CodedEntries) {
         let is_split = matches!(self.shape, CountMode::Split { .. });
-        assert!(input_ids.len() == entries.counts.len() + 1, "{} tokens", input_ids.len());
+        assert!(tokens.len() == entries.counts.len(), "{} tokens", tokens.len());
         assert!(entries.heads.len() == if is_split { entries.counts.len() } else { 0 }, "heads of another shape");
         let (mut recent, mut start) = (RecentClasses::new(self.vocab), 0);
         let (mut given, mut items) = (Vec::new(), Vec::new());
-        for (i, (&token, &count)) in input_ids.iter().zip(&entries.counts).enumerate() {
+        for (i, (&token, &count)) in tokens.iter().zip(&entries.counts).enumerate() {
             let range = start..start + usize::from(count);
             start = range.end;
             let drawn_from = entries.heads.get(i).map_or(range.end, |&head| range.start + usize::from(head));

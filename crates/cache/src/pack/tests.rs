@@ -24,8 +24,8 @@ fn samples(rng: &mut Rng, vocab: u32, shape: CountMode, codes: ValueCode, count:
     let largest = if codes == ValueCode::Half { 0x7bff } else { 2047 };
     let sample = |rng: &mut Rng| {
         let mut entries = CodedEntries::default();
-        let input_ids: Vec<u32> = (0..2 + rng.below(longest - 1)).map(|_| rng.small(vocab)).collect();
-        for _ in 1..input_ids.len() {
+        let tokens: Vec<u32> = (0..1 + rng.below(longest - 1)).map(|_| rng.small(vocab)).collect();
+        for _ in &tokens {
             let count = match shape {
                 CountMode::Fixed(n) | CountMode::Split { n } => u32::from(n),
                 CountMode::Varying { cap } => 1 + rng.small(u32::from(cap)),
@@ -54,13 +54,13 @@ fn samples(rng: &mut Rng, vocab: u32, shape: CountMode, codes: ValueCode, count:
             entries.class_ids.extend(all.iter().map(|&(.., id)| id));
             entries.codes.extend(all.iter().map(|&(_, code, _)| code));
         }
-        (input_ids, entries)
+        (tokens, entries)
     };
     (0..count).map(|_| sample(rng)).collect()
 }
 
 fn train(vocab: u32, shape: CountMode, codes: ValueCode, samples: &Samples) -> Model {
-    Model::train(vocab, shape, codes, samples.iter().map(|(input_ids, entries)| (&input_ids[..], entries)))
+    Model::train(vocab, shape, codes, samples.iter().map(|(tokens, entries)| (&tokens[..], entries)))
 }
 
 fn shapes() -> impl Strategy<Value = (u32, CountMode)> {
@@ -88,10 +88,10 @@ proptest! {
         let bytes = model.to_bytes();
         let read = Model::from_bytes(&bytes, vocab, shape, codes).unwrap();
         prop_assert!(read.to_bytes() == bytes);
-        for (input_ids, entries) in known.iter().chain(&strange) {
-            let packed = model.encode(input_ids, entries);
-            prop_assert!(read.encode(input_ids, entries) == packed);
-            prop_assert_eq!(&read.decode(input_ids, &packed).unwrap(), entries);
+        for (tokens, entries) in known.iter().chain(&strange) {
+            let packed = model.encode(tokens, entries);
+            prop_assert!(read.encode(tokens, entries) == packed);
+            prop_assert_eq!(&read.decode(tokens, &packed).unwrap(), entries);
         }
     }
 
@@ -100,11 +100,11 @@ proptest! {
         let rng = &mut Rng(seed);
         let known = samples(rng, vocab, shape, codes, 6, 12);
         let model = train(vocab, shape, codes, &known);
-        for (input_ids, entries) in &known {
-            let packed = model.encode(input_ids, entries);
+        for (tokens, entries) in &known {
+            let packed = model.encode(tokens, entries);
             for bytes in (0..100).map(|_| damaged(rng, &packed)).filter(|bytes| *bytes != packed) {
-                if let Ok(entries) = model.decode(input_ids, &bytes) {
-                    prop_assert!(model.encode(input_ids, &entries) == bytes);
+                if let Ok(entries) = model.decode(tokens, &bytes) {
+                    prop_assert!(model.encode(tokens, &entries) == bytes);
                 }
             }
         }
@@ -118,10 +118,10 @@ proptest! {
         let bytes = model.to_bytes();
         for _ in 0..8 {
             let Ok(other) = Model::from_bytes(&damaged(rng, &bytes), vocab, shape, codes) else { continue };
-            let (input_ids, entries) = &known[0];
-            prop_assert_eq!(&other.decode(input_ids, &other.encode(input_ids, entries)).unwrap(), entries);
-            if let Ok(entries) = other.decode(input_ids, &model.encode(input_ids, entries)) {
-                prop_assert_eq!(&other.decode(input_ids, &other.encode(input_ids, &entries)).unwrap(), &entries);
+            let (tokens, entries) = &known[0];
+            prop_assert_eq!(&other.decode(tokens, &other.encode(tokens, entries)).unwrap(), entries);
+            if let Ok(entries) = other.decode(tokens, &model.encode(tokens, entries)) {
+                prop_assert_eq!(&other.decode(tokens, &other.encode(tokens, &entries)).unwrap(), &entries);
             }
         }
     }
@@ -164,8 +164,8 @@ fn the_largest_vocabulary_works() {
     let known = samples(&mut Rng(2), MAX_VOCAB, CountMode::Fixed(16), ValueCode::Half, 2, 30);
     let model = train(MAX_VOCAB, CountMode::Fixed(16), ValueCode::Half, &known);
     let read = Model::from_bytes(&model.to_bytes(), MAX_VOCAB, CountMode::Fixed(16), ValueCode::Half).unwrap();
-    for (input_ids, entries) in &known {
-        assert_eq!(read.decode(input_ids, &model.encode(input_ids, entries)).unwrap(), *entries);
+    for (tokens, entries) in &known {
+        assert_eq!(read.decode(tokens, &model.encode(tokens, entries)).unwrap(), *entries);
     }
     assert!(Model::from_bytes(&model.to_bytes(), MAX_VOCAB + 1, CountMode::Fixed(16), ValueCode::Half).is_err());
 }
@@ -175,8 +175,8 @@ fn every_half_comes_back() {
     for code in 0..=0x7bff {
         let entries = CodedEntries { counts: vec![1], heads: Vec::new(), class_ids: vec![3], codes: vec![code] };
         if code % 997 == 0 || code.is_multiple_of(1024) || code < 4 {
-            let model = train(5, CountMode::Fixed(1), ValueCode::Half, &vec![(vec![0, 0], entries.clone())]);
-            assert_eq!(model.decode(&[0, 0], &model.encode(&[0, 0], &entries)).unwrap(), entries);
+            let model = train(5, CountMode::Fixed(1), ValueCode::Half, &vec![(vec![0], entries.clone())]);
+            assert_eq!(model.decode(&[0], &model.encode(&[0], &entries)).unwrap(), entries);
         }
         let coarse = ValueCode::Half.coarse(code);
         assert!(coarse <= ValueCode::Half.coarse_max() && (code == 0 || coarse >= ValueCode::Half.coarse(code - 1)));
@@ -186,17 +186,17 @@ fn every_half_comes_back() {
 #[test]
 fn likely_classes_cost_little() {
     let sample = |shift: u32| {
-        let input_ids: Vec<u32> = (0..100).map(|i| (i * i + shift) % 7).collect();
+        let tokens: Vec<u32> = (0..99).map(|i| (i * i + shift) % 7).collect();
         let mut entries = CodedEntries::default();
-        for &token in &input_ids[..99] {
+        for &token in &tokens {
             entries.counts.push(16);
             entries.class_ids.extend((0..16).map(|i| token * 100 + i * 5));
             entries.codes.extend((0..16).map(|i| i * 9 + token as u16));
         }
-        (input_ids, entries)
+        (tokens, entries)
     };
     let known: Samples = (0..20).map(sample).collect();
     let model = train(1000, CountMode::Fixed(16), ValueCode::Steps, &known);
-    let bytes: usize = known.iter().map(|(input_ids, entries)| model.encode(input_ids, entries).len()).sum();
+    let bytes: usize = known.iter().map(|(tokens, entries)| model.encode(tokens, entries).len()).sum();
     assert!(bytes < 20 * 99 * 16 / 2, "{bytes} bytes");
 }

@@ -62,7 +62,7 @@ impl ClassCounts {
 }
 
 impl Model {
-    /// Trains a model on these samples. The same samples in the same order give the same model.
+    /// Trains a model on samples: the tokens at their positions, and their entries. The same samples in the same order give the same model.
     pub(crate) fn train<'a>(
         vocab: u32,
         shape: CountMode,
@@ -75,8 +75,8 @@ impl Model {
         let mut counter = Counter::new(TABLES, FLAGS);
         let same = model.lists.code_all(&mut counter, vocab, model.longest());
         assert!(same.as_ref() == Ok(&model.lists), "the lists do not survive coding");
-        for (input_ids, entries) in samples {
-            model.code_all(&mut counter, input_ids, entries);
+        for (tokens, entries) in samples {
+            model.code_all(&mut counter, tokens, entries);
         }
         model.set_weights(counter.weights());
         model
@@ -142,9 +142,9 @@ fn by_token<'a>(
     samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)>,
 ) -> Vec<ObservedPosition<'a>> {
     let mut all = Vec::new();
-    for (input_ids, entries) in samples {
+    for (tokens, entries) in samples {
         let mut start = 0;
-        for (&token, &count) in input_ids.iter().zip(&entries.counts) {
+        for (&token, &count) in tokens.iter().zip(&entries.counts) {
             let range = start..start + usize::from(count);
             start = range.end;
             let (class_ids, values) = (&entries.class_ids[range.clone()], &entries.codes[range]);

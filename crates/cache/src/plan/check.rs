@@ -4,7 +4,7 @@ use super::{Layout, MAX_UNITS, Plan, WorkUnit};
 use crate::error::{Error, Result};
 use crate::version::FORMAT_VERSION;
 use crate::{companions, json, names, pack};
-use logitcask_core::{ConfigError, Selection};
+use logitcask_core::{ConfigError, PositionChoice, Selection};
 use std::collections::BTreeSet;
 
 /// Maximum number of samples in a unit.
@@ -27,6 +27,7 @@ impl Plan {
         let version = self.format_version;
         ConfigError::unless(version == FORMAT_VERSION, "format_version", version, FORMAT_VERSION.to_string())
             .map_err(|error| error.because("this build writes no other"))?;
+        self.positions.check().map_err(|error| error.within("positions"))?;
         self.keep.check(self.vocab_size).map_err(|error| error.within("keep"))?;
         if self.layout == Layout::Packed {
             let (classes, limit) = (self.vocab_size, pack::MAX_VOCAB);
@@ -51,7 +52,10 @@ impl Plan {
             )));
         }
         let seed = if let Selection::Sample { seed, .. } = self.keep.selection { seed } else { 0 };
-        for (key, number) in [("batch_tokens", self.batch_tokens), ("keep.selection.seed", seed)] {
+        let share_seed = if let PositionChoice::Share { seed, .. } = self.positions { seed } else { 0 };
+        let integers =
+            [("batch_tokens", self.batch_tokens), ("keep.selection.seed", seed), ("positions.seed", share_seed)];
+        for (key, number) in integers {
             ConfigError::unless(number <= json::MAX_INTEGER, key, number, "at most 2^53")
                 .map_err(|error| error.because("it is the largest integer that every JSON reader takes exactly"))?;
         }

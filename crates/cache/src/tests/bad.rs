@@ -3,8 +3,9 @@
 pub(super) mod make;
 
 use super::*;
+use logitcask_core::Positions;
 use make::{Batch, always, batch, claim_pages, claim_values, packed, quantised, rows_of_base, sample};
-use make::{top_k, top_p, two_units};
+use make::{chosen, top_k, top_p, two_units};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -97,6 +98,24 @@ const ROWS: &[(&str, &str, Make)] = &[
     ("row-token-outside-vocabulary", "token 40 is outside the vocabulary", Rows(top_k, |r| r[1].0.input_ids[1] = 40)),
     ("row-one-token", "1 tokens, 2 to 12 belong in a sample", Rows(top_k, |r| r[1].0.input_ids.truncate(1))),
     ("row-too-long", "13 tokens, 2 to 12 belong in a sample", Rows(top_k, |r| r[1].0.input_ids = vec![1; 13])),
+    (
+        "row-position-beyond-the-last",
+        "`positions` must hold at least one position, in ascending order, each below",
+        Rows(chosen, |r| r[1].0.positions = Positions::Chosen(vec![0, 60])),
+    ),
+    (
+        "row-positions-unsorted",
+        "`positions` must hold at least one position, in ascending order",
+        Rows(chosen, |r| r[1].0.positions = Positions::Chosen(vec![1, 0])),
+    ),
+    (
+        "row-of-other-positions",
+        "this row belongs to another input",
+        Rows(chosen, |r| {
+            let other = if r[1].0.positions == Positions::Chosen(vec![0, 1]) { vec![1, 2] } else { vec![0, 1] };
+            r[1].0.positions = Positions::Chosen(other);
+        }),
+    ),
     ("row-in-another-place", "the row says it is sample 1", Rows(top_k, |r| r.swap(0, 1))),
     (
         "row-of-another-input",

@@ -22,6 +22,8 @@ fn vectors() -> BTreeMap<String, Plan> {
         plan.keep.values = QUANTISED;
         plan.keep.always_keep = vec![5, 30];
         vectors.insert(format!("{}-quantised", layout.name()), plan);
+        let share = PositionChoice::Share { share: 0.4, seed: 0 };
+        vectors.insert(format!("{}-share", layout.name()), Plan { layout, positions: share, ..plan_of_one(TOP_P) });
         let mut plan = Plan { layout, ..plan_of_one(TOP_K) };
         plan.keep.padding = 9;
         vectors.insert(format!("{}-padding", layout.name()), plan);
@@ -62,6 +64,7 @@ fn line(split: &str, CachedSample { sample, rows }: &CachedSample) -> serde_json
         "document": sample.origin.document,
         "document_offset": sample.origin.offset,
         "input_ids": sample.input_ids,
+        "positions": sample.position_indices().collect::<Vec<_>>(),
         "input_hash": sample.input_hash().to_string(),
         "counts": rows.counts,
         "drawn": rows.drawn,

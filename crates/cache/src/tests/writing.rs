@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{COMMITS_DIR, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME};
+use logitcask_core::Positions;
 use proptest::prelude::*;
 
 fn keeps() -> impl Strategy<Value = (Truncation, Layout)> {
@@ -20,12 +21,83 @@ fn keeps() -> impl Strategy<Value = (Truncation, Layout)> {
     })
 }
 
+fn choices() -> impl Strategy<Value = PositionChoice> {
+    prop_oneof![
+        Just(PositionChoice::All {}),
+        (1..=100u32, 0..9u64)
+            .prop_map(|(percent, seed)| PositionChoice::Share { share: f64::from(percent) / 100.0, seed }),
+    ]
+}
+
+/// The rows of a cache, and the position that each belongs to.
+fn positions_and_rows(reader: &CacheReader) -> Vec<(u64, usize, SoftRows)> {
+    let of_sample = |cached: crate::CachedSample| -> Vec<_> {
+        let one = |(position, row)| {
+            let mut rows = SoftRows::new(&reader.plan().keep);
+            rows.push(row);
+            (cached.sample.id.0, position, rows)
+        };
+        cached.sample.position_indices().zip(cached.rows.iter()).map(one).collect()
+    };
+    reader.in_order("train").unwrap().flat_map(|cached| of_sample(cached.unwrap())).collect()
+}
+
+#[test]
+fn a_cache_of_chosen_positions_holds_the_rows_of_the_whole_cache() {
+    for layout in [Layout::Plain, Layout::Packed] {
+        for selection in [TOP_K, TOP_P, SAMPLE, Selection::Dense {}] {
+            let whole = Plan { layout, ..plan(selection, &[("train", 30)], 10) };
+            let chosen = Plan { positions: PositionChoice::Share { share: 0.3, seed: 5 }, ..whole.clone() };
+            let [all, some] = [&whole, &chosen].map(|plan| {
+                let folder = tempfile::tempdir().unwrap();
+                let manifest = write(folder.path(), plan);
+                let rows = positions_and_rows(&CacheReader::open(folder.path()).unwrap());
+                assert_eq!(rows.len() as u64, manifest.totals.positions);
+                rows
+            });
+            assert!(some.len() * 2 < all.len(), "{} of {}", some.len(), all.len());
+            let lacks = some.iter().find(|row| !all.contains(row));
+            assert!(lacks.is_none(), "{layout:?}, {selection:?}: {lacks:?}");
+        }
+    }
+}
+
+#[test]
+fn positions_are_written_only_as_the_plan_says() {
+    let all = plan(TOP_K, &[("train", 1)], 1);
+    let some = Plan { positions: PositionChoice::Marked {}, ..all.clone() };
+    let (whole, rows) = row_of(&all, 0, 5, 0);
+    let given = |positions| (Sample { positions, ..whole.clone() }, rows.clone());
+    for (plan, positions, expected) in [
+        (&all, Positions::Chosen(vec![0, 1, 2, 3]), "the plan caches every position"),
+        (&some, Positions::All, "the sample does not list its own"),
+        (&some, Positions::Chosen(vec![0, 1, 2, 4]), "in ascending order, each below 4"),
+        (&some, Positions::Chosen(vec![0, 2, 1, 3]), "in ascending order"),
+        (&some, Positions::Chosen(vec![]), "at least one position"),
+        (&some, Positions::Chosen(vec![1, 3]), "values"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
+        let refused = writer.write_unit(0, &[given(positions)], &RowErrors::new(&plan.keep)).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let writer = CacheWriter::open(folder.path(), some.clone(), TOKENIZER).unwrap();
+    writer.write_unit(0, &[given(Positions::Chosen(vec![0, 1, 2, 3]))], &RowErrors::new(&some.keep)).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn what_is_written_is_read((keep, layout) in keeps(), len in 1..40u64, per_unit in 1..20u64, seed: u64, wide: bool) {
+    fn what_is_written_is_read(
+        (keep, layout) in keeps(),
+        positions in choices(),
+        (len, per_unit) in (1..40u64, 1..20u64),
+        seed: u64,
+        wide: bool,
+    ) {
         let folder = tempfile::tempdir().unwrap();
-        let mut plan = Plan { keep, layout, ..plan(TOP_K, &[("train", len), ("val", 3)], per_unit) };
+        let mut plan = Plan { keep, layout, positions, ..plan(TOP_K, &[("train", len), ("val", 3)], per_unit) };
         plan.max_length = if wide { FOUR_ROWS_A_BLOCK } else { 12 };
         let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
         for unit in writer.pending().unwrap() {

@@ -3,7 +3,9 @@
 use super::*;
 use crate::teacher::Logits;
 use logitcask_cache::{ArtifactRef, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions, WorkUnit};
-use logitcask_core::{Fingerprint, LogProbPrecision, Origin, Sample, SampleId, Selection, TailRule, Truncation};
+use logitcask_core::{
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, Sample, SampleId, Selection, TailRule, Truncation,
+};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +30,7 @@ impl Dataset for Short {
 
     fn sample(&self, _: &str, id: SampleId) -> logitcask_data::Result<Sample> {
         let input_ids = (0..2 + id.0 * 5 % 8).map(|i| ((id.0 * 7 + i * 11) % VOCAB as u64) as u32).collect();
-        Ok(Sample { id, origin: Origin { document: id.0, offset: 0 }, input_ids })
+        Ok(Sample::new(id, Origin { document: id.0, offset: 0 }, input_ids))
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -93,6 +95,7 @@ fn plan() -> Plan {
         max_length: 9,
         precision: "f32".into(),
         batch_tokens: 10,
+        positions: PositionChoice::All {},
         keep: Truncation {
             selection,
             always_keep: Vec::new(),

@@ -46,6 +46,11 @@ pub(super) fn quantised() -> Plan {
     plan
 }
 
+/// Two of three positions are chosen of the second sample.
+pub(super) fn chosen() -> Plan {
+    Plan { positions: PositionChoice::Share { share: 0.6, seed: 0 }, ..base(TOP_K) }
+}
+
 pub(super) fn two_units() -> Plan {
     Plan { units: Plan::units_of(&[("train".into(), 4)], 2), ..base(TOP_K) }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::source::write_corpus;
 use crate::tokenizer::train_byte_level_bpe;
+use logitcask_core::PositionChoice;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -87,9 +88,9 @@ fn splits_are_ordered_and_numbered_on_their_own() {
     }
     let lengths: Vec<usize> = (0..2).map(|id| dataset.length_of("train", SampleId(id)).unwrap()).collect();
     assert_eq!(lengths, samples(&dataset, "train").iter().map(|s| s.input_ids.len()).collect::<Vec<_>>());
-    let positions = samples(&dataset, "train").iter().map(|s| s.positions() as u64).sum::<u64>();
-    assert_eq!(dataset.positions("train", 0..2).unwrap(), positions);
-    assert!(dataset.positions("train", 1..3).is_err());
+    let positions = samples(&dataset, "train").iter().map(|s| s.position_count() as u64).sum::<u64>();
+    assert_eq!(dataset.positions("train", 0..2, &PositionChoice::All {}).unwrap(), positions);
+    assert!(dataset.positions("train", 1..3, &PositionChoice::All {}).is_err());
     assert_eq!((dataset.len("nowhere"), dataset.tokens("nowhere"), dataset.documents("nowhere")), (0, 0, 0));
     assert_eq!(dataset.name(), "stories");
     let seen: &dyn Dataset = &dataset;
