@@ -85,9 +85,15 @@ impl Experiment {
         Ok(this)
     }
 
+    /// Which positions are cached.
+    pub fn positions(&self) -> PositionChoice {
+        let default = if self.dataset.marks_positions() { PositionChoice::Marked {} } else { PositionChoice::All {} };
+        self.recipe.cache.positions.unwrap_or(default)
+    }
+
     /// Rejects a choice of positions that the dataset cannot serve.
     fn check_positions(&self) -> Result<()> {
-        let choice = self.recipe.cache.positions;
+        let choice = self.positions();
         choice.check().map_err(|e| anyhow!("[cache] positions: {e}"))?;
         if choice == (PositionChoice::Marked {}) && !self.dataset.marks_positions() {
             bail!(
@@ -167,7 +173,7 @@ impl Experiment {
             max_length: self.recipe.cache.max_length as u32,
             precision: self.teacher.precision.to_string(),
             batch_tokens: self.teacher.batch_tokens as u64,
-            positions: self.recipe.cache.positions,
+            positions: self.positions(),
             keep,
             teacher: ArtifactRef { name: self.files.name(), fingerprint: self.files.fingerprint()? },
             tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
@@ -201,7 +207,7 @@ impl Experiment {
     /// [`Self::choose_tail_atoms`], were this the recipe's selection.
     pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
-        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES, &self.recipe.cache.positions)?;
+        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES, &self.positions())?;
         // Rounding of the kept classes is another matter, and no atom mends it.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();

@@ -104,8 +104,9 @@ pub struct CacheConfig {
     pub path: Option<PathBuf>,
     /// Tokens of a window, the first one included.
     pub max_length: usize,
-    /// Which positions of a window are cached.
-    pub positions: PositionChoice,
+    /// Which positions of a window are cached; by default the marked ones if the dataset marks any, and otherwise all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positions: Option<PositionChoice>,
     /// Which classes of a row are kept.
     pub selection: Selection,
     /// Classes kept at every position: end-of-text, tool and chat markers, say.
@@ -126,7 +127,7 @@ impl Default for CacheConfig {
         Self {
             path: None,
             max_length: 256,
-            positions: PositionChoice::All {},
+            positions: None,
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),
             values: LogProbPrecision::F16 {},

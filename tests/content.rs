@@ -113,6 +113,29 @@ fn chosen_positions_have_the_rows_of_the_whole_cache_and_are_trained_on() {
 }
 
 #[test]
+fn rows_with_marks_are_cached_and_evaluated_at_their_answers() {
+    let fixture = Fixture::new(60);
+    let row = |i: u32| {
+        let ids: Vec<u32> = (0..20).map(|token| (i * 31 + token * 7) % 290).collect();
+        let mask: Vec<u8> = (0..20).map(|token| u8::from(token >= 10 && i % 4 != 0)).collect();
+        serde_json::json!({ "input_ids": ids, "completion_mask": mask }).to_string() + "\n"
+    };
+    fs::write(fixture.path("texts.jsonl"), (0..80).map(row).collect::<String>()).unwrap();
+    fixture.edit_recipe("[dataset]", "[dataset]\ntokens_column = \"input_ids\"\nmask_column = \"completion_mask\"");
+    fixture.ok(&CACHE);
+    let cache = CacheReader::open(&fixture.path("cache")).unwrap();
+    for cached in cache.in_order("train").unwrap() {
+        let sample = cached.unwrap().sample;
+        assert_eq!(sample.position_indices().collect::<Vec<_>>(), (9..19).collect::<Vec<_>>());
+        assert!(sample.origin.document % 4 != 0, "a row without answers has nothing to learn");
+    }
+    fixture.ok(&TRAIN);
+    let summary: Value = serde_json::from_str(&fs::read_to_string(fixture.path("run/summary.json")).unwrap()).unwrap();
+    let test = cache.in_order("test").unwrap().map(|cached| cached.unwrap().rows.len()).sum::<usize>();
+    assert_eq!(summary["student"]["positions"].as_u64(), Some(test as u64));
+}
+
+#[test]
 fn what_would_pair_a_row_with_another_context_is_refused() {
     let fixture = Fixture::new(60);
     fixture.ok(&CACHE);

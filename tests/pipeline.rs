@@ -89,7 +89,7 @@ fn generated_texts_do_not_depend_on_the_batch() {
     let write = |batch: &str, out: &str| {
         fixture.ok(&["generate", "teacher", "--count", "9", "--batch", batch, "--device", "cpu", "--out", out]);
         let config = logitcask_data::DatasetConfig::at(&fixture.path(out));
-        logitcask_data::read_documents(&config).unwrap().documents.into_iter().map(|d| d.text).collect::<Vec<_>>()
+        logitcask_data::read_documents(&config).unwrap().documents.into_iter().map(|d| d.content).collect::<Vec<_>>()
     };
     let texts = write("4", "a.parquet");
     assert!(texts.len() > 5, "{texts:?}");

@@ -53,7 +53,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
         Selection::Dense {} => experiment.choose_tail_atoms_of(CacheConfig::default().selection, &teacher)?,
         _ => experiment.choose_tail_atoms(&teacher)?,
     };
-    let choice = experiment.recipe.cache.positions;
+    let choice = experiment.positions();
     let samples = calibration_samples(&experiment.dataset, &split, args.samples.max(2), &choice)?;
     let keeps = keeps(&experiment, atoms);
     let outcome = calibrate(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;

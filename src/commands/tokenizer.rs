@@ -18,7 +18,7 @@ pub fn run(args: &TokenizerArgs) -> Result<()> {
         .documents
         .into_iter()
         .filter(|document| document.split.as_deref().is_none_or(|split| split == "train"))
-        .map(|document| document.text);
+        .filter_map(|document| document.content.text().map(str::to_owned));
     let tokenizer = train_byte_level_bpe(texts, args.size)?;
     std::fs::write(&args.out, tokenizer.json()).with_context(|| format!("{}: cannot write it", args.out.display()))?;
     say!("{} ({} pieces; id 0, <|endoftext|>, starts and ends a text)", args.out.display(), tokenizer.vocab_size());

@@ -1,12 +1,48 @@
-//! One text as stored in its source, before tokenisation.
+//! One document as stored in its source.
 
-/// A text that is not blank, with its index in its source.
+/// A document that is not blank, with its index in its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// Index in the source, counted over all its files; blank documents are left out but keep their index.
     pub index: u64,
-    /// The text, as stored in the source.
-    pub text: String,
+    /// The text or the tokens.
+    pub content: Content,
     /// The split given by the document's column, its file's name or the card; `None` if there is none.
     pub split: Option<String>,
+}
+
+/// What a document consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A text, as stored in the source, before tokenisation.
+    Text(String),
+    /// Tokens that another program made.
+    Tokens(TokenRow),
+}
+
+/// A row of tokens, and which of them are to be learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The tokens.
+    pub ids: Vec<u32>,
+    /// For every token, whether the student is to learn to predict it; `None` if the source has no such column.
+    pub marks: Option<Vec<bool>>,
+}
+
+impl Content {
+    /// The text; `None` for tokens.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Tokens(_) => None,
+        }
+    }
+
+    /// Whether it holds nothing but white space, or no token.
+    pub(crate) fn is_blank(&self) -> bool {
+        match self {
+            Self::Text(text) => text.trim().is_empty(),
+            Self::Tokens(row) => row.ids.is_empty(),
+        }
+    }
 }

@@ -122,6 +122,42 @@ pub enum Error {
         /// The option that names the column.
         option: &'static str,
     },
+    /// The column does not contain lists of numbers.
+    #[error(
+        "{path}: column `{column}` holds {got}, expected lists of whole numbers or truth values without nulls; set `{option}` to such a column"
+    )]
+    NumberColumn {
+        /// The file.
+        path: PathBuf,
+        /// The requested column.
+        column: String,
+        /// The column's type.
+        got: String,
+        /// The option that names the column.
+        option: &'static str,
+    },
+    /// A row of tokens that means nothing.
+    #[error("{path}: {place}: {problem}")]
+    TokenRow {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: String,
+        /// What is wrong, and what would be accepted.
+        problem: String,
+    },
+    /// No token is marked, so there is nothing to learn.
+    #[error(
+        "{path}: `{option}` marks no token with one before it in any of its {documents} rows, so there is nothing to learn"
+    )]
+    NoMarks {
+        /// File or folder.
+        path: PathBuf,
+        /// The option that names the column of marks.
+        option: &'static str,
+        /// Number of rows.
+        documents: usize,
+    },
     /// A line of a JSON Lines file is not a document.
     #[error("{path}: line {line}: {problem}")]
     Line {

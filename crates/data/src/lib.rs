@@ -36,7 +36,10 @@ pub mod document;
 pub mod duplicates;
 pub mod error;
 pub mod source;
+mod split_windows;
 pub mod text_dataset;
+#[cfg(test)]
+mod token_row_tests;
 pub mod tokenizer;
 mod windows;
 
@@ -46,7 +49,7 @@ pub const TOKENISATION_VERSION: u32 = 1;
 
 pub use batches::{TokenBatch, batch_by_length};
 pub use dataset::Dataset;
-pub use document::Document;
+pub use document::{Content, Document, TokenRow};
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
 pub use source::{

@@ -1,4 +1,5 @@
-//! Sources of documents: Parquet, JSON Lines or plain text, one file or a folder of them.
+//! Sources of documents: texts in Parquet, JSON Lines or plain text, or rows of tokens in Parquet or JSON Lines; one
+//! file or a folder of them.
 
 mod card;
 mod config;
@@ -9,20 +10,23 @@ mod glob;
 mod jsonl;
 mod names;
 mod parquet;
+mod parquet_tokens;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod token_columns;
 mod write;
 
 pub use config::{DatasetConfig, OnBadText, SpecialTokens};
 pub use write::write_corpus;
 
-use crate::document::Document;
+use crate::document::{Content, Document};
 use crate::error::{Error, Result};
 use folder::{DataFile, Layout};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use token_columns::TokenColumns;
 use tracing::debug;
 
 /// The contents of a source, in order.
@@ -78,7 +82,10 @@ pub fn read_documents(config: &DatasetConfig) -> Result<Corpus> {
         debug!(path = %file.path.display(), split = file.split, documents_before = found.seen, "reading a file");
         found.files.push((found.seen, file.path.clone()));
         match kind(&file.path) {
-            Some(Kind::Parquet) => parquet::read(file, config, &mut found)?,
+            Some(Kind::Parquet) => match TokenColumns::of(config) {
+                None => parquet::read(file, config, &mut found)?,
+                Some(columns) => parquet_tokens::read(file, &columns, config.split_column.as_deref(), &mut found)?,
+            },
             Some(Kind::Lines) => jsonl::read(file, config, &mut found)?,
             Some(Kind::Text) => plain::read(file, config, layout.is_folder, &mut found)?,
             None => return Err(Error::Extension { path: file.path.clone() }),
@@ -160,7 +167,7 @@ impl Collector {
     }
 
     /// Adds a document; `column` is the split that the document itself names.
-    fn push(&mut self, file: &DataFile, text: Option<String>, column: Option<String>) -> Result<()> {
+    fn push(&mut self, file: &DataFile, content: Option<Content>, column: Option<String>) -> Result<()> {
         let document = self.seen - self.files.last().map_or(0, |(first, _)| *first);
         if let Some(column) = &column {
             check_split(&file.path, document, column)?;
@@ -175,11 +182,11 @@ impl Collector {
         };
         let index = self.seen;
         self.seen += 1;
-        match text {
+        match content {
             None => {}
-            Some(text) if text.trim().is_empty() => self.blank += 1,
-            Some(text) => {
-                self.kept.push(Document { index, text, split });
+            Some(content) if content.is_blank() => self.blank += 1,
+            Some(content) => {
+                self.kept.push(Document { index, content, split });
                 *self.of_split.entry(file.split.clone()).or_default() += 1;
             }
         }

@@ -1,27 +1,31 @@
 //! A dataset of documents divided into windows of tokens.
 
 use crate::dataset::Dataset;
-use crate::document::Document;
+use crate::document::{Content, Document};
 use crate::error::{Error, Result};
 use crate::source::{Corpus, DatasetConfig, SpecialTokens, SplitsFrom, read_documents};
+use crate::split_windows::{Split, fingerprint};
 use crate::tokenizer::TextTokenizer;
-use crate::windows::windows;
-use logitcask_core::{Fingerprint, InputHash, Origin, Sample, SampleId};
+use logitcask_core::{Fingerprint, Positions, Sample, SampleId};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 use tracing::info;
 
-/// Texts, tokenised and divided into windows, in memory.
+/// Texts or rows of tokens, divided into windows, in memory.
 ///
 /// A document's tokens `t` become `t ++ [end]` if the tokenizer has an end token, and these are divided into windows:
 /// - with a start token, the windows partition it; each has the start token before its up to `max_length - 1` tokens;
 /// - without one, windows of up to `max_length` tokens overlap by one, so that every token except a document's very
 ///   first is predicted once.
 ///
-/// [`Origin::offset`] is the index in `t ++ [end]` of a window's first token after the start token. Windows with fewer
-/// than two tokens and documents without tokens are left out.
+/// Rows of tokens that another program made are taken as they are: without start and end tokens, and divided as texts
+/// are without a start token. If their source marks tokens, the positions before these are marked
+/// ([`Positions::Chosen`]), and windows without a marked position are left out.
+///
+/// [`Origin::offset`](logitcask_core::Origin::offset) is the index in `t ++ [end]` of a window's first token after the
+/// start token. Windows with fewer than two tokens and documents without tokens are left out.
 ///
 /// # Examples
 /// ```no_run
@@ -44,26 +48,6 @@ pub struct TextDataset {
     splits: Vec<Split>,
     splits_from: SplitsFrom,
     notes: Vec<String>,
-}
-
-/// The windows of one split, one after the other.
-#[derive(Debug, Default)]
-struct Split {
-    name: String,
-    tokens: Vec<u32>,
-    /// End of each window in `tokens`; a window starts where the previous one ends.
-    ends: Vec<usize>,
-    origins: Vec<Origin>,
-    documents: u64,
-    document_tokens: u64,
-}
-
-impl Split {
-    fn window(&self, index: usize) -> Option<&[u32]> {
-        let end = *self.ends.get(index)?;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Some(&self.tokens[start..end])
-    }
 }
 
 impl TextDataset {
@@ -91,12 +75,16 @@ impl TextDataset {
         let mut splits: Vec<Split> = vec![];
         for ((document, tokens), name) in corpus.documents.iter().zip(tokens).zip(of_document) {
             let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
-                splits.push(Split { name, ..Default::default() });
+                splits.push(Split::new(name));
                 splits.len() - 1
             });
-            append(&mut splits[at], document, tokens, tokenizer, max_length)?;
+            splits[at].append(document, tokens, tokenizer, max_length)?;
         }
         splits.retain(|split| !split.ends.is_empty());
+        if splits.is_empty() && config.marks_column().is_some() {
+            let (option, documents) = (config.marks_column().unwrap_or_default(), corpus.documents.len());
+            return Err(Error::NoMarks { path: config.path.clone(), option, documents });
+        }
         if splits.is_empty() {
             return Err(Error::NoSamples { path: config.path.clone(), documents: corpus.documents.len() });
         }
@@ -157,7 +145,17 @@ impl Dataset for TextDataset {
 
     fn sample(&self, split: &str, id: SampleId) -> Result<Sample> {
         let (split, index, tokens) = self.window(split, id)?;
-        Ok(Sample::new(id, split.origins[index], tokens.to_vec()))
+        let positions = split.marked(index).map_or(Positions::All, |marked| Positions::Chosen(marked.to_vec()));
+        Ok(Sample { positions, ..Sample::new(id, split.origins[index], tokens.to_vec()) })
+    }
+
+    fn marks_positions(&self) -> bool {
+        self.splits.iter().any(Split::has_marks)
+    }
+
+    fn position_count(&self, split: &str, id: SampleId) -> Result<usize> {
+        let (split, index, tokens) = self.window(split, id)?;
+        Ok(split.marked(index).map_or(tokens.len() - 1, <[u32]>::len))
     }
 
     /// Hash of exactly what a model sees of the data: names of files and folders are not part of it, and the tokenizer
@@ -166,8 +164,8 @@ impl Dataset for TextDataset {
     /// It is BLAKE3 in key-derivation mode, context `logitcask dataset v2`, over these bytes, integers little-endian:
     /// `max_length` as u64; then for every split that has samples (train, validation, test, then others in byte order
     /// of their names): length of the name as u64, the name, number of samples as u64, and for every sample in order
-    /// the index of its document as u64, the offset of its first own token in it as u32, and the 16 bytes of its input
-    /// hash.
+    /// the index of its document as u64, the offset of its first own token in it as u32, the 16 bytes of its input
+    /// hash, and, if the dataset marks positions, the number of its marked positions as u32 and each of them as u32.
     ///
     /// A file with another name is therefore the same dataset. Files of a folder are read in byte order of their names:
     /// renaming them keeps the dataset if their order and the splits given by their names stay the same; otherwise
@@ -187,42 +185,13 @@ impl Dataset for TextDataset {
     }
 }
 
-/// Adds the windows of one document to its split.
-fn append(
-    split: &mut Split,
-    document: &Document,
-    mut tokens: Vec<u32>,
-    tokenizer: &TextTokenizer,
-    max_length: usize,
-) -> Result<()> {
-    if tokens.is_empty() {
-        return Ok(());
-    }
-    tokens.extend(tokenizer.eos());
-    if u32::try_from(tokens.len()).is_err() {
-        return Err(Error::TooLong { document: document.index, tokens: tokens.len() });
-    }
-    let before = split.ends.len();
-    for range in windows(tokens.len(), tokenizer.bos().is_some(), max_length) {
-        split.origins.push(Origin { document: document.index, offset: range.start as u32 });
-        split.tokens.extend(tokenizer.bos());
-        split.tokens.extend_from_slice(&tokens[range]);
-        split.ends.push(split.tokens.len());
-    }
-    if split.ends.len() > before {
-        split.documents += 1;
-        split.document_tokens += tokens.len() as u64;
-    }
-    Ok(())
-}
-
 /// Tokens of every document, subject to the rule for special tokens in texts.
 fn encode(rule: SpecialTokens, corpus: &Corpus, tokenizer: &TextTokenizer) -> Result<Vec<Vec<u32>>> {
     let documents = &corpus.documents;
     if rule == SpecialTokens::Refuse
         && let Some((document, found)) = documents.par_iter().find_map_first(|document| {
             // The first in document order, whichever thread finds it.
-            Some((document.index, tokenizer.spelled_out(&document.text)?))
+            Some((document.index, tokenizer.spelled_out(document.content.text()?)?))
         })
     {
         let (path, document) = corpus.place(document).unwrap_or((Path::new("the dataset"), document));
@@ -233,7 +202,21 @@ fn encode(rule: SpecialTokens, corpus: &Corpus, tokenizer: &TextTokenizer) -> Re
         SpecialTokens::Parse => tokenizer.parsing(),
         SpecialTokens::Refuse | SpecialTokens::Plain => tokenizer.clone(),
     };
-    documents.par_iter().map(|document| tokenizer.encode(&document.text)).collect()
+    let encode = |document: &Document| match &document.content {
+        Content::Text(text) => tokenizer.encode(text),
+        Content::Tokens(row) => match row.ids.iter().find(|&&id| id >= tokenizer.vocab_size()) {
+            None => Ok(row.ids.clone()),
+            Some(&token) => {
+                let (path, row) = corpus.place(document.index).unwrap_or((Path::new("the dataset"), document.index));
+                let (path, place, tokens) = (path.to_owned(), format!("row {row}"), tokenizer.vocab_size());
+                let problem = format!(
+                    "token {token} is not one of the tokenizer's {tokens}; were these rows made with another tokenizer?"
+                );
+                Err(Error::TokenRow { path, place, problem })
+            }
+        },
+    };
+    documents.par_iter().map(encode).collect()
 }
 
 /// The split of every document: the named one, or otherwise the one determined by a hash of its text.
@@ -252,18 +235,22 @@ fn split_names(config: &DatasetConfig, corpus: &Corpus) -> Result<Vec<String>> {
     }
     let test = if by_hash { config.held_out } else { 0.0 };
     let name = |document: &Document| match document.split.as_deref() {
-        None | Some("train") => split_by_hash(&document.text, test, validation).to_owned(),
+        None | Some("train") => split_by_hash(&document.content, test, validation).to_owned(),
         Some(named) => named.to_owned(),
     };
     Ok(corpus.documents.iter().map(name).collect())
 }
 
-/// Assigns a share of all texts to `test` and another to `validation` by their hash alone. The two shares are at
+/// Assigns a share of all documents to `test` and another to `validation` by their hash alone. The two shares are at
 /// opposite ends of the hash's range, so neither changes when the other grows.
-fn split_by_hash(text: &str, test: f64, validation: f64) -> &'static str {
+fn split_by_hash(content: &Content, test: f64, validation: f64) -> &'static str {
     let mut hasher = blake3::Hasher::new_derive_key("logitcask held-out share v1");
     let mut first = [0; 8];
-    first.copy_from_slice(&hasher.update(text.as_bytes()).finalize().as_bytes()[..8]);
+    match content {
+        Content::Text(text) => _ = hasher.update(text.as_bytes()),
+        Content::Tokens(row) => row.ids.iter().for_each(|id| _ = hasher.update(&id.to_le_bytes())),
+    }
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     let share = (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64;
     match share {
         share if share < test => "test",
@@ -281,26 +268,6 @@ fn rank(split: &str) -> usize {
 fn stem(path: &Path) -> String {
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     name.map_or_else(|| "dataset".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// See `fingerprint` of [`TextDataset`].
-fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
-    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
-    hasher.update(&(max_length as u64).to_le_bytes());
-    for split in splits {
-        // Lengths precede what they count, so that different datasets never hash the same bytes.
-        hasher.update(&(split.name.len() as u64).to_le_bytes());
-        hasher.update(split.name.as_bytes());
-        hasher.update(&(split.ends.len() as u64).to_le_bytes());
-        let inputs: Vec<InputHash> = (0..split.ends.len())
-            .into_par_iter()
-            .map(|index| InputHash::of(split.window(index).unwrap_or_default()))
-            .collect();
-        for (origin, input) in split.origins.iter().zip(inputs) {
-            hasher.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
-        }
-    }
-    hasher.finalize().into()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The texts to read. The format of a file is determined by its extension:
-/// - `.parquet`: one document per row, from a column of strings;
+/// The texts or tokens to read. The format of a file is determined by its extension:
+/// - `.parquet`: one document per row, from a column of strings or of lists of numbers;
 /// - `.jsonl`, `.ndjson`: one object per line, from one of its fields;
 /// - `.txt`: one document per block between blank lines; in a folder, one document per file.
 ///
@@ -24,6 +24,17 @@ pub struct DatasetConfig {
     /// Column or field that contains the text.
     #[serde(default = "default_text_column")]
     pub text_column: String,
+    /// Column or field that contains lists of token ids, in place of texts: rows that another program tokenised. They
+    /// are taken as they are, without a start or end token; rows longer than a window are divided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_column: Option<String>,
+    /// Column or field with 1 (or true) for every token that a student is to learn to predict, and 0 for others, such
+    /// as `completion_mask` or `assistant_masks`. The positions before the tokens with 1 are marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_column: Option<String>,
+    /// The same as labels: the token itself if it is to be learned, otherwise -100. Not together with `mask_column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels_column: Option<String>,
     /// Column or field that contains each document's split. It must not contradict the names of files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
@@ -91,6 +102,9 @@ impl DatasetConfig {
         Self {
             path: path.to_owned(),
             text_column: default_text_column(),
+            tokens_column: None,
+            mask_column: None,
+            labels_column: None,
             split_column: None,
             held_out: default_held_out(),
             held_out_validation: 0.0,
@@ -110,6 +124,7 @@ impl DatasetConfig {
             let (option, got) = ("held_out_validation", self.held_out_validation.to_string());
             return Err(Error::Option { option, got, expected: "at most what held_out leaves of 1" });
         }
+        self.check_columns()?;
         if self.max_documents == Some(0) {
             return Err(Error::Option {
                 option: "max_documents",
@@ -118,6 +133,34 @@ impl DatasetConfig {
             });
         }
         Ok(())
+    }
+}
+
+impl DatasetConfig {
+    /// The option that names a column of marks, if one does.
+    pub(crate) fn marks_column(&self) -> Option<&'static str> {
+        let labels = self.labels_column.is_some().then_some("labels_column");
+        self.mask_column.is_some().then_some("mask_column").or(labels)
+    }
+
+    /// Rejects options that contradict each other: those of texts have no meaning for rows of tokens, and the reverse.
+    fn check_columns(&self) -> Result<()> {
+        let marks = [("mask_column", &self.mask_column), ("labels_column", &self.labels_column)];
+        let marks: Vec<_> =
+            marks.iter().filter_map(|(option, column)| Some((*option, Option::clone(column)?))).collect();
+        let refused = |option, got: String, expected| Err(Error::Option { option, got, expected });
+        match (&self.tokens_column, marks.as_slice()) {
+            (None, [(option, got), ..]) => refused(option, got.clone(), "set only together with tokens_column"),
+            (Some(_), [_, (option, got)]) => refused(option, got.clone(), "left out, because mask_column marks tokens"),
+            (Some(_), _) if self.text_column != default_text_column() => {
+                refused("text_column", self.text_column.clone(), "left out, because tokens_column names tokens")
+            }
+            (Some(_), _) if self.special_tokens != SpecialTokens::default() => {
+                let expected = "left out, because tokens_column names tokens and not texts";
+                refused("special_tokens", self.special_tokens.name().to_owned(), expected)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

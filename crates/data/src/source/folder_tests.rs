@@ -47,7 +47,7 @@ fn files_name_their_splits() {
     for path in [folder.path().to_owned(), folder.path().join("data")] {
         let corpus = read(&path).unwrap();
         assert_eq!((splits(&corpus), corpus.splits), (expected.clone(), SplitsFrom::Files));
-        assert_eq!(corpus.documents[2].text, "data/train-00000-of-00002.jsonl 0", "in byte order");
+        assert_eq!(corpus.documents[2].content.text().unwrap(), "data/train-00000-of-00002.jsonl 0", "in byte order");
         let (file, document) = corpus.place(4).unwrap();
         assert!(file.ends_with("train-00000-of-00002.jsonl") && document == 2);
     }

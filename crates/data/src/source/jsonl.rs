@@ -1,6 +1,8 @@
 //! JSON Lines: one object per line.
 
+use super::token_columns::TokenColumns;
 use super::{Collector, DataFile, DatasetConfig, OnBadText, read_bytes};
+use crate::document::{Content, TokenRow};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -34,8 +36,11 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
         let mut object: Map<String, Value> = serde_json::from_str(&line).map_err(|e| refused(not_an_object(&e)))?;
         let mut string = |name: &str, option| take_string(&mut object, name, option).map_err(refused);
         let split = config.split_column.as_ref().map(|name| string(name, "split_column")).transpose()?;
-        let text = string(&config.text_column, "text_column")?;
-        found.push(file, Some(text), split)?;
+        let content = match TokenColumns::of(config) {
+            None => Content::Text(string(&config.text_column, "text_column")?),
+            Some(columns) => Content::Tokens(token_row(&mut object, &columns).map_err(refused)?),
+        };
+        found.push(file, Some(content), split)?;
     }
     Ok(())
 }
@@ -90,6 +95,31 @@ fn not_an_object(error: &serde_json::Error) -> String {
     format!("not a JSON object at column {}: {problem}; write one object on each line", error.column())
 }
 
+fn token_row(object: &mut Map<String, Value>, columns: &TokenColumns<'_>) -> Result<TokenRow, String> {
+    let ids = take_numbers(object, columns.tokens, "tokens_column")?;
+    let marks = columns.marks.map(|marks| take_numbers(object, marks.column(), marks.option())).transpose()?;
+    columns.row(&ids, marks.as_deref())
+}
+
+/// Whole numbers or truth values; `null` is an empty list.
+fn take_numbers(object: &mut Map<String, Value>, name: &str, option: &str) -> Result<Vec<i64>, String> {
+    let number = |value: &Value| value.as_i64().or_else(|| value.as_bool().map(i64::from));
+    match object.get(name) {
+        Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(items)) => match items.iter().map(number).collect() {
+            Some(numbers) => Ok(numbers),
+            None => Err(format!("field `{name}` holds something other than whole numbers, as `{option}` must name")),
+        },
+        Some(_) => Err(format!("field `{name}` is no array; set `{option}` to a field of arrays of whole numbers")),
+        None => Err(no_field(object, name, option)),
+    }
+}
+
+fn no_field(object: &Map<String, Value>, name: &str, option: &str) -> String {
+    let found: Vec<&str> = object.keys().map(String::as_str).collect();
+    format!("no field `{name}`, it has: {}; set `{option}` to one of them", found.join(", "))
+}
+
 fn take_string(object: &mut Map<String, Value>, name: &str, option: &str) -> Result<String, String> {
     let kind = match object.get_mut(name) {
         Some(Value::String(text)) => return Ok(std::mem::take(text)),
@@ -99,8 +129,7 @@ fn take_string(object: &mut Map<String, Value>, name: &str, option: &str) -> Res
         Some(Value::Array(_)) => "an array",
         Some(Value::Object(_)) => "an object",
         None => {
-            let found: Vec<&str> = object.keys().map(String::as_str).collect();
-            return Err(format!("no field `{name}`, it has: {}; set `{option}` to one of them", found.join(", ")));
+            return Err(no_field(object, name, option));
         }
     };
     Err(format!("field `{name}` is {kind}, expected a string; set `{option}` to a field of strings"))

@@ -4,6 +4,7 @@
 //! and one text that is not valid UTF-8 would invalidate its whole batch.
 
 use super::{Collector, DataFile, DatasetConfig, POINTER};
+use crate::document::Content;
 use crate::error::{Error, Result};
 use arrow_schema::{DataType, Schema};
 use parquet::arrow::parquet_to_arrow_schema;
@@ -16,7 +17,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-/// Reads the documents of a file. A text that is null is a blank document.
+/// Reads the texts of a file. A text that is null is a blank document.
 pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector) -> Result<()> {
     let path = &file.path;
     let reader = SerializedFileReader::new(open(path)?).map_err(Error::parquet(path))?;
@@ -49,14 +50,14 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
                 }
                 None => None,
             };
-            found.push(file, text, split)?;
+            found.push(file, text.map(Content::Text), split)?;
             row += 1;
         }
     }
     Ok(())
 }
 
-fn open(path: &Path) -> Result<File> {
+pub(super) fn open(path: &Path) -> Result<File> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut start = vec![];
     Read::by_ref(&mut file).take(POINTER.len() as u64).read_to_end(&mut start).map_err(Error::io(path))?;

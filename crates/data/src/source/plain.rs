@@ -1,6 +1,7 @@
 //! Plain text: blocks between blank lines, or whole files.
 
 use super::{Collector, DataFile, DatasetConfig, read_bytes};
+use crate::document::Content;
 use crate::error::{Error, Result};
 
 /// Reads the documents of a file. Line endings are converted to `\n`; the last line of a document has none.
@@ -8,6 +9,10 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, whole: bool, found: 
     if let Some(column) = &config.split_column {
         let (path, column, found) = (file.path.clone(), column.clone(), "nothing but text".to_owned());
         return Err(Error::Column { path, column, found, option: "split_column" });
+    }
+    if let Some(column) = &config.tokens_column {
+        let (path, column, found) = (file.path.clone(), column.clone(), "nothing but text".to_owned());
+        return Err(Error::Column { path, column, found, option: "tokens_column" });
     }
     let bytes = read_bytes(&file.path)?;
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
@@ -47,5 +52,5 @@ fn push(file: &DataFile, lines: &[&[u8]], first: usize, found: &mut Collector) -
         format!("line {} from its byte {byte} on", first + line)
     };
     let text = found.text(&file.path, &text, place)?;
-    found.push(file, text, None)
+    found.push(file, text.map(Content::Text), None)
 }

@@ -17,7 +17,12 @@ fn config(path: impl Into<PathBuf>) -> DatasetConfig {
 }
 
 fn texts(config: &DatasetConfig) -> Vec<String> {
-    read_documents(config).unwrap().documents.into_iter().map(|document| document.text).collect()
+    read_documents(config)
+        .unwrap()
+        .documents
+        .into_iter()
+        .map(|document| document.content.text().unwrap().to_owned())
+        .collect()
 }
 
 fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, compression: Compression) {
@@ -40,7 +45,7 @@ fn all_kinds_of_files_give_the_same_documents() {
     write_corpus(&path("a.parquet"), &corpus).unwrap();
     for name in ["a.txt", "a.jsonl", "a.ndjson", "a.parquet"] {
         let documents = read_documents(&config(path(name))).unwrap().documents;
-        assert_eq!(documents.iter().map(|d| d.text.as_str()).collect::<Vec<_>>(), TEXTS, "{name}");
+        assert_eq!(documents.iter().map(|d| d.content.text().unwrap()).collect::<Vec<_>>(), TEXTS, "{name}");
         assert!(documents.iter().zip(0..).all(|(d, i)| d.index == i && d.split.is_none()), "{name}");
     }
     // A folder of text files: one document per file, blank lines and all.
@@ -98,7 +103,10 @@ fn nested_columns_before_it_do_not_shift_the_text_and_nulls_are_blank() {
     let rows: ArrayRef = Arc::new(StringArray::from(vec![Some("one"), None, Some("two")]));
     write_columns(&path, vec![("pair", Arc::new(pair)), ("text", rows)], Compression::SNAPPY);
     let documents = read_documents(&config(&path)).unwrap().documents;
-    assert_eq!(documents.iter().map(|d| (d.index, d.text.as_str())).collect::<Vec<_>>(), [(0, "one"), (2, "two")]);
+    assert_eq!(
+        documents.iter().map(|d| (d.index, d.content.text().unwrap())).collect::<Vec<_>>(),
+        [(0, "one"), (2, "two")]
+    );
     let error = read_documents(&DatasetConfig { text_column: "pair".into(), ..config(&path) }).unwrap_err().to_string();
     assert!(error.contains("column `pair` holds Struct("), "{error}");
 }
@@ -113,7 +121,7 @@ fn texts_that_an_array_cannot_address_are_read_one_by_one() {
     let texts = DictionaryArray::new(keys, Arc::new(StringArray::from(vec![long.as_str()])));
     write_columns(&path, vec![("text", Arc::new(texts))], Compression::SNAPPY);
     let documents = read_documents(&DatasetConfig { max_documents: Some(2), ..config(&path) }).unwrap().documents;
-    assert!(documents.len() == 2 && documents.iter().all(|document| document.text == long));
+    assert!(documents.len() == 2 && documents.iter().all(|document| document.content.text() == Some(&long)));
 }
 
 #[test]
@@ -138,7 +146,8 @@ fn texts_that_are_no_unicode_are_mended_or_left_out() {
     fs::write(path("a.parquet"), parquet).unwrap();
     let read = |name: &str, on_bad_text| {
         let corpus = read_documents(&DatasetConfig { on_bad_text, ..config(path(name)) }).unwrap();
-        let texts: Vec<_> = corpus.documents.into_iter().map(|d| format!("{} {}", d.index, d.text)).collect();
+        let texts: Vec<_> =
+            corpus.documents.into_iter().map(|d| format!("{} {}", d.index, d.content.text().unwrap())).collect();
         (texts, corpus.notes)
     };
     for (name, mended, last) in [
@@ -169,7 +178,7 @@ fn blank_documents_keep_their_index() {
         .unwrap();
     for path in [path, jsonl] {
         let documents = read_documents(&DatasetConfig { max_documents: Some(2), ..config(path) }).unwrap().documents;
-        let found: Vec<_> = documents.iter().map(|d| (d.index, d.text.as_str())).collect();
+        let found: Vec<_> = documents.iter().map(|d| (d.index, d.content.text().unwrap())).collect();
         assert_eq!(found, [(1, "one"), (3, "two")]);
     }
 }
@@ -185,7 +194,7 @@ fn a_folder_counts_documents_over_all_its_files() {
     write("part-1.parquet", &["b", " ", "c"]);
     write("part-0.parquet", &["a"]);
     let documents = read_documents(&config(folder.path())).unwrap().documents;
-    let found: Vec<_> = documents.iter().map(|d| (d.index, d.text.as_str())).collect();
+    let found: Vec<_> = documents.iter().map(|d| (d.index, d.content.text().unwrap())).collect();
     assert_eq!(found, [(0, "a"), (1, "b"), (3, "c"), (4, "d")]);
     let limited = DatasetConfig { max_documents: Some(3), ..config(folder.path()) };
     assert_eq!(texts(&limited), ["a", "b", "c"]);

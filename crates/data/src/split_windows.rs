@@ -1,0 +1,123 @@
+//! The windows of the splits of a dataset in memory.
+
+use crate::document::{Content, Document};
+use crate::error::{Error, Result};
+use crate::tokenizer::TextTokenizer;
+use crate::windows::windows;
+use logitcask_core::{Fingerprint, InputHash, Origin};
+use rayon::prelude::*;
+
+/// The windows of one split, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Split {
+    pub(crate) name: String,
+    tokens: Vec<u32>,
+    /// End of each window in `tokens`; a window starts where the previous one ends.
+    pub(crate) ends: Vec<usize>,
+    pub(crate) origins: Vec<Origin>,
+    /// The marked positions of all windows, each counted within its window, if the dataset marks any.
+    marked: Vec<u32>,
+    /// End of each window's positions in `marked`.
+    marked_ends: Vec<usize>,
+    /// Number of documents that have a window.
+    pub(crate) documents: u64,
+    /// Number of tokens of these documents, including end tokens, without start tokens and overlaps of windows.
+    pub(crate) document_tokens: u64,
+}
+
+impl Split {
+    /// A split without windows.
+    pub(crate) fn new(name: String) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    pub(crate) fn window(&self, index: usize) -> Option<&[u32]> {
+        part(&self.tokens, &self.ends, index)
+    }
+
+    /// The marked positions of a window; `None` if the dataset marks none.
+    pub(crate) fn marked(&self, index: usize) -> Option<&[u32]> {
+        part(&self.marked, &self.marked_ends, index)
+    }
+
+    /// Whether the dataset marks positions.
+    pub(crate) fn has_marks(&self) -> bool {
+        !self.marked_ends.is_empty()
+    }
+
+    /// Adds the windows of a document that has these tokens. Of a document with marks, only the windows with a marked
+    /// position.
+    pub(crate) fn append(
+        &mut self,
+        document: &Document,
+        mut tokens: Vec<u32>,
+        tokenizer: &TextTokenizer,
+        max_length: usize,
+    ) -> Result<()> {
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        // Tokens that another program made are taken as they are.
+        let (bos, eos, marks) = match &document.content {
+            Content::Text(_) => (tokenizer.bos(), tokenizer.eos(), None),
+            Content::Tokens(row) => (None, None, row.marks.as_deref()),
+        };
+        tokens.extend(eos);
+        if u32::try_from(tokens.len()).is_err() {
+            return Err(Error::TooLong { document: document.index, tokens: tokens.len() });
+        }
+        let before = self.ends.len();
+        for range in windows(tokens.len(), bos.is_some(), max_length) {
+            if let Some(marks) = marks {
+                // A position is marked if its next token is; the first token of a window is nobody's next token.
+                let next = marks[range.start + 1..range.end].iter().zip(0u32..);
+                let positions: Vec<u32> = next.filter_map(|(&mark, position)| mark.then_some(position)).collect();
+                if positions.is_empty() {
+                    continue;
+                }
+                self.marked.extend(positions);
+                self.marked_ends.push(self.marked.len());
+            }
+            self.origins.push(Origin { document: document.index, offset: range.start as u32 });
+            self.tokens.extend(bos);
+            self.tokens.extend_from_slice(&tokens[range]);
+            self.ends.push(self.tokens.len());
+        }
+        if self.ends.len() > before {
+            self.documents += 1;
+            self.document_tokens += tokens.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The part of `all` with this index, where each part starts at the end of the previous one.
+fn part<'a>(all: &'a [u32], ends: &[usize], index: usize) -> Option<&'a [u32]> {
+    let end = *ends.get(index)?;
+    let start = index.checked_sub(1).map_or(0, |before| ends[before]);
+    Some(&all[start..end])
+}
+
+/// See `fingerprint` of [`TextDataset`](crate::TextDataset).
+pub(crate) fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
+    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
+    hasher.update(&(max_length as u64).to_le_bytes());
+    for split in splits {
+        // Lengths precede what they count, so that different datasets never hash the same bytes.
+        hasher.update(&(split.name.len() as u64).to_le_bytes());
+        hasher.update(split.name.as_bytes());
+        hasher.update(&(split.ends.len() as u64).to_le_bytes());
+        let inputs: Vec<InputHash> = (0..split.ends.len())
+            .into_par_iter()
+            .map(|index| InputHash::of(split.window(index).unwrap_or_default()))
+            .collect();
+        for (index, (origin, input)) in split.origins.iter().zip(inputs).enumerate() {
+            hasher.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
+            if let Some(marked) = split.marked(index) {
+                hasher.update(&(marked.len() as u32).to_le_bytes());
+                marked.iter().for_each(|position| _ = hasher.update(&position.to_le_bytes()));
+            }
+        }
+    }
+    hasher.finalize().into()
+}
