@@ -79,30 +79,26 @@ impl Experiment {
         }
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
         this.dataset.notes().iter().for_each(|text| note!("{text}"));
-        this.check_splits()?;
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
     }
 
-    /// Says which splits a student of this recipe will look for in vain, and refuses where there is nothing to train on:
-    /// better now than when the teacher is through.
-    fn check_splits(&self) -> Result<()> {
-        let Some(train) = &self.recipe.train else { return Ok(()) };
+    /// Refuses a recipe whose student needs a split that no text fell into. `train` refuses it too, but only after the
+    /// teacher has run. A recipe without a student needs no particular split.
+    pub fn check_splits(&self) -> Result<()> {
+        let (Some(train), Some(_)) = (&self.recipe.train, &self.recipe.student) else { return Ok(()) };
         let there: Vec<String> = self.dataset.splits().into_iter().map(|(name, _)| name).collect();
         let validation = (train.validate_every > 0).then_some(("validation", "[train] validate_every"));
         let wanted = [Some(("train", "training")), Some((&*self.recipe.eval.split, "[eval] split")), validation];
-        for (split, asks) in wanted.into_iter().flatten().filter(|(split, _)| !there.iter().any(|name| name == split)) {
-            let missing = format!(
-                "no text fell into the split `{split}`, which {asks} asks for; there is {}. {}",
+        match wanted.into_iter().flatten().find(|(split, _)| !there.iter().any(|name| name == split)) {
+            Some((split, needed_by)) => bail!(
+                "{}: no text fell into the split `{split}`, which {needed_by} needs; the splits are {}. {}",
+                self.recipe.dataset.path.display(),
                 there.join(", "),
                 missing_split_help(split, &there)
-            );
-            if split == "train" {
-                bail!("{}: {missing}", self.recipe.dataset.path.display());
-            }
-            note!("{missing}");
+            ),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Classes that may be kept: those that a token has.
@@ -221,7 +217,7 @@ pub fn missing_split_help(split: &str, there: &[String]) -> String {
     let other = there.iter().find(|name| *name != "train");
     let other = other.map_or(String::new(), |name| format!("set [eval] split = \"{name}\", or "));
     format!(
-        "To judge a student, {other}raise [dataset] held_out (a share of the texts), or name each text's split in a column \
+        "To evaluate a student, {other}raise [dataset] held_out (a share of the texts), or name each text's split in a column \
          with [dataset] split_column"
     )
 }

@@ -16,7 +16,6 @@ mod student;
 mod summary;
 mod tokenizers;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 /// A step's largest tensors are made anew each time; this one keeps their memory, where the system's maps and clears it.
@@ -25,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     quieten_graphics();
-    let args = args::Args::parse();
+    let args = args::Args::read();
     logging::start(args.verbosity);
     match commands::run(args.command) {
         Ok(()) => output::exit_code(),

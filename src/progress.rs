@@ -90,15 +90,17 @@ impl Progress {
         self.plain.lock().map_or(0, |plain| plain.done)
     }
 
-    /// Removes the bar and says in one line what was done; returns the seconds it took.
+    /// Removes the bar and reports in one line what was done, if anything; returns the wall time in seconds.
     pub fn finish(&self) -> f64 {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
             *on_terminal() = None;
         }
         let (seconds, done) = (self.start.elapsed().as_secs_f64(), self.done());
-        let rate = three_digits(done as f64 / seconds.max(1e-9));
-        note!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
+        if done > 0 {
+            let rate = three_digits(done as f64 / seconds.max(1e-9));
+            note!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
+        }
         seconds
     }
 }

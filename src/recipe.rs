@@ -9,6 +9,7 @@ use logitcask_data::DatasetConfig;
 use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// An experiment. Relative paths are taken from the recipe's folder, or else from the one that the command is run in;
@@ -16,6 +17,10 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// The recipe whose keys this one inherits. Always `None` in a recipe that was read, whose keys are merged; the field
+    /// makes the error about an unknown key list this one too.
+    #[serde(default, skip_serializing)]
+    pub extends: Option<PathBuf>,
     /// Texts, and how they are split.
     pub dataset: DatasetConfig,
     /// Train the student on labels alone, then let it teach the next one, and so on.
@@ -251,7 +256,10 @@ impl Recipe {
 
 /// A recipe's text, and the one it extends.
 fn read_table(path: &Path) -> Result<(String, Option<PathBuf>)> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the recipe", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::IsADirectory => anyhow!(not_a_recipe(path)),
+        _ => anyhow!(error).context(format!("{}: cannot read the recipe", path.display())),
+    })?;
     let extends = parse(path, &text)?.get(EXTENDS).map(|base| base.as_str().map(PathBuf::from));
     match extends {
         Some(None) => bail!("{}: extends = the path of another recipe", path.display()),
@@ -261,7 +269,17 @@ fn read_table(path: &Path) -> Result<(String, Option<PathBuf>)> {
 }
 
 fn parse(path: &Path, text: &str) -> Result<toml::Table> {
-    text.parse().map_err(|e| anyhow!("{}: {e}", path.display()))
+    text.parse().map_err(|e| match path.extension().is_some_and(|extension| extension == "toml") {
+        true => anyhow!("{}: {e}", path.display()),
+        false => anyhow!("{}: {e}", not_a_recipe(path)),
+    })
+}
+
+fn not_a_recipe(path: &Path) -> String {
+    format!(
+        "{}: this is not a recipe. A recipe is a TOML file such as data/recipes/demo.toml; it names texts with [dataset] path",
+        path.display()
+    )
 }
 
 /// Takes a recipe's relative paths from where they lead.

@@ -41,6 +41,18 @@ fn every_shell_completes_every_command() {
     assert!(fixture.fails(&["completions", "csh"]).contains("elvish"));
 }
 
+#[test]
+fn what_is_for_scripts_alone_is_listed_nowhere() {
+    let fixture = Fixture::new(5);
+    for shell in SHELLS {
+        assert!(!fixture.ok(&["completions", shell]).contains("measure-device"), "{shell}");
+    }
+    assert!(!fixture.fails(&["measure-devices"]).contains("similar"));
+    assert!(!fixture.ok(&["help"]).contains("measure-device"));
+    let help = fixture.ok(&["measure-device", "--help"]);
+    assert!(help.contains("logitcask measure-device") && help.contains("--classes"), "{help}");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_packers_script_writes_all_of_them() {

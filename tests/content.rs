@@ -41,7 +41,9 @@ fn layouts_teach_the_same_to_the_last_bit() {
     fixture.ok(&CACHE);
     fixture.ok(&TRAIN);
     let plain = losses(&fixture);
-    fixture.ok(&["export", "cache", "--layout", "packed", "--out", "packed"]);
+    let export = ["export", "cache", "--layout", "packed", "--out", "packed"];
+    assert!(!fixture.ok(&export).contains("already"));
+    assert!(fixture.ok(&export).contains("packed: already complete, cache id "));
     fixture.edit_recipe("/cache\"", "/packed\"");
     fixture.edit_recipe("[cache]", "[cache]\nlayout = \"packed\"");
     // Converted or cached into that layout: the same files.

@@ -27,6 +27,13 @@ fn the_whole_way_ends_in_a_model_that_can_teach() {
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu"]);
     let table = fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--control", "--out", "run"]);
     assert!(table.contains("control") && table.contains("perplexity"), "{table}");
+    let again = fixture.run(&["train", "recipe.toml", "--device", "cpu", "--control", "--out", "run"]);
+    let notes = String::from_utf8(again.stderr).unwrap();
+    assert!(
+        notes.contains("student: training is already complete (12 steps)") && !notes.contains(" 0 steps"),
+        "{notes}"
+    );
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), table);
 
     let summary = json(&fs::read_to_string(fixture.path("run/summary.json")).unwrap());
     for who in ["student", "control"] {

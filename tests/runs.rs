@@ -78,14 +78,14 @@ fn a_checkpoint_that_is_not_whole_is_passed_over_by_name() {
         fs::write(&path, damage(fs::read(&path).unwrap())).unwrap();
         let said = train(&fixture);
         assert!(said.contains("step-00000012: passed over") && said.contains(words), "{name}: {said}");
-        assert!(said.contains("going on after step 10"), "{name}: {said}");
+        assert!(said.contains("continuing after step 10"), "{name}: {said}");
         assert!(outcome(&fixture) == whole, "{name}: the same steps again give the same bits");
         assert!(!train(&fixture).contains("passed over"), "{name}: it was written anew");
     }
     // As if it had died while it put a new checkpoint in the place of that damaged one.
     fs::rename(&newest, newest.with_file_name(".old")).unwrap();
     fs::create_dir(newest.with_file_name(".work")).unwrap();
-    assert!(train(&fixture).contains("going on after step 10"));
+    assert!(train(&fixture).contains("continuing after step 10"));
     assert!(outcome(&fixture) == whole);
     let left = fs::read_dir(newest.parent().unwrap()).unwrap().count();
     assert_eq!(left, 2, "nothing is left of what was in the making");
@@ -129,7 +129,7 @@ fn a_run_goes_on_after_everything_it_names_was_moved() {
         "checkpoint_every = 5",
         "checkpoint_every = 50\n[export]\nprecision = \"f32\"\n[eval]\nsplit = \"test\"",
     );
-    assert!(train(&fixture).contains("going on after step 10"));
+    assert!(train(&fixture).contains("continuing after step 10"));
     assert!(outcome(&fixture) == whole);
     let record = fs::read_to_string(fixture.path("run/recipe.toml")).unwrap();
     assert!(record.contains("moved-cache"), "it says where its cache is now: {record}");
@@ -181,7 +181,7 @@ fn a_torn_or_missing_record_is_written_anew_beside_checkpoints_of_this_run() {
         }
         let said = train(&fixture);
         assert!(said.contains(words) && said.contains("written anew"), "{said}");
-        assert!(said.contains("going on after step 12"), "{said}");
+        assert!(said.contains("already complete (12 steps)"), "{said}");
         assert_eq!(fs::read_to_string(&record).unwrap(), text);
     }
     assert_eq!(before, [saved(10), saved(12)], "a finished run is not trained again");
@@ -314,7 +314,7 @@ fn a_run_that_gets_worse_ends_early_with_its_best_weights() {
     // As if it had been killed before its end: the best so far is known and kept.
     fs::remove_dir_all(checkpoint(&fixture, last)).unwrap();
     let said = train(&fixture);
-    assert!(said.contains("going on after step"), "{said}");
+    assert!(said.contains("continuing after step"), "{said}");
     assert!(outcome(&fixture) == whole, "resumed");
 
     // Best weights that rotted are not exported: the checkpoint before has them too.

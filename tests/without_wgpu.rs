@@ -33,4 +33,7 @@ fn a_gpu_is_refused_and_auto_is_the_cpu() {
         assert!(error.contains("built without wgpu") && error.contains("--features wgpu"), "{device}: {error}");
     }
     fixture.ok(&["cache", "recipe.toml", "--device", "auto"]);
+    // Even where nothing would be computed.
+    let error = fixture.fails(&["cache", "recipe.toml", "--device", "wgpu"]);
+    assert!(error.contains("built without wgpu"), "{error}");
 }

@@ -55,7 +55,8 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         // Before the teacher is loaded, and before calibration chooses the number of atoms.
         return Err(stale(&experiment, there, &args.recipe)?);
     }
-    // The model comes first: one that cannot be loaded leaves no half-made cache behind.
+    experiment.check_splits()?;
+    // The model is loaded before the folder is created: a model that cannot be loaded leaves no unfinished cache behind.
     let (teacher, device) = experiment.load_on(&args.device)?;
     let plan = match begun {
         Some(plan) => plan,
@@ -198,6 +199,10 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
             worst.temperature,
             figures.log_z_error.iter().map(|e| e.mean).sum::<f64>() / figures.log_z_error.len() as f64,
         );
+    }
+    if stages.forward == 0.0 {
+        // Every unit was already committed.
+        return;
     }
     let share = |busy: f64| 100.0 * busy / seconds;
     say!(

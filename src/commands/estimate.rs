@@ -2,7 +2,7 @@
 
 use crate::args::EstimateArgs;
 use crate::experiment::{Experiment, worst_log_z};
-use crate::output::say;
+use crate::output::{note, say};
 use crate::recipe::CacheConfig;
 use crate::stop;
 use anyhow::{Context, Result, bail};
@@ -47,6 +47,8 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     let experiment = Experiment::open(&args.recipe)?;
     let splits = experiment.dataset.splits();
     let Some((split, _)) = splits.first().cloned() else { bail!("{}: no samples", experiment.dataset.name()) };
+    // `cache` would refuse the recipe; its sizes can be estimated all the same.
+    experiment.check_splits().unwrap_or_else(|problem| note!("{problem:#}"));
     let (teacher, _) = experiment.load_on(&args.device)?;
     let atoms = match experiment.recipe.cache.selection {
         // The ways that it is compared with have a tail.

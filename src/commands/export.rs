@@ -46,11 +46,13 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     }
     let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
     progress.finish();
+    let was_complete = progress.done() == 0;
     let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to go on"))?;
     let after = CacheFigures::of(&manifest);
     say!(
-        "{}: cache id {}, {} layout, {:.2} bytes per kept entry ({:.2} before)",
+        "{}: {}cache id {}, {} layout, {:.2} bytes per kept class ({:.2} before)",
         args.out.display(),
+        if was_complete { "already complete, " } else { "" },
         after.cache_id.short(),
         layout.name(),
         after.bytes_per_entry,

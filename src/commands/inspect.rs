@@ -5,7 +5,7 @@ use crate::caches;
 use crate::output::say;
 use crate::summary::CacheFigures;
 use crate::tokenizers;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{CacheReader, Manifest, Plan};
 use logitcask_core::SampleId;
@@ -29,6 +29,10 @@ struct Report<'a> {
 /// Shows a cache, or one of its samples.
 pub fn run(args: &InspectArgs) -> Result<()> {
     let cache = caches::open(&args.cache)?;
+    if let (Some(split), None) = (&args.split, args.sample) {
+        let last = cache.len(split)?.saturating_sub(1);
+        bail!("--split chooses the split of a sample: also name a sample with --sample 0 to --sample {last}");
+    }
     match (args.sample, args.json) {
         (Some(id), _) => show_sample(&cache, args, SampleId(id)),
         (None, true) => {

@@ -104,7 +104,7 @@ fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching
     let mut wanted = ["train"].into_iter().chain(judged.into_iter().flatten());
     if let Some(split) = wanted.find(|wanted| there.iter().all(|name| name != wanted)) {
         let (there, help) = (there.join(", "), missing_split_help(split, &there));
-        bail!("the run asks for a split `{split}`; there is {there}. {help}");
+        bail!("the run needs a split `{split}`; the splits are {there}. {help}");
     }
     if let Some(cache) = &teaching.cache {
         let whole = judged.into_iter().flatten().try_for_each(|split| cache.check_split(split));
@@ -289,12 +289,15 @@ impl Run<'_> {
     fn train(&self, name: &str, loss: &LossConfig, folder: &Path) -> Result<(Model, f64)> {
         let folder: PathBuf = folder.join(name);
         let checkpoints = Checkpoints::open(&folder, self.identity.id(loss)?)?;
-        let done = checkpoints.state().step;
+        let before = checkpoints.state();
+        let done = before.step;
         for Skipped { path, problem } in checkpoints.skipped() {
             note!("{name}: {}: passed over, for {problem}", path.display());
         }
-        if done > 0 {
-            note!("{name}: going on after step {done}");
+        if before.finished {
+            note!("{name}: training is already complete ({done} steps)");
+        } else if done > 0 {
+            note!("{name}: continuing after step {done} of {}", self.train.steps);
         }
         let progress = Progress::new(name, "steps", self.train.steps - done.min(self.train.steps));
         let trainer = Trainer {
@@ -320,6 +323,8 @@ impl Run<'_> {
         }
         let State { seconds, waited, .. } = outcome.state;
         if outcome.state.step > done {
+            // Of this call alone, as the line about its steps; the summary has the sum over all calls.
+            let (seconds, waited) = (seconds - before.seconds, waited - before.waited);
             note!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
         }
         let tokenizer = self.teaching.tokenizer.json();

@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// The folder contains a cache made from another plan.
     #[error(
-        "{} holds a cache of another plan ({}): choose another folder, or ask for the same again",
+        "{} holds a cache of another plan ({}): name another folder, or restore the settings of that cache",
         path.display(),
         differences.join("; ")
     )]
@@ -166,7 +166,7 @@ pub enum Error {
         reason: ParquetError,
     },
     /// The cache has no such split.
-    #[error("no split `{split}` in this cache, there is {}", there.join(", "))]
+    #[error("this cache has no split `{split}`; its splits are {}", there.join(", "))]
     NoSplit {
         /// The requested split.
         split: String,
@@ -174,7 +174,7 @@ pub enum Error {
         there: Vec<String>,
     },
     /// The split has no such sample.
-    #[error("split `{split}` holds samples 0..{len}, {sample} was asked for")]
+    #[error("split `{split}` has samples 0..{len}, so there is no sample {sample}")]
     NoSample {
         /// The split.
         split: String,

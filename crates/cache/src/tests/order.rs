@@ -73,9 +73,9 @@ fn samples_and_splits_that_are_not_there_are_named() {
     let (folder, _) = small();
     let reader = CacheReader::open(folder.path()).unwrap();
     let error = reader.len("test").unwrap_err().to_string();
-    assert!(error.contains("no split `test`") && error.contains("train"), "{error}");
+    assert!(error.contains("no split `test`; its splits are") && error.contains("train"), "{error}");
     let error = reader.get("train", SampleId(12)).unwrap_err().to_string();
-    assert!(error.contains("0..12") && error.contains("12 was asked"), "{error}");
+    assert!(error.contains("0..12") && error.contains("no sample 12"), "{error}");
     assert!(reader.get("train", SampleId(u64::MAX)).is_err());
 }
 
