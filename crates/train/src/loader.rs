@@ -122,7 +122,9 @@ impl Loader {
         while stages.front().is_none_or(is_over) {
             stages.pop_front();
             if stages.is_empty() {
-                stages.push_back(more.recv().map_err(|_| Error::Config("the run ended before its samples".into()))?);
+                stages.push_back(
+                    more.recv().map_err(|_| Error::Loader { reason: "the run ended before its samples".into() })?,
+                );
             }
         }
         let Some(stage) = stages.front() else { return Ok(Box::new(std::iter::empty())) };
