@@ -1,4 +1,4 @@
-//! What a user types.
+//! Command-line arguments.
 
 use crate::commands::MeasureArgs;
 use crate::logging::Verbosity;
@@ -16,7 +16,7 @@ const MEASURE_DEVICE: &str = "measure-device";
 #[derive(Debug, Parser)]
 #[command(name = "logitcask", version, arg_required_else_help = true, after_help = TOP_EXAMPLES)]
 pub struct Args {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
     /// How much the command reports.
@@ -240,7 +240,7 @@ pub struct EstimateArgs {
 pub struct GenerateArgs {
     /// A Hugging Face folder or a llama2.c file
     pub model: PathBuf,
-    /// Text with which every generated text starts
+    /// Beginning of every generated text
     #[arg(long, default_value = "")]
     pub prompt: String,
     /// Number of texts to generate
@@ -261,7 +261,7 @@ pub struct GenerateArgs {
     /// Number of texts generated at once
     #[arg(long, default_value_t = 128)]
     pub batch: u64,
-    /// Keep only texts that end with an end token, not at the largest length
+    /// Keep only texts that end with an end token, not those cut off at the largest length
     #[arg(long)]
     pub finished_only: bool,
     /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing

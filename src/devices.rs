@@ -4,8 +4,8 @@ use crate::output::note;
 use anyhow::Result;
 use logitcask_model::{Device, DeviceChoice};
 
-/// Refuses a choice that this build cannot open on any machine. Opens no device, so that it can run before everything else,
-/// even for a command that turns out to have nothing to compute.
+/// Refuses a choice that this build cannot open on any machine. Opens no device, so that it can run before everything
+/// else, even for a command that turns out to have nothing to compute.
 pub fn check(choice: DeviceChoice) -> Result<()> {
     let is_built = match choice {
         DeviceChoice::Auto | DeviceChoice::Cpu => true,

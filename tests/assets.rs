@@ -1,16 +1,16 @@
-//! What packages ship beside the program: completions and manual pages, complete as the commands are.
+//! Completions and manual pages cover all commands.
 
 use crate::fixture::Fixture;
 use std::fs;
 
 const SHELLS: [&str; 5] = ["bash", "zsh", "fish", "powershell", "elvish"];
 
-/// Names of the commands, as the help lists them.
+/// Names of the commands that the help lists.
 fn commands(fixture: &Fixture) -> Vec<String> {
     let help = fixture.ok(&["--help"]);
     let (_, list) = help.split_once("Commands:\n").unwrap();
     let (list, _) = list.split_once("\n\n").unwrap();
-    // The lines of a description that is longer are indented further.
+    // Continuation lines of a description are indented further.
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names: Vec<_> = names.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect();
     assert!(names.len() > 10 && names.contains(&"cache".to_owned()), "{names:?}");

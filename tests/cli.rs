@@ -1,10 +1,10 @@
-//! Every mistake a user can make ends in a sentence that names it.
+//! Every mistake of a user results in an error that names it.
 
 use crate::fixture::{Fixture, config, texts, write_teacher};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use std::fs;
 
-/// `args` fail, and the error holds every one of `words`.
+/// Checks that `args` fail with an error that contains all `words`.
 fn fails_with(fixture: &Fixture, args: &[&str], words: &[&str]) {
     let error = fixture.fails(args);
     for word in words {
@@ -160,7 +160,7 @@ fn a_damaged_cache_teaches_nobody() {
     let name = shard.file_name().unwrap().to_string_lossy().into_owned();
     let good = fs::read(&shard).unwrap();
 
-    // What is read only when the student is judged is looked at before it is trained.
+    // Shards that are read only for the evaluation are checked before the training.
     let judged = fs::read_dir(fixture.path("cache/data")).unwrap().map(|e| e.unwrap().path());
     let judged = judged.into_iter().find(|path| path.to_string_lossy().contains("/test-")).unwrap();
     let tested = fs::read(&judged).unwrap();
@@ -271,7 +271,7 @@ fn two_runs_in_one_folder_do_not_mix() {
     while !fixture.path("run/student/metrics.jsonl").exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    fails_with(&fixture, &TRAIN, &["run", "another run is at work"]);
+    fails_with(&fixture, &TRAIN, &["run", "another run is active"]);
     first.kill().unwrap();
     first.wait().unwrap();
 }

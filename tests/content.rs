@@ -1,4 +1,4 @@
-//! One cache, every student: what may be read of it, and what is refused.
+//! Students that one cache can train, and uses of it that are refused.
 
 use crate::fixture::{Fixture, write_teacher};
 use logitcask_cache::{CacheReader, Layout};
@@ -46,7 +46,7 @@ fn layouts_teach_the_same_to_the_last_bit() {
     assert!(fixture.ok(&export).contains("packed: already complete, cache id "));
     fixture.edit_recipe("/cache\"", "/packed\"");
     fixture.edit_recipe("[cache]", "[cache]\nlayout = \"packed\"");
-    // Converted or cached into that layout: the same files.
+    // Converting and caching into a layout result in the same files.
     let up_to_date = fixture.ok(&CACHE);
     assert!(up_to_date.contains("up to date"), "{up_to_date}");
     fs::rename(fixture.path("packed"), fixture.path("converted")).unwrap();
@@ -81,14 +81,14 @@ fn what_would_pair_a_row_with_another_context_is_refused() {
     let error = fixture.fails(&CACHE);
     assert!(error.contains("max_length: 48 here, 40 wanted"), "{error}");
     fixture.edit_recipe("max_length = 40", "max_length = 48");
-    // Another tokenizer beside the shards.
+    // The cache's tokenizer is replaced.
     let tokenizer = fixture.path("cache/tokenizer.json");
     let good = fs::read_to_string(&tokenizer).unwrap();
     fs::write(&tokenizer, good.replacen("\"a\"", "\"A\"", 1)).unwrap();
     let error = fixture.fails(&TRAIN);
     assert!(error.contains("tokenizer.json"), "{error}");
     fs::write(&tokenizer, good).unwrap();
-    // Changed texts make another dataset.
+    // Changed texts are another dataset.
     let texts = fixture.path("texts.jsonl");
     let text = fs::read_to_string(&texts).unwrap();
     fs::write(&texts, text.replacen("cat", "dog", 1)).unwrap();
@@ -101,7 +101,7 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
     let fixture = Fixture::new(60);
     let tokenizer = fs::read(fixture.path("teacher/tokenizer.json")).unwrap();
     fs::remove_dir_all(fixture.path("teacher")).unwrap();
-    // Its tokenizer knows fewer tokens than the teacher has classes.
+    // The tokenizer has fewer tokens than the teacher has classes.
     write_teacher(&fixture.path("teacher"), 1, 384, &tokenizer);
     fixture.ok(&CACHE);
     fixture.ok(&TRAIN);
@@ -110,7 +110,7 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
     let student = fs::read_to_string(fixture.path("run/student/model/config.json")).unwrap();
     assert!(student.contains("\"vocab_size\": 300"), "nor inherited unasked: {student}");
     for seed in ["0", "1", "2"] {
-        // A random model draws from all of its head, of which a fifth is no token.
+        // A random model would sample from all rows of its head, a fifth of which belong to no token.
         fixture.ok(&["generate", "teacher", "--seed", seed, "--count", "4", "--max-tokens", "30", "--device", "cpu"]);
     }
     for selection in ["{ kind = \"dense\" }", "{ kind = \"sample\", n = 12, seed = 0 }"] {
@@ -145,11 +145,11 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
 fn a_plan_says_what_a_cache_would_take() {
     let fixture = Fixture::new(60);
     let plan = fixture.ok(&["estimate", "recipe.toml", "--device", "cpu", "--samples", "8"]);
-    for words in ["top_k k=16 *", "bytes per token", "kept mass", "packed 1/16", "stage 1", "caching has paid after"] {
+    for words in ["top_k k=16 *", "bytes per token", "kept mass", "packed 1/16", "stage 1", "caching pays off after"] {
         assert!(plan.contains(words), "{words}: {plan}");
     }
     assert!(!fixture.path("cache").exists(), "a plan writes nothing");
-    // Beside a cache of everything, the others still have their tails, whose log Z errs by something.
+    // The selections that a dense cache is compared with have a tail, so their error of log Z is not 0.
     fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\" }");
     let plan = fixture.ok(&["estimate", "recipe.toml", "--device", "cpu", "--samples", "8"]);
     let error = |name: &str| {

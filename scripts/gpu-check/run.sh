@@ -77,7 +77,7 @@ cache() {
         "| $(number 's/^busy: .*selection \([0-9]*\) %.*/\1/p' "$told")" \
         "| $(number 's/^busy: .*writing \([0-9]*\) %.*/\1/p' "$told")" \
         "| $(number 's/.*mean kept mass \([0-9.]*\)$/\1/p' "$told")" \
-        "| $(number 's/.*right to \([0-9.e-]*\) nat.*/\1/p' "$told")"
+        "| $(number 's/.*error at most \([0-9.e-]*\) nats.*/\1/p' "$told")"
 }
 
 # train LIMIT NAME DEVICE: stage 2 from the cache of that name, and its row.

@@ -1,4 +1,4 @@
-//! `logitcask measure-device`, for scripts/gpu-check: what a device can do, as rows of a Markdown table.
+//! `logitcask measure-device`, for scripts/gpu-check: measurements of a device as rows of a Markdown table.
 
 use crate::devices;
 use crate::logging::Verbosity;
@@ -9,7 +9,7 @@ use logitcask_model::{Device, DeviceChoice, Precision, PretrainedModel};
 use logitcask_teach::{LocalTeacher, measure};
 use std::path::PathBuf;
 
-/// Windows of a batch, and tokens of a window.
+/// Number of windows per batch, and tokens per window.
 const BATCH: [usize; 2] = [64, 256];
 
 /// Measure a device and print rows of a Markdown table, for scripts/gpu-check
@@ -32,10 +32,10 @@ pub struct MeasureArgs {
 
 fn classes(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|classes| (1024..=1 << 24).contains(classes));
-    number.ok_or_else(|| "from 1,024 to 16,777,216 classes are measured".to_owned())
+    number.ok_or_else(|| "the number of classes must be 1,024 to 16,777,216".to_owned())
 }
 
-/// Prints name and number formats of a device, times of selection beside those of copying, and a model's forward alone.
+/// Prints the device's name and number formats, times of selection and of a copy, and a model's forward rate.
 pub fn run(args: &MeasureArgs) -> Result<()> {
     let (device, name) = devices::open(args.device)?;
     say!("| device | {name} |");
@@ -43,7 +43,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     say!("| number formats | {} |", formats.iter().map(Precision::to_string).collect::<Vec<_>>().join(", "));
     for &classes in &args.classes {
         let row = measure::selection(&device, classes)?;
-        // A copy reads the row and writes it.
+        // A copy reads and writes every byte.
         let (us, bytes) = (|seconds: f64| 1e6 * seconds, 4.0 * row.classes as f64);
         let copied = 2.0 * bytes / row.copy;
         say!("| {classes} classes: copy within the device | {:.2} us a row, {:.1} GB/s |", us(row.copy), copied / 1e9);
@@ -66,7 +66,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     Ok(())
 }
 
-/// Those that it computes with.
+/// The number formats that a device supports.
 fn formats_of(device: &Device) -> Vec<Precision> {
     let all = [Precision::F32, Precision::F16, Precision::Bf16];
     all.into_iter().filter(|format| format.dtype(device).is_ok()).collect()
