@@ -1,22 +1,22 @@
-# Logitcask: cache a teacher once, train students from the cache. `make help` lists what there is.
+# Logitcask: cache a teacher's logits once, train students from the cache. `make help` lists the targets.
 
 RECIPE ?= data/recipes/demo.toml
 DEVICE ?= auto
-# REPLACE=1 moves a cache or a run of another recipe aside; without it they are left alone, and what differs is said.
+# REPLACE=1 moves a cache or run of another recipe aside. Without it, the command stops and names the differences.
 REPLACE ?=
 SEEDS  ?= 0 1 2
 CARGO  ?= cargo
-# GPU=1 builds wgpu in, which about doubles the time of a build, GPU=0 leaves it out. Where neither is said: 1 where there
-# may be a GPU (a render node, NVIDIA's driver, a Mac).
+# GPU=1 builds with wgpu, which about doubles the build time; GPU=0 builds without it. The default is 1 if there may be a GPU
+# (a render node, NVIDIA's driver, or a Mac).
 ifeq ($(GPU),)
 GPU    := $(shell if ls /dev/dri/renderD* || nvidia-smi || [ "$$(uname)" = Darwin ]; then echo 1; else echo 0; fi 2>/dev/null | tail -n 1)
 endif
-# The same at every call of cargo: see the dependency on burn in Cargo.toml.
-# CUDA=1 builds burn's CUDA backend in as well. Nobody has run that yet, and its build downloads LLVM.
+# CUDA=1 also builds burn's CUDA backend. It has never been run, and its build downloads LLVM.
 CUDA ?=
+# Every call of cargo uses the same features: see the dependency on burn in Cargo.toml.
 FEATURES := $(if $(filter 1,$(CUDA)),--features cuda,$(if $(filter 1,$(GPU)),--features wgpu))
 BIN    := target/release/logitcask
-# Graphics libraries on a machine without a desktop complain on every start where this is unset.
+# Without this variable, graphics libraries print a warning on machines without a desktop.
 export XDG_RUNTIME_DIR ?= /tmp
 
 STORIES := data/models/stories15M
@@ -28,40 +28,40 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N|cuda:N"
-	@echo "  GPU=1 builds the program for GPUs too (through wgpu), GPU=0 for the CPU alone, in about half the time; here: GPU=$(GPU)"
-	@echo "  CUDA=1 builds for CUDA as well, for DEVICE=cuda:N: it type-checks, and nobody has run it yet"
-	@echo "  REPLACE=1 moves a cache or run of another recipe aside; otherwise it is left alone and what differs is said"
+	@echo "  GPU=1 builds with support for GPUs (through wgpu), GPU=0 for the CPU only, in about half the time; on this machine: GPU=$(GPU)"
+	@echo "  CUDA=1 also builds for CUDA, for DEVICE=cuda:N; this compiles but has never been run"
+	@echo "  REPLACE=1 moves a cache or run of another recipe aside; otherwise the command stops and names the differences"
 
-build: ## compile the one binary, target/release/logitcask
+build: ## compile the program, target/release/logitcask
 	$(CARGO) build --release --workspace $(FEATURES)
 
-# A recipe that names the fetched model fetches it; one without a teacher has nothing to cache.
+# A recipe whose teacher is the story model fetches it first. A recipe without a teacher has nothing to cache.
 FETCHED := $(if $(shell grep -s '^model = "$(STORIES)' $(RECIPE)),$(STORIES)/stories15M.bin)
 
-cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache (at once, if it is up to date)
+cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache, unless it is up to date
 	@if [ ! -f $(RECIPE) ] || grep -qE '^(\[teacher\]|extends)' $(RECIPE); then \
 	    echo $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
 	    $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
 	else echo "$(RECIPE) has no teacher: nothing to cache"; fi
 
-train-student: cache-teacher ## stage 2: train the recipe's student and its hard-label control, print the table
+train-student: cache-teacher ## stage 2: train the recipe's student and a control on labels alone, and print the results
 	$(BIN) train $(RECIPE) --device $(DEVICE) --control $(if $(REPLACE),--replace)
 
-seeds: cache-teacher ## train student and control with SEEDS="0 1 2", print mean and spread
+seeds: cache-teacher ## train student and control with SEEDS="0 1 2", and print mean and spread
 	DEVICE=$(DEVICE) REPLACE=$(REPLACE) scripts/seeds.sh $(RECIPE) $(SEEDS)
 
 SKIPPED := $(or $(CARGO_TARGET_DIR),target)/tmp/skipped.txt
 
-test: ## run every test, and say which could not (LOGITCASK_NO_SKIPS=1: those fail)
+test: ## run all tests and list those that were skipped (with LOGITCASK_NO_SKIPS=1 they fail)
 	@rm -f $(SKIPPED)
 	@echo CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace $(FEATURES); \
 	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace $(FEATURES); status=$$?; \
 	echo "$$(cat $(SKIPPED) 2>/dev/null | wc -l) tests skipped"; cat $(SKIPPED) 2>/dev/null; exit $$status
 
-crash-test: ## kill real cache runs 100 times, and workers at every pair of injected steps
+crash-test: ## kill 100 real caching runs, and workers at every pair of injected steps
 	LOGITCASK_KILLS=100 $(CARGO) test --release --workspace $(FEATURES) crash:: -- --nocapture
 
-man: build ## write shell completions and manual pages into target/assets, for those who make packages
+man: build ## write shell completions and manual pages into target/assets, for packaging
 	scripts/assets.sh $(BIN) target/assets
 
 FUZZ_TARGETS ?= manifest plain packed_row
@@ -78,28 +78,28 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 
 bench: bench-select bench-stage bench-step bench-reader bench-growth ## measure everything; prints the tables of benches/README.md
 
-bench-select: ## what selection costs a row, beside one pass that reads it
+bench-select: ## time of selection per row, compared with reading the row once
 	$(CARGO) bench --workspace $(FEATURES) --bench select
 
-bench-stage: fetch-stories15m ## what stage 1 costs beside its teacher's forward alone (four minutes)
+bench-stage: fetch-stories15m ## time of stage 1, compared with the teacher's forward pass alone (four minutes)
 	$(CARGO) bench --workspace $(FEATURES) --bench stage
 
-bench-step: ## what teaching costs beside plain labels, time and memory, on DEVICE=cpu or wgpu
+bench-step: ## time and memory of a distillation step, compared with a step on labels alone, on DEVICE=cpu or wgpu
 	DEVICE=$(DEVICE) $(CARGO) bench --workspace $(FEATURES) --bench step
 
-bench-reader: ## opening, streaming in order and shuffled, students beside each other
+bench-reader: ## time of opening and streaming a cache, in order, shuffled, and by several students at once
 	$(CARGO) bench --workspace $(FEATURES) --bench reader
 
-bench-growth: ## making, resuming, opening, reading and verifying 1, 10 and 100 times the data (five minutes)
+bench-growth: ## time of writing, resuming, opening, reading and verifying 1, 10 and 100 times the data (five minutes)
 	$(CARGO) bench --workspace $(FEATURES) --bench growth
 
-bench-peers: build fetch-stories15m ## the same step, selection and forward in PyTorch and transformers (needs Python)
+bench-peers: build fetch-stories15m ## step, selection and forward pass in PyTorch and transformers, for comparison (needs Python)
 	FEATURES="$(FEATURES)" benches/peers/run.sh
 
-bench-methods: cache-teacher ## every recipe of data/recipes/methods for STEPS=150 steps, as a table (half an hour)
+bench-methods: cache-teacher ## train every recipe of data/recipes/methods for STEPS=150 steps and print a table (half an hour)
 	benches/methods/run.sh
 
-check: ## format, lints and documentation, warnings denied
+check: ## check formatting, lints and documentation, with warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace $(FEATURES) --no-deps
@@ -112,16 +112,16 @@ fetch-stories15m: $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin ## fetch th
 $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin &:
 	scripts/fetch-stories15m.sh $(STORIES)
 
-demo-data: build fetch-stories15m ## make the embedded corpus, tokenizer and teacher anew from stories15M (an hour or two)
+demo-data: build fetch-stories15m ## rebuild the demo's corpus, tokenizer and teacher from stories15M (an hour or two)
 	scripts/demo-data.sh
 
-gpu-check: fetch-stories15m ## pack .gpu/, which compares a GPU with the CPU on a machine that has nothing else; RUN=1 runs it here
+gpu-check: fetch-stories15m ## pack .gpu/, which compares a GPU with the CPU on a machine without Rust or network; RUN=1 runs it here
 	@$(MAKE) --no-print-directory build GPU=1
 	scripts/gpu-check/pack.sh
 	$(if $(filter 1,$(RUN)),DEVICE=$(if $(filter auto,$(DEVICE)),wgpu:0,$(DEVICE)) .gpu/run.sh)
 
-interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb, datasets, and a trained student with transformers
+interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb and datasets, and a student with transformers (needs Python)
 	tests/interop/run.sh data/caches/demo data/runs/demo/student/model
 
-clean-runs: ## remove caches and runs, keep fetched models
+clean-runs: ## remove caches and runs, but keep fetched models
 	rm -rf data/caches data/runs

@@ -1,23 +1,38 @@
-//! What a user types.
+//! Command-line arguments.
 
+use crate::commands::MeasureArgs;
 use crate::logging::Verbosity;
-use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
+
+/// The command of scripts/gpu-check.
+const MEASURE_DEVICE: &str = "measure-device";
 
 /// Run a teacher once over a dataset, keep its truncated logits in a cache of Parquet shards, and train students from
 /// the cache as often as you like.
 #[derive(Debug, Parser)]
 #[command(name = "logitcask", version, arg_required_else_help = true, after_help = TOP_EXAMPLES)]
 pub struct Args {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
     /// How much the command reports.
     #[command(flatten)]
     pub verbosity: Verbosity,
+}
+
+impl Args {
+    /// Parses the command line; prints help or an error and exits if it does not describe a command.
+    pub fn read() -> Self {
+        if std::env::args_os().nth(1).is_some_and(|word| word == MEASURE_DEVICE) {
+            let args = MeasureArgs::parse_from(std::env::args_os().skip(1));
+            return Self { verbosity: args.verbosity, command: Command::MeasureDevice(args) };
+        }
+        Self::parse()
+    }
 }
 
 const TOP_EXAMPLES: &str = "Examples:
@@ -89,8 +104,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   logitcask man --out ~/.local/share/man/man1")]
     Man(ManArgs),
-    /// Measure a device and print rows of a Markdown table, for scripts/gpu-check
-    #[command(hide = true)]
+    /// `measure-device`, which no help, completion or suggestion names: see [`Args::read`]
+    #[command(skip)]
     MeasureDevice(MeasureArgs),
 }
 
@@ -132,16 +147,17 @@ pub struct TrainArgs {
 
 /// Arguments of `eval`.
 #[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("source").required(true).args(["cache", "data"]))]
 pub struct EvalArgs {
     /// A Hugging Face folder or a llama2.c file
     pub model: PathBuf,
-    /// A cache: compare the model with its teacher, on one of its splits
-    #[arg(long, conflicts_with = "data", required_unless_present = "data")]
+    /// A cache: compare the model with its teacher, on one of its splits. Either --cache or --data is required
+    #[arg(long)]
     pub cache: Option<PathBuf>,
     /// The split of the cache
     #[arg(long, default_value = "test")]
     pub split: String,
-    /// A text source instead (.txt, .jsonl, .parquet): only perplexity, with the model's own tokenizer
+    /// A text source (.txt, .jsonl, .parquet): measure only perplexity, with the model's own tokenizer
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Window length for --data, in tokens [default: the model's context]
@@ -164,7 +180,7 @@ pub struct InspectArgs {
     #[arg(long, conflicts_with = "json", allow_negative_numbers = true)]
     pub sample: Option<u64>,
     /// The split of that sample [default: train]
-    #[arg(long, requires = "sample")]
+    #[arg(long)]
     pub split: Option<String>,
     /// Number of positions of that sample to show [default: 16]
     #[arg(long, requires = "sample")]
@@ -224,7 +240,7 @@ pub struct EstimateArgs {
 pub struct GenerateArgs {
     /// A Hugging Face folder or a llama2.c file
     pub model: PathBuf,
-    /// Text with which every generated text starts
+    /// Beginning of every generated text
     #[arg(long, default_value = "")]
     pub prompt: String,
     /// Number of texts to generate
@@ -245,7 +261,7 @@ pub struct GenerateArgs {
     /// Number of texts generated at once
     #[arg(long, default_value_t = 128)]
     pub batch: u64,
-    /// Keep only texts that end with an end token, not at the largest length
+    /// Keep only texts that end with an end token, not those cut off at the largest length
     #[arg(long)]
     pub finished_only: bool,
     /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing
@@ -301,25 +317,6 @@ pub struct ManArgs {
     /// The folder to write the pages into; it is created if it is missing
     #[arg(long)]
     pub out: PathBuf,
-}
-
-/// Arguments of `measure-device`.
-#[derive(Debug, ClapArgs)]
-pub struct MeasureArgs {
-    /// auto, cpu, wgpu, wgpu:N or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceChoice,
-    /// Numbers of classes for which selection is measured
-    #[arg(long, value_delimiter = ',', default_value = "32000,131072", value_parser = classes)]
-    pub classes: Vec<usize>,
-    /// A model whose forward pass is measured
-    #[arg(long)]
-    pub model: Option<PathBuf>,
-}
-
-fn classes(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|classes| (1024..=1 << 24).contains(classes));
-    number.ok_or_else(|| "from 1,024 to 16,777,216 classes are measured".to_owned())
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

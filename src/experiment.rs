@@ -1,4 +1,4 @@
-//! A recipe with its teacher, tokenizer and dataset opened: what every command of stage 1 begins with.
+//! A recipe with its teacher, tokenizer and dataset opened, as every command of stage 1 needs them.
 
 use crate::devices;
 use crate::output::note;
@@ -16,19 +16,19 @@ use logitcask_teach::select::SELECTION_VERSION;
 use logitcask_teach::{LocalTeacher, calibrate, calibration_samples};
 use std::path::{Path, PathBuf};
 
-/// Of what this program makes of texts and logits.
+/// Versions of the steps that turn texts and logits into bytes.
 pub const VERSIONS: Versions =
     Versions { tokenisation: TOKENISATION_VERSION, selection: SELECTION_VERSION, codec: CODEC_VERSION };
-/// Error of log Z, in nats, up to which fewer atoms are enough.
+/// The largest tolerated error of log Z in nats; the fewest tail atoms that reach it are chosen.
 const TOLERATED: f64 = 2e-3;
-/// Samples from which the number of atoms is settled.
+/// Number of samples from which the number of tail atoms is chosen.
 const CALIBRATION_SAMPLES: u64 = 8;
-/// Numbers of atoms to choose from.
+/// Numbers of tail atoms to choose from.
 const ATOMS: std::ops::RangeInclusive<u32> = 3..=8;
 
 /// An opened recipe.
 pub struct Experiment {
-    /// As it was read.
+    /// The recipe.
     pub recipe: Recipe,
     /// Its teacher.
     pub teacher: TeacherConfig,
@@ -40,12 +40,12 @@ pub struct Experiment {
     pub tokenizer: TextTokenizer,
     /// The texts, cut into windows.
     pub dataset: TextDataset,
-    /// What goes from the teacher's folder to its students.
+    /// Other files of the teacher that students inherit.
     pub companions: Companions,
 }
 
 impl Experiment {
-    /// Opens everything but the weights, and says what is odd about it.
+    /// Opens everything but the weights, and notes anything unusual.
     pub fn open(path: &Path) -> Result<Self> {
         Self::of(Recipe::read(path)?, path)
     }
@@ -54,7 +54,7 @@ impl Experiment {
     pub fn of(recipe: Recipe, path: &Path) -> Result<Self> {
         let teacher = recipe.teacher.clone().ok_or_else(|| {
             anyhow!(
-                "{}: it has no [teacher], so there is nothing to cache; `logitcask train` runs it as it is",
+                "{}: the recipe has no [teacher], so there is nothing to cache; run `logitcask train` directly",
                 path.display()
             )
         })?;
@@ -65,21 +65,22 @@ impl Experiment {
         let context = files.config().max_position_embeddings();
         if recipe.cache.max_length > context {
             return Err(anyhow!(
-                "[cache] max_length = {} is longer than the teacher's context of {context}; its words beyond it mean nothing",
+                "[cache] max_length = {} is longer than the teacher's context of {context}; it has not learned longer \
+                 ones",
                 recipe.cache.max_length
             ));
         }
         let companions = files.companions()?;
         if let Some(id) = companions.end_tokens().iter().find(|&&id| id as usize >= files.config().vocab_size()) {
             bail!(
-                "{}: generation_config.json or config.json ends texts with token {id}, and the model has {} classes",
+                "{}: generation_config.json or config.json names token {id} as an end token, but the model has only \
+                 {} classes",
                 teacher.model.display(),
                 files.config().vocab_size()
             );
         }
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
         this.dataset.notes().iter().for_each(|text| note!("{text}"));
-        this.check_splits()?;
         this.check_positions()?;
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
@@ -105,56 +106,54 @@ impl Experiment {
         Ok(())
     }
 
-    /// Says which splits a student of this recipe will look for in vain, and refuses where there is nothing to train on:
-    /// better now than when the teacher is through.
-    fn check_splits(&self) -> Result<()> {
-        let Some(train) = &self.recipe.train else { return Ok(()) };
+    /// Refuses a recipe whose student needs a split that no text fell into. `train` refuses it too, but only after the
+    /// teacher has run. A recipe without a student needs no particular split.
+    pub fn check_splits(&self) -> Result<()> {
+        let (Some(train), Some(_)) = (&self.recipe.train, &self.recipe.student) else { return Ok(()) };
         let there: Vec<String> = self.dataset.splits().into_iter().map(|(name, _)| name).collect();
         let validation = (train.validate_every > 0).then_some(("validation", "[train] validate_every"));
         let wanted = [Some(("train", "training")), Some((&*self.recipe.eval.split, "[eval] split")), validation];
-        for (split, asks) in wanted.into_iter().flatten().filter(|(split, _)| !there.iter().any(|name| name == split)) {
-            let missing = format!(
-                "no text fell into the split `{split}`, which {asks} asks for; there is {}. {}",
+        match wanted.into_iter().flatten().find(|(split, _)| !there.iter().any(|name| name == split)) {
+            Some((split, needed_by)) => bail!(
+                "{}: no text fell into the split `{split}`, which {needed_by} needs; the splits are {}. {}",
+                self.recipe.dataset.path.display(),
                 there.join(", "),
                 missing_split_help(split, &there)
-            );
-            if split == "train" {
-                bail!("{}: {missing}", self.recipe.dataset.path.display());
-            }
-            note!("{missing}");
+            ),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Classes that may be kept: those that a token has.
+    /// Number of classes that are tokens; only these can be kept.
     pub fn vocab_size(&self) -> u32 {
         self.tokenizer.vocab_size()
     }
 
-    /// Rows of the teacher's head that no token has.
+    /// Number of rows of the teacher's head that belong to no token.
     fn padding(&self) -> u32 {
         (self.files.config().vocab_size() as u32).saturating_sub(self.vocab_size())
     }
 
-    /// What the recipe keeps of a row.
+    /// What the recipe keeps of a row, with this number of tail atoms.
     pub fn keep(&self, atoms: u32) -> Truncation {
         self.keep_of(self.recipe.cache.selection, atoms)
     }
 
-    /// What it would keep with this selection.
+    /// [`Self::keep`], with another selection.
     pub fn keep_of(&self, selection: Selection, atoms: u32) -> Truncation {
         let cache = CacheConfig { selection, ..self.recipe.cache.clone() };
         Truncation { padding: self.padding(), ..cache.keep(atoms) }
     }
 
-    /// Loads the teacher on the device that was chosen and says so; gives the device's name too.
+    /// Loads the teacher on the chosen device; also returns the device's name.
     pub fn load_on(&self, choice: &DeviceChoice) -> Result<(LocalTeacher, String)> {
         let (device, device_name) = devices::open(*choice)?;
         let parameters = self.files.config().parameters() as f64 / 1e6;
         note!("teacher {} ({parameters:.2} M parameters) on {device_name}", self.files.name());
         if self.padding() > 0 {
             note!(
-                "{} of the teacher's {} classes belong to no token: they are part of log Z and of the tail, and never kept",
+                "{} of the teacher's {} classes belong to no token: they are part of log Z and of the tail, and never \
+                 kept",
                 self.padding(),
                 self.files.config().vocab_size()
             );
@@ -162,7 +161,7 @@ impl Experiment {
         Ok((LocalTeacher::new(self.files.load(&device, self.teacher.precision)?), device_name))
     }
 
-    /// Everything that decides the cache's bytes.
+    /// Everything that determines the cache's bytes.
     pub fn plan(&self, keep: Truncation) -> Result<Plan> {
         Ok(Plan {
             format_version: FORMAT_VERSION,
@@ -187,16 +186,16 @@ impl Experiment {
         })
     }
 
-    /// The plan of the cache that is already in the folder, if it is this recipe's but for the number of atoms, which
-    /// was settled when it was begun.
+    /// The plan of the cache that is already in the folder, if it is this recipe's. The number of tail atoms, which was
+    /// chosen when the cache was started, may be any.
     pub fn begun(&self) -> Result<Option<Plan>> {
-        let Ok(there) = Plan::read(&self.folder) else { return Ok(None) };
-        let wanted = self.plan(self.keep(there.keep.atoms() as u32))?;
-        Ok((wanted.id() == there.id()).then_some(there))
+        let Ok(existing) = Plan::read(&self.folder) else { return Ok(None) };
+        let wanted = self.plan(self.keep(existing.keep.atoms() as u32))?;
+        Ok((wanted.id() == existing.id()).then_some(existing))
     }
 
-    /// The fewest atoms whose log Z is right to [`TOLERATED`] over the whole temperature range, on a few samples; none
-    /// where no class is left out.
+    /// The fewest tail atoms whose error of log Z is at most [`TOLERATED`] over the temperature range, on a few
+    /// samples; 0 if the selection is dense.
     pub fn choose_tail_atoms(&self, teacher: &LocalTeacher) -> Result<u32> {
         match self.recipe.cache.selection {
             Selection::Dense {} => Ok(0),
@@ -204,11 +203,11 @@ impl Experiment {
         }
     }
 
-    /// [`Self::choose_tail_atoms`], were this the recipe's selection.
+    /// [`Self::choose_tail_atoms`], with another selection.
     pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
         let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES, &self.positions())?;
-        // Rounding of the kept classes is another matter, and no atom mends it.
+        // The rounding of the kept classes also causes an error, which does not depend on the atoms.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();
         let outcome = calibrate(teacher, &split, &samples, &keeps, self.teacher.batch_tokens)
@@ -225,12 +224,13 @@ fn added_token((id, content): (u32, String)) -> AddedToken {
     AddedToken { id, content }
 }
 
-/// How to have a split that is not there.
+/// How to obtain a split that the dataset does not have.
 pub fn missing_split_help(split: &str, there: &[String]) -> String {
     match split {
         "train" => {
-            return "Lower [dataset] held_out, name the texts to train on in a column with split_column, or cut the texts \
-                    into more documents (for a .txt file, by blank lines): each is in one split as a whole"
+            return "Lower [dataset] held_out, name each text's split in a column with split_column, or divide the \
+                    texts into more documents (in a .txt file, with blank lines): a document is never divided between \
+                    splits"
                 .to_owned();
         }
         "validation" => {
@@ -243,12 +243,12 @@ pub fn missing_split_help(split: &str, there: &[String]) -> String {
     let other = there.iter().find(|name| *name != "train");
     let other = other.map_or(String::new(), |name| format!("set [eval] split = \"{name}\", or "));
     format!(
-        "To judge a student, {other}raise [dataset] held_out (a share of the texts), or name each text's split in a column \
-         with [dataset] split_column"
+        "To evaluate a student, {other}raise [dataset] held_out (a share of the texts), or name each text's split in \
+         a column with [dataset] split_column"
     )
 }
 
-/// The largest error of log Z at any temperature that was looked at, in nats.
+/// The largest error of log Z at any measured temperature, in nats.
 pub fn worst_log_z(errors: &RowErrors) -> f64 {
     errors.log_z.iter().map(|e| e.worst()).fold(0.0, f64::max)
 }

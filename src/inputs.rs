@@ -1,5 +1,6 @@
-//! Whether a cache's inputs are still the files it was made from, told without reading them: as git's index does, by path,
-//! length and times. A record lies in the cache's folder; where it says nothing, the files are read and hashed again.
+//! Checks without reading them whether a cache's input files are unchanged: their paths, lengths and times are compared
+//! with a record in the cache's folder, as in git's index. Without a matching record, the files are read and hashed
+//! again.
 
 use crate::experiment::VERSIONS;
 use crate::recipe::Recipe;
@@ -11,38 +12,39 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The record's name in the cache's folder. It is no part of the cache.
+/// Name of the record in the cache's folder. It is not part of the cache's identity.
 const INPUTS: &str = "_inputs.json";
-/// A file changed within this time of the record could change again within the same tick of a file system's clock.
+/// A file that changed less than this before it was read could change again without a change of its time stamp.
 const TICK: Duration = Duration::from_secs(2);
 
-/// Beside a llama2.c model.
+/// Name of the tokenizer file in the folder of a llama2.c model.
 const LLAMA2C_TOKENIZER: &str = "tokenizer.bin";
-/// Folders within folders, and files, beyond which nothing is recorded: links may lead in a circle.
+/// Largest depth of folders. Nothing is recorded beyond the limits, since links may form a cycle.
 const DEEPEST: usize = 8;
+/// Largest number of files.
 const MOST_FILES: usize = 100_000;
 
-/// The inputs of a recipe's cache as they lie on disk.
+/// The state of the input files of a recipe's cache.
 pub struct Inputs {
     record: Record,
-    /// When the newest of the files was changed.
+    /// Time of the latest change of any file.
     newest: SystemTime,
 }
 
-/// What `_inputs.json` holds; hashes, since a shared folder need not tell how its maker's are called.
+/// The content of `_inputs.json`. Only hashes, so that a shared folder does not reveal its maker's paths.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    /// Of what the recipe says of the cache, and of the program that read it.
+    /// Hash of the recipe's settings for the cache, and of the program's version.
     recipe: Fingerprint,
-    /// Of every input file's path, length and times.
+    /// Hash of every input file's path, length and times.
     files: Fingerprint,
-    /// The plan that they give.
+    /// Id of the plan that they result in.
     plan_id: Option<Fingerprint>,
 }
 
 impl Inputs {
-    /// Of `recipe`; `None` where some cannot be looked at.
+    /// The current state of the input files of `recipe`; `None` if one of them cannot be inspected.
     pub fn of(recipe: &Recipe) -> Option<Self> {
         let teacher = recipe.teacher.as_ref()?;
         let mut files = Vec::new();
@@ -56,7 +58,7 @@ impl Inputs {
             let metadata = fs::metadata(&file).ok()?;
             let changed = changed(&metadata)?;
             newest = newest.max(changed);
-            // By its name too: that of a link may tell a split.
+            // The path before links are resolved counts too, since the name of a link can name a split.
             add(&mut stats, file.as_os_str().as_encoded_bytes());
             add(&mut stats, file.canonicalize().ok()?.as_os_str().as_encoded_bytes());
             add(&mut stats, &metadata.len().to_le_bytes());
@@ -67,26 +69,26 @@ impl Inputs {
         Some(Self { record, newest })
     }
 
-    /// Did the same files, read in the same way, give this plan when they were last read?
-    pub fn gave(&self, folder: &Path, plan: &Plan) -> bool {
-        let there = fs::read(folder.join(INPUTS)).ok().and_then(|json| serde_json::from_slice::<Record>(&json).ok());
-        there == Some(Record { plan_id: Some(plan.id()), ..self.record.clone() })
+    /// Whether the record in the cache's folder says that these files result in this plan.
+    pub fn match_record(&self, folder: &Path, plan: &Plan) -> bool {
+        let recorded = fs::read(folder.join(INPUTS)).ok().and_then(|json| serde_json::from_slice::<Record>(&json).ok());
+        recorded == Some(Record { plan_id: Some(plan.id()), ..self.record.clone() })
     }
 
-    /// Records in the cache's folder that they give this plan, if that will still be true when somebody looks. `read_at` is
-    /// when their reading began.
+    /// Records in the cache's folder that the files result in this plan. Records nothing if a file changed so shortly
+    /// before `read_at`, when the reading of the files began, that a later change could go unnoticed.
     pub fn record(self, folder: &Path, plan: &Plan, read_at: SystemTime) -> Result<()> {
         if self.newest + TICK > read_at {
             return Ok(());
         }
         let path = folder.join(INPUTS);
         let json = serde_json::to_vec_pretty(&Record { plan_id: Some(plan.id()), ..self.record })?;
-        // Without a temporary file, which a killed run would leave in the cache for good: half a record is none.
+        // Not through a temporary file, which a killed run would leave behind. An incomplete record matches nothing.
         fs::write(&path, json).with_context(|| format!("{}: cannot write it", path.display()))
     }
 }
 
-/// Hash of everything beside the files that decides what is read from them.
+/// Hash of everything except the files that affects what is read from them.
 fn key(recipe: &Recipe) -> Option<Fingerprint> {
     let versions = (FORMAT_VERSION, VERSIONS, env!("CARGO_PKG_VERSION"));
     let mut cache = recipe.cache.clone();
@@ -95,7 +97,8 @@ fn key(recipe: &Recipe) -> Option<Fingerprint> {
     Some(Fingerprint::of(&json))
 }
 
-/// Every file at or below `path`, links followed, in the order of their paths; `None` where one cannot be listed.
+/// Every file at or below `path`, with links followed, in the order of their paths; `None` if a folder cannot be
+/// listed.
 fn files_below(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Option<()> {
     if depth > DEEPEST || files.len() > MOST_FILES {
         return None;
@@ -113,7 +116,8 @@ fn files_below(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Option<()
     entries.iter().try_for_each(|entry| files_below(entry, depth + 1, files))
 }
 
-/// When content, name or owner of a file last changed: copies that keep a file's age do not keep this.
+/// Time of the last change of a file's content, name or owner. Tools that copy a file's modification time do not copy
+/// it.
 #[cfg(unix)]
 fn changed(metadata: &fs::Metadata) -> Option<SystemTime> {
     use std::os::unix::fs::MetadataExt;
@@ -130,7 +134,7 @@ fn nanoseconds(time: SystemTime) -> u128 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }
 
-/// Adds a part behind its length.
+/// Appends the length of `part` and `part` itself.
 fn add(stats: &mut Vec<u8>, part: &[u8]) {
     stats.extend((part.len() as u64).to_le_bytes());
     stats.extend(part);

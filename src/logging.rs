@@ -1,4 +1,4 @@
-//! What the libraries tell of their work, on standard error: nothing, unless `-v`, `-vv` or `RUST_LOG` asks for it.
+//! Prints the events of the libraries on standard error, if `-v`, `-vv` or `RUST_LOG` is given.
 
 use crate::output::{self, note};
 use crate::progress;
@@ -9,9 +9,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
-/// How the targets of the program's own events begin, the program's and its libraries'.
+/// Prefix of the targets of the program's and its libraries' events.
 const OWN: &str = "logitcask";
-/// Which events are told, in `tracing`'s notation: `debug`, `logitcask_cache=debug,info`.
+/// Name of the variable that selects events, in `tracing`'s notation: `debug`, `logitcask_cache=debug,info`.
 const FILTER: &str = "RUST_LOG";
 
 /// How much a command reports about its work.
@@ -25,7 +25,7 @@ pub struct Verbosity {
     pub quiet: bool,
 }
 
-/// Sends the events that are asked for to standard error; to be called once, before any work.
+/// Starts printing the requested events. To be called once, before any work.
 pub fn start(verbosity: Verbosity) {
     if verbosity.quiet {
         output::quieten();
@@ -40,7 +40,7 @@ pub fn start(verbosity: Verbosity) {
     if level.is_none() && named.is_none() {
         return;
     }
-    // What RUST_LOG says of a library alone outranks -v, which speaks of all of them.
+    // RUST_LOG comes second: its level for a single library overrides the level of -v, which is for all of them.
     let mut targets = Targets::new().with_targets(level.map(|level| (OWN, level)));
     if let Some(named) = named {
         targets = named.default_level().map_or(targets.clone(), |level| targets.with_default(level));
@@ -50,18 +50,18 @@ pub fn start(verbosity: Verbosity) {
     tracing_subscriber::registry().with(events.with_filter(targets)).init();
 }
 
-/// What [`FILTER`] asks for, where it is set.
+/// The events that [`FILTER`] selects, if it is set.
 fn targets() -> Option<Targets> {
     let text = std::env::var(FILTER).ok().filter(|text| !text.is_empty())?;
     text.parse().inspect_err(|error| note!("{FILTER}={text} is not used: {error}")).ok()
 }
 
-/// Standard error, with the progress bar out of the way while an event is written.
+/// Standard error, with the progress bar hidden while an event is written.
 struct BesideBar;
 
 impl Write for BesideBar {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        // Whether anybody reads it changes nothing, as with every line about the work.
+        // An error of standard error is ignored, as for every note.
         let _ = progress::beside_bar(|| io::stderr().lock().write_all(event));
         Ok(event.len())
     }

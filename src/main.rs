@@ -1,4 +1,4 @@
-//! `logitcask`: run a teacher once, keep its logits, train students from the cache as often as you like.
+//! `logitcask`: run a teacher once, keep its logits, and train students from the cache as often as you like.
 mod args;
 mod caches;
 mod commands;
@@ -16,16 +16,16 @@ mod student;
 mod summary;
 mod tokenizers;
 
-use clap::Parser;
 use std::process::ExitCode;
 
-/// A step's largest tensors are made anew each time; this one keeps their memory, where the system's maps and clears it.
+/// Large tensors are allocated at every step. mimalloc reuses their memory; the system's allocator returns it to
+/// the kernel.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     quieten_graphics();
-    let args = args::Args::parse();
+    let args = args::Args::read();
     logging::start(args.verbosity);
     match commands::run(args.command) {
         Ok(()) => output::exit_code(),
@@ -37,11 +37,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Graphics libraries on a machine without a desktop complain on every start where this variable is unset.
+/// Sets a variable without which graphics libraries print a warning on machines without a desktop.
 fn quieten_graphics() {
     let name = "XDG_RUNTIME_DIR";
     if std::env::var_os(name).is_none() {
-        // SAFETY: the program has one thread so far, so that nobody reads the environment meanwhile.
+        // SAFETY: no other thread exists yet that could read the environment meanwhile.
         unsafe { std::env::set_var(name, std::env::temp_dir()) };
     }
 }

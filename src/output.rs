@@ -1,5 +1,5 @@
-//! What the commands print. Nothing that was computed is lost because nobody reads it: a pipe that closes ends the printing,
-//! not the work, and the program's exit code says so at the end.
+//! Printing of results, notes and errors. A closed pipe ends the printing but not the work; the exit code reports it at
+//! the end.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
@@ -7,17 +7,17 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The first thing that went wrong with standard output.
+/// The first error of standard output.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
-/// Are lines about the work left out?
+/// Whether notes are suppressed.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// A line of results, on standard output.
+/// Prints a line of results on standard output.
 macro_rules! say {
     ($($arg:tt)*) => { $crate::output::line(format_args!($($arg)*)) };
 }
 
-/// A line about the work, on standard error; whether anybody reads it changes nothing.
+/// Prints a note about the work on standard error; errors of printing are ignored.
 macro_rules! note {
     ($($arg:tt)*) => { $crate::output::aside(format_args!($($arg)*)) };
 }
@@ -40,28 +40,28 @@ pub fn aside(text: Arguments<'_>) {
     }
 }
 
-/// Why the program fails, on standard error; said even where [`quieten`] was called.
+/// Prints an error on standard error, even after [`quieten`].
 pub fn error(text: Arguments<'_>) {
     to_stderr(format_args!("error: {text}"));
 }
 
 fn to_stderr(text: Arguments<'_>) {
-    // Progress that nobody can see is no reason to stop hours of work.
+    // A closed standard error must not end hours of work.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// From now on no line about the work is printed.
+/// Suppresses all further notes.
 pub fn quieten() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
-/// Was [`quieten`] called?
+/// Whether [`quieten`] was called.
 pub fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// The exit code of work that went well, if its results could be printed. 141 is what a shell reports of a program that a
-/// closed pipe ended.
+/// The exit code of successful work: a failure if its results could not be printed, or 141, which a shell reports for a
+/// program that was ended by a closed pipe.
 pub fn exit_code() -> ExitCode {
     match FAILED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
         None => ExitCode::SUCCESS,

@@ -1,29 +1,28 @@
-//! Where the paths of a recipe lead.
+//! Paths in recipes, and files that are moved or replaced.
 
 use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Folders from which a recipe's relative paths are taken, the first that has one deciding: the recipe's own, and the
-/// current one.
+/// The folders in which a recipe's relative paths are looked up, in this order: the recipe's own and the current one.
 #[derive(Clone, Debug)]
 pub struct Bases([PathBuf; 2]);
 
 impl Bases {
-    /// Of this recipe.
+    /// The folders for this recipe.
     pub fn of(recipe: &Path) -> Self {
         Self([recipe.parent().unwrap_or(Path::new("")).to_owned(), PathBuf::new()])
     }
 
-    /// What `path` leads to: the first of the places that is there, or `path` itself where none is.
+    /// The first place where `path` exists, or `path` itself if there is none.
     pub fn find(&self, path: &Path) -> PathBuf {
         self.places(path).find(|place| place.exists()).unwrap_or_else(|| path.to_owned())
     }
 
-    /// A folder that may have to be made: the first of the places that is there, or else the one of whose path most is
-    /// there.
+    /// The place of a folder that may have to be created: the one with the fewest missing components, the first if
+    /// several have equally few.
     pub fn find_or_make(&self, path: &Path) -> PathBuf {
-        let missing = |place: &PathBuf| place.ancestors().take_while(|part| !is_there(part)).count();
+        let missing = |place: &PathBuf| place.ancestors().take_while(|part| !exists(part)).count();
         self.places(path).min_by_key(missing).unwrap_or_else(|| path.to_owned())
     }
 
@@ -32,39 +31,40 @@ impl Bases {
     }
 }
 
-/// The empty path is the current folder.
-fn is_there(path: &Path) -> bool {
+/// Whether `path` exists; the empty path is the current folder.
+fn exists(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.exists()
 }
 
-/// Do both lead to one place, through whatever links?
+/// Whether both paths are the same file or folder after links are resolved.
 pub fn are_one(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Refuses to write where something lies: it may be the input.
+/// Refuses an output path that exists, since it may be the input.
 pub fn refuse_existing(path: &Path) -> Result<()> {
     match path.exists() {
-        true => bail!("{}: is there already; name another file, or remove it first", path.display()),
+        true => bail!("{}: this file already exists; name another one, or remove it first", path.display()),
         false => Ok(()),
     }
 }
 
-/// Moves a folder out of the way: `NAME.old-1`, or the first such name that is free.
+/// Renames a folder to `NAME.old-1`, or to the first such name that is free; returns the new path.
 pub fn move_aside(folder: &Path) -> Result<PathBuf> {
-    let name = folder.file_name().ok_or_else(|| anyhow!("{}: it has no name to move it aside by", folder.display()))?;
+    let name =
+        folder.file_name().ok_or_else(|| anyhow!("{}: cannot move a folder without a name aside", folder.display()))?;
     let numbered = |i: u32| {
         let mut numbered = OsString::from(name);
         numbered.push(format!(".old-{i}"));
         folder.with_file_name(numbered)
     };
     let free = (1..1000).map(numbered).find(|path| !path.exists());
-    let free = free.ok_or_else(|| anyhow!("{}: too many old copies beside it; remove some", folder.display()))?;
+    let free = free.ok_or_else(|| anyhow!("{}: there are too many old copies of it; remove some", folder.display()))?;
     std::fs::rename(folder, &free).with_context(|| format!("{}: cannot move it aside", folder.display()))?;
     Ok(free)
 }
 
-/// Writes a file so that after a crash it holds what it held before or `bytes`.
+/// Replaces a file atomically: after a crash it has its old content or `bytes`.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     logitcask_files::replace(path, |file| file.write_all(bytes))
         .with_context(|| format!("{}: cannot write it", path.display()))
@@ -86,16 +86,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_comes_first_and_what_is_to_be_made_goes_where_most_is_there() {
+    fn existing_paths_come_first_and_new_folders_go_where_fewest_are_missing() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("recipes/elsewhere")).unwrap();
         let bases = Bases::of(&at("recipes/own.toml"));
-        assert_eq!(bases.find(Path::new("corpus")), Path::new("corpus"), "as it stands, where it is nowhere");
+        assert_eq!(bases.find(Path::new("corpus")), Path::new("corpus"), "unchanged, since it exists nowhere");
         std::fs::write(at("recipes/corpus"), "").unwrap();
         assert_eq!(bases.find(Path::new("corpus")), at("recipes/corpus"));
         assert_eq!(bases.find_or_make(Path::new("elsewhere/caches/x")), at("recipes/elsewhere/caches/x"));
-        // The tests run where there is a folder `src`, and the recipe's folder has none.
+        // The current folder of a test has a folder `src`, the recipe's folder has none.
         assert_eq!(bases.find_or_make(Path::new("src/x/y")), Path::new("src/x/y"));
         assert_eq!(
             bases.find_or_make(Path::new("out/x")),

@@ -1,4 +1,4 @@
-//! Does a cache hold what a recipe's teacher says about a recipe's texts? Asked wherever a student is trained from one.
+//! Checks, before a student is trained, that a cache was made with the recipe's teacher and texts.
 
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
@@ -15,15 +15,15 @@ use std::time::SystemTime;
 pub struct Comparison {
     /// One sentence for each thing that differs.
     pub differences: Vec<String>,
-    /// What of the recipe could not be compared, since its files are not here: the cache came from elsewhere.
+    /// Parts of the recipe that could not be compared because their files are missing, as if the cache was downloaded.
     pub unseen: Vec<&'static str>,
 }
 
-/// Compares what the recipe at `path` names with the pins of `cache`, as far as its files are at hand.
+/// Compares the teacher and texts of the recipe at `path` with the pins of `cache`, if their files exist.
 pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comparison> {
     let (plan, read_at) = (cache.plan(), SystemTime::now());
     let inputs = Inputs::of(recipe);
-    if inputs.as_ref().is_some_and(|inputs| inputs.gave(cache.folder(), plan)) {
+    if inputs.as_ref().is_some_and(|inputs| inputs.match_record(cache.folder(), plan)) {
         return Ok(Comparison { differences: Vec::new(), unseen: Vec::new() });
     }
     let has_teacher = recipe.teacher.as_ref().is_some_and(|teacher| teacher.model.exists());
@@ -33,7 +33,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
         let wanted = experiment.plan(experiment.keep(plan.keep.atoms() as u32))?;
         let differences = plan.differences(&wanted);
         if let (Some(inputs), true) = (inputs, differences.is_empty()) {
-            // A cache that cannot be written to is compared anew each time.
+            // In a read-only cache nothing is recorded, and every call compares again.
             let _ = inputs.record(cache.folder(), plan, read_at);
         }
         return Ok(Comparison { differences, unseen: Vec::new() });
@@ -51,6 +51,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
 }
 
 impl Comparison {
+    /// Compares the teacher.
     fn teacher(&mut self, recipe: &Recipe, plan: &Plan) -> Result<()> {
         let Some(teacher) = &recipe.teacher else { return Ok(()) };
         let files = PretrainedModel::open(&teacher.model)?;
@@ -59,7 +60,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// With the cache's own tokenizer, since the teacher's is not here.
+    /// Compares the texts, read with the cache's tokenizer because the teacher's is missing.
     fn texts(&mut self, recipe: &Recipe, cache: &CacheReader) -> Result<()> {
         let plan = cache.plan();
         let tokenizer = tokenizers::of_cache(cache)?;

@@ -1,4 +1,4 @@
-//! A bar with rate and ETA on a terminal, a plain line now and then elsewhere.
+//! Progress with rate and remaining time: a bar on a terminal, otherwise an occasional plain line.
 
 use crate::output::{is_quiet, note};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle, WeakProgressBar};
@@ -6,12 +6,12 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time between plain lines.
+/// Least time between plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
-/// The bar that is on the terminal.
+/// The bar that is currently shown.
 static ON_TERMINAL: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 
-/// Progress of one stage, counted in `unit`s.
+/// Progress of one activity, counted in `unit`s.
 pub struct Progress {
     name: String,
     unit: &'static str,
@@ -28,7 +28,7 @@ struct Plain {
 }
 
 impl Progress {
-    /// Starts at zero.
+    /// Shows a new bar at zero, unless notes are suppressed.
     pub fn new(name: impl Into<String>, unit: &'static str, total: u64) -> Self {
         let name = name.into();
         let bar = (std::io::stderr().is_terminal() && !is_quiet()).then(|| {
@@ -43,7 +43,7 @@ impl Progress {
         Self { name, unit, start, bar, plain }
     }
 
-    /// More was done.
+    /// Adds `count` to what is done.
     pub fn add(&self, count: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(count);
@@ -67,7 +67,7 @@ impl Progress {
         }
     }
 
-    /// So many need not be done any more: somebody else did them.
+    /// Subtracts `count` from the total, because another process did that part.
     pub fn less(&self, count: u64) {
         let Ok(mut plain) = self.plain.lock() else { return };
         plain.total = plain.total.saturating_sub(count);
@@ -76,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// A few words beside the numbers: a loss, say.
+    /// Sets a few words that are shown beside the numbers, such as the loss.
     pub fn note(&self, note: String) {
         if let Some(bar) = &self.bar {
             bar.set_message(note);
@@ -85,25 +85,27 @@ impl Progress {
         }
     }
 
-    /// How much was done so far.
+    /// How much is done so far.
     pub fn done(&self) -> u64 {
         self.plain.lock().map_or(0, |plain| plain.done)
     }
 
-    /// Removes the bar and says in one line what was done; returns the seconds it took.
+    /// Removes the bar and reports in one line what was done, if anything; returns the wall time in seconds.
     pub fn finish(&self) -> f64 {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
             *on_terminal() = None;
         }
         let (seconds, done) = (self.start.elapsed().as_secs_f64(), self.done());
-        let rate = three_digits(done as f64 / seconds.max(1e-9));
-        note!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
+        if done > 0 {
+            let rate = three_digits(done as f64 / seconds.max(1e-9));
+            note!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
+        }
         seconds
     }
 }
 
-/// Writes to the terminal with the bar out of the way, so that neither goes through the other.
+/// Calls `write` while the bar is hidden, so that the two do not mix on the terminal.
 pub fn beside_bar<T>(write: impl FnOnce() -> T) -> T {
     let bar = on_terminal().as_ref().and_then(WeakProgressBar::upgrade);
     match bar {
@@ -116,7 +118,7 @@ fn on_terminal() -> MutexGuard<'static, Option<WeakProgressBar>> {
     ON_TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A rate with as many decimals as it takes to see it move.
+/// A rate with at least three significant digits.
 fn three_digits(rate: f64) -> String {
     let decimals = if rate < 10.0 { 2 } else { usize::from(rate < 100.0) };
     format!("{rate:.decimals$}")

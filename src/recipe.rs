@@ -1,4 +1,4 @@
-//! One TOML file per experiment.
+//! Recipes: one TOML file per experiment.
 
 use crate::paths::Bases;
 use crate::student;
@@ -9,40 +9,45 @@ use logitcask_data::DatasetConfig;
 use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// An experiment. Relative paths are taken from the recipe's folder, or else from the one that the command is run in;
-/// unknown keys are refused.
+/// An experiment. Relative paths are looked up in the recipe's folder and then in the current one; unknown keys are
+/// refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Texts, and how they are split.
+    /// The recipe whose keys this one inherits. Always `None` in a recipe that was read, whose keys are merged; the
+    /// field makes the error about an unknown key list this one too.
+    #[serde(default, skip_serializing)]
+    pub extends: Option<PathBuf>,
+    /// The texts, and their splits.
     pub dataset: DatasetConfig,
-    /// Train the student on labels alone, then let it teach the next one, and so on.
+    /// Trains a student on labels alone, then uses it as the teacher of the next one, and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generations: Option<Generations>,
-    /// Who is asked; without a teacher, a student is trained on labels alone.
+    /// The teacher; without one, the student is trained on labels alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<TeacherConfig>,
     /// The tokenizer of a run without a teacher; with one, the teacher's own is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<TokenizerConfig>,
-    /// What is kept, and how it is cut.
+    /// What the cache keeps, and the length of its windows.
     #[serde(default)]
     pub cache: CacheConfig,
-    /// The student's shape; vocabulary and context come from the cache.
+    /// The student's shape; it inherits vocabulary and context from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student: Option<ModelConfig>,
-    /// What the student is compared with.
+    /// The loss.
     #[serde(default = "labels")]
     pub loss: LossConfig,
-    /// How the student is trained.
+    /// The training settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<TrainConfig>,
-    /// Where it is judged.
+    /// The evaluation settings.
     #[serde(default)]
     pub eval: EvalConfig,
-    /// The folder it is exported to.
+    /// The settings of the exported model.
     #[serde(default)]
     pub export: ExportConfig,
 }
@@ -57,16 +62,16 @@ const fn labels() -> LossConfig {
 pub struct TeacherConfig {
     /// A Hugging Face folder or a llama2.c file.
     pub model: PathBuf,
-    /// Number format it computes in.
+    /// Number format of its weights and activations.
     #[serde(default)]
     pub precision: Precision,
-    /// Rows times width of a batch, padding included.
+    /// Largest number of tokens of a batch (rows times width, including padding).
     #[serde(default = "default_batch_tokens")]
     pub batch_tokens: usize,
 }
 
 impl TeacherConfig {
-    /// A model with everything else as it is by default.
+    /// A teacher with the default settings.
     pub fn of(model: PathBuf) -> Self {
         Self { model, precision: Precision::default(), batch_tokens: default_batch_tokens() }
     }
@@ -76,21 +81,21 @@ const fn default_batch_tokens() -> usize {
     2048
 }
 
-/// A student that becomes the teacher.
+/// Settings of training in generations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generations {
-    /// Students that are taught by the one before them.
+    /// Number of students that learn from a previous student.
     pub count: u32,
 }
 
-/// A tokenizer of its own.
+/// The tokenizer of a run without a teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerConfig {
     /// Hugging Face's tokenizer.json.
     pub path: PathBuf,
-    /// Id of the token behind every document.
+    /// Id of the token that ends every document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eos: Option<u32>,
 }
@@ -99,26 +104,26 @@ pub struct TokenizerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
-    /// The folder; left out: data/caches/RECIPE. Recipes that name the same folder share the cache.
+    /// The folder, by default data/caches/RECIPE. Recipes that name the same folder share the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Tokens of a window, the first one included.
+    /// Largest number of tokens of a window.
     pub max_length: usize,
     /// Which positions of a window are cached; by default the marked ones if the dataset marks any, and otherwise all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positions: Option<PositionChoice>,
-    /// Which classes of a row are kept.
+    /// The rule that chooses the kept classes.
     pub selection: Selection,
-    /// Classes kept at every position: end-of-text, tool and chat markers, say.
+    /// Classes that are kept at every position, such as end-of-text or chat markers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub always_keep: Vec<u32>,
-    /// How finely log-probabilities are written.
+    /// Precision of the stored log-probabilities.
     pub values: LogProbPrecision,
-    /// Lowest and highest temperature that students will ask for; 1 lies within.
+    /// Lowest and highest temperature that students can use; the range contains 1.
     pub temperature_range: [f64; 2],
-    /// How rows become columns.
+    /// How rows are stored.
     pub layout: Layout,
-    /// Samples of a unit: one shard, and the most a killed run loses.
+    /// Number of samples per unit, which is one shard and the most that a killed worker loses.
     pub samples_per_unit: u64,
 }
 
@@ -138,11 +143,11 @@ impl Default for CacheConfig {
     }
 }
 
-/// Where a student is judged.
+/// The evaluation settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
-    /// A split that training never sees.
+    /// The split that the student is evaluated on.
     pub split: String,
 }
 
@@ -152,7 +157,7 @@ impl Default for EvalConfig {
     }
 }
 
-/// How the student is written.
+/// The settings of the exported model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
@@ -161,7 +166,7 @@ pub struct ExportConfig {
 }
 
 impl CacheConfig {
-    /// What is kept of a row, its tail in so many atoms.
+    /// What is kept of a row, with this number of tail atoms.
     pub fn keep(&self, atoms: u32) -> Truncation {
         let [lowest_temperature, highest_temperature] = self.temperature_range;
         let mut always_keep = self.always_keep.clone();
@@ -182,12 +187,12 @@ impl CacheConfig {
 }
 
 impl Recipe {
-    /// Reads a recipe; a wrong key is named with its line. One that `extends` another has its keys, but for those that it
-    /// gives itself. Relative paths are found as [`Bases`] says.
+    /// Reads a recipe; an error about a key names its line. A recipe that `extends` another inherits the keys that it
+    /// does not have itself. Relative paths are looked up as [`Bases`] describes.
     pub fn read(path: &Path) -> Result<Self> {
         let recipe: Self = match read_table(path)? {
             (text, None) => {
-                // First as it stands: an error then names its line.
+                // Parsed from the text first, so that an error names its line.
                 let named = |e| anyhow!("{}: {e}", path.display());
                 let mut table = parse(path, &text)?;
                 student::check(toml::Deserializer::parse(&text).map_err(named)?, &table).map_err(named)?;
@@ -197,12 +202,16 @@ impl Recipe {
             }
             (text, Some(base)) => {
                 let base = Bases::of(path).find(&base);
-                let (base_text, further) =
-                    read_table(&base).with_context(|| format!("{}: extends another recipe", path.display()))?;
+                let (base_text, further) = read_table(&base)
+                    .with_context(|| format!("{}: cannot read the recipe that it extends", path.display()))?;
                 if further.is_some() {
-                    bail!("{}: extends {}, which extends another itself", path.display(), base.display());
+                    bail!(
+                        "{}: extends {}, which itself extends another recipe; extend only recipes that do not",
+                        path.display(),
+                        base.display()
+                    );
                 }
-                // What stands in a recipe is taken from that recipe's folder.
+                // The paths of each recipe are relative to that recipe's folder.
                 let (mut under, mut over) = (parse(&base, &base_text)?, parse(path, &text)?);
                 find_paths(&mut under, &Bases::of(&base));
                 find_paths(&mut over, &Bases::of(path));
@@ -223,7 +232,8 @@ impl Recipe {
         }
         if self.teacher.as_ref().is_some_and(|teacher| teacher.batch_tokens == 0) {
             bail!(
-                "[teacher] batch_tokens = 0 holds no token; it is rows times width of a batch, 2048 where it is left out"
+                "[teacher] batch_tokens = 0 is too small for any token; it is rows times width of a batch, 2048 by \
+                 default"
             );
         }
         if self.cache.max_length < 2 || self.cache.samples_per_unit == 0 {
@@ -231,17 +241,20 @@ impl Recipe {
         }
         if self.train.as_ref().is_some_and(|train| train.pruning.is_some()) && !self.loss.needs_teacher() {
             bail!(
-                "[train] pruning: a student of the labels alone ([loss] alpha = 0) is trained on all samples; leave it out"
+                "[train] pruning: a student that learns from labels alone ([loss] alpha = 0) uses all samples; leave \
+                 it out"
             );
         }
         match (&self.teacher, &self.tokenizer) {
             (None, None) => bail!("name a [teacher], or a [tokenizer] for a run on labels alone"),
-            (Some(_), Some(_)) => bail!("[tokenizer] stands beside a [teacher]; the teacher's own tokenizer is used"),
+            (Some(_), Some(_)) => bail!(
+                "the recipe has both [tokenizer] and [teacher]; leave out [tokenizer], since the teacher's own is used"
+            ),
             (Some(_), None) if self.generations.is_some() => {
-                bail!("[generations] begin on labels alone; name a [tokenizer] in the place of the [teacher]")
+                bail!("[generations] start from labels alone; replace [teacher] with [tokenizer]")
             }
             (None, Some(_)) if self.loss.needs_teacher() && self.generations.is_none() => {
-                bail!("[loss] alpha asks for a teacher, and there is no [teacher]; name one, or set alpha = 0")
+                bail!("[loss] alpha > 0 needs a teacher, and there is no [teacher]; name one, or set alpha = 0")
             }
             _ => Ok(()),
         }
@@ -253,22 +266,36 @@ impl Recipe {
     }
 }
 
-/// A recipe's text, and the one it extends.
+/// A recipe's text, and the path of the recipe that it extends.
 fn read_table(path: &Path) -> Result<(String, Option<PathBuf>)> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the recipe", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::IsADirectory => anyhow!(not_a_recipe(path)),
+        _ => anyhow!(error).context(format!("{}: cannot read the recipe", path.display())),
+    })?;
     let extends = parse(path, &text)?.get(EXTENDS).map(|base| base.as_str().map(PathBuf::from));
     match extends {
-        Some(None) => bail!("{}: extends = the path of another recipe", path.display()),
+        Some(None) => bail!("{}: extends must be the path of another recipe", path.display()),
         Some(base) => Ok((text, base)),
         None => Ok((text, None)),
     }
 }
 
 fn parse(path: &Path, text: &str) -> Result<toml::Table> {
-    text.parse().map_err(|e| anyhow!("{}: {e}", path.display()))
+    text.parse().map_err(|e| match path.extension().is_some_and(|extension| extension == "toml") {
+        true => anyhow!("{}: {e}", path.display()),
+        false => anyhow!("{}: {e}", not_a_recipe(path)),
+    })
 }
 
-/// Takes a recipe's relative paths from where they lead.
+fn not_a_recipe(path: &Path) -> String {
+    format!(
+        "{}: this is not a recipe. A recipe is a TOML file such as data/recipes/demo.toml; it names texts with \
+         [dataset] path",
+        path.display()
+    )
+}
+
+/// Replaces a recipe's relative paths by the places where they are found.
 fn find_paths(table: &mut toml::Table, bases: &Bases) {
     for (sections, key) in PATHS {
         let section = sections.iter().try_fold(&mut *table, |table, name| table.get_mut(*name)?.as_table_mut());
@@ -277,14 +304,14 @@ fn find_paths(table: &mut toml::Table, bases: &Bases) {
             ["cache"] => bases.find_or_make(Path::new(path)),
             _ => bases.find(Path::new(path)),
         };
-        // A path that is no text cannot be written into a recipe either; it is left as it stands.
+        // A path that is not valid Unicode cannot be a TOML string; it stays relative.
         if let Some(found) = found.to_str() {
             *path = found.to_owned();
         }
     }
 }
 
-/// Where paths stand in a recipe.
+/// Sections and keys of the paths in a recipe.
 const PATHS: &[(&[&str], &str)] = &[
     (&["dataset"], "path"),
     (&["teacher"], "model"),
@@ -293,7 +320,7 @@ const PATHS: &[(&[&str], &str)] = &[
     (&["loss", "second_teacher"], "cache"),
 ];
 
-/// Section by section, key by key: what `over` says, and what `base` says beside it.
+/// The keys of `over`, and those of `base` that `over` does not have, section by section.
 fn merge(base: &toml::Table, over: toml::Table) -> toml::Table {
     let mut merged = base.clone();
     for (name, section) in over.into_iter().filter(|(name, _)| name != EXTENDS) {
@@ -310,7 +337,7 @@ fn merge(base: &toml::Table, over: toml::Table) -> toml::Table {
 /// The key that names another recipe.
 const EXTENDS: &str = "extends";
 
-/// A recipe's name: its file without folder and ending.
+/// A recipe's name: its file name without the extension.
 pub fn name(recipe: &Path) -> String {
     recipe.file_stem().map_or_else(|| "recipe".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }

@@ -1,22 +1,22 @@
-//! Ctrl-C: the first one asks the work to stop at its next boundary, the second one ends the program at once.
+//! Ctrl-C: the first one stops the work at its next checkpoint, the second one ends the program immediately.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// The flag that work looks at; raised by the first Ctrl-C (and by SIGTERM).
+/// A flag that is set by the first Ctrl-C or SIGTERM.
 pub fn flag() -> &'static AtomicBool {
-    // A second call finds the handler in place, which is as good.
+    // Fails if the handler is already installed.
     let _ = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        crate::output::note!("\nstopping at the next boundary; Ctrl-C again ends at once");
+        crate::output::note!("\nstopping at the next checkpoint; press Ctrl-C again to end immediately");
     });
     &STOP
 }
 
-/// Was the work asked to stop?
+/// Whether the flag is set.
 pub fn was_asked() -> bool {
     STOP.load(Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! `[student]`, read by its family.
+//! Checks `[student]` with the config of its model family.
 
 use logitcask_model::ModelConfig;
 use logitcask_model::families::OfFamily;
@@ -6,22 +6,20 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// Reads no more of a recipe than its `[student]`, whose family is in `table`, the same recipe. An error names the
-/// place of what is wrong: a recipe as a whole is read without knowing the family, and says no more than in which
-/// section.
+/// Reads only the `[student]` of a recipe; `table` is the same recipe, which tells the model family.
 ///
 /// # Errors
-/// What is wrong in the section.
+/// If the section is invalid. The error names the line, which that of reading a whole recipe does not.
 pub fn check<'de, D: Deserializer<'de>>(recipe: D, table: &toml::Table) -> Result<(), D::Error> {
     let model_type = table.get(SECTION).and_then(|student| student.get("model_type"));
     let model_type = model_type.map_or(Some(ModelConfig::MODEL_TYPES[0]), toml::Value::as_str);
-    // What is no name is refused with the recipe.
+    // A model_type that is not a string is refused when the whole recipe is read.
     model_type.map_or(Ok(()), |model_type| recipe.deserialize_map(Section(model_type)))
 }
 
 const SECTION: &str = "student";
 
-/// The section of a family.
+/// Reads the section as the config of the family with this `model_type`.
 struct Section<'a>(&'a str);
 
 impl<'de> Visitor<'de> for Section<'_> {

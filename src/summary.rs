@@ -1,4 +1,4 @@
-//! What machines read: figures of a cache, of its making, and of a training run.
+//! Machine-readable figures of a cache, of the time it took, and of a training run.
 
 use crate::paths::replace_file;
 use anyhow::{Context, Result};
@@ -18,24 +18,24 @@ pub struct CacheFigures {
     pub cache_id: Fingerprint,
     /// Positions in all splits.
     pub positions: u64,
-    /// Kept classes in all positions.
+    /// Number of kept classes, summed over all positions.
     pub entries: u64,
     /// Bytes of all shards.
     pub bytes: u64,
-    /// Shard bytes, inputs and all metadata included, for each position.
+    /// Bytes of all shards per position, including inputs and metadata.
     pub bytes_per_position: f64,
-    /// The same for each kept class.
+    /// The same per kept class.
     pub bytes_per_entry: f64,
     /// Mean probability at T = 1 of the kept classes.
     pub kept_mass: f64,
-    /// What rounding the kept log-probabilities cost, in nats.
+    /// Rounding error of the kept log-probabilities, in nats.
     pub codec_error: CodecError,
-    /// What re-tempering costs, in nats, by temperature.
+    /// Error of log Z at each measured temperature, in nats.
     pub log_z_error: Vec<LogZError>,
 }
 
 impl CacheFigures {
-    /// Of a manifest.
+    /// The figures of the cache with this manifest.
     pub fn of(manifest: &Manifest) -> Self {
         let totals = &manifest.totals;
         let per = |count: u64| totals.bytes as f64 / count.max(1) as f64;
@@ -53,7 +53,7 @@ impl CacheFigures {
     }
 }
 
-/// Busy time of stage 1's parts.
+/// Busy time of the parts of stage 1, in seconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stages {
     forward: f64,
@@ -67,38 +67,38 @@ impl From<StageSeconds> for Stages {
     }
 }
 
-/// How a run of stage 1 went, or all the runs that a cache took. Lies beside the cache and is no part of its identity.
+/// One call of stage 1, or the sum of all calls for a cache. It is not part of the cache's identity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CacheRun {
-    /// Wall time, loading and planning included.
+    /// Wall time in seconds, including loading and planning.
     pub seconds: f64,
-    /// Positions that went through the teacher.
+    /// Number of positions that the teacher computed.
     pub positions: u64,
-    /// Where the teacher ran last.
+    /// Name of the device, of the last call.
     pub device: String,
-    /// The recipe that was run last.
+    /// Path of the recipe, of the last call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
-    /// Busy seconds of each part.
+    /// Busy time of each part.
     pub stages: Stages,
 }
 
-/// One line for each run.
+/// Name of the log, which has one line per call.
 const CACHE_RUNS: &str = "_runs.jsonl";
 
 impl CacheRun {
-    /// Adds it to the log in the cache's folder.
+    /// Appends it to the log in the cache's folder.
     pub fn add_to(&self, folder: &Path) -> Result<()> {
         let path = folder.join(CACHE_RUNS);
-        // Behind whatever a killed run left of its line.
+        // A line feed first, since a killed run may have left an incomplete line.
         let line = format!("\n{}\n", serde_json::to_string(self)?);
         let file = OpenOptions::new().append(true).create(true).open(&path);
-        // One call: several workers may do so at once.
+        // In a single write, since several workers may append at the same time.
         file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .with_context(|| format!("{}: cannot add to it", path.display()))
+            .with_context(|| format!("{}: cannot append to it", path.display()))
     }
 
-    /// Reads all runs, added up; `None` where there is none. Half a line, as a killed run leaves it, is passed over.
+    /// The sum of all calls in the log; `None` if there are none. Incomplete lines of killed runs are skipped.
     pub fn read(folder: &Path) -> Option<Self> {
         let log = std::fs::read(folder.join(CACHE_RUNS)).ok()?;
         let runs = log.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Self>(line).ok());
@@ -115,30 +115,30 @@ impl CacheRun {
     }
 }
 
-/// data/runs/RECIPE/summary.json.
+/// The content of a run's summary.json.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// The student on the held-out split.
+    /// Evaluation of the student.
     pub student: Evaluation,
-    /// The student trained on labels alone, where one was asked for.
+    /// Evaluation of the control, if one was trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<Evaluation>,
-    /// The cache it was taught from, where there was one.
+    /// Figures of the cache, if the student learned from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheFigures>,
-    /// Wall seconds by stage.
+    /// Wall time of each stage.
     pub seconds: Seconds,
 }
 
 impl Summary {
-    /// Of the run in `folder`.
+    /// Reads the summary of the run in `folder`.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(SUMMARY);
-        let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice(&json).with_context(|| path.display().to_string())
+        let json = std::fs::read(&path).with_context(|| format!("{}: cannot read it", path.display()))?;
+        serde_json::from_slice(&json).with_context(|| format!("{}: damaged", path.display()))
     }
 
-    /// Into the run's `folder`.
+    /// Writes it into the run's `folder`.
     pub fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join(SUMMARY), self)
     }
@@ -146,22 +146,22 @@ impl Summary {
 
 const SUMMARY: &str = "summary.json";
 
-/// Wall seconds by stage, over all calls it took.
+/// Wall time of each stage in seconds, over all calls.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Seconds {
     /// Stage 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<f64>,
-    /// Training the student, over all calls.
+    /// Training of the student.
     pub student: f64,
-    /// Training the control, over all calls.
+    /// Training of the control.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<f64>,
-    /// Evaluation.
+    /// Evaluation, of the last call alone.
     pub eval: f64,
 }
 
-/// Pretty JSON and a newline; whoever reads it sees the old file or the new one.
+/// Writes indented JSON and a newline; a reader sees either the old file or the new one.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(value)?;
     json.push(b'\n');

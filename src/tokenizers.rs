@@ -1,4 +1,4 @@
-//! The tokenizers of a run: a model's, and the one that a cache keeps.
+//! Opens the tokenizer of a model or of a cache.
 
 use crate::output::note;
 use anyhow::{Context, Result, bail};
@@ -7,7 +7,7 @@ use logitcask_data::{SpecialIds, TextTokenizer};
 use logitcask_model::{PretrainedModel, TokenizerSource};
 use std::path::Path;
 
-/// The tokenizer beside a model.
+/// The tokenizer in a model's folder.
 pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
     let config = files.config();
     let ids = SpecialIds { bos: config.bos_token_id(), eos: config.eos_token_ids() };
@@ -17,11 +17,11 @@ pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
             TextTokenizer::from_llama2c(path, config.vocab_size() as u32).map(|tokenizer| (tokenizer, vec![]))
         }
     }
-    .with_context(|| "the model's tokenizer, which should lie beside its weights")?;
+    .with_context(|| "cannot open the model's tokenizer, which must be in the same folder as its weights")?;
     notes.iter().for_each(|text| note!("{}: {text}", files.name()));
     if tokenizer.vocab_size() as usize > config.vocab_size() {
         bail!(
-            "the tokenizer has {} tokens, the model {} classes: they do not belong together",
+            "the tokenizer has {} tokens, but the model only {} classes: they do not belong together",
             tokenizer.vocab_size(),
             config.vocab_size()
         );
@@ -29,7 +29,7 @@ pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
     Ok(tokenizer)
 }
 
-/// The tokenizer that lies in a cache, as it made the cache's samples.
+/// The tokenizer of a cache, with the settings that its samples were made with.
 pub fn of_cache(cache: &CacheReader) -> Result<TextTokenizer> {
     let (plan, path) = (cache.plan(), cache.tokenizer_path());
     let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
@@ -38,7 +38,7 @@ pub fn of_cache(cache: &CacheReader) -> Result<TextTokenizer> {
     if tokenizer.bos() != plan.bos {
         let text = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         bail!(
-            "{}: it puts {} in front of a text, and the cache's windows begin with {}",
+            "{}: this tokenizer puts {} in front of a text, but the cache's windows begin with {}",
             path.display(),
             text(tokenizer.bos()),
             text(plan.bos)

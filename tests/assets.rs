@@ -1,16 +1,16 @@
-//! What packages ship beside the program: completions and manual pages, complete as the commands are.
+//! Completions and manual pages cover all commands.
 
 use crate::fixture::Fixture;
 use std::fs;
 
 const SHELLS: [&str; 5] = ["bash", "zsh", "fish", "powershell", "elvish"];
 
-/// Names of the commands, as the help lists them.
+/// Names of the commands that the help lists.
 fn commands(fixture: &Fixture) -> Vec<String> {
     let help = fixture.ok(&["--help"]);
     let (_, list) = help.split_once("Commands:\n").unwrap();
     let (list, _) = list.split_once("\n\n").unwrap();
-    // The lines of a description that is longer are indented further.
+    // Continuation lines of a description are indented further.
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names: Vec<_> = names.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect();
     assert!(names.len() > 10 && names.contains(&"cache".to_owned()), "{names:?}");
@@ -39,6 +39,18 @@ fn every_shell_completes_every_command() {
         }
     }
     assert!(fixture.fails(&["completions", "csh"]).contains("elvish"));
+}
+
+#[test]
+fn what_is_for_scripts_alone_is_listed_nowhere() {
+    let fixture = Fixture::new(5);
+    for shell in SHELLS {
+        assert!(!fixture.ok(&["completions", shell]).contains("measure-device"), "{shell}");
+    }
+    assert!(!fixture.fails(&["measure-devices"]).contains("similar"));
+    assert!(!fixture.ok(&["help"]).contains("measure-device"));
+    let help = fixture.ok(&["measure-device", "--help"]);
+    assert!(help.contains("logitcask measure-device") && help.contains("--classes"), "{help}");
 }
 
 #[cfg(unix)]

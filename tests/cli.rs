@@ -1,10 +1,10 @@
-//! Every mistake a user can make ends in a sentence that names it.
+//! Every mistake of a user results in an error that names it.
 
 use crate::fixture::{Fixture, config, texts, write_teacher};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use std::fs;
 
-/// `args` fail, and the error holds every one of `words`.
+/// Checks that `args` fail with an error that contains all `words`.
 fn fails_with(fixture: &Fixture, args: &[&str], words: &[&str]) {
     let error = fixture.fails(args);
     for word in words {
@@ -31,6 +31,7 @@ fn recipe_mistakes_name_file_and_key() {
     fails_with(&fixture, &["cache", "nowhere.toml"], &["nowhere.toml", "cannot read"]);
     for (from, to, words) in [
         ("alpha = 0.5", "alfa = 0.5", &["recipe.toml", "alfa"][..]),
+        ("[loss]", "[los]", &["recipe.toml", "unknown field `los`", "`extends`", "`dataset`", "`loss`"]),
         ("alpha = 0.5", "alpha = 1.5", &["alpha", "it must be 0 to 1"]),
         ("k = 16", "k = 301", &["k = 301", "1..=300"]),
         ("accumulate = 2", "accumulate = 3", &["accumulate", "divisor"]),
@@ -63,6 +64,10 @@ fn recipe_mistakes_name_file_and_key() {
     let over = "extends = \"recipe.toml\"\n[student]\nnum_hidden_layers = \"1\"\n";
     fs::write(fixture.path("over.toml"), over).unwrap();
     fails_with(&fixture, &["cache", "over.toml"], &["over.toml", "student.num_hidden_layers"]);
+    fs::write(fixture.path("corpus.parquet"), b"PAR1\xff\xfe").unwrap();
+    for other in ["texts.jsonl", "corpus.parquet", "teacher"] {
+        fails_with(&fixture, &["cache", other], &[other, "not a recipe", "TOML"]);
+    }
 }
 
 #[test]
@@ -155,7 +160,7 @@ fn a_damaged_cache_teaches_nobody() {
     let name = shard.file_name().unwrap().to_string_lossy().into_owned();
     let good = fs::read(&shard).unwrap();
 
-    // What is read only when the student is judged is looked at before it is trained.
+    // Shards that are read only for the evaluation are checked before the training.
     let judged = fs::read_dir(fixture.path("cache/data")).unwrap().map(|e| e.unwrap().path());
     let judged = judged.into_iter().find(|path| path.to_string_lossy().contains("/test-")).unwrap();
     let tested = fs::read(&judged).unwrap();
@@ -212,16 +217,32 @@ fn numbers_that_make_no_sense_are_refused_as_such() {
     fails_with(&fixture, &generate(["--seed", "-1"]), &["-1", "invalid digit"]);
     fails_with(&fixture, &generate(["--count", "0"]), &["0", "1.."]);
     fails_with(&fixture, &["inspect", "nowhere"], &["nowhere: there is no such folder"]);
+    fails_with(&fixture, &["eval", "teacher"], &["--cache", "--data"]);
 }
 
 #[test]
 fn a_split_that_is_missing_is_missed_before_training() {
     let fixture = Fixture::new(40);
     fixture.edit_recipe("held_out = 0.1", "held_out = 0.0");
+    let words = ["no text fell into the split `test`", "[eval] split", "held_out"];
+    fails_with(&fixture, &CACHE, &words);
+    assert!(!fixture.path("cache").exists(), "the teacher did not run");
+    fixture.edit_recipe("[train]", "[eval]\nsplit = \"train\"\n\n[train]\nvalidate_every = 5");
+    fails_with(&fixture, &CACHE, &["`validation`", "[train] validate_every needs", "held_out_validation"]);
+    fixture.edit_recipe("\nvalidate_every = 5", "");
     fixture.ok(&CACHE);
-    fails_with(&fixture, &TRAIN, &["test", "train"]);
+    // The cache is up to date; the student is refused before it is trained.
+    fixture.edit_recipe("split = \"train\"", "split = \"test\"");
+    fixture.ok(&CACHE);
+    fails_with(&fixture, &TRAIN, &["needs a split `test`", "held_out"]);
     assert!(!fixture.path("run").exists());
-    // Where nothing is left to train on, the teacher need not run either.
+    // A recipe without a student needs no split.
+    let fixture = Fixture::new(40);
+    fixture.edit_recipe("held_out = 0.1", "held_out = 0.0");
+    let recipe = fs::read_to_string(fixture.recipe()).unwrap();
+    fs::write(fixture.recipe(), recipe.split("[student]").next().unwrap()).unwrap();
+    fixture.ok(&CACHE);
+    // Nothing is left to train on.
     let fixture = Fixture::new(40);
     fixture.edit_recipe("held_out = 0.1", "held_out = 0.99");
     fs::write(fixture.path("texts.jsonl"), "{\"text\": \"Once upon a time there was one text.\"}\n").unwrap();
@@ -250,7 +271,7 @@ fn two_runs_in_one_folder_do_not_mix() {
     while !fixture.path("run/student/metrics.jsonl").exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    fails_with(&fixture, &TRAIN, &["run", "another run is at work"]);
+    fails_with(&fixture, &TRAIN, &["run", "another run is active"]);
     first.kill().unwrap();
     first.wait().unwrap();
 }
@@ -275,6 +296,8 @@ fn inspect_shows_rows_with_their_words() {
     let rows = fixture.ok(&["inspect", "cache", "--sample", "1", "--positions", "3"]);
     assert!(rows.contains("train sample 1") && rows.contains("log Z"), "{rows}");
     fails_with(&fixture, &["inspect", "cache", "--sample", "99999"], &["99999"]);
-    fails_with(&fixture, &["inspect", "cache", "--sample", "1", "--split", "dev"], &["dev", "train"]);
+    fails_with(&fixture, &["inspect", "cache", "--sample", "1", "--split", "dev"], &["dev", "train, test"]);
+    fails_with(&fixture, &["inspect", "cache", "--split", "dev"], &["dev", "train, test"]);
+    fails_with(&fixture, &["inspect", "cache", "--split", "test"], &["--sample 0"]);
     fails_with(&fixture, &["inspect", "teacher"], &["teacher"]);
 }

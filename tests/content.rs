@@ -1,4 +1,4 @@
-//! One cache, every student: what may be read of it, and what is refused.
+//! Students that one cache can train, and uses of it that are refused.
 
 use crate::fixture::{Fixture, write_teacher};
 use logitcask_cache::{CacheReader, CachedSample, Layout};
@@ -42,10 +42,12 @@ fn layouts_teach_the_same_to_the_last_bit() {
     fixture.ok(&CACHE);
     fixture.ok(&TRAIN);
     let plain = losses(&fixture);
-    fixture.ok(&["export", "cache", "--layout", "packed", "--out", "packed"]);
+    let export = ["export", "cache", "--layout", "packed", "--out", "packed"];
+    assert!(!fixture.ok(&export).contains("already"));
+    assert!(fixture.ok(&export).contains("packed: already complete, cache id "));
     fixture.edit_recipe("/cache\"", "/packed\"");
     fixture.edit_recipe("[cache]", "[cache]\nlayout = \"packed\"");
-    // Converted or cached into that layout: the same files.
+    // Converting and caching into a layout result in the same files.
     let up_to_date = fixture.ok(&CACHE);
     assert!(up_to_date.contains("up to date"), "{up_to_date}");
     fs::rename(fixture.path("packed"), fixture.path("converted")).unwrap();
@@ -117,7 +119,7 @@ fn rows_with_marks_are_cached_and_evaluated_at_their_answers() {
     let fixture = Fixture::new(60);
     let row = |i: u32| {
         let ids: Vec<u32> = (0..20).map(|token| (i * 31 + token * 7) % 290).collect();
-        let mask: Vec<u8> = (0..20).map(|token| u8::from(token >= 10 && i % 4 != 0)).collect();
+        let mask: Vec<u8> = (0..20).map(|token| u8::from(token >= 10 && !i.is_multiple_of(4))).collect();
         serde_json::json!({ "input_ids": ids, "completion_mask": mask }).to_string() + "\n"
     };
     fs::write(fixture.path("texts.jsonl"), (0..80).map(row).collect::<String>()).unwrap();
@@ -131,6 +133,12 @@ fn rows_with_marks_are_cached_and_evaluated_at_their_answers() {
     }
     fixture.ok(&TRAIN);
     let summary: Value = serde_json::from_str(&fs::read_to_string(fixture.path("run/summary.json")).unwrap()).unwrap();
+    fixture.edit_recipe("steps = 12", "steps = 12\nmax_length = 10");
+    let refused = fixture.fails(&["train", "recipe.toml", "--device", "cpu", "--out", "short"]);
+    assert!(
+        refused.contains("no sample of a step has a cached position") && refused.contains("max_length"),
+        "{refused}"
+    );
     let test = cache.in_order("test").unwrap().map(|cached| cached.unwrap().rows.len()).sum::<usize>();
     assert_eq!(summary["student"]["positions"].as_u64(), Some(test as u64));
 }
@@ -145,14 +153,14 @@ fn what_would_pair_a_row_with_another_context_is_refused() {
     let error = fixture.fails(&CACHE);
     assert!(error.contains("max_length: 48 here, 40 wanted"), "{error}");
     fixture.edit_recipe("max_length = 40", "max_length = 48");
-    // Another tokenizer beside the shards.
+    // The cache's tokenizer is replaced.
     let tokenizer = fixture.path("cache/tokenizer.json");
     let good = fs::read_to_string(&tokenizer).unwrap();
     fs::write(&tokenizer, good.replacen("\"a\"", "\"A\"", 1)).unwrap();
     let error = fixture.fails(&TRAIN);
     assert!(error.contains("tokenizer.json"), "{error}");
     fs::write(&tokenizer, good).unwrap();
-    // Changed texts make another dataset.
+    // Changed texts are another dataset.
     let texts = fixture.path("texts.jsonl");
     let text = fs::read_to_string(&texts).unwrap();
     fs::write(&texts, text.replacen("cat", "dog", 1)).unwrap();
@@ -165,7 +173,7 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
     let fixture = Fixture::new(60);
     let tokenizer = fs::read(fixture.path("teacher/tokenizer.json")).unwrap();
     fs::remove_dir_all(fixture.path("teacher")).unwrap();
-    // Its tokenizer knows fewer tokens than the teacher has classes.
+    // The tokenizer has fewer tokens than the teacher has classes.
     write_teacher(&fixture.path("teacher"), 1, 384, &tokenizer);
     fixture.ok(&CACHE);
     fixture.ok(&TRAIN);
@@ -174,7 +182,7 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
     let student = fs::read_to_string(fixture.path("run/student/model/config.json")).unwrap();
     assert!(student.contains("\"vocab_size\": 300"), "nor inherited unasked: {student}");
     for seed in ["0", "1", "2"] {
-        // A random model draws from all of its head, of which a fifth is no token.
+        // A random model would sample from all rows of its head, a fifth of which belong to no token.
         fixture.ok(&["generate", "teacher", "--seed", seed, "--count", "4", "--max-tokens", "30", "--device", "cpu"]);
     }
     for selection in ["{ kind = \"dense\" }", "{ kind = \"sample\", n = 12, seed = 0 }"] {
@@ -209,11 +217,11 @@ fn a_vocabulary_padded_beyond_the_tokenizer_works() {
 fn a_plan_says_what_a_cache_would_take() {
     let fixture = Fixture::new(60);
     let plan = fixture.ok(&["estimate", "recipe.toml", "--device", "cpu", "--samples", "8"]);
-    for words in ["top_k k=16 *", "bytes per token", "kept mass", "packed 1/16", "stage 1", "caching has paid after"] {
+    for words in ["top_k k=16 *", "bytes per token", "kept mass", "packed 1/16", "stage 1", "caching pays off after"] {
         assert!(plan.contains(words), "{words}: {plan}");
     }
     assert!(!fixture.path("cache").exists(), "a plan writes nothing");
-    // Beside a cache of everything, the others still have their tails, whose log Z errs by something.
+    // The selections that a dense cache is compared with have a tail, so their error of log Z is not 0.
     fixture.edit_recipe("{ kind = \"top_k\", k = 16 }", "{ kind = \"dense\" }");
     let plan = fixture.ok(&["estimate", "recipe.toml", "--device", "cpu", "--samples", "8"]);
     let error = |name: &str| {

@@ -1,4 +1,4 @@
-//! Data as hubs and people hand it out: read for what it is, or refused before the teacher runs.
+//! Datasets in the forms in which they are published are read correctly, or refused before the teacher runs.
 
 use crate::fixture::{Fixture, texts};
 use std::fs;
@@ -86,13 +86,13 @@ fn windows_start_with_what_the_tokenizer_puts_in_front() {
     };
     let first = run(0.into());
     assert!(!first.contains("windows start with"), "{first}");
-    // config.json may name another one, or none.
+    // config.json may name another token, or none.
     edit(&config, |config| config["bos_token_id"] = 5.into());
     let said = run(0.into());
     assert!(said.contains("windows start with `<|endoftext|>` (0), as tokenizer.json's post-processor says"), "{said}");
     edit(&config, |config| drop(config.as_object_mut().unwrap().remove("bos_token_id")));
     assert!(!run(0.into()).contains("windows start with"));
-    // Without a post-processor there is none, whatever config.json says.
+    // Without a post-processor there is no first token, even if config.json names one.
     edit(&tokenizer, |tokenizer| tokenizer["post_processor"] = serde_json::Value::Null);
     edit(&config, |config| config["bos_token_id"] = 0.into());
     assert!(run(serde_json::Value::Null).contains("windows start with no token in front"));

@@ -1,7 +1,8 @@
-//! Nothing lost, and nothing half-made: the real binary killed, stopped, doubled, on a full disk and in a locked folder.
+//! No data is lost and no incomplete file remains when the program is killed, stopped, run twice at the same time, on a
+//! full disk, or in a read-only folder.
 //!
-//! `LOGITCASK_KILLS=N` asks for N kills; `make crash-test` does. The steps between two system calls are injected in the
-//! cache crate's own tests.
+//! `LOGITCASK_KILLS=N` sets the number of kills, as `make crash-test` does. The tests of the cache crate inject
+//! failures between system calls.
 
 use crate::fixture::Fixture;
 use crate::skips::skip;
@@ -18,18 +19,18 @@ const SHORT: u64 = 8;
 const LOG: &str = "_runs.jsonl";
 const INPUTS: &str = "_inputs.json";
 
-/// A cache that nothing disturbed, and how long it took.
+/// A complete cache from an undisturbed run, and the time it took.
 struct Whole {
     files: Files,
     length: Duration,
     cache_id: String,
 }
 
-/// What identifies a cache, by name; no log of a run, no leftover.
+/// The files that identify a cache, by name, without logs and temporary files.
 type Files = BTreeMap<String, (Vec<u8>, SystemTime)>;
 
 impl Whole {
-    /// Fills `fixture`'s cache, looks at it and removes it.
+    /// Fills the cache of `fixture`, reads its files and removes it.
     fn of(fixture: &Fixture) -> Self {
         let start = Instant::now();
         let cache_id = cache_id(&fixture.ok(&CACHE));
@@ -40,7 +41,7 @@ impl Whole {
         whole
     }
 
-    /// What has a name is whole, and the manifest is there only where all else is.
+    /// Checks that every file with its final name is intact, and that the manifest exists only if all others do.
     fn check_partial(&self, fixture: &Fixture, when: &str) -> Files {
         let here = files(fixture);
         for (name, (bytes, _)) in &here {
@@ -53,7 +54,7 @@ impl Whole {
 
     fn check(&self, fixture: &Fixture, when: &str) {
         assert_eq!(self.check_partial(fixture, when).len(), self.files.len(), "{when}");
-        // Complete already, so this only names it.
+        // The cache is already complete, so this only prints its id.
         assert_eq!(cache_id(&fixture.ok(&CACHE)), self.cache_id, "{when}");
     }
 }
@@ -65,7 +66,7 @@ fn files(fixture: &Fixture) -> Files {
         let Ok(entries) = fs::read_dir(cache.join(folder)) else { continue };
         for entry in entries.map(Result::unwrap) {
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
-            // The log of runs and the record of inputs are no part of the cache: they have times in them.
+            // The log of runs and the record of inputs contain times and are not part of the cache's identity.
             let is_part = entry.path().is_file() && !name.contains(".tmp-") && ![LOG, INPUTS].contains(&name.as_str());
             if is_part {
                 let changed = entry.metadata().unwrap().modified().unwrap();
@@ -160,7 +161,7 @@ fn a_run_that_sleeps_while_another_finishes_changes_nothing() {
         std::thread::sleep(whole.length.mul_f64(share));
         if late.try_wait().unwrap().is_none() {
             signal("-STOP", &late);
-            // Stopped or, by then, at its end: either way it does nothing more until it is told to.
+            // The process is stopped, or has already ended. Either way it does nothing until it is continued.
             let was_complete = fixture.path("cache/manifest.json").exists();
             fixture.ok(&CACHE);
             let before = files(&fixture);
@@ -176,12 +177,12 @@ fn a_run_that_sleeps_while_another_finishes_changes_nothing() {
     assert!(slept > 0, "every run ended before it could be stopped");
 }
 
-/// The same run, with a file system that takes no file longer than `blocks` times 512 bytes.
+/// The same run with a limit on the size of files, in blocks of 512 bytes.
 #[cfg(unix)]
 fn cramped(fixture: &Fixture, blocks: u64) -> Output {
     let run = fixture.command(&CACHE);
     let mut shell = Command::new("sh");
-    // The signal would kill; ignored, the write fails as it does on a full disk.
+    // The signal is ignored, so that the write fails as on a full disk instead of killing the process.
     shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()]);
     shell.arg(run.get_program()).args(run.get_args()).current_dir(fixture.dir.path()).output().unwrap()
 }
@@ -207,7 +208,7 @@ fn a_full_disk_is_named_and_the_cache_goes_on_once_there_is_room() {
     whole.check(&fixture, "with room again");
 }
 
-/// Temporary files that nobody removed.
+/// Temporary files that were left behind.
 #[cfg(unix)]
 fn leftovers(fixture: &Fixture) -> Vec<PathBuf> {
     let folders = ["cache", "cache/data", "cache/_commits"].map(|name| fixture.path(name));
@@ -222,7 +223,7 @@ fn a_read_only_folder_is_named_and_the_cache_goes_on_once_it_may_be_written() {
     let fixture = Fixture::new(120);
     let whole = Whole::of(&fixture);
     let set = |name: &str, mode| fs::set_permissions(fixture.path(name), fs::Permissions::from_mode(mode)).unwrap();
-    // Half a cache, as a killed run might leave it.
+    // An incomplete cache, as a killed run may leave it.
     fixture.ok(&CACHE);
     for name in ["manifest.json", "_commits/00001.json", "README.md"] {
         fs::remove_file(fixture.path("cache").join(name)).unwrap();
@@ -251,7 +252,7 @@ fn a_read_only_folder_is_named_and_the_cache_goes_on_once_it_may_be_written() {
     whole.check(&fixture, "writable again");
 }
 
-/// The run as somebody whom permissions bind; `None` where there is no way to be that.
+/// The run as a user who is subject to file permissions; `None` if this process cannot become one.
 #[cfg(unix)]
 fn as_ordinary_user(fixture: &Fixture) -> Option<Output> {
     let probe = fixture.path("cache/probe");

@@ -1,11 +1,11 @@
-//! The programs under `examples/` run, and say what they are there to show.
+//! The programs under `examples/` run and print what they demonstrate.
 
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// Every example with a part of what it prints.
+/// Every example with a part of its output.
 const EXAMPLES: [(&str, &str); 5] = [
     ("custom_divergence", "within its bounds: true"),
     ("log_z_at_a_temperature", "measured error of log Z at T = 10.000"),
@@ -14,7 +14,7 @@ const EXAMPLES: [(&str, &str); 5] = [
     ("write_a_cache", " rows, 0 findings"),
 ];
 
-/// Runs an example, which must succeed; gives what it printed.
+/// Runs an example, which must succeed; returns its output.
 fn run(name: &str, folder: Option<&Path>) -> String {
     // This test is target/release/deps/logitcask-HASH.
     let test = std::env::current_exe().unwrap();

@@ -1,4 +1,4 @@
-//! A teacher of a few thousand parameters and a few hundred texts, made in the test's own folder.
+//! A teacher of a few thousand parameters and a few hundred texts in a temporary folder.
 
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
@@ -37,7 +37,7 @@ impl Fixture {
         fixture
     }
 
-    /// The recipe, with lines of `more` behind it (whole tables).
+    /// Writes the recipe, followed by the tables in `more`.
     pub fn write_recipe(&self, more: &str) {
         let recipe = RECIPE.replace("DIR", &self.dir.path().display().to_string()) + more;
         fs::write(self.recipe(), recipe).unwrap();
@@ -57,7 +57,7 @@ impl Fixture {
         self.dir.path().join(name)
     }
 
-    /// Runs the real binary in the fixture's folder.
+    /// Runs the program in the fixture's folder.
     pub fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
@@ -68,14 +68,14 @@ impl Fixture {
         command
     }
 
-    /// Runs it and expects success; returns what it printed.
+    /// Runs it and expects success; returns its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs it and expects failure; returns its error.
+    /// Runs it and expects failure; returns its standard error.
     pub fn fails(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(!output.status.success(), "{args:?} should fail");
@@ -95,14 +95,14 @@ impl Fixture {
     }
 }
 
-/// Rows of this selection, with the tail of the default temperature range.
+/// A truncation with this selection and the tail of the default temperature range.
 pub fn keep(selection: Selection) -> Truncation {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
     let tail = (selection != (Selection::Dense {})).then_some(tail);
     Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
 }
 
-/// A random teacher of that many classes with weights large enough to prefer some words over others.
+/// Writes a random teacher with weights large enough that it prefers some words over others.
 pub fn write_teacher(folder: &Path, seed: u64, vocab_size: usize, tokenizer: &[u8]) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let config = LlamaConfig { vocab_size, ..config() };

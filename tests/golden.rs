@@ -1,4 +1,4 @@
-//! Numbers that another framework wrote.
+//! Numbers from another framework.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/golden")
 }
 
-/// Where the numbers are that can be had for other rows as well: LOGITCASK_GOLDEN, or the project's own.
+/// The folder of the numbers: LOGITCASK_GOLDEN, which can have numbers of other rows, or the repository's own.
 pub fn reference_folder() -> PathBuf {
     std::env::var_os("LOGITCASK_GOLDEN").map_or_else(folder, PathBuf::from)
 }

@@ -1,7 +1,7 @@
-//! Real rows of real models against numbers that PyTorch wrote in f64 (origin: data/golden/README.md).
+//! Rows of real models, compared with numbers that PyTorch computed in f64 (origin: data/golden/README.md).
 //!
-//! `LOGITCASK_GOLDEN` names another folder with files of the same kind. The names of all tests hold `golden`, and each
-//! prints the worst it saw.
+//! `LOGITCASK_GOLDEN` names another folder with files of the same kind. The names of all tests contain `golden`, and
+//! each prints its largest error.
 
 use crate::golden;
 use logitcask_core::math::log_sum_exp;
@@ -14,12 +14,11 @@ use logitcask_core::{
 use logitcask_teach::select::RowSelector;
 use serde_json::Value;
 
-// In the project: the folder data/golden of the repository.
-/// 20 bytes a row: worst |log Z as read - log Z| within its temperatures.
+/// Largest error of log Z within the temperature range, with 20 bytes per row.
 const WIDE: (TailRule, f64) = (TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 }, 5e-3);
-/// 16 bytes a row.
+/// The same with 16 bytes per row.
 const NARROW: (TailRule, f64) = (TailRule { lowest_temperature: 1.0, highest_temperature: 4.0, atoms: 4 }, 2e-3);
-/// f16 has 11 bits: half a step, relatively.
+/// Relative rounding error of f16, which has 11 significant bits: half a step.
 const F16: f64 = 1.0 / 2048.0;
 
 struct Row {
@@ -34,7 +33,7 @@ impl Row {
         self.expected[key].as_f64().unwrap()
     }
 
-    /// The numbers that belong to the temperatures within a rule's range.
+    /// The numbers of the temperatures within a rule's range.
     fn at_temperatures(&self, key: &str, rule: &TailRule) -> Vec<(f64, f64)> {
         let all = self.expected[key].as_object().unwrap().iter();
         let all = all.map(|(t, value)| (t.parse::<f64>().unwrap(), value.as_f64().unwrap()));
@@ -79,7 +78,7 @@ fn keep(selection: Selection, tail: TailRule) -> Truncation {
     Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail: Some(tail), padding: 0 }
 }
 
-/// The row as the reference and as the fast selection keep it, with what they say it costs.
+/// The row from the reference and from the fast selection, with the errors that they report.
 fn both(row: &Row, keep: &Truncation, sampling_offset: f64) -> [(&'static str, SoftRows, RowErrors); 2] {
     let new = || (SoftRows::new(keep), RowErrors::new(keep));
     let ((mut slow, mut slow_errors), (mut fast, mut fast_errors)) = (new(), new());
@@ -91,7 +90,7 @@ fn both(row: &Row, keep: &Truncation, sampling_offset: f64) -> [(&'static str, S
     [("reference", slow, slow_errors), ("fast", fast, fast_errors)]
 }
 
-/// The worst of something, and where.
+/// A largest error, and its place.
 #[derive(Default)]
 struct Worst(f64, String);
 
@@ -133,7 +132,7 @@ fn golden_rows_keep_the_largest_classes_and_the_label() {
             assert_eq!(u64::from(kept.gold.rank), row.expected["gold_rank"].as_u64().unwrap(), "{}", place());
         }
     }
-    // Rounding, and log_z in its last bits.
+    // The rounding of values, and of the last bits of log_z.
     values.within(F16 + 1e-5, "log-probabilities as f16, relatively");
     log_z.within(1e-6, "log_z, relatively");
 }
@@ -168,12 +167,11 @@ fn golden_gauss_rule_is_that_of_another_program() {
     partition.within(1e-6, "log Z of the tail");
 }
 
-/// Something a kept row says at a temperature.
+/// A quantity of a kept row at a temperature.
 type Answer = fn(SoftRow<'_>, f64) -> f64;
 
-/// Checks everything that follows from log Z: the bounds are those of tail mass, entropy and sum of squares, and,
-/// where the rule's highest temperature is anywhere near infinity, of the plain mean and standard deviation of the
-/// logits.
+/// Checks the quantities that follow from log Z: tail mass, entropy and sum of squares, and also mean and standard
+/// deviation of the logits if the rule's highest temperature is large.
 fn golden_answers((rule, promise): (TailRule, f64), [mass, entropy, squares]: [f64; 3], moments: Option<[f64; 2]>) {
     let mut worst: [Worst; 8] = Default::default();
     for row in rows() {
@@ -247,7 +245,7 @@ fn golden_sample_has_the_threshold_another_program_found() {
         let mut wanted = ids(&expected["always_kept"]);
         wanted.sort_unstable();
         let tau = expected["tau"].as_f64().unwrap();
-        // In f64: the mass outside the sure ones, in equal shares.
+        // In f64: the mass outside the classes kept with certainty, in equal shares.
         let z: Vec<f64> = row.logits.iter().map(|&z| f64::from(z)).collect();
         let log_z = log_sum_exp(&z);
         let sampling_offset = CounterRng::new("golden sample", &[u64::from(row.gold)]).uniform();
@@ -267,13 +265,13 @@ fn golden_sample_has_the_threshold_another_program_found() {
         }
     }
     threshold.within(1e-9, "tau from the f64 row, relatively");
-    // The tail's atoms and the sure classes are rounded.
+    // The tail atoms and the classes kept with certainty are rounded.
     weight.within(5e-3, "weight of a drawn class against tau, relatively");
 }
 
 #[test]
 fn golden_rows_outdo_one_bucket_at_every_temperature() {
-    // What a cache without a tail can do: the leftover mass is one class, and its power stands for the others' powers.
+    // The approximation without tail atoms: the remaining mass is a single class, also at other temperatures.
     for t in [1.5, 2.0, 4.0] {
         let (mut ours, mut bucket, mut mean, mut outside) = (Worst::default(), Worst::default(), 0.0, 0.0);
         let all = rows();

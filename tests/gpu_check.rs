@@ -1,4 +1,4 @@
-//! The bundle for machines with a GPU and nothing else: it packs, and its script fills the whole table on a CPU.
+//! The bundle for machines with a GPU but without Rust can be packed, and its script fills the whole table on a CPU.
 
 use crate::skips::skip;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 fn run(script: &Path, variables: &[(&str, &Path)]) -> Output {
     let mut command = Command::new(script);
-    // The smallest effort of xz: what is packed here goes nowhere.
+    // The fastest level of xz, since this bundle is not distributed.
     let output = command.envs(variables.iter().copied()).env("XZ_OPT", "-0").env("PACKAGES", "").output().unwrap();
     assert!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
     output

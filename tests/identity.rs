@@ -1,4 +1,4 @@
-//! A cache outlives programs, folders and formats: what is the same goes on, what is not is told apart.
+//! Caches and runs are recognised by content: the same inputs resume, changed ones are refused, whatever the names are.
 
 use crate::fixture::Fixture;
 use serde_json::Value;
@@ -20,15 +20,15 @@ fn cache_id(fixture: &Fixture) -> String {
     report["cache_id"].as_str().unwrap().to_owned()
 }
 
-/// The same cache goes on in every way that there is: taken up half-made, called up to date, verified, repaired, trained
-/// from.
+/// Checks that the cache is accepted everywhere: an incomplete one resumes, and a complete one is up to date, verified,
+/// repaired and trained from.
 fn goes_on(fixture: &Fixture, wanted: &str, what: &str) {
     assert!(fixture.ok(&CACHE).contains("is up to date"), "{what}");
-    assert!(fixture.ok(&LIVE).contains("whole"), "{what}");
+    assert!(fixture.ok(&LIVE).contains(": intact"), "{what}");
     let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
     fs::remove_file(shard).unwrap();
     let repaired = fixture.ok(&["repair", "recipe.toml", "--device", "cpu"]);
-    assert!(repaired.contains("with the cache id it had"), "{what}: {repaired}");
+    assert!(repaired.contains("with the same cache id as before"), "{what}: {repaired}");
     assert_eq!(cache_id(fixture), wanted, "{what}");
 }
 
@@ -98,7 +98,7 @@ fn inputs_are_known_again_by_their_lengths_and_times_and_a_change_is_noticed() {
     let fixture = Fixture::new(40);
     fixture.ok(&CACHE);
     assert!(!fixture.path("cache/_inputs.json").exists(), "files as young as this may change within a clock's tick");
-    // As old as files usually are.
+    // Files older than the tick of the file system's clock.
     std::thread::sleep(std::time::Duration::from_millis(2_100));
     assert!(fixture.ok(&CACHE).contains("is up to date"));
     assert!(fixture.path("cache/_inputs.json").exists());
@@ -109,7 +109,7 @@ fn inputs_are_known_again_by_their_lengths_and_times_and_a_change_is_noticed() {
     bad[last] ^= 1;
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, bad).unwrap();
-    // A file that keeps its length and its age.
+    // A changed file with the same length and modification time.
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
     assert!(fixture.fails(&CACHE).contains("teacher: teacher ("), "a changed weight is noticed all the same");
 }
@@ -119,7 +119,7 @@ fn a_cache_whose_inputs_cannot_be_recorded_is_up_to_date_all_the_same() {
     let fixture = Fixture::new(40);
     fixture.ok(&CACHE);
     std::thread::sleep(std::time::Duration::from_millis(2_100));
-    // Nothing can be written in its place, as in somebody else's folder.
+    // The record cannot be replaced, as in a read-only folder.
     fs::create_dir(fixture.path("cache/_inputs.json")).unwrap();
     assert!(fixture.ok(&CACHE).contains("is up to date"));
 }
@@ -149,11 +149,11 @@ fn a_conversion_goes_on_and_brings_what_lies_beside_the_tokenizer() {
     fixture.ok(&CACHE);
     let packed = ["export", "cache", "--layout", "packed", "--out", "packed"];
     fixture.ok(&packed);
-    // As a stop would leave it.
+    // As after a stop.
     fs::remove_file(fixture.path("packed/manifest.json")).unwrap();
     fixture.ok(&packed);
     assert!(fixture.path("packed/chat_template.jinja").is_file());
-    assert!(fixture.fails(&["export", "cache", "--layout", "plain", "--out", "cache"]).contains("folder of its own"));
+    assert!(fixture.fails(&["export", "cache", "--layout", "plain", "--out", "cache"]).contains("name another folder"));
     fixture.ok(&TRAIN);
     assert!(fixture.path("run/student/model/chat_template.jinja").is_file());
 }
@@ -165,7 +165,7 @@ fn nothing_of_the_users_is_written_over() {
     let before = fs::read(fixture.recipe()).unwrap();
     for out in [".", "teacher", "cache"] {
         let error = fixture.fails(&["train", "recipe.toml", "--device", "cpu", "--out", out, "--replace"]);
-        assert!(error.contains("no run is begun here"), "{error}");
+        assert!(error.contains("no run is started in it"), "{error}");
     }
     fs::create_dir(fixture.path("alone")).unwrap();
     fs::copy(fixture.recipe(), fixture.path("alone/recipe.toml")).unwrap();
@@ -174,7 +174,7 @@ fn nothing_of_the_users_is_written_over() {
     assert!(
         fs::read(fixture.recipe()).unwrap() == before && fs::read(fixture.path("alone/recipe.toml")).unwrap() == before
     );
-    let there = "is there already";
+    let there = "already exists";
     assert!(fixture.fails(&["tokenizer", "texts.jsonl", "--size", "280", "--out", "texts.jsonl"]).contains(there));
     let generate = ["generate", "teacher", "--max-tokens", "3", "--device", "cpu", "--out", "texts.jsonl"];
     assert!(fixture.fails(&generate).contains(there));
@@ -206,16 +206,19 @@ fn what_students_inherit_beside_the_tokenizer_is_what_the_teacher_had() {
         assert_eq!(fs::read_to_string(&ours).unwrap(), good);
         fixture.ok(&["verify", "cache"]);
     }
-    // Another one at the teacher's makes no other rows, and what is cached stays as it is.
+    // Another file in the teacher's folder does not change rows, and the cache keeps its copy.
     fs::write(&theirs, "{\"eos_token_id\": [0, 6]}").unwrap();
     let output = fixture.run(&CACHE);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("generation_config.json: the teacher's is another"), "{said}");
+    assert!(
+        output.status.success() && said.contains("generation_config.json: the teacher's file has changed"),
+        "{said}"
+    );
     assert_eq!((fs::read_to_string(&ours).unwrap().as_str(), cache_id(&fixture)), (good, before));
     fs::write(&ours, "{}").unwrap();
     let output = fixture.run(&["repair", "recipe.toml", "--device", "cpu"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("put it back as it was"), "{said}");
+    assert!(!output.status.success() && said.contains("restore it there"), "{said}");
 }
 
 #[test]

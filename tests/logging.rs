@@ -1,11 +1,11 @@
-//! What `-v`, `-vv`, `-q` and `RUST_LOG` add to standard error, and that nothing is added without them.
+//! Events on standard error with `-v`, `-vv`, `-q` and `RUST_LOG`, and none without them.
 
 use crate::fixture::Fixture;
 
 const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
 const TRAIN: [&str; 6] = ["train", "recipe.toml", "--device", "cpu", "--out", "run"];
 
-/// What a command that goes well prints on standard error.
+/// The standard error of a command that succeeds.
 fn told(fixture: &Fixture, args: &[&str], rust_log: Option<&str>) -> String {
     let mut command = fixture.command(args);
     command.env_remove("RUST_LOG").envs(rust_log.map(|filter| ("RUST_LOG", filter)));
@@ -15,12 +15,12 @@ fn told(fixture: &Fixture, args: &[&str], rust_log: Option<&str>) -> String {
     told
 }
 
-/// The lines that are events: a time in seconds, a level, and which module speaks.
+/// The lines that are events: a time in seconds, a level and a module.
 fn events(told: &str) -> Vec<&str> {
     told.lines().filter(|line| [" INFO logitcask", "DEBUG logitcask"].iter().any(|mark| line.contains(mark))).collect()
 }
 
-/// Each of `wanted` is an event, later ones after earlier ones.
+/// Checks that each of `wanted` is an event, in this order.
 fn come_in_order(told: &str, wanted: &[&str]) {
     let mut events = events(told).into_iter();
     for part in wanted {
@@ -66,7 +66,7 @@ fn rust_log_names_libraries() {
     let cached = told(&fixture, &CACHE, Some("logitcask_cache=debug"));
     come_in_order(&cached, &["unit committed"]);
     assert!(events(&cached).iter().all(|event| event.contains("logitcask_cache")), "{cached}");
-    // A library of its own outranks -v.
+    // A level for a single library overrides -v.
     let both = told(&fixture, &[&CACHE[..], &["-v"]].concat(), Some("logitcask_cache=off"));
     assert!(!both.contains("logitcask_cache"), "{both}");
     let unread = told(&fixture, &CACHE, Some("logitcask=loud"));

@@ -1,4 +1,4 @@
-//! Every divergence under every tail policy: the f64 reference against PyTorch, the tensors against both.
+//! Every divergence with every tail policy: the f64 reference is compared with PyTorch, and the tensors with both.
 
 use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
@@ -27,7 +27,7 @@ fn all() -> impl Iterator<Item = Divergence> {
     Divergence::ALL.iter().flat_map(Divergence::tested)
 }
 
-/// One reference case: a divergence, a policy and a temperature over a few rows.
+/// A reference case: a divergence, a policy and a temperature, on a few rows.
 struct Case<'a> {
     what: String,
     term: TermAtStep,
@@ -91,7 +91,7 @@ fn log_softmax(z: &[f64]) -> Vec<f64> {
     z.iter().map(|z| z - log_z).collect()
 }
 
-/// `teacher` as it would be read from a cache that knows the classes outside exactly.
+/// `teacher` as if read from a cache whose tail is exact.
 fn target(teacher: &[f64], kept: &[u32], label: u32, term: &TermAtStep) -> TemperedRow {
     let scaled: Vec<f64> = teacher.iter().map(|z| z / term.temperatures.teacher).collect();
     let log_p = log_softmax(&scaled);
@@ -152,7 +152,7 @@ fn losses_of_whole_rows_agree_with_jax_in_f64() {
         let term = term(Pearson { columns: 0.0 }, TailPolicy::Bucket, t);
         let targets: Vec<TemperedRow> = teacher.iter().map(|row| target(row, &everything, 0, &term)).collect();
         let students: Vec<&[f64]> = student.iter().map(Vec::as_slice).collect();
-        // What the columns add, the same at every position.
+        // The contribution of the columns, which is the same at every position.
         let at = |columns: f64| compare_batch(Pearson { columns }, &students, t, &targets);
         let n = students.len() as f64;
         for ((with, without), wanted) in at(1.0).iter().zip(at(0.0)).zip(rows(&case["grad"])) {
@@ -166,7 +166,7 @@ fn losses_of_whole_rows_agree_with_jax_in_f64() {
 
 fn agree_on_tensors(cases: Vec<Case<'_>>) {
     for case in cases {
-        // In f32, and the classes outside one by one as atoms, so that nothing but the tensors' own rounding is judged.
+        // In f32, with one atom for each class of the tail, so that only the rounding of the tensors is measured.
         let numbers: Vec<[Vec<f32>; 2]> = case
             .teacher
             .iter()
@@ -204,7 +204,7 @@ fn losses_of_whole_rows_agree_with_jax_on_tensors() {
     agree_on_tensors(cases(&golden::read("row_losses.json")));
 }
 
-/// A batch that is nothing but its targets.
+/// A batch that has only targets.
 pub fn batch_of(rows: &[SoftRow], labels: &[u32], spec: &TargetSpec) -> Batch {
     Batch {
         tokens: Vec::new(),
@@ -218,7 +218,7 @@ pub fn batch_of(rows: &[SoftRow], labels: &[u32], spec: &TargetSpec) -> Batch {
     }
 }
 
-/// Demands this loss at each position and this gradient, by hand and by autodiff.
+/// Checks the loss at each position and the gradient, computed by hand and by autodiff.
 pub fn judge(
     rows: &[SoftRow],
     labels: &[u32],
@@ -263,10 +263,10 @@ pub fn judge(
     }
 }
 
-/// The label of every cached row: kept in some, in the tail of others.
+/// The label of every cached row. It is kept in some rows and in the tail of others.
 pub const LABEL: u32 = 3;
 
-/// A cached row as `term` sees it.
+/// A cached row as `term` uses it.
 fn told(row: &SoftRow, term: &TermAtStep) -> TemperedRow {
     let at = |row: &SoftRow| TemperedRow::of(row, term.temperatures.teacher, term.tail);
     if !term.divergence.needs_label() {
@@ -277,7 +277,7 @@ fn told(row: &SoftRow, term: &TermAtStep) -> TemperedRow {
     TemperedRow { label: Some(label), ..at(&edited.view(row)) }
 }
 
-/// Rows as a cache holds them, with a student for each: some with fewer classes than others, some complete.
+/// Cached rows with a student for each. The number of kept classes varies, and some rows are complete.
 pub fn cached(selection: Selection, vocab_size: usize) -> (SoftRows, Vec<Vec<f64>>) {
     let keep = keep(selection);
     let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
@@ -307,7 +307,7 @@ fn cached_rows_give_what_the_reference_gives() {
         for divergence in all() {
             let fits = |policy: &TailPolicy| divergence.check_tail_policy(*policy).is_ok();
             for tail in TailPolicy::ALL.into_iter().filter(fits) {
-                // Of sampled classes it is not known which are left beside the label, nor every sum of squares.
+                // With sampled classes, the classes besides the label and some sums of squares are unknown.
                 let is_refused = divergence.needs_label() || divergence.needs_squares();
                 if is_refused && matches!(selection, Selection::Sample { .. }) {
                     continue;

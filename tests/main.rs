@@ -1,4 +1,4 @@
-//! One binary, one module per promise.
+//! Integration tests in one binary, to link burn only once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod assets;

@@ -1,4 +1,4 @@
-//! Each method does what makes it that method; figures of longer runs are in benches/methods.
+//! The defining property of each method; results of longer runs are in benches/methods.
 
 use crate::fixture::Fixture;
 use crate::golden;
@@ -18,7 +18,7 @@ use logitcask_train::target_spec::TargetSpec;
 use serde_json::Value;
 use std::fs;
 
-/// The metrics of the fixture's run under this [loss] (whole lines), [train] of more keys, and so many steps.
+/// The metrics of a run of the fixture with these lines of [loss], additional lines of [train], and number of steps.
 fn metrics(fixture: &Fixture, loss: &str, train: &str, steps: u32) -> Vec<Value> {
     fixture.write_recipe("");
     fixture.edit_recipe("alpha = 0.5", loss);
@@ -52,7 +52,7 @@ fn kcd_reads_the_share_it_should() {
     let falls: Vec<f64> = read.chunk_by(|a, b| a == b).map(|run| run[0]).collect();
     assert_eq!(falls.len(), 3, "two stages: {falls:?}");
     assert_eq!(falls[0], 1.0);
-    // Whole pages of 32 samples stay.
+    // Whole pages of 32 samples are kept.
     assert!((falls[1] - 0.75).abs() < 0.07 && (falls[2] - 0.5).abs() < 0.07, "{falls:?}");
 }
 
@@ -94,7 +94,7 @@ fn golden_rows_at_a_high_temperature_need_their_tail() {
     let students = rows("student");
     let keep = Truncation { selection: Selection::TopK { k: 64 }, ..crate::fixture::keep(Selection::TopK { k: 64 }) };
     let dense = Truncation { selection: Selection::Dense {}, tail: None, ..keep.clone() };
-    // Relative error of the summed gradient, and of the loss.
+    // Relative errors of the summed gradient and of the loss.
     let error = |policy, t: f64| {
         let (mut off, mut all, mut losses) = (0.0, 0.0, [0.0; 2]);
         let mut sums: [Vec<f64>; 2] = [vec![0.0; teacher[0].len()], vec![0.0; teacher[0].len()]];
@@ -129,7 +129,7 @@ fn golden_rows_at_a_high_temperature_need_their_tail() {
     }
 }
 
-/// The gradient of a loss on tensors, with its figure.
+/// A loss on tensors, with its gradient.
 fn gradient(
     rows: &SoftRows,
     second: Option<&SoftRows>,
@@ -152,7 +152,7 @@ fn gradient(
 #[test]
 fn of_two_teachers_each_has_its_share() {
     let (first, students) = cached(Selection::TopK { k: 5 }, 30);
-    // The same teacher's rows in another order are another teacher's, and it kept more.
+    // The rows in another order are used as a second teacher's, which kept more classes.
     let (other, _) = cached(Selection::TopK { k: 9 }, 30);
     let mut second = SoftRows::new(&crate::fixture::keep(Selection::TopK { k: 9 }));
     [1, 2, 3, 4, 5, 0].iter().for_each(|&i| second.push(other.iter().nth(i).unwrap()));
@@ -175,7 +175,7 @@ fn of_two_teachers_each_has_its_share() {
 
 #[test]
 fn a_spread_temperature_does_not_see_the_scale_of_the_logits() {
-    // NormKD: twice the logits, the same softness.
+    // NormKD: doubling the logits does not change the targets.
     let (_, students) = cached(Selection::Dense {}, 12);
     let keep = crate::fixture::keep(Selection::Dense {});
     let rows = |scale: f64| {
@@ -202,13 +202,13 @@ fn a_spread_temperature_does_not_see_the_scale_of_the_logits() {
 #[test]
 fn alike_classes_are_those_whose_weights_point_the_same_way() {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
-    // Columns: 0 and 2 point the same way at different lengths, 1 across, 3 the other way.
+    // Columns 0 and 2 have the same direction and different lengths, 1 is orthogonal, 3 has the opposite direction.
     let head = Tensor::<2>::from_data([[1.0, 0.0, 4.0, -2.0], [0.0, 1.0, 0.0, 0.0]], &device);
     let table = Similarity::of_head(head, 2, 0.5).unwrap();
     let row = table.row(0).unwrap();
     assert_eq!((table.labels(), table.row(4)), (4, None), "a label that the head does not have");
     assert_eq!(row.class_ids, [0, 2]);
-    // softmax of 2, 0, 2, -2.
+    // The softmax of 2, 0, 2, -2.
     let z: f64 = [2.0f64, 0.0, 2.0, -2.0].iter().map(|x| x.exp()).sum();
     golden::assert_close(f64::from(row.log_probs[0]), 2.0 - z.ln(), 1e-6, 1e-6, "the most alike");
     golden::assert_close(row.tail_mass(1.0), (1.0 + (-2.0f64).exp()) / z, 1e-5, 1e-6, "all others");
@@ -235,7 +235,7 @@ fn students_teach_their_successors() {
     let earlier: Value =
         serde_json::from_str(&fs::read_to_string(fixture.path("run/generation-1.cache/plan.json")).unwrap()).unwrap();
     assert_ne!(plan["teacher"]["fingerprint"], earlier["teacher"]["fingerprint"], "another student taught");
-    // What is done is not done again.
+    // Finished generations are not repeated.
     let again = fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--out", "run"]);
     assert!(again.contains("up to date"), "{again}");
 }

@@ -1,5 +1,5 @@
-//! What a model's folder may hold: the same model in another form is the same, half a model or two are refused by name,
-//! and an export keeps what it found.
+//! Model folders: the same model in another form has the same fingerprint, incomplete and ambiguous models are refused
+//! by name, and an export keeps companion files.
 
 use crate::fixture::{config, write_teacher};
 use crate::golden;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const WEIGHTS: &str = "model.safetensors";
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
-/// A folder that tests may change.
+/// A model folder that tests can change.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -34,7 +34,7 @@ impl Folder {
         folder
     }
 
-    /// The model lies one folder deep: a test may export beside it.
+    /// The model is in a subfolder, so that a test can export beside it.
     fn path(&self) -> PathBuf {
         self.0.path().join("model")
     }
@@ -59,7 +59,7 @@ impl Folder {
         files(&self.path())
     }
 
-    /// `logitcask export` from here to `out` beside it; what it said if it failed.
+    /// Exports the model to the folder `out` beside it; returns the error if that fails.
     fn export(&self, out: &str, more: &[&str]) -> Result<PathBuf, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logitcask"));
         command.current_dir(self.0.path()).args(["export", "model", "--out", out]).args(more);
@@ -89,7 +89,7 @@ fn tensors(files: &[Vec<u8>]) -> BTreeMap<String, TensorView<'_>> {
     files.iter().flat_map(|bytes| SafeTensors::deserialize(bytes).unwrap().tensors()).collect()
 }
 
-/// Writes them into so many shards, dealt out like cards.
+/// Writes the tensors alternately into a number of shards.
 fn write_shards(folder: &Folder, tensors: BTreeMap<String, TensorView>, shards: usize) {
     let name = |shard: usize| format!("model-{:05}-of-{shards:05}.safetensors", shard + 1);
     let mut map = serde_json::Map::new();
@@ -179,14 +179,14 @@ fn a_llama2c_file_has_the_fingerprint_of_its_folder() {
         export::export(&model, Precision::F32, None, &files.companions().unwrap(), folder.path()).unwrap();
         let exported = PretrainedModel::open(folder.path()).unwrap();
         assert_eq!(exported.fingerprint().unwrap(), files.fingerprint().unwrap(), "{name}");
-        // A text ends with token 1 here, and whoever has the companions alone knows it.
+        // Texts end with token 1 here, which the companions alone tell.
         let companions = exported.companions().unwrap();
         let generation: Value = serde_json::from_slice(companions.get("generation_config.json").unwrap()).unwrap();
         assert_eq!(generation["eos_token_id"], 1);
     }
 }
 
-/// Opening the folder, changed by `change`, fails with a message that names each of `parts`.
+/// Checks that opening the folder after `change` fails with a message that contains all `parts`.
 fn refused(golden: &str, change: impl FnOnce(&Folder), parts: &[&str]) {
     let folder = Folder::golden(golden);
     PretrainedModel::open(&folder.path()).unwrap();
@@ -323,7 +323,7 @@ fn an_export_keeps_what_the_folder_said() {
     let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!((&config["eos_token_id"], &config["pad_token_id"]), (&json!([0, 5]), &json!(5)));
     assert_eq!((&config["some_note"], &config["torch_dtype"]), (&json!("kept"), &json!("float32")));
-    // What an export wrote is a folder like any other.
+    // An exported folder can be opened like any other.
     let [first, again] =
         [folder.path(), out.clone()].map(|path| PretrainedModel::open(&path).unwrap().companions().unwrap());
     assert_eq!(first.iter().collect::<Vec<_>>(), again.iter().collect::<Vec<_>>());
@@ -377,7 +377,7 @@ fn weights_that_do_not_fit_are_an_error_before_anything_is_written() {
         assert!(error.contains(name) && error.contains(&format!("{value}")) && error.contains(limit), "{error}");
         assert!(!folder.0.path().join("rounded").exists());
     }
-    // The largest number that is not rounded to infinity.
+    // The largest number that does not round to infinity.
     let mut bytes = bytes.clone();
     bytes[start..start + 4].copy_from_slice(&65_519f32.to_le_bytes());
     folder.write(WEIGHTS, bytes);
@@ -395,7 +395,7 @@ fn an_export_that_is_cut_short_leaves_no_model() {
     fs::write(folder.path().join("chat_template.jinja"), "of another model").unwrap();
     to(&Companions::default()).unwrap();
     assert_eq!(files(folder.path()).len(), 2, "nothing of an earlier model stays");
-    // The weights cannot be written where a folder stands in their place.
+    // The weights cannot be written, since a folder has their name.
     fs::remove_file(folder.path().join(WEIGHTS)).unwrap();
     fs::create_dir_all(folder.path().join(WEIGHTS).join("full")).unwrap();
     assert!(to(&Companions::default()).unwrap_err().to_string().contains(WEIGHTS));

@@ -1,4 +1,4 @@
-//! Forward, backward, selection and loss agree with other frameworks and with our own f64 reference.
+//! Forward pass, backward pass, selection and loss agree with other frameworks and with our f64 reference.
 
 use crate::fixture::keep;
 use crate::golden::{self, assert_close, floats, ids};
@@ -52,7 +52,7 @@ fn golden_forward_agrees_with_torch() {
         let model = load(&golden::folder().join(case["path"].as_str().unwrap()), false);
         let sequences = case["sequences"].as_array().unwrap();
         let rows: Vec<Vec<u32>> = sequences.iter().map(|s| ids(&s["token_ids"])).collect();
-        // Both sequences in one batch: the shorter one's padding must not show.
+        // Both sequences are in one batch: the padding of the shorter one must not change results.
         for (got, sequence) in logits(&model, &rows).iter().zip(sequences) {
             for (p, wanted) in floats(&sequence["log_z_f64"]).iter().enumerate() {
                 assert_close(log_sum_exp(&got[p]), *wanted, 0.0, 1e-4, &format!("{name} log_z {p}"));
@@ -66,7 +66,7 @@ fn golden_forward_agrees_with_torch() {
     }
 }
 
-/// Puts each parameter's gradient in the parameter's place.
+/// Replaces each parameter by its gradient.
 struct Clothe<'a>(&'a GradientsParams);
 
 impl ModuleMapper for Clothe<'_> {
@@ -91,7 +91,7 @@ fn golden_backward_agrees_with_torch() {
         let wanted = &case["gradient"];
         let got = f64::from(sums.cross_entropy.unwrap().into_scalar::<f32>()) / count;
         assert_close(got, wanted["loss"].as_f64().unwrap(), 1e-5, 0.0, name);
-        // The gradients in a model's clothes: read out under Hugging Face's names and layout, as weights are.
+        // The gradients as the weights of a model, so that they can be read with Hugging Face's names and layout.
         let clothed = model.clone().map(&mut Clothe(&grads));
         for (tensor, _, values) in clothed.state_dict() {
             let wanted = &wanted["params"][&tensor];
@@ -119,7 +119,7 @@ fn one_token_at_a_time_agrees_with_the_whole_sequence() {
     }
 }
 
-/// Needs the fetched model (`make fetch-stories15m`); says so and passes without it.
+/// Needs the fetched model (`make fetch-stories15m`); is skipped without it.
 #[test]
 fn golden_stories15m_agrees_with_torch() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/stories15M/stories15M.bin");
@@ -151,12 +151,12 @@ fn golden_selection_agrees_with_numpy() {
         let kept =
             |selection| select_rows(&logits, &[gold], &[0.0], &keep(selection), logits.len()).unwrap().0.remove(0);
         let top_k = kept(Selection::TopK { k: 64 });
-        // Stored values that are equal stand in the order of their ids, whatever their order before rounding.
+        // Classes with equal stored values are in the order of their ids, whatever their order before rounding.
         let mut wanted_ids: Vec<(f32, u32)> = top_k.log_probs.iter().copied().zip(ids(&row["ids"])).collect();
         wanted_ids.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         assert!(top_k.class_ids.iter().eq(wanted_ids.iter().map(|(_, id)| id)), "row {i}");
         for (got, wanted) in top_k.log_probs.iter().zip(floats(&row["log_probs"])) {
-            // Rounded to f16: eleven significant bits.
+            // f16 has eleven significant bits.
             assert_close(f64::from(*got), wanted, 1.0 / 2048.0, 1e-6, &format!("row {i}"));
         }
         assert_close(f64::from(top_k.log_z[0]), row["log_z"].as_f64().unwrap(), 1e-6, 1e-6, &format!("row {i} log_z"));

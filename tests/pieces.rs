@@ -1,4 +1,4 @@
-//! A loss in pieces, and over fewer classes than were kept.
+//! A loss that is computed in pieces, and one over fewer classes than were kept.
 
 use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, judge, term};
@@ -25,7 +25,7 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
         let mut rng = CounterRng::new("pieces", &[stream]);
         (0..count).map(|_| rng.normal() as f32).collect::<Vec<_>>()
     };
-    // Two terms with temperatures and weights of each position's own, and the labels: all that is judged in memory.
+    // Two terms with temperatures and weights per position, and the labels: everything that is computed in pieces.
     let terms = vec![
         term(ForwardKl {}, TailPolicy::Bucket, 2.0),
         TermAtStep { factor: 0.3, scale: Scale::Product, ..term(Hellinger {}, TailPolicy::Renormalize, 1.0) },
@@ -54,7 +54,7 @@ fn pieces_of_any_size_have_the_gradient_of_the_whole() {
         all.extend(sums.divergences.iter().chain(&sums.cross_entropy).chain(&sums.loss).map(sum));
         all
     };
-    // The naive composition: all logits at once, every step by autodiff.
+    // The naive computation: all logits at once, with autodiff.
     let (hidden, head) = (leaf(0, [6, 8]), leaf(1, [8, 30]));
     let teacher = DeviceTargets::new(batch.targets.as_ref().unwrap(), &device);
     let gold = Tensor::<1, Int>::from_data([3, 1, 4, 1, 5, 9], &device).reshape([6, 1]);

@@ -1,4 +1,4 @@
-//! Dataset to student: the same inputs give the same bytes, and what comes out is a model others can open.
+//! From dataset to student: the same inputs result in the same bytes, and the student is a model that can be opened.
 
 use crate::fixture::Fixture;
 use logitcask_cache::CacheReader;
@@ -27,6 +27,13 @@ fn the_whole_way_ends_in_a_model_that_can_teach() {
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu"]);
     let table = fixture.ok(&["train", "recipe.toml", "--device", "cpu", "--control", "--out", "run"]);
     assert!(table.contains("control") && table.contains("perplexity"), "{table}");
+    let again = fixture.run(&["train", "recipe.toml", "--device", "cpu", "--control", "--out", "run"]);
+    let notes = String::from_utf8(again.stderr).unwrap();
+    assert!(
+        notes.contains("student: training is already complete (12 steps)") && !notes.contains(" 0 steps"),
+        "{notes}"
+    );
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), table);
 
     let summary = json(&fs::read_to_string(fixture.path("run/summary.json")).unwrap());
     for who in ["student", "control"] {
@@ -43,7 +50,7 @@ fn the_whole_way_ends_in_a_model_that_can_teach() {
     let (one, other) = (judged["perplexity"].as_f64().unwrap(), summary["student"]["perplexity"].as_f64().unwrap());
     assert!((one / other - 1.0).abs() < 1e-5, "{one} from the exported folder, {other} in training");
 
-    // Today's student is tomorrow's teacher.
+    // A student can be the next teacher.
     fixture.edit_recipe("teacher\"", "run/student/model\"");
     fixture.edit_recipe("/cache\"", "/cache-2\"");
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu"]);
@@ -59,7 +66,7 @@ fn top_p_keeps_few_where_few_are_enough_and_trains() {
     let rows = cache.in_order("train").unwrap().map(Result::unwrap);
     let counts: Vec<u16> = rows.flat_map(|row| row.rows.counts).collect();
     let mean = counts.iter().map(|&count| f64::from(count)).sum::<f64>() / counts.len() as f64;
-    // A fifth of the probability takes the random teacher some of its 300 classes, here more and there fewer.
+    // The number of classes that reach a fifth of the probability varies from position to position.
     assert!((2.0..60.0).contains(&mean), "{mean} on average");
     assert!(counts.iter().any(|&count| f64::from(count) < mean / 2.0) || counts.iter().min() < counts.iter().max());
 }

@@ -1,7 +1,7 @@
-//! docs/recipes.md names every key of a recipe, every choice and every default, and none that is not there.
+//! docs/recipes.md lists exactly the keys of a recipe, their choices and their defaults.
 //!
-//! What there is comes from serde: the error about a key or a choice that nobody knows lists those that are known. Sections
-//! of the binary are asked through its commands.
+//! The actual keys come from serde, whose error about an unknown key or choice lists the known ones. For the sections
+//! that are defined in the binary, the errors of its commands are used.
 
 use crate::fixture::Fixture;
 use logitcask_core::schedule::ScheduleKind;
@@ -21,14 +21,14 @@ use std::fs;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// A key or a choice that there never will be.
+/// A key or choice that will never exist.
 const UNKNOWN: &str = "no_such_key";
 
 /// A type of a recipe.
 trait Part: DeserializeOwned + Serialize + PartialEq + Debug {}
 impl<T: DeserializeOwned + Serialize + PartialEq + Debug> Part for T {}
 
-/// A row of a table of the page. In a table of kinds the row without a key is that of the kind itself.
+/// A row of a table of the page. In a table of kinds, a row without a key describes the kind itself.
 #[derive(Clone, Debug)]
 struct Row {
     kind: String,
@@ -42,14 +42,14 @@ impl Row {
         self.default == "required"
     }
 
-    /// The default where it is written as TOML.
+    /// The default, if it is written as TOML.
     fn literal(&self) -> Option<Value> {
         let text = self.default.strip_prefix('`')?.strip_suffix('`')?;
         let parsed: Table = format!("x = {text}").parse().unwrap_or_else(|e| panic!("{}: {text}: {e}", self.key));
         Some(parsed["x"].clone())
     }
 
-    /// The strings that it may be: those in quotes in the column of types.
+    /// The strings that it can be: those in quotes in the column of types.
     fn choices(&self) -> BTreeSet<String> {
         let quoted = ticked(&self.kind_of_value);
         quoted.iter().filter_map(|text| Some(text.strip_prefix('"')?.strip_suffix('"')?.to_owned())).collect()
@@ -94,7 +94,7 @@ impl Page {
         self.0.get(anchor).unwrap_or_else(|| panic!("the page has no table under #{anchor}"))
     }
 
-    /// The parameters of a kind; of a section: its keys.
+    /// The parameters of a kind, or the keys of a section.
     fn rows(&self, anchor: &str, kind: &str) -> Vec<Row> {
         let rows = self.table(anchor).iter().filter(|row| row.kind == kind && !row.key.is_empty());
         rows.cloned().collect()
@@ -124,7 +124,7 @@ impl Page {
         }
     }
 
-    /// What is required of a kind or a section, and no more.
+    /// The smallest table with the required keys of a kind or section.
     fn smallest(&self, anchor: &str, kind: &str) -> Table {
         let rows = self.rows(anchor, kind);
         let mut table: Table =
@@ -135,13 +135,13 @@ impl Page {
         table
     }
 
-    /// Compares a section with its type, both ways.
+    /// Compares a section with its type, in both directions.
     fn check_section<T: Part>(&self, anchor: &str) {
         assert_eq!(self.kinds(anchor), BTreeSet::from([String::new()]), "#{anchor} is a table of keys");
         self.check_keys::<T>(anchor, "");
     }
 
-    /// Compares a table of kinds with its type: the kinds, and what each of them takes.
+    /// Compares a table of kinds with its type: the kinds, and the parameters of each.
     fn check_kinds<T: Part>(&self, anchor: &str) {
         let unknown = Table::from_iter([("kind".to_owned(), UNKNOWN.into())]);
         assert_eq!(self.kinds(anchor), known(&refusal::<T>(unknown)), "kinds of #{anchor}");
@@ -155,7 +155,7 @@ impl Page {
         let mut unknown = Table::from_iter([(UNKNOWN.to_owned(), 1.into())]);
         unknown
             .extend(smallest.iter().filter(|(key, _)| *key == "kind").map(|(key, value)| (key.clone(), value.clone())));
-        // A kind without parameters may take any: then serde lists none.
+        // For a kind without parameters, serde lists none.
         let there = unknown.try_into::<T>().err().map_or(BTreeSet::new(), |e| known(&e.to_string()));
         assert_eq!(documented, there, "keys of #{anchor} {kind}");
         let least: T = parsed(smallest.clone(), anchor);
@@ -188,25 +188,25 @@ impl Page {
     }
 }
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub creates for a heading.
 fn anchor_of(heading: &str) -> String {
     let kept = heading.trim().to_lowercase().replace(' ', "-");
     kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
 }
 
-/// The cells of a line of a table; `\|` is no border.
+/// The cells of a line of a table; `\|` is not a border.
 fn cells(line: &str) -> Option<Vec<String>> {
     let inner = line.strip_prefix('|')?.strip_suffix('|')?.replace("\\|", "\u{0}");
     let cells: Vec<String> = inner.split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect();
     (!cells.iter().all(|cell| cell.starts_with("---"))).then_some(cells)
 }
 
-/// Everything between backticks.
+/// The texts between backticks.
 fn ticked(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// What serde lists in an error about something unknown.
+/// The names that serde lists in an error about an unknown one.
 fn known(error: &str) -> BTreeSet<String> {
     let line = error.lines().find(|line| line.contains(&format!("`{UNKNOWN}`, ")) && line.contains("unknown "));
     let line = line.unwrap_or_else(|| panic!("it says nothing of {UNKNOWN}: {error}"));
@@ -257,18 +257,15 @@ fn kinds_and_their_parameters_are_documented() {
 fn sections_of_the_binary_are_documented() {
     let (page, fixture) = (Page::read(), Fixture::new(20));
     let documented = |anchor: &str| page.rows(anchor, "").into_iter().map(|row| row.key).collect::<BTreeSet<_>>();
-    // The error of a recipe of a dataset and of this.
+    // The error of a recipe that consists of a dataset and this text.
     let error = |key: &str, value: Value| {
         let sections = [("dataset", page.smallest("dataset", "").into()), (key, value)];
         let recipe = Table::from_iter(sections.map(|(key, value)| (key.to_owned(), value)));
         fs::write(fixture.recipe(), recipe.to_string()).unwrap();
         fixture.fails(&["cache", "recipe.toml"])
     };
-    let mut top = known(&error(UNKNOWN, 1.into()));
-    // Read before serde reads the rest.
-    assert!(error("extends", 1.into()).contains("extends = the path of another recipe"));
-    top.insert("extends".to_owned());
-    assert_eq!(documented("top-level"), top);
+    assert!(error("extends", 1.into()).contains("extends must be the path of another recipe"));
+    assert_eq!(documented("top-level"), known(&error(UNKNOWN, 1.into())));
     for section in ["teacher", "tokenizer", "cache", "eval", "export", "generations"] {
         let error_of = |key: &str, value: Option<Value>| {
             let mut table = page.smallest(section, "");
@@ -290,11 +287,12 @@ fn sections_of_the_binary_are_documented() {
     }
 }
 
-/// A run records its recipe with everything that was left out of it.
+/// A run records its recipe with all defaults.
 #[test]
 fn defaults_of_the_binary_are_documented() {
     let (page, fixture) = (Page::read(), Fixture::new(60));
-    // The default windows are longer than the context of the fixture's teacher, whose weights do not depend on it.
+    // The default windows are longer than the context of the fixture's teacher. Its weights do not depend on the
+    // context.
     let config = fixture.path("teacher/config.json");
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     json["max_position_embeddings"] = 256.into();
@@ -307,7 +305,7 @@ fn defaults_of_the_binary_are_documented() {
     for section in ["teacher", "cache", "eval", "export"] {
         for row in page.rows(section, "").iter().filter(|row| !row.is_required()) {
             let place = format!("[{section}] {}", row.key);
-            // No list is written as no key at all.
+            // An empty list is not written.
             let default = row.literal().filter(|value| value.as_array().is_none_or(|list| !list.is_empty()));
             assert!(row.literal().is_some() || row.default == "none", "default of {place}: {}", row.default);
             assert_eq!(recipe[section].get(&row.key), default.as_ref(), "default of {place}");
@@ -318,7 +316,7 @@ fn defaults_of_the_binary_are_documented() {
     assert_eq!(parsed::<LossConfig>(loss.as_table().unwrap().clone(), "loss"), LossConfig::LABELS);
 }
 
-/// What a run needs and no more, but for a held-out share that the few texts are sure to fill.
+/// A minimal recipe, with a held-out share that is large enough for the few texts.
 const LEAST: &str = r#"
 [dataset]
 path = "texts.jsonl"
@@ -343,7 +341,7 @@ batch_size = 2
 learning_rate = 1e-2
 "#;
 
-/// The recipe at the head of the page is one, and its links lead somewhere.
+/// The recipe at the beginning of the page is valid, and the links of the page lead to existing targets.
 #[test]
 fn the_example_is_a_recipe_and_links_lead_to_headings() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes.md")).unwrap();

@@ -1,4 +1,4 @@
-//! Every recipe under data/recipes/methods runs: on a teacher and texts of the test's own, for a few steps.
+//! Every recipe under data/recipes/methods runs for a few steps, with the fixture's teacher and texts.
 
 use crate::fixture::Fixture;
 use std::fs;
@@ -16,8 +16,8 @@ fn names() -> Vec<String> {
     names
 }
 
-/// The recipe of a method over the fixture's texts and teacher: its own [loss], [cache] selection and [generations], a few
-/// steps of training.
+/// The recipe of a method with the fixture's texts and teacher: its own [loss], [cache] selection and [generations],
+/// and a few steps of training.
 fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     let method: Table = fs::read_to_string(folder().join(name).with_extension("toml")).unwrap().parse().unwrap();
     let mut recipe: Table = fs::read_to_string(fixture.recipe()).unwrap().parse().unwrap();
@@ -30,7 +30,7 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     if let Some(selection) = selection {
         cache.insert("selection".into(), selection.clone());
     }
-    // Recipes that keep the same share a cache, as the real ones do.
+    // Recipes with the same selection share a cache, as the real ones do.
     let cache_name = match (own("teacher"), selection) {
         (Some(_), _) => "cache-weak".to_owned(),
         (None, None) => "cache".to_owned(),
@@ -46,7 +46,7 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
         }
     }
     recipe.insert("train".into(), train.into());
-    // The fixture's caches keep fewer classes than the demo's.
+    // The caches of the fixture keep fewer classes than the demo's.
     if let Some(classes) = recipe["loss"].as_table_mut().unwrap().get_mut("classes") {
         *classes = 8.into();
     }
@@ -72,7 +72,7 @@ fn every_method_recipe_trains() {
     let fixture = Fixture::new(120);
     let names = names();
     assert!(names.len() >= 30, "{names:?}");
-    // Others learn from what it leaves behind.
+    // Its cache is the second teacher of other recipes.
     let first = names.iter().filter(|name| *name == "kd");
     for name in first.chain(names.iter().filter(|name| *name != "kd")) {
         let path = shrunk(&fixture, name).display().to_string();

@@ -1,4 +1,4 @@
-//! What a recipe may not say about a loss, and why.
+//! Invalid settings of a loss are refused with the reason.
 
 use crate::fixture::keep;
 use logitcask_core::divergence::{ForwardKl, JensenShannon, ReverseKl};
@@ -20,7 +20,7 @@ fn what_makes_no_sense_is_refused_by_name() {
     assert!(refused.contains("drawn_counts"), "{refused}");
     assert!(sampled.check_against(&keep(Selection::Sample { n: 8, seed: 0 })).is_ok());
 
-    // What moves is judged by where it goes, not by where it starts.
+    // A schedule is checked over its whole course, not only at its start.
     let moving = |alpha: &str, temperature: &str| LossConfig {
         alpha: serde_json::from_str(alpha).unwrap(),
         temperature: serde_json::from_str(temperature).unwrap(),
@@ -49,7 +49,7 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
     };
     refused(r#","classes":8"#, &always, &["classes = 8", "keeps 7"]);
     assert_eq!(loss(r#","classes":7"#).check_against(&always), Ok(()));
-    // The teacher's first choice need not have been drawn.
+    // The teacher's most probable class may not have been sampled.
     for rule in [
         r#""kind":"dtkd""#.to_owned(),
         format!(r#""kind":"agent",{bounds}"#),
@@ -61,9 +61,9 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
         assert_eq!(loss(&more).check_against(&top_k), Ok(()), "{more}");
     }
     assert_eq!(loss(&format!(r#","temperature_rule":{{"kind":"curriculum",{bounds}}}"#)).check_against(&drawn), Ok(()));
-    // A recipe's own temperature counts beside a rule's.
+    // The recipe's temperature is checked in addition to the rule's.
     refused(r#","temperature":12,"temperature_rule":{"kind":"idts"}"#, &top_k, &["temperature = 12", "0.75 to 10"]);
-    // All classes alike: an endless temperature.
+    // Equal logits would result in an infinite temperature.
     for more in [
         r#","temperature_rule":{"kind":"logit_std"}"#,
         r#","divergence":{"kind":"mean_squares","centred":true},"tail":"renorm""#,
@@ -71,7 +71,7 @@ fn what_a_caches_rows_cannot_answer_is_refused_by_name() {
         refused(more, &narrow, &["up to 10", "0.75 to 4"]);
         assert_eq!(loss(more).check_against(&top_k), Ok(()), "{more}");
     }
-    // Squares: half the temperature.
+    // Squared probabilities correspond to half the temperature.
     refused(r#","divergence":{"kind":"pearson"}"#, &drawn, &["temperature = 1", "0.5"]);
     assert_eq!(loss(r#","divergence":{"kind":"pearson"},"temperature":1.5"#).check_against(&drawn), Ok(()));
     refused(

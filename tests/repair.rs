@@ -1,4 +1,4 @@
-//! Damage is found and mended, and nothing else is touched.
+//! Damage is found and repaired, and nothing else is changed.
 
 use crate::fixture::Fixture;
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn damage_is_found_and_repaired_to_the_same_bytes() {
     fixture.ok(&CACHE);
     let whole = fixture.cache_files();
     let verified = fixture.ok(&["verify", "cache"]);
-    assert!(verified.contains("whole"), "{verified}");
+    assert!(verified.contains(": intact"), "{verified}");
     assert!(fixture.ok(&REPAIR).contains("nothing to repair"));
 
     let shards: Vec<&String> = whole.iter().map(|(name, _)| name).filter(|name| name.ends_with(".parquet")).collect();
@@ -33,10 +33,10 @@ fn damage_is_found_and_repaired_to_the_same_bytes() {
         assert!(files.contains(&file), "{file}: {report}");
     }
     let error = fixture.fails(&["verify", "cache"]);
-    assert!(error.contains("not whole") && error.contains("repair"), "{error}");
+    assert!(error.contains("missing parts or damaged") && error.contains("repair"), "{error}");
 
     let repaired = fixture.ok(&REPAIR);
-    assert!(repaired.contains("whole again, with the cache id it had"), "{repaired}");
+    assert!(repaired.contains("repaired, with the same cache id as before"), "{repaired}");
     assert!(fixture.cache_files() == whole, "the same bytes");
 }
 
@@ -52,5 +52,5 @@ fn the_live_teacher_agrees_with_its_cache_and_another_does_not() {
     assert!(live_report["stored_against_live"].as_f64() <= live_report["tolerance"].as_f64(), "{report}");
     fixture.edit_recipe("max_length = 48", "max_length = 40");
     let error = fixture.fails(&live);
-    assert!(error.contains("not the recipe of this cache") && error.contains("max_length"), "{error}");
+    assert!(error.contains("the cache was not made from recipe.toml") && error.contains("max_length"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Nothing lost: a run that was killed or stopped goes on to the same end.
+//! A run that was killed or stopped resumes and has the same result.
 
 use crate::fixture::Fixture;
 use std::fs;
@@ -9,7 +9,7 @@ fn committed_units_are_not_made_again() {
     let fixture = Fixture::new(120);
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu"]);
     let wanted = fixture.cache_files();
-    // As if the run had died before its last unit's shard and commit.
+    // As if the run was killed before it wrote the last unit's shard and commit.
     fs::remove_file(fixture.path("cache/manifest.json")).unwrap();
     let last = wanted.iter().filter(|(name, _)| name.starts_with("_commits")).map(|(name, _)| name).max().unwrap();
     fs::remove_file(fixture.path("cache").join(last)).unwrap();
@@ -33,7 +33,7 @@ fn training_stopped_at_any_step_and_resumed_gives_the_same_losses_bit_for_bit() 
         let metrics = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
         (metrics, fs::read(folder.join("model/model.safetensors")).unwrap())
     };
-    // Two checkpoints stay; as if killed after the older one, all that came after it is done again.
+    // Two checkpoints are kept. The newer one is removed, as if the run was killed before, and its steps are repeated.
     for (every, step) in [(5, 10), (8, 8)] {
         fixture.write_recipe("");
         fixture.edit_recipe("checkpoint_every = 5", &format!("checkpoint_every = {every}"));
@@ -68,7 +68,7 @@ fn ctrl_c_stops_at_a_boundary_and_says_how_to_go_on() {
     let output = child.wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{error}");
-    assert!(error.contains("run the same command again to go on"), "{error}");
+    assert!(error.contains("run the same command again to continue"), "{error}");
     let steps = fs::read_to_string(&metrics).unwrap().lines().count();
     let newest = fs::read_dir(fixture.path("run/student/checkpoints")).unwrap().map(|e| e.unwrap().file_name()).max();
     assert_eq!(newest.unwrap().to_string_lossy(), format!("step-{steps:08}"), "the last step is kept");

@@ -1,4 +1,4 @@
-//! Temperatures and weights of single positions: on tensors what they are in f64.
+//! Temperatures and weights per position on tensors, compared with f64.
 
 use crate::golden::assert_close;
 use crate::losses::{LABEL, batch_of, cached, term};
@@ -35,7 +35,7 @@ const FACTS: TargetSpec = TargetSpec {
     similarity: None,
 };
 
-/// Loss, gradient row by row and slope along the temperature as tensors have them.
+/// Loss, gradient of each row, and derivative by the temperature, on tensors.
 fn on_tensors(
     rows: &SoftRows,
     students: &[Vec<f64>],
@@ -96,7 +96,7 @@ fn each_position_has_its_own_temperatures_scale_and_weight() {
     }
 }
 
-/// Cross entropy on the label and its gradient.
+/// Cross entropy with the label, and its gradient.
 fn label_loss(student: &[f64]) -> (f64, Vec<f64>) {
     let log_z = log_sum_exp(student);
     let gradient = (0..).zip(student).map(|(i, s)| (s - log_z).exp() - f64::from(i == LABEL)).collect();
@@ -127,8 +127,8 @@ fn the_slope_along_the_temperature_is_that_of_the_cached_row() {
 
 #[test]
 fn the_slope_of_a_cached_row_is_that_of_the_dense_one() {
-    // What a temperature learns from must not depend on how many classes were kept: the bucket loses what it must, and
-    // with every class but the atoms' rounding nothing else does.
+    // The gradient of a temperature must not depend on the number of kept classes, except for the unavoidable loss of
+    // the bucket and the rounding of the atoms.
     let (few, students) = cached(Selection::TopK { k: 24 }, VOCAB);
     let (all, _) = cached(Selection::Dense {}, VOCAB);
     let term = TermAtStep { needs_slopes: true, ..term(ForwardKl {}, TailPolicy::Bucket, 2.0) };
@@ -172,8 +172,8 @@ fn temperatures_that_follow_the_spread_of_the_logits_are_followed_by_the_gradien
     assert_close(sum, wanted, 1e-4, 1e-4, "loss");
 }
 
-/// What a curriculum makes of a student that stays as it is: the loss at each of its steps. `sign` turns what it hears of
-/// the loss's slope.
+/// The losses of a curriculum for a student that does not change. `sign` multiplies the derivative that the rule
+/// observes.
 fn curriculum(instance: bool, sign: f64) -> Vec<f64> {
     let adapt = format!(
         r#"{{"kind":"curriculum","lowest":1,"highest":9,"ramp":0,"learning_rate":0.05,"instance":{instance}}}"#
@@ -204,12 +204,12 @@ fn a_curriculum_makes_the_task_harder_and_without_its_reversal_easier() {
     }
 }
 
-/// What rules with these needs are told of the rows.
+/// The statistics of the rows that rules with these needs receive.
 fn seen(rows: &SoftRows, students: &[Vec<f64>], needs: &RequiredStats) -> Vec<TokenStats> {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let rows: Vec<SoftRow> = rows.iter().collect();
     let batch = batch_of(&rows, &[LABEL; 6], &TargetSpec { entropy: Some((2.0, (0.75, 10.0))), ..FACTS });
-    // Hidden states are the logits and the head is 1, in two pieces.
+    // The hidden states are the logits and the head is the identity, in two pieces.
     let values: Vec<f32> = students.iter().flatten().map(|&s| s as f32).collect();
     let hidden = Tensor::<2>::from_data(TensorData::new(values, [6, VOCAB]), &device);
     collect_stats(&hidden, &Head::new(Tensor::eye(VOCAB, &device), true), &batch, needs, 4).unwrap()

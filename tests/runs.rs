@@ -1,4 +1,5 @@
-//! A run is what its content says, goes on from what is whole, and refuses what it cannot do before its first step.
+//! A run is identified by content, resumes from its newest intact checkpoint, and refuses invalid settings before its
+//! first step.
 
 use crate::fixture::{Fixture, config, texts, write_teacher};
 use logitcask_cache::CacheReader;
@@ -11,14 +12,14 @@ use std::path::PathBuf;
 const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
 const TRAIN: [&str; 6] = ["train", "recipe.toml", "--device", "cpu", "--out", "run"];
 
-/// A fixture with its cache.
+/// A fixture with a filled cache.
 fn cached(documents: u64) -> Fixture {
     let fixture = Fixture::new(documents);
     fixture.ok(&CACHE);
     fixture
 }
 
-/// Trains and gives what it said on the way.
+/// Trains and returns the standard error.
 fn train(fixture: &Fixture) -> String {
     let output = fixture.run(&TRAIN);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -26,7 +27,7 @@ fn train(fixture: &Fixture) -> String {
     said
 }
 
-/// Training fails, and its error holds every one of `words`.
+/// Checks that training fails with an error that contains all `words`.
 fn refused(fixture: &Fixture, words: &[&str]) -> String {
     let error = fixture.fails(&TRAIN);
     for word in words {
@@ -50,7 +51,7 @@ fn outcome(fixture: &Fixture) -> (String, Vec<u8>) {
 #[test]
 fn a_checkpoint_that_is_not_whole_is_passed_over_by_name() {
     let fixture = cached(80);
-    // A rule that remembers something.
+    // A rule that has a state.
     fixture
         .edit_recipe("alpha = 0.5", "alpha = 0.5\ntemperature_rule = { kind = \"dts\", lowest = 1.0, highest = 4.0 }");
     train(&fixture);
@@ -77,15 +78,15 @@ fn a_checkpoint_that_is_not_whole_is_passed_over_by_name() {
         let path = newest.join(name);
         fs::write(&path, damage(fs::read(&path).unwrap())).unwrap();
         let said = train(&fixture);
-        assert!(said.contains("step-00000012: passed over") && said.contains(words), "{name}: {said}");
-        assert!(said.contains("going on after step 10"), "{name}: {said}");
+        assert!(said.contains("step-00000012: skipped") && said.contains(words), "{name}: {said}");
+        assert!(said.contains("continuing after step 10"), "{name}: {said}");
         assert!(outcome(&fixture) == whole, "{name}: the same steps again give the same bits");
-        assert!(!train(&fixture).contains("passed over"), "{name}: it was written anew");
+        assert!(!train(&fixture).contains("skipped"), "{name}: it was replaced");
     }
-    // As if it had died while it put a new checkpoint in the place of that damaged one.
+    // As if the run was killed while it replaced the damaged checkpoint.
     fs::rename(&newest, newest.with_file_name(".old")).unwrap();
     fs::create_dir(newest.with_file_name(".work")).unwrap();
-    assert!(train(&fixture).contains("going on after step 10"));
+    assert!(train(&fixture).contains("continuing after step 10"));
     assert!(outcome(&fixture) == whole);
     let left = fs::read_dir(newest.parent().unwrap()).unwrap().count();
     assert_eq!(left, 2, "nothing is left of what was in the making");
@@ -111,7 +112,7 @@ fn a_checkpoint_of_another_run_is_refused() {
     fixture.edit_recipe("steps = 12", "steps = 14");
     fs::create_dir_all(fixture.path("run/student")).unwrap();
     fs::rename(fixture.path("first/student/checkpoints"), fixture.path("run/student/checkpoints")).unwrap();
-    refused(&fixture, &["recipe.toml: missing", "step-000000", "is of another run", "--out"]);
+    refused(&fixture, &["recipe.toml: missing", "step-000000", "belongs to another run", "--out"]);
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn a_run_goes_on_after_everything_it_names_was_moved() {
         "checkpoint_every = 5",
         "checkpoint_every = 50\n[export]\nprecision = \"f32\"\n[eval]\nsplit = \"test\"",
     );
-    assert!(train(&fixture).contains("going on after step 10"));
+    assert!(train(&fixture).contains("continuing after step 10"));
     assert!(outcome(&fixture) == whole);
     let record = fs::read_to_string(fixture.path("run/recipe.toml")).unwrap();
     assert!(record.contains("moved-cache"), "it says where its cache is now: {record}");
@@ -140,16 +141,16 @@ fn another_run_is_told_by_every_key_and_both_values() {
     let fixture = cached(80);
     train(&fixture);
     for (from, to, words) in [
-        ("steps = 12", "steps = 13", &["[train] steps: 12 there, 13 wanted"][..]),
+        ("steps = 12", "steps = 13", &["[train] steps: 12 here, 13 wanted"][..]),
         (
             "alpha = 0.5",
             "alpha = 0.6\nclasses = 4",
-            &["[loss] alpha: 0.5 there, 0.6 wanted", "[loss] classes: nothing there, 4"],
+            &["[loss] alpha: 0.5 here, 0.6 wanted", "[loss] classes: nothing here, 4"],
         ),
         (
             "hidden_size = 16",
             "hidden_size = 32",
-            &["[student] hidden_size: 16 there, 32 wanted", "[student] head_dim: 8 there"],
+            &["[student] hidden_size: 16 here, 32 wanted", "[student] head_dim: 8 here"],
         ),
     ] {
         fixture.edit_recipe(from, to);
@@ -159,20 +160,20 @@ fn another_run_is_told_by_every_key_and_both_values() {
     let cache_id = CacheReader::open(&fixture.path("cache")).unwrap().cache_id().short();
     fixture.edit_recipe("k = 16", "k = 8");
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
-    refused(&fixture, &[&format!("data: {cache_id} there"), "--replace"]);
+    refused(&fixture, &[&format!("data: {cache_id} here"), "--replace"]);
     fixture.ok(&[&TRAIN[..], &["--replace"]].concat());
     assert!(fixture.path("run.old-1/recipe.toml").is_file(), "the old run is moved, not removed");
 }
 
 #[test]
-fn a_torn_or_missing_record_is_written_anew_beside_checkpoints_of_this_run() {
+fn a_damaged_or_missing_record_is_written_again_if_the_checkpoints_are_of_this_run() {
     let fixture = cached(80);
     train(&fixture);
     let (record, whole) = (fixture.path("run/recipe.toml"), outcome(&fixture));
     let text = fs::read_to_string(&record).unwrap();
     let saved = |step| fs::metadata(checkpoint(&fixture, step).join("state.json")).unwrap().modified().unwrap();
     let before = [saved(10), saved(12)];
-    // Cut within a line, behind a whole table, and all of it.
+    // Truncated within a line, truncated after a complete table, and removed.
     let tables = text.find("[recipe.train").unwrap();
     for (torn, words) in [(Some(&text[..60]), "damaged"), (Some(&text[..tables]), "damaged"), (None, "missing")] {
         match torn {
@@ -180,16 +181,16 @@ fn a_torn_or_missing_record_is_written_anew_beside_checkpoints_of_this_run() {
             None => fs::remove_file(&record).unwrap(),
         }
         let said = train(&fixture);
-        assert!(said.contains(words) && said.contains("written anew"), "{said}");
-        assert!(said.contains("going on after step 12"), "{said}");
+        assert!(said.contains(words) && said.contains("written again"), "{said}");
+        assert!(said.contains("already complete (12 steps)"), "{said}");
         assert_eq!(fs::read_to_string(&record).unwrap(), text);
     }
     assert_eq!(before, [saved(10), saved(12)], "a finished run is not trained again");
     assert!(outcome(&fixture) == whole);
-    // Of another run, it is another's.
+    // A damaged record of another run is refused.
     fs::write(&record, &text[..60]).unwrap();
     fixture.edit_recipe("steps = 12", "steps = 13");
-    refused(&fixture, &["recipe.toml: damaged", "is of another run", "--out", "--replace"]);
+    refused(&fixture, &["recipe.toml: damaged", "belongs to another run", "--out", "--replace"]);
     assert_eq!(fs::read_to_string(&record).unwrap(), text[..60]);
 }
 
@@ -212,7 +213,7 @@ fn a_recipe_that_asks_for_more_than_there_is_is_refused_with_both_numbers() {
         assert!(!fixture.path("run").exists(), "{to}: nothing was begun");
         fixture.write_recipe("");
     }
-    // Nor is a model judged on windows that it cannot read.
+    // A model is not evaluated on windows that are longer than its context.
     let config = fixture.path("teacher/config.json");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("\"max_position_embeddings\": 64", "\"max_position_embeddings\": 40")).unwrap();
@@ -261,7 +262,7 @@ fn likeness_of_classes_is_read_from_the_model_that_the_cache_was_made_with() {
 #[test]
 fn agreement_on_a_cache_of_drawn_classes_is_exact_or_absent() {
     let fixture = Fixture::new(60);
-    // One class is drawn, or all but one kept for sure.
+    // One class is sampled, or all but one are kept with certainty.
     for (n, exact) in [(1, false), (299, true)] {
         fixture.write_recipe("");
         fixture.edit_recipe("kind = \"top_k\", k = 16", &format!("kind = \"sample\", n = {n}"));
@@ -278,7 +279,7 @@ fn agreement_on_a_cache_of_drawn_classes_is_exact_or_absent() {
     }
 }
 
-/// The fixture's texts with a column that names their splits, and a run that gets worse after a while.
+/// The fixture's texts with a column of splits, and a run whose perplexity increases after a while.
 fn with_validation() -> Fixture {
     let fixture = Fixture::new(80);
     let split = |i: usize| ["train", "train", "train", "validation", "test"][i % 5];
@@ -291,7 +292,7 @@ fn with_validation() -> Fixture {
     fixture
 }
 
-/// Steps and perplexities of the evaluations on the way.
+/// Steps and perplexities of the validations.
 fn validations(metrics: &str) -> Vec<(u64, f64)> {
     let lines = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.filter_map(|l| Some((l["step"].as_u64()?, l.get("validation")?["perplexity"].as_f64()?))).collect()
@@ -311,13 +312,13 @@ fn a_run_that_gets_worse_ends_early_with_its_best_weights() {
     let perplexity = judged["perplexity"].as_f64().unwrap();
     assert!((perplexity - lowest).abs() < 1e-6 * lowest, "{perplexity}, at its best {lowest}");
 
-    // As if it had been killed before its end: the best so far is known and kept.
+    // As if the run was killed before its end: the best weights so far are kept.
     fs::remove_dir_all(checkpoint(&fixture, last)).unwrap();
     let said = train(&fixture);
-    assert!(said.contains("going on after step"), "{said}");
+    assert!(said.contains("continuing after step"), "{said}");
     assert!(outcome(&fixture) == whole, "resumed");
 
-    // Best weights that rotted are not exported: the checkpoint before has them too.
+    // Damaged best weights are not exported: the previous checkpoint has them too.
     let rotten = checkpoint(&fixture, last).join("best.bpk");
     let mut bytes = fs::read(&rotten).unwrap();
     let middle = bytes.len() / 2;

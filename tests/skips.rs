@@ -1,17 +1,17 @@
-//! Tests that cannot run on a machine say so, are counted, and fail where that is asked for.
+//! Tests that cannot run on a machine are reported and counted, and can be made to fail.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Where the skipped tests of a run are listed; `make test` empties it before and prints it after. Cargo does not
-/// name the folder to tests inside a crate: those stand at TARGET/PROFILE/deps/NAME themselves.
+/// The list of skipped tests, which `make test` empties before the tests and prints afterwards. Cargo does not tell
+/// unit tests the target folder, but their binary is at TARGET/PROFILE/deps/NAME.
 fn list() -> PathBuf {
     let beside = || std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tmp");
     option_env!("CARGO_TARGET_TMPDIR").map_or_else(beside, PathBuf::from).join("skipped.txt")
 }
 
-/// Says that the test `what` cannot run here, and why. Where LOGITCASK_NO_SKIPS=1 is set, that is a failure.
+/// Reports that the test `what` cannot run here, and why. With LOGITCASK_NO_SKIPS=1 this is a failure.
 pub fn skip(what: &str, why: &str) {
     note(&list(), what, why, std::env::var_os("LOGITCASK_NO_SKIPS").is_some_and(|value| value == "1"));
 }
@@ -21,7 +21,7 @@ fn note(list: &Path, what: &str, why: &str, fails: bool) {
     let line = format!("skipped: {what}: {}\n", why.replace('\n', " "));
     eprint!("{line}");
     fs::create_dir_all(list.parent().unwrap()).unwrap();
-    // One write of one line: tests in other threads and processes append too.
+    // The line is written at once, since tests in other threads and processes append too.
     OpenOptions::new().create(true).append(true).open(list).unwrap().write_all(line.as_bytes()).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! The style, as far as a machine can read it.
+//! Rules of style that a program can check.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ fn a_file_has_one_job() {
     }
     for path in files {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
-        // Tests may be longer than what they test.
+        // Test files may be longer than others.
         let limit = if path.to_string_lossy().contains("tests") { 500 } else { 350 };
         assert!(lines <= limit, "{}: {lines} lines, at most {limit}", path.display());
     }

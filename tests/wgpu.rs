@@ -1,4 +1,4 @@
-//! The same numbers on a wgpu device: a real GPU, or a software one such as lavapipe; without either, nothing to test.
+//! The same numbers on a wgpu device: a GPU, or a software device such as lavapipe. Skipped if there is neither.
 
 use crate::fixture::{Fixture, config, keep};
 use crate::golden;
@@ -29,11 +29,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest that a device test may take; on a software device with two cores all of them take some four minutes.
+/// Time limit of a test. On a software device with two cores, all tests together take about four minutes.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Runs a test on the wgpu device, if there is one. One test at a time has it: a driver that hangs under two threads is
-/// not what is tested. A test that does not come back fails by name, and those behind it with it.
+/// Runs a test on the wgpu device, if there is one. Tests run one at a time, since some drivers hang with two threads.
+/// A test that hangs fails by name, and so do all later ones.
 fn on_device(test: &'static str, body: impl FnOnce(Device) + Send + 'static) {
     static HANGING: Mutex<Option<&'static str>> = Mutex::new(None);
     let mut hanging = HANGING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ fn on_device(test: &'static str, body: impl FnOnce(Device) + Send + 'static) {
     }
 }
 
-/// What `body` returns, or `None` when `limit` is over: a thread that hangs cannot be ended, only left behind.
+/// The result of `body`, or `None` after `limit`. A thread that hangs cannot be ended and is abandoned.
 fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || sender.send(body()));
@@ -74,8 +74,8 @@ fn a_test_that_hangs_is_left_behind() {
     assert_eq!(within(LIMIT, || 7), Some(7));
 }
 
-/// OpenGL is never taken: without a driver of another kind there is no wgpu device, and `auto` is the CPU. Mesa's OpenGL
-/// would be found here on most machines.
+/// OpenGL is never used: without another kind of driver there is no wgpu device, and `auto` is the CPU. On most
+/// machines Mesa's OpenGL would be found here.
 #[test]
 #[cfg(target_os = "linux")]
 fn opengl_is_no_device() {
@@ -92,7 +92,7 @@ fn opengl_is_no_device() {
     assert!(without_vulkan("auto").status.success());
 }
 
-/// A run of the binary, ended by force after [`LIMIT`].
+/// A run of the program, which is killed after [`LIMIT`].
 fn ended(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
@@ -174,7 +174,7 @@ fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
         let fixture = Fixture::new(40);
         let mut made = Vec::new();
         for device in ["cpu", "wgpu"] {
-            // Which device made it is no part of a cache's plan: the second would find the first one's up to date.
+            // The device is not part of a cache's plan, so the second run would find the first one's cache up to date.
             let _ = std::fs::remove_dir_all(fixture.path("cache"));
             let made_on = ended(&mut fixture.command(&["cache", "recipe.toml", "--device", device]));
             let told = String::from_utf8_lossy(&made_on.stderr);
@@ -201,7 +201,7 @@ fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
             }
             same += usize::from(gpu.class_ids == cpu.class_ids && gpu.gold.rank == cpu.gold.rank);
         }
-        // Logits differ in their last bits from device to device, and so does the order of near ties.
+        // The last bits of logits differ between devices, and so does the order of near ties.
         assert!(same * 10 > cpu.len() * 9, "{same} of {}", cpu.len());
     });
 }
@@ -209,7 +209,7 @@ fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
 /// The loss before and after one step of AdamW.
 fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
     let loss = LossAtStep { alpha: 0.5, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) };
-    // Rows stand batch by batch, the shorter sample first.
+    // The rows are in the order of the batches, the shorter sample first.
     let mut rows = rows.iter();
     let mut shortest_first: Vec<&Sample> = samples.iter().collect();
     shortest_first.sort_by_key(|sample| sample.input_ids.len());
@@ -262,7 +262,7 @@ fn losses_and_their_gradients_agree_with_the_cpu() {
         let per_token =
             TokenDecisions { temperatures: vec![Some(Temperatures::PerToken(pairs))], ..TokenDecisions::default() };
         let slopes = part(1.0, TermAtStep { needs_slopes: true, ..term(ForwardKl {}, TailPolicy::Bucket, 2.0) });
-        // Temperatures that differ from position to position: one for all hides what is read from another row.
+        // Temperatures that differ between positions, since a single one would hide reads from a wrong row.
         for (loss, decisions) in plain.chain([(slopes, per_token), (forward_kl, followed)]) {
             let mut batch = batch_of(
                 &rows,

@@ -1,9 +1,9 @@
-//! A program without the feature `wgpu`: what it says, and what it leaves untested.
+//! The errors of a program without the feature `wgpu`, and the tests that are skipped without it.
 
 use crate::fixture::Fixture;
 use crate::skips::skip;
 
-/// The tests of a source file, in its order.
+/// Names of the tests in a source file.
 fn tests_of(source: &str) -> impl Iterator<Item = &str> {
     source.split("#[test]").skip(1).map(|test| {
         let (_, named) = test.split_once("fn ").unwrap();
@@ -33,4 +33,7 @@ fn a_gpu_is_refused_and_auto_is_the_cpu() {
         assert!(error.contains("built without wgpu") && error.contains("--features wgpu"), "{device}: {error}");
     }
     fixture.ok(&["cache", "recipe.toml", "--device", "auto"]);
+    // It is also refused if nothing would be computed.
+    let error = fixture.fails(&["cache", "recipe.toml", "--device", "wgpu"]);
+    assert!(error.contains("built without wgpu"), "{error}");
 }

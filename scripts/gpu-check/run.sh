@@ -77,7 +77,7 @@ cache() {
         "| $(number 's/^busy: .*selection \([0-9]*\) %.*/\1/p' "$told")" \
         "| $(number 's/^busy: .*writing \([0-9]*\) %.*/\1/p' "$told")" \
         "| $(number 's/.*mean kept mass \([0-9.]*\)$/\1/p' "$told")" \
-        "| $(number 's/.*right to \([0-9.e-]*\) nat.*/\1/p' "$told")"
+        "| $(number 's/.*error at most \([0-9.e-]*\) nats.*/\1/p' "$told")"
 }
 
 # train LIMIT NAME DEVICE: stage 2 from the cache of that name, and its row.
@@ -121,7 +121,7 @@ heading "## Stage 2"
 row "run | steps/s | perplexity"; row "---|---|---"
 steps=$(short 3 60)
 for name in cpu-f32 device-f32; do
-    printf '[train]\nsteps = %s\n[eval]\nsplit = "validation"\n' "$steps" >>"$work/$name.toml"
+    printf '[train]\nsteps = %s\n' "$steps" >>"$work/$name.toml"
 done
 train 120 cpu-f32 cpu
 train 120 device-f32 "$device"
@@ -139,7 +139,7 @@ if python3 -c 'import torch, transformers' 2>/dev/null; then
         for precision in bf16 f16 f32; do
             [ "$device" != cpu ] || [ $precision = f32 ] || continue
             recipe "llama-$precision" '[dataset]' "max_documents = $(short 5 400)" \
-                '[teacher]' "model = \"$work/llama\"" "precision = \"$precision\""
+                '[teacher]' "model = \"$work/llama\"" "precision = \"$precision\"" '[eval]' 'split = "train"'
             cache 120 "llama-$precision" "$device"
         done
     fi

@@ -20,22 +20,22 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
-/// The way out of a folder that holds another cache.
-const REPLACE: &str = "With --replace (`make` takes REPLACE=1) it is moved aside and a new one begun";
+/// What the user can do about a folder that holds another cache.
+const REPLACE: &str = "--replace (with `make`: REPLACE=1) moves the existing cache aside and starts a new one";
 
-/// Fills the recipe's cache, or says that it is full.
+/// Fills the recipe's cache, or reports that it is up to date.
 pub fn run(args: &CacheArgs) -> Result<()> {
     let (start, read_at) = (Instant::now(), SystemTime::now());
     let recipe = Recipe::read(&args.recipe)?;
     let folder = recipe.cache_folder(&args.recipe);
-    let there = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
-    let there = match there {
+    let existing = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
+    let existing = match existing {
         Some(Err(error @ Malformed { .. })) if !args.replace => return Err(damaged(&args.recipe, error)),
-        there => there,
+        existing => existing,
     };
     let inputs = Inputs::of(&recipe);
-    if let (Some(Ok(plan)), Some(inputs)) = (&there, &inputs)
-        && inputs.gave(&folder, plan)
+    if let (Some(Ok(plan)), Some(inputs)) = (&existing, &inputs)
+        && inputs.match_record(&folder, plan)
         && let Some(cache) = open_whole(&folder, &args.recipe)?
     {
         return up_to_date(&cache);
@@ -49,13 +49,15 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         note_changed_companions(&experiment, plan);
         return up_to_date(&cache);
     }
-    if let (None, Some(Ok(there))) = (&begun, &there)
+    if let (None, Some(Ok(existing))) = (&begun, &existing)
         && !args.replace
     {
-        // Before the teacher is loaded, and before calibration chooses the number of atoms.
-        return Err(stale(&experiment, there, &args.recipe)?);
+        // `open_writer` would refuse it too, but only after the teacher was loaded and the number of atoms chosen.
+        return Err(stale(&experiment, existing, &args.recipe)?);
     }
-    // The model comes first: one that cannot be loaded leaves no half-made cache behind.
+    experiment.check_splits()?;
+    // The model is loaded before the folder is created: a model that cannot be loaded leaves no unfinished cache
+    // behind.
     let (teacher, device) = experiment.load_on(&args.device)?;
     let plan = match begun {
         Some(plan) => plan,
@@ -68,7 +70,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     Ok(())
 }
 
-/// Records the inputs for the next call. A cache that cannot be written to, such as somebody else's, is compared anew each time.
+/// Records the inputs for the next call. If the cache's folder is read-only, every call compares the inputs again.
 fn remember(inputs: Option<Inputs>, folder: &Path, plan: &Plan, read_at: SystemTime) {
     let _ = inputs.map(|inputs| inputs.record(folder, plan, read_at));
 }
@@ -78,10 +80,11 @@ fn up_to_date(cache: &CacheReader) -> Result<()> {
     Ok(())
 }
 
-/// The finished cache in `folder`, every shard of which is there with its length; `None` where it is not finished.
+/// The finished cache in `folder`, after a check that every shard exists and has its length; `None` if it is not
+/// finished.
 ///
 /// # Errors
-/// What is damaged, and how it is mended.
+/// If the cache is damaged; the message names the damage and how to repair it.
 fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
     match caches::open_whole(folder) {
         Ok(cache) => Ok(Some(cache)),
@@ -90,33 +93,33 @@ fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
     }
 }
 
-/// That the cache is damaged, by what, and the way out.
+/// The error about a damaged cache, with the command that repairs it.
 pub(super) fn damaged(recipe: &Path, error: logitcask_cache::Error) -> anyhow::Error {
-    // What cannot be read for another reason may be whole.
+    // A file that exists but cannot be read is not necessarily damaged.
     if matches!(&error, Io { reason, .. } if reason.kind() != ErrorKind::NotFound) {
         return error.into();
     }
     let (cause, repair) = (error.to_string(), format!("logitcask repair {}", recipe.display()));
-    // Who reads a cache alone knows no recipe to name.
+    // The reader of a cache does not know the recipe, so its errors have a placeholder.
     let named = cause.replace("logitcask repair RECIPE", &repair);
     match named.contains(&repair) {
         true => anyhow!("the cache is damaged: {named}"),
-        false => anyhow!("the cache is damaged: {named}; `{repair}` mends it"),
+        false => anyhow!("the cache is damaged: {named}; run `{repair}`"),
     }
 }
 
-/// Why the cache in the folder is not the recipe's.
-fn stale(experiment: &Experiment, there: &Plan, recipe: &Path) -> Result<anyhow::Error> {
-    let wanted = experiment.plan(experiment.keep(there.keep.atoms() as u32))?;
-    let error = OtherPlan { path: experiment.folder.clone(), differences: there.differences(&wanted) };
+/// The error about a cache of another plan than the recipe's, with what differs.
+fn stale(experiment: &Experiment, existing: &Plan, recipe: &Path) -> Result<anyhow::Error> {
+    let wanted = experiment.plan(experiment.keep(existing.keep.atoms() as u32))?;
+    let error = OtherPlan { path: experiment.folder.clone(), differences: existing.differences(&wanted) };
     Ok(match owner(&experiment.recipe, &experiment.folder, recipe) {
         Some(owner) => anyhow!("{error}. It was made from {owner}: name another folder with [cache] path"),
         None => anyhow!("{error}. {REPLACE}"),
     })
 }
 
-/// The other recipe that the cache in the folder belongs to, where two recipes of one file name meet in the folder that no
-/// recipe names.
+/// The other recipe that the cache in the folder was made from, if neither recipe names the folder: two recipes with
+/// the same file name have the same default folder.
 pub(super) fn owner(recipe: &Recipe, folder: &Path, path: &Path) -> Option<String> {
     let made_from = CacheRun::read(folder)?.recipe?;
     let other = Path::new(&made_from);
@@ -126,15 +129,15 @@ pub(super) fn owner(recipe: &Recipe, folder: &Path, path: &Path) -> Option<Strin
 
 /// One call of a command that fills a cache.
 pub(super) struct Run {
-    /// When the work on it began.
+    /// When the call began.
     pub start: Instant,
-    /// Where the teacher runs.
+    /// Name of the teacher's device.
     pub device: String,
     /// The recipe's path.
     pub recipe: std::path::PathBuf,
 }
 
-/// Works off the writer's pending units and completes the cache.
+/// Runs the teacher for the writer's pending units and finishes the cache.
 pub(super) fn fill(
     experiment: &Experiment,
     teacher: &LocalTeacher,
@@ -164,14 +167,14 @@ pub(super) fn fill(
     let recorded = this.add_to(folder);
     filled.with_context(|| folder.display().to_string())?;
     if let Err(error) = recorded {
-        note!("how long it took is not recorded: {error:#}");
+        note!("the time that caching took is not recorded: {error:#}");
     }
     let manifest = writer.finish()?;
     report(folder, &manifest, stages, seconds);
     Ok(manifest)
 }
 
-/// Positions that the units without a commit ask the teacher for.
+/// Number of positions in the units without a commit.
 fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
     let units = &writer.plan().units;
     let of = |unit: usize| {
@@ -183,7 +186,7 @@ fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
 fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64) {
     let figures = CacheFigures::of(manifest);
     say!(
-        "{}: cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept entry), mean kept mass {:.4}",
+        "{}: cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept class), mean kept mass {:.4}",
         folder.display(),
         manifest.cache_id().short(),
         manifest.totals.positions,
@@ -193,13 +196,17 @@ fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64
     );
     if let Some(worst) = figures.log_z_error.iter().max_by(|a, b| a.worst.total_cmp(&b.worst)) {
         say!(
-            "log Z at any temperature from {} to {}: right to {:.1e} nat (worst at T = {:.2}), {:.1e} on average",
+            "log Z at any temperature from {} to {}: error at most {:.1e} nats (at T = {:.2}), {:.1e} on average",
             figures.log_z_error.last().map_or(0.0, |e| e.temperature),
             figures.log_z_error.first().map_or(0.0, |e| e.temperature),
             worst.worst,
             worst.temperature,
             figures.log_z_error.iter().map(|e| e.mean).sum::<f64>() / figures.log_z_error.len() as f64,
         );
+    }
+    if stages.forward == 0.0 {
+        // Every unit was already committed.
+        return;
     }
     let share = |busy: f64| 100.0 * busy / seconds;
     say!(
@@ -223,7 +230,7 @@ fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool
     };
     let why = match &error {
         OtherPlan { differences, .. } => differences.join("; "),
-        // A plan that this program does not read: another format's, or damaged.
+        // The plan has another format version, or is damaged.
         Version { .. } | Malformed { .. } => error.to_string(),
         _ => return Err(error.into()),
     };
@@ -239,14 +246,14 @@ fn open_writer(experiment: &Experiment, plan: Plan, recipe: &Path, replace: bool
     Ok(writer)
 }
 
-/// Says which of the teacher's companions are others than the cache's, which stay: students inherit those.
+/// Notes which files beside the teacher differ from the cache's copies. The copies stay, and students inherit them.
 fn note_changed_companions(experiment: &Experiment, plan: &Plan) {
     let now = pins(experiment.companions.iter());
     let changed = now.iter().filter(|pin| !plan.companions.contains(pin));
     let gone = plan.companions.iter().filter(|pin| now.iter().all(|other| other.name != pin.name));
     for pin in changed.chain(gone) {
         note!(
-            "{}: the teacher's is another than when the cache was begun; students inherit what lies in the cache",
+            "{}: the teacher's file has changed since the cache was started; students inherit the copy in the cache",
             pin.name
         );
     }

@@ -2,7 +2,7 @@
 
 use crate::args::EstimateArgs;
 use crate::experiment::{Experiment, worst_log_z};
-use crate::output::say;
+use crate::output::{note, say};
 use crate::recipe::CacheConfig;
 use crate::stop;
 use anyhow::{Context, Result, bail};
@@ -15,14 +15,14 @@ use logitcask_teach::{
 };
 use std::time::Instant;
 
-/// Values and layouts that are compared.
+/// The values and layouts that are compared.
 const FORMS: [(LogProbPrecision, Layout, &str); 3] = [
     (LogProbPrecision::F16 {}, Layout::Plain, "plain f16"),
     (LogProbPrecision::Quantised { step: 0.0625 }, Layout::Plain, "plain 1/16"),
     (LogProbPrecision::Quantised { step: 0.0625 }, Layout::Packed, "packed 1/16"),
 ];
 
-/// Selections that every recipe's is compared with.
+/// The selections that are compared with the recipe's.
 const OTHERS: [Selection; 6] = [
     Selection::TopK { k: 16 },
     Selection::TopK { k: 32 },
@@ -32,24 +32,26 @@ const OTHERS: [Selection; 6] = [
     Selection::Sample { n: 32, seed: 0 },
 ];
 
-/// One way of keeping, in every form.
+/// One selection, measured in every form.
 struct Candidate {
     name: String,
     is_recipe: bool,
     kept_mass: f64,
     log_z_error: f64,
-    /// Of one position, in the order of [`FORMS`].
+    /// Bytes per position, in the order of [`FORMS`].
     bytes: Vec<f64>,
 }
 
-/// Says what a cache of this recipe would give and take, from a few samples.
+/// Estimates size, errors and time of a cache of this recipe from a few samples.
 pub fn run(args: &EstimateArgs) -> Result<()> {
     let experiment = Experiment::open(&args.recipe)?;
     let splits = experiment.dataset.splits();
     let Some((split, _)) = splits.first().cloned() else { bail!("{}: no samples", experiment.dataset.name()) };
+    // `cache` would refuse the recipe; its sizes can be estimated all the same.
+    experiment.check_splits().unwrap_or_else(|problem| note!("{problem:#}"));
     let (teacher, _) = experiment.load_on(&args.device)?;
     let atoms = match experiment.recipe.cache.selection {
-        // The ways that it is compared with have a tail.
+        // A dense row has no tail, but the selections that it is compared with have one.
         Selection::Dense {} => experiment.choose_tail_atoms_of(CacheConfig::default().selection, &teacher)?,
         _ => experiment.choose_tail_atoms(&teacher)?,
     };
@@ -64,7 +66,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     }
     let positions = all_positions(&experiment.dataset, &choice)?;
     say!(
-        "{} positions in {}; judged from {} samples ({} positions)",
+        "{} positions in {}; estimated from {} samples ({} positions)",
         HumanCount(positions),
         splits.iter().map(|(name, len)| format!("{name} {len}")).collect::<Vec<_>>().join(", "),
         samples.len(),
@@ -93,7 +95,7 @@ fn keeps(experiment: &Experiment, atoms: u32) -> Vec<Truncation> {
     selections.into_iter().flat_map(of).collect()
 }
 
-/// Sizes and errors of the ways `first` and `first + 1` of the calibration: f16 and quantised.
+/// Sizes and errors of the calibration's trials `first` (f16) and `first + 1` (quantised).
 fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Calibration, first: usize) -> Result<Candidate> {
     let [f16, quantised] = [&outcome.trials[first], &outcome.trials[first + 1]];
     let mut bytes = Vec::new();
@@ -114,8 +116,8 @@ fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Calibration, first: 
     })
 }
 
-/// What one more position adds: a shard of all rows less a shard of the first half, so that footers and dictionaries,
-/// which a whole shard shares among many, do not count.
+/// Bytes that one more position adds to a shard: the difference between a shard of all rows and one of the first half.
+/// Footers and dictionaries, which many positions share, cancel out.
 fn bytes_per_position(plan: &Plan, rows: &[(Sample, SoftRows)]) -> Result<f64> {
     let size = |count: usize| -> Result<(u64, usize)> {
         let rows = &rows[..count];
@@ -147,18 +149,18 @@ fn print_table(candidates: &[Candidate], positions: u64) {
     say!("* this recipe\n");
 }
 
-/// Seconds of one position.
+/// Seconds per position.
 struct Pace {
-    /// Through the teacher alone, all workers at it.
+    /// The teacher's forward pass alone, with all workers busy.
     forward: f64,
-    /// Through the whole of stage 1, whose stages overlap.
+    /// Wall time of stage 1, whose parts overlap.
     stage_1: f64,
 }
 
-/// Batches a worker gets in a dry run: with fewer the last ones, at which some workers stand idle, count for too much.
+/// Batches per worker in a dry run. With fewer, the end of the run, when some workers are idle, distorts the time.
 const BATCHES_A_WORKER: usize = 4;
 
-/// Fills a small cache in a temporary folder, just as stage 1 would fill the real one.
+/// Measures stage 1 on a small cache in a temporary folder.
 fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Result<Pace> {
     let batch_tokens = experiment.teacher.batch_tokens;
     let count = BATCHES_A_WORKER * teacher.workers().max(1) * batch_tokens.div_ceil(experiment.dataset.max_length());
@@ -170,7 +172,7 @@ fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Resul
     let positions = all_positions(&set, &plan.positions)?;
     let units = Plan::units_of(&set.splits(), set.samples.len() as u64);
     let dataset = ArtifactRef { name: set.name().to_owned(), fingerprint: set.fingerprint() };
-    let folder = tempfile::tempdir().context("a temporary folder for the dry run")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder for the dry run")?;
     let plan = Plan { units, dataset, ..plan };
     let writer = CacheWriter::open(&folder.path().join("cache"), plan, experiment.tokenizer.json())?;
     let start = Instant::now();
@@ -189,8 +191,8 @@ fn print_times(experiment: &Experiment, pace: &Pace, positions: u64) {
     let seen = train.steps * train.batch_size as u64;
     let in_loop = forward * seen as f64 / samples.max(1) as f64;
     say!(
-        "a student of this recipe sees {} samples ({:.1} epochs): with the teacher in the loop that is {} of teacher in \
-         every run; caching has paid after {} run{}",
+        "a student of this recipe sees {} samples ({:.1} epochs): with the teacher in the loop, every run would spend \
+         {} in the teacher; caching pays off after {} run{}",
         HumanCount(seen),
         seen as f64 / train_len as f64,
         duration(in_loop),

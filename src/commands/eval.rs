@@ -13,13 +13,13 @@ use logitcask_train::{Source, eval};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Judges a model on a cache's split or on a text.
+/// Evaluates a model on a cache's split or on a text.
 pub fn run(args: &EvalArgs) -> Result<()> {
     let files = PretrainedModel::open(&args.model)?;
     let (source, split) = match (&args.cache, &args.data) {
         (Some(cache), _) => (open_cache(&files, cache)?, args.split.as_str()),
         (None, Some(data)) => (Source::Labels(Arc::new(open_text(&files, data, args.max_length)?)), "test"),
-        (None, None) => bail!("name a --cache or --data"),
+        (None, None) => bail!("name a source with --cache or --data"),
     };
     let (device, _) = devices::open(args.device)?;
     let model = files.load(&device, Precision::F32)?;
@@ -33,22 +33,25 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         say!("KL to teacher    {kl:.4}");
         match evaluation.top1_agreement {
             Some(agreement) => say!("top-1 agreement  {agreement:.4}"),
-            None => say!("top-1 agreement  -  (the teacher's first choice need not be among classes drawn at random)"),
+            None => say!(
+                "top-1 agreement  -  (unknown: randomly sampled classes need not include the teacher's most probable \
+                 one)"
+            ),
         }
     }
     Ok(())
 }
 
-/// A cache can judge only what speaks its tokens.
+/// Opens a cache after checking that the model has its classes, context and tokenizer.
 fn open_cache(files: &PretrainedModel, folder: &Path) -> Result<Source> {
     let cache = caches::open(folder)?;
     let plan = cache.plan();
-    // A head may have rows that no token has, as the teacher's may.
+    // The heads of both models may be padded with rows that belong to no token.
     let (classes, least) = (files.config().vocab_size(), plan.vocab_size as usize);
     let most = least + plan.keep.padding as usize;
     if !(least..=most).contains(&classes) {
         bail!(
-            "{}: the model has {classes} classes, the cache's teacher {most}, {least} of them with a token",
+            "{}: the model has {classes} classes, but the cache's teacher has {most}, of which {least} are tokens",
             folder.display()
         );
     }
@@ -62,7 +65,7 @@ fn open_cache(files: &PretrainedModel, folder: &Path) -> Result<Source> {
     Ok(Source::Cache(cache))
 }
 
-/// A tokenizer.json that another program wrote anew is the same tokenizer.
+/// Whether two tokenizer.json are the same tokenizer: another program may have formatted the same JSON differently.
 fn is_same_json(a: &[u8], b: &[u8]) -> bool {
     let value = |json| serde_json::from_slice::<serde_json::Value>(json).ok();
     a == b || value(a).is_some_and(|a| Some(a) == value(b))
@@ -70,7 +73,7 @@ fn is_same_json(a: &[u8], b: &[u8]) -> bool {
 
 fn open_text(files: &PretrainedModel, data: &Path, max_length: Option<usize>) -> Result<TextDataset> {
     let tokenizer = tokenizers::of_model(files)?;
-    // All of it is held out: nothing here is trained on.
+    // The whole text is the split `test`, since nothing is trained on it.
     let special_tokens = SpecialTokens::Plain;
     let config = DatasetConfig { held_out: 1.0, special_tokens, ..DatasetConfig::at(data) };
     let context = files.config().max_position_embeddings();

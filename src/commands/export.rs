@@ -12,14 +12,18 @@ use anyhow::{Result, anyhow, bail};
 use logitcask_cache::{Layout, PLAN_NAME, convert};
 use logitcask_model::{DeviceChoice, Precision, PretrainedModel, export};
 
-/// Writes any model this build reads as a Hugging Face folder, or a cache in another layout.
+/// Writes a model as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
     let (is_cache, source) = (args.source.join(PLAN_NAME).exists(), args.source.display());
     match (is_cache, args.layout, args.precision) {
-        (true, Some(_), Some(_)) => bail!("{source}: a cache; its values stay what they are, leave out --precision"),
+        (true, Some(_), Some(_)) => {
+            bail!("{source}: this is a cache, whose values cannot be changed; leave out --precision")
+        }
         (true, Some(layout), None) => export_cache(args, layout),
-        (true, None, _) => bail!("{source}: a cache; name the --layout to write it in"),
-        (false, Some(_), _) => bail!("{source}: not a cache, and only caches have a layout"),
+        (true, None, _) => bail!("{source}: this is a cache; name the layout to write it in with --layout"),
+        (false, Some(_), _) => {
+            bail!("{source}: this is not a cache, and only caches have a layout; leave out --layout")
+        }
         (false, None, precision) => export_model(args, precision.unwrap_or_default()),
     }
 }
@@ -27,7 +31,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
     let files = PretrainedModel::open(&args.source)?;
     export::check_target(&args.source, &args.out)?;
-    // Checked against the model either way; a tokenizer.json goes over as it is.
+    // Reading it checks it against the model. A tokenizer.json is then copied unchanged.
     let tokenizer = tokenizers::of_model(&files)?;
     let companions = files.companions()?;
     let (device, _) = DeviceChoice::Cpu.open()?;
@@ -42,15 +46,17 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let before = CacheFigures::of(cache.manifest());
     let progress = Progress::new("converting", "shards", cache.plan().units.len() as u64);
     if args.out.ancestors().any(|place| are_one(place, &args.source)) {
-        bail!("{}: is or lies in the cache that is read; name a folder of its own", args.out.display());
+        bail!("{}: this is, or is inside, the cache that is read; name another folder", args.out.display());
     }
     let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
     progress.finish();
-    let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to go on"))?;
+    let was_complete = progress.done() == 0;
+    let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to continue"))?;
     let after = CacheFigures::of(&manifest);
     say!(
-        "{}: cache id {}, {} layout, {:.2} bytes per kept entry ({:.2} before)",
+        "{}: {}cache id {}, {} layout, {:.2} bytes per kept class ({:.2} before)",
         args.out.display(),
+        if was_complete { "already complete, " } else { "" },
         after.cache_id.short(),
         layout.name(),
         after.bytes_per_entry,

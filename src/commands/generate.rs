@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-/// Lets a model write, to the screen or into a corpus.
+/// Generates texts, to the screen or into a corpus.
 pub fn run(args: &GenerateArgs) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), check_out)?;
     let files = PretrainedModel::open(&args.model)?;
@@ -42,7 +42,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let progress = Progress::new("writing", "tokens", args.count * max_tokens as u64);
     let step = args.batch.max(1);
     let batches: Vec<_> = (0..args.count.div_ceil(step)).map(|i| i * step..((i + 1) * step).min(args.count)).collect();
-    // One batch on each core: a token's products are too small to share out.
+    // One batch per core: the matrix products of a single token are too small to be divided among cores.
     let written: Vec<Vec<Generated>> = batches
         .into_par_iter()
         .map(|batch| {
@@ -59,7 +59,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             )
         })
         .collect::<Result<_, _>>()?;
-    // Of a run that was stopped, texts that ended by themselves are whole; the others were cut off anywhere.
+    // After a stop, only texts that ended with an end token are complete.
     let is_stopped = stop.load(Ordering::Relaxed);
     let all = || written.iter().flatten();
     let unfinished = all().filter(|text| !text.finished).count();
@@ -72,7 +72,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     let count = texts.len();
     match &args.out {
-        _ if count == 0 => note!("no text was finished, nothing is written"),
+        _ if count == 0 => note!("no text was finished, so nothing is written"),
         None => texts.iter().for_each(|text| say!("{text}\n")),
         Some(path) => write(path, args, texts, unfinished)?,
     }
@@ -82,15 +82,15 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a place that texts cannot be written to, before there are any.
+/// Refuses an unusable output path before texts are generated.
 fn check_out(path: &Path) -> Result<()> {
     refuse_existing(path)?;
     if path.extension().is_none_or(|extension| extension != "parquet") {
-        bail!("{}: a corpus is written as Parquet; give its name the ending .parquet", path.display());
+        bail!("{}: a corpus is a Parquet file; its name must end in .parquet", path.display());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match folder.filter(|folder| !folder.is_dir()) {
-        Some(folder) => bail!("{}: there is no such folder; make it first", folder.display()),
+        Some(folder) => bail!("{}: there is no such folder; create it first", folder.display()),
         None => Ok(()),
     }
 }
@@ -102,7 +102,8 @@ fn write(path: &Path, args: &GenerateArgs, texts: Vec<String>, unfinished: usize
     write_corpus(path, &corpus)?;
     let share = |count: usize| 100.0 * count as f64 / report.documents.max(1) as f64;
     say!(
-        "{}: {} texts ({unfinished} of {} reached the length limit{}), {:.2} % exact duplicates, {:.2} % near-duplicates",
+        "{}: {} texts ({unfinished} of {} reached the length limit{}), {:.2} % exact duplicates, {:.2} % \
+         near-duplicates",
         path.display(),
         report.documents,
         args.count,
@@ -113,7 +114,7 @@ fn write(path: &Path, args: &GenerateArgs, texts: Vec<String>, unfinished: usize
     Ok(())
 }
 
-/// 5 % validation, 5 % test, the rest train; a text's split does not depend on how many there are.
+/// 5 % validation, 5 % test, the rest train. The split of a text does not depend on the number of texts.
 fn split(seed: u64, text: u64) -> &'static str {
     match CounterRng::new("logitcask corpus split", &[seed, text]).below(20) {
         0 => "validation",

@@ -1,4 +1,4 @@
-//! `logitcask train` of a recipe with `[generations]`: every student is the next one's teacher.
+//! `logitcask train` of a recipe with `[generations]`, in which every student is the teacher of the next one.
 
 use super::{cache, train};
 use crate::args::{CacheArgs, TrainArgs};
@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use logitcask_train::LossConfig;
 use std::path::{Path, PathBuf};
 
-/// Trains generation 0 on labels alone, then caches each student's logits and trains the next one from them. What is done
-/// already is not done again.
+/// Trains generation 0 on labels alone, then caches each student's logits and trains the next one from them. Finished
+/// generations are not repeated.
 pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -> Result<()> {
     if args.control {
-        note!("no control beside generations: the first of them is trained on the labels alone");
+        note!("--control is ignored: generation 0 is already trained on the labels alone");
     }
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
     std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
@@ -49,7 +49,7 @@ pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -
     Ok(())
 }
 
-/// The recipe of a generation: of labels alone, or with the student before it for a teacher.
+/// The recipe of a generation: without a teacher it learns from labels alone, otherwise from the previous student.
 fn derived(recipe: &Recipe, teacher: Option<&Path>, cache: &Path) -> Recipe {
     let mut derived = Recipe { generations: None, ..recipe.clone() };
     match teacher {

@@ -5,19 +5,19 @@ use crate::caches;
 use crate::output::say;
 use crate::summary::CacheFigures;
 use crate::tokenizers;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use logitcask_cache::{CacheReader, Manifest, Plan};
 use logitcask_core::SampleId;
 use serde::Serialize;
 
-/// Kept classes shown of each position.
+/// Number of kept classes shown per position.
 const SHOWN: usize = 5;
 
-/// Positions shown of a sample.
+/// Default number of positions shown of a sample.
 const POSITIONS: usize = 16;
 
-/// What `--json` prints: the figures on top, plan and manifest below.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -29,6 +29,10 @@ struct Report<'a> {
 /// Shows a cache, or one of its samples.
 pub fn run(args: &InspectArgs) -> Result<()> {
     let cache = caches::open(&args.cache)?;
+    if let (Some(split), None) = (&args.split, args.sample) {
+        let last = cache.len(split)?.saturating_sub(1);
+        bail!("--split chooses the split of a sample: also name a sample with --sample 0 to --sample {last}");
+    }
     match (args.sample, args.json) {
         (Some(id), _) => show_sample(&cache, args, SampleId(id)),
         (None, true) => {
@@ -55,11 +59,11 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     say!("  tokenizer    {}, vocabulary {}", plan.tokenizer.fingerprint.short(), plan.vocab_size);
     if plan.keep.padding > 0 {
         say!(
-            "  padding      {} classes behind the vocabulary, which no token has: in log Z and the tail, never kept",
+            "  padding      {} classes after the vocabulary belong to no token: part of log Z and the tail, never kept",
             plan.keep.padding
         );
     }
-    say!("  special      tokens spelled out in texts: {}", plan.special_tokens);
+    say!("  special      special tokens spelled out in texts: {}", plan.special_tokens);
     if !plan.positions.is_all() {
         say!("  caches       {} of the positions", plan.positions);
     }
@@ -70,27 +74,27 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     say!("  shards       {}, {}", manifest.shards.len(), HumanBytes(figures.bytes));
     say!("  positions    {}, {:.1} bytes each", HumanCount(figures.positions), figures.bytes_per_position);
     say!(
-        "  entries      {}, {:.3} bytes each, all else included",
+        "  kept classes {}, {:.3} bytes each, including all other data",
         HumanCount(figures.entries),
         figures.bytes_per_entry
     );
     say!("  kept mass    {:.4} on average at T = 1", figures.kept_mass);
-    say!("  rounding     {:.1e} nat at worst, {:.1e} on average", figures.codec_error.worst, figures.codec_error.mean);
+    say!("  rounding     at most {:.1e} nats, {:.1e} on average", figures.codec_error.worst, figures.codec_error.mean);
     show_log_z_error(plan, &figures);
     Ok(())
 }
 
-/// How right a reader's log Z is, temperature by temperature.
+/// Shows the error of log Z at a few temperatures.
 fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
     let Some(tail) = plan.keep.tail else { return };
     say!(
-        "  tail         {} atoms for T = {}..{}; error of log Z in nats, against every full row:",
+        "  tail         {} atoms for T = {}..{}; error of log Z in nats, over all rows:",
         tail.atoms,
         tail.lowest_temperature,
         tail.highest_temperature
     );
     say!("               {:>8} {:>9} {:>9}", "T", "worst", "mean");
-    // Every second one: those between the temperatures that the rule meets exactly, where it errs most.
+    // Every second temperature lies between two at which the tail atoms are exact, where the error is largest.
     for error in figures.log_z_error.iter().rev().skip(1).step_by(2) {
         say!("               {:>8.3} {:>9.1e} {:>9.1e}", error.temperature, error.worst, error.mean);
     }

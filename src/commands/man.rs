@@ -5,7 +5,7 @@ use crate::output::say;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 
-/// Writes a manual page of the program and one of each of its commands.
+/// Writes a manual page for the program and for each of its commands.
 pub fn run(args: &ManArgs) -> Result<()> {
     let folder = args.out.display();
     std::fs::create_dir_all(&args.out).with_context(|| format!("{folder}: cannot create the folder"))?;

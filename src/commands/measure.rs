@@ -1,16 +1,41 @@
-//! `logitcask measure-device`, for scripts/gpu-check: what a device can do, as rows of a Markdown table.
+//! `logitcask measure-device`, for scripts/gpu-check: measurements of a device as rows of a Markdown table.
 
-use crate::args::MeasureArgs;
 use crate::devices;
+use crate::logging::Verbosity;
 use crate::output::say;
 use anyhow::Result;
-use logitcask_model::{Device, Precision, PretrainedModel};
+use clap::Parser;
+use logitcask_model::{Device, DeviceChoice, Precision, PretrainedModel};
 use logitcask_teach::{LocalTeacher, measure};
+use std::path::PathBuf;
 
-/// Windows of a batch, and tokens of a window.
+/// Number of windows per batch, and tokens per window.
 const BATCH: [usize; 2] = [64, 256];
 
-/// Prints name and number formats of a device, times of selection beside those of copying, and a model's forward alone.
+/// Measure a device and print rows of a Markdown table, for scripts/gpu-check
+#[derive(Debug, Parser)]
+#[command(name = "measure-device", bin_name = "logitcask measure-device")]
+pub struct MeasureArgs {
+    /// auto, cpu, wgpu, wgpu:N or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Numbers of classes for which selection is measured
+    #[arg(long, value_delimiter = ',', default_value = "32000,131072", value_parser = classes)]
+    pub classes: Vec<usize>,
+    /// A model whose forward pass is measured
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+    /// How much the command reports
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
+fn classes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|classes| (1024..=1 << 24).contains(classes));
+    number.ok_or_else(|| "the number of classes must be 1,024 to 16,777,216".to_owned())
+}
+
+/// Prints the device's name and number formats, times of selection and of a copy, and a model's forward rate.
 pub fn run(args: &MeasureArgs) -> Result<()> {
     let (device, name) = devices::open(args.device)?;
     say!("| device | {name} |");
@@ -18,7 +43,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     say!("| number formats | {} |", formats.iter().map(Precision::to_string).collect::<Vec<_>>().join(", "));
     for &classes in &args.classes {
         let row = measure::selection(&device, classes)?;
-        // A copy reads the row and writes it.
+        // A copy reads and writes every byte.
         let (us, bytes) = (|seconds: f64| 1e6 * seconds, 4.0 * row.classes as f64);
         let copied = 2.0 * bytes / row.copy;
         say!("| {classes} classes: copy within the device | {:.2} us a row, {:.1} GB/s |", us(row.copy), copied / 1e9);
@@ -41,7 +66,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     Ok(())
 }
 
-/// Those that it computes with.
+/// The number formats that a device supports.
 fn formats_of(device: &Device) -> Vec<Precision> {
     let all = [Precision::F32, Precision::F16, Precision::Bf16];
     all.into_iter().filter(|format| format.dtype(device).is_ok()).collect()

@@ -17,11 +17,16 @@ mod train;
 mod verify;
 
 use crate::args::Command;
+use crate::devices;
 use crate::recipe::Recipe;
 use anyhow::Result;
+use logitcask_model::DeviceChoice;
 
-/// Does what was asked.
+pub use measure::MeasureArgs;
+
+/// Runs a command.
 pub fn run(command: Command) -> Result<()> {
+    device(&command).map_or(Ok(()), devices::check)?;
     match command {
         Command::Cache(args) => cache::run(&args),
         Command::Train(args) => {
@@ -45,5 +50,24 @@ pub fn run(command: Command) -> Result<()> {
         }
         Command::Man(args) => man::run(&args),
         Command::MeasureDevice(args) => measure::run(&args),
+    }
+}
+
+/// The device that a command may compute on.
+fn device(command: &Command) -> Option<DeviceChoice> {
+    match command {
+        Command::Cache(args) => Some(args.device),
+        Command::Train(args) => Some(args.device),
+        Command::Eval(args) => Some(args.device),
+        Command::Verify(args) => args.live.map(|_| args.device),
+        Command::Repair(args) => Some(args.device),
+        Command::Estimate(args) => Some(args.device),
+        Command::Generate(args) => Some(args.device),
+        Command::MeasureDevice(args) => Some(args.device),
+        Command::Inspect(_)
+        | Command::Export(_)
+        | Command::Tokenizer(_)
+        | Command::Completions(_)
+        | Command::Man(_) => None,
     }
 }

@@ -9,21 +9,21 @@ use anyhow::{Result, bail};
 use logitcask_cache::{Plan, repair, verify};
 use std::time::Instant;
 
-/// Finds what is damaged or missing in the recipe's cache and makes just that anew.
+/// Verifies the recipe's cache and rebuilds only the missing and damaged parts.
 pub fn run(args: &RepairArgs) -> Result<()> {
     let start = Instant::now();
     let experiment = Experiment::open(&args.recipe)?;
     let folder = &experiment.folder;
-    let there = Plan::read(folder).ok();
+    let existing = Plan::read(folder).ok();
     let report = verify_aloud(folder, verify::Tier::Rows)?;
     if report.is_whole() {
         report.notes.iter().for_each(|note| say!("note: {note}"));
-        say!("{}: whole, nothing to repair", folder.display());
+        say!("{}: intact, nothing to repair", folder.display());
         return Ok(());
     }
     report.findings.iter().for_each(|finding| say!("{finding}"));
     let (teacher, device) = experiment.load_on(&args.device)?;
-    let atoms = match &there {
+    let atoms = match &existing {
         Some(plan) => plan.keep.atoms() as u32,
         None => experiment.choose_tail_atoms(&teacher)?,
     };
@@ -35,25 +35,26 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let is_companion = |name: &str| prepared.writer.plan().companions.iter().any(|pin| pin.name == name);
     if let Some(lost) = prepared.left.iter().find(|finding| is_companion(&finding.file)) {
         bail!(
-            "{}: its rows are whole, but not {lost}. The teacher's folder has no such file now: put it back as it was",
+            "{}: its rows are intact, but not {lost}. The teacher's folder no longer has this file: restore it there",
             folder.display()
         );
     }
     match prepared.cache_id {
         Some(wanted) if wanted != manifest.cache_id() => bail!(
-            "{}: repaired, but its cache id is {} now and was {}: some rows are not what they were",
+            "{}: repaired, but its cache id is now {} instead of {}: some rows differ from the original ones",
             folder.display(),
             manifest.cache_id().short(),
             wanted.short()
         ),
-        // What has the name of a shard and is none of the format's may be somebody's: it is not for us to remove.
+        // A file with the name of a shard that is not of this format may be the user's own, so it is not removed.
         _ if !prepared.left.is_empty() => bail!(
-            "{}: repaired, but {} is no file of this cache and readers of datasets would take it for one; move it away",
+            "{}: repaired, but {} is not a file of this cache, and readers of datasets would read it as one; move it \
+             away",
             folder.display(),
             prepared.left[0].file
         ),
-        Some(_) => say!("{}: whole again, with the cache id it had", folder.display()),
-        None => say!("{}: whole again, cache id {}", folder.display(), manifest.cache_id().short()),
+        Some(_) => say!("{}: repaired, with the same cache id as before", folder.display()),
+        None => say!("{}: repaired, cache id {}", folder.display(), manifest.cache_id().short()),
     }
     Ok(())
 }

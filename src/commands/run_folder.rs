@@ -1,7 +1,7 @@
-//! The folder of a training run: whose it is, and that no two runs write into it.
+//! The folder of a training run: which run it belongs to, and a lock against a second one.
 //!
-//! What a run is follows from content alone: the data's hash, and those parts of the recipe that decide the training. Names
-//! and paths have no say, so that a run goes on after its cache was moved.
+//! A run is identified by content alone: the hash of its data, and the parts of the recipe that affect the training.
+//! Names and paths do not count, so that a run resumes after its cache was moved.
 
 use crate::paths::{move_aside, replace_file};
 use crate::recipe::Recipe;
@@ -17,21 +17,22 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The record of a run, in its folder.
+/// Name of a run's record in its folder.
 const RECORD: &str = "recipe.toml";
 
-/// What a run is.
+/// What identifies a run.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Roots of the caches, or the fingerprint of the dataset.
+    /// Ids of the caches, or the fingerprint of the dataset.
     pub data: String,
     /// The resolved recipe.
     pub recipe: Recipe,
-    /// What the cache says it was made from, for whoever reads the record; no part of the run's id.
+    /// The teacher, dataset and tokenizer that the cache was made from, as comments in the record; not part of the
+    /// run's id.
     pub made_from: Vec<String>,
 }
 
-/// recipe.toml.
+/// The content of recipe.toml.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -40,10 +41,10 @@ struct Record {
     recipe: Recipe,
 }
 
-/// A folder that is ours while this lives.
+/// A locked run folder; dropping it releases the lock.
 pub struct Claim {
     lock: Option<File>,
-    /// What a user should know of it.
+    /// A note for the user about what was found in the folder.
     pub note: Option<String>,
 }
 
@@ -61,17 +62,17 @@ impl Identity {
         self.id(&self.recipe.loss)
     }
 
-    /// Every key that decides the training and is another in `wanted`, with both values.
+    /// The keys that affect the training and differ from `wanted`, each with both values.
     fn differences(&self, wanted: &Self) -> Result<Vec<String>> {
         let mut found = Vec::new();
         if self.data != wanted.data {
-            found.push(format!("data: {} there, {} wanted", short(&self.data), short(&wanted.data)));
+            found.push(format!("data: {} here, {} wanted", short(&self.data), short(&wanted.data)));
         }
         for ((name, there), (_, wanted)) in self.sections()?.into_iter().zip(wanted.sections()?) {
             for key in there.keys().chain(wanted.keys()).collect::<BTreeSet<_>>() {
                 let text = |map: &Map<String, Value>| map.get(key).map_or("nothing".to_owned(), Value::to_string);
                 if there.get(key) != wanted.get(key) {
-                    found.push(format!("[{name}] {key}: {} there, {} wanted", text(&there), text(&wanted)));
+                    found.push(format!("[{name}] {key}: {} here, {} wanted", text(&there), text(&wanted)));
                 }
             }
         }
@@ -84,7 +85,7 @@ impl Identity {
         Ok([("student", object(&self.recipe.student)?), ("loss", loss), ("train", train)])
     }
 
-    /// The checkpoints of the folder's student and control, and whether they are of this run; `None`: they do not say.
+    /// The checkpoints of student and control in the folder, and whether they belong to this run; `None` if unreadable.
     fn checkpoints(&self, folder: &Path) -> Result<Vec<(PathBuf, Option<bool>)>> {
         let mut found = Vec::new();
         for (name, id) in [("student", self.own_id()?), ("control", self.id(&LossConfig::LABELS)?)] {
@@ -95,10 +96,10 @@ impl Identity {
     }
 }
 
-/// Takes out of `[loss]` and `[train]` what changes no bit of what is trained.
+/// Removes the keys of `[loss]` and `[train]` that do not affect the trained weights.
 fn leave_out(loss: &mut Map<String, Value>, train: &mut Map<String, Value>) {
     if let Some(second) = loss.get_mut("second_teacher").and_then(Value::as_object_mut) {
-        // Where it lies; what it holds is in [`Identity::data`].
+        // Only its path; its cache id is in [`Identity::data`].
         second.remove("cache");
     }
     train.remove("checkpoint_every");
@@ -113,12 +114,12 @@ fn object<T: Serialize>(value: &T) -> Result<Map<String, Value>> {
     match serde_json::to_value(value)? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),
-        other => bail!("{other} is no table"),
+        other => bail!("{other} is not a table"),
     }
 }
 
-/// `value` without the keys that are what they are where they are left out: a key that a later version adds at a default
-/// that changes nothing changes no id.
+/// `value` without the keys that have their default, so that a key that a later version adds does not change existing
+/// ids.
 fn without_defaults<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> Result<Map<String, Value>> {
     let all = object(value)?;
     let says_something = |key: &String| {
@@ -128,20 +129,20 @@ fn without_defaults<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> R
     Ok(all.clone().into_iter().filter(|(key, _)| says_something(key)).collect())
 }
 
-/// What a folder turned out to hold.
+/// Whether a folder can be used for a run.
 enum Holds {
-    /// Nothing that would be missed, or this run under an older record; with what is to be said about it.
+    /// Yes: it is empty or holds this run. With a note for the user if its record had to be replaced.
     Ours(Option<String>),
-    /// Something else.
+    /// No, for this reason.
     Others(String),
 }
 
-/// Makes the run folder, or checks that it belongs to the same run, and writes its record.
+/// Creates the run folder, or checks that it belongs to the same run, and writes its record.
 pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim> {
     let mut claim = Claim { lock: None, note: None };
     if folder.is_dir() {
         refuse_foreign(folder)?;
-        // Held until the old folder has its new name: a run at work in it is not moved away under its feet.
+        // Locked until it was moved aside, so that the folder of an active run is never moved.
         claim.lock = Some(lock(folder)?);
         match look(folder, identity)? {
             Holds::Ours(note) => claim.note = note,
@@ -161,8 +162,8 @@ pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim>
     let Identity { data, recipe, made_from } = identity.clone();
     let made_from: String = made_from.iter().map(|line| format!("# {line}\n")).collect();
     let text = format!(
-        "# The resolved recipe of this run; `data` is the id of the cache (or the dataset) it is trained on, and `run`\n\
-         # follows from that and from [recipe.student], [recipe.loss] and [recipe.train].\n{made_from}{}",
+        "# The resolved recipe of this run. `data` is the id of the cache (or the dataset) that it is trained on, and\n\
+         # `run` is a hash of it and of [recipe.student], [recipe.loss] and [recipe.train].\n{made_from}{}",
         toml::to_string(&Record { run: identity.own_id()?, data, recipe })?
     );
     let path = folder.join(RECORD);
@@ -172,15 +173,15 @@ pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim>
     Ok(claim)
 }
 
-/// Refuses a folder that holds something else than a run, such as the recipe's own: neither to be written into nor to be moved
-/// aside. Hidden files are nobody's concern.
+/// Refuses a folder that contains anything else than a run, such as the folder of the recipe: nothing is written into
+/// it, and it is not moved aside. Hidden files are ignored.
 fn refuse_foreign(folder: &Path) -> Result<()> {
     let list = || format!("{}: cannot list it", folder.display());
     for entry in fs::read_dir(folder).with_context(list)? {
         let name = entry.with_context(list)?.file_name().to_string_lossy().into_owned();
         if !name.starts_with('.') && ![RECORD, "student", "control", "summary.json"].contains(&name.as_str()) {
             bail!(
-                "{}: no run is begun here, the folder holds `{name}`; name another folder with --out",
+                "{}: the folder contains `{name}`, so no run is started in it; name another folder with --out",
                 folder.display()
             );
         }
@@ -188,7 +189,7 @@ fn refuse_foreign(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compares what a folder holds with the run that wants it.
+/// Compares the contents of a folder with the run that is to use it.
 fn look(folder: &Path, identity: &Identity) -> Result<Holds> {
     let path = folder.join(RECORD);
     let checkpoints = identity.checkpoints(folder)?;
@@ -199,7 +200,9 @@ fn look(folder: &Path, identity: &Identity) -> Result<Holds> {
             let differences = there.differences(identity)?;
             return Ok(match (differences.is_empty(), foreign) {
                 (true, None) => Holds::Ours(None),
-                (true, Some(path)) => Holds::Others(format!("{path}: a checkpoint of another run than its folder is")),
+                (true, Some(path)) => {
+                    Holds::Others(format!("{path}: this checkpoint belongs to another run than its folder"))
+                }
                 (false, _) => {
                     let (folder, differences) = (folder.display(), differences.join("; "));
                     Holds::Others(format!("{folder} holds a run of another recipe or data ({differences})"))
@@ -211,41 +214,43 @@ fn look(folder: &Path, identity: &Identity) -> Result<Holds> {
     };
     let has_results = ["student/model", "summary.json"].iter().any(|name| folder.join(name).exists());
     Ok(match foreign {
-        _ if is_ours => Holds::Ours(Some(format!("{problem}; its checkpoints are of this run, so it is written anew"))),
-        // A record that is none of ours may be the very recipe that is run.
+        _ if is_ours => {
+            Holds::Ours(Some(format!("{problem}; the checkpoints belong to this run, so it is written again")))
+        }
+        // A recipe.toml that is not a record may be the recipe of this very run, so the folder must have none.
         None if checkpoints.is_empty() && !has_results && !path.exists() => Holds::Ours(None),
-        None => Holds::Others(format!("{problem}, and nothing beside it says which run this is")),
-        Some(checkpoint) => Holds::Others(format!("{problem}, and {checkpoint} is of another run")),
+        None => Holds::Others(format!("{problem}, and no checkpoint tells which run this is")),
+        Some(checkpoint) => Holds::Others(format!("{problem}, and {checkpoint} belongs to another run")),
     })
 }
 
-/// The record of a folder, where there is one, or what is wrong with it.
+/// The record of a folder, or the problem with it; `None` if there is none.
 fn read_record(path: &Path) -> Result<Option<Result<Identity>>> {
     let bytes = match fs::read(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.with_context(|| format!("{}: cannot read it", path.display()))?,
     };
     let text = String::from_utf8_lossy(&bytes);
-    // The first line of a TOML error is a heading; the last says what it is.
+    // Only the message: the rest of a TOML error quotes the file.
     let record = toml::from_str::<Record>(&text).map_err(|e| anyhow!("{}", e.message()));
     let checked = record.and_then(|Record { run, data, recipe }| {
         let identity = Identity { data, recipe, made_from: Vec::new() };
         let found = identity.own_id()?;
         match found == run {
             true => Ok(identity),
-            false => bail!("it says it is the run {}, but its parts make {}", run.short(), found.short()),
+            false => bail!("it names the run {}, but its contents are of the run {}", run.short(), found.short()),
         }
     });
     Ok(Some(checked))
 }
 
-/// Two runs in one folder would write over each other's checkpoints.
+/// Locks a run folder: two runs in one folder would overwrite each other's checkpoints.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| format!("{}: cannot create it", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("{}: another run is at work in this folder", folder.display()),
+        Err(TryLockError::WouldBlock) => bail!("{}: another run is active in this folder", folder.display()),
         Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("{}: cannot lock it", path.display())),
     }
 }

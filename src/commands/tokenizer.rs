@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use logitcask_data::{DatasetConfig, read_documents};
 
-/// Trains a byte-level BPE on the train split (all documents where nothing names splits).
+/// Trains a byte-level BPE tokenizer on the train split, or on all documents if nothing names splits.
 pub fn run(args: &TokenizerArgs) -> Result<()> {
     refuse_existing(&args.out)?;
     let config =
@@ -21,6 +21,6 @@ pub fn run(args: &TokenizerArgs) -> Result<()> {
         .filter_map(|document| document.content.text().map(str::to_owned));
     let tokenizer = train_byte_level_bpe(texts, args.size)?;
     std::fs::write(&args.out, tokenizer.json()).with_context(|| format!("{}: cannot write it", args.out.display()))?;
-    say!("{} ({} pieces; id 0, <|endoftext|>, starts and ends a text)", args.out.display(), tokenizer.vocab_size());
+    say!("{} ({} tokens; id 0, <|endoftext|>, starts and ends a text)", args.out.display(), tokenizer.vocab_size());
     Ok(())
 }

@@ -24,25 +24,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Where samples come from, and what the student inherits from there.
+/// The source of the samples, and what the student inherits from it.
 struct Teaching {
     source: Source,
     tokenizer: TextTokenizer,
-    /// What lay beside the teacher's tokenizer.
+    /// The other files of the teacher that students inherit.
     companions: Companions,
-    /// Classes that a token has.
+    /// Number of classes that are tokens.
     vocab_size: usize,
-    /// Classes of the teacher that none has.
+    /// Number of the teacher's classes that are not.
     padding: usize,
     max_length: usize,
-    /// Root of the cache or fingerprint of the dataset.
+    /// Id of the cache, or fingerprint of the dataset.
     data: String,
-    /// Who and what the cache was made from, for the run's record.
+    /// Teacher, dataset and tokenizer of the cache, for the run's record.
     made_from: Vec<String>,
     cache: Option<CacheReader>,
 }
 
-/// Trains the recipe's student (and its control), judges them, and exports the student.
+/// Trains the recipe's student (and its control), exports and evaluates them.
 pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
     let (Some(student), Some(train)) = (recipe.student.clone(), recipe.train.as_mut()) else {
         bail!("{}: a run needs [student] and [train]", args.recipe.display());
@@ -75,13 +75,13 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
     }
 
     let start = Instant::now();
-    let judge = |model: &Model| -> Result<Evaluation> {
+    let evaluate = |model: &Model| -> Result<Evaluation> {
         eval::evaluate(model, &teaching.source, &recipe.eval.split, stop::flag())?
-            .ok_or_else(|| anyhow!("stopped during evaluation; run the same command again to go on"))
+            .ok_or_else(|| anyhow!("stopped during evaluation; run the same command again to continue"))
     };
     let summary = Summary {
-        student: judge(&model)?,
-        control: control.as_ref().map(|(model, _)| judge(model)).transpose()?,
+        student: evaluate(&model)?,
+        control: control.as_ref().map(|(model, _)| evaluate(model)).transpose()?,
         cache: teaching.cache.as_ref().map(|cache| CacheFigures::of(cache.manifest())),
         seconds: Seconds {
             cache: teaching.cache.as_ref().and_then(|cache| Some(CacheRun::read(cache.folder())?.seconds)),
@@ -95,19 +95,18 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
     Ok(())
 }
 
-/// Finds out now what would otherwise be noticed when the training is done: a split that is not there or whose shards rotted,
-/// a learning rate that never gets going.
+/// Checks before training that the splits for evaluation exist and are intact, and that the warm-up ends.
 fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching: &Teaching) -> Result<()> {
     let validation = (train.validate_every > 0).then_some("validation");
-    let judged = [validation, Some(recipe.eval.split.as_str())];
+    let evaluated = [validation, Some(recipe.eval.split.as_str())];
     let there = teaching.source.splits();
-    let mut wanted = ["train"].into_iter().chain(judged.into_iter().flatten());
+    let mut wanted = ["train"].into_iter().chain(evaluated.into_iter().flatten());
     if let Some(split) = wanted.find(|wanted| there.iter().all(|name| name != wanted)) {
         let (there, help) = (there.join(", "), missing_split_help(split, &there));
-        bail!("the run asks for a split `{split}`; there is {there}. {help}");
+        bail!("the run needs a split `{split}`; the splits are {there}. {help}");
     }
     if let Some(cache) = &teaching.cache {
-        let whole = judged.into_iter().flatten().try_for_each(|split| cache.check_split(split));
+        let whole = evaluated.into_iter().flatten().try_for_each(|split| cache.check_split(split));
         whole.map_err(|error| damaged(&args.recipe, error))?;
     }
     if train.warmup > train.steps {
@@ -120,20 +119,22 @@ fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching
     Ok(())
 }
 
-/// The student's shape with what it inherits from its data.
+/// The student's shape, completed with what it inherits from its data.
 fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
-    // Rows of the head that no token has are inherited by whoever asks for them.
+    // Rows of the head that belong to no token are only inherited if vocab_size counts them.
     let (classes, own, most) = (teaching.vocab_size, student.vocab_size(), teaching.vocab_size + teaching.padding);
     if own != 0 && !(classes..=most).contains(&own) {
         let range = if most > classes { format!("{classes} to {most}") } else { classes.to_string() };
-        bail!("vocab_size = {own}, but what it learns from has {range} classes; leave it out");
+        bail!("vocab_size = {own}, but its data has {range} classes; leave it out");
     }
     if student.bos_token_id().is_some() || !student.eos_token_ids().is_empty() {
         bail!("bos_token_id and eos_token_id are inherited from the tokenizer; leave them out");
     }
     let mut ends = teaching.companions.end_tokens();
     if let Some(id) = ends.iter().find(|&&id| id as usize >= most) {
-        bail!("generation_config.json beside the cache ends texts with token {id}, and there are {most} classes");
+        bail!(
+            "generation_config.json in the cache names token {id} as an end token, but there are only {most} classes"
+        );
     }
     if ends.is_empty() {
         ends.extend(teaching.tokenizer.eos());
@@ -165,8 +166,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     let source = match recipe.loss.second_teacher.as_ref().filter(|_| recipe.loss.needs_teacher()) {
         None => Source::Cache(cache.clone()),
         Some(second) => {
-            let second = caches::open_whole(&second.cache)
-                .context("[loss] second_teacher: the cache to learn from beside the first")?;
+            let second = caches::open_whole(&second.cache).context("[loss] second_teacher: cannot open its cache")?;
             Source::both(cache.clone(), second)?
         }
     };
@@ -183,7 +183,7 @@ fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     })
 }
 
-/// The recipe's cache, every shard of which is there.
+/// The recipe's cache, after a check that all its shards exist.
 fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
     match caches::open_whole(folder) {
         Ok(cache) => Ok(cache),
@@ -194,13 +194,13 @@ fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
     }
 }
 
-/// Refuses a cache that is not of this recipe; gives what the run's record says of its making.
+/// Refuses a cache that was not made from this recipe; returns its teacher, dataset and tokenizer for the run's record.
 fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String>> {
     let plan = cache.plan();
     let (folder, path_shown) = (cache.folder().display(), path.display());
     let stale = || match owner(recipe, cache.folder(), path) {
         Some(owner) => format!("{folder} was made from {owner} (name another folder with [cache] path)"),
-        None => format!("{folder} is stale (`logitcask cache {path_shown} --replace` makes it anew)"),
+        None => format!("{folder} is stale (`logitcask cache {path_shown} --replace` makes a new one)"),
     };
     agrees(recipe, plan).with_context(stale)?;
     let Comparison { differences, unseen } = pins::compare(recipe, path, cache)?;
@@ -209,50 +209,50 @@ fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String
     }
     if !unseen.is_empty() {
         let (what, are) = (unseen.join(" and "), if unseen.len() > 1 { "are" } else { "is" });
-        note!("{folder}: the recipe's {what} {are} not here to be compared; the cache names its own");
+        note!("{folder}: the recipe's {what} {are} missing and could not be compared with those of the cache");
     }
     let pin = |what: &str, pin: &ArtifactRef| format!("{what}: {} ({})", pin.name, pin.fingerprint);
     Ok(vec![pin("teacher", &plan.teacher), pin("dataset", &plan.dataset), pin("tokenizer", &plan.tokenizer)])
 }
 
-/// Refuses what the data cannot give and the student cannot read, before anything is written.
+/// Refuses a recipe that needs longer windows or other rows than the data has, before anything is written.
 fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &ModelConfig, teaching: &Teaching) -> Result<()> {
     let window = teaching.max_length;
     if let Some(length) = train.max_length.filter(|length| *length as usize > window) {
         bail!("[train] max_length = {length}, but the data's windows have {window} tokens at most; leave it out");
     }
-    // Whatever [train] max_length says, it is judged on whole windows.
+    // The student is evaluated on whole windows, whatever [train] max_length is.
     let context = student.max_position_embeddings();
     if context < window {
         bail!(
-            "[student] max_position_embeddings = {context}, but it would read windows of {window} tokens; leave it out, or \
-             name {window} or more"
+            "[student] max_position_embeddings = {context}, but the windows have {window} tokens; leave it out, or set \
+             {window} or more"
         );
     }
     Ok(teaching.source.check(&recipe.loss)?)
 }
 
-const READ_FROM_HEAD: &str = "[loss] target: likeness of classes is read from the teacher's head";
+const READ_FROM_HEAD: &str = "[loss] target: the similarity of classes is computed from the teacher's head";
 
-/// The teacher, where the target is how alike its head finds its classes.
+/// The teacher, if the target is the similarity of classes in its head.
 fn head_that_is_read(recipe: &Recipe) -> Option<&TeacherConfig> {
     let is_similar = matches!(recipe.loss.target, TargetTransform::Similar { .. });
     recipe.teacher.as_ref().filter(|_| is_similar && recipe.loss.needs_teacher())
 }
 
-/// How alike the recipe's teacher finds its classes, where that is the target: the one thing of it that no cache holds.
+/// The similarity of the teacher's classes, if that is the target. It is not in the cache.
 fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Option<Arc<Similarity>>> {
     let TargetTransform::Similar { classes, temperature } = recipe.loss.target else { return Ok(None) };
     let Some(teacher) = head_that_is_read(recipe) else { return Ok(None) };
     let model = PretrainedModel::open(&teacher.model).and_then(|files| files.load(device, Precision::F32));
-    // The cache's own teacher: another was refused with the cache. Rows of its head that no token has are no class.
+    // `is_of` has checked that this is the cache's teacher. Rows of its head that belong to no token are left out.
     let head = model.context(READ_FROM_HEAD)?.head().weights().narrow(1, 0, vocab_size);
     Ok(Some(Arc::new(Similarity::of_head(head, classes as usize, temperature)?)))
 }
 
-/// The recipe's half of the cache must be what the cache was made with.
+/// Refuses a cache whose settings differ from the recipe's.
 fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
-    // The number of atoms is the cache's own choice, and padding the teacher's.
+    // A recipe sets neither the number of atoms, which calibration chose, nor the padding of the teacher's head.
     let keep = Truncation { padding: plan.keep.padding, ..recipe.cache.keep(plan.keep.atoms() as u32) };
     let wanted = Plan {
         layout: recipe.cache.layout,
@@ -268,8 +268,8 @@ fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
     let windows = match wanted.max_length == plan.max_length {
         true => "",
         false => {
-            ": other windows put other words before a token, and what the teacher said there would not fit (for students \
-             that read only the first tokens of each window there is [train] max_length)"
+            ": with other windows a token has another context than the teacher saw (to train on only the first tokens \
+             of each window, set [train] max_length)"
         }
     };
     bail!("the cache is of another recipe ({}){windows}", differences.join("; "))
@@ -285,16 +285,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Trains one model into `folder/name` and exports it; returns it with the seconds all its calls spent.
+    /// Trains one model in `folder/name` and exports it. Returns it with its wall time in seconds, over all calls.
     fn train(&self, name: &str, loss: &LossConfig, folder: &Path) -> Result<(Model, f64)> {
         let folder: PathBuf = folder.join(name);
         let checkpoints = Checkpoints::open(&folder, self.identity.id(loss)?)?;
-        let done = checkpoints.state().step;
+        let before = checkpoints.state();
+        let done = before.step;
         for Skipped { path, problem } in checkpoints.skipped() {
-            note!("{name}: {}: passed over, for {problem}", path.display());
+            note!("{name}: {}: skipped, because {problem}", path.display());
         }
-        if done > 0 {
-            note!("{name}: going on after step {done}");
+        if before.finished {
+            note!("{name}: training is already complete ({done} steps)");
+        } else if done > 0 {
+            note!("{name}: continuing after step {done} of {}", self.train.steps);
         }
         let progress = Progress::new(name, "steps", self.train.steps - done.min(self.train.steps));
         let trainer = Trainer {
@@ -313,13 +316,15 @@ impl Run<'_> {
         progress.finish();
         if !outcome.state.finished {
             bail!(
-                "stopped after step {} of {}; run the same command again to go on",
+                "stopped after step {} of {}; run the same command again to continue",
                 outcome.state.step,
                 self.train.steps
             );
         }
         let State { seconds, waited, .. } = outcome.state;
         if outcome.state.step > done {
+            // Of this call alone, as the line about its steps; the summary has the sum over all calls.
+            let (seconds, waited) = (seconds - before.seconds, waited - before.waited);
             note!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
         }
         let tokenizer = self.teaching.tokenizer.json();

@@ -12,36 +12,37 @@ use logitcask_teach::calibrate;
 use serde::Serialize;
 use std::path::Path;
 
-/// How much more than the live teacher differs from itself a stored row may differ from it.
+/// Tolerated difference between a stored row and the live teacher, as a multiple of that between two runs of the
+/// teacher.
 const SLACK: f64 = 4.0;
-/// What rounding to f32 and summing in another order may cost where the live teacher repeats itself to the bit.
+/// Least tolerated difference of log Z in nats, from rounding to f32 and summing in another order.
 const LEAST: f64 = 1e-4;
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Findings {
     whole: bool,
     findings: Vec<verify::Finding>,
-    /// Odd, but nothing that readers miss.
+    /// Findings that do not affect readers.
     notes: Vec<verify::Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     live: Option<Live>,
 }
 
-/// How the stored rows compare with a teacher that speaks now.
+/// Comparison of stored rows with the live teacher.
 #[derive(Serialize)]
 struct Live {
     samples: usize,
     positions: usize,
     /// Largest difference of log Z between two live runs in different batches, in nats.
     live_against_live: f64,
-    /// Largest difference of log Z between stored and live.
+    /// Largest difference of log Z between stored and live rows, in nats.
     stored_against_live: f64,
-    /// What was tolerated.
+    /// The tolerated difference of log Z, in nats.
     tolerance: f64,
 }
 
-/// Checks a cache as far as was asked; fails where it is not whole.
+/// Checks a cache; fails if it is not intact.
 pub fn run(args: &VerifyArgs) -> Result<()> {
     let tier = if args.quick { verify::Tier::Structure } else { verify::Tier::Rows };
     let report = match args.json {
@@ -63,7 +64,8 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         notes.iter().for_each(|note| say!("note: {note}"));
         if let Some(live) = live {
             say!(
-                "live: {} samples, {} positions; log Z differs by {:.1e} nat at most ({:.1e} between two live runs, {:.1e} tolerated)",
+                "live: {} samples, {} positions; log Z differs by {:.1e} nat at most ({:.1e} between two live runs, \
+                 {:.1e} tolerated)",
                 live.samples,
                 live.positions,
                 live.stored_against_live,
@@ -73,20 +75,20 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         }
         if whole {
             let depth = if args.quick { "structure" } else { "every hash and every row" };
-            say!("{}: whole ({depth} checked)", args.cache.display());
+            say!("{}: intact ({depth} checked)", args.cache.display());
         }
     }
     match whole {
         true => Ok(()),
         false => bail!(
-            "{}: not whole; `logitcask repair RECIPE` makes what is missing or damaged anew (whoever was handed the cache \
-             without its teacher copies those files again)",
+            "{}: the cache is missing parts or damaged; `logitcask repair RECIPE` rebuilds them (without the teacher, \
+             copy the files again from where the cache came from)",
             args.cache.display()
         ),
     }
 }
 
-/// Verifies with a bar.
+/// Verifies with a progress bar.
 pub(super) fn verify_aloud(folder: &Path, tier: verify::Tier) -> Result<verify::Report> {
     let shards = Plan::read(folder).map_or(0, |plan| plan.units.len() as u64);
     let progress = Progress::new("verifying", "shards", shards);
@@ -95,7 +97,7 @@ pub(super) fn verify_aloud(folder: &Path, tier: verify::Tier) -> Result<verify::
     Ok(report)
 }
 
-/// Asks the teacher again about `count` samples, spread over all splits, and compares.
+/// Runs the teacher again on `count` samples of every split and compares the rows.
 fn live(
     folder: &Path,
     recipe: &Path,
@@ -108,7 +110,7 @@ fn live(
     let wanted = experiment.plan(experiment.keep(cache.plan().keep.atoms() as u32))?;
     let differences = cache.plan().differences(&wanted);
     if !differences.is_empty() {
-        bail!("{} is not the recipe of this cache: {}", recipe.display(), differences.join("; "));
+        bail!("the cache was not made from {}: {}", recipe.display(), differences.join("; "));
     }
     let (teacher, _) = experiment.load_on(device)?;
     let mut out = Live { samples: 0, positions: 0, live_against_live: 0.0, stored_against_live: 0.0, tolerance: LEAST };
@@ -120,7 +122,7 @@ fn live(
             .collect::<Result<_, _>>()?;
         let samples: Vec<Sample> = stored.iter().map(|row| row.sample.clone()).collect();
         let keeps = [cache.plan().keep.clone()];
-        // Together, and one by one: another shape of batch moves the last bits as much as another device's does.
+        // In batches, and one by one: another shape of batch changes the last bits about as much as another device.
         let [together, alone] = [experiment.teacher.batch_tokens, 1]
             .map(|batch_tokens| calibrate(&teacher, split, &samples, &keeps, batch_tokens).context("the live teacher"));
         for ((stored, (_, a)), (_, b)) in stored.into_iter().zip(&together?.trials[0].rows).zip(&alone?.trials[0].rows)
@@ -149,18 +151,18 @@ fn log_z_difference(a: &SoftRows, b: &SoftRows) -> f64 {
     a.log_z.iter().zip(&b.log_z).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max)
 }
 
-/// The first position at which the stored row is not what the teacher says now.
+/// The first position at which the stored row differs from the live teacher's.
 fn difference(stored: &SoftRows, live: &SoftRows, values: LogProbPrecision, tolerance: f64) -> Option<String> {
     stored.iter().zip(live.iter()).enumerate().find_map(|(position, (stored, live))| {
         let off = f64::from((stored.log_z - live.log_z).abs());
         if off > tolerance {
             return Some(format!(
-                "position {position}: log_z is {}, the teacher says {} now",
+                "position {position}: log_z is {}, but the teacher now computes {}",
                 stored.log_z, live.log_z
             ));
         }
         let id = class_that_differs(&stored, &live, values, tolerance)?;
-        Some(format!("position {position}: the teacher gives class {id} another log-probability now"))
+        Some(format!("position {position}: the teacher now gives class {id} another log-probability"))
     })
 }
 
@@ -174,7 +176,7 @@ fn class_that_differs(
     let there = |id: &u32| live.class_ids.iter().position(|other| other == id);
     stored.class_ids.iter().zip(stored.log_probs).find_map(|(id, lp)| {
         let other = live.log_probs[there(id)?];
-        // On both sides of a rounding boundary the same number becomes two, a step apart.
+        // Values on either side of a rounding boundary are stored one step apart.
         let step = match values {
             LogProbPrecision::F16 {} => f64::from(lp.abs()) / 1024.0,
             LogProbPrecision::Quantised { step } => step,
@@ -189,7 +191,7 @@ mod tests {
     use super::*;
     use logitcask_core::{RowErrors, Selection, TailRule, Truncation, select::select_reference};
 
-    /// What a teacher that gives these logits says about one position.
+    /// The stored row of one position with these logits.
     fn rows(logits: &[f32], values: LogProbPrecision) -> SoftRows {
         let tail = Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 });
         let keep =
@@ -200,22 +202,22 @@ mod tests {
     }
 
     #[test]
-    fn another_teacher_is_told_by_log_z_and_by_its_classes() {
+    fn another_teacher_is_recognised_by_log_z_and_by_its_classes() {
         let values = LogProbPrecision::Quantised { step: 0.0625 };
         let logits = [1.0, 3.0, 2.5, -1.0, 0.5, -2.0];
         let stored = rows(&logits, values);
         assert_eq!(difference(&stored, &rows(&logits, values), values, LEAST), None);
-        // All logits higher by a little: the same probabilities, another log Z.
+        // All logits are a little higher: the probabilities are the same, log Z is not.
         let higher = logits.map(|z| z + 0.01);
         let what = difference(&stored, &rows(&higher, values), values, LEAST).unwrap();
         assert!(what.contains("position 0: log_z is"), "{what}");
         assert_eq!(difference(&stored, &rows(&higher, values), values, 0.02), None, "within what is tolerated");
-        // Two classes that change places: the same log Z, other probabilities.
+        // Two classes are swapped: log Z is the same, the probabilities are not.
         let mut swapped = logits;
         swapped.swap(0, 1);
         let what = difference(&stored, &rows(&swapped, values), values, LEAST).unwrap();
         assert!(what.contains("gives class 1 another log-probability"), "{what}");
-        // On both sides of a rounding boundary one number becomes two, a step apart.
+        // Values on either side of a rounding boundary are stored one step apart.
         let mut near = logits;
         near[1] += 1e-6;
         assert_eq!(difference(&stored, &rows(&near, values), values, 1e-3), None);

@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// The folder contains a cache made from another plan.
     #[error(
-        "{} holds a cache of another plan ({}): choose another folder, or ask for the same again",
+        "{} holds a cache of another plan ({}): name another folder, or restore the settings of that cache",
         path.display(),
         differences.join("; ")
     )]
@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// The folder contains something else.
     #[error(
-        "{}: no cache is begun here, the folder holds `{found}`: name an empty folder, or one that is not there",
+        "{}: the folder contains `{found}`, so no cache is started in it: name an empty or a new folder",
         path.display()
     )]
     Occupied {
@@ -60,7 +60,11 @@ pub enum Error {
         path: PathBuf,
     },
     /// The cache was not finished: it has no manifest.
-    #[error("{}: {committed} of {units} units are committed, there is no complete cache yet: run cache again to finish it", path.display())]
+    #[error(
+        "{}: only {committed} of {units} units are committed, so the cache is incomplete: run `logitcask cache` again \
+         to finish it",
+        path.display()
+    )]
     Unfinished {
         /// The folder.
         path: PathBuf,
@@ -70,7 +74,11 @@ pub enum Error {
         units: usize,
     },
     /// The file has a format version that this build does not support.
-    #[error("{}: format version {got}, this build reads {expected}: use the version that wrote it", path.display())]
+    #[error(
+        "{}: format version {got}, but this build reads version {expected}: use the version of the program that wrote \
+         it",
+        path.display()
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -88,7 +96,11 @@ pub enum Error {
         problem: String,
     },
     /// The file's bytes do not have the pinned hash.
-    #[error("{}: BLAKE3 is {got}, {expected} was recorded: the file was changed or damaged; restore it, or let `logitcask repair RECIPE` make it anew", path.display())]
+    #[error(
+        "{}: the BLAKE3 hash is {got} instead of the recorded {expected}: the file was changed or damaged; restore \
+         it, or rebuild it with `logitcask repair RECIPE`",
+        path.display()
+    )]
     Checksum {
         /// The file.
         path: PathBuf,
@@ -98,7 +110,11 @@ pub enum Error {
         got: Fingerprint,
     },
     /// The shard does not have the length that its manifest states.
-    #[error("{}: {got} bytes, the manifest says {expected}: the file was cut or changed; restore it, or let `logitcask repair RECIPE` make it anew", path.display())]
+    #[error(
+        "{}: {got} bytes instead of the {expected} in the manifest: the file was truncated or changed; restore it, or \
+         rebuild it with `logitcask repair RECIPE`",
+        path.display()
+    )]
     Size {
         /// The shard.
         path: PathBuf,
@@ -109,8 +125,8 @@ pub enum Error {
     },
     /// A shard without a commit differs from the bytes that this run produced.
     #[error(
-        "{}: a shard without a commit holds other bytes (BLAKE3 {}) than this run made ({}): \
-         another teacher or device wrote it; where no other run is at work, remove the file and run again",
+        "{}: this shard has no commit, and its bytes (BLAKE3 {}) differ from those of this run ({}): another teacher \
+         or device wrote it; if no other run is active, remove the file and run the command again",
         path.display(), got.short(), expected.short()
     )]
     ForeignShard {
@@ -123,8 +139,9 @@ pub enum Error {
     },
     /// A lost shard was rebuilt, but with other bytes than it had.
     #[error(
-        "{}: made again it has BLAKE3 {}, {} was recorded: another device, precision or version of the program wrote \
-         it; nothing was changed, rebuild it where the cache was written or write the whole cache anew",
+        "{}: the rebuilt shard has the BLAKE3 hash {} instead of the recorded {}: another device, precision or \
+         version of the program wrote the original; nothing was changed. Rebuild it where the cache was written, or \
+         write a new cache",
         path.display(), got.short(), expected.short()
     )]
     Rebuilt {
@@ -166,7 +183,7 @@ pub enum Error {
         reason: ParquetError,
     },
     /// The cache has no such split.
-    #[error("no split `{split}` in this cache, there is {}", there.join(", "))]
+    #[error("this cache has no split `{split}`; its splits are {}", there.join(", "))]
     NoSplit {
         /// The requested split.
         split: String,
@@ -174,7 +191,7 @@ pub enum Error {
         there: Vec<String>,
     },
     /// The split has no such sample.
-    #[error("split `{split}` holds samples 0..{len}, {sample} was asked for")]
+    #[error("split `{split}` has samples 0..{len}, so there is no sample {sample}")]
     NoSample {
         /// The split.
         split: String,
@@ -198,8 +215,8 @@ impl Error {
 
 fn not_a_cache(path: &Path) -> String {
     match (path.is_dir(), path.exists()) {
-        (true, _) => format!("not a cache, the folder has no {}", crate::PLAN_NAME),
-        (false, true) => "not a cache, which is a folder".to_owned(),
+        (true, _) => format!("this is not a cache: the folder has no {}", crate::PLAN_NAME),
+        (false, true) => "this is not a cache: a cache is a folder".to_owned(),
         (false, false) => "there is no such folder".to_owned(),
     }
 }

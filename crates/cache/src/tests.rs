@@ -1,4 +1,4 @@
-//! Promises of the crate, and the small synthetic caches they are tested on.
+//! Tests of the crate, and the small synthetic caches that they use.
 
 mod access;
 mod bad;
@@ -34,7 +34,7 @@ const TOKENIZER: &[u8] = b"{\"a\": \"tokenizer\"}";
 const TOP_K: Selection = Selection::TopK { k: 4 };
 const TOP_P: Selection = Selection::TopP { p: 0.8, k: 9 };
 const SAMPLE: Selection = Selection::Sample { n: 7, seed: 0 };
-/// At this `max_length` a block of [`TOP_K`] has four rows; samples stay as short as ever.
+/// A `max_length` at which a block of [`TOP_K`] has four rows. The samples are no longer than usual.
 const FOUR_ROWS_A_BLOCK: u32 = 75_000;
 
 fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> Plan {
@@ -69,8 +69,8 @@ fn keep(selection: Selection) -> Truncation {
     Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
 }
 
-/// Samples of 2 to 12 tokens and what a teacher of random logits says about them at the plan's positions; the same for
-/// the same unit and seed, and at one position whichever others are chosen.
+/// Samples of 2 to 12 tokens with rows from random logits at the plan's positions, determined by unit and seed. The row of
+/// a position does not depend on which others are chosen.
 fn rows_of(plan: &Plan, unit: usize, seed: u64) -> Vec<(Sample, SoftRows)> {
     rows_and_errors(plan, unit, seed).0
 }
@@ -117,7 +117,7 @@ fn write(folder: &Path, plan: &Plan) -> Manifest {
     writer.finish().unwrap()
 }
 
-/// A cache of two units of six samples in one split.
+/// A cache of one split with two units of six samples each.
 fn small() -> (tempfile::TempDir, Plan) {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan(TOP_K, &[("train", 12)], 6);
@@ -125,7 +125,7 @@ fn small() -> (tempfile::TempDir, Plan) {
     (folder, plan)
 }
 
-/// Puts other bytes in the place of a shard, and a manifest beside them that vouches for them.
+/// Replaces the bytes of a shard, and writes a manifest with their hash.
 fn forge(folder: &Path, plan: &Plan, unit: usize, bytes: &[u8]) {
     let mut shards = Manifest::read(folder, plan).unwrap().shards;
     shards[unit].bytes = bytes.len() as u64;
@@ -134,7 +134,7 @@ fn forge(folder: &Path, plan: &Plan, unit: usize, bytes: &[u8]) {
     fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, plan.id(), shards))).unwrap();
 }
 
-/// What reading the whole split says: nothing, or its first error.
+/// Reads the whole split and returns the first error.
 fn read_error(folder: &Path, split: &str) -> Option<String> {
     let reader = CacheReader::open(folder).unwrap();
     reader.in_order(split).unwrap().find_map(|sample| sample.err()).map(|e| e.to_string())

@@ -32,7 +32,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`Error::NoTeacher`](crate::Error::NoTeacher) if a sample has no rows although `spec` reads some;
-    /// [`Error::Config`](crate::Error::Config) for a label that the similarity of classes does not have.
+    /// [`Error::Refused`](crate::Error::Refused) for a label that the similarity of classes does not have.
     pub fn new(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
         let rows = samples.len();
         let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);

@@ -65,9 +65,46 @@ pub enum Error {
     /// The loss needs soft targets, but there are only labels.
     #[error("the loss asks for a teacher, but this run has none; name a [teacher] or set [loss] alpha = 0")]
     NoTeacher,
-    /// The recipe's settings are invalid together.
-    #[error("{0}")]
-    Config(String),
+    /// Two caches that are to be read together were not made from the same samples.
+    #[error(
+        "{second}: its {property} is {second_value}, but that of {first} is {first_value}: two teachers' caches can only \
+         be read together if they have the same samples"
+    )]
+    OtherSamples {
+        /// The folder of the first cache.
+        first: PathBuf,
+        /// The folder of the second cache.
+        second: PathBuf,
+        /// The property in which they differ.
+        property: &'static str,
+        /// Its value in the first cache.
+        first_value: String,
+        /// Its value in the second cache.
+        second_value: String,
+    },
+    /// The second of two caches lacks a sample of the first.
+    #[error("split `{split}`: the second cache has no sample {sample}; make both caches from one dataset")]
+    NoSecondSample {
+        /// The split.
+        split: String,
+        /// The id of the sample.
+        sample: u64,
+    },
+    /// Two caches have different tokens or positions in a sample.
+    #[error(
+        "split `{split}`, sample {sample}: the tokens or the positions differ between the two caches; make both from one dataset"
+    )]
+    OtherText {
+        /// The split.
+        split: String,
+        /// The id of the sample.
+        sample: u64,
+    },
+    /// A step has no position at which its loss could be computed.
+    #[error(
+        "no sample of a step has a cached position within its first tokens; raise [train] max_length or batch_size"
+    )]
+    EmptyBatch,
     /// A key of the recipe has a value that is not accepted.
     #[error(transparent)]
     Refused(#[from] logitcask_core::ConfigError),

@@ -85,7 +85,11 @@ impl Loader {
             loop {
                 let step = self.take(size).and_then(|rows| {
                     let rows: Vec<DistillSample> = rows.into_iter().map(|row| prefix(row, self.max_length)).collect();
-                    rows.chunks(part).map(|rows| Batch::new(rows, spec.as_ref())).collect()
+                    let parts: Vec<Batch> =
+                        rows.chunks(part).map(|rows| Batch::new(rows, spec.as_ref())).collect::<Result<_>>()?;
+                    // Of a sample's chosen positions, none may be within its first tokens.
+                    let parts: Vec<Batch> = parts.into_iter().filter(|part| !part.positions.is_empty()).collect();
+                    if parts.is_empty() { Err(Error::EmptyBatch) } else { Ok(parts) }
                 });
                 let is_last = step.is_err();
                 // A closed channel means that the run is over.
@@ -122,7 +126,9 @@ impl Loader {
         while stages.front().is_none_or(is_over) {
             stages.pop_front();
             if stages.is_empty() {
-                stages.push_back(more.recv().map_err(|_| Error::Config("the run ended before its samples".into()))?);
+                stages.push_back(
+                    more.recv().map_err(|_| Error::Loader { reason: "the run ended before its samples".into() })?,
+                );
             }
         }
         let Some(stage) = stages.front() else { return Ok(Box::new(std::iter::empty())) };

@@ -84,7 +84,7 @@ impl MetricsLog {
     /// # Errors
     /// [`Error::Io`] if the line cannot be written.
     pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut json = serde_json::to_string(line).map_err(|e| Error::Config(e.to_string()))?;
+        let mut json = serde_json::to_string(line).map_err(|e| Error::io(&self.path, "write")(e.into()))?;
         json.push('\n');
         self.file.write_all(json.as_bytes()).map_err(Error::io(&self.path, "write"))
     }

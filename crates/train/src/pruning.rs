@@ -7,9 +7,9 @@
 use crate::batch::Batch;
 use crate::{Error, Result};
 use logitcask_cache::CacheReader;
-use logitcask_core::SamplePruning;
 use logitcask_core::pruning::SampleScores;
 use logitcask_core::temperature::{RequiredStats, Stat, TokenStats};
+use logitcask_core::{ConfigError, SamplePruning};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tracing::info;
@@ -49,9 +49,9 @@ impl Pruner {
         let groups = cache.groups("train")?;
         let least = rule.count(cache.len("train")?, rule.stages) * u64::from(rule.every);
         if least < batch_size as u64 {
-            return Err(Error::Config(format!(
-                "[train] pruning: its last stage has {least} samples, less than a step (batch_size = {batch_size})"
-            )));
+            let reason = format!("the last stage of pruning has {least} samples, fewer than a step");
+            let error = ConfigError::new("[train] batch_size", batch_size, format!("at most {least}"));
+            return Err(Error::Refused(error.because(reason)));
         }
         Ok(Self {
             rule,

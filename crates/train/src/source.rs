@@ -30,8 +30,8 @@ impl Source {
     /// Combines two caches of the same samples.
     ///
     /// # Errors
-    /// [`Error::Config`] if their classes, texts or windows differ, since the rows of one teacher would then be paired
-    /// with another text.
+    /// [`Error::OtherSamples`] if their classes, texts or windows differ, since the rows of one teacher would then be
+    /// paired with another text.
     pub fn both(first: CacheReader, second: CacheReader) -> Result<Self> {
         let (a, b) = (first.plan(), second.plan());
         let differs = [
@@ -43,11 +43,13 @@ impl Source {
         ];
         match differs.into_iter().find(|(_, a, b)| a != b) {
             None => Ok(Self::Both(first, second)),
-            Some((what, a, b)) => Err(Error::Config(format!(
-                "{}: {what} {b}, but {} has {a}: two teachers are read together only over the same samples",
-                second.folder().display(),
-                first.folder().display()
-            ))),
+            Some((property, first_value, second_value)) => Err(Error::OtherSamples {
+                first: first.folder().to_owned(),
+                second: second.folder().to_owned(),
+                property,
+                first_value,
+                second_value,
+            }),
         }
     }
 
@@ -109,8 +111,8 @@ impl Source {
     /// Every sample of a split in the dataset's order.
     ///
     /// # Errors
-    /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there; [`Error::Config`] if the second cache
-    /// lacks it.
+    /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there. A sample is [`Error::NoSecondSample`] or
+    /// [`Error::OtherText`] if the second cache does not have it.
     pub fn in_order(&self, split: &str) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.in_order(split)?)),
@@ -123,8 +125,8 @@ impl Source {
     /// samples.
     ///
     /// # Errors
-    /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there; [`Error::Config`] if the second cache
-    /// lacks it.
+    /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there. A sample is [`Error::NoSecondSample`] or
+    /// [`Error::OtherText`] if the second cache does not have it.
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.shuffled(split, seed, epoch, skip)?)),
@@ -203,7 +205,7 @@ impl AlignedReader {
         let id = sample.id.0;
         if !self.near.iter().any(|(ids, _)| ids.contains(&id)) {
             let group = self.groups.partition_point(|ids| ids.end <= id);
-            let missing = || Error::Config(format!("split `{}`: the second cache has no sample {id}", self.split));
+            let missing = || Error::NoSecondSample { split: self.split.clone(), sample: id };
             let ids = self.groups.get(group).cloned().ok_or_else(missing)?;
             let read = self.reader.range(&self.split, ids.clone())?;
             let read = read.into_iter().map(|row| (row.sample.id.0, row)).collect();
@@ -215,10 +217,7 @@ impl AlignedReader {
         let found = self.near.iter().find_map(|(_, group)| group.get(&id));
         match found {
             Some(found) if found.sample == *sample => Ok(found.rows.clone()),
-            _ => Err(Error::Config(format!(
-                "split `{}`, sample {id}: the two caches hold different tokens or positions under this id; make both from one dataset",
-                self.split
-            ))),
+            _ => Err(Error::OtherText { split: self.split.clone(), sample: id }),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::target_spec::TargetSpec;
 use crate::{Error, Result};
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::temperature::{LogitStats, temperature_of_entropy};
-use logitcask_core::{SoftRow, SoftRows, TailAtom, TargetTransform, TransformedRow};
+use logitcask_core::{ConfigError, SoftRow, SoftRows, TailAtom, TargetTransform, TransformedRow};
 use std::ops::Range;
 
 /// Padding value for the log-probability of a missing class and the log-weight of a missing atom: e^-1e4 is 0 in any
@@ -83,7 +83,7 @@ impl TargetBatch {
     /// Lays out the rows of the teacher with this index for `samples`, as far as `spec` needs them.
     ///
     /// # Errors
-    /// [`Error::NoTeacher`] if a sample has no rows of that teacher; [`Error::Config`] for a label that
+    /// [`Error::NoTeacher`] if a sample has no rows of that teacher; [`Error::Refused`] for a label that
     /// `spec.similarity` does not have.
     pub fn new(samples: &[DistillSample], teacher: usize, spec: &TargetSpec) -> Result<Self> {
         let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.get(teacher)).collect();
@@ -95,10 +95,12 @@ impl TargetBatch {
         if let Some(similarity) = &spec.similarity
             && let Some(label) = labels.iter().find(|label| **label as usize >= similarity.labels())
         {
-            return Err(Error::Config(format!(
-                "[loss] target: a sample has the label {label}, and the head that tells how alike classes are has {} of them",
+            let error = ConfigError::new("[loss] target", "similar", "left out for these samples");
+            return Err(Error::Refused(error.because(format!(
+                "a sample has the label {label}, but the teacher's head, from which the similarity is computed, has \
+                 {} classes",
                 similarity.labels()
-            )));
+            ))));
         }
         Ok(Self::of_rows(&rows, &labels, spec))
     }

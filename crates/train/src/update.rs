@@ -161,10 +161,10 @@ fn backward(
 /// Takes the gradients out of `sums` and returns them for the mean over `positions` positions.
 ///
 /// # Errors
-/// [`Error::Config`] for a batch without a position.
+/// [`Error::EmptyBatch`] for a batch without a position.
 pub fn gradients(model: &impl CausalLm, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
     let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
-        return Err(Error::Config("a batch without a position".into()));
+        return Err(Error::EmptyBatch);
     };
     let n = positions as f64;
     let mut grads = GradientsParams::from_grads((surrogate / n).backward(), model);

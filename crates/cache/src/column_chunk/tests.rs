@@ -1,4 +1,4 @@
-//! Columns as other writers write them, and what is refused before it is decoded.
+//! Columns from other writers, and columns that are refused before they are decoded.
 
 use super::page_header::{self, PageHeader};
 use super::{ColumnChunk, ColumnRows, ColumnToRead, Limits};
@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 const LIMITS: Limits = Limits { values: 1 << 20, bytes: 1 << 24 };
 
-/// How a column is written.
+/// Settings of a written column.
 #[derive(Clone, Debug)]
 struct Written {
     version: WriterVersion,
     compression: Compression,
-    /// `None`: in a dictionary.
+    /// `None` for a dictionary.
     encoding: Option<Encoding>,
     rows_per_page: usize,
     rows_per_group: usize,
@@ -55,7 +55,7 @@ fn written(encodings: &[Encoding]) -> impl Strategy<Value = Written> {
         })
 }
 
-/// A file with one column.
+/// Writes a file with one column.
 fn file(column: ArrayRef, how: &Written) -> (Bytes, ParquetMetaData) {
     let batch = RecordBatch::try_from_iter([("column", column)]).unwrap();
     let properties = WriterProperties::builder()
@@ -76,7 +76,7 @@ fn file(column: ArrayRef, how: &Written) -> (Bytes, ParquetMetaData) {
     (bytes, metadata)
 }
 
-/// The values of every row from `from` on, of all row groups.
+/// The values of all rows from `from` on, of all row groups.
 fn rows<T: DataType>((bytes, metadata): &(Bytes, ParquetMetaData), from: usize) -> Vec<Vec<T::T>> {
     let (mut start, mut all) = (0, Vec::new());
     for (row_group, group) in metadata.row_groups().iter().enumerate() {
@@ -122,7 +122,7 @@ fn lists_of(lists: &[Vec<u32>]) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-/// Lists of none, a few or many of so many different numbers.
+/// Lists with no, a few or many numbers, drawn from a given number of different ones.
 fn lists() -> impl Strategy<Value = Vec<Vec<u32>>> {
     let list = |classes: u32| {
         let length = prop_oneof![0..1usize, 0..9usize, 60..300usize];
@@ -215,7 +215,7 @@ fn compressions_whose_decoders_cannot_be_bounded_are_refused() {
 fn a_page_that_decompresses_to_more_than_its_limit_or_claim_is_refused() {
     let zeros = vec![0; 5 << 20];
     for compression in [Compression::SNAPPY, Compression::GZIP(GzipLevel::default())] {
-        // 20 MiB within one page of some KiB: more values than are possible, and more bytes.
+        // A page of a few KiB that decompresses to 20 MiB: more values and more bytes than are possible.
         let (bytes, metadata) = file(lists_of(std::slice::from_ref(&zeros)), &plain(compression));
         let mut column = open::<Int32Type>(&bytes, &metadata, 0, 0..1).unwrap();
         let error = column.next().unwrap_err().to_string();
@@ -226,7 +226,7 @@ fn a_page_that_decompresses_to_more_than_its_limit_or_claim_is_refused() {
     let page = metadata.row_group(0).column(0).data_page_offset() as usize;
     let header = page_header::read(&bytes[page..]).unwrap();
     assert!(header.decompressed > 200_000 && header.stored < 2_000, "{header:?}");
-    // The header claims a little less than there is: kind and sizes are three fields of a byte and a number each.
+    // The header claims less than the page has. Kind and sizes are three fields, of one byte and a number each.
     let mut damaged = bytes.to_vec();
     damaged[page + 3] -= 2;
     let (damaged, claimed) = (Bytes::from(damaged), header.decompressed);
@@ -256,7 +256,7 @@ fn headers_are_read_as_the_specification_says_and_nothing_else_is() {
     let whole = [&head[..], &[0x2c], &counts, &[0, 0]].concat();
     let expected = PageHeader { length: 17, stored: 12, decompressed: 12, level_bytes: 0, is_compressed: true };
     assert_eq!(page_header::read(&whole), Some(expected));
-    // A count of another type, which would be passed over here and read by the Parquet crate; a field twice; a list.
+    // A count of another type, which this parser would skip and the Parquet crate would read; a repeated field; a list.
     for (at, byte) in [(7, 0x11), (7, 0x18), (2, 0x05), (6, 0x29)] {
         let mut other = whole.clone();
         other[at] = byte;
@@ -266,7 +266,7 @@ fn headers_are_read_as_the_specification_says_and_nothing_else_is() {
 
 #[test]
 fn runs_of_lengths_are_measured_before_memory_is_taken_for_them() {
-    // 128 to a block of four parts, three numbers: 5, and two that are 1 more each.
+    // Blocks of 128 in four parts, with three numbers: 5, 6 and 7.
     let run = [&[0x80, 0x01, 4, 3, 10, 2][..], &[0, 0, 0, 0], b"rest"].concat();
     assert_eq!(page_header::delta_packed_length(&run, 3), Some(10));
     assert_eq!(page_header::delta_packed_length(&run, 2), None);

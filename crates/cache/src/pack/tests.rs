@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Uneven numbers that are the same on every machine.
+/// Pseudo-random numbers that are the same on every machine.
 struct Rng(u64);
 
 impl Rng {
@@ -10,7 +10,7 @@ impl Rng {
         (((self.0 >> 33) * u64::from(end)) >> 31) as u32
     }
 
-    /// Mostly small.
+    /// A pseudo-random number that is more often small.
     fn small(&mut self, end: u32) -> u32 {
         let bits = self.below(end.ilog2() + 2);
         self.below((1 << bits).min(end))
@@ -19,7 +19,7 @@ impl Rng {
 
 type Samples = Vec<(Vec<u32>, CodedEntries)>;
 
-/// Samples that belong in a cache: repeated tokens, many ties, codes up to the largest.
+/// Valid samples with repeated tokens, many ties, and codes up to the largest.
 fn samples(rng: &mut Rng, vocab: u32, shape: CountMode, codes: ValueCode, count: usize, longest: u32) -> Samples {
     let largest = if codes == ValueCode::Half { 0x7bff } else { 2047 };
     let sample = |rng: &mut Rng| {
@@ -138,7 +138,7 @@ proptest! {
     }
 }
 
-/// The bytes with something changed, cut off or added.
+/// The bytes with a random change, truncation or addition.
 fn damaged(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let place = rng.below(bytes.len() as u32) as usize;

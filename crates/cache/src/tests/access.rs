@@ -1,4 +1,4 @@
-//! What reading one sample costs.
+//! Bytes that reading one sample touches.
 
 use super::*;
 use crate::shard::Shard;
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use std::ops::Range;
 
-/// A shard of two blocks of 128 rows, and what it costs to read some rows of one of them.
+/// A shard of two blocks of 128 rows, for measuring how many bytes a read of some rows needs.
 struct Costs {
     plan: Plan,
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ impl Costs {
         Self { plan, bytes, footer }
     }
 
-    /// Where the pages are that hold rows of a block, and what is needed to decode them.
+    /// Byte ranges of the pages that contain these rows of a block, and of their dictionaries.
     fn pages(&self, block: usize, rows: &Range<u64>) -> Vec<Range<usize>> {
         let mut pages = Vec::new();
         let (group, index) = (self.footer.row_group(block), self.footer.page_index_for_row_group(block));
@@ -45,7 +45,8 @@ impl Costs {
         pages
     }
 
-    /// Bytes of the pages that hold some rows: these are read from a shard in which no other page is whole.
+    /// Number of bytes of the pages that contain these rows. Checks that they can be read when all other pages are
+    /// destroyed.
     fn of(&self, block: usize, rows: Range<u64>) -> u64 {
         let pages = self.pages(block, &rows);
         let blocks = 0..self.footer.num_row_groups();
@@ -53,7 +54,7 @@ impl Costs {
         blocks.flat_map(|block| self.pages(block, &(0..128))).for_each(|page| spoilt[page].fill(0xaa));
         let mut keep = |page: &Range<usize>| spoilt[page.clone()].copy_from_slice(&self.bytes[page.clone()]);
         pages.iter().for_each(&mut keep);
-        // The model, which the shard's first row has and opening reads.
+        // The packed model, which is stored in the first row and read on opening.
         let model = self.footer.row_group(0).columns().iter().position(|c| c.column_path().string() == "packed_model");
         if let Some(model) = model {
             let index = self.footer.page_index_for_row_group(0);
@@ -75,10 +76,10 @@ fn one_sample_costs_its_pages_and_no_more() {
     for layout in [Layout::Plain, Layout::Packed] {
         let costs = Costs::new(layout);
         let (file, whole) = (costs.bytes.len() as u64, costs.of(0, 0..128));
-        // Two blocks of equal size make the file, but for the footer.
+        // The file consists of two blocks of equal size and the footer.
         assert!(whole > file / 4 && whole < file, "{layout:?}: {whole} of {file}");
         let last = costs.of(1, 127..128);
-        // One page of four in every column, and the dictionary of one.
+        // One of the four pages of every column, and one dictionary.
         assert!(last < whole / 3, "{layout:?}: one row costs {last} bytes, 128 cost {whole}");
     }
 }
@@ -90,7 +91,7 @@ fn bytes_read_fall_with_the_share_of_pages_that_is_kept() {
         let of_pages: Vec<u64> = (1..=4).map(|pages| costs.of(0, 0..32 * pages)).collect();
         let share = |pages: usize| of_pages[pages - 1] as f64 / of_pages[3] as f64;
         for pages in 1..4 {
-            // The dictionary is read whichever pages are.
+            // The dictionary is always read.
             let kept = pages as f64 / 4.0;
             assert!((kept - 0.05..kept + 0.12).contains(&share(pages)), "{layout:?}, {pages} of 4: {}", share(pages));
         }
@@ -99,7 +100,7 @@ fn bytes_read_fall_with_the_share_of_pages_that_is_kept() {
 
 #[test]
 fn samples_left_out_cost_nothing_page_by_page() {
-    // Two blocks of 128 rows in pages of 32. The second block is destroyed: who does not want its samples never knows.
+    // Two blocks of 128 rows in pages of 32. The second block is destroyed, which affects only reads of its samples.
     let folder = tempfile::tempdir().unwrap();
     let plan = plan(TOP_P, &[("train", 256)], 128);
     write(folder.path(), &plan);
@@ -121,7 +122,7 @@ fn a_sample_is_found_by_arithmetic() {
     let plan = plan(TOP_K, &[("train", 300), ("val", 7)], 140);
     write(folder.path(), &plan);
     let reader = CacheReader::open(folder.path()).unwrap();
-    // Nothing but the shards that are asked for is ever touched.
+    // Only the shards with the requested samples are opened.
     fs::remove_file(folder.path().join(plan.shard_name(1))).unwrap();
     for (split, id) in [("train", 0), ("train", 139), ("train", 280), ("train", 299), ("val", 6)] {
         let row = reader.get(split, SampleId(id)).unwrap();
@@ -140,7 +141,7 @@ fn shards_that_were_not_used_for_long_are_closed_and_believed_again_only_as_they
     let read = |id| reader.get("train", SampleId(id));
     (0..most + 20).for_each(|id| assert_eq!(read(id).unwrap().sample.id.0, id));
     assert_eq!(reader.open_shards(), most as usize);
-    // The first is closed, the last is not; both become another file of the same length.
+    // The first shard has been closed, the last has not. Both are replaced by another file of the same length.
     for unit in [0, most as usize + 19] {
         let path = folder.path().join(plan.shard_name(unit));
         let mut bytes = fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! `data/bad`: for every MUST of the format a small cache that breaks it, and what a reader says to it.
+//! `data/bad`: for every MUST of the format a small cache that violates it, and the reader's error.
 
 pub(super) mod make;
 
@@ -9,19 +9,19 @@ use make::{chosen, top_k, top_p, two_units};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// How a whole cache becomes a bad one.
+/// How an intact cache is made invalid.
 enum Make {
-    /// The rows are changed before they are written; the manifest vouches for them.
+    /// Changes the rows before they are written; the manifest matches them.
     Rows(fn() -> Plan, fn(&mut Vec<(Sample, SoftRows)>)),
-    /// The columns are.
+    /// Changes the columns before they are written; the manifest matches them.
     Columns(fn() -> Plan, fn(&Plan, Batch) -> Batch),
-    /// The shard is another; the manifest vouches for it.
+    /// Replaces the shard; the manifest matches it.
     Shard(fn() -> Plan, fn(&Plan) -> Vec<u8>),
-    /// Part of a file's text is replaced, everywhere; nobody vouches for it.
+    /// Replaces every occurrence of a text in a file; no hash is updated.
     Text(&'static str, &'static str, &'static str),
-    /// The plan is changed.
+    /// Changes the plan.
     Plan(fn(&mut Plan)),
-    /// Anything else.
+    /// Makes any other change to the folder.
     Files(fn(&Path, &Plan)),
 }
 
@@ -150,7 +150,7 @@ const SHARDS: &[(&str, &str, Make)] = &[
     ),
     (
         "shard-cut",
-        "the file was cut or changed",
+        "the file was truncated or changed",
         Files(|folder, plan| {
             let path = folder.join(plan.shard_name(0));
             let bytes = fs::read(&path).unwrap();
@@ -193,12 +193,12 @@ const SHARDS: &[(&str, &str, Make)] = &[
 const FOLDERS: &[(&str, &str, Make)] = &[
     (
         "plan-missing",
-        "not a cache, the folder has no plan.json",
+        "this is not a cache: the folder has no plan.json",
         Files(|folder, _| fs::remove_file(folder.join("plan.json")).unwrap()),
     ),
     (
         "plan-of-another-version",
-        "format version 2, this build reads 1",
+        "format version 2, but this build reads version 1",
         Text("plan.json", "_version\": 1", "_version\": 2"),
     ),
     ("plan-before-the-format", "written before the format was settled", Files(make::before_the_format)),
@@ -221,12 +221,16 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ("tokenizer-of-another", "the file was changed or damaged", Text("tokenizer.json", "tokenizer", "detokenizer")),
     (
         "manifest-missing",
-        "there is no complete cache yet",
+        "so the cache is incomplete",
         Files(|folder, _| {
             fs::remove_file(folder.join(MANIFEST_NAME)).unwrap();
         }),
     ),
-    ("manifest-of-another-version", "format version 2, this", Text("manifest.json", "_version\": 1", "_version\": 2")),
+    (
+        "manifest-of-another-version",
+        "format version 2, but this",
+        Text("manifest.json", "_version\": 1", "_version\": 2"),
+    ),
     (
         "manifest-of-another-plan",
         "the plan beside it is",
@@ -262,7 +266,7 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ),
     (
         "manifest-wrong-hash",
-        " was recorded",
+        "instead of the recorded",
         Files(|folder, plan| {
             let mut shards = Manifest::read(folder, plan).unwrap().shards;
             shards[0].blake3 = Fingerprint::of(b"other");
@@ -279,7 +283,7 @@ fn bad() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/bad")
 }
 
-/// What opening the cache in `folder` and reading all of it says.
+/// The error of opening the cache in `folder` and reading all of it.
 fn refusal(folder: &Path) -> Option<String> {
     let reader = match CacheReader::open(folder) {
         Ok(reader) => reader,
@@ -302,7 +306,7 @@ fn every_bad_cache_is_refused_for_its_own_reason() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(seen, cases().map(|(name, ..)| (*name).to_owned()).collect(), "run regenerate_bad");
-    // Bombs were refused before they went off; all tests together take less.
+    // The decompression bombs were refused before they used memory; all tests together use less than this.
     #[cfg(target_os = "linux")]
     {
         let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -313,7 +317,7 @@ fn every_bad_cache_is_refused_for_its_own_reason() {
 }
 
 #[test]
-#[ignore = "writes data/bad anew; run it when the format or a message changes"]
+#[ignore = "rewrites data/bad; run it when the format or a message changes"]
 fn regenerate_bad() {
     for (name, message, make) in cases() {
         let folder = bad().join(name);

@@ -1,5 +1,5 @@
-//! Workers that die, wait or run out of room at any step of publishing. They are processes: this test binary again,
-//! running [`child`] under the orders of its parent.
+//! Workers that are killed, wait, or run out of disk space at each step of publishing. Each worker is a process: this
+//! test binary, which runs [`child`].
 
 use super::*;
 use crate::PLAN_NAME;
@@ -13,20 +13,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 use std::{env, io, process};
 
-/// Orders to a child: the cache's folder, its layout, and at which step to die or to wait for a line.
+/// Environment variables for a child: the cache's folder, its layout, and the step at which it dies or waits for a
+/// line.
 const FOLDER: &str = "LOGITCASK_TEST_FOLDER";
 const LAYOUT: &str = "LOGITCASK_TEST_LAYOUT";
 const DIE_AT: &str = "LOGITCASK_TEST_DIE_AT";
 const WAIT_AT: &str = "LOGITCASK_TEST_WAIT_AT";
-/// Set for the long forms: every pair of deaths.
+/// If set, the long tests run, with every pair of deaths.
 const LONG: &str = "LOGITCASK_KILLS";
-/// How a child's lines to its parent begin.
+/// Prefixes of the lines from a child to its parent.
 const AT: &str = "at ";
 const ROOT: &str = "cache_id ";
 const ERROR: &str = "error ";
 const LAYOUTS: [Layout; 2] = [Layout::Plain, Layout::Packed];
 
-/// What [`crate::publish`] calls before each of its steps.
+/// Called by [`crate::publish`] before each of its steps.
 pub(crate) fn step(step: Step, path: &Path) {
     static ORDERS: OnceLock<[Option<usize>; 2]> = OnceLock::new();
     static STEPS: AtomicUsize = AtomicUsize::new(0);
@@ -41,19 +42,19 @@ pub(crate) fn step(step: Step, path: &Path) {
     }
     tell(&format!("{AT}{step:?} {}", path.display()));
     if here == *die {
-        // Like kill -9: no destructor runs, no buffer is written.
+        // As with kill -9, no destructor runs and no buffer is flushed.
         process::abort();
     }
     io::stdin().read_line(&mut String::new()).unwrap();
 }
 
-/// A line for the parent; what the test harness writes may stand before it.
+/// Prints a line for the parent. It starts with a line feed because the test harness may have printed part of a line.
 fn tell(line: &str) {
     let mut out = io::stdout().lock();
     writeln!(out, "\n{line}").and_then(|()| out.flush()).unwrap();
 }
 
-/// A full unit and the rest of one.
+/// A plan with a full unit and a partial one.
 fn plan_of(layout: Layout) -> Plan {
     Plan { layout, ..plan(TOP_P, &[("train", 5)], 3) }
 }
@@ -80,7 +81,7 @@ fn child() {
     }
 }
 
-/// [`child`], with more orders in `env`.
+/// A process that runs [`child`], with more environment variables.
 fn start(folder: &Path, layout: Layout, env: &[(&str, usize)]) -> Child {
     ordered(Command::new(env::current_exe().unwrap()), folder, layout, env)
 }
@@ -91,27 +92,27 @@ fn ordered(mut command: Command, folder: &Path, layout: Layout, env: &[(&str, us
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// The line that begins with `key`, without it; `None` at the end of what the child says.
+/// The rest of the next line that begins with `key`; `None` at the end of the output.
 fn said(out: &mut impl BufRead, key: &str) -> Option<String> {
     out.lines().map(Result::unwrap).find_map(|line| line.strip_prefix(key).map(str::to_owned))
 }
 
-/// Waits for the child's end: did it succeed, and what it said under `key`.
+/// Waits for the child to end. Returns whether it succeeded, and the rest of its line with `key`.
 fn ended(mut child: Child, key: &str) -> (bool, Option<String>) {
-    // The pipe stays open to the end: the child has more to say than this line.
+    // The rest of the output is read too, so that the child never writes to a closed pipe.
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let line = said(&mut out, key);
     (child.wait().unwrap().success(), line)
 }
 
-/// Runs a child that dies at its `at`th step, and gives that step; `None` where it has fewer.
+/// Runs a child that dies at step number `at`. Returns that step, or `None` if it has fewer steps.
 fn died(folder: &Path, layout: Layout, at: usize) -> Option<String> {
     let (success, step) = ended(start(folder, layout, &[(DIE_AT, at)]), AT);
     assert_eq!(success, step.is_none(), "step {at}: {step:?}");
     step.map(|line| line.replace(&folder.display().to_string(), ""))
 }
 
-/// Every file below `folder` with its bytes and the time of its last change.
+/// Every file below `folder` with its bytes and modification time.
 fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -135,14 +136,14 @@ fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files(folder).into_iter().map(|(name, (bytes, _))| (name, bytes)).collect()
 }
 
-/// A whole cache that nothing disturbed.
+/// A complete cache from an undisturbed run.
 fn undisturbed(layout: Layout) -> BTreeMap<PathBuf, Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     work(folder.path(), layout).unwrap();
     bytes(folder.path())
 }
 
-/// What has a name is whole, and no reader takes the cache unless all of it is.
+/// Checks that every file with its final name is intact, and that the cache can be opened only if it is complete.
 fn check_partial(folder: &Path, wanted: &BTreeMap<PathBuf, Vec<u8>>, when: &str) {
     let here = bytes(folder);
     for (name, bytes) in here.iter().filter(|(name, _)| !name.to_string_lossy().contains(".tmp-")) {
@@ -192,7 +193,7 @@ fn a_worker_that_dies_while_it_goes_on_after_a_death_loses_nothing() {
         let wanted = undisturbed(layout);
         let mut deaths = 0;
         'first: for first in (1..).step_by(if is_long { 1 } else { 3 }) {
-            // In the short form one second death for some of the first, each time at another step.
+            // The short test tries one second death for some of the first ones, each at another step.
             let other = 1 + 37 * first % 47;
             for second in if is_long { 1..usize::MAX } else { other..other + 1 } {
                 let folder = tempfile::tempdir().unwrap();
@@ -254,11 +255,11 @@ fn a_worker_that_waited_while_another_finished_changes_nothing() {
     assert!(waits > 80, "only {waits} waits");
 }
 
-/// The file system takes no file of more than `blocks` blocks from this child.
+/// Limits the size of the files that this child can write, in blocks.
 #[cfg(unix)]
 fn cramped(folder: &Path, layout: Layout, blocks: u64) -> (bool, Option<String>) {
     let mut shell = Command::new("sh");
-    // The signal would kill; ignored, the write fails as it does on a full disk.
+    // The signal is ignored, so that the write fails as on a full disk instead of killing the process.
     shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()]);
     shell.arg(env::current_exe().unwrap());
     ended(ordered(shell, folder, layout, &[]), ERROR)

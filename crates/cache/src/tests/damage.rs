@@ -1,4 +1,4 @@
-//! Damage of every kind, everywhere: it is found, and after a repair the cache is what it was.
+//! Damage of every kind at every place is found, and a repair restores the original bytes.
 
 use super::*;
 use crate::companions;
@@ -9,7 +9,7 @@ use crate::{COMMITS_DIR, Companion, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME, 
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use std::collections::BTreeMap;
 
-/// Every file of a folder, by its path below it.
+/// Every file of a folder, by relative path.
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn files(folder: &Path) -> Files {
@@ -38,11 +38,12 @@ fn laid_out(files: &Files) -> tempfile::TempDir {
     folder
 }
 
-/// What a teacher brings besides its tokenizer.
+/// Companion files of a teacher.
 const COMPANIONS: [Companion<'static>; 2] =
     [("templates/chat.jinja", b"{{ messages }}"), ("generation_config.json", b"{\"eos_token_id\": [1, 2]}")];
 
-/// Three units in two splits; the first selection leaves the packed layout nothing fixed.
+/// Three units in two splits. The packed layout is used with a selection for which nothing in its rows has a fixed
+/// size.
 fn whole(layout: Layout) -> (Files, Plan) {
     let folder = tempfile::tempdir().unwrap();
     let selection = if layout == Layout::Plain { TOP_K } else { TOP_P };
@@ -57,7 +58,7 @@ fn report(folder: &Path) -> crate::Report {
     verify(folder, Tier::Rows, &mut |_, _| {}).unwrap()
 }
 
-/// Takes out what is damaged and runs the pipeline over what is then missing.
+/// Prepares a repair and writes the missing units.
 fn repaired(folder: &Path, plan: &Plan) -> crate::Result<Repair> {
     let repair = repair::prepare(folder, plan.clone(), TOKENIZER, &COMPANIONS, &report(folder))?;
     for unit in repair.writer.pending()? {
@@ -68,11 +69,11 @@ fn repaired(folder: &Path, plan: &Plan) -> crate::Result<Repair> {
     Ok(repair)
 }
 
-/// `damaged` is found to be so, and its repair gives `good` to the byte.
+/// Checks that the damage is found and that the repair restores `good` byte by byte.
 fn assert_repaired(damaged: &Files, good: &Files, plan: &Plan, what: &str) {
     let folder = laid_out(damaged);
     let found = report(folder.path());
-    // What no reader misses is noted, and made again all the same.
+    // Files that readers do not need are only noted, but rebuilt too.
     assert!(!found.is_whole() || !found.notes.is_empty(), "{what}: unnoticed");
     let repair = repaired(folder.path(), plan).unwrap_or_else(|e| panic!("{what}: {e}"));
     assert!(repair.left.is_empty(), "{what}: {:?}", repair.left);
@@ -84,7 +85,7 @@ fn assert_repaired(damaged: &Files, good: &Files, plan: &Plan, what: &str) {
     assert!(report(folder.path()).is_whole(), "{what}");
 }
 
-/// The card is for people: nothing is read from it but the cache_id.
+/// The card is for people; only its cache_id is checked.
 fn is_checked(name: &str) -> bool {
     name != crate::card::CARD_NAME
 }
@@ -113,7 +114,7 @@ fn every_flipped_byte_is_found_in(layout: Layout) {
     assert!(flips > 2500 && same < 20, "{flips} flips, {same} that change nothing");
 }
 
-/// Another spelling of the same JSON value, or of a name that identifies nothing.
+/// The change affects only the spelling of the JSON, or a name that is not part of the identity.
 fn says_the_same(name: &str, good: &[u8], bad: &[u8]) -> bool {
     let value = |bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok();
     let id = |bytes| serde_json::from_slice::<Plan>(bytes).ok().map(|plan| plan.id());
@@ -134,7 +135,8 @@ fn every_flipped_byte_of_a_packed_cache_is_found() {
     every_flipped_byte_is_found_in(Layout::Packed);
 }
 
-/// Places in every region of a shard: both magics, head and middle of every column's pages, page index, footer, length.
+/// Offsets in every region of a shard: both magic numbers, start and middle of every column's pages, page index,
+/// footer, length.
 fn regions(shard: &[u8]) -> Vec<usize> {
     let bytes = bytes::Bytes::copy_from_slice(shard);
     let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Required);
@@ -188,7 +190,7 @@ fn lost_swapped_and_cut_files_are_repaired() {
             case(&format!("{name} lost"), &|files| _ = files.remove(*name));
             let length = good[*name].len();
             for (from, to) in
-                // The last byte of a JSON file is a line feed, which says nothing.
+                // The last byte of a JSON file is a line feed, which has no meaning.
                 [(0, length), (1, length), (length / 2, length), (length - 2, length), (length / 3, length / 2)]
             {
                 case(&format!("{name} without {from}..{to}"), &|files| {
@@ -244,7 +246,7 @@ fn several_damages_at_once_are_repaired() {
             assert_repaired(&damaged, &good, &plan, &format!("{set:?}"));
         }
     }
-    // No record of any unit is left, or no shard.
+    // All commits are gone, or all shards.
     for folder in [COMMITS_DIR, DATA_DIR] {
         let mut damaged = good.clone();
         damaged.retain(|name, _| !name.starts_with(folder));
@@ -294,7 +296,7 @@ fn a_shard_that_comes_out_otherwise_is_not_published() {
 fn a_cache_of_another_plan_is_left_alone() {
     let (good, plan) = whole(Layout::Plain);
     let other = Plan { precision: "bf16".into(), ..plan.clone() };
-    // Whole; with a damaged plan, whose id the shards still know; and one that was only just begun.
+    // An intact cache, one with a damaged plan whose id is still in the shards, and one that was only started.
     let mut damaged = good.clone();
     damaged.get_mut(PLAN_NAME).unwrap()[3] ^= 1;
     let begun: Files =
@@ -336,7 +338,7 @@ fn damage_that_every_record_vouches_for_never_panics() {
             let mut bad = shard.clone();
             bad[at] ^= [0x01, 0x80, 0xff][at % 3];
             forge(folder.path(), &plan, 0, &bad);
-            // The manifest vouches; the commit contradicts it, which is not what is looked for here.
+            // The manifest matches. The commit does not, but that finding is not counted here.
             let report = report(folder.path());
             found += usize::from(report.files().contains(plan.shard_name(0).as_str()));
         }
@@ -349,7 +351,7 @@ fn a_shard_that_is_cut_under_its_map_is_refused() {
     let (good, plan) = whole(Layout::Plain);
     let folder = laid_out(&good);
     let manifest = Manifest::read(folder.path(), &plan).unwrap();
-    // SAFETY: the file is cut between two decodes, never during one, which `check_whole` notices before any byte is touched.
+    // SAFETY: the file is truncated between two decodes, and `check_whole` notices it before any byte is read.
     let mapped = unsafe { crate::Storage::mapped() };
     let shard = Shard::open(folder.path(), (&plan, plan.id()), 0, &manifest.shards[0], (mapped, &mut None)).unwrap();
     assert_eq!(shard.read(&plan, 0, 0..5).unwrap().len(), 5);
@@ -358,7 +360,7 @@ fn a_shard_that_is_cut_under_its_map_is_refused() {
     let error = shard.read(&plan, 0, 0..5).unwrap_err();
     assert!(matches!(error, Error::Size { got: 0, .. }), "{error}");
     assert!(matches!(storage::read_all(&folder.path().join("absent")), Err(Error::Io { .. })));
-    // What was read stays what it was.
+    // Bytes that were already read are unchanged.
     let (whole, _) = whole(Layout::Plain);
     let folder = laid_out(&whole);
     let shard =

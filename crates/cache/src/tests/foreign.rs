@@ -1,4 +1,4 @@
-//! Shards that another writer wrote: the same rows, in whatever pages, encodings and compression.
+//! Shards from other writers: the same rows in other pages, encodings and compression.
 
 use super::*;
 use crate::shard::Shard;
@@ -11,7 +11,7 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 
-/// Two blocks of ours.
+/// A shard of two blocks from our writer.
 const ROWS: u64 = 150;
 
 fn cache(layout: Layout, selection: Selection) -> (tempfile::TempDir, Plan) {
@@ -21,7 +21,7 @@ fn cache(layout: Layout, selection: Selection) -> (tempfile::TempDir, Plan) {
     (folder, plan)
 }
 
-/// The shard of a cache's only unit as a table, and written again.
+/// Reads the shard of a cache's only unit as a table, and writes it again.
 fn rewritten(folder: &Path, plan: &Plan, properties: WriterPropertiesBuilder) -> Vec<u8> {
     let bytes = Bytes::from(fs::read(folder.join(plan.shard_name(0))).unwrap());
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().with_batch_size(1000).build().unwrap();
@@ -29,13 +29,13 @@ fn rewritten(folder: &Path, plan: &Plan, properties: WriterPropertiesBuilder) ->
     let constants = schema::constants(plan, plan.id(), 0);
     let constants = constants.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
     let properties = properties.set_key_value_metadata(Some(constants)).build();
-    // With the Arrow schema in the footer, as other writers have it.
+    // With the Arrow schema in the footer, as other writers store it.
     let mut writer = ArrowWriter::try_new(Vec::new(), batches[0].schema(), Some(properties)).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());
     writer.into_inner().unwrap()
 }
 
-/// What writers differ in: pages, compression, dictionaries, the page index and row groups.
+/// Settings in which writers differ: pages, compression, dictionaries, the page index and row groups.
 fn ways() -> Vec<(String, WriterPropertiesBuilder)> {
     let mut ways = Vec::new();
     let compressions = [

@@ -1,4 +1,4 @@
-//! What fuzzing started from and found, as tests: each file of `fuzz/corpus/` goes through the function it was found with.
+//! Seeds and findings of fuzzing as tests: each file of `fuzz/corpus/` is passed to its fuzz target's function.
 
 use super::*;
 use crate::codec::{self, packed};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Hundreds of times what a seed takes on a slow machine.
+/// Hundreds of times as long as a seed takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn corpus() -> PathBuf {
@@ -38,7 +38,7 @@ fn no_seed_panics_or_takes_long() {
         assert!(seeds.len() > 4, "{}: {} seeds", target.display(), seeds.len());
         for seed in seeds {
             let (name, data) = (target.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&seed).unwrap());
-            // In a thread of its own, since a seed that never ends must fail too.
+            // In a separate thread, so that a seed that never ends fails too.
             let (done, end) = mpsc::channel();
             std::thread::spawn(move || {
                 fuzzing::run(&name, &data);
@@ -49,8 +49,8 @@ fn no_seed_panics_or_takes_long() {
     }
 }
 
-/// Plain shards that are refused, and some that are read: as we write them, and as other writers might. Where they are not
-/// compressed, a fuzzer reaches what zstd would hide from it.
+/// Plain shards from our writer and from other writers, some of them invalid. Without compression, a fuzzer can reach
+/// the code behind zstd.
 fn plain_seeds() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let plan = fuzzing::plain_plan();
     let rows = fuzzing::rows(&plan, fuzzing::ROWS);
@@ -87,7 +87,7 @@ fn plain_seeds() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     (refused, read)
 }
 
-/// Of each kind a row with the model that is trained on many, a model alone, and that model with a row.
+/// For each kind, a row with a model that was trained on many rows, a model alone, and that model with a row.
 fn packed_seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (number, kept) in (0..).zip(KEPT) {
@@ -107,7 +107,7 @@ fn packed_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Each record of a whole cache, as it is and cut.
+/// Each record of a complete cache, unchanged and truncated.
 fn manifest_seeds() -> Vec<Vec<u8>> {
     let plan = fuzzing::plain_plan();
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ fn seeds_are_what_a_cache_of_today_holds() {
 }
 
 #[test]
-#[ignore = "writes the seeds anew, after a change of the format: cargo test write_seeds -- --ignored"]
+#[ignore = "rewrites the seeds, after a change of the format: cargo test write_seeds -- --ignored"]
 fn write_seeds() {
     let (refused, read) = plain_seeds();
     let plain = [refused, read].concat();

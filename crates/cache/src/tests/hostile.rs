@@ -1,4 +1,4 @@
-//! Files that are cut, damaged, swapped or made up.
+//! Files that are truncated, damaged, swapped or forged.
 
 use super::*;
 use crate::codec;
@@ -7,7 +7,7 @@ use crate::shard::Shard;
 use crate::{Error, PLAN_NAME, TOKENIZER_NAME};
 use arrow_array::RecordBatch;
 
-/// Six samples of equal length, so that any two can trade columns.
+/// Six samples of equal length, so that columns of any two can be swapped.
 fn even(plan: &Plan, seed: u64) -> Vec<(Sample, SoftRows)> {
     (0..6).map(|id| row_of(plan, id, 9, seed)).collect()
 }
@@ -35,7 +35,7 @@ fn a_shard_cut_short_is_refused() {
         fs::write(&path, &good[..len]).unwrap();
         let error = CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)).unwrap_err();
         assert!(matches!(error, Error::Size { got, .. } if got == len as u64), "{error}");
-        // Even where the manifest vouches for the stump.
+        // Even if the manifest matches the truncated file.
         forge(folder.path(), &plan, 0, &good[..len]);
         assert!(matches!(
             CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)),
@@ -61,7 +61,7 @@ fn damage_that_a_manifest_vouches_for_never_panics() {
             .and_then(|shard| shard.read(&plan, 0, 0..6));
         refused += usize::from(read.is_err());
     }
-    // The others hit what is not read, or a value that stays plausible.
+    // The others change bytes that are not read, or a value that remains plausible.
     assert!(refused > good.len() / 3, "{refused} of {} damaged shards were refused", good.len());
 }
 
@@ -81,7 +81,7 @@ fn damage_under_the_compression_never_panics() {
             let mut bad = good.clone();
             bad[at] ^= with;
             let shard = Shard::of_bytes("bad".into(), bad.into(), (&plan, plan.id()), 0);
-            // The second row alone makes the decoder skip the first, by what that claims to be.
+            // Reading only the second row makes the decoder skip the first by its claimed length.
             for rows in [0..2, 1..2] {
                 refused += usize::from(shard.as_ref().map_or(true, |shard| shard.read(&plan, 0, rows).is_err()));
                 tried += 1;
@@ -93,7 +93,7 @@ fn damage_under_the_compression_never_panics() {
 
 #[test]
 fn columns_swapped_between_two_samples_are_refused_by_name() {
-    // Enough kept classes that labels are often among them: what ties rows to their input.
+    // Enough kept classes that labels are often among them, which ties rows to their input.
     let plan = plan(Selection::TopP { p: 0.95, k: 20 }, &[("train", 6)], 6);
     let folder = tempfile::tempdir().unwrap();
     let rows = even(&plan, 0);
@@ -125,7 +125,7 @@ fn columns_swapped_between_two_samples_are_refused_by_name() {
         assert!(error.contains("row 2 (sample 2)") && error.contains(message), "{names:?}: {error}");
         assert!(error.contains("train-00000-of-00001.parquet"), "{error}");
     }
-    // The whole rows, then only what the teacher said.
+    // Swaps the whole rows, then only the teacher's columns.
     forge_batch(other);
     assert!(read_error(folder.path(), "train").unwrap().contains("row 2 (sample 2): the row says it is sample 4"));
     let mut soft = rows.clone();
@@ -172,7 +172,7 @@ fn a_changed_manifest_is_refused() {
         ("data/train-00000-of-00002", "/etc/passwd", "the plan says"),
         ("\"plan_id\": \"", "\"plan_id\": \"0", "64 lowercase hex digits"),
         ("\"entries\"", "\"more\": 1, \"entries\"", "unknown field"),
-        ("\"format_version\": 1", "\"format_version\": 2", "format version 2, this build reads 1"),
+        ("\"format_version\": 1", "\"format_version\": 2", "format version 2, but this build reads version 1"),
         ("\"positions\": ", "\"positions\": 18446744073709551615", "floating point"),
     ];
     for (from, to, message) in changes {
@@ -183,7 +183,7 @@ fn a_changed_manifest_is_refused() {
     }
     fs::write(&path, &good[..good.len() / 2]).unwrap();
     assert!(CacheReader::open(folder.path()).unwrap_err().to_string().contains("EOF"));
-    // A hash is not noticed on opening, but before any row is believed.
+    // A wrong hash is not noticed on opening, but before any row is returned.
     let other = Fingerprint::of(b"other").to_string();
     fs::write(&path, good.replace(&hash, &other)).unwrap();
     assert!(read_error(folder.path(), "train").unwrap().contains(&other));

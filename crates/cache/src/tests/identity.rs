@@ -1,4 +1,4 @@
-//! What a cache is, however its files are spelled, whoever began it, and whatever its inputs are called.
+//! A cache's identity does not depend on the formatting of its files, on who started it, or on the names of its inputs.
 
 use super::*;
 use crate::names::COMMITS_DIR;
@@ -13,7 +13,7 @@ fn small() -> (tempfile::TempDir, Plan) {
     (folder, plan)
 }
 
-/// As another program may write it: other white space, other order, other spelling of numbers.
+/// The same JSON as another program may write it: other white space, order of keys and notation of numbers.
 fn respelled(json: &[u8]) -> String {
     fn spell(value: &Value, out: &mut String) {
         match value {
@@ -57,7 +57,7 @@ fn a_cache_whose_json_another_program_wrote_anew_is_the_same_cache() {
     assert_eq!(CacheReader::open(folder.path()).unwrap().cache_id(), cache_id);
     let report = verify(folder.path(), Tier::Rows, &mut |_, _| {}).unwrap();
     assert!(report.is_whole() && report.notes.is_empty(), "{report:?}");
-    // It goes on being written, too: a shard that is lost comes back.
+    // It can also be repaired: a lost shard is rebuilt.
     fs::remove_file(folder.path().join(plan.shard_name(1))).unwrap();
     let writer = CacheWriter::open(folder.path(), plan, TOKENIZER).unwrap();
     assert_eq!(writer.pending().unwrap(), [1]);
@@ -106,13 +106,13 @@ fn whatever_decides_the_rows_identifies() {
     }
 }
 
-/// Where this fails, the same rows become other bytes than before: by a change of `codec`, `pack` or `schema`, or by an
-/// update of the Parquet or zstd crate. Count [`CODEC_VERSION`] up, and put its new number and hash here.
+/// If this fails, the same rows result in other bytes than before, because of a change of `codec`, `pack` or `schema`,
+/// or an update of the Parquet or zstd crate. Increment [`CODEC_VERSION`], and put the new number and hash here.
 #[test]
 fn the_codec_has_another_version_when_its_bytes_are_others() {
     let hashes = [Layout::Plain, Layout::Packed].map(|layout| {
         let plan = Plan { layout, ..plan(TOP_P, &[("train", 40)], 40) };
-        // The plan's id stands in the footer, and is no matter of the codec.
+        // The plan's id is in the footer, and does not depend on the codec.
         let id = Fingerprint::of(b"");
         Fingerprint::of(&codec::encode(&plan, id, 0, &rows_of(&plan, 0, 0)).unwrap()).short()
     });
@@ -126,7 +126,7 @@ fn readers_do_not_miss_commits() {
     let report = verify(folder.path(), Tier::Rows, &mut |_, _| {}).unwrap();
     assert!(report.is_whole(), "{report:?}");
     assert_eq!(report.notes.len(), plan.units.len());
-    // Without a manifest they are all that says which shards are whole.
+    // Without a manifest, only the commits tell which shards are complete.
     fs::remove_file(folder.path().join(MANIFEST_NAME)).unwrap();
     assert!(!verify(folder.path(), Tier::Rows, &mut |_, _| {}).unwrap().is_whole());
 }
@@ -141,7 +141,7 @@ fn a_folder_of_something_else_is_left_alone() {
         assert!(matches!(&error, Error::Occupied { found, .. } if found == theirs), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
     }
-    // Hidden files are nobody's concern, and a cache that lost its plan is still one.
+    // Hidden files are ignored, and a folder with shards but no plan is still a cache.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(".DS_Store"), b"").unwrap();
     CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();

@@ -1,4 +1,4 @@
-//! The orders a cache is read in.
+//! The orders in which a cache is read.
 
 use super::*;
 use crate::Error;
@@ -29,7 +29,7 @@ fn a_shuffle_is_a_permutation_that_seed_and_epoch_decide() {
     assert_eq!(first, ids(&reader.clone(), 1, 0, 0));
     assert_ne!(first, ids(&reader, 1, 1, 0));
     assert_ne!(first, ids(&reader, 2, 0, 0));
-    // Rows of one block are spread over their window, not read in a run.
+    // Rows of one block are spread over their window instead of following each other.
     let neighbours = first.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
     assert!(neighbours < 20, "{neighbours} of 102 pairs are still neighbours");
 }
@@ -47,8 +47,8 @@ fn skipping_ends_in_the_same_order() {
 #[test]
 fn skipped_windows_are_not_decoded() {
     let (folder, reader) = blocks();
-    // An order whose first window has every row of the second unit. Its blocks, 22 of four rows, one of two, three of
-    // four, one of one, give that window at least this many rows:
+    // An order whose first window has every row of the second unit. With its blocks (22 of four rows, one of two, three
+    // of four, one of one), the window has at least this many rows:
     let window = 4 * WINDOW_BLOCKS - 2 - 3;
     let holds_second_unit = |ids: Vec<u64>| (90..103).all(|id| ids[..window].contains(&id));
     let seed = (0..1000).find(|&seed| holds_second_unit(ids(&reader, seed, 0, 0))).unwrap();
@@ -73,9 +73,9 @@ fn samples_and_splits_that_are_not_there_are_named() {
     let (folder, _) = small();
     let reader = CacheReader::open(folder.path()).unwrap();
     let error = reader.len("test").unwrap_err().to_string();
-    assert!(error.contains("no split `test`") && error.contains("train"), "{error}");
+    assert!(error.contains("no split `test`; its splits are") && error.contains("train"), "{error}");
     let error = reader.get("train", SampleId(12)).unwrap_err().to_string();
-    assert!(error.contains("0..12") && error.contains("12 was asked"), "{error}");
+    assert!(error.contains("0..12") && error.contains("no sample 12"), "{error}");
     assert!(reader.get("train", SampleId(u64::MAX)).is_err());
 }
 
@@ -119,7 +119,7 @@ fn some_samples_come_once_each_in_an_order_of_their_own() {
 #[test]
 fn a_range_is_what_reading_in_order_gives_there() {
     let folder = tempfile::tempdir().unwrap();
-    // Blocks of four rows, units of ten: a range begins and ends within a block, and goes over both.
+    // With blocks of four rows and units of ten, a range can begin and end within a block and span several units.
     let plan = Plan { max_length: FOUR_ROWS_A_BLOCK, ..plan(TOP_K, &[("train", 25), ("test", 7)], 10) };
     write(folder.path(), &plan);
     let reader = CacheReader::open(folder.path()).unwrap();

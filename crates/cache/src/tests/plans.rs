@@ -1,4 +1,4 @@
-//! Plans, and the constants that outlive this code.
+//! Plans, and the constants of the format that must never change.
 
 use super::*;
 use crate::{COMMITS_DIR, DATA_DIR, PLAN_NAME, TOKENIZER_NAME};
@@ -34,7 +34,7 @@ fn never_change_these() {
 #[test]
 fn never_change_the_numbers_either() {
     assert_eq!((limits::MAX_UNITS, crate::card::CARD_NAME), (99_999, "README.md"));
-    // Log-probabilities: these steps and no others, so many of them, and what a code stands for.
+    // Log-probabilities: the allowed steps, the number of codes, and the value of a code.
     let accepted =
         |step: f64| Truncation { values: LogProbPrecision::Quantised { step }, ..keep(TOP_K) }.check(VOCAB).is_ok();
     let steps: Vec<f64> = (0..10).map(|i| 0.5f64.powi(i)).filter(|step| accepted(*step)).collect();
@@ -50,7 +50,8 @@ fn never_change_the_numbers_either() {
         ),
         (0x7bff, Some(0x3c00), -65504.0)
     );
-    // Tail atoms: their number, their unit, the empty one, and the inverse temperature that their weights are stated at.
+    // Tail atoms: their number, their unit, the empty atom, and the inverse temperature at which their weights are
+    // given.
     let rule = |atoms| TailRule { lowest_temperature: 0.25, highest_temperature: 4.0, atoms };
     assert_eq!((1..20).filter(|atoms| rule(*atoms).check().is_ok()).max(), Some(8));
     assert_eq!((rule(2).reference(), rule(2).knots()), (1.0, (0.25, 1.25)));
@@ -107,7 +108,8 @@ fn never_change_the_footer() {
 
 #[test]
 fn the_plan_of_one_version_never_hashes_differently() {
-    // Plan ids stand in manifests and footers: fields, their order and their spelling are part of the format.
+    // Manifests and footers contain plan ids, so the names, order and spelling of a plan's fields are part of the
+    // format.
     let id = plan(TOP_P, &[("train", 10), ("val", 2)], 4).id().to_string();
     assert_eq!(id, PLAN_ID);
 }

@@ -1,4 +1,4 @@
-//! `data/vectors/v1`: what every reader of the format must read, and every writer write, for ever.
+//! `data/vectors/v1`: caches that every reader of the format must read and every writer must reproduce.
 
 use super::*;
 use crate::CachedSample;
@@ -10,7 +10,7 @@ const SELECTIONS: [(&str, Selection); 4] =
     [("top_k", TOP_K), ("top_p", TOP_P), ("sample", SAMPLE), ("dense", Selection::Dense {})];
 const QUANTISED: LogProbPrecision = LogProbPrecision::Quantised { step: 0.0625 };
 
-/// Every vector by its name; two splits, one of two units, and at least one of everything that can be chosen.
+/// Every vector by name: two splits, one of them with two units, and together every option of the format.
 fn vectors() -> BTreeMap<String, Plan> {
     let mut vectors = BTreeMap::new();
     for layout in [Layout::Plain, Layout::Packed] {
@@ -39,7 +39,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/vectors/v1")
 }
 
-/// The JSON of a decoded cache: its cache_id, then a line for each sample.
+/// The JSON of a decoded cache: its cache_id, then one line per sample.
 fn described(reader: &CacheReader) -> String {
     let mut text = format!("{{\n\"cache_id\": \"{}\",\n\"rows\": [", reader.cache_id());
     for (number, (split, row)) in rows(reader).iter().enumerate() {
@@ -56,7 +56,7 @@ fn rows(reader: &CacheReader) -> Vec<(String, CachedSample)> {
     reader.splits().into_iter().flat_map(of).collect()
 }
 
-/// One sample; an f32 as the shortest decimal that only it rounds to, a tail atom as its two integers.
+/// One sample. An f32 is written as the shortest decimal that rounds to it, a tail atom as its two integers.
 fn line(split: &str, CachedSample { sample, rows }: &CachedSample) -> serde_json::Value {
     serde_json::json!({
         "split": split,
@@ -77,12 +77,12 @@ fn line(split: &str, CachedSample { sample, rows }: &CachedSample) -> serde_json
     })
 }
 
-/// As text, so that no library's double precision comes between.
+/// As text, so that no library rounds it through double precision.
 fn floats(values: &[f32]) -> Vec<String> {
     values.iter().map(f32::to_string).collect()
 }
 
-/// Errors that no rows decide, so that a vector can be written again from its rows alone.
+/// Error statistics that do not depend on the rows, so that a vector can be rewritten from its rows alone.
 fn errors(plan: &Plan) -> RowErrors {
     let mut errors = RowErrors::new(&plan.keep);
     for (i, sum) in errors.log_z.iter_mut().enumerate() {
@@ -99,7 +99,7 @@ fn write_vector(folder: &Path, plan: &Plan, rows_of: impl Fn(usize) -> Vec<(Samp
         writer.write_unit(unit, &rows_of(unit), &errors(plan)).unwrap();
     }
     writer.finish().unwrap();
-    // For people, and not part of the format.
+    // The card is for people and not part of the format.
     fs::remove_file(folder.join(CARD_NAME)).unwrap();
 }
 
@@ -108,7 +108,7 @@ fn every_vector_is_read_as_it_always_was() {
     for name in vectors().keys() {
         let reader = CacheReader::open(&folder().join(name)).unwrap();
         let expected = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
-        // Not assert_eq: a page of numbers on failure helps nobody.
+        // Not assert_eq, whose message would be a page of numbers.
         let got = described(&reader);
         let differs = got.lines().zip(expected.lines()).find(|(got, expected)| got != expected);
         assert!(got == expected, "{name}: {differs:?}");
@@ -141,12 +141,12 @@ fn every_vector_is_written_as_it_always_was() {
 }
 
 #[test]
-#[ignore = "writes data/vectors/v1 anew; never once version 1 is released"]
+#[ignore = "rewrites data/vectors/v1; not to be run once version 1 is released"]
 fn regenerate_vectors() {
     for (name, plan) in vectors() {
         let folder = folder().join(&name);
         let _ = fs::remove_dir_all(&folder);
-        // Two to six tokens: enough for every column, little enough to read.
+        // Two to six tokens are enough for every column, and few enough to read.
         write_vector(&folder, &plan, |unit| {
             let range = &plan.units[unit];
             (range.start..range.end).map(|id| row_of(&plan, id, 2 + (id as usize * 3) % 5, 11)).collect()

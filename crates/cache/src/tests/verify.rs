@@ -1,4 +1,4 @@
-//! What `verify` sees, and what it lets pass.
+//! The findings of `verify`, and what it accepts.
 
 use super::*;
 use crate::verify::{Finding, Report, Tier, verify};
@@ -19,7 +19,7 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The lines of a report.
+/// The findings of a report as lines.
 fn lines(report: &Report) -> Vec<String> {
     report.findings.iter().map(Finding::to_string).collect()
 }
@@ -31,7 +31,7 @@ fn a_whole_cache_of_any_kind_has_no_findings() {
             let folder = tempfile::tempdir().unwrap();
             let plan = Plan { layout, ..plan(selection, &[("train", 10), ("val", 3)], 4) };
             let cache_id = write(folder.path(), &plan).cache_id();
-            // What others leave beside a cache is theirs.
+            // Foreign files beside a cache are accepted.
             fs::write(folder.path().join("_runs.jsonl"), b"{}").unwrap();
             fs::write(folder.path().join("README.md"), b"edited").unwrap();
             fs::write(folder.path().join(DATA_DIR).join(".tmp-killed"), b"").unwrap();
@@ -72,13 +72,13 @@ fn every_finding_is_listed() {
     }
     let report = rows(folder.path());
     let expected = [
-        ("tokenizer.json", "BLAKE3 is"),
+        ("tokenizer.json", "BLAKE3 hash is"),
         ("_commits/00000.json", "missing field"),
         ("data/train-00002-of-00003.parquet", "not of this cache"),
         ("_commits/00002.json", "not of this cache"),
         ("copy.parquet", "not of this cache"),
         ("data/train-00000-of-00002.parquet", "missing"),
-        ("data/train-00001-of-00002.parquet", "BLAKE3 is"),
+        ("data/train-00001-of-00002.parquet", "BLAKE3 hash is"),
     ];
     for (file, what) in expected {
         let found = report.findings.iter().any(|f| f.file == file && f.what.contains(what));
@@ -95,11 +95,11 @@ fn every_finding_is_listed() {
 fn bytes_are_looked_at_only_where_that_was_asked_for() {
     let (folder, plan) = small();
     let shard = folder.path().join(plan.shard_name(1));
-    // In a page's data: neither the footer nor a header.
+    // This byte is in a page's data, not in the footer or a header.
     flip(&shard, 60);
     assert_eq!(lines(&structure(folder.path())), [""; 0]);
     assert!(!rows(folder.path()).is_whole());
-    // A footer is.
+    // This one is in the footer.
     let length = fs::metadata(&shard).unwrap().len() as usize;
     flip(&shard, length - 6);
     let report = structure(folder.path());
@@ -117,7 +117,7 @@ fn bad_rows_are_named_though_every_hash_fits() {
         let batch = codec::to_batch(&plan, block, None, true).unwrap();
         let mut other = block.to_vec();
         if block[0].0.id.0 == 4 {
-            // Samples 5 and 6 get the tokens of another sample, with their own hash.
+            // Samples 5 and 6 get the tokens of another sample, with the hash of these tokens.
             (other[1].0.input_ids, other[2].0.input_ids) = (good[9].0.input_ids.clone(), good[9].0.input_ids.clone());
         }
         let other = codec::to_batch(&plan, &other, None, true).unwrap();
@@ -174,7 +174,8 @@ fn whoever_contradicts_the_shard_is_named() {
         assert!(report.findings.iter().all(|f| f.file == name) && !report.is_whole(), "{:#?}", lines(&report));
         change(name, &other, &hash);
     }
-    // What no shard can decide, the cache_id in the card does: here the worst error of the better unit.
+    // Fields that no shard determines are protected by the cache_id in the card: here the worst error of the better
+    // unit.
     let manifest = Manifest::read(folder.path(), &plan).unwrap();
     let better = usize::from(manifest.shards[1].codec_error.worst < manifest.shards[0].codec_error.worst);
     let mut shards = manifest.shards;
@@ -208,11 +209,11 @@ fn without_a_plan_the_hashes_are_still_checked() {
         let report = rows(folder.path());
         let files: Vec<_> = report.findings.iter().map(|f| f.file.clone()).collect();
         assert_eq!(files, [PLAN_NAME.to_owned(), plan.shard_name(1)], "{:#?}", lines(&report));
-        // Neither does the manifest have to be there.
+        // The manifest may be missing too.
         fs::remove_file(folder.path().join(MANIFEST_NAME)).unwrap();
         assert_eq!(rows(folder.path()), Report { cache_id: None, ..report });
     }
-    // A plan that can be read, and is not the one.
+    // A plan that can be read, but is not the original one.
     let (folder, mut plan) = small();
     plan.precision = "f23".into();
     fs::write(folder.path().join(PLAN_NAME), json::to_bytes(&plan)).unwrap();
@@ -229,6 +230,6 @@ fn untrusted_records_open_no_file_outside() {
     fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&plan, plan.id(), shards))).unwrap();
     fs::remove_file(folder.path().join(PLAN_NAME)).unwrap();
     fs::remove_dir_all(folder.path().join(COMMITS_DIR)).unwrap();
-    // The plan is missing; shards of such names are none.
+    // The plan is missing, so files with the names of shards are not shards.
     assert_eq!(lines(&rows(folder.path())), ["plan.json: missing"]);
 }

@@ -1,4 +1,4 @@
-//! From rows to a folder and back.
+//! Writing rows into a folder and reading them back.
 
 use super::*;
 use crate::{COMMITS_DIR, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME};
@@ -176,7 +176,7 @@ fn an_interrupted_cache_ends_with_the_root_of_an_undisturbed_one() {
 
     for error in [writer.finish().unwrap_err(), CacheReader::open(folder.path()).unwrap_err()] {
         let text = error.to_string();
-        assert!(text.contains("1 of 2 units") && text.contains("run cache again"), "{text}");
+        assert!(text.contains("1 of 2 units") && text.contains("`logitcask cache` again"), "{text}");
     }
     drop(writer);
     let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
