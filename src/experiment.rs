@@ -3,6 +3,7 @@
 use crate::devices;
 use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
+use crate::recipe_file;
 use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
@@ -47,7 +48,7 @@ pub struct Experiment {
 impl Experiment {
     /// Opens everything but the weights, and notes anything unusual.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(Recipe::read(path)?, path)
+        Self::of(recipe_file::read(path)?, path)
     }
 
     /// Opens everything that a recipe names but the weights; `path` is the recipe's.

@@ -11,6 +11,7 @@ mod paths;
 mod pins;
 mod progress;
 mod recipe;
+mod recipe_file;
 mod stop;
 mod student;
 mod summary;

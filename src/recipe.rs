@@ -1,15 +1,12 @@
 //! Recipes: one TOML file per experiment.
 
-use crate::paths::Bases;
-use crate::student;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use logitcask_cache::Layout;
 use logitcask_core::{LogProbPrecision, PositionChoice, Selection, TailRule, Truncation};
 use logitcask_data::DatasetConfig;
 use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// An experiment. Relative paths are looked up in the recipe's folder and then in the current one; unknown keys are
@@ -35,6 +32,9 @@ pub struct Recipe {
     /// What the cache keeps, and the length of its windows.
     #[serde(default)]
     pub cache: CacheConfig,
+    /// Further caches that the student is trained on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<MixedCache>,
     /// The student's shape; it inherits vocabulary and context from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student: Option<ModelConfig>,
@@ -79,6 +79,21 @@ impl TeacherConfig {
 
 const fn default_batch_tokens() -> usize {
     2048
+}
+
+/// A further cache, mixed into the samples of the recipe's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixedCache {
+    /// Its folder.
+    pub cache: PathBuf,
+    /// Number of its samples for each sample of the recipe's own cache.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+const fn one() -> f64 {
+    1.0
 }
 
 /// Settings of training in generations.
@@ -187,45 +202,8 @@ impl CacheConfig {
 }
 
 impl Recipe {
-    /// Reads a recipe; an error about a key names its line. A recipe that `extends` another inherits the keys that it
-    /// does not have itself. Relative paths are looked up as [`Bases`] describes.
-    pub fn read(path: &Path) -> Result<Self> {
-        let recipe: Self = match read_table(path)? {
-            (text, None) => {
-                // Parsed from the text first, so that an error names its line.
-                let named = |e| anyhow!("{}: {e}", path.display());
-                let mut table = parse(path, &text)?;
-                student::check(toml::Deserializer::parse(&text).map_err(named)?, &table).map_err(named)?;
-                let _: Self = toml::from_str(&text).map_err(named)?;
-                find_paths(&mut table, &Bases::of(path));
-                table.try_into().map_err(|e| anyhow!("{}: {e}", path.display()))?
-            }
-            (text, Some(base)) => {
-                let base = Bases::of(path).find(&base);
-                let (base_text, further) = read_table(&base)
-                    .with_context(|| format!("{}: cannot read the recipe that it extends", path.display()))?;
-                if further.is_some() {
-                    bail!(
-                        "{}: extends {}, which itself extends another recipe; extend only recipes that do not",
-                        path.display(),
-                        base.display()
-                    );
-                }
-                // The paths of each recipe are relative to that recipe's folder.
-                let (mut under, mut over) = (parse(&base, &base_text)?, parse(path, &text)?);
-                find_paths(&mut under, &Bases::of(&base));
-                find_paths(&mut over, &Bases::of(path));
-                let named = |e| anyhow!("{} (over {}): {e}", path.display(), base.display());
-                let merged = merge(&under, over);
-                student::check(toml::Value::Table(merged.clone()), &merged).map_err(named)?;
-                merged.try_into().map_err(named)?
-            }
-        };
-        recipe.check().with_context(|| path.display().to_string())?;
-        Ok(recipe)
-    }
-
-    fn check(&self) -> Result<()> {
+    /// Rejects settings that do not fit together.
+    pub fn check(&self) -> Result<()> {
         self.loss.check()?;
         if let Some(train) = &self.train {
             train.check()?;
@@ -244,6 +222,12 @@ impl Recipe {
                 "[train] pruning: a student that learns from labels alone ([loss] alpha = 0) uses all samples; leave \
                  it out"
             );
+        }
+        if let Some(data) = self.data.iter().find(|data| !(data.weight.is_finite() && data.weight > 0.0)) {
+            bail!("[[data]] {}: weight = {} must be a number above 0", data.cache.display(), data.weight);
+        }
+        if !self.data.is_empty() && self.teacher.is_none() {
+            bail!("[[data]] mixes caches into the recipe's own, so the recipe needs a [teacher]");
         }
         match (&self.teacher, &self.tokenizer) {
             (None, None) => bail!("name a [teacher], or a [tokenizer] for a run on labels alone"),
@@ -265,77 +249,6 @@ impl Recipe {
         self.cache.path.clone().unwrap_or_else(|| Path::new("data/caches").join(name(recipe)))
     }
 }
-
-/// A recipe's text, and the path of the recipe that it extends.
-fn read_table(path: &Path) -> Result<(String, Option<PathBuf>)> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::IsADirectory => anyhow!(not_a_recipe(path)),
-        _ => anyhow!(error).context(format!("{}: cannot read the recipe", path.display())),
-    })?;
-    let extends = parse(path, &text)?.get(EXTENDS).map(|base| base.as_str().map(PathBuf::from));
-    match extends {
-        Some(None) => bail!("{}: extends must be the path of another recipe", path.display()),
-        Some(base) => Ok((text, base)),
-        None => Ok((text, None)),
-    }
-}
-
-fn parse(path: &Path, text: &str) -> Result<toml::Table> {
-    text.parse().map_err(|e| match path.extension().is_some_and(|extension| extension == "toml") {
-        true => anyhow!("{}: {e}", path.display()),
-        false => anyhow!("{}: {e}", not_a_recipe(path)),
-    })
-}
-
-fn not_a_recipe(path: &Path) -> String {
-    format!(
-        "{}: this is not a recipe. A recipe is a TOML file such as data/recipes/demo.toml; it names texts with \
-         [dataset] path",
-        path.display()
-    )
-}
-
-/// Replaces a recipe's relative paths by the places where they are found.
-fn find_paths(table: &mut toml::Table, bases: &Bases) {
-    for (sections, key) in PATHS {
-        let section = sections.iter().try_fold(&mut *table, |table, name| table.get_mut(*name)?.as_table_mut());
-        let Some(toml::Value::String(path)) = section.and_then(|section| section.get_mut(*key)) else { continue };
-        let found = match *sections {
-            ["cache"] => bases.find_or_make(Path::new(path)),
-            _ => bases.find(Path::new(path)),
-        };
-        // A path that is not valid Unicode cannot be a TOML string; it stays relative.
-        if let Some(found) = found.to_str() {
-            *path = found.to_owned();
-        }
-    }
-}
-
-/// Sections and keys of the paths in a recipe.
-const PATHS: &[(&[&str], &str)] = &[
-    (&["dataset"], "path"),
-    (&["teacher"], "model"),
-    (&["tokenizer"], "path"),
-    (&["cache"], "path"),
-    (&["loss", "second_teacher"], "cache"),
-];
-
-/// The keys of `over`, and those of `base` that `over` does not have, section by section.
-fn merge(base: &toml::Table, over: toml::Table) -> toml::Table {
-    let mut merged = base.clone();
-    for (name, section) in over.into_iter().filter(|(name, _)| name != EXTENDS) {
-        match (merged.get_mut(&name).and_then(toml::Value::as_table_mut), section) {
-            (Some(there), toml::Value::Table(section)) => there.extend(section),
-            (_, section) => {
-                merged.insert(name, section);
-            }
-        }
-    }
-    merged
-}
-
-/// The key that names another recipe.
-const EXTENDS: &str = "extends";
 
 /// A recipe's name: its file name without the extension.
 pub fn name(recipe: &Path) -> String {

@@ -109,7 +109,10 @@ fn chosen_positions_have_the_rows_of_the_whole_cache_and_are_trained_on() {
         let tokens = CacheReader::open(&fixture.path("cache")).unwrap().get("train", SampleId(0)).unwrap();
         assert!(cached >= here && not == tokens.sample.next_tokens().min(40) - here, "{shown}");
     }
-    whole.edit_recipe("[cache]", "[cache]\npositions = { kind = \"marked\" }");
+    whole.edit_recipe("[cache]", "[cache]\npositions = { kind = \"share\", share = 0.5 }");
+    let refused = whole.fails(&TRAIN);
+    assert!(refused.contains("positions: all here, share 0.5"), "{refused}");
+    whole.edit_recipe("share\", share = 0.5 }", "marked\" }");
     let refused = whole.fails(&CACHE);
     assert!(refused.contains("marks no positions"), "{refused}");
 }

@@ -211,6 +211,7 @@ pub fn batch_of(rows: &[SoftRow], labels: &[u32], spec: &TargetSpec) -> Batch {
         rows: 1,
         width: rows.len(),
         sample_ids: vec![0],
+        sources: Vec::new(),
         positions: (0..rows.len() as u32).collect(),
         gold_ids: labels.to_vec(),
         targets: Some(TargetBatch::of_rows(rows, labels, spec)),

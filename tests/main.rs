@@ -16,6 +16,7 @@ mod identity;
 mod logging;
 mod losses;
 mod methods;
+mod mixture;
 mod model_files;
 mod parity;
 mod pieces;

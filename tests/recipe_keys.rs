@@ -266,12 +266,12 @@ fn sections_of_the_binary_are_documented() {
     };
     assert!(error("extends", 1.into()).contains("extends must be the path of another recipe"));
     assert_eq!(documented("top-level"), known(&error(UNKNOWN, 1.into())));
-    for section in ["teacher", "tokenizer", "cache", "eval", "export", "generations"] {
+    for section in ["teacher", "tokenizer", "data", "cache", "eval", "export", "generations"] {
         let error_of = |key: &str, value: Option<Value>| {
             let mut table = page.smallest(section, "");
             table.remove(key);
             table.extend(value.map(|value| (key.to_owned(), value)));
-            error(section, table.into())
+            error(section, if section == "data" { vec![table].into() } else { table.into() })
         };
         assert_eq!(documented(section), known(&error_of(UNKNOWN, Some(1.into()))), "keys of [{section}]");
         for row in page.rows(section, "") {

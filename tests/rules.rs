@@ -182,7 +182,7 @@ fn curriculum(instance: bool, sign: f64) -> Vec<f64> {
         serde_json::from_str(&format!(r#"{{"alpha":1,"scale":"none","temperature_rule":{adapt}}}"#)).unwrap();
     let selection = Selection::TopK { k: 5 };
     let (rows, students) = cached(selection, VOCAB);
-    let mut rules = Rules::new(&config, 0, Some(&crate::fixture::keep(selection)), VOCAB);
+    let mut rules = Rules::new(&config, 0, [&crate::fixture::keep(selection)], VOCAB);
     let seen = seen(&rows, &students, &rules.needs());
     let mut losses = Vec::new();
     for _ in 0..60 {

@@ -8,6 +8,7 @@ use crate::output::{note, say};
 use crate::paths::{are_one, move_aside};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::recipe_file;
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
 use anyhow::{Context, Result, anyhow, bail};
@@ -26,7 +27,7 @@ const REPLACE: &str = "--replace (with `make`: REPLACE=1) moves the existing cac
 /// Fills the recipe's cache, or reports that it is up to date.
 pub fn run(args: &CacheArgs) -> Result<()> {
     let (start, read_at) = (Instant::now(), SystemTime::now());
-    let recipe = Recipe::read(&args.recipe)?;
+    let recipe = recipe_file::read(&args.recipe)?;
     let folder = recipe.cache_folder(&args.recipe);
     let existing = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
     let existing = match existing {

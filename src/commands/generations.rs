@@ -5,6 +5,7 @@ use crate::args::{CacheArgs, TrainArgs};
 use crate::output::{note, say};
 use crate::paths::replace_file;
 use crate::recipe::{Generations, Recipe, TeacherConfig, name};
+use crate::recipe_file;
 use crate::summary::Summary;
 use anyhow::{Context, Result};
 use logitcask_train::LossConfig;
@@ -38,7 +39,7 @@ pub(super) fn run(args: &TrainArgs, recipe: &Recipe, generations: Generations) -
             out: Some(run.clone()),
             replace: args.replace,
         };
-        train::run(&args, Recipe::read(&path)?)?;
+        train::run(&args, recipe_file::read(&path)?)?;
         summaries.push(Summary::read(&run)?);
         teacher = Some(run.join("student/model"));
     }

@@ -12,13 +12,14 @@ mod man;
 mod measure;
 mod repair;
 mod run_folder;
+mod teaching;
 mod tokenizer;
 mod train;
 mod verify;
 
 use crate::args::Command;
 use crate::devices;
-use crate::recipe::Recipe;
+use crate::recipe_file;
 use anyhow::Result;
 use logitcask_model::DeviceChoice;
 
@@ -30,7 +31,7 @@ pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Cache(args) => cache::run(&args),
         Command::Train(args) => {
-            let recipe = Recipe::read(&args.recipe)?;
+            let recipe = recipe_file::read(&args.recipe)?;
             match recipe.generations {
                 Some(generations) => generations::run(&args, &recipe, generations),
                 None => train::run(&args, recipe),

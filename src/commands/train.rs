@@ -1,46 +1,24 @@
 //! `logitcask train`.
 
-use super::cache::{damaged, owner};
+use super::cache::damaged;
 use super::run_folder::{Identity, claim};
+use super::teaching::{Teaching, open_teaching};
 use crate::args::TrainArgs;
-use crate::caches;
 use crate::experiment::missing_split_help;
 use crate::output::{note, say};
-use crate::pins::{self, Comparison};
 use crate::progress::Progress;
 use crate::recipe::{Recipe, TeacherConfig, name};
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
-use logitcask_cache::{ArtifactRef, CacheReader, Error, Plan};
-use logitcask_core::{TargetTransform, Truncation};
-use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{Dataset, TextDataset};
-use logitcask_model::{CausalLm, Companions, Device, Model, ModelConfig, Precision, PretrainedModel, export};
+use logitcask_core::TargetTransform;
+use logitcask_model::{CausalLm, Device, Model, ModelConfig, Precision, PretrainedModel, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::similarity::Similarity;
-use logitcask_train::{Evaluation, LossConfig, Source, TrainConfig, Trainer, eval};
+use logitcask_train::{Evaluation, LossConfig, TrainConfig, Trainer, eval};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The source of the samples, and what the student inherits from it.
-struct Teaching {
-    source: Source,
-    tokenizer: TextTokenizer,
-    /// The other files of the teacher that students inherit.
-    companions: Companions,
-    /// Number of classes that are tokens.
-    vocab_size: usize,
-    /// Number of the teacher's classes that are not.
-    padding: usize,
-    max_length: usize,
-    /// Id of the cache, or fingerprint of the dataset.
-    data: String,
-    /// Teacher, dataset and tokenizer of the cache, for the run's record.
-    made_from: Vec<String>,
-    cache: Option<CacheReader>,
-}
 
 /// Trains the recipe's student (and its control), exports and evaluates them.
 pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
@@ -59,6 +37,7 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
         Identity { recipe: recipe.clone(), data: teaching.data.clone(), made_from: teaching.made_from.clone() };
     let claimed = claim(&folder, &identity, args.replace)?;
     claimed.note.iter().for_each(|text| note!("{text}"));
+    teaching.describe_mixture().iter().for_each(|text| note!("{text}"));
 
     let (device, device_name) = crate::devices::open(args.device)?;
     note!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
@@ -143,78 +122,6 @@ fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
     student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))
 }
 
-fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
-    if let Some(config) = &recipe.tokenizer {
-        let tokenizer = TextTokenizer::from_json_file(&config.path, config.eos)?;
-        let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
-        return Ok(Teaching {
-            data: dataset.fingerprint().to_string(),
-            vocab_size: tokenizer.vocab_size() as usize,
-            max_length: recipe.cache.max_length,
-            source: Source::Labels(Arc::new(dataset)),
-            companions: Companions::default(),
-            padding: 0,
-            made_from: Vec::new(),
-            tokenizer,
-            cache: None,
-        });
-    }
-    let folder = recipe.cache_folder(path);
-    let cache = open_cache(&folder, path)?;
-    let plan = cache.plan();
-    let made_from = is_of(recipe, path, &cache)?;
-    let source = match recipe.loss.second_teacher.as_ref().filter(|_| recipe.loss.needs_teacher()) {
-        None => Source::Cache(cache.clone()),
-        Some(second) => {
-            let second = caches::open_whole(&second.cache).context("[loss] second_teacher: cannot open its cache")?;
-            Source::both(cache.clone(), second)?
-        }
-    };
-    Ok(Teaching {
-        data: source.name(),
-        tokenizer: crate::tokenizers::of_cache(&cache)?,
-        companions: Companions::from_files(cache.folder(), cache.companions()?)?,
-        vocab_size: plan.vocab_size as usize,
-        padding: plan.keep.padding as usize,
-        max_length: plan.max_length as usize,
-        source,
-        made_from,
-        cache: Some(cache),
-    })
-}
-
-/// The recipe's cache, after a check that all its shards exist.
-fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
-    match caches::open_whole(folder) {
-        Ok(cache) => Ok(cache),
-        Err(error @ (Error::NotACache { .. } | Error::Unfinished { .. } | Error::Version { .. })) => {
-            Err(anyhow!("no cache to train from ({error}); `logitcask cache {}` makes it", path.display()))
-        }
-        Err(error) => Err(damaged(path, error)),
-    }
-}
-
-/// Refuses a cache that was not made from this recipe; returns its teacher, dataset and tokenizer for the run's record.
-fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String>> {
-    let plan = cache.plan();
-    let (folder, path_shown) = (cache.folder().display(), path.display());
-    let stale = || match owner(recipe, cache.folder(), path) {
-        Some(owner) => format!("{folder} was made from {owner} (name another folder with [cache] path)"),
-        None => format!("{folder} is stale (`logitcask cache {path_shown} --replace` makes a new one)"),
-    };
-    agrees(recipe, plan).with_context(stale)?;
-    let Comparison { differences, unseen } = pins::compare(recipe, path, cache)?;
-    if !differences.is_empty() {
-        return Err(anyhow!("the cache is of another recipe ({})", differences.join("; ")).context(stale()));
-    }
-    if !unseen.is_empty() {
-        let (what, are) = (unseen.join(" and "), if unseen.len() > 1 { "are" } else { "is" });
-        note!("{folder}: the recipe's {what} {are} missing and could not be compared with those of the cache");
-    }
-    let pin = |what: &str, pin: &ArtifactRef| format!("{what}: {} ({})", pin.name, pin.fingerprint);
-    Ok(vec![pin("teacher", &plan.teacher), pin("dataset", &plan.dataset), pin("tokenizer", &plan.tokenizer)])
-}
-
 /// Refuses a recipe that needs longer windows or other rows than the data has, before anything is written.
 fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &ModelConfig, teaching: &Teaching) -> Result<()> {
     let window = teaching.max_length;
@@ -250,31 +157,6 @@ fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Opt
     Ok(Some(Arc::new(Similarity::of_head(head, classes as usize, temperature)?)))
 }
 
-/// Refuses a cache whose settings differ from the recipe's.
-fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
-    // A recipe sets neither the number of atoms, which calibration chose, nor the padding of the teacher's head.
-    let keep = Truncation { padding: plan.keep.padding, ..recipe.cache.keep(plan.keep.atoms() as u32) };
-    let wanted = Plan {
-        layout: recipe.cache.layout,
-        max_length: u32::try_from(recipe.cache.max_length)?,
-        special_tokens: recipe.dataset.special_tokens.name().to_owned(),
-        keep,
-        ..plan.clone()
-    };
-    let differences = plan.differences(&wanted);
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let windows = match wanted.max_length == plan.max_length {
-        true => "",
-        false => {
-            ": with other windows a token has another context than the teacher saw (to train on only the first tokens \
-             of each window, set [train] max_length)"
-        }
-    };
-    bail!("the cache is of another recipe ({}){windows}", differences.join("; "))
-}
-
 struct Run<'a> {
     identity: &'a Identity,
     student: &'a ModelConfig,
@@ -305,6 +187,7 @@ impl Run<'_> {
             config: self.train,
             loss,
             source: &self.teaching.source,
+            more: &self.teaching.more,
             folder: &folder,
             device: self.device,
             similarity: self.similarity.clone().filter(|_| loss.needs_teacher()),

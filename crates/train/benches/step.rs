@@ -107,6 +107,7 @@ fn window(number: u64, vocab_size: usize) -> Batch {
         width: tokens.len(),
         tokens,
         sample_ids: vec![number],
+        sources: Vec::new(),
         positions: (0..POSITIONS as u32).collect(),
         targets: Some(TargetBatch::of_rows(&rows, &gold_ids, &TargetSpec::default())),
         second: None,
@@ -180,6 +181,7 @@ fn joined(windows: &[Batch]) -> Batch {
         width,
         tokens: windows.iter().flat_map(|w| w.tokens.clone()).collect(),
         sample_ids: (0..windows.len() as u64).collect(),
+        sources: Vec::new(),
         positions: windows.iter().enumerate().flat_map(shift).collect(),
         gold_ids: windows.iter().flat_map(|w| w.gold_ids.clone()).collect(),
         targets: Some(TargetBatch {

@@ -17,6 +17,8 @@ pub struct Batch {
     pub width: usize,
     /// Ids of the samples, one per row.
     pub sample_ids: Vec<u64>,
+    /// Index of the source of each row; empty if there is only one source.
+    pub sources: Vec<usize>,
     /// Flat indices into \[rows, width\] of the samples' positions; a loss uses no others.
     pub positions: Vec<u32>,
     /// The observed next token of each of these positions.
@@ -48,7 +50,7 @@ impl Batch {
         let has_second = samples.iter().any(|(_, rows)| rows.len() > 1);
         let (targets, second) = (of(0)?, if has_second { of(1)? } else { None });
         let sample_ids = samples.iter().map(|(sample, _)| sample.id.0).collect();
-        Ok(Self { tokens, rows, width, sample_ids, positions, gold_ids, targets, second })
+        Ok(Self { tokens, rows, width, sample_ids, sources: Vec::new(), positions, gold_ids, targets, second })
     }
 
     /// The same batch restricted to some of its positions, so that logits are computed in pieces of bounded size.
@@ -58,6 +60,7 @@ impl Batch {
             rows: self.rows,
             width: self.width,
             sample_ids: Vec::new(),
+            sources: Vec::new(),
             positions: self.positions[range.clone()].to_vec(),
             targets: self.targets.as_ref().map(|all| all.part(range.clone())),
             second: self.second.as_ref().map(|all| all.part(range.clone())),

@@ -82,6 +82,23 @@ pub enum Error {
         /// Its value in the second cache.
         second_value: String,
     },
+    /// Caches that are to be mixed do not have the same tokens.
+    #[error(
+        "{path}: its {property} is {value}, but that of {first} is {first_value}: caches can only be mixed if they have \
+         the same tokens"
+    )]
+    OtherTokens {
+        /// The folder of the cache.
+        path: PathBuf,
+        /// The folder of the first cache.
+        first: PathBuf,
+        /// The property in which they differ.
+        property: &'static str,
+        /// Its value in the first cache.
+        first_value: String,
+        /// Its value in this cache.
+        value: String,
+    },
     /// The second of two caches lacks a sample of the first.
     #[error("split `{split}`: the second cache has no sample {sample}; make both caches from one dataset")]
     NoSecondSample {

@@ -1,6 +1,7 @@
 //! Prefetching of batches.
 
 use crate::batch::Batch;
+use crate::mixture::{Turns, WeightedSource};
 use crate::pruning::Stage;
 use crate::source::{DistillSample, Samples, prefix};
 use crate::target_spec::TargetSpec;
@@ -14,16 +15,23 @@ use tracing::debug;
 /// Number of steps whose batches are prepared in advance.
 const AHEAD: usize = 4;
 
-/// An endless stream of samples: shuffled epochs are concatenated, so that a single number gives the place in it.
+/// An endless stream of samples from one or several sources.
 pub(crate) struct Loader {
+    streams: Vec<Stream>,
+    turns: Turns,
+    /// Number of samples in a step, and in each of its parts.
+    sizes: (usize, usize),
+    max_length: usize,
+}
+
+/// An endless stream of one source's samples: shuffled epochs are concatenated, so that a single number gives the place
+/// in it.
+struct Stream {
     source: Source,
     length: u64,
     seed: u64,
     place: u64,
     samples: Samples,
-    /// Number of samples in a step, and in each of its parts.
-    sizes: (usize, usize),
-    max_length: usize,
     /// If the samples are pruned: the known stages, and a channel for later ones.
     stages: Option<(VecDeque<Stage>, Receiver<Stage>)>,
 }
@@ -57,22 +65,32 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Loader {
-    /// Streams the samples of every step from `first` on; `stages` is set if the samples are pruned.
+    /// Streams the samples of every step from `first` on, from `sources`, of which there is at least one. `stages` is set
+    /// if the samples are pruned, which only a single source's are.
     pub(crate) fn new(
-        source: &Source,
+        sources: &[WeightedSource],
         config: &TrainConfig,
         first: u64,
-        stages: Option<(Vec<Stage>, Receiver<Stage>)>,
+        mut stages: Option<(Vec<Stage>, Receiver<Stage>)>,
     ) -> Result<Self> {
+        let weights: Vec<f64> = sources.iter().map(|source| source.weight).collect();
+        let turns = Turns::after(&weights, first * config.batch_size as u64);
+        let stream = |(number, (source, &place)): (u64, (&WeightedSource, &u64))| {
+            Ok(Stream {
+                source: source.source.clone(),
+                length: source.source.len("train")?,
+                // Sources of equal length have different orders.
+                seed: config.seed.wrapping_add(number << 48),
+                place,
+                samples: Box::new(std::iter::empty()),
+                stages: stages.take().map(|(known, more)| (known.into(), more)),
+            })
+        };
         Ok(Self {
-            source: source.clone(),
-            length: source.len("train")?,
-            seed: config.seed,
-            place: first * config.batch_size as u64,
-            samples: Box::new(std::iter::empty()),
+            streams: (0..).zip(sources.iter().zip(turns.taken())).map(stream).collect::<Result<_>>()?,
+            turns,
             sizes: (config.batch_size, config.batch_size / config.accumulate),
             max_length: config.max_length.map_or(usize::MAX, |length| length as usize),
-            stages: stages.map(|(known, more)| (known.into(), more)),
         })
     }
 
@@ -81,16 +99,8 @@ impl Loader {
     pub(crate) fn start(mut self, spec: Option<TargetSpec>) -> Batches {
         let (out, ready) = sync_channel(AHEAD);
         let thread = std::thread::spawn(move || {
-            let (size, part) = self.sizes;
             loop {
-                let step = self.take(size).and_then(|rows| {
-                    let rows: Vec<DistillSample> = rows.into_iter().map(|row| prefix(row, self.max_length)).collect();
-                    let parts: Vec<Batch> =
-                        rows.chunks(part).map(|rows| Batch::new(rows, spec.as_ref())).collect::<Result<_>>()?;
-                    // Of a sample's chosen positions, none may be within its first tokens.
-                    let parts: Vec<Batch> = parts.into_iter().filter(|part| !part.positions.is_empty()).collect();
-                    if parts.is_empty() { Err(Error::EmptyBatch) } else { Ok(parts) }
-                });
+                let step = self.step(spec.as_ref());
                 let is_last = step.is_err();
                 // A closed channel means that the run is over.
                 if out.send(step).is_err() || is_last {
@@ -101,18 +111,38 @@ impl Loader {
         Batches { ready, thread: Some(thread) }
     }
 
-    fn take(&mut self, count: usize) -> Result<Vec<DistillSample>> {
-        let mut rows = Vec::with_capacity(count);
-        while rows.len() < count {
+    /// The parts of the next step.
+    fn step(&mut self, spec: Option<&TargetSpec>) -> Result<Vec<Batch>> {
+        let (size, part) = self.sizes;
+        let (mut rows, mut sources) = (Vec::with_capacity(size), Vec::with_capacity(size));
+        for _ in 0..size {
+            let source = self.turns.next();
+            rows.push(prefix(self.streams[source].next()?, self.max_length));
+            sources.push(source);
+        }
+        let is_mixed = self.streams.len() > 1;
+        let batch = |(rows, sources): (&[DistillSample], &[usize])| {
+            let sources = if is_mixed { sources.to_vec() } else { Vec::new() };
+            Ok(Batch { sources, ..Batch::new(rows, spec)? })
+        };
+        let parts: Vec<Batch> = rows.chunks(part).zip(sources.chunks(part)).map(batch).collect::<Result<_>>()?;
+        // Of a sample's chosen positions, none may be within its first tokens.
+        let parts: Vec<Batch> = parts.into_iter().filter(|part| !part.positions.is_empty()).collect();
+        if parts.is_empty() { Err(Error::EmptyBatch) } else { Ok(parts) }
+    }
+}
+
+impl Stream {
+    fn next(&mut self) -> Result<DistillSample> {
+        loop {
             match self.samples.next() {
                 Some(row) => {
-                    rows.push(row?);
                     self.place += 1;
+                    return row;
                 }
                 None => self.samples = self.epoch()?,
             }
         }
-        Ok(rows)
     }
 
     /// The samples of the current epoch, from the current place on.

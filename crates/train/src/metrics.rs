@@ -33,6 +33,9 @@ pub struct StepMetrics {
     /// Share of the samples that the run still reads, if it prunes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<f64>,
+    /// Number of samples from each source, if there are several: the recipe's own cache, then those of `[[data]]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<u64>,
     /// The step's learning rate.
     pub learning_rate: f64,
     /// Global gradient norm before clipping.

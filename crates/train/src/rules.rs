@@ -66,9 +66,16 @@ impl StepTotals {
 }
 
 impl Rules {
-    /// Creates the initial rules of `config` for rows of `vocab_size` classes with the truncation `keep`; `None` means
-    /// that there are labels only.
-    pub fn new(config: &LossConfig, seed: u64, keep: Option<&Truncation>, vocab_size: usize) -> Self {
+    /// Creates the initial rules of `config` for rows of `vocab_size` classes with the truncations `keeps`, one for each
+    /// cache; none means that there are labels only.
+    pub fn new<'a>(
+        config: &LossConfig,
+        seed: u64,
+        keeps: impl IntoIterator<Item = &'a Truncation>,
+        vocab_size: usize,
+    ) -> Self {
+        // Rules stay within the range of every cache.
+        let common = |a: (f64, f64), b: (f64, f64)| (a.0.max(b.0), a.1.min(b.1));
         let is_taught = config.needs_teacher();
         let rule = |(i, term): (usize, LossTerm)| {
             term.temperature_rule.filter(|_| is_taught).map(|rule| rule.start(seed.wrapping_add(i as u64)))
@@ -81,7 +88,7 @@ impl Rules {
                 .as_ref()
                 .filter(|_| is_taught)
                 .map(|second| Box::new(second.blend) as Box<dyn TokenWeighting>),
-            range: keep.map_or((1.0, 1.0), temperatures),
+            range: keeps.into_iter().map(temperatures).reduce(common).unwrap_or((1.0, 1.0)),
             config: config.clone(),
             vocab_size,
             watched: RequiredStats::NONE,

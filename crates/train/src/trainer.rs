@@ -13,7 +13,7 @@ use crate::rules::Rules;
 use crate::similarity::Similarity;
 use crate::target_spec::TargetSpec;
 use crate::update::{Gradients, Update};
-use crate::{Error, Result, Source, TrainConfig};
+use crate::{Error, Result, Source, TrainConfig, WeightedSource};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
@@ -45,8 +45,10 @@ pub struct Trainer<'a> {
     pub config: &'a TrainConfig,
     /// The loss settings.
     pub loss: &'a LossConfig,
-    /// Source of the samples.
+    /// Source of the samples, and of those that the student is evaluated on.
     pub source: &'a Source,
+    /// Further caches whose samples are mixed in, each with its weight relative to `source`, which has 1.
+    pub more: &'a [WeightedSource],
     /// Folder for the metrics.
     pub folder: &'a Path,
     /// Device of the tensors.
@@ -115,6 +117,7 @@ impl Trainer<'_> {
         self.config.check()?;
         self.loss.check()?;
         self.source.check(self.loss)?;
+        self.check_mixture()?;
         match &self.similarity {
             Some(similarity) if similarity.labels() != self.model.vocab_size() => {
                 let expected = format!("left out for a student of {} classes", self.model.vocab_size());
@@ -127,12 +130,40 @@ impl Trainer<'_> {
         }
     }
 
+    /// Refuses what a mixture of sources cannot be trained with.
+    fn check_mixture(&self) -> std::result::Result<(), ConfigError> {
+        if self.more.is_empty() {
+            return Ok(());
+        }
+        let refused =
+            |key, got: &str, reason| Err(ConfigError::new(key, got, "left out with [[data]]").because(reason));
+        if self.config.pruning.is_some() {
+            return refused("[train] pruning", "a rule", "it chooses among the samples of a single cache");
+        }
+        if self.loss.second_teacher.is_some() {
+            return refused("[loss] second_teacher", "a cache", "it has no rows for the samples of other caches");
+        }
+        for WeightedSource { source, weight } in self.more {
+            let expected = "a number above 0";
+            ConfigError::unless(weight.is_finite() && *weight > 0.0, "[[data]] weight", weight, expected)?;
+            source.check(self.loss)?;
+        }
+        Ok(())
+    }
+
+    /// All sources with their weights, the first of them `source`.
+    fn sources(&self) -> Vec<WeightedSource> {
+        let first = WeightedSource { source: self.source.clone(), weight: 1.0 };
+        [first].into_iter().chain(self.more.iter().cloned()).collect()
+    }
+
     /// Student, optimizer and rules as stored in the last checkpoint, or their initial state.
     fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner, Model, ModuleOptimizer)> {
-        let keep = self.source.cache().map(|cache| &cache.plan().keep);
+        let sources = self.sources();
+        let keeps = sources.iter().filter_map(|one| one.source.cache()).map(|cache| &cache.plan().keep);
         let fresh = weights::init(self.model, self.config.seed, &self.device.clone().autodiff());
         let mut learner = Learner {
-            rules: Rules::new(self.loss, self.config.seed, keep, self.model.vocab_size()),
+            rules: Rules::new(self.loss, self.config.seed, keeps, self.model.vocab_size()),
             pruner: self.pruner()?,
         };
         let optimizer = self.optimizer(&fresh);
@@ -150,7 +181,7 @@ impl Trainer<'_> {
         let stages = learner.stages();
         let spec = learner.rules.spec();
         let spec = spec.map(|spec| TargetSpec { similarity: self.similarity.clone(), ..spec });
-        Ok(Loader::new(self.source, self.config, first, stages)?.start(spec))
+        Ok(Loader::new(&self.sources(), self.config, first, stages)?.start(spec))
     }
 
     /// The pruner if the recipe prunes its samples. A student of labels only uses all of them.
@@ -182,6 +213,7 @@ impl Trainer<'_> {
         let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.device == &Device::flex() };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
+        metrics.samples = self.count_samples(parts);
         metrics.read = learner.pruner.as_ref().map(Pruner::share);
         if !metrics.loss.is_finite() {
             let loss = format!("the loss is {}", metrics.loss);
@@ -201,6 +233,13 @@ impl Trainer<'_> {
         }
         metrics.learning_rate = c.learning_rate * c.schedule.at(step, c.steps, c.warmup);
         Ok((optimizer.step(metrics.learning_rate, model, grads), metrics))
+    }
+
+    /// Number of samples of a step from each source; empty if there is only one.
+    fn count_samples(&self, parts: &[Batch]) -> Vec<u64> {
+        let mut counts = vec![0; if self.more.is_empty() { 0 } else { 1 + self.more.len() }];
+        parts.iter().flat_map(|part| &part.sources).for_each(|&source| counts[source] += 1);
+        counts
     }
 
     /// Runs the evaluation that is due after this step, if any; returns true if it is the best so far and its weights

@@ -223,6 +223,7 @@ fn metrics(
         temperature: loss.terms.first().filter(|_| loss.alpha > 0.0).map(temperature),
         counted: decisions.weights.as_ref().map(|weights| weights.iter().filter(|w| **w > 0.0).count() as f64 / n),
         read: None,
+        samples: Vec::new(),
         learning_rate: 0.0,
         gradient_norm: 0.0,
         positions: positions as u64,

@@ -1,0 +1,95 @@
+//! Several sources in one run.
+
+use crate::source::Source;
+use crate::{Error, Result};
+use logitcask_cache::CacheReader;
+
+/// A source, and its share of a run's samples relative to the others.
+#[derive(Clone)]
+pub struct WeightedSource {
+    /// Where the samples come from.
+    pub source: Source,
+    /// Above 0 and finite; the shares are the weights over their sum.
+    pub weight: f64,
+}
+
+impl WeightedSource {
+    /// A cache whose samples are mixed with those of `first`.
+    ///
+    /// # Errors
+    /// [`Error::OtherTokens`] if their classes or tokenizers differ, since a token would mean something else.
+    pub fn beside(first: &CacheReader, cache: CacheReader, weight: f64) -> Result<Self> {
+        let (a, b) = (first.plan(), cache.plan());
+        let properties = [
+            ("number of classes", a.vocab_size.to_string(), b.vocab_size.to_string()),
+            ("tokenizer", a.tokenizer.fingerprint.short(), b.tokenizer.fingerprint.short()),
+        ];
+        if let Some((property, first_value, value)) = properties.into_iter().find(|(_, a, b)| a != b) {
+            let (path, first) = (cache.folder().to_owned(), first.folder().to_owned());
+            return Err(Error::OtherTokens { path, first, property, first_value, value });
+        }
+        Ok(Self { source: Source::Cache(cache), weight })
+    }
+}
+
+/// From which source each sample of a run comes: always the one whose count is furthest below its share, and the first
+/// of equals. Every source therefore stays near its share after any number of samples (within one sample if there are two
+/// sources), and the order depends on the weights only.
+pub(crate) struct Turns {
+    shares: Vec<f64>,
+    taken: Vec<u64>,
+    total: u64,
+}
+
+impl Turns {
+    /// The order for sources with these weights, after the first `samples` samples.
+    pub(crate) fn after(weights: &[f64], samples: u64) -> Self {
+        let sum: f64 = weights.iter().sum();
+        let shares = weights.iter().map(|weight| weight / sum).collect();
+        let mut turns = Self { shares, taken: vec![0; weights.len()], total: 0 };
+        (0..samples).for_each(|_| _ = turns.next());
+        turns
+    }
+
+    /// Index of the source of the next sample.
+    pub(crate) fn next(&mut self) -> usize {
+        self.total += 1;
+        let behind = |source: usize| self.shares[source] * self.total as f64 - self.taken[source] as f64;
+        let first = |best: usize, source: usize| if behind(source) > behind(best) { source } else { best };
+        let source = (0..self.shares.len()).fold(0, first);
+        self.taken[source] += 1;
+        source
+    }
+
+    /// Number of samples taken from each source.
+    pub(crate) fn taken(&self) -> &[u64] {
+        &self.taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_source_stays_near_its_share_and_any_place_is_found_again(
+            weights in prop::collection::vec(0.05..5.0f64, 1..5),
+            place in 0..400u64,
+        ) {
+            let sum: f64 = weights.iter().sum();
+            let mut turns = Turns::after(&weights, 0);
+            for total in 1..=place {
+                turns.next();
+                for (weight, &taken) in weights.iter().zip(turns.taken()) {
+                    let off = taken as f64 - weight / sum * total as f64;
+                    prop_assert!(off.abs() <= (weights.len() as f64 - 1.0).max(1e-9), "{off} after {total}");
+                }
+            }
+            let mut again = Turns::after(&weights, place);
+            prop_assert_eq!(again.taken(), turns.taken());
+            prop_assert_eq!((0..50).map(|_| again.next()).collect::<Vec<_>>(), (0..50).map(|_| turns.next()).collect::<Vec<_>>());
+        }
+    }
+}
