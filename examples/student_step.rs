@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     let samples: Vec<DistillSample> = samples.collect::<Result<_, _>>()?;
     let batch = Batch::new(&samples, Some(&TargetSpec::default()))?;
     let positions = batch.positions.len();
-    println!("{} samples, {positions} positions that have a next token", batch.rows);
+    println!("{} samples, {positions} positions", batch.sequences.count());
 
     // Forward KL at T = 2 on both sides, times T squared; the classes that were not kept are one class.
     let loss = LossAtStep::teacher(TermAtStep {

@@ -14,7 +14,7 @@ use logitcask_core::temperature::TemperaturePair;
 use logitcask_core::{
     Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, TargetTransform, TemperedRow, TransformedRow,
 };
-use logitcask_model::DeviceChoice;
+use logitcask_model::{DeviceChoice, Sequences};
 use logitcask_train::batch::Batch;
 use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{LossTotals, logits_loss, student};
@@ -208,8 +208,7 @@ fn losses_of_whole_rows_agree_with_jax_on_tensors() {
 pub fn batch_of(rows: &[SoftRow], labels: &[u32], spec: &TargetSpec) -> Batch {
     Batch {
         tokens: Vec::new(),
-        rows: 1,
-        width: rows.len(),
+        sequences: Sequences::in_rows(1, rows.len()),
         sample_ids: vec![0],
         sources: Vec::new(),
         positions: (0..rows.len() as u32).collect(),

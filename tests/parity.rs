@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::math::log_sum_exp;
 use logitcask_core::{Origin, Sample, SampleId, Selection};
-use logitcask_model::{CausalLm, DeviceChoice, KvCache, Model, Precision, PretrainedModel};
+use logitcask_model::{CausalLm, DeviceChoice, KvCache, Model, Precision, PretrainedModel, Sequences};
 use logitcask_teach::select::select_rows;
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::LossAtStep;
@@ -33,7 +33,7 @@ pub fn logits(model: &Model, rows: &[Vec<u32>]) -> Vec<Vec<Vec<f64>>> {
         .map(i64::from)
         .collect();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(flat, [rows.len(), width]), &device);
-    let hidden = model.hidden(tokens);
+    let hidden = model.hidden(tokens, &Sequences::in_rows(rows.len(), width));
     let d = hidden.dims()[2];
     let all = model.head().logits(hidden.reshape([rows.len() * width, d])).try_into_vec_as::<f32>().unwrap();
     let vocab = model.vocab_size();

@@ -3,11 +3,41 @@
 
 use crate::causal_lm::LayerCache;
 use crate::host::{self, Heads};
-use crate::rope::Rope;
+use crate::rope::{Rope, RotaryAngles};
+use crate::sequences::Sequences;
 use burn::module::Param;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{DType, Tensor, activation};
+use burn::tensor::{Bool, DType, Device, Tensor, activation};
+
+/// Where the queries of an attention stand and which keys they see.
+pub(crate) struct Scope {
+    rope: Rope,
+    /// Number of tokens of a row.
+    width: usize,
+    /// The keys that each query must not see; `None` if each row is one sequence, or one new token.
+    mask: Option<Tensor<4, Bool>>,
+}
+
+impl Scope {
+    /// The tokens of a batch.
+    pub(crate) fn new(sequences: &Sequences, head_dim: usize, theta: f64, device: &Device) -> Self {
+        let [rows, width] = sequences.shape();
+        if sequences.are_rows() {
+            let angles = RotaryAngles::new(0..width, head_dim, theta);
+            return Self { rope: Rope::new(&angles, 1, device), width, mask: None };
+        }
+        let positions: Vec<usize> = sequences.positions().collect();
+        let angles = RotaryAngles::new(positions.iter().copied(), head_dim, theta);
+        Self { rope: Rope::new(&angles, rows, device), width, mask: Some(sequences.mask(device)) }
+    }
+
+    /// One new token in each row, at this position.
+    pub(crate) fn at(position: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
+        let angles = RotaryAngles::new(position..position + 1, head_dim, theta);
+        Self { rope: Rope::new(&angles, 1, device), width: 1, mask: None }
+    }
+}
 
 /// Causal attention by tensor operations, with operands and output as in [`host::attention`]. With a cache entry, there
 /// is one new token per row, which attends to all before it.
@@ -16,15 +46,14 @@ pub(crate) fn attend(
     k: Tensor<2>,
     v: Tensor<2>,
     heads: &Heads,
-    rope: &Rope,
+    scope: &Scope,
     past: Option<&mut LayerCache>,
 ) -> Tensor<2> {
-    let n = q.dims()[0];
-    let split =
-        |x: Tensor<2>, count: usize| x.reshape([n / heads.width, heads.width, count, heads.head_dim]).swap_dims(1, 2);
-    let q = rope.apply(split(q, heads.count));
-    let (mut k, mut v) = (rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
-    let is_causal = past.is_none();
+    let (n, width) = (q.dims()[0], scope.width);
+    let split = |x: Tensor<2>, count: usize| x.reshape([n / width, width, count, heads.head_dim]).swap_dims(1, 2);
+    let q = scope.rope.apply(split(q, heads.count));
+    let (mut k, mut v) = (scope.rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
+    let is_causal = past.is_none() && scope.mask.is_none();
     if let Some(entry) = past {
         if let Some((past_k, past_v)) = entry.take() {
             k = Tensor::cat(vec![past_k, k], 2);
@@ -34,7 +63,7 @@ pub(crate) fn attend(
     }
     let group = heads.count / heads.kv_count;
     let options = AttentionModuleOptions { is_causal, ..Default::default() };
-    let a = attention(q, repeat_kv(k, group), repeat_kv(v, group), None, None, options);
+    let a = attention(q, repeat_kv(k, group), repeat_kv(v, group), scope.mask.clone(), None, options);
     a.swap_dims(1, 2).reshape([n, heads.count * heads.head_dim])
 }
 

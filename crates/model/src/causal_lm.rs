@@ -1,7 +1,9 @@
 //! The interface of a causal language model, whatever its family.
 
 use crate::head::HeadParameter;
+use crate::memory::is_on_host;
 use crate::parameters::StoredParameter;
+use crate::sequences::Sequences;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -14,7 +16,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// # Examples
 /// ```
 /// use burn::tensor::{Int, Tensor};
-/// use logitcask_model::{CausalLm, DeviceChoice, ModelConfig, weights};
+/// use logitcask_model::{CausalLm, DeviceChoice, ModelConfig, Sequences, weights};
 ///
 /// let config: ModelConfig = serde_json::from_value(serde_json::json!({
 ///     "model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
@@ -25,18 +27,18 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// let tokens = Tensor::<2, Int>::from_data([[1, 7, 3], [5, 2, 0]], &device);
 /// // The last tokens of the two rows, of which the second has two.
 /// let last = Tensor::<1, Int>::from_data([2, 4], &device);
-/// let logits = model.head().logits(model.hidden_at(tokens, last));
+/// let logits = model.head().logits(model.hidden_at(tokens, &Sequences::in_rows(2, 3), last));
 /// assert_eq!(logits.dims(), [2, 100]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait CausalLm: Module + Sync {
-    /// Final hidden states, after the last norm. tokens: \[rows, width\]; output: \[rows, width, hidden\]. Causal:
-    /// tokens to the right of a position, padding included, do not affect it.
-    fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
+    /// Final hidden states, after the last norm. tokens: \[rows, width\], the shape of `sequences`; output: \[rows, width,
+    /// hidden\]. Causal: a position is affected by the tokens of its sequence up to itself only.
+    fn hidden(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3>;
 
     /// Final hidden states of some positions. positions: \[n\], flat indices into \[rows, width\]; output: \[n, hidden\].
-    fn hidden_at(&self, tokens: Tensor<2, Int>, positions: Tensor<1, Int>) -> Tensor<2> {
-        let hidden = self.hidden(tokens);
+    fn hidden_at(&self, tokens: Tensor<2, Int>, sequences: &Sequences, positions: Tensor<1, Int>) -> Tensor<2> {
+        let hidden = self.hidden(tokens, sequences);
         let [rows, width, size] = hidden.dims();
         hidden.reshape([rows * width, size]).select(0, positions)
     }
@@ -73,6 +75,12 @@ pub trait CausalLm: Module + Sync {
     /// field.
     fn logits_chunk(&self) -> usize {
         ((64 << 20) / (4 * self.vocab_size())).max(1)
+    }
+
+    /// Whether it computes sequences faster without padding ([`Sequences::packed`]). That is so on a CPU in f32, where
+    /// attention goes through the sequences one by one; elsewhere it needs a mask of all pairs of a row's tokens.
+    fn is_faster_packed(&self) -> bool {
+        is_on_host(&self.head().weights())
     }
 
     /// The device of its parameters.

@@ -21,6 +21,7 @@ pub mod memory;
 pub mod open;
 pub mod parameters;
 mod rope;
+pub mod sequences;
 pub mod weights;
 
 pub use causal_lm::{CausalLm, KvCache};
@@ -32,5 +33,6 @@ pub use families::{FamilyConfig, Model, ModelConfig};
 pub use head::{Head, HeadParameter};
 pub use open::{PretrainedModel, TokenizerSource};
 pub use parameters::StoredParameter;
+pub use sequences::Sequences;
 
 pub use burn::tensor::Device;

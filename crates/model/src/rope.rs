@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// cos and sin of the angles of a range of positions, \[positions, head_dim / 2\].
+/// cos and sin of the angles of some positions, \[positions, head_dim / 2\].
 #[derive(Debug)]
 pub(crate) struct RotaryAngles {
     half: usize,
@@ -11,11 +11,11 @@ pub(crate) struct RotaryAngles {
 }
 
 impl RotaryAngles {
-    /// The angles of positions `start..start + len`: position · theta^(-2 i / head_dim).
-    pub(crate) fn new(start: usize, len: usize, head_dim: usize, theta: f64) -> Self {
+    /// The angles of these positions: position · theta^(-2 i / head_dim).
+    pub(crate) fn new(positions: impl Iterator<Item = usize> + Clone, head_dim: usize, theta: f64) -> Self {
         let half = head_dim / 2;
         let speeds: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        let angles = || (start..start + len).flat_map(|p| speeds.iter().map(move |speed| p as f64 * speed));
+        let angles = || positions.clone().flat_map(|p| speeds.iter().map(move |speed| p as f64 * speed));
         let table = |f: fn(f64) -> f64| angles().map(|a| f(a) as f32).collect();
         Self { half, cos: table(f64::cos), sin: table(f64::sin) }
     }
@@ -37,7 +37,7 @@ impl RotaryAngles {
     }
 }
 
-/// [`RotaryAngles`] as tensors, \[1, 1, positions, head_dim / 2\] each.
+/// [`RotaryAngles`] as tensors, \[rows, 1, positions, head_dim / 2\] each, or \[1, ...\] if they are the same in all rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
     cos: Tensor<4>,
@@ -45,10 +45,10 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// The same angles on a device.
-    pub(crate) fn new(angles: &RotaryAngles, device: &Device) -> Self {
+    /// The same angles on a device, divided among this many rows.
+    pub(crate) fn new(angles: &RotaryAngles, rows: usize, device: &Device) -> Self {
         let table = |values: &[f32]| {
-            let shape = [1, 1, values.len() / angles.half, angles.half];
+            let shape = [rows, 1, values.len() / angles.half / rows.max(1), angles.half];
             Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
         };
         Self { cos: table(&angles.cos), sin: table(&angles.sin) }

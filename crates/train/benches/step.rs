@@ -9,7 +9,7 @@ use burn::optim::{AdamWConfig, GradientsAccumulator, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Gold, SoftRow, Tail};
-use logitcask_model::{CausalLm, DeviceChoice, Head, Model, ModelConfig, weights};
+use logitcask_model::{CausalLm, DeviceChoice, Head, Model, ModelConfig, Sequences, weights};
 use logitcask_train::batch::Batch;
 use logitcask_train::decisions::TokenDecisions;
 use logitcask_train::loss::head::{head_loss, student};
@@ -103,8 +103,7 @@ fn window(number: u64, vocab_size: usize) -> Batch {
         })
         .collect();
     Batch {
-        rows: 1,
-        width: tokens.len(),
+        sequences: Sequences::in_rows(1, tokens.len()),
         tokens,
         sample_ids: vec![number],
         sources: Vec::new(),
@@ -168,7 +167,7 @@ fn loss_alone(kind: &str, vocab_size: usize, device: &Device) {
 
 /// All windows as the rows of one batch.
 fn joined(windows: &[Batch]) -> Batch {
-    let width = windows[0].width;
+    let [_, width] = windows[0].sequences.shape();
     let shift = |(row, window): (usize, &Batch)| {
         let first = (row * width) as u32;
         window.positions.iter().map(move |p| p + first).collect::<Vec<_>>()
@@ -177,8 +176,7 @@ fn joined(windows: &[Batch]) -> Batch {
     let all = |of: &dyn Fn(&TargetBatch) -> Vec<f32>| targets.iter().flat_map(|t| of(t)).collect::<Vec<f32>>();
     let first = targets[0];
     Batch {
-        rows: windows.len(),
-        width,
+        sequences: Sequences::in_rows(windows.len(), width),
         tokens: windows.iter().flat_map(|w| w.tokens.clone()).collect(),
         sample_ids: (0..windows.len() as u64).collect(),
         sources: Vec::new(),

@@ -4,22 +4,21 @@ use crate::Result;
 use crate::source::DistillSample;
 use crate::target_batch::TargetBatch;
 use crate::target_spec::TargetSpec;
+use logitcask_model::Sequences;
 use std::ops::Range;
 
 /// A batch in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// \[rows, width\], right-padded with 0.
+    /// The tokens, in the shape of `sequences`.
     pub tokens: Vec<u32>,
-    /// Number of sequences.
-    pub rows: usize,
-    /// Length of the longest sequence.
-    pub width: usize,
-    /// Ids of the samples, one per row.
+    /// How the samples lie in the tokens, one sequence per sample.
+    pub sequences: Sequences,
+    /// Ids of the samples.
     pub sample_ids: Vec<u64>,
-    /// Index of the source of each row; empty if there is only one source.
+    /// Index of the source of each sample; empty if there is only one source.
     pub sources: Vec<usize>,
-    /// Flat indices into \[rows, width\] of the samples' positions; a loss uses no others.
+    /// Flat indices into the tokens of the samples' positions; a loss uses no others.
     pub positions: Vec<u32>,
     /// The observed next token of each of these positions.
     pub gold_ids: Vec<u32>,
@@ -30,18 +29,32 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Lays out `samples`; `spec` selects what a loss reads of the teacher's rows (`None` means labels only).
+    /// Lays out `samples` one per row, padded on the right with 0; `spec` selects what a loss reads of the teacher's rows
+    /// (`None` means labels only).
     ///
     /// # Errors
     /// [`Error::NoTeacher`](crate::Error::NoTeacher) if a sample has no rows although `spec` reads some;
     /// [`Error::Refused`](crate::Error::Refused) for a label that the similarity of classes does not have.
     pub fn new(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
-        let rows = samples.len();
         let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
-        let mut tokens = vec![0; rows * width];
+        Self::laid_out(samples, spec, Sequences::in_rows(samples.len(), width))
+    }
+
+    /// Lays out `samples` one after the other, without padding: the loss and its gradient are those of [`new`](Self::new)
+    /// to rounding.
+    ///
+    /// # Errors
+    /// The same as for [`new`](Self::new).
+    pub fn packed(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
+        let lengths = samples.iter().map(|(sample, _)| sample.input_ids.len());
+        Self::laid_out(samples, spec, Sequences::packed(lengths))
+    }
+
+    fn laid_out(samples: &[DistillSample], spec: Option<&TargetSpec>, sequences: Sequences) -> Result<Self> {
+        let mut tokens = vec![0; sequences.shape().iter().product()];
         let (mut positions, mut gold_ids) = (Vec::new(), Vec::new());
-        for (row, (sample, _)) in samples.iter().enumerate() {
-            let start = row * width;
+        for ((sample, _), range) in samples.iter().zip(sequences.ranges()) {
+            let start = range.start;
             tokens[start..start + sample.input_ids.len()].copy_from_slice(&sample.input_ids);
             positions.extend(sample.position_indices().map(|position| (start + position) as u32));
             gold_ids.extend_from_slice(&sample.labels());
@@ -50,15 +63,14 @@ impl Batch {
         let has_second = samples.iter().any(|(_, rows)| rows.len() > 1);
         let (targets, second) = (of(0)?, if has_second { of(1)? } else { None });
         let sample_ids = samples.iter().map(|(sample, _)| sample.id.0).collect();
-        Ok(Self { tokens, rows, width, sample_ids, sources: Vec::new(), positions, gold_ids, targets, second })
+        Ok(Self { tokens, sequences, sample_ids, sources: Vec::new(), positions, gold_ids, targets, second })
     }
 
     /// The same batch restricted to some of its positions, so that logits are computed in pieces of bounded size.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         Self {
             tokens: Vec::new(),
-            rows: self.rows,
-            width: self.width,
+            sequences: self.sequences.clone(),
             sample_ids: Vec::new(),
             sources: Vec::new(),
             positions: self.positions[range.clone()].to_vec(),
@@ -84,5 +96,7 @@ mod tests {
         assert_eq!(batch.tokens, [1, 2, 3, 4, 5, 0]);
         assert_eq!(batch.positions, [0, 1, 3]);
         assert_eq!(batch.gold_ids, [2, 3, 5]);
+        let batch = Batch::packed(&[(sample(&[1, 2, 3]), Vec::new()), (sample(&[4, 5]), Vec::new())], None).unwrap();
+        assert_eq!((&batch.tokens[..], &batch.positions[..]), (&[1, 2, 3, 4, 5][..], &[0, 1, 3][..]));
     }
 }

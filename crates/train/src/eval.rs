@@ -55,11 +55,12 @@ pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &Atom
     let start = Instant::now();
     source.len(split)?;
     let (device, head) = (model.device(), model.head().detached());
+    let is_packed = model.is_faster_packed();
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
     let always_kept = source.cache().map_or(0, |cache| cache.plan().keep.always_keep.len());
     let spec = TargetSpec { always_kept, ..TargetSpec::default() };
-    while let Some(batch) = next_batch(&mut samples, &spec)? {
+    while let Some(batch) = next_batch(&mut samples, &spec, is_packed)? {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -76,10 +77,12 @@ pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &Atom
     }))
 }
 
-fn next_batch(samples: &mut Samples, spec: &TargetSpec) -> Result<Option<Batch>> {
+fn next_batch(samples: &mut Samples, spec: &TargetSpec, is_packed: bool) -> Result<Option<Batch>> {
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
-    Batch::new(&rows, (!taught.is_empty()).then_some(spec)).map(Some)
+    let spec = (!taught.is_empty()).then_some(spec);
+    let batch = if is_packed { Batch::packed(&rows, spec) } else { Batch::new(&rows, spec) };
+    batch.map(Some)
 }
 
 impl Sums {
@@ -90,8 +93,9 @@ impl Sums {
         taught: Option<&Plan>,
         device: &Device,
     ) -> Result<()> {
-        let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], device);
-        let hidden = model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], device));
+        let tokens = int_tensor(&batch.tokens, batch.sequences.shape(), device);
+        let hidden =
+            model.hidden_at(tokens, &batch.sequences, int_tensor(&batch.positions, [batch.positions.len()], device));
         let mut start = 0;
         for hidden in hidden.split(model.logits_chunk(), 0) {
             let end = start + hidden.dims()[0];

@@ -22,6 +22,8 @@ pub(crate) struct Loader {
     /// Number of samples in a step, and in each of its parts.
     sizes: (usize, usize),
     max_length: usize,
+    /// Whether batches have no padding.
+    is_packed: bool,
 }
 
 /// An endless stream of one source's samples: shuffled epochs are concatenated, so that a single number gives the place
@@ -71,6 +73,7 @@ impl Loader {
         sources: &[WeightedSource],
         config: &TrainConfig,
         first: u64,
+        is_packed: bool,
         mut stages: Option<(Vec<Stage>, Receiver<Stage>)>,
     ) -> Result<Self> {
         let weights: Vec<f64> = sources.iter().map(|source| source.weight).collect();
@@ -91,6 +94,7 @@ impl Loader {
             turns,
             sizes: (config.batch_size, config.batch_size / config.accumulate),
             max_length: config.max_length.map_or(usize::MAX, |length| length as usize),
+            is_packed,
         })
     }
 
@@ -120,10 +124,11 @@ impl Loader {
             rows.push(prefix(self.streams[source].next()?, self.max_length));
             sources.push(source);
         }
-        let is_mixed = self.streams.len() > 1;
+        let (is_mixed, is_packed) = (self.streams.len() > 1, self.is_packed);
         let batch = |(rows, sources): (&[DistillSample], &[usize])| {
             let sources = if is_mixed { sources.to_vec() } else { Vec::new() };
-            Ok(Batch { sources, ..Batch::new(rows, spec)? })
+            let batch = if is_packed { Batch::packed(rows, spec)? } else { Batch::new(rows, spec)? };
+            Ok(Batch { sources, ..batch })
         };
         let parts: Vec<Batch> = rows.chunks(part).zip(sources.chunks(part)).map(batch).collect::<Result<_>>()?;
         // Of a sample's chosen positions, none may be within its first tokens.

@@ -83,7 +83,7 @@ impl Pruner {
 
     /// Records the student's statistics on the samples of a part of a step.
     pub(crate) fn see(&mut self, batch: &Batch, positions: &[TokenStats]) {
-        let row = |at: &u32| *at as usize / batch.width;
+        let row = |at: &u32| batch.sequences.index_of(*at as usize);
         let mut rest = positions;
         for run in batch.positions.chunk_by(|a, b| row(a) == row(b)) {
             let (of_sample, others) = rest.split_at(run.len());

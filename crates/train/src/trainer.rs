@@ -151,6 +151,11 @@ impl Trainer<'_> {
         Ok(())
     }
 
+    /// A CPU has no use for padding, and idle cores during the small operations of one part of a step.
+    fn is_cpu(&self) -> bool {
+        self.device == &Device::flex()
+    }
+
     /// All sources with their weights, the first of them `source`.
     fn sources(&self) -> Vec<WeightedSource> {
         let first = WeightedSource { source: self.source.clone(), weight: 1.0 };
@@ -181,7 +186,7 @@ impl Trainer<'_> {
         let stages = learner.stages();
         let spec = learner.rules.spec();
         let spec = spec.map(|spec| TargetSpec { similarity: self.similarity.clone(), ..spec });
-        Ok(Loader::new(&self.sources(), self.config, first, stages)?.start(spec))
+        Ok(Loader::new(&self.sources(), self.config, first, self.is_cpu(), stages)?.start(spec))
     }
 
     /// The pruner if the recipe prunes its samples. A student of labels only uses all of them.
@@ -210,7 +215,7 @@ impl Trainer<'_> {
     ) -> Result<(Model, StepMetrics)> {
         let c = self.config;
         let diverged = |what| Error::Diverged { step: step + 1, what };
-        let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.device == &Device::flex() };
+        let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.is_cpu() };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
         metrics.samples = self.count_samples(parts);

@@ -131,8 +131,8 @@ fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch) -> Forward<'a, M> {
 /// Hidden states at positions with a next token only.
 fn hidden_at(model: &impl CausalLm, batch: &Batch) -> Tensor<2> {
     let device = model.device();
-    let tokens = int_tensor(&batch.tokens, [batch.rows, batch.width], &device);
-    model.hidden_at(tokens, int_tensor(&batch.positions, [batch.positions.len()], &device))
+    let tokens = int_tensor(&batch.tokens, batch.sequences.shape(), &device);
+    model.hidden_at(tokens, &batch.sequences, int_tensor(&batch.positions, [batch.positions.len()], &device))
 }
 
 fn look<'a, M: CausalLm>(

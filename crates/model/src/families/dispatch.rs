@@ -183,19 +183,24 @@ macro_rules! any_model {
         }
 
         impl $crate::CausalLm for Model {
-            fn hidden(&self, tokens: burn::tensor::Tensor<2, burn::tensor::Int>) -> burn::tensor::Tensor<3> {
+            fn hidden(
+                &self,
+                tokens: burn::tensor::Tensor<2, burn::tensor::Int>,
+                sequences: &$crate::Sequences,
+            ) -> burn::tensor::Tensor<3> {
                 match self {
-                    $(Self::$family(model) => model.hidden(tokens),)+
+                    $(Self::$family(model) => model.hidden(tokens, sequences),)+
                 }
             }
 
             fn hidden_at(
                 &self,
                 tokens: burn::tensor::Tensor<2, burn::tensor::Int>,
+                sequences: &$crate::Sequences,
                 positions: burn::tensor::Tensor<1, burn::tensor::Int>,
             ) -> burn::tensor::Tensor<2> {
                 match self {
-                    $(Self::$family(model) => model.hidden_at(tokens, positions),)+
+                    $(Self::$family(model) => model.hidden_at(tokens, sequences, positions),)+
                 }
             }
 

@@ -3,7 +3,7 @@
 
 use super::ModelConfig;
 use super::family::Initial;
-use crate::{CausalLm, Companions, KvCache, Model, Precision, PretrainedModel, export, weights};
+use crate::{CausalLm, Companions, KvCache, Model, Precision, PretrainedModel, Sequences, export, weights};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -47,7 +47,7 @@ fn int<const D: usize>(values: Vec<i64>, shape: [usize; D], device: &Device) -> 
 /// \[2 · WIDTH, VOCAB\], row by row.
 fn logits(model: &Model, tokens: Vec<i64>) -> Vec<f32> {
     let positions = int((0..2 * WIDTH as i64).collect(), [2 * WIDTH], &model.device());
-    let hidden = model.hidden_at(int(tokens, [2, WIDTH], &model.device()), positions);
+    let hidden = model.hidden_at(int(tokens, [2, WIDTH], &model.device()), &Sequences::in_rows(2, WIDTH), positions);
     model.head().logits(hidden).try_into_vec_as().unwrap()
 }
 
@@ -194,11 +194,27 @@ impl ModuleVisitor for Flat<'_> {
 }
 
 #[test]
+fn packed_sequences_have_the_hidden_states_of_padded_ones() {
+    let device = Device::flex();
+    for model in models(&device) {
+        let (first, second) = (&tokens()[..WIDTH], &tokens()[WIDTH..WIDTH + 3]);
+        let padded = [first, second, &[0; WIDTH - 3]].concat();
+        let places: Vec<i64> = (0..WIDTH as i64 + 3).collect();
+        let at = || int(places.clone(), [WIDTH + 3], &device);
+        let padded = model.hidden_at(int(padded, [2, WIDTH], &device), &Sequences::in_rows(2, WIDTH), at());
+        let packed = int([first, second].concat(), [1, WIDTH + 3], &device);
+        let packed = model.hidden_at(packed, &Sequences::packed([WIDTH, 3]), at());
+        let [padded, packed] = [padded, packed].map(|hidden| hidden.try_into_vec_as::<f32>().unwrap());
+        assert_close(&packed, &padded, "packed");
+    }
+}
+
+#[test]
 fn the_detached_head_has_the_logits_and_the_gradient_of_the_graph() {
     let device = Device::flex().autodiff();
     for model in models(&device) {
         let positions = || int((0..2 * WIDTH as i64).collect(), [2 * WIDTH], &device);
-        let hidden = || model.hidden_at(int(tokens(), [2, WIDTH], &device), positions());
+        let hidden = || model.hidden_at(int(tokens(), [2, WIDTH], &device), &Sequences::in_rows(2, WIDTH), positions());
         let slopes: Vec<f32> = (0..2 * WIDTH * VOCAB).map(|i| (i as f32 * 0.37).sin()).collect();
         let slopes =
             |device: &Device| Tensor::<2>::from_data(TensorData::new(slopes.clone(), [2 * WIDTH, VOCAB]), device);

@@ -1,4 +1,4 @@
-//! Causal attention with rotary positions, one window after the other.
+//! Causal attention with rotary positions, one sequence after the other.
 //!
 //! The probabilities of a block of queries are computed in scratch space and discarded; the backward pass recomputes
 //! them. They are never stored for a whole window.
@@ -6,29 +6,38 @@
 use super::Heads;
 use crate::matmul::{MatRef, matmul_into};
 use crate::rope::RotaryAngles;
+use crate::sequences::Sequences;
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{dot, largest, sum};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Number of queries whose probabilities exist at a time.
 const BLOCK: usize = 64;
 /// Scores this far below the largest add nothing in f32, and products with their exponentials would be slow.
 const FAINT: f32 = -60.0;
 
-/// q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads · head_dim\], as the projections produce
-/// them; output as q.
-pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], heads: &Heads, angles: &RotaryAngles) -> Vec<f32> {
+/// q: \[tokens, heads · head_dim\], k and v: \[tokens, kv_heads · head_dim\], as the projections produce them; output as q.
+pub(super) fn forward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    heads: &Heads,
+    sequences: &Sequences,
+    angles: &RotaryAngles,
+) -> Vec<f32> {
     let mut out = vec![0.0; q.len()];
-    let [wide, narrow] = heads.window_sizes();
-    let inputs = q.par_chunks_exact(wide).zip(k.par_chunks_exact(narrow)).zip(v.par_chunks_exact(narrow));
-    out.par_chunks_exact_mut(wide).zip(inputs).for_each(|(out, ((q, k), v))| {
-        let window = Window::new(q, k, v, heads, angles);
-        let (stride, mut scores) = (heads.count * heads.head_dim, Vec::new());
+    let [wide, narrow] = heads.token_sizes();
+    let inputs = Inputs { q, k, v };
+    let outputs = parts_mut(&mut out, sequences, wide);
+    outputs.into_par_iter().zip(sequences.ranges().collect::<Vec<_>>()).for_each(|(out, tokens)| {
+        let window = Window::new(inputs.of(tokens, wide, narrow), heads, angles);
+        let mut scores = Vec::new();
         for (head, first) in window.blocks() {
             let (n, end) = window.probabilities(head, first, &mut scores);
-            let out = &mut out[first * stride + head * heads.head_dim..];
-            let values = window.of_key_head(v, head);
-            matmul_into((n, heads.head_dim, end), MatRef::by_rows(&scores, end), values, (out, stride), false);
+            let out = &mut out[first * wide + head * heads.head_dim..];
+            let values = window.of_key_head(window.v, head);
+            matmul_into((n, heads.head_dim, end), MatRef::by_rows(&scores, end), values, (out, wide), false);
         }
     });
     out
@@ -41,16 +50,18 @@ pub(super) fn backward(
     v: &[f32],
     slopes: &[f32],
     heads: &Heads,
+    sequences: &Sequences,
     angles: &RotaryAngles,
 ) -> [Vec<f32>; 3] {
     let mut of_q = vec![0.0; q.len()];
     let [mut of_k, mut of_v] = [k, v].map(|x| vec![0.0; x.len()]);
-    let [wide, narrow] = heads.window_sizes();
-    let inputs = q.par_chunks_exact(wide).zip(k.par_chunks_exact(narrow)).zip(v.par_chunks_exact(narrow));
-    let outputs = of_q.par_chunks_exact_mut(wide).zip(of_k.par_chunks_exact_mut(narrow));
-    let all = outputs.zip(of_v.par_chunks_exact_mut(narrow)).zip(inputs).zip(slopes.par_chunks_exact(wide));
-    all.for_each(|((((of_q, of_k), of_v), ((q, k), v)), slopes)| {
-        let window = Window::new(q, k, v, heads, angles);
+    let [wide, narrow] = heads.token_sizes();
+    let inputs = Inputs { q, k, v };
+    let of_keys = parts_mut(&mut of_k, sequences, narrow).into_par_iter().zip(parts_mut(&mut of_v, sequences, narrow));
+    let outputs = parts_mut(&mut of_q, sequences, wide).into_par_iter().zip(of_keys);
+    outputs.zip(sequences.ranges().collect::<Vec<_>>()).for_each(|((of_q, (of_k, of_v)), tokens)| {
+        let slopes = &slopes[tokens.start * wide..tokens.end * wide];
+        let window = Window::new(inputs.of(tokens, wide, narrow), heads, angles);
         let mut scratch = [Vec::new(), Vec::new()];
         for (head, first) in window.blocks() {
             window.backward(head, first, slopes, [of_q, of_k, of_v], &mut scratch);
@@ -61,9 +72,38 @@ pub(super) fn backward(
     [of_q, of_k, of_v]
 }
 
-/// One window, with queries and keys rotated by their positions.
+/// Queries, keys and values of all tokens, or of one sequence.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl<'a> Inputs<'a> {
+    /// Those of some tokens, each of which has `wide` queries and `narrow` keys and values.
+    fn of(self, tokens: Range<usize>, wide: usize, narrow: usize) -> Self {
+        let part = |x: &'a [f32], size: usize| &x[tokens.start * size..tokens.end * size];
+        Self { q: part(self.q, wide), k: part(self.k, narrow), v: part(self.v, narrow) }
+    }
+}
+
+/// Divides values, of which each token has `size`, among the sequences.
+fn parts_mut<'a>(mut values: &'a mut [f32], sequences: &Sequences, size: usize) -> Vec<&'a mut [f32]> {
+    let mut parts = Vec::with_capacity(sequences.count());
+    for range in sequences.ranges() {
+        let (part, rest) = std::mem::take(&mut values).split_at_mut(range.len() * size);
+        parts.push(part);
+        values = rest;
+    }
+    parts
+}
+
+/// One sequence, with queries and keys rotated by their positions.
 struct Window<'a> {
     heads: &'a Heads,
+    /// Number of tokens.
+    width: usize,
     /// Scaled by 1 / sqrt(head_dim).
     q: Vec<f32>,
     k: Vec<f32>,
@@ -71,16 +111,17 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(q: &[f32], k: &[f32], v: &'a [f32], heads: &'a Heads, angles: &RotaryAngles) -> Self {
+    fn new(Inputs { q, k, v }: Inputs<'a>, heads: &'a Heads, angles: &RotaryAngles) -> Self {
+        let width = q.len() / heads.token_sizes()[0];
         let (mut q, mut k) = (q.to_vec(), k.to_vec());
         angles.turn(&mut q, heads.count, heads.scale(), 1.0);
         angles.turn(&mut k, heads.kv_count, 1.0, 1.0);
-        Self { heads, q, k, v }
+        Self { heads, width, q, k, v }
     }
 
     /// Pairs of each head and the first query of each block.
     fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (count, width) = (self.heads.count, self.heads.width);
+        let (count, width) = (self.heads.count, self.width);
         (0..count).flat_map(move |head| (0..width).step_by(BLOCK).map(move |first| (head, first)))
     }
 
@@ -101,7 +142,7 @@ impl<'a> Window<'a> {
     /// Computes the probabilities of a block, a row for each of its n queries and a column for each key up to the last
     /// of them, 0 for keys after a query. Returns n and the number of columns.
     fn probabilities(&self, head: usize, first: usize, out: &mut Vec<f32>) -> (usize, usize) {
-        let end = self.heads.width.min(first + BLOCK);
+        let end = self.width.min(first + BLOCK);
         let n = end - first;
         out.resize(n * end, 0.0);
         let (q, k) = (self.of_head(&self.q, head, first), self.of_key_head(&self.k, head).transposed());

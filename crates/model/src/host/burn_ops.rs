@@ -2,6 +2,7 @@
 
 use super::{attention, pointwise};
 use crate::rope::RotaryAngles;
+use crate::sequences::Sequences;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -16,8 +17,6 @@ use std::sync::Arc;
 /// The shape of an attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
-    /// Number of positions of a window; windows are stored one after the other.
-    pub(crate) width: usize,
     /// Number of query heads.
     pub(crate) count: usize,
     /// Number of key and value heads, each shared by a group of query heads.
@@ -27,9 +26,9 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// Number of values in a window of queries, and in one of keys or values.
-    pub(super) fn window_sizes(&self) -> [usize; 2] {
-        [self.count, self.kv_count].map(|count| self.width * count * self.head_dim)
+    /// Number of values of a token's queries, and of its keys or values.
+    pub(super) fn token_sizes(&self) -> [usize; 2] {
+        [self.count, self.kv_count].map(|count| count * self.head_dim)
     }
 
     /// The factor of the scores.
@@ -47,6 +46,7 @@ pub trait Operations: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
+        sequences: Sequences,
         angles: Arc<RotaryAngles>,
     ) -> FloatTensor<Self>;
     /// [`super::gate()`].
@@ -56,9 +56,16 @@ pub trait Operations: Backend {
 }
 
 impl Operations for Flex {
-    fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: Heads, angles: Arc<RotaryAngles>) -> FlexTensor {
+    fn attend(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        heads: Heads,
+        sequences: Sequences,
+        angles: Arc<RotaryAngles>,
+    ) -> FlexTensor {
         let [q, k, v] = [q, k, v].map(|x| x.to_contiguous());
-        tensor(attention::forward(numbers(&q), numbers(&k), numbers(&v), &heads, &angles), &q)
+        tensor(attention::forward(numbers(&q), numbers(&k), numbers(&v), &heads, &sequences, &angles), &q)
     }
 
     fn gate(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
@@ -88,13 +95,14 @@ impl<C: CheckpointStrategy> Operations for Autodiff<Flex, C> {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         heads: Heads,
+        sequences: Sequences,
         angles: Arc<RotaryAngles>,
     ) -> FloatTensor<Self> {
         let (inputs, nodes) = parts([q, k, v]);
         let [q, k, v] = inputs.clone();
-        let out = Flex::attend(q, k, v, heads, angles.clone());
+        let out = Flex::attend(q, k, v, heads, sequences.clone(), angles.clone());
         match Attend.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((inputs, heads, angles), out),
+            OpsKind::Tracked(prep) => prep.finish((inputs, heads, sequences, angles), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
@@ -145,12 +153,12 @@ fn register<const N: usize>(
 struct Attend;
 
 impl Backward<Flex, 3> for Attend {
-    type State = ([FlexTensor; 3], Heads, Arc<RotaryAngles>);
+    type State = ([FlexTensor; 3], Heads, Sequences, Arc<RotaryAngles>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let ([q, k, v], heads, angles) = &ops.state;
-        let of = attention::backward(numbers(q), numbers(k), numbers(v), numbers(&slopes), heads, angles);
+        let ([q, k, v], heads, sequences, angles) = &ops.state;
+        let of = attention::backward(numbers(q), numbers(k), numbers(v), numbers(&slopes), heads, sequences, angles);
         register(ops.parents.map(|node| Some(node?.id)), [q, k, v], of, grads);
     }
 }

@@ -32,21 +32,24 @@ pub(crate) use crate::memory::is_on_host as serves;
 pub(crate) use burn_ops::Heads;
 
 use crate::rope::RotaryAngles;
+use crate::sequences::Sequences;
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use burn_ops::Operations;
 use std::sync::Arc;
 
-/// Causal attention with rotary positions. q: \[rows · width, heads · head_dim\], k and v: \[rows · width, kv_heads ·
-/// head_dim\], as the projections produce them; output as q.
+/// Causal attention with rotary positions within each of the sequences. q: \[tokens, heads · head_dim\], k and v: \[tokens,
+/// kv_heads · head_dim\], as the projections produce them; output as q. `angles` are those of positions from 0 on.
 pub(crate) fn attention(
     q: Tensor<2>,
     k: Tensor<2>,
     v: Tensor<2>,
     heads: Heads,
+    sequences: Sequences,
     angles: Arc<RotaryAngles>,
 ) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::attend(q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), heads, angles))
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::attend(q, k, v, heads, sequences, angles))
 }
 
 /// silu(gate) · up, elementwise.

@@ -1,8 +1,9 @@
 //! Each operation beside the same composed of tensor operations, forward and backward.
 
 use super::Heads;
-use crate::blocks::attend;
-use crate::rope::{Rope, RotaryAngles};
+use crate::blocks::{Scope, attend};
+use crate::rope::RotaryAngles;
+use crate::sequences::Sequences;
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use logitcask_core::rng::CounterRng;
 use std::sync::Arc;
@@ -55,17 +56,23 @@ fn attention_is_that_of_tensors() {
     for (rows, width, count, kv_count, head_dim) in
         [(1, 1, 1, 1, 2), (3, 7, 4, 2, 6), (2, 64, 2, 2, 8), (2, 65, 4, 1, 8), (1, 200, 6, 3, 24)]
     {
-        let heads = Heads { width, count, kv_count, head_dim };
-        let (angles, n) = (Arc::new(RotaryAngles::new(0, width, head_dim, 10_000.0)), rows * width);
-        let rope = Rope::new(&angles, &Device::flex().autodiff());
-        // The second time scores of a hundred: nearly all of the probability is at one key, and slopes are what is left when
-        // numbers as large as the scores cancel each other.
-        for spread in [1.0, 8.0] {
-            let sizes = [count, kv_count, kv_count].map(|count| count * head_dim);
-            let inputs = [0, 1, 2].map(|i| noise(i as u64, [n, sizes[i]], if i < 2 { spread } else { 1.0 }));
-            let what = format!("{rows} x {width}, {count} heads on {kv_count} of {head_dim}, spread {spread}");
-            let here = |[q, k, v]: [Tensor<2>; 3]| super::attention(q, k, v, heads, angles.clone());
-            assert_exact(&what, spread * spread, &inputs, here, |[q, k, v]| attend(q, k, v, &heads, &rope, None));
+        let heads = Heads { count, kv_count, head_dim };
+        let n: usize = rows * width;
+        // The same tokens as rows, and as sequences of uneven length without padding.
+        let uneven = [n.div_ceil(3), n - n.div_ceil(3)].into_iter().filter(|&length| length > 0);
+        for sequences in [Sequences::in_rows(rows, width), Sequences::packed(uneven)] {
+            let angles = Arc::new(RotaryAngles::new(0..sequences.longest(), head_dim, 10_000.0));
+            let scope = Scope::new(&sequences, head_dim, 10_000.0, &Device::flex().autodiff());
+            // The second time scores of a hundred: nearly all of the probability is at one key, and slopes are what is
+            // left when numbers as large as the scores cancel each other.
+            for spread in [1.0, 8.0] {
+                let sizes = [count, kv_count, kv_count].map(|count| count * head_dim);
+                let inputs = [0, 1, 2].map(|i| noise(i as u64, [n, sizes[i]], if i < 2 { spread } else { 1.0 }));
+                let what = format!("{sequences:?}, {count} heads on {kv_count} of {head_dim}, spread {spread}");
+                let here =
+                    |[q, k, v]: [Tensor<2>; 3]| super::attention(q, k, v, heads, sequences.clone(), angles.clone());
+                assert_exact(&what, spread * spread, &inputs, here, |[q, k, v]| attend(q, k, v, &heads, &scope, None));
+            }
         }
     }
 }
@@ -108,14 +115,15 @@ fn what_is_no_number_stays_none() {
             .iter::<f32>()
             .all(f32::is_nan)
     );
-    let heads = Heads { width: 2, count: 1, kv_count: 1, head_dim: 4 };
-    let angles = Arc::new(RotaryAngles::new(0, 2, 4, 10_000.0));
-    let out = super::attention(ones.clone(), ones.clone(), bad, heads, angles.clone());
+    let (heads, sequences) = (Heads { count: 1, kv_count: 1, head_dim: 4 }, Sequences::in_rows(1, 2));
+    let angles = Arc::new(RotaryAngles::new(0..2, 4, 10_000.0));
+    let out = super::attention(ones.clone(), ones.clone(), bad, heads, sequences.clone(), angles.clone());
     assert!(out.into_data().iter::<f32>().all(f32::is_nan));
     // A bad key is seen by the query at its position, not by the one before.
     let mut numbers = vec![1.0f32; 8];
     numbers[5] = f32::NAN;
     let keys = Tensor::from_data(TensorData::new(numbers, [2, 4]), &Device::flex());
-    let out: Vec<f32> = super::attention(ones.clone(), keys, ones, heads, angles).into_data().iter().collect();
+    let out: Vec<f32> =
+        super::attention(ones.clone(), keys, ones, heads, sequences, angles).into_data().iter().collect();
     assert!(out[..4].iter().all(|x| *x == 1.0) && out[4..].iter().all(|x| x.is_nan()), "{out:?}");
 }

@@ -5,7 +5,7 @@ use super::{Logits, Outputs, Teacher, host};
 use crate::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use logitcask_data::batches::TokenBatch;
-use logitcask_model::{CausalLm, Head, Model};
+use logitcask_model::{CausalLm, Head, Model, Sequences};
 
 /// A teacher whose model runs in this process.
 pub struct LocalTeacher<M = Model> {
@@ -42,13 +42,15 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
     }
 
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
-        let rows = batch.samples.len();
+        // With padding, which is little in a batch of similar lengths: in another shape the products of a model may round
+        // the last bit of a logit otherwise.
+        let sequences = Sequences::in_rows(batch.samples.len(), batch.width);
         let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();
-        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [rows, batch.width]), &self.device);
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), &self.device);
         let wanted: Vec<i64> = batch.positions.iter().map(|&position| position as i64).collect();
         let count = wanted.len();
         let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &self.device);
-        let hidden = self.model.hidden_at(tokens, wanted);
+        let hidden = self.model.hidden_at(tokens, &sequences, wanted);
         let mut start = 0;
         for part in hidden.split(self.model.logits_chunk(), 0) {
             let positions = start..start + part.dims()[0];

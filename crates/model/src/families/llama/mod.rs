@@ -6,13 +6,14 @@ mod hf;
 pub use config::LlamaConfig;
 
 use crate::CausalLm;
-use crate::blocks::{attend, rms_norm, swiglu};
+use crate::blocks::{Scope, attend, rms_norm, swiglu};
 use crate::causal_lm::KvCache;
 use crate::families::family::Family;
 use crate::head::HeadParameter;
 use crate::host::{self, Heads};
 use crate::parameters::{ParameterBuilder, StoredParameter};
-use crate::rope::{Rope, RotaryAngles};
+use crate::rope::RotaryAngles;
+use crate::sequences::Sequences;
 use burn::module::{Module, Param};
 use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
@@ -53,10 +54,9 @@ impl Llama {
 }
 
 impl LlamaConfig {
-    /// The shape of an attention over windows of this many positions.
-    fn heads(&self, width: usize) -> Heads {
-        let (count, kv_count) = (self.num_attention_heads, self.num_key_value_heads);
-        Heads { width, count, kv_count, head_dim: self.head_dim }
+    /// The shape of an attention.
+    fn heads(&self) -> Heads {
+        Heads { count: self.num_attention_heads, kv_count: self.num_key_value_heads, head_dim: self.head_dim }
     }
 }
 
@@ -124,18 +124,19 @@ impl Family for LlamaConfig {
 }
 
 impl CausalLm for Llama {
-    fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let c = &self.config;
-        let [_, width] = tokens.dims();
-        let (heads, angles) = (c.heads(width), RotaryAngles::new(0, width, c.head_dim, c.rope_theta));
+    fn hidden(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
+        let (c, heads) = (&self.config, self.config.heads());
         let mut x = embedding(self.embed_tokens.val(), tokens);
-        let rope = (!host::serves(&x)).then(|| Rope::new(&angles, &self.device()));
-        let angles = Arc::new(angles);
-        for layer in &self.layers {
-            x = layer.forward(x, c, |q, k, v| match &rope {
-                None => host::attention(q, k, v, heads, angles.clone()),
-                Some(rope) => attend(q, k, v, &heads, rope, None),
-            });
+        if host::serves(&x) {
+            let angles = Arc::new(RotaryAngles::new(0..sequences.longest(), c.head_dim, c.rope_theta));
+            for layer in &self.layers {
+                x = layer.forward(x, c, |q, k, v| host::attention(q, k, v, heads, sequences.clone(), angles.clone()));
+            }
+        } else {
+            let scope = Scope::new(sequences, c.head_dim, c.rope_theta, &self.device());
+            for layer in &self.layers {
+                x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &scope, None));
+            }
         }
         rms_norm(x, &self.norm, c.rms_norm_eps)
     }
@@ -143,11 +144,10 @@ impl CausalLm for Llama {
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         let c = &self.config;
         let (position, past) = cache.next_token(self.layers.len());
-        let (heads, angles) = (c.heads(1), RotaryAngles::new(position, 1, c.head_dim, c.rope_theta));
-        let rope = Rope::new(&angles, &self.device());
+        let (heads, scope) = (c.heads(), Scope::at(position, c.head_dim, c.rope_theta, &self.device()));
         let mut x = embedding(self.embed_tokens.val(), tokens.unsqueeze_dim(1));
         for (layer, entry) in self.layers.iter().zip(past) {
-            x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &rope, Some(entry)));
+            x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &scope, Some(entry)));
         }
         let [rows, _, d] = x.dims();
         self.head().logits(rms_norm(x, &self.norm, c.rms_norm_eps).reshape([rows, d]))
