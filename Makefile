@@ -22,7 +22,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-open bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -76,7 +76,7 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 	        -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 -max_len=16384 || exit 1; \
 	done
 
-bench: bench-select bench-stage bench-step bench-reader bench-growth ## measure everything; prints the tables of benches/README.md
+bench: bench-select bench-stage bench-step bench-reader bench-open bench-growth ## measure everything; prints the tables of benches/README.md
 
 bench-select: ## time of selection per row, compared with reading the row once
 	$(CARGO) bench --workspace $(FEATURES) --bench select
@@ -89,6 +89,9 @@ bench-step: ## time and memory of a distillation step, compared with a step on l
 
 bench-reader: ## time of opening and streaming a cache, in order, shuffled, and by several students at once
 	$(CARGO) bench --workspace $(FEATURES) --bench reader
+
+bench-open: ## time and memory of opening caches of one to ten million shards
+	$(CARGO) bench --workspace $(FEATURES) --bench open
 
 bench-growth: ## time of writing, resuming, opening, reading and verifying 1, 10 and 100 times the data (five minutes)
 	$(CARGO) bench --workspace $(FEATURES) --bench growth

@@ -10,7 +10,7 @@ use logitcask_core::SampleId;
 use logitcask_data::TextTokenizer;
 
 fn main() -> Result<()> {
-    // Opening reads the plan and the manifest alone. Shards are read and checked when a sample of theirs is asked for.
+    // Opening reads the plan and the manifest's root alone. A row group is read and checked when a sample of it is asked for.
     let (cache, _temporary) = common::open_cache()?;
     let plan = cache.plan();
     println!("cache {} of teacher `{}`", cache.cache_id().short(), plan.teacher.name);

@@ -51,16 +51,16 @@ pub fn write(folder: &Path) -> Result<Manifest> {
     let plan = plan(&tokenizer, &dataset);
     let writer = CacheWriter::open(folder, plan.clone(), tokenizer.json())?;
     for unit in writer.pending()? {
-        let range = &plan.units[unit];
+        let range = plan.unit(unit);
         // What rounding and the summary of the tail cost is measured beside every full row, and stated in the manifest.
         let (mut rows, mut errors) = (Vec::new(), RowErrors::new(&plan.keep));
-        for id in (range.start..range.end).map(SampleId) {
-            let sample = dataset.sample(&range.split, id)?;
+        for id in range.ids().map(SampleId) {
+            let sample = dataset.sample(range.split, id)?;
             let mut soft = SoftRows::new(&plan.keep);
             for (position, &label) in sample.labels().iter().enumerate() {
                 let logits = teacher_logits(&sample.input_ids[..=position], plan.vocab_size);
                 // It matters to `Selection::Sample` alone.
-                let offset = plan.keep.selection.sampling_offset(&range.split, id, position);
+                let offset = plan.keep.selection.sampling_offset(range.split, id, position);
                 // `logitcask_teach::select::RowSelector` does the same much faster.
                 select_reference(&logits, label, &plan.keep, offset, &mut soft, &mut errors);
             }
@@ -102,6 +102,7 @@ fn plan(tokenizer: &TextTokenizer, dataset: &TextDataset) -> Plan {
         end: tokenizer.eos(),
         dataset: pin(dataset.name(), dataset.fingerprint()),
         companions: Vec::new(),
-        units: Plan::units_of(&dataset.splits(), 16),
+        splits: Plan::splits_of(&dataset.splits()),
+        samples_per_unit: 16,
     }
 }

@@ -195,7 +195,7 @@ pub struct InspectArgs {
 pub struct VerifyArgs {
     /// The cache's folder
     pub cache: PathBuf,
-    /// Check only the structure (files, sizes and footers), not hashes and rows
+    /// Check only the structure (files, sizes and footers), not hashes of row groups and rows
     #[arg(long)]
     pub quick: bool,
     /// Also run the teacher again on this many samples of every split and compare

@@ -183,7 +183,8 @@ impl Experiment {
             end: self.tokenizer.eos(),
             dataset: ArtifactRef { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },
             companions: pins(self.companions.iter()),
-            units: Plan::units_of(&self.dataset.splits(), self.recipe.cache.samples_per_unit),
+            splits: Plan::splits_of(&self.dataset.splits()),
+            samples_per_unit: self.recipe.cache.samples_per_unit,
         })
     }
 

@@ -7,16 +7,9 @@ use std::path::Path;
 /// The splits of a cache's plan and their numbers of samples.
 fn planned(fixture: &Fixture) -> Vec<(String, u64)> {
     let plan: serde_json::Value = serde_json::from_slice(&fs::read(fixture.path("cache/plan.json")).unwrap()).unwrap();
-    let mut splits: Vec<(String, u64)> = vec![];
-    for unit in plan["units"].as_array().unwrap() {
-        let count = unit["end"].as_u64().unwrap() - unit["start"].as_u64().unwrap();
-        let name = unit["split"].as_str().unwrap().to_owned();
-        match splits.last_mut().filter(|(last, _)| *last == name) {
-            Some((_, sum)) => *sum += count,
-            None => splits.push((name, count)),
-        }
-    }
-    splits
+    let split =
+        |split: &serde_json::Value| (split["name"].as_str().unwrap().to_owned(), split["samples"].as_u64().unwrap());
+    plan["splits"].as_array().unwrap().iter().map(split).collect()
 }
 
 /// Texts short enough for one window each.

@@ -62,7 +62,7 @@ impl Whole {
 fn files(fixture: &Fixture) -> Files {
     let cache = fixture.path("cache");
     let mut files = Files::new();
-    for folder in ["", "data/", "_commits/"] {
+    for folder in ["", "data/", "_commits/", "_manifest/"] {
         let Ok(entries) = fs::read_dir(cache.join(folder)) else { continue };
         for entry in entries.map(Result::unwrap) {
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
@@ -211,7 +211,7 @@ fn a_full_disk_is_named_and_the_cache_goes_on_once_there_is_room() {
 /// Temporary files that were left behind.
 #[cfg(unix)]
 fn leftovers(fixture: &Fixture) -> Vec<PathBuf> {
-    let folders = ["cache", "cache/data", "cache/_commits"].map(|name| fixture.path(name));
+    let folders = ["cache", "cache/data", "cache/_commits", "cache/_manifest"].map(|name| fixture.path(name));
     let entries = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
     entries.map(|entry| entry.unwrap().path()).filter(|path| path.to_string_lossy().contains(".tmp-")).collect()
 }
@@ -230,7 +230,7 @@ fn a_read_only_folder_is_named_and_the_cache_goes_on_once_it_may_be_written() {
     }
     fs::remove_file(fixture.path("cache").join(whole.files.keys().find(|n| n.contains("-00001-of-")).unwrap()))
         .unwrap();
-    let folders = ["cache", "cache/data", "cache/_commits"];
+    let folders = ["cache", "cache/data", "cache/_commits", "cache/_manifest"];
     folders.iter().for_each(|folder| set(folder, 0o555));
     set("", 0o755);
     let output = as_ordinary_user(&fixture);

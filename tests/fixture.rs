@@ -86,7 +86,7 @@ impl Fixture {
     pub fn cache_files(&self) -> Vec<(String, Vec<u8>)> {
         let root = self.path("cache");
         let mut files = vec!["plan.json".to_owned(), "manifest.json".to_owned(), "tokenizer.json".to_owned()];
-        for folder in ["data", "_commits"] {
+        for folder in ["data", "_commits", "_manifest"] {
             let entries = fs::read_dir(root.join(folder)).unwrap();
             files.extend(entries.map(|e| format!("{folder}/{}", e.unwrap().file_name().to_string_lossy())));
         }

@@ -225,11 +225,26 @@ fn what_students_inherit_beside_the_tokenizer_is_what_the_teacher_had() {
 fn a_plan_of_a_later_format_is_not_repaired_away() {
     let fixture = Fixture::new(40);
     fixture.ok(&CACHE);
-    edit(&fixture.path("cache/plan.json"), "\"format_version\": 1", "\"format_version\": 9");
+    edit(&fixture.path("cache/plan.json"), "\"format_version\": 2", "\"format_version\": 9");
     let before = fs::read(fixture.path("cache/plan.json")).unwrap();
     let error = fixture.fails(&["repair", "recipe.toml", "--device", "cpu"]);
     assert!(error.contains("format version 9"), "{error}");
     assert!(fs::read(fixture.path("cache/plan.json")).unwrap() == before);
+}
+
+#[test]
+fn a_cache_of_the_first_format_is_refused_with_what_to_do_and_replaced() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    edit(&fixture.path("cache/plan.json"), "\"format_version\": 2", "\"format_version\": 1");
+    for command in [&["inspect", "cache"][..], &CACHE, &TRAIN] {
+        let error = fixture.fails(command);
+        let wanted = "format version 1, but this build reads version 2: make the cache again with `logitcask cache RECIPE --replace`";
+        assert!(error.contains(wanted) && error.contains("the version of the program that made it"), "{error}");
+    }
+    fixture.ok(&[&CACHE[..], &["--replace"]].concat());
+    fixture.ok(&["verify", "cache"]);
+    assert!(fixture.path("cache.old-1/plan.json").is_file(), "the old cache is moved, not removed");
 }
 
 #[test]

@@ -31,7 +31,9 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let folder = recipe.cache_folder(&args.recipe);
     let existing = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
     let existing = match existing {
-        Some(Err(error @ Malformed { .. })) if !args.replace => return Err(damaged(&args.recipe, error)),
+        Some(Err(error @ (Malformed { .. } | Version { .. }))) if !args.replace => {
+            return Err(damaged(&args.recipe, error));
+        }
         existing => existing,
     };
     let inputs = Inputs::of(&recipe);
@@ -96,8 +98,8 @@ fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
 
 /// The error about a damaged cache, with the command that repairs it.
 pub(super) fn damaged(recipe: &Path, error: logitcask_cache::Error) -> anyhow::Error {
-    // A file that exists but cannot be read is not necessarily damaged.
-    if matches!(&error, Io { reason, .. } if reason.kind() != ErrorKind::NotFound) {
+    // A file that exists but cannot be read is not necessarily damaged, and neither is one of another format.
+    if matches!(&error, Version { .. }) || matches!(&error, Io { reason, .. } if reason.kind() != ErrorKind::NotFound) {
         return error.into();
     }
     let (cause, repair) = (error.to_string(), format!("logitcask repair {}", recipe.display()));
@@ -177,10 +179,8 @@ pub(super) fn fill(
 
 /// Number of positions in the units without a commit.
 fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
-    let units = &writer.plan().units;
-    let of = |unit: usize| {
-        dataset.positions(&units[unit].split, units[unit].start..units[unit].end, &writer.plan().positions)
-    };
+    let plan = writer.plan();
+    let of = |unit: usize| dataset.positions(plan.unit(unit).split, plan.unit(unit).ids(), &plan.positions);
     Ok(writer.pending()?.into_iter().map(of).sum::<Result<u64, _>>()?)
 }
 

@@ -121,8 +121,11 @@ fn candidate(recipe: &Plan, keeps: &[Truncation], outcome: &Calibration, first: 
 fn bytes_per_position(plan: &Plan, rows: &[(Sample, SoftRows)]) -> Result<f64> {
     let size = |count: usize| -> Result<(u64, usize)> {
         let rows = &rows[..count];
-        let units = Plan::units_of(&[("train".to_owned(), count as u64)], count as u64);
-        Ok((shard_bytes(&Plan { units, ..plan.clone() }, rows)?, rows.iter().map(|(_, soft)| soft.len()).sum()))
+        let (splits, samples_per_unit) = (Plan::splits_of(&[("train".to_owned(), count as u64)]), count as u64);
+        Ok((
+            shard_bytes(&Plan { splits, samples_per_unit, ..plan.clone() }, rows)?,
+            rows.iter().map(|(_, soft)| soft.len()).sum(),
+        ))
     };
     let ((all, positions), (half, before)) = (size(rows.len())?, size(rows.len() / 2)?);
     Ok(all.saturating_sub(half) as f64 / (positions - before).max(1) as f64)
@@ -164,16 +167,16 @@ const BATCHES_A_WORKER: usize = 4;
 fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Result<Pace> {
     let batch_tokens = experiment.teacher.batch_tokens;
     let count = BATCHES_A_WORKER * teacher.workers().max(1) * batch_tokens.div_ceil(experiment.dataset.max_length());
-    let split = plan.units.first().map(|unit| unit.split.clone()).unwrap_or_default();
+    let split = plan.splits.first().map(|split| split.name.clone()).unwrap_or_default();
     // As the dataset marks them: the pipeline makes the plan's choice among these.
     let marked = PositionChoice::Marked {};
     let samples = calibration_samples(&experiment.dataset, &split, count as u64, &marked)?;
     let set = CalibrationSet { samples, split };
     let positions = all_positions(&set, &plan.positions)?;
-    let units = Plan::units_of(&set.splits(), set.samples.len() as u64);
+    let (splits, samples_per_unit) = (Plan::splits_of(&set.splits()), set.samples.len() as u64);
     let dataset = ArtifactRef { name: set.name().to_owned(), fingerprint: set.fingerprint() };
     let folder = tempfile::tempdir().context("cannot create a temporary folder for the dry run")?;
-    let plan = Plan { units, dataset, ..plan };
+    let plan = Plan { splits, samples_per_unit, dataset, ..plan };
     let writer = CacheWriter::open(&folder.path().join("cache"), plan, experiment.tokenizer.json())?;
     let start = Instant::now();
     let mut stages = StageSeconds::default();

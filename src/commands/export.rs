@@ -44,7 +44,7 @@ fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
 fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let cache = caches::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
-    let progress = Progress::new("converting", "shards", cache.plan().units.len() as u64);
+    let progress = Progress::new("converting", "shards", cache.plan().unit_count() as u64);
     if args.out.ancestors().any(|place| are_one(place, &args.source)) {
         bail!("{}: this is, or is inside, the cache that is read; name another folder", args.out.display());
     }

@@ -71,7 +71,7 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     for split in cache.splits() {
         say!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
     }
-    say!("  shards       {}, {}", manifest.shards.len(), HumanBytes(figures.bytes));
+    say!("  shards       {}, {}", plan.unit_count(), HumanBytes(figures.bytes));
     say!("  positions    {}, {:.1} bytes each", HumanCount(figures.positions), figures.bytes_per_position);
     say!(
         "  kept classes {}, {:.3} bytes each, including all other data",

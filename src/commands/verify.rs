@@ -90,7 +90,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
 
 /// Verifies with a progress bar.
 pub(super) fn verify_aloud(folder: &Path, tier: verify::Tier) -> Result<verify::Report> {
-    let shards = Plan::read(folder).map_or(0, |plan| plan.units.len() as u64);
+    let shards = Plan::read(folder).map_or(0, |plan| plan.unit_count() as u64);
     let progress = Progress::new("verifying", "shards", shards);
     let report = verify(folder, tier, &mut |_, _| progress.add(1))?;
     progress.finish();
@@ -137,9 +137,8 @@ fn live(
     out.tolerance = LEAST.max(SLACK * out.live_against_live);
     for (split, stored, live) in compared {
         if let Some(what) = difference(&stored.rows, &live, cache.plan().keep.values, out.tolerance) {
-            let unit = cache.plan().units.iter().position(|u| u.split == split && u.end > stored.sample.id.0);
-            let unit = unit.unwrap_or_default();
-            let row = stored.sample.id.0 - cache.plan().units[unit].start;
+            let unit = cache.plan().unit_of(&split, stored.sample.id.0).unwrap_or_default();
+            let row = stored.sample.id.0 - cache.plan().unit(unit).start;
             let file = cache.plan().shard_name(unit);
             findings.push(verify::Finding { file, unit: Some(unit), rows: Some(row..row + 1), what });
         }

@@ -19,7 +19,7 @@ LISTS = {  # column: (numpy kind, items of a sample with L tokens)
     "topk_ids": ("u4", lambda L, plan: (L - 1) * plan["keep"]["selection"]["k"]),
     "topk_log_probs": ("f4", lambda L, plan: (L - 1) * plan["keep"]["selection"]["k"]),
 }
-SCALARS = ["sample_id", "document", "document_offset"]
+SCALARS = ["sample_id", "document", "document_offset", "input_hash_low", "input_hash_high"]
 
 
 def by_pyarrow(files):
@@ -69,13 +69,15 @@ def same(one, other, reader):
     for name in SCALARS + list(LISTS):
         assert len(one[name]) == len(other[name]), (reader, name)
         for i, (a, b) in enumerate(zip(one[name], other[name])):
-            assert np.array_equal(np.asarray(a, np.float64), np.asarray(b, np.float64)), (reader, name, i)
+            # Not every 64-bit integer is a float64.
+            kind = np.uint64 if name in SCALARS else np.float64
+            assert np.array_equal(np.asarray(a, kind), np.asarray(b, kind)), (reader, name, i)
 
 
 def main(cache):
     plan = json.load(open(f"{cache}/plan.json"))
     assert plan["layout"] == "plain" and plan["keep"]["selection"]["kind"] == "top_k", "give a plain top_k cache"
-    split = plan["units"][-1]["split"]
+    split = plan["splits"][-1]["name"]
     files = sorted(glob.glob(f"{cache}/data/{split}-*.parquet"))
     rows = by_pyarrow(files)
     for i, tokens in enumerate(rows["input_ids"]):

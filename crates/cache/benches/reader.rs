@@ -56,7 +56,8 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
         end: None,
         dataset: pin(b"dataset"),
         companions: Vec::new(),
-        units: Plan::units_of(&[("train".into(), samples)], per_unit),
+        splits: Plan::splits_of(&[("train".into(), samples)]),
+        samples_per_unit: per_unit,
     }
 }
 
@@ -79,13 +80,12 @@ fn some_rows(plan: &Plan, length: usize) -> Vec<(Sample, SoftRows)> {
 fn write(folder: &Path, plan: &Plan, length: usize) {
     let rows = some_rows(plan, length);
     let writer = CacheWriter::open(folder, plan.clone(), b"{}").unwrap();
-    for unit in 0..plan.units.len() {
-        let (start, end) = (plan.units[unit].start, plan.units[unit].end);
+    for unit in 0..plan.unit_count() {
         let numbered = |id: u64| {
             let (sample, soft) = &rows[id as usize % rows.len()];
             (Sample { id: SampleId(id), ..sample.clone() }, soft.clone())
         };
-        let unit_rows: Vec<_> = (start..end).map(numbered).collect();
+        let unit_rows: Vec<_> = plan.unit(unit).ids().map(numbered).collect();
         writer.write_unit(unit, &unit_rows, &RowErrors::new(&plan.keep)).unwrap();
     }
     writer.finish().unwrap();

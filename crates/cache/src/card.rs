@@ -38,13 +38,13 @@ fn write_yaml(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
         size(manifest.totals.rows)
     )?;
     writeln!(card, "configs:\n- config_name: default\n  data_files:")?;
-    for units in plan.splits() {
-        let split = &plan.units[units.start].split;
+    for split in plan.splits.iter().map(|split| &split.name) {
+        let number = "?".repeat(names::digits(plan.units(split).map_or(0, |units| units.len())));
         // In quotes, because YAML reads `no` as false. The full name is given, because `train-*` would include the
         // shards of `train-hard`.
         writeln!(
             card,
-            "  - split: \"{}\"\n    path: \"{DATA_DIR}/{split}-?????-of-?????.parquet\"",
+            "  - split: \"{}\"\n    path: \"{DATA_DIR}/{split}-{number}-of-{number}.parquet\"",
             names::card_split(split)
         )?;
     }
@@ -123,7 +123,8 @@ fn meaning(column: &str, plan: &Plan) -> String {
         schema::SAMPLE_ID => "place in the split".into(),
         schema::DOCUMENT => "index of the document it was cut from".into(),
         schema::DOCUMENT_OFFSET => "its first token's place in that document".into(),
-        schema::INPUT_HASH => "hash of `input_ids`".into(),
+        schema::INPUT_HASH_LOW => "first half of the hash of `input_ids`".into(),
+        schema::INPUT_HASH_HIGH => "second half of that hash".into(),
         schema::INPUT_IDS => "the tokens, L".into(),
         schema::POSITIONS => "the positions, as indices into `input_ids`, P".into(),
         schema::LOG_Z => "log sum exp of the raw logits over the whole vocabulary, P".into(),

@@ -2,12 +2,12 @@
 //! never required, and none outlives its process.
 
 use crate::commit;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::names::COMMITS_DIR;
 use crate::publish::TEMP_PREFIX;
-use crate::writer::{CacheWriter, exists};
-use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use crate::store::exists;
+use crate::writer::CacheWriter;
+use std::fmt;
 
 /// The answer to a worker that claims a unit.
 #[derive(Debug)]
@@ -23,23 +23,19 @@ pub enum Claimed {
 /// A worker's claim to a unit, released when it is dropped.
 #[derive(Debug)]
 pub struct Claim {
-    /// The file, whose lock is held, and its path.
-    held: Option<(PathBuf, File)>,
+    /// What releases the claim when it is dropped.
+    _held: Option<Box<dyn fmt::Debug + Send + Sync>>,
 }
 
 impl Claim {
     /// An empty claim, for a worker that works on a unit without claiming it.
     pub fn none() -> Self {
-        Self { held: None }
+        Self { _held: None }
     }
-}
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some((path, _)) = &self.held {
-            // A file that remains is not a claim, because nobody holds its lock. `CacheWriter::finish` removes it.
-            let _ = fs::remove_file(path);
-        }
+    /// A claim that lasts until `held` is dropped with it.
+    pub fn of(held: impl fmt::Debug + Send + Sync + 'static) -> Self {
+        Self { _held: Some(Box::new(held)) }
     }
 }
 
@@ -53,21 +49,15 @@ impl CacheWriter {
         if self.is_committed(unit)? {
             return Ok(Claimed::Committed);
         }
-        let path = self.folder().join(COMMITS_DIR).join(format!("{TEMP_PREFIX}claim-{unit:05}"));
-        let opened = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(Error::io(&path, "create the claim"))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Ok(Claimed::Elsewhere),
-            // A file system without locks does not support claims.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
-        let claim = Claim { held: Some((path, file)) };
+        let Some(claim) = self.store().claim(&format!("{COMMITS_DIR}/{TEMP_PREFIX}claim-{unit:05}"))? else {
+            return Ok(Claimed::Elsewhere);
+        };
         // The previous owner may have committed the unit just before it released the claim.
         Ok(if self.is_committed(unit)? { Claimed::Committed } else { Claimed::Mine(claim) })
     }
 
     /// Whether `unit` has its commit and its shard, which a repair may have removed.
     pub(crate) fn is_committed(&self, unit: usize) -> Result<bool> {
-        Ok(commit::exists(self.folder(), unit)? && exists(&self.folder().join(self.shard(unit)))?)
+        Ok(exists(self.store(), &commit::name(unit))? && exists(self.store(), &self.plan().shard_name(unit))?)
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::error_stats::{self, CodecError, LogZError};
-use crate::json;
 use crate::names::COMMITS_DIR;
-use crate::plan::Plan;
-use logitcask_core::{Fingerprint, SoftRows};
+use crate::plan::{MAX_UNIT_BLOCKS, Plan};
+use crate::ranges::ShardRange;
+use crate::store::{Store, exists};
+use crate::{json, names};
+use logitcask_core::SoftRows;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
 
 /// The record of one written unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,8 +32,8 @@ pub struct Commit {
     pub entries: u64,
     /// The shard's length in bytes.
     pub bytes: u64,
-    /// Hash of the shard's bytes.
-    pub blake3: Fingerprint,
+    /// Lengths and hashes of the shard's ranges: one for each row group, then the rest.
+    pub ranges: Vec<ShardRange>,
     /// Mean over positions of the total probability of the deterministic classes at T = 1, as stored, to nine decimals.
     pub kept_mass: f64,
     /// Errors at each temperature of the plan's tail rule; empty for a dense cache, which has no tail.
@@ -48,6 +49,10 @@ pub(crate) enum CommitError {
     Place { unit: usize, got: String, expected: String },
     #[error("unit {unit}: counts that the plan does not allow ({commit:?})")]
     Counts { unit: usize, commit: Box<Commit> },
+    #[error(
+        "unit {unit}: {ranges} ranges of {covered} bytes in all, a range for each row group and one for the rest make {bytes}"
+    )]
+    Ranges { unit: usize, ranges: usize, covered: u128, bytes: u64 },
 }
 
 /// The counts of a commit, accumulated sample by sample in order.
@@ -78,34 +83,28 @@ pub(crate) fn name(unit: usize) -> String {
     format!("{COMMITS_DIR}/{unit:05}.json")
 }
 
-/// Path of the commit of `unit`.
-pub(crate) fn path(folder: &Path, unit: usize) -> PathBuf {
-    folder.join(name(unit))
-}
-
-/// Whether `unit` has a commit.
-pub(crate) fn exists(folder: &Path, unit: usize) -> Result<bool> {
-    let path = path(folder, unit);
-    path.try_exists().map_err(Error::io(&path, "look for the commit"))
+/// The unit of the commit with this path, if it has the form of one.
+pub(crate) fn number(name: &str) -> Option<usize> {
+    names::number_in(name, COMMITS_DIR, self::name)
 }
 
 impl Commit {
-    /// Reads the commit of `unit`, whose shard has this name, if there is one.
-    pub(crate) fn read(folder: &Path, plan: &Plan, unit: usize, shard: &str) -> Result<Option<Self>> {
-        if !exists(folder, unit)? {
+    /// Reads the commit of `unit`, if there is one.
+    pub(crate) fn read(store: &dyn Store, plan: &Plan, unit: usize) -> Result<Option<Self>> {
+        let name = name(unit);
+        if !exists(store, &name)? {
             return Ok(None);
         }
-        let path = path(folder, unit);
-        let commit: Self = json::read(&path)?;
-        commit.check(plan, unit, shard).map_err(|problem| Error::malformed(&path, problem))?;
+        let commit: Self = json::read(store, &name)?;
+        commit.check(plan, unit).map_err(|problem| Error::malformed(&store.path(&name), problem))?;
         Ok(Some(commit))
     }
 
     /// Checks that the commit describes `unit` of `plan`, with plausible numbers.
-    pub(crate) fn check(&self, plan: &Plan, unit: usize, shard: &str) -> Result<(), CommitError> {
-        let expected = &plan.units[unit];
+    pub(crate) fn check(&self, plan: &Plan, unit: usize) -> Result<(), CommitError> {
+        let (expected, shard) = (plan.unit(unit), plan.shard_name(unit));
         let place = (self.unit as usize, self.split.as_str(), self.start, self.end, self.shard.as_str());
-        let wanted = (unit, expected.split.as_str(), expected.start, expected.end, shard);
+        let wanted = (unit, expected.split, expected.start, expected.end, shard.as_str());
         if place != wanted {
             let (got, expected) = (format!("{place:?}"), format!("{wanted:?}"));
             return Err(CommitError::Place { unit, got, expected });
@@ -113,11 +112,20 @@ impl Commit {
         let [rows, positions, entries] = [self.rows, self.positions, self.entries].map(u128::from);
         let longest = u128::from(plan.max_length) - 1;
         let cap = u128::from(plan.keep.max_kept(plan.vocab_size));
-        let fits = rows == u128::from(expected.end - expected.start)
+        let fits = rows == u128::from(expected.samples())
             && (rows..=rows * longest).contains(&positions)
             && (positions..=positions * cap).contains(&entries)
             && (0.0..=1.5).contains(&self.kept_mass)
             && error_stats::fits(&self.log_z_error, self.codec_error, plan.keep.tail);
-        if fits { Ok(()) } else { Err(CommitError::Counts { unit, commit: Box::new(self.clone()) }) }
+        if !fits {
+            return Err(CommitError::Counts { unit, commit: Box::new(self.clone()) });
+        }
+        let groups = self.ranges.len().saturating_sub(1) as u64;
+        let covered: u128 = self.ranges.iter().map(|range| u128::from(range.bytes)).sum();
+        let is_covered = (1..=self.rows.min(MAX_UNIT_BLOCKS)).contains(&groups) && covered == u128::from(self.bytes);
+        if is_covered && self.ranges.iter().all(|range| range.bytes > 0) {
+            return Ok(());
+        }
+        Err(CommitError::Ranges { unit, ranges: self.ranges.len(), covered, bytes: self.bytes })
     }
 }

@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::json;
 use crate::names::{DATA_DIR, MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
 use crate::pins::ArtifactRef;
-use crate::publish;
+use crate::store::Store;
+use bytes::Bytes;
 use logitcask_core::{ConfigError, Fingerprint};
-use std::path::Path;
 
 /// A companion's path relative to the cache's folder, with `/` between folder and file, and its bytes.
 pub type Companion<'a> = (&'a str, &'a [u8]);
@@ -55,21 +55,19 @@ pub(crate) fn is(pin: &ArtifactRef, (name, bytes): Companion<'_>) -> bool {
 
 /// Lays the files that are pinned where they are missing; files of other bytes are left out.
 pub(crate) fn lay<'a>(
-    folder: &Path,
+    store: &dyn Store,
     pins: &[ArtifactRef],
     files: impl IntoIterator<Item = Companion<'a>>,
 ) -> Result<()> {
     for (name, bytes) in files {
         if pins.iter().any(|pin| is(pin, (name, bytes))) {
-            let path = folder.join(name);
-            path.parent().map_or(Ok(()), publish::create_folder)?;
-            publish::create(&path, bytes)?;
+            store.create(name, bytes)?;
         }
     }
     Ok(())
 }
 
 /// Reads a companion, whose bytes must have the pinned hash.
-pub(crate) fn read(folder: &Path, pin: &ArtifactRef) -> Result<Vec<u8>> {
-    json::read_pinned(&folder.join(&pin.name), pin.fingerprint)
+pub(crate) fn read(store: &dyn Store, pin: &ArtifactRef) -> Result<Bytes> {
+    json::read_pinned(store, &pin.name, pin.fingerprint)
 }

@@ -1,8 +1,10 @@
 //! Conversion of a cache to the other layout.
 
 use crate::commit::Commit;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::json;
 use crate::manifest::Manifest;
+use crate::names::TOKENIZER_NAME;
 use crate::plan::{Layout, Plan};
 use crate::reader::CacheReader;
 use crate::writer::CacheWriter;
@@ -23,7 +25,7 @@ pub fn convert(
     stop: &AtomicBool,
     on_unit: &mut dyn FnMut(),
 ) -> Result<Option<Manifest>> {
-    let tokenizer = crate::json::read_bytes(&cache.tokenizer_path())?;
+    let tokenizer = json::read_bytes(cache.store(), TOKENIZER_NAME)?;
     let companions = cache.companions()?;
     let writer = CacheWriter::open(folder, Plan { layout, ..cache.plan().clone() }, &tokenizer)?;
     writer.lay_companions(companions.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
@@ -32,7 +34,7 @@ pub fn convert(
             return Ok(None);
         }
         let rows: Vec<_> = cache.unit(unit)?.into_iter().map(|row| (row.sample, row.rows)).collect();
-        let Commit { log_z_error, codec_error, .. } = cache.manifest().shards[unit].clone();
+        let Commit { log_z_error, codec_error, .. } = cache.commit(unit)?;
         writer.write_measured(unit, &rows, (log_z_error, codec_error))?;
         on_unit();
     }
@@ -42,9 +44,9 @@ pub fn convert(
 /// Size in bytes of a shard with these rows; the plan must have a single unit, which contains them.
 ///
 /// # Errors
-/// [`crate::Error::Parquet`] if they cannot be encoded. Nothing else is checked.
+/// [`Error::Parquet`] if they cannot be encoded. Nothing else is checked.
 pub fn shard_bytes(plan: &Plan, rows: &[(logitcask_core::Sample, logitcask_core::SoftRows)]) -> Result<u64> {
     let bytes = crate::codec::encode(plan, plan.id(), 0, rows);
     let path = || Path::new(&plan.shard_name(0)).to_owned();
-    Ok(bytes.map_err(|reason| crate::Error::Parquet { path: path(), reason })?.len() as u64)
+    Ok(bytes.map_err(|reason| Error::Parquet { path: path(), reason })?.len() as u64)
 }

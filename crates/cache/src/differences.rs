@@ -4,7 +4,6 @@ use crate::pins::{ArtifactRef, Versions};
 use crate::plan::Plan;
 use logitcask_core::{Fingerprint, LogProbPrecision};
 use std::fmt;
-use std::ops::Range;
 
 /// A field's value as shown in a message; equal values identify the same thing.
 enum Described {
@@ -53,12 +52,8 @@ impl Plan {
             .filter(|((_, here), (_, wanted))| here != wanted)
             .map(|((field, here), (_, wanted))| sentence(field, &here, &wanted))
             .collect();
-        if self.units != wanted.units {
-            let (here, wanted) = (self.cut(), wanted.cut());
-            differences.push(match here == wanted {
-                true => "the same samples are cut into other units".into(),
-                false => sentence("units", &here, &wanted),
-            });
+        if (&self.splits, self.samples_per_unit) != (&wanted.splits, wanted.samples_per_unit) {
+            differences.push(sentence("units", &self.cut(), &wanted.cut()));
         }
         differences
     }
@@ -98,12 +93,9 @@ impl Plan {
         ]
     }
 
-    /// Describes how each split is divided into units.
+    /// Describes how the splits are divided into units.
     fn cut(&self) -> String {
-        let split = |units: Range<usize>| {
-            let (first, last) = (&self.units[units.start], &self.units[units.end - 1]);
-            format!("{} {} samples by {}", first.split, last.end, first.end.saturating_sub(first.start))
-        };
-        self.splits().into_iter().map(split).collect::<Vec<_>>().join(", ")
+        let splits = self.splits.iter().map(|split| format!("{} {} samples", split.name, split.samples));
+        format!("{} by {}", splits.collect::<Vec<_>>().join(", "), self.samples_per_unit)
     }
 }

@@ -1,5 +1,6 @@
 //! Errors of reading and writing a cache, each with the file, what was expected and a possible remedy.
 
+use crate::ranges::ShardPart;
 use crate::row_problem::RowProblem;
 use logitcask_core::{ConfigError, Fingerprint};
 use parquet::errors::ParquetError;
@@ -75,8 +76,8 @@ pub enum Error {
     },
     /// The file has a format version that this build does not support.
     #[error(
-        "{}: format version {got}, but this build reads version {expected}: use the version of the program that wrote \
-         it",
+        "{}: format version {got}, but this build reads version {expected}: make the cache again with `logitcask cache \
+         RECIPE --replace`, or use the version of the program that made it",
         path.display()
     )]
     Version {
@@ -105,6 +106,22 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The hash in the manifest or plan.
+        expected: Fingerprint,
+        /// The hash of the bytes.
+        got: Fingerprint,
+    },
+    /// A row group or the footer of a shard does not have the recorded hash.
+    #[error(
+        "{}: {part}: the BLAKE3 hash is {got} instead of the recorded {expected}: the file was changed or damaged; \
+         restore it, or rebuild it with `logitcask repair RECIPE`",
+        path.display()
+    )]
+    Damaged {
+        /// The shard.
+        path: PathBuf,
+        /// The damaged part of it.
+        part: Box<ShardPart>,
+        /// The hash in the manifest.
         expected: Fingerprint,
         /// The hash of the bytes.
         got: Fingerprint,
@@ -139,14 +156,16 @@ pub enum Error {
     },
     /// A lost shard was rebuilt, but with other bytes than it had.
     #[error(
-        "{}: the rebuilt shard has the BLAKE3 hash {} instead of the recorded {}: another device, precision or \
-         version of the program wrote the original; nothing was changed. Rebuild it where the cache was written, or \
-         write a new cache",
+        "{}: the {part} of the rebuilt shard has the BLAKE3 hash {} instead of the recorded {}: another device, \
+         precision or version of the program wrote the original; nothing was changed. Rebuild it where the cache was \
+         written, or write a new cache",
         path.display(), got.short(), expected.short()
     )]
     Rebuilt {
         /// The shard.
         path: PathBuf,
+        /// The first part of it that differs.
+        part: Box<ShardPart>,
         /// The hash in its commit.
         expected: Fingerprint,
         /// The hash of the bytes that this run produced.

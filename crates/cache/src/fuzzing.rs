@@ -4,11 +4,13 @@ use crate::codec::Row;
 use crate::codec::packed::{self, Model};
 use crate::commit::{self, Commit};
 use crate::json;
-use crate::manifest::Manifest;
-use crate::names::{COMMITS_DIR, MANIFEST_NAME, PLAN_NAME};
+use crate::manifest::{self, Builder, Manifest};
+use crate::names::{COMMITS_DIR, MANIFEST_NAME, PARTS_DIR, PLAN_NAME};
 use crate::pins::{ArtifactRef, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::plan::{Layout, Plan};
 use crate::shard::Shard;
+use crate::storage::Storage;
+use crate::store::LocalStore;
 use crate::version::FORMAT_VERSION;
 use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
@@ -41,7 +43,7 @@ pub(crate) const KEPT: [(Selection, LogProbPrecision); 6] = [
     (Selection::Dense {}, LogProbPrecision::Quantised { step: 0.0625 }),
 ];
 /// Selected by the first byte of an input of [`manifest()`].
-pub(crate) const RECORDS: [&str; 3] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR];
+pub(crate) const RECORDS: [&str; 4] = [PLAN_NAME, MANIFEST_NAME, COMMITS_DIR, PARTS_DIR];
 
 /// The plan of the cache that inputs claim to belong to.
 pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPrecision)) -> Plan {
@@ -67,7 +69,8 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPreci
         end: None,
         dataset: pin("dataset"),
         companions: Vec::new(),
-        units: Plan::units_of(&[("train".into(), ROWS)], ROWS),
+        splits: Plan::splits_of(&[("train".into(), ROWS)]),
+        samples_per_unit: ROWS,
     }
 }
 
@@ -76,39 +79,54 @@ pub(crate) fn plain_plan() -> Plan {
     plan(Layout::Plain, KEPT[2])
 }
 
-/// Parses a plan, or a manifest or commit of the plan of [`plain`], as selected by the first byte.
+/// Parses a plan, or the manifest's root, a part of it or a commit of the plan of [`plain`], as selected by the first
+/// byte.
 ///
 /// # Errors
 /// If the temporary folder cannot be written.
 pub fn manifest(data: &[u8]) -> io::Result<()> {
     let Some((record, bytes)) = data.split_first() else { return Ok(()) };
-    let folder = tempfile::tempdir()?;
-    let (folder, plan) = (folder.path(), plain_plan());
+    let (folder, plan) = (tempfile::tempdir()?, plain_plan());
+    let store = &LocalStore::new(folder.path(), Storage::READ);
+    let name = match RECORDS[usize::from(*record) % RECORDS.len()] {
+        COMMITS_DIR => commit::name(0),
+        PARTS_DIR => manifest::part_name(0),
+        name => name.to_owned(),
+    };
+    let path = folder.path().join(&name);
+    fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
+    fs::write(path, bytes)?;
+    // The hash does not depend on the spelling: the value that any other program parses has the same hash.
+    let hash = || serde_json::from_slice::<serde_json::Value>(bytes).ok().map(|value| json::hash(&value));
     match RECORDS[usize::from(*record) % RECORDS.len()] {
         PLAN_NAME => {
-            fs::write(folder.join(PLAN_NAME), bytes)?;
-            if let Ok(read) = Plan::read(folder) {
+            if let Ok(read) = Plan::read_from(store) {
                 // Everything else that is computed from a plan before any shard is opened.
-                let (names, _) = (read.shard_names(), read.differences(&plan));
-                assert_eq!(names.len(), read.units.len());
-                assert!(names.iter().all(|name| !name.contains("..") && !name.starts_with('/')), "{names:?}");
-                assert!(read.rows_per_group() > 0);
+                let (units, _) = (read.unit_count(), read.differences(&plan));
+                for unit in [0, units / 2, units - 1] {
+                    let (name, unit_of) = (read.shard_name(unit), read.unit(unit));
+                    assert!(!name.contains("..") && !name.starts_with('/') && read.names(&name), "{name}");
+                    assert_eq!(read.unit_of(unit_of.split, unit_of.end - 1), Some(unit));
+                }
+                assert!(read.rows_per_group() > 0 && read.units_of_part(read.part_count() - 1).end == units);
             }
         }
         MANIFEST_NAME => {
-            fs::write(folder.join(MANIFEST_NAME), bytes)?;
-            if let Ok(read) = Manifest::read(folder, &plan) {
-                // The hash does not depend on the spelling: the value that any other program parses has the same hash.
-                let value = serde_json::from_slice::<serde_json::Value>(bytes).ok();
-                assert_eq!(Some(read.cache_id()), value.map(|value| json::hash(&value)));
+            if let Ok(read) = Manifest::read(store, &plan) {
+                assert_eq!(Some(read.cache_id()), hash());
                 assert_eq!(read.totals.rows, ROWS);
             }
         }
+        PARTS_DIR => {
+            if let Ok((commits, part)) = manifest::read_part(store, &plan, 0) {
+                assert_eq!((Some(part.blake3), commits[0].rows), (hash(), ROWS));
+            }
+        }
         _ => {
-            fs::create_dir(folder.join(COMMITS_DIR))?;
-            fs::write(commit::path(folder, 0), bytes)?;
-            if let Ok(Some(read)) = Commit::read(folder, &plan, 0, &plan.shard_name(0)) {
-                Manifest::new(&plan, plan.id(), vec![read]).cache_id();
+            if let Ok(Some(read)) = Commit::read(store, &plan, 0) {
+                let mut builder = Builder::new(&plan);
+                builder.add(&[read]);
+                builder.finish(plan.id()).cache_id();
             }
         }
     }

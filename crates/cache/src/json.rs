@@ -1,16 +1,16 @@
 //! JSON files, written for people but hashed in their RFC 8785 form, so that any program may rewrite them.
 
 use crate::error::{Error, Result};
+use crate::store::Store;
 use crate::version::FORMAT_VERSION;
+use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use std::fs;
-use std::io::Read;
-use std::path::Path;
+use serde::de::DeserializeOwned;
 
-/// More than a manifest of [`crate::plan::MAX_UNITS`] shards needs; larger files are not ours and are not loaded.
-const MAX_BYTES: u64 = 256 << 20;
+/// Maximum size of a JSON file: more than the manifest of [`crate::plan::MAX_UNITS`] shards needs. Larger files are not
+/// ours and are not loaded.
+pub const MAX_JSON_BYTES: u64 = 256 << 20;
 
 /// Largest integer that every JSON reader interprets identically: RFC 8785 only has doubles.
 pub(crate) const MAX_INTEGER: u64 = 1 << 53;
@@ -23,6 +23,18 @@ pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of a file with a list: a line for each item, which a program reads faster than [`to_bytes`].
+pub(crate) fn to_lines<T: Serialize>(items: &[T]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (number, item) in items.iter().enumerate() {
+        bytes.extend_from_slice(if number == 0 { b"[\n" } else { b",\n" });
+        serde_json::to_writer(&mut bytes, item)
+            .unwrap_or_else(|e| unreachable!("structs with text keys always serialise: {e}"));
+    }
+    bytes.extend_from_slice(if items.is_empty() { b"[]\n" } else { b"\n]\n" });
+    bytes
+}
+
 /// BLAKE3 of the RFC 8785 form of `value`: sorted keys, no white space, numbers as JavaScript prints them.
 pub(crate) fn hash<T: Serialize>(value: &T) -> Fingerprint {
     let canonical = serde_json_canonicalizer::to_vec(value)
@@ -31,51 +43,42 @@ pub(crate) fn hash<T: Serialize>(value: &T) -> Fingerprint {
 }
 
 /// Reads the whole file, unless it is implausibly large.
-pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(Error::io(path, "open the file"))?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path, "read the file"))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::malformed(path, format!("larger than {MAX_BYTES} bytes, no cache needs that")));
-    }
-    Ok(bytes)
+pub(crate) fn read_bytes(store: &dyn Store, name: &str) -> Result<Bytes> {
+    store.get(name, MAX_JSON_BYTES)
 }
 
 /// Reads the whole file, which must have the pinned hash.
-pub(crate) fn read_pinned(path: &Path, pinned: Fingerprint) -> Result<Vec<u8>> {
-    let bytes = read_bytes(path)?;
+pub(crate) fn read_pinned(store: &dyn Store, name: &str, pinned: Fingerprint) -> Result<Bytes> {
+    let bytes = read_bytes(store, name)?;
     match Fingerprint::of(&bytes) {
         got if got == pinned => Ok(bytes),
-        got => Err(Error::Checksum { path: path.to_owned(), expected: pinned, got }),
+        got => Err(Error::Checksum { path: store.path(name), expected: pinned, got }),
     }
 }
 
 /// Parses the value of a file, independent of its spelling.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_slice(&read_bytes(path)?).map_err(|e| malformed(path, &e))
+pub(crate) fn read<T: DeserializeOwned>(store: &dyn Store, name: &str) -> Result<T> {
+    parse(store, name, &read_bytes(store, name)?)
 }
 
-/// Describes JSON that cannot be parsed. A file truncated by a crash or a copy ends in the middle.
-fn malformed(path: &Path, error: &serde_json::Error) -> Error {
-    Error::malformed(path, if error.is_eof() { format!("cut off: {error}") } else { error.to_string() })
-}
-
-/// Rejects another format version before its unknown fields are reported as mistakes.
-pub(crate) fn check_version(path: &Path) -> Result<()> {
+/// Parses the value of a file that states its format version. Another version is rejected before its unknown fields are
+/// reported as mistakes.
+pub(crate) fn read_versioned<T: DeserializeOwned>(store: &dyn Store, name: &str) -> Result<T> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         format_version: u32,
-        /// Plans written before the format was settled have this field at the top, with the same version.
-        selection: Option<IgnoredAny>,
     }
-    let bytes = read_bytes(path)?;
-    let got = serde_json::from_slice::<Versioned>(&bytes).map_err(|e| malformed(path, &e))?;
-    if got.selection.is_some() {
-        let problem = "written before the format was settled: remove the folder and run `cache` again";
-        return Err(Error::malformed(path, problem));
+    let bytes = read_bytes(store, name)?;
+    match parse::<Versioned>(store, name, &bytes)?.format_version {
+        FORMAT_VERSION => parse(store, name, &bytes),
+        got => Err(Error::Version { path: store.path(name), expected: FORMAT_VERSION, got }),
     }
-    match got.format_version {
-        FORMAT_VERSION => Ok(()),
-        got => Err(Error::Version { path: path.to_owned(), expected: FORMAT_VERSION, got }),
-    }
+}
+
+/// A file truncated by a crash or a copy ends in the middle.
+fn parse<T: DeserializeOwned>(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let cut = if error.is_eof() { "cut off: " } else { "" };
+        Error::malformed(&store.path(name), format!("{cut}{error}"))
+    })
 }

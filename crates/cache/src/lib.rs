@@ -38,7 +38,8 @@
 //!     end: None,
 //!     dataset: pin("a corpus", b"its samples"),
 //!     companions: Vec::new(),
-//!     units: Plan::units_of(&[("train".to_owned(), 1)], 100),
+//!     splits: Plan::splits_of(&[("train".to_owned(), 1)]),
+//!     samples_per_unit: 100,
 //! };
 //!
 //! let sample = Sample::new(SampleId(0), Origin { document: 0, offset: 0 }, vec![1, 5, 2]);
@@ -83,13 +84,16 @@ mod pack;
 pub mod pins;
 pub mod plan;
 mod publish;
+mod ranges;
 pub mod reader;
+mod recent;
 pub mod repair;
 mod row_group;
 mod row_problem;
 pub mod schema;
 mod shard;
 pub mod storage;
+pub mod store;
 pub mod verify;
 mod version;
 pub mod writer;
@@ -104,17 +108,20 @@ pub use companions::Companion;
 pub use convert::{convert, shard_bytes};
 pub use error::{Error, Result};
 pub use error_stats::{CodecError, LogZError};
-pub use manifest::{Manifest, Totals};
-pub use names::{COMMITS_DIR, DATA_DIR, MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
+pub use json::MAX_JSON_BYTES;
+pub use manifest::{Manifest, ManifestPart, Totals};
+pub use names::{COMMITS_DIR, DATA_DIR, MANIFEST_NAME, PARTS_DIR, PLAN_NAME, TOKENIZER_NAME};
 pub use order::Samples;
 pub use pack::PackError;
 pub use pins::{AddedToken, ArtifactRef, CODEC_VERSION, REFUSE_SPECIAL_TOKENS, Versions};
-pub use plan::{Layout, Plan, WorkUnit};
+pub use plan::{Layout, Plan, Split, WorkUnit};
+pub use ranges::{ShardPart, ShardRange};
 pub use reader::CacheReader;
 pub use repair::Repair;
 pub use row_group::CachedSample;
 pub use row_problem::RowProblem;
 pub use storage::Storage;
-pub use verify::{Finding, Report, Tier, verify};
+pub use store::{LocalStore, Stat, Store};
+pub use verify::{Finding, Report, Tier, verify, verify_in};
 pub use version::FORMAT_VERSION;
 pub use writer::CacheWriter;

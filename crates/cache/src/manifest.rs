@@ -1,28 +1,45 @@
-//! The manifest of a finished cache. Its hash is the cache's id.
+//! The manifest of a finished cache: a root, whose hash is the cache's id, and parts with the commits.
+
+mod builder;
+
+pub(crate) use builder::Builder;
 
 use crate::commit::Commit;
 use crate::error::{Error, Result};
-use crate::error_stats::{self, CodecError, LogZError, round};
-use crate::json;
-use crate::names::MANIFEST_NAME;
+use crate::error_stats::{self, CodecError, LogZError};
+use crate::names::{MANIFEST_NAME, PARTS_DIR};
 use crate::plan::Plan;
-use crate::version::FORMAT_VERSION;
-use logitcask_core::{Fingerprint, TailRule};
+use crate::store::Store;
+use crate::{json, names};
+use logitcask_core::Fingerprint;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
-/// Every shard of a complete cache: a pure function of plan and commits.
+/// The root of a complete cache's manifest: a pure function of plan and commits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`FORMAT_VERSION`].
+    /// [`crate::FORMAT_VERSION`].
     pub format_version: u32,
     /// [`Plan::id`].
     pub plan_id: Fingerprint,
-    /// One commit per unit, in the plan's order.
-    pub shards: Vec<Commit>,
     /// Totals over all shards.
     pub totals: Totals,
+    /// The parts, each with the commits of [`Plan::units_per_part`] units.
+    pub parts: Vec<ManifestPart>,
+}
+
+/// What the root says of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestPart {
+    /// Hash of the part's JSON value.
+    pub blake3: Fingerprint,
+    /// Number of positions of its shards.
+    pub positions: u64,
+    /// Number of kept classes of its shards.
+    pub entries: u64,
+    /// Total length of its shards in bytes.
+    pub bytes: u64,
 }
 
 /// Totals over all shards.
@@ -46,68 +63,93 @@ pub struct Totals {
 }
 
 impl Manifest {
-    /// Creates the manifest of the plan with this id.
-    pub(crate) fn new(plan: &Plan, plan_id: Fingerprint, shards: Vec<Commit>) -> Self {
-        // Saturating, because sums of untrusted numbers must not panic; a saturated sum is rejected for its number of
-        // rows anyway.
-        let sum = |of: fn(&Commit) -> u64| shards.iter().map(of).fold(0, u64::saturating_add);
-        let positions = sum(|c| c.positions);
-        let mass: f64 = shards.iter().map(|c| c.kept_mass * c.positions as f64).sum();
-        let (log_z_error, codec_error) = merged_errors(&shards, plan.keep.tail);
-        let totals = Totals {
-            rows: sum(|c| c.rows),
-            positions,
-            entries: sum(|c| c.entries),
-            bytes: sum(|c| c.bytes),
-            kept_mass: round(mass / positions.max(1) as f64),
-            log_z_error,
-            codec_error,
-        };
-        Self { format_version: FORMAT_VERSION, plan_id, shards, totals }
-    }
-
-    /// BLAKE3 of the manifest's RFC 8785 form: the cache's id. Equal roots mean equal rows.
+    /// BLAKE3 of the root's RFC 8785 form: the cache's id. Since the root has the hash of every part, and a part those of
+    /// its shards, equal ids mean equal rows.
     pub fn cache_id(&self) -> Fingerprint {
         json::hash(self)
     }
 
-    /// Reads the manifest in `folder`, which must be exactly what `plan` and its own commits determine.
-    pub(crate) fn read(folder: &Path, plan: &Plan) -> Result<Self> {
-        let path = folder.join(MANIFEST_NAME);
-        json::check_version(&path)?;
-        let manifest: Self = json::read(&path)?;
-        let malformed = |problem: String| Error::malformed(&path, problem);
+    /// Reads the root, which must be one that `plan` can have.
+    pub(crate) fn read(store: &dyn Store, plan: &Plan) -> Result<Self> {
+        let manifest: Self = json::read_versioned(store, MANIFEST_NAME)?;
+        match manifest.problem(plan) {
+            None => Ok(manifest),
+            Some(problem) => Err(Error::malformed(&store.path(MANIFEST_NAME), problem)),
+        }
+    }
+
+    /// What is wrong with the root of a cache of this plan, as far as the parts are not needed to tell.
+    fn problem(&self, plan: &Plan) -> Option<String> {
         let id = plan.id();
-        if manifest.plan_id != id {
-            return Err(malformed(format!("made from plan {}, the plan beside it is {id}", manifest.plan_id)));
+        if self.plan_id != id {
+            return Some(format!("made from plan {}, the plan beside it is {id}", self.plan_id));
         }
-        if manifest.shards.len() != plan.units.len() {
-            let (got, expected) = (manifest.shards.len(), plan.units.len());
-            return Err(malformed(format!("{got} shards, the plan has {expected} units")));
+        if self.parts.len() != plan.part_count() {
+            return Some(format!("{} parts, the plan's units make {}", self.parts.len(), plan.part_count()));
         }
-        for (unit, (commit, shard)) in manifest.shards.iter().zip(plan.shard_names()).enumerate() {
-            commit.check(plan, unit, &shard).map_err(|problem| Error::malformed(&path, problem))?;
+        let Totals { rows, positions, entries, bytes, kept_mass, log_z_error, codec_error } = &self.totals;
+        let samples = plan.splits.iter().map(|split| split.samples).sum::<u64>();
+        let fits = *rows == samples
+            && (0.0..=1.5).contains(kept_mass)
+            && error_stats::fits(log_z_error, *codec_error, plan.keep.tail);
+        if !fits {
+            return Some(format!("totals that the plan does not allow ({:?})", self.totals));
         }
-        if Self::new(plan, id, manifest.shards.clone()).totals != manifest.totals {
-            return Err(malformed("totals are not the sums of the shards' numbers".into()));
+        let sum = |of: fn(&ManifestPart) -> u64| self.parts.iter().map(of).fold(0, u64::saturating_add);
+        let sums = [sum(|part| part.positions), sum(|part| part.entries), sum(|part| part.bytes)];
+        (sums != [*positions, *entries, *bytes]).then(|| "totals are not the sums of the parts' numbers".to_owned())
+    }
+
+    /// Reads a part, which must be the one that the root names.
+    pub(crate) fn part(&self, store: &dyn Store, plan: &Plan, part: usize) -> Result<Vec<Commit>> {
+        let (commits, found) = read_part(store, plan, part)?;
+        let ManifestPart { blake3: expected, .. } = self.parts[part];
+        if found.blake3 != expected {
+            return Err(Error::Checksum { path: store.path(&part_name(part)), expected, got: found.blake3 });
         }
-        Ok(manifest)
+        let problem = if found == self.parts[part] { self.contradiction(&commits) } else { Some("other sums") };
+        match problem {
+            None => Ok(commits),
+            Some(problem) => {
+                let problem = format!("{problem} than {MANIFEST_NAME} says");
+                Err(Error::malformed(&store.path(&part_name(part)), problem))
+            }
+        }
+    }
+
+    /// How commits of a part contradict the totals, if they do.
+    fn contradiction(&self, commits: &[Commit]) -> Option<&'static str> {
+        let Totals { log_z_error, codec_error, .. } = &self.totals;
+        let is_within = |commit: &Commit| {
+            commit.codec_error.worst <= codec_error.worst
+                && commit.log_z_error.iter().zip(log_z_error).all(|(here, all)| here.worst <= all.worst)
+        };
+        (!commits.iter().all(is_within)).then_some("larger errors")
     }
 }
 
-/// The combined errors of all units: the maximum over all, and means weighted by positions and entries.
-fn merged_errors(commits: &[Commit], tail: Option<TailRule>) -> (Vec<LogZError>, CodecError) {
-    let mean = |of: &dyn Fn(&Commit) -> f64, weight: &dyn Fn(&Commit) -> u64| {
-        let total: f64 = commits.iter().map(|c| weight(c) as f64).sum();
-        round(commits.iter().map(|c| of(c) * weight(c) as f64).sum::<f64>() / total.max(1.0))
-    };
-    let worst = |of: &dyn Fn(&Commit) -> f64| commits.iter().map(of).fold(0.0, f64::max);
-    let log_z = error_stats::temperatures(tail).into_iter().enumerate().map(|(i, temperature)| LogZError {
-        temperature,
-        worst: worst(&|c| c.log_z_error[i].worst),
-        mean: mean(&|c| c.log_z_error[i].mean, &|c| c.positions),
-    });
-    let log_z = log_z.collect();
-    let entries = |c: &Commit| c.entries;
-    (log_z, CodecError { worst: worst(&|c| c.codec_error.worst), mean: mean(&|c| c.codec_error.mean, &entries) })
+/// Path of a part relative to the cache's folder.
+pub(crate) fn part_name(part: usize) -> String {
+    format!("{PARTS_DIR}/{part:05}.json")
+}
+
+/// The part with this path, if it has the form of one.
+pub(crate) fn part_number(name: &str) -> Option<usize> {
+    names::number_in(name, PARTS_DIR, part_name)
+}
+
+/// Reads a part whose commits are those of its units in `plan`, and what a root should say of it.
+pub(crate) fn read_part(store: &dyn Store, plan: &Plan, part: usize) -> Result<(Vec<Commit>, ManifestPart)> {
+    let name = part_name(part);
+    let commits: Vec<Commit> = json::read(store, &name)?;
+    let malformed = |problem: String| Error::malformed(&store.path(&name), problem);
+    let units = plan.units_of_part(part);
+    if commits.len() != units.len() {
+        return Err(malformed(format!("{} commits, {} units belong there", commits.len(), units.len())));
+    }
+    for (unit, commit) in units.zip(&commits) {
+        commit.check(plan, unit).map_err(|problem| malformed(problem.to_string()))?;
+    }
+    let found = ManifestPart::of(&commits);
+    Ok((commits, found))
 }

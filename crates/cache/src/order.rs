@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::reader::CacheReader;
-use crate::row_group::{CachedSample, RowGroup};
+use crate::row_group::{Blocks, CachedSample, RowGroup};
 use crate::schema::ROWS_PER_PAGE;
 use logitcask_core::rng::CounterRng;
 use std::collections::HashMap;
@@ -21,10 +21,14 @@ const ALONE: usize = 16;
 #[derive(Debug)]
 pub struct Samples {
     reader: CacheReader,
-    /// Blocks still to be read, in windows of `window_blocks`; the next window has number `window`.
-    blocks: Vec<RowGroup>,
+    /// Blocks to be read, in windows of `window_blocks`; the next window has number `window`.
+    blocks: Blocks,
+    /// Numbers of the blocks in their order; `None` means that of their numbers.
+    order: Option<Vec<u64>>,
     window_blocks: usize,
     window: usize,
+    /// Whether an error has ended the order.
+    has_failed: bool,
     /// Seed and epoch of the order within windows.
     shuffle: Option<(u64, u64)>,
     /// Ids of the requested samples, ascending; `None` means all.
@@ -47,10 +51,12 @@ struct Place {
 }
 
 impl Samples {
-    pub(crate) fn in_order(reader: CacheReader, blocks: Vec<RowGroup>) -> Self {
+    pub(crate) fn in_order(reader: CacheReader, blocks: Blocks) -> Self {
         Self {
             reader,
             blocks,
+            order: None,
+            has_failed: false,
             window_blocks: 1,
             window: 0,
             shuffle: None,
@@ -62,15 +68,17 @@ impl Samples {
         }
     }
 
-    pub(crate) fn shuffled(reader: CacheReader, mut blocks: Vec<RowGroup>, seed: u64, epoch: u64, skip: u64) -> Self {
-        CounterRng::new("logitcask block order", &[seed, epoch]).shuffle(&mut blocks);
-        let shuffle = Some((seed, epoch));
-        Self { shuffle, skip, window_blocks: WINDOW_BLOCKS, ..Self::in_order(reader, blocks) }
+    pub(crate) fn shuffled(reader: CacheReader, blocks: Blocks, seed: u64, epoch: u64, skip: u64) -> Self {
+        let mut order: Vec<u64> = (0..blocks.len()).collect();
+        CounterRng::new("logitcask block order", &[seed, epoch]).shuffle(&mut order);
+        let (order, shuffle) = (Some(order), Some((seed, epoch)));
+        Self { order, shuffle, skip, window_blocks: WINDOW_BLOCKS, ..Self::in_order(reader, blocks) }
     }
 
     /// Restricts the samples to these ids, which must ascend.
     pub(crate) fn among(mut self, kept: Vec<u64>) -> Self {
-        self.blocks.retain(|block| !within(&kept, block.ids()).is_empty());
+        let (blocks, order) = (self.blocks, self.order.iter_mut());
+        order.for_each(|order| order.retain(|number| !within(&kept, blocks.get(*number).ids()).is_empty()));
         self.kept = Some(kept);
         self
     }
@@ -85,11 +93,23 @@ impl Samples {
         self.kept.as_ref().map_or(ids.end - ids.start, |kept| within(kept, ids).len() as u64)
     }
 
+    /// The blocks of a window; none beyond the last.
+    fn window_at(&self, window: usize) -> Vec<RowGroup> {
+        let len = self.order.as_ref().map_or(self.blocks.len(), |order| order.len() as u64);
+        let start = (window as u64).saturating_mul(self.window_blocks as u64);
+        let numbers = start..len.min(start.saturating_add(self.window_blocks as u64));
+        let number = |place: u64| self.order.as_ref().map_or(place, |order| order[place as usize]);
+        numbers.map(|place| self.blocks.get(number(place))).collect()
+    }
+
     /// Orders the next window, skipping windows that lie entirely within `skip`; returns `false` at the end. Nothing is
     /// decoded.
     fn fill(&mut self) -> bool {
         loop {
-            let Some(blocks) = self.blocks.chunks(self.window_blocks).nth(self.window) else { return false };
+            let blocks = self.window_at(self.window);
+            if blocks.is_empty() {
+                return false;
+            }
             let samples = blocks.iter().map(|block| self.samples_in(block.ids())).sum::<u64>();
             let window = self.window as u64;
             self.window += 1;
@@ -156,11 +176,11 @@ impl Iterator for Samples {
                 let sample = self.take(place);
                 if sample.is_err() {
                     self.places = Vec::new().into_iter();
-                    self.blocks.clear();
+                    self.has_failed = true;
                 }
                 return Some(sample);
             }
-            if !self.fill() {
+            if self.has_failed || !self.fill() {
                 return None;
             }
         }

@@ -1,43 +1,25 @@
 //! The plan of a cache, fixed before the first sample: all pins, and the division of the work into units.
 
 mod check;
+mod units;
 
 use crate::error::{Error, Result};
 use crate::json;
-use crate::names::{PLAN_NAME, shard_name};
+use crate::names::PLAN_NAME;
 use crate::pins::{self, AddedToken, ArtifactRef, Versions};
+use crate::storage::Storage;
+use crate::store::{LocalStore, Store};
 use logitcask_core::{Fingerprint, PositionChoice, Selection, Truncation};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 use std::path::Path;
+
+pub use check::{MAX_ROW_BYTES, MAX_SAMPLES, MAX_SPLIT_NAME, MAX_SPLITS, MAX_UNIT_BLOCKS, MAX_UNITS};
+pub use units::{MAX_PART_BLOCKS, MAX_PART_UNITS, Split, WorkUnit};
 
 /// Rows of a block (a Parquet row group) where they are small enough.
 pub const ROWS_PER_ROW_GROUP: u64 = 128;
 /// Maximum size of a block's lists before compression: blocks of larger rows have fewer of them.
 pub const ROW_GROUP_BYTES: u64 = 20 << 20;
-/// Maximum number of units, hence shards, of a cache: their numbers have five digits.
-pub const MAX_UNITS: usize = 99_999;
-
-/// Samples `start..end` of a split, which one worker writes at once into one shard.
-///
-/// # Examples
-/// ```
-/// use logitcask_cache::Plan;
-///
-/// let units = Plan::units_of(&[("train".to_owned(), 250), ("test".to_owned(), 20)], 100);
-/// let ranges: Vec<_> = units.iter().map(|unit| (unit.split.as_str(), unit.start..unit.end)).collect();
-/// assert_eq!(ranges, [("train", 0..100), ("train", 100..200), ("train", 200..250), ("test", 0..20)]);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WorkUnit {
-    /// Name of the split.
-    pub split: String,
-    /// First sample id.
-    pub start: u64,
-    /// One past the last sample id.
-    pub end: u64,
-}
 
 /// How rows are stored as columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,29 +92,13 @@ pub struct Plan {
     /// Files of the teacher that the cache stores for its students, in the order of their names. Not part of the id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<ArtifactRef>,
-    /// The units. Those of one split are contiguous, in the order of their samples.
-    pub units: Vec<WorkUnit>,
+    /// The splits, in the order of their units.
+    pub splits: Vec<Split>,
+    /// Number of samples of a unit; the last unit of each split has the remainder.
+    pub samples_per_unit: u64,
 }
 
 impl Plan {
-    /// Divides splits of the given lengths into units of `samples_per_unit`; the last unit of each split has the
-    /// remainder.
-    ///
-    /// # Panics
-    /// If `samples_per_unit` is 0.
-    pub fn units_of(splits: &[(String, u64)], samples_per_unit: u64) -> Vec<WorkUnit> {
-        assert!(samples_per_unit > 0, "a unit holds at least one sample");
-        let cut = |(split, len): &(String, u64)| {
-            let (split, len) = (split.clone(), *len);
-            (0..len.div_ceil(samples_per_unit)).map(move |i| WorkUnit {
-                split: split.clone(),
-                start: i * samples_per_unit,
-                end: len.min((i + 1).saturating_mul(samples_per_unit)),
-            })
-        };
-        splits.iter().flat_map(cut).collect()
-    }
-
     /// BLAKE3 of the RFC 8785 form of the plan without `code_version`, `companions` and the names of its pins. Plans
     /// with the same id produce the same cache.
     pub fn id(&self) -> Fingerprint {
@@ -156,39 +122,6 @@ impl Plan {
             Selection::Sample { n, seed } => format!("sample n={n} seed={seed}"),
             Selection::Dense {} => "dense".to_owned(),
         }
-    }
-
-    /// The units of each split, in the order of the plan.
-    pub(crate) fn splits(&self) -> Vec<Range<usize>> {
-        let mut start = 0;
-        let ends = |units: &[WorkUnit]| {
-            let range = start..start + units.len();
-            start = range.end;
-            range
-        };
-        self.units.chunk_by(|a, b| a.split == b.split).map(ends).collect()
-    }
-
-    /// Path of a unit's shard relative to the cache's folder, with its number within its split:
-    /// `data/train-00007-of-00042.parquet`.
-    ///
-    /// # Panics
-    /// If the plan has no such unit.
-    pub fn shard_name(&self, unit: usize) -> String {
-        let split = &self.units[unit].split;
-        let same = |u: &&WorkUnit| u.split == *split;
-        let before = self.units[..unit].iter().rev().take_while(same).count();
-        let after = self.units[unit..].iter().take_while(same).count();
-        shard_name(split, before, before + after)
-    }
-
-    /// [`Self::shard_name`] of every unit, in one pass.
-    pub(crate) fn shard_names(&self) -> Vec<String> {
-        let names = |units: Range<usize>| {
-            let of = units.len();
-            units.clone().map(move |unit| shard_name(&self.units[unit].split, unit - units.start, of))
-        };
-        self.splits().into_iter().flat_map(names).collect()
     }
 
     /// Number of rows of a block: [`ROWS_PER_ROW_GROUP`], or as many rows of full length as [`ROW_GROUP_BYTES`] holds,
@@ -219,12 +152,18 @@ impl Plan {
     /// [`Error::Io`] if its file cannot be read, [`Error::Version`] if it has another format version,
     /// [`Error::Malformed`] if it is not a plan, or one that [`Self::check`] rejects.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(PLAN_NAME);
-        json::check_version(&path)?;
-        let plan: Self = json::read(&path)?;
+        Self::read_from(&LocalStore::new(folder, Storage::READ))
+    }
+
+    /// [`Self::read`] from a store.
+    ///
+    /// # Errors
+    /// The same as [`Self::read`].
+    pub fn read_from(store: &dyn Store) -> Result<Self> {
+        let plan: Self = json::read_versioned(store, PLAN_NAME)?;
         match plan.refusal() {
             Ok(()) => Ok(plan),
-            Err(problem) => Err(Error::malformed(&path, problem)),
+            Err(problem) => Err(Error::malformed(&store.path(PLAN_NAME), problem)),
         }
     }
 }

@@ -1,20 +1,22 @@
 //! Reading a finished cache. Opening is cheap, and all data is checked before it is used.
 
+mod rows;
+
+use crate::commit::{self, Commit};
+use crate::companions;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::names::{MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
-use crate::order::Samples;
+use crate::names::{COMMITS_DIR, MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
 use crate::pins::ArtifactRef;
-use crate::plan::{Plan, WorkUnit};
-use crate::row_group::{CachedSample, RowGroup, rows_of_group};
-use crate::shard::{Shard, VerifiedAt};
+use crate::plan::Plan;
+use crate::recent::Recent;
+use crate::shard::{Proof, Shard};
 use crate::storage::Storage;
+use crate::store::{self, LocalStore, Store};
 use crate::writer::check_tokenizer;
-use crate::{commit, companions, schema, storage};
-use logitcask_core::{Fingerprint, SampleId};
+use logitcask_core::Fingerprint;
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{debug, info};
@@ -34,68 +36,86 @@ use tracing::{debug, info};
 #[derive(Clone)]
 pub struct CacheReader(Arc<Inner>);
 
+/// What was verified of a shard the last time it was open. Locked while the shard is opened.
+type Opening = Arc<Mutex<Option<Arc<Proof>>>>;
+
 struct Inner {
-    folder: PathBuf,
+    store: Arc<dyn Store>,
     plan: Plan,
     /// [`Plan::id`].
     id: Fingerprint,
     manifest: Manifest,
     cache_id: Fingerprint,
-    /// Ranges of the units of each split, in the plan's order.
-    splits: Vec<Range<usize>>,
-    storage: Storage,
-    /// For each shard, proof that it was verified; set when it is first opened.
-    proofs: Vec<Mutex<Option<VerifiedAt>>>,
+    /// The most recently used parts of the manifest.
+    parts: Mutex<Recent<Vec<Commit>>>,
+    proofs: Mutex<Proofs>,
     open: Mutex<OpenShards>,
 }
 
 /// Maximum number of shards that stay open, enough for several windows of a shuffled epoch. Without a limit, memory use
 /// would grow with the cache.
-pub(crate) const MOST_OPEN: usize = 256;
+pub const MOST_OPEN: usize = 256;
+/// Maximum number of parts of the manifest that stay in memory, with up to [`crate::plan::MAX_PART_UNITS`] commits each.
+pub const MOST_PARTS: usize = 64;
+/// Maximum number of shards of which a reader remembers what it verified. When there are more, it forgets all of them, and
+/// hashes again what it opens again.
+pub const MOST_PROOFS: usize = 1 << 18;
 
 /// The most recently used shards.
 #[derive(Default)]
 struct OpenShards {
-    /// The shards by unit, with the time of their last use.
-    shards: HashMap<usize, (u64, Arc<Shard>)>,
+    shards: Recent<Shard>,
     /// Total size of these shards in bytes.
     bytes: u64,
-    clock: u64,
 }
 
 impl OpenShards {
-    fn get(&mut self, unit: usize) -> Option<Arc<Shard>> {
-        self.clock += 1;
-        let (used, shard) = self.shards.get_mut(&unit)?;
-        *used = self.clock;
-        Some(shard.clone())
-    }
-
-    fn put(&mut self, unit: usize, shard: Arc<Shard>, storage: Storage) {
+    fn put(&mut self, unit: usize, shard: Arc<Shard>) {
+        let takes_memory = shard.takes_memory();
         self.bytes += shard.len();
-        self.shards.insert(unit, (self.clock, shard));
-        let is_full = |this: &Self| {
-            let takes_memory = !storage.is_mapped() && this.bytes > Storage::MOST_READ;
-            this.shards.len() > MOST_OPEN || (takes_memory && this.shards.len() > 1)
-        };
-        while is_full(self)
-            && let Some(oldest) = self.shards.iter().min_by_key(|(_, (used, _))| *used).map(|(unit, _)| *unit)
+        self.shards.put(unit, shard);
+        while are_too_many(self.shards.len(), if takes_memory { self.bytes } else { 0 })
+            && let Some((oldest, shard)) = self.shards.drop_oldest()
         {
-            self.bytes -= self.shards.remove(&oldest).map_or(0, |(_, shard)| shard.len());
+            self.bytes -= shard.len();
             debug!(unit = oldest, open = self.shards.len(), bytes = self.bytes, "shard closed for another");
         }
     }
 }
 
+/// Whether so many open shards, with so many bytes in memory, are more than may stay open.
+pub(crate) fn are_too_many(open: usize, bytes: u64) -> bool {
+    open > MOST_OPEN || (bytes > Storage::MOST_READ && open > 1)
+}
+
+/// What was verified of the shards that were used.
+#[derive(Default)]
+pub(crate) struct Proofs(HashMap<usize, Opening>);
+
+impl Proofs {
+    /// What was verified of the shard of `unit`.
+    pub(crate) fn of(&mut self, unit: usize) -> Opening {
+        if self.0.len() >= MOST_PROOFS && !self.0.contains_key(&unit) {
+            self.0.clear();
+        }
+        self.0.entry(unit).or_default().clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl fmt::Debug for CacheReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheReader({}, cache id {})", self.0.folder.display(), self.cache_id().short())
+        write!(f, "CacheReader({}, cache id {})", self.folder().display(), self.cache_id().short())
     }
 }
 
 impl CacheReader {
-    /// Opens the cache in `folder`. Plan, manifest and tokenizer are checked; shards are opened when they are first
-    /// used, and then read into memory as described at [`Storage::READ`].
+    /// Opens the cache in `folder`. Plan, tokenizer and the root of the manifest are checked; parts of the manifest and
+    /// shards are opened when they are first used, and then read into memory as described at [`Storage::READ`].
     ///
     /// # Errors
     /// [`Error::NotACache`] without a plan, [`Error::Unfinished`] without a manifest, [`Error::Version`],
@@ -109,34 +129,49 @@ impl CacheReader {
     /// # Errors
     /// The same as [`Self::open`].
     pub fn open_with(folder: &Path, storage: Storage) -> Result<Self> {
-        let path = folder.to_owned();
-        if !folder.join(PLAN_NAME).exists() {
-            return Err(Error::NotACache { path });
-        }
-        let plan = Plan::read(folder)?;
-        let units = plan.units.len();
-        if !folder.join(MANIFEST_NAME).exists() {
-            let mut committed = 0;
-            for unit in 0..units {
-                committed += usize::from(commit::exists(folder, unit)?);
-            }
-            return Err(Error::Unfinished { path, committed, units });
-        }
-        let manifest = Manifest::read(folder, &plan)?;
-        check_tokenizer(&folder.join(TOKENIZER_NAME), &plan)?;
-        let proofs = (0..units).map(|_| Mutex::default()).collect();
-        let (id, cache_id, splits, open) = (manifest.plan_id, manifest.cache_id(), plan.splits(), Mutex::default());
-        info!(folder = %folder.display(), cache_id = %cache_id.short(), layout = plan.layout.name(), units, "cache opened");
-        Ok(Self(Arc::new(Inner { folder: path, plan, id, manifest, cache_id, splits, storage, proofs, open })))
+        Self::open_in(Arc::new(LocalStore::new(folder, storage)))
     }
 
-    /// Checks that every shard exists with the length in the manifest. Its bytes are not read.
+    /// [`Self::open`] of a cache in any store.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Size`] for the first shard that fails.
+    /// The same as [`Self::open`].
+    pub fn open_in(store: Arc<dyn Store>) -> Result<Self> {
+        let path = store.location().to_owned();
+        if !store::exists(store.as_ref(), PLAN_NAME)? {
+            return Err(Error::NotACache { path });
+        }
+        let plan = Plan::read_from(store.as_ref())?;
+        let units = plan.unit_count();
+        if !store::exists(store.as_ref(), MANIFEST_NAME)? {
+            let mut committed = 0;
+            let mut count = |name: &str| {
+                committed += usize::from(commit::number(&format!("{COMMITS_DIR}/{name}")).is_some_and(|n| n < units));
+            };
+            store.list(COMMITS_DIR, &mut count)?;
+            return Err(Error::Unfinished { path, committed, units });
+        }
+        let manifest = Manifest::read(store.as_ref(), &plan)?;
+        check_tokenizer(store.as_ref(), &plan)?;
+        let (id, cache_id) = (manifest.plan_id, manifest.cache_id());
+        info!(folder = %path.display(), cache_id = %cache_id.short(), layout = plan.layout.name(), units, "cache opened");
+        let (parts, proofs, open) = Default::default();
+        Ok(Self(Arc::new(Inner { store, plan, id, manifest, cache_id, parts, proofs, open })))
+    }
+
+    /// Checks that every shard exists with the length in the manifest. Its bytes are not read, but every part of the
+    /// manifest is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Size`] for the first shard that fails, and errors of [`Self::commit`].
     pub fn check_lengths(&self) -> Result<()> {
-        let shards = &self.0.manifest.shards;
-        shards.iter().try_for_each(|commit| storage::check_whole(&self.0.folder.join(&commit.shard), commit.bytes))
+        let Inner { store, plan, manifest, .. } = &*self.0;
+        for part in 0..plan.part_count() {
+            for commit in manifest.part(store.as_ref(), plan, part)? {
+                store::check_length(store.as_ref(), &commit.shard, commit.bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks that every shard of a split has the bytes that the manifest lists, by reading each completely.
@@ -144,7 +179,38 @@ impl CacheReader {
     /// # Errors
     /// The error of the first shard that fails.
     pub fn check_split(&self, split: &str) -> Result<()> {
-        self.units(split)?.try_for_each(|unit| self.shard(unit).map(|_| ()))
+        self.units(split)?.try_for_each(|unit| self.shard(unit)?.verify())
+    }
+
+    /// The commit of a unit, from the part of the manifest that holds it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Checksum`] or [`Error::Malformed`] if the part is missing, or is not the one that the root
+    /// names.
+    ///
+    /// # Panics
+    /// If the plan has no such unit.
+    pub fn commit(&self, unit: usize) -> Result<Commit> {
+        let (commits, number) = self.part_of(unit)?;
+        Ok(commits[number].clone())
+    }
+
+    /// The part of the manifest with the commit of a unit, and the commit's place in it.
+    fn part_of(&self, unit: usize) -> Result<(Arc<Vec<Commit>>, usize)> {
+        let Inner { store, plan, manifest, parts, .. } = &*self.0;
+        let per_part = plan.units_per_part();
+        let (part, number) = (unit / per_part, unit % per_part);
+        // A second thread waits here instead of reading the same part again.
+        let mut parts = lock(parts);
+        if let Some(commits) = parts.get(part) {
+            return Ok((commits, number));
+        }
+        let commits = Arc::new(manifest.part(store.as_ref(), plan, part)?);
+        parts.put(part, commits.clone());
+        if parts.len() > MOST_PARTS {
+            parts.drop_oldest();
+        }
+        Ok((commits, number))
     }
 
     /// The plan with all settings of the cache.
@@ -152,7 +218,7 @@ impl CacheReader {
         &self.0.plan
     }
 
-    /// Every shard and the totals.
+    /// The root of the manifest, with the totals.
     pub fn manifest(&self) -> &Manifest {
         &self.0.manifest
     }
@@ -164,12 +230,17 @@ impl CacheReader {
 
     /// The folder of the cache.
     pub fn folder(&self) -> &Path {
-        &self.0.folder
+        self.0.store.location()
     }
 
     /// Path of the tokenizer that produced the samples' tokens.
     pub fn tokenizer_path(&self) -> PathBuf {
-        self.0.folder.join(TOKENIZER_NAME)
+        self.0.store.path(TOKENIZER_NAME)
+    }
+
+    /// Where the cache is kept.
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.0.store.as_ref()
     }
 
     /// Name and bytes of each companion, a file of the teacher that the cache stores for its students. The bytes are
@@ -178,121 +249,14 @@ impl CacheReader {
     /// # Errors
     /// [`Error::Io`] or [`Error::Checksum`] if one is missing or has changed.
     pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let read = |pin: &ArtifactRef| Ok((pin.name.clone(), companions::read(&self.0.folder, pin)?));
+        let read = |pin: &ArtifactRef| Ok((pin.name.clone(), companions::read(self.store(), pin)?.into()));
         self.plan().companions.iter().map(read).collect()
     }
 
-    /// Names of the splits, in the plan's order.
-    pub fn splits(&self) -> Vec<&str> {
-        self.0.splits.iter().map(|units| self.plan().units[units.start].split.as_str()).collect()
-    }
-
-    /// Number of samples in a split.
-    ///
-    /// # Errors
-    /// [`Error::NoSplit`], which lists the splits of the cache; the same holds for every method that takes a split.
-    pub fn len(&self, split: &str) -> Result<u64> {
-        Ok(self.0.plan.units[self.units(split)?].last().map_or(0, |unit| unit.end))
-    }
-
-    /// Reads one sample; only its block is decoded.
-    ///
-    /// # Errors
-    /// [`Error::NoSample`] past the split's end; otherwise any error in the shard or row.
-    pub fn get(&self, split: &str, id: SampleId) -> Result<CachedSample> {
-        let units = self.units(split)?;
-        let unit = units.start + self.plan().units[units.clone()].partition_point(|unit| unit.end <= id.0);
-        let none = || Error::NoSample { split: split.into(), sample: id.0, len: self.len(split).unwrap_or(0) };
-        if unit == units.end {
-            return Err(none());
-        }
-        let (row, per_block) = (id.0 - self.plan().units[unit].start, self.plan().rows_per_group());
-        let within = row % per_block;
-        let samples = self.shard(unit)?.read(self.plan(), (row / per_block) as usize, within..within + 1)?;
-        samples.into_iter().next().ok_or_else(none)
-    }
-
-    /// Reads a range of samples by ascending id. Of every block that contains some, only those rows are decoded, once.
-    ///
-    /// # Errors
-    /// [`Error::NoSample`] if `ids` extend past the split's end.
-    pub fn range(&self, split: &str, ids: Range<u64>) -> Result<Vec<CachedSample>> {
-        let (units, len) = (self.units(split)?, self.len(split)?);
-        if ids.end > len {
-            return Err(Error::NoSample { split: split.into(), sample: ids.end - 1, len });
-        }
-        let mut unit = units.start + self.plan().units[units].partition_point(|unit| unit.end <= ids.start);
-        let mut samples = Vec::with_capacity(ids.end.saturating_sub(ids.start) as usize);
-        let mut next = ids.start;
-        while next < ids.end {
-            let WorkUnit { start, end, .. } = self.plan().units[unit];
-            let per_block = self.plan().rows_per_group();
-            let index = (next - start) / per_block;
-            let first = start + index * per_block;
-            let last = ids.end.min(first + rows_of_group(self.plan(), unit, index));
-            samples.extend(self.shard(unit)?.read(self.plan(), index as usize, next - first..last - first)?);
-            next = last;
-            unit += usize::from(next == end);
-        }
-        Ok(samples)
-    }
-
-    /// Every sample of a split by ascending id.
-    ///
-    /// # Errors
-    /// [`Error::NoSplit`]; errors in a shard or row are items of the iterator.
-    pub fn in_order(&self, split: &str) -> Result<Samples> {
-        Ok(Samples::in_order(self.clone(), self.blocks(split)?))
-    }
-
-    /// Every sample of a split once, in an order that depends on `seed` and `epoch` only, from index `skip` on.
-    ///
-    /// Blocks are shuffled, then the rows within every window of [`crate::order::WINDOW_BLOCKS`] blocks. Memory holds
-    /// pages of one window, each from its first sample to its last; pages with only skipped samples are not decoded.
-    ///
-    /// # Errors
-    /// [`Error::NoSplit`]; errors in a shard or row are items of the iterator.
-    pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
-        Ok(Samples::shuffled(self.clone(), self.blocks(split)?, seed, epoch, skip))
-    }
-
-    /// [`Self::shuffled`] restricted to the samples `kept`, whose ids must ascend; pages without any of them are not
-    /// decoded. The order also depends on `kept`.
-    ///
-    /// # Errors
-    /// [`Error::NoSample`] if `kept` does not ascend within the split.
-    pub fn shuffled_among(&self, split: &str, kept: Vec<u64>, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
-        let len = self.len(split)?;
-        let beyond = kept.last().copied().filter(|last| *last >= len);
-        let stray = beyond.or(kept.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| pair[1]));
-        if let Some(sample) = stray {
-            return Err(Error::NoSample { split: split.into(), sample, len });
-        }
-        Ok(self.shuffled(split, seed, epoch, skip)?.among(kept))
-    }
-
-    /// The samples of a split that are decoded together, as ranges of their ids.
-    ///
-    /// # Errors
-    /// [`Error::NoSplit`].
-    pub fn groups(&self, split: &str) -> Result<Vec<Range<u64>>> {
-        let page = schema::ROWS_PER_PAGE as u64;
-        let pages = |block: RowGroup| {
-            let ids = block.ids();
-            ids.clone().step_by(page as usize).map(move |first| first..(first + page).min(ids.end))
-        };
-        Ok(self.blocks(split)?.into_iter().flat_map(pages).collect())
-    }
-
-    /// Reads every row of a unit.
-    pub(crate) fn unit(&self, unit: usize) -> Result<Vec<CachedSample>> {
-        let blocks = self.blocks_of(unit).map(|block| self.block(block, 0..block.rows));
-        Ok(blocks.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
-    }
-
-    /// Decodes rows of a block, counted within it.
-    pub(crate) fn block(&self, block: RowGroup, rows: Range<u64>) -> Result<Vec<CachedSample>> {
-        self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, rows)
+    /// Number of parts of the manifest that are in memory.
+    #[cfg(test)]
+    pub(crate) fn parts_in_memory(&self) -> usize {
+        lock(&self.0.parts).len()
     }
 
     /// Number of shards that are open.
@@ -301,44 +265,22 @@ impl CacheReader {
         lock(&self.0.open).shards.len()
     }
 
-    fn units(&self, split: &str) -> Result<Range<usize>> {
-        let found = self.0.splits.iter().find(|units| self.plan().units[units.start].split == split);
-        found.cloned().ok_or_else(|| Error::NoSplit {
-            split: split.to_owned(),
-            there: self.splits().into_iter().map(str::to_owned).collect(),
-        })
-    }
-
-    /// The blocks of a split, computed from the plan without reading footers.
-    fn blocks(&self, split: &str) -> Result<Vec<RowGroup>> {
-        Ok(self.units(split)?.flat_map(|unit| self.blocks_of(unit)).collect())
-    }
-
-    fn blocks_of(&self, unit: usize) -> impl Iterator<Item = RowGroup> {
-        let per_block = self.plan().rows_per_group();
-        let WorkUnit { start, end, .. } = self.plan().units[unit];
-        let plan = self.plan();
-        (0..(end - start).div_ceil(per_block)).map(move |index| RowGroup {
-            unit: unit as u32,
-            index: index as u32,
-            first: start + index * per_block,
-            rows: rows_of_group(plan, unit, index),
-        })
-    }
-
-    /// The shard of `unit`, verified at its first use; a shard that fails is tried again at the next use.
+    /// The shard of `unit`, whose footer is verified at its first use; a shard that fails is tried again at the next use.
     fn shard(&self, unit: usize) -> Result<Arc<Shard>> {
-        let Inner { folder, plan, id, manifest, storage, proofs, open, .. } = &*self.0;
-        if let Some(shard) = lock(open).get(unit) {
+        let Inner { store, plan, id, proofs, open, .. } = &*self.0;
+        if let Some(shard) = lock(open).shards.get(unit) {
             return Ok(shard);
         }
-        // A second thread waits here instead of hashing the same bytes again.
-        let mut proof = lock(&proofs[unit]);
-        if let Some(shard) = lock(open).get(unit) {
+        let proof = lock(proofs).of(unit);
+        // A second thread waits here instead of reading the same footer again.
+        let mut proof = lock(&proof);
+        if let Some(shard) = lock(open).shards.get(unit) {
             return Ok(shard);
         }
-        let shard = Arc::new(Shard::open(folder, (plan, *id), unit, &manifest.shards[unit], (*storage, &mut proof))?);
-        lock(open).put(unit, shard.clone(), *storage);
+        let (commits, number) = self.part_of(unit)?;
+        let shard = Arc::new(Shard::open(store, (plan, *id), unit, &commits[number], proof.take())?);
+        *proof = shard.proof();
+        lock(open).put(unit, shard.clone());
         Ok(shard)
     }
 }

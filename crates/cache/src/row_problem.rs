@@ -91,9 +91,6 @@ pub enum RowProblem {
         /// Number of weights.
         weights: usize,
     },
-    /// An input hash has the wrong length.
-    #[error("an input hash of {0} bytes")]
-    HashLength(usize),
     /// A writer was given the wrong number of samples for a unit.
     #[error("unit {unit} got {got} samples, it has {expected} from here")]
     SampleCount {

@@ -18,8 +18,11 @@ pub const SAMPLE_ID: &str = "sample_id";
 pub const DOCUMENT: &str = "document";
 /// u32: index of its first new token in that document.
 pub const DOCUMENT_OFFSET: &str = "document_offset";
-/// 16 bytes: hash of `input_ids`, see [`logitcask_core::InputHash`].
-pub const INPUT_HASH: &str = "input_hash";
+/// u64: first eight bytes of the hash of `input_ids`, little-endian; see [`logitcask_core::InputHash`]. Binary columns of
+/// fixed size lose trailing zeros in NumPy, and text takes more bytes.
+pub const INPUT_HASH_LOW: &str = "input_hash_low";
+/// u64: the last eight bytes of that hash, little-endian.
+pub const INPUT_HASH_HIGH: &str = "input_hash_high";
 /// list of u32, L: the tokens.
 pub const INPUT_IDS: &str = "input_ids";
 /// list of u32, P: the positions, ascending indices into `input_ids`; only if the plan chooses positions. Otherwise all
@@ -59,7 +62,6 @@ pub(crate) const PLAN_ID: &str = "plan_id";
 
 /// Name of a list's items, as the Parquet specification requires.
 const ITEM: &str = "element";
-const INPUT_HASH_BYTES: i32 = 16;
 const ZSTD_LEVEL: i32 = 9;
 
 /// The item field of a list column.
@@ -74,7 +76,8 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
         (SAMPLE_ID, DataType::UInt64),
         (DOCUMENT, DataType::UInt64),
         (DOCUMENT_OFFSET, DataType::UInt32),
-        (INPUT_HASH, DataType::FixedSizeBinary(INPUT_HASH_BYTES)),
+        (INPUT_HASH_LOW, DataType::UInt64),
+        (INPUT_HASH_HIGH, DataType::UInt64),
         list(INPUT_IDS, DataType::UInt32),
     ];
     if !plan.positions.is_all() {

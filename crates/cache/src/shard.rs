@@ -1,26 +1,31 @@
 //! An open shard, whose hash, footer and shape are checked before any of its rows.
 
+mod stored;
+
+pub(crate) use stored::Proof;
+
 use crate::codec::{self, Model, RowColumns};
 use crate::column_chunk::{ColumnChunk, ColumnError, ColumnRows, ColumnToRead, Limits};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::plan::{Layout, Plan};
+use crate::ranges::{ShardPart, catch_panics};
 use crate::row_group::CachedSample;
 use crate::row_problem::RowProblem;
 use crate::schema;
-use crate::storage::{self, Storage};
+use crate::store::Store;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::data_type::ByteArrayType;
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use stored::{ShardBytes, StoredBytes};
 use tracing::debug;
 
 /// An error for a footer that does not match its plan.
@@ -32,14 +37,16 @@ enum FooterError {
     Columns { got: SchemaRef, expected: SchemaRef },
     #[error("row groups of {got:?} rows, {expected} rows belong in the shard")]
     Rows { got: Vec<i64>, expected: u64 },
+    #[error("{groups} row groups, the commit has hashes of {ranges}")]
+    Ranges { ranges: usize, groups: usize },
 }
 
-/// A shard whose bytes have the manifest's hash.
+/// A shard whose footer was verified. Each row group is verified at its first use.
 pub(crate) struct Shard {
     path: PathBuf,
-    bytes: Bytes,
-    /// Whether the bytes are a memory map of the file, which another process might truncate.
-    is_mapped: bool,
+    bytes: ShardBytes,
+    /// The bytes behind the row groups.
+    rest: Bytes,
     columns: SchemaDescPtr,
     row_groups: Vec<FileRowGroup>,
     start: u64,
@@ -54,74 +61,104 @@ struct FileRowGroup {
     columns: Vec<ColumnChunk>,
 }
 
-/// Proof that the shard's bytes had the manifest's hash when its file had this length and modification time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct VerifiedAt {
-    length: u64,
-    modified: SystemTime,
-}
-
 impl Shard {
-    /// Opens the shard of `unit` and checks everything but its rows; `id` is the plan's. The bytes are not hashed again
-    /// if the file is unchanged since `proof`.
+    /// Opens the shard of `unit` and checks everything but its rows; `id` is the plan's. Ranges with a `proof` are not
+    /// hashed again if the file is unchanged.
     pub(crate) fn open(
-        folder: &Path,
-        (plan, id): (&Plan, Fingerprint),
+        store: &Arc<dyn Store>,
+        plan: (&Plan, Fingerprint),
         unit: usize,
         commit: &Commit,
-        (storage, proof): (Storage, &mut Option<VerifiedAt>),
+        proof: Option<Arc<Proof>>,
     ) -> Result<Self> {
-        let (path, start) = (folder.join(&commit.shard), Instant::now());
-        let (bytes, metadata) = storage.bytes(&path, commit.bytes)?;
-        let now = metadata.modified().ok().map(|modified| VerifiedAt { length: metadata.len(), modified });
-        let is_hashed = now.is_none() || *proof != now;
-        if is_hashed {
-            let got = Fingerprint::of(&bytes);
-            if got != commit.blake3 {
-                return Err(Error::Checksum { path, expected: commit.blake3, got });
-            }
-            *proof = now;
-        }
+        let start = Instant::now();
+        let bytes = StoredBytes::open(store, &commit.shard, &commit.ranges, proof)?;
+        let shard = Self::of(store.path(&commit.shard), ShardBytes::Stored(bytes), plan, unit)?;
         let seconds = start.elapsed().as_secs_f64();
-        debug!(path = %path.display(), bytes = bytes.len(), hashed = is_hashed, seconds, "shard opened");
-        Ok(Self { is_mapped: storage.is_mapped(), ..Self::of_bytes(path, bytes, (plan, id), unit)? })
+        debug!(path = %shard.path.display(), bytes = shard.len(), seconds, "shard opened");
+        Ok(shard)
+    }
+
+    /// [`Self::open`] from `bytes` that were found to have the commit's hashes, if there are some.
+    pub(crate) fn of_verified(
+        store: &Arc<dyn Store>,
+        plan: (&Plan, Fingerprint),
+        unit: usize,
+        commit: &Commit,
+        bytes: Option<Bytes>,
+    ) -> Result<Self> {
+        let Some(bytes) = bytes else { return Self::open(store, plan, unit, commit, None) };
+        let bytes = StoredBytes::verified(store, &commit.shard, &commit.ranges, bytes);
+        Self::of(store.path(&commit.shard), ShardBytes::Stored(bytes), plan, unit)
     }
 
     /// Opens the shard of `unit` from `bytes`, whose hash counts as verified.
-    pub(crate) fn of_bytes(path: PathBuf, bytes: Bytes, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<Self> {
+    pub(crate) fn of_bytes(path: PathBuf, bytes: Bytes, plan: (&Plan, Fingerprint), unit: usize) -> Result<Self> {
+        Self::of(path, ShardBytes::Whole(bytes), plan, unit)
+    }
+
+    fn of(path: PathBuf, bytes: ShardBytes, (plan, id): (&Plan, Fingerprint), unit: usize) -> Result<Self> {
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_offset_index_policy(PageIndexPolicy::Skip);
-        let footer = catch_panics(&path, || ArrowReaderMetadata::load(&bytes, options))?;
-        check_footer(&footer, (plan, id), unit).map_err(|problem| Error::malformed(&path, problem))?;
-        let row_groups = row_groups(&footer, bytes.len()).map_err(|problem| Error::malformed(&path, problem))?;
+        // The parser sees the verified bytes behind the row groups and no others.
+        let rest = bytes.rest()?.clone();
+        let footer = catch_panics(&path, || ArrowReaderMetadata::load(&rest, options))?;
+        let ranges = bytes.row_groups();
+        check_footer(&footer, (plan, id), unit, ranges).map_err(|problem| Error::malformed(&path, problem))?;
+        let row_groups = row_groups(&footer, &bytes).map_err(|problem| Error::malformed(&path, problem))?;
         let columns = footer.metadata().file_metadata().schema_descr_ptr();
-        let start = plan.units[unit].start;
-        let mut shard = Self { path, bytes, is_mapped: false, columns, row_groups, start, model: None };
+        let mut shard = Self { path, bytes, rest, columns, row_groups, start: plan.unit(unit).start, model: None };
         if plan.layout == Layout::Packed {
-            let model = shard.read_model(plan).map_err(|problem| Error::malformed(&shard.path, problem))?;
+            let group = shard.group_bytes(0)?;
+            let model = shard.read_model(plan, group).map_err(|problem| Error::malformed(&shard.path, problem))?;
             shard.model = Some(model);
         }
         Ok(shard)
     }
 
+    /// The verified bytes of a row group.
+    fn group_bytes(&self, number: usize) -> Result<&Bytes> {
+        let rows = &self.row_groups[number].rows;
+        let samples = Some(self.start + rows.start..self.start + rows.end);
+        self.bytes.get(number, &|| ShardPart::RowGroup { number, samples: samples.clone() })
+    }
+
+    /// Verifies every row group.
+    pub(crate) fn verify(&self) -> Result<()> {
+        (0..self.row_groups.len()).try_for_each(|number| self.group_bytes(number).map(|_| ()))
+    }
+
+    /// Which ranges of the shard were verified.
+    pub(crate) fn proof(&self) -> Option<Arc<Proof>> {
+        self.bytes.proof()
+    }
+
+    /// Rows of each row group, as the footer counts them.
+    pub(crate) fn rows_of_groups(&self) -> impl Iterator<Item = Range<u64>> {
+        self.row_groups.iter().map(|group| group.rows.clone())
+    }
+
     /// Reads the model of a packed shard from its first row.
-    fn read_model(&self, plan: &Plan) -> Result<Model, RowProblem> {
-        let column = self.column(plan, schema::PACKED_MODEL, 0, 0..1)?;
+    fn read_model(&self, plan: &Plan, group: &Bytes) -> Result<Model, RowProblem> {
+        let column = self.column(plan, schema::PACKED_MODEL, (0, group), 0..1)?;
         let mut models: ColumnRows<ByteArrayType> = column.open()?;
         Ok(codec::model_of(plan, models.next_value()?.data())?)
     }
 
+    /// Whether the bytes that were used are copies in memory.
+    pub(crate) fn takes_memory(&self) -> bool {
+        self.bytes.takes_memory()
+    }
+
     /// Size of the file in bytes.
     pub(crate) fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.bytes.len()
     }
 
     /// Decodes and checks rows of one of the plan's blocks; `rows` is relative to the block and must lie within it. If
     /// the shard has a page index, only the pages that contain them and the dictionaries of their columns are read.
     pub(crate) fn read(&self, plan: &Plan, block: usize, rows: Range<u64>) -> Result<Vec<CachedSample>> {
-        if self.is_mapped {
-            storage::check_whole(&self.path, self.bytes.len() as u64)?;
-        }
+        self.bytes.check_whole()?;
         let first = block as u64 * plan.rows_per_group();
         let wanted = first + rows.start..first + rows.end;
         let mut samples = Vec::with_capacity((rows.end - rows.start) as usize);
@@ -138,7 +175,8 @@ impl Shard {
     fn read_group(&self, plan: &Plan, group: usize, rows: Range<u64>, out: &mut Vec<CachedSample>) -> Result<()> {
         let start = self.row_groups[group].rows.start;
         let within = rows.start - start..rows.end - start;
-        let columns = RowColumns::of(plan, self.model.as_ref(), &|name| self.column(plan, name, group, within.clone()));
+        let of = (group, self.group_bytes(group)?);
+        let columns = RowColumns::of(plan, self.model.as_ref(), &|name| self.column(plan, name, of, within.clone()));
         let mut columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
         for row in rows {
             let sample = self.start + row;
@@ -149,13 +187,20 @@ impl Shard {
     }
 
     /// Rows of a column, counted within the row group.
-    fn column(&self, plan: &Plan, name: &str, group: usize, rows: Range<u64>) -> Result<ColumnToRead<'_>, ColumnError> {
+    fn column<'a>(
+        &'a self,
+        plan: &Plan,
+        name: &str,
+        (group, bytes): (usize, &'a Bytes),
+        rows: Range<u64>,
+    ) -> Result<ColumnToRead<'a>, ColumnError> {
         let leaves = self.columns.columns();
         let is_it = |leaf: &ColumnDescPtr| leaf.path().parts().first().is_some_and(|first| first == name);
         let column = leaves.iter().position(is_it).ok_or_else(|| ColumnError::missing(group, name))?;
         let FileRowGroup { rows: all, columns } = &self.row_groups[group];
         Ok(ColumnToRead {
-            bytes: &self.bytes,
+            bytes,
+            rest: &self.rest,
             descriptor: leaves[column].clone(),
             chunk: &columns[column],
             limits: limits(plan),
@@ -167,34 +212,22 @@ impl Shard {
 }
 
 /// Locations of the columns of each row group.
-fn row_groups(footer: &ArrowReaderMetadata, bytes: usize) -> Result<Vec<FileRowGroup>, ColumnError> {
+fn row_groups(footer: &ArrowReaderMetadata, bytes: &ShardBytes) -> Result<Vec<FileRowGroup>, ColumnError> {
     let mut end = 0;
+    let groups = footer.metadata().row_groups();
+    let rest = bytes.place(groups.len());
     let group = |(number, group): (usize, &RowGroupMetaData)| {
+        let place = bytes.place(number);
         let chunk = |column: &ColumnChunkMetaData| {
-            ColumnChunk::of(column, bytes).map_err(|problem| ColumnError::new(number, column.column_path(), problem))
+            let chunk = ColumnChunk::of(column, place.clone(), rest.clone());
+            chunk.map_err(|problem| ColumnError::new(number, column.column_path(), problem))
         };
         let columns = group.columns().iter().map(chunk).collect::<Result<_, _>>()?;
         let start = end;
         end += group.num_rows() as u64;
         Ok(FileRowGroup { rows: start..end, columns })
     };
-    footer.metadata().row_groups().iter().enumerate().map(group).collect()
-}
-
-/// The id of the plan from which the shard at `path` was made, if its footer can be read.
-pub(crate) fn plan_id(path: &Path) -> Option<String> {
-    let bytes = storage::read_all(path).ok()?;
-    let metadata = catch_panics(path, || ParquetMetaDataReader::new().parse_and_finish(&bytes)).ok()?;
-    let constants = metadata.file_metadata().key_value_metadata()?;
-    constants.iter().find(|pair| pair.key.strip_prefix(schema::PREFIX) == Some(schema::PLAN_ID))?.value.clone()
-}
-
-/// Runs the parser of Parquet footers. It may panic on a damaged footer, which only a shard with a forged manifest can
-/// have; nothing it was working on is used afterwards.
-fn catch_panics<T>(path: &Path, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(ParquetError::General("the reader gave up on a damaged footer".into())))
-        .map_err(|reason| Error::Parquet { path: path.to_owned(), reason })
+    groups.iter().enumerate().map(group).collect()
 }
 
 /// Returns the next row of `columns` if it is valid and belongs to the sample `expected`.
@@ -216,6 +249,7 @@ fn check_footer(
     footer: &ArrowReaderMetadata,
     (plan, id): (&Plan, Fingerprint),
     unit: usize,
+    ranges: Option<usize>,
 ) -> Result<(), FooterError> {
     let metadata = footer.metadata();
     let stored = metadata.file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
@@ -230,12 +264,16 @@ fn check_footer(
     if footer.schema().fields() != expected.fields() {
         return Err(FooterError::Columns { got: footer.schema().clone(), expected });
     }
-    let rows = plan.units[unit].end - plan.units[unit].start;
+    let rows = plan.unit(unit).samples();
     let counts = || metadata.row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
     let total = counts().try_fold(0u64, |sum, count| sum.checked_add(count?));
     if counts().any(|count| count == Some(0)) || total != Some(rows) {
         let got = metadata.row_groups().iter().map(|group| group.num_rows()).collect();
         return Err(FooterError::Rows { got, expected: rows });
+    }
+    let groups = metadata.num_row_groups();
+    if let Some(ranges) = ranges.filter(|ranges| *ranges != groups) {
+        return Err(FooterError::Ranges { ranges, groups });
     }
     Ok(())
 }

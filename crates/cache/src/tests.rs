@@ -10,16 +10,21 @@ mod hostile;
 mod identity;
 mod order;
 mod plans;
+mod size;
+mod store;
 mod vectors;
 mod verify;
 mod writing;
 
 use crate::manifest::Manifest;
+use crate::manifest::{self, Builder};
 use crate::names::MANIFEST_NAME;
 use crate::pins::{ArtifactRef, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::plan::{Layout, Plan};
+use crate::ranges::{self, ShardRange};
 use crate::version::FORMAT_VERSION;
-use crate::{CacheReader, CacheWriter, json};
+use crate::{CacheReader, CacheWriter, Commit, LocalStore, Storage, Store, json};
+use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
@@ -28,6 +33,7 @@ use logitcask_core::{
 };
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 const VOCAB: u32 = 40;
 const TOKENIZER: &[u8] = b"{\"a\": \"tokenizer\"}";
@@ -59,7 +65,8 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
         tokenizer: pin("none", TOKENIZER),
         dataset: pin("noise", b"text"),
         companions: Vec::new(),
-        units: Plan::units_of(&splits, samples_per_unit),
+        splits: Plan::splits_of(&splits),
+        samples_per_unit,
     }
 }
 
@@ -76,12 +83,12 @@ fn rows_of(plan: &Plan, unit: usize, seed: u64) -> Vec<(Sample, SoftRows)> {
 }
 
 fn rows_and_errors(plan: &Plan, unit: usize, seed: u64) -> (Vec<(Sample, SoftRows)>, RowErrors) {
-    let (unit, mut errors) = (&plan.units[unit], RowErrors::new(&plan.keep));
+    let (unit, mut errors) = (plan.unit(unit), RowErrors::new(&plan.keep));
     let row = |id| measured_row(plan, id, 2 + (id as usize * 7) % 11, seed, &mut errors);
-    ((unit.start..unit.end).map(row).collect(), errors)
+    (unit.ids().map(row).collect(), errors)
 }
 
-fn write_unit(writer: &CacheWriter, unit: usize, seed: u64) -> crate::Result<crate::Commit> {
+fn write_unit(writer: &CacheWriter, unit: usize, seed: u64) -> crate::Result<Commit> {
     let (rows, errors) = rows_and_errors(writer.plan(), unit, seed);
     writer.write_unit(unit, &rows, &errors)
 }
@@ -125,13 +132,50 @@ fn small() -> (tempfile::TempDir, Plan) {
     (folder, plan)
 }
 
+fn local(folder: &Path) -> LocalStore {
+    LocalStore::new(folder, Storage::READ)
+}
+
+/// The store as [`Shard::open`] takes it.
+fn stored(folder: &Path) -> Arc<dyn Store> {
+    Arc::new(local(folder))
+}
+
+/// Every commit of a cache, as its manifest lists them.
+fn commits(folder: &Path, plan: &Plan) -> Vec<Commit> {
+    // Unchecked: some are not what the plan allows.
+    let read = |part| json::read::<Vec<Commit>>(&local(folder), &manifest::part_name(part)).unwrap();
+    (0..plan.part_count()).flat_map(read).collect()
+}
+
+/// Writes a manifest of these commits over the existing one; returns its root.
+fn vouch(folder: &Path, plan: &Plan, commits: &[Commit]) -> Manifest {
+    let mut builder = Builder::new(plan);
+    for (part, commits) in commits.chunks(plan.units_per_part()).enumerate() {
+        builder.add(commits);
+        fs::write(folder.join(manifest::part_name(part)), json::to_lines(commits)).unwrap();
+    }
+    let root = builder.finish(plan.id());
+    fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&root)).unwrap();
+    root
+}
+
+/// The ranges of a shard, or two made-up ones where it is none.
+fn ranges_of(bytes: &[u8]) -> Vec<ShardRange> {
+    ranges::of(&Bytes::copy_from_slice(bytes)).unwrap_or_else(|_| {
+        let range = |bytes: &[u8]| ShardRange { bytes: bytes.len() as u64, blake3: Fingerprint::of(bytes) };
+        let (first, rest) = bytes.split_at(bytes.len().min(1));
+        [range(first), range(rest)].into()
+    })
+}
+
 /// Replaces the bytes of a shard, and writes a manifest with their hash.
 fn forge(folder: &Path, plan: &Plan, unit: usize, bytes: &[u8]) {
-    let mut shards = Manifest::read(folder, plan).unwrap().shards;
-    shards[unit].bytes = bytes.len() as u64;
-    shards[unit].blake3 = Fingerprint::of(bytes);
-    fs::write(folder.join(&shards[unit].shard), bytes).unwrap();
-    fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, plan.id(), shards))).unwrap();
+    let mut commits = commits(folder, plan);
+    commits[unit].bytes = bytes.len() as u64;
+    commits[unit].ranges = ranges_of(bytes);
+    fs::write(folder.join(&commits[unit].shard), bytes).unwrap();
+    vouch(folder, plan, &commits);
 }
 
 /// Reads the whole split and returns the first error.

@@ -1,25 +1,27 @@
 //! Verification of a cache without its teacher: finds everything that is wrong, file by file.
 
+mod records;
 mod unit;
 
-use crate::card::CARD_NAME;
 use crate::commit::{self, Commit};
 use crate::companions;
 use crate::error::{Error, Result};
 use crate::json;
-use crate::manifest::Manifest;
-use crate::names::{COMMITS_DIR, DATA_DIR, MANIFEST_NAME, PLAN_NAME, TOKENIZER_NAME};
+use crate::manifest::{self, Manifest};
+use crate::names::{self, COMMITS_DIR, DATA_DIR, MANIFEST_NAME, PARTS_DIR, PLAN_NAME, TOKENIZER_NAME};
 use crate::plan::Plan;
-use crate::shard;
+use crate::storage::Storage;
+use crate::store::{LocalStore, Store, exists};
 use crate::writer::check_tokenizer;
+use crate::{ranges, schema};
 use logitcask_core::Fingerprint;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::info;
 
@@ -27,10 +29,10 @@ use tracing::info;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
     /// Plan, manifest, commits, tokenizer and companions are consistent; every shard exists with the right length and a
-    /// footer that matches the plan; there are no other shards.
+    /// footer that has its hash and matches the plan; there are no other shards.
     Structure,
-    /// In addition, the hash of every shard, the invariants of every row, and the commits' counts as computed from the
-    /// rows.
+    /// In addition, the hash of every row group, the invariants of every row, and the commits' counts as computed from
+    /// the rows.
     Rows,
 }
 
@@ -86,7 +88,7 @@ impl Report {
 }
 
 /// Checks all of the cache in `folder` and continues after a finding; `on_unit` receives the number of units done and
-/// their total. One block of rows is in memory at a time.
+/// their total. The bytes of one shard and the commits of one part are in memory at a time.
 ///
 /// # Errors
 /// [`Error::NotACache`] if there is neither plan nor manifest nor commit. All other problems are findings.
@@ -103,18 +105,28 @@ impl Report {
 /// # Ok::<(), logitcask_cache::Error>(())
 /// ```
 pub fn verify(folder: &Path, tier: Tier, on_unit: &mut dyn FnMut(usize, usize)) -> Result<Report> {
-    let is_there = |name: &str| folder.join(name).exists();
-    if !is_there(PLAN_NAME) && !is_there(MANIFEST_NAME) && !names_in(folder, COMMITS_DIR).iter().any(|n| is_commit(n)) {
-        return Err(Error::NotACache { path: folder.to_owned() });
+    verify_in(Arc::new(LocalStore::new(folder, Storage::READ)), tier, on_unit)
+}
+
+/// [`verify`] of a cache in any store.
+///
+/// # Errors
+/// The same as [`verify`].
+pub fn verify_in(store: Arc<dyn Store>, tier: Tier, on_unit: &mut dyn FnMut(usize, usize)) -> Result<Report> {
+    let is_there = |name: &str| exists(store.as_ref(), name).unwrap_or(true);
+    let has_commit = || names_in(store.as_ref(), COMMITS_DIR, &|name| commit::number(name).is_some());
+    if !is_there(PLAN_NAME) && !is_there(MANIFEST_NAME) && has_commit().is_empty() {
+        return Err(Error::NotACache { path: store.location().to_owned() });
     }
     let start = Instant::now();
-    let mut check = Check { folder, tier, report: Report::default() };
+    let mut check = Check { store, tier, report: Report::default() };
     match check.plan() {
         Some(plan) => check.cache(&plan, on_unit),
         None => check.bytes_alone(on_unit),
     }
     let (Report { findings, units, rows, .. }, seconds) = (&check.report, start.elapsed().as_secs_f64());
-    info!(folder = %folder.display(), ?tier, units, rows, findings = findings.len(), seconds, "cache verified");
+    let (folder, findings) = (check.store.location().display(), findings.len());
+    info!(folder = %folder, ?tier, units, rows, findings, seconds, "cache verified");
     Ok(check.report)
 }
 
@@ -128,14 +140,19 @@ pub(crate) enum MadeFrom {
     Unknown,
 }
 
-/// Determines whether the manifest and shards in `folder` were made from the plan `id`. A single one that was is
+/// Determines whether the manifest and shards in a store were made from the plan `id`. A single one that was is
 /// sufficient: the others are damaged.
-pub(crate) fn made_from(folder: &Path, id: Fingerprint) -> MadeFrom {
-    let id = id.to_string();
-    let manifest = json::read::<Manifest>(&folder.join(MANIFEST_NAME)).ok().map(|m| m.plan_id.to_string());
-    let shards = names_in(folder, DATA_DIR).into_iter().filter(|name| is_shard(name));
-    let mut other = None;
-    for there in manifest.into_iter().chain(shards.filter_map(|name| shard::plan_id(&folder.join(name)))) {
+pub(crate) fn made_from(store: &dyn Store, id: Fingerprint) -> MadeFrom {
+    let (id, mut other) = (id.to_string(), None);
+    let manifest = json::read::<Manifest>(store, MANIFEST_NAME).ok().map(|manifest| manifest.plan_id.to_string());
+    let key = format!("{}{}", schema::PREFIX, schema::PLAN_ID);
+    let of_shard = |name: String| ranges::footer_constant(store, &name, &key);
+    // The shards are looked at one by one, and only if the manifest does not tell.
+    if manifest.as_ref() == Some(&id) {
+        return MadeFrom::This;
+    }
+    let shards = names_in(store, DATA_DIR, &is_shard);
+    for there in manifest.into_iter().chain(shards.into_iter().filter_map(of_shard)) {
         if there == id {
             return MadeFrom::This;
         }
@@ -146,44 +163,36 @@ pub(crate) fn made_from(folder: &Path, id: Fingerprint) -> MadeFrom {
 
 /// Whether this relative path has the form of a shard's: `data/train-00007-of-00042.parquet`.
 pub(crate) fn is_shard(name: &str) -> bool {
-    let number = |text: &str| text.len() == 5 && text.bytes().all(|c| c.is_ascii_digit());
-    let inner = name.strip_prefix(DATA_DIR).and_then(|name| name.strip_prefix('/')?.strip_suffix(".parquet"));
-    inner.and_then(|name| name.rsplit_once("-of-")).is_some_and(|(name, of)| {
-        let split = name.rsplit_once('-').filter(|(_, n)| number(n) && number(of)).map(|(split, _)| split);
-        split.is_some_and(|split| !split.is_empty() && !split.contains(['/', '\\']))
-    })
+    names::shard_parts(name).is_some()
 }
 
-/// Whether this relative path has the form of a commit's: `_commits/00007.json`.
-pub(crate) fn is_commit(name: &str) -> bool {
-    let inner = name.strip_prefix(COMMITS_DIR).and_then(|name| name.strip_prefix('/')?.strip_suffix(".json"));
-    inner.is_some_and(|number| number.len() == 5 && number.bytes().all(|c| c.is_ascii_digit()))
+/// Whether this relative path has the form of a shard's, a commit's or that of a part of the manifest.
+pub(crate) fn is_ours(name: &str) -> bool {
+    is_shard(name) || commit::number(name).is_some() || manifest::part_number(name).is_some()
 }
 
-/// Paths, relative to `folder`, of the entries of one of its folders, sorted; empty if it does not exist.
-pub(crate) fn names_in(folder: &Path, name: &str) -> Vec<String> {
-    let entries = fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.map(|e| format!("{name}/{}", e.file_name().to_string_lossy())).collect();
+/// Paths of those entries of one of the cache's folders that are wanted, sorted; empty if it cannot be listed.
+pub(crate) fn names_in(store: &dyn Store, folder: &str, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut add = |name: &str| {
+        let name = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        if is_wanted(&name) {
+            names.push(name);
+        }
+    };
+    let _ = store.list(folder, &mut add);
     names.sort();
     names
 }
 
 /// A verification in progress.
-struct Check<'a> {
-    folder: &'a Path,
+struct Check {
+    store: Arc<dyn Store>,
     tier: Tier,
     report: Report,
 }
 
-/// The units' records in manifest and commits.
-struct Records {
-    manifest: Option<Manifest>,
-    commits: Vec<Option<Commit>>,
-    /// Whether the commits are right if the two differ and no shard decides.
-    commits_win: bool,
-}
-
-impl Check<'_> {
+impl Check {
     fn found(&mut self, file: &str, unit: Option<usize>, what: impl Into<String>) {
         self.report.findings.push(Finding { file: file.to_owned(), unit, rows: None, what: what.into() });
     }
@@ -194,7 +203,7 @@ impl Check<'_> {
 
     /// The message of `error` for `file`, without repeating the file's name.
     fn what(&self, file: &str, error: &Error) -> String {
-        let (text, path) = (error.to_string(), self.folder.join(file).display().to_string());
+        let (text, path) = (error.to_string(), self.store.path(file).display().to_string());
         text.strip_prefix(&path).map_or(text.clone(), |rest| rest.trim_start_matches([':', ',', ' ']).to_owned())
     }
 
@@ -208,14 +217,14 @@ impl Check<'_> {
 
     /// Reads the plan, if it is valid and the other files were made from it.
     fn plan(&mut self) -> Option<Plan> {
-        let plan = match Plan::read(self.folder) {
+        let plan = match Plan::read_from(self.store.as_ref()) {
             Ok(plan) => plan,
             Err(error) => {
                 self.failed(PLAN_NAME, None, &error);
                 return None;
             }
         };
-        let MadeFrom::Other(other) = made_from(self.folder, plan.id()) else { return Some(plan) };
+        let MadeFrom::Other(other) = made_from(self.store.as_ref(), plan.id()) else { return Some(plan) };
         let what = format!("its hash is {}, the cache was made from plan {other}: the plan was changed", plan.id());
         self.found(PLAN_NAME, None, what);
         None
@@ -223,117 +232,88 @@ impl Check<'_> {
 
     /// Checks everything that can be checked with a valid plan.
     fn cache(&mut self, plan: &Plan, on_unit: &mut dyn FnMut(usize, usize)) {
-        if let Err(error) = check_tokenizer(&self.folder.join(TOKENIZER_NAME), plan) {
+        if let Err(error) = check_tokenizer(self.store.as_ref(), plan) {
             self.failed(TOKENIZER_NAME, None, &error);
         }
         for pin in &plan.companions {
-            if let Err(error) = companions::read(self.folder, pin) {
+            if let Err(error) = companions::read(self.store.as_ref(), pin) {
                 self.failed(&pin.name, None, &error);
             }
         }
-        let (shards, units) = (plan.shard_names(), plan.units.len());
-        let id = plan.id();
-        let records = self.records((plan, id), &shards);
-        let known: BTreeSet<String> = shards.iter().cloned().chain((0..units).map(commit::name)).collect();
-        self.foreign(&|name| known.contains(name));
-        for (unit, shard) in shards.iter().enumerate() {
-            self.unit((plan, id), unit, shard, &records);
-            self.report.units += 1;
-            on_unit(unit + 1, units);
+        let (units, id) = (plan.unit_count(), plan.id());
+        let records = self.records((plan, id));
+        self.foreign(&|name| plan.names(name));
+        for part in 0..plan.part_count() {
+            let told = self.told(plan, part, &records);
+            for (unit, told) in plan.units_of_part(part).zip(told) {
+                self.unit((plan, id), unit, &told);
+                self.report.units += 1;
+                on_unit(unit + 1, units);
+            }
         }
         self.report.cache_id = records.manifest.map(|manifest| manifest.cache_id());
-    }
-
-    fn records(&mut self, (plan, id): (&Plan, Fingerprint), shards: &[String]) -> Records {
-        let units = shards.len();
-        let manifest = match self.folder.join(MANIFEST_NAME).exists() {
-            true => Some(Manifest::read(self.folder, plan)),
-            false => None,
-        };
-        let is_finished = matches!(manifest, Some(Ok(_)));
-        let mut commits = Vec::new();
-        for (unit, shard) in shards.iter().enumerate() {
-            let read = Commit::read(self.folder, plan, unit, shard);
-            let name = commit::name(unit);
-            match &read {
-                Ok(Some(_)) => {}
-                // Readers only use the manifest.
-                Ok(None) if is_finished => self.noted(&name, Some(unit), "missing; the manifest has what it said"),
-                Ok(None) => self.found(&name, Some(unit), "missing: the unit is not committed"),
-                Err(error) => self.failed(&name, Some(unit), error),
-            }
-            commits.push(read.ok().flatten());
-        }
-        let manifest = match manifest {
-            Some(read) => read.map_err(|error| self.failed(MANIFEST_NAME, None, &error)).ok(),
-            None => {
-                let committed = commits.iter().flatten().count();
-                let what = format!("missing: {committed} of {units} units are committed, run cache again to finish it");
-                self.found(MANIFEST_NAME, None, what);
-                None
-            }
-        };
-        // The card states the id that the cache had when it was finished.
-        let card = fs::read_to_string(self.folder.join(CARD_NAME)).unwrap_or_default();
-        let by_commits = commits.iter().cloned().collect::<Option<Vec<_>>>();
-        let by_commits = by_commits.map(|commits| Manifest::new(plan, id, commits).cache_id());
-        let is_named = |id: Option<Fingerprint>| id.is_some_and(|id| card.contains(&id.to_string()));
-        let commits_win = is_named(by_commits) && !is_named(manifest.as_ref().map(Manifest::cache_id));
-        Records { manifest, commits, commits_win }
     }
 
     /// Reports foreign entries in the cache's folders. A file that dataset readers could mistake for a shard is a
     /// finding; other files belong to somebody and are noted; hidden files (including temporary ones) are ignored.
     fn foreign(&mut self, is_known: &dyn Fn(&str) -> bool) {
-        for name in [DATA_DIR, COMMITS_DIR].into_iter().flat_map(|dir| names_in(self.folder, dir)) {
+        let is_foreign = |name: &str| {
             let is_hidden = name.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
-            if is_hidden || is_known(&name) {
-                continue;
-            }
+            !is_hidden && !is_known(name)
+        };
+        let (store, folders) = (self.store.clone(), [DATA_DIR, COMMITS_DIR, PARTS_DIR]);
+        for name in folders.into_iter().flat_map(|folder| names_in(store.as_ref(), folder, &is_foreign)) {
             let what = "not of this cache: its plan has no such file";
-            match name.ends_with(".parquet") || is_commit(&name) {
+            match name.ends_with(".parquet") || is_ours(&name) {
                 true => self.found(&name, None, what),
                 false => self.noted(&name, None, what),
             }
         }
         // Other files may be stored next to a cache, but dataset readers use every shard they find.
-        let beside = names_in(self.folder, ".");
-        for name in beside.iter().filter_map(|name| name.strip_prefix("./")).filter(|name| name.ends_with(".parquet")) {
-            self.found(name, None, "not of this cache: its shards are in data/");
+        for name in names_in(store.as_ref(), "", &|name| name.ends_with(".parquet")) {
+            self.found(&name, None, "not of this cache: its shards are in data/");
         }
     }
 
     /// Checks without a plan whether the shards have the hashes listed in the manifest, or otherwise in the commits.
     fn bytes_alone(&mut self, on_unit: &mut dyn FnMut(usize, usize)) {
-        let mut records = Vec::new();
-        if self.folder.join(MANIFEST_NAME).exists() {
-            match json::read::<Manifest>(&self.folder.join(MANIFEST_NAME)) {
-                Ok(manifest) => {
-                    self.report.cache_id = Some(manifest.cache_id());
-                    records = manifest.shards;
+        let store = self.store.clone();
+        let root = match exists(store.as_ref(), MANIFEST_NAME) {
+            Ok(false) => None,
+            _ => match json::read::<Manifest>(store.as_ref(), MANIFEST_NAME) {
+                Ok(manifest) => Some(manifest),
+                Err(error) => {
+                    self.failed(MANIFEST_NAME, None, &error);
+                    None
                 }
-                Err(error) => self.failed(MANIFEST_NAME, None, &error),
+            },
+        };
+        self.report.cache_id = root.as_ref().map(Manifest::cache_id);
+        let commits = names_in(store.as_ref(), COMMITS_DIR, &|name| commit::number(name).is_some());
+        let parts: Vec<String> = root.iter().flat_map(|root| (0..root.parts.len()).map(manifest::part_name)).collect();
+        let from_parts = !parts.is_empty();
+        self.foreign(&is_ours);
+        let (files, mut done) = (if from_parts { parts } else { commits }, 0);
+        for (number, file) in files.iter().enumerate() {
+            let read = match &root {
+                Some(root) if from_parts => json::read::<Vec<Commit>>(store.as_ref(), file).and_then(|commits| {
+                    let (expected, got) = (root.parts[number].blake3, json::hash(&commits));
+                    let differs = || Error::Checksum { path: store.path(file), expected, got };
+                    if got == expected { Ok(commits) } else { Err(differs()) }
+                }),
+                _ => json::read::<Commit>(store.as_ref(), file).map(|commit| vec![commit]),
+            };
+            let records = read.map_err(|error| self.failed(file, None, &error)).unwrap_or_default();
+            let of = if from_parts { done + records.len() } else { files.len() };
+            for record in &records {
+                // The name is untrusted: only files with the form of a shard's name are opened.
+                if is_shard(&record.shard) {
+                    self.bytes(&record.shard, record.unit as usize, None, &[(file.clone(), record)]);
+                }
+                done += 1;
+                self.report.units += 1;
+                on_unit(done, of);
             }
-        }
-        let mut commits = Vec::new();
-        for name in names_in(self.folder, COMMITS_DIR).iter().filter(|name| is_commit(name)) {
-            match json::read::<Commit>(&self.folder.join(name)) {
-                Ok(commit) => commits.push(commit),
-                Err(error) => self.failed(name, None, &error),
-            }
-        }
-        if records.is_empty() {
-            records = commits;
-        }
-        self.foreign(&|name| is_shard(name) || is_commit(name));
-        let of = records.len();
-        for (done, record) in records.iter().enumerate() {
-            // The name is untrusted: only files with the form of a shard's name are opened.
-            if is_shard(&record.shard) {
-                self.bytes(&record.shard, record.unit as usize, &[(MANIFEST_NAME.to_owned(), record)]);
-            }
-            self.report.units += 1;
-            on_unit(done + 1, of);
         }
     }
 }

@@ -1,4 +1,4 @@
 //! The version of the format.
 
 /// Version of everything that FORMAT.md specifies.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;

@@ -135,7 +135,8 @@ fn plan(samples: u64) -> Plan {
         end: None,
         dataset: ArtifactRef { name: "random".into(), fingerprint: Random(samples).fingerprint() },
         companions: Vec::new(),
-        units: Plan::units_of(&Random(samples).splits(), PER_UNIT),
+        splits: Plan::splits_of(&Random(samples).splits()),
+        samples_per_unit: PER_UNIT,
     }
 }
 
@@ -165,7 +166,7 @@ fn fill(samples: u64, folder: &Path, stop_at: usize) {
 fn take(step: &str, samples: u64, folder: &Path) {
     let clock = Instant::now();
     match step {
-        "all but the last unit" => fill(samples, folder, plan(samples).units.len() - 1),
+        "all but the last unit" => fill(samples, folder, plan(samples).unit_count() - 1),
         "resume" => fill(samples, folder, usize::MAX),
         "open" => assert_eq!(open(folder).len("train").unwrap(), samples),
         "first batch" => {

@@ -96,7 +96,8 @@ fn plan(dataset: &Random) -> Plan {
         end: None,
         dataset: ArtifactRef { name: "random".into(), fingerprint: dataset.fingerprint() },
         companions: Vec::new(),
-        units: Plan::units_of(&dataset.splits(), (dataset.samples / 8).max(4)),
+        splits: Plan::splits_of(&dataset.splits()),
+        samples_per_unit: (dataset.samples / 8).max(4),
     }
 }
 

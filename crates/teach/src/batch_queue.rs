@@ -179,18 +179,19 @@ impl BatchQueue<'_> {
     }
 
     fn positions(&self, unit: usize) -> Result<u64> {
-        let unit = &self.writer.plan().units[unit];
-        Ok(self.dataset.positions(&unit.split, unit.start..unit.end, &self.writer.plan().positions)?)
+        let plan = self.writer.plan();
+        let unit = plan.unit(unit);
+        Ok(self.dataset.positions(unit.split, unit.ids(), &plan.positions)?)
     }
 
     /// The samples of a unit. Each must have a position to predict, and the teacher must know all its tokens.
     fn samples(&self, unit: usize) -> Result<Vec<Sample>> {
         let plan = self.writer.plan();
-        let (range, vocab_size) = (&plan.units[unit], plan.vocab_size);
+        let (range, vocab_size) = (plan.unit(unit), plan.vocab_size);
         let sample = |id: u64| {
-            let (split, id) = (range.split.clone(), SampleId(id));
-            let mut sample = self.dataset.sample(&range.split, id)?;
-            plan.positions.apply(&range.split, &mut sample);
+            let (split, id) = (range.split.to_owned(), SampleId(id));
+            let mut sample = self.dataset.sample(range.split, id)?;
+            plan.positions.apply(range.split, &mut sample);
             if sample.position_count() == 0 {
                 return Err(Error::Short { split, sample: id });
             }
@@ -199,6 +200,6 @@ impl BatchQueue<'_> {
                 None => Ok(sample),
             }
         };
-        (range.start..range.end).map(sample).collect()
+        range.ids().map(sample).collect()
     }
 }

@@ -100,7 +100,7 @@ impl Pipeline<'_> {
         on_progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<()> {
         let pending = self.writer.pending()?;
-        let units = self.writer.plan().units.len();
+        let units = self.writer.plan().unit_count();
         let done = units - pending.len();
         info!(units, committed = done, pending = pending.len(), workers = self.teacher.workers(), "stage 1 begins");
         let (failed, done) = (AtomicBool::new(false), AtomicUsize::new(done));
@@ -202,7 +202,7 @@ impl Pipeline<'_> {
         let mut busy = Duration::ZERO;
         for ToSelect { unit, batch, outputs } in from {
             let start = Instant::now();
-            let finished = unit.add(&plan.units[unit.unit].split, &plan.keep, &batch, &outputs)?;
+            let finished = unit.add(plan.unit(unit.unit).split, &plan.keep, &batch, &outputs)?;
             busy += start.elapsed();
             if let Some(finished) = finished
                 && out.send(finished).is_err()

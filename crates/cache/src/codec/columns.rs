@@ -2,13 +2,13 @@
 
 use super::kept::{Find, KeptColumns, narrow, unsigned};
 use super::packed::{self, Model};
-use super::{check_sample, plain};
+use super::{check_sample, hash_of_numbers, plain};
 use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
 use crate::schema;
 use logitcask_core::{InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom};
-use parquet::data_type::{DataType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type};
+use parquet::data_type::{DataType, FloatType, Int32Type, Int64Type};
 
 /// Reads rows of a row group in order.
 pub(crate) struct RowColumns<'a> {
@@ -16,7 +16,7 @@ pub(crate) struct RowColumns<'a> {
     sample_ids: ColumnRows<Int64Type>,
     documents: ColumnRows<Int64Type>,
     document_offsets: ColumnRows<Int32Type>,
-    input_hashes: ColumnRows<FixedLenByteArrayType>,
+    input_hashes: [ColumnRows<Int64Type>; 2],
     input_ids: ColumnRows<Int32Type>,
     positions: Option<ColumnRows<Int32Type>>,
     log_z: ColumnRows<FloatType>,
@@ -35,7 +35,7 @@ impl<'a> RowColumns<'a> {
             sample_ids: open(find, schema::SAMPLE_ID)?,
             documents: open(find, schema::DOCUMENT)?,
             document_offsets: open(find, schema::DOCUMENT_OFFSET)?,
-            input_hashes: open(find, schema::INPUT_HASH)?,
+            input_hashes: [open(find, schema::INPUT_HASH_LOW)?, open(find, schema::INPUT_HASH_HIGH)?],
             input_ids: open(find, schema::INPUT_IDS)?,
             positions: (!plan.positions.is_all()).then(|| open(find, schema::POSITIONS)).transpose()?,
             log_z: open(find, schema::LOG_Z)?,
@@ -64,8 +64,8 @@ impl<'a> RowColumns<'a> {
                 Some(positions) => Positions::Chosen(unsigned(positions.next()?)),
             },
         };
-        let hash = self.input_hashes.next_value()?.data();
-        let hash = hash.try_into().map_err(|_| RowProblem::HashLength(hash.len()))?;
+        let [low, high] = &mut self.input_hashes;
+        let hash = hash_of_numbers([low.next_value()?.cast_unsigned(), high.next_value()?.cast_unsigned()]);
         check_sample(self.plan, &sample)?;
         let entries = self.kept.next(self.plan, &sample.tokens_at_positions())?;
         let tail = match &mut self.tail {
@@ -86,7 +86,7 @@ impl<'a> RowColumns<'a> {
             tail,
             ..SoftRows::new(&self.plan.keep)
         };
-        Ok((sample, rows, InputHash(hash)))
+        Ok((sample, rows, hash))
     }
 }
 

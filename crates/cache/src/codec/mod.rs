@@ -15,9 +15,8 @@ use crate::plan::{Layout, Plan};
 use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow::{lists, numbers};
-use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch};
 use logitcask_core::{Fingerprint, InputHash, Positions, Sample, SoftRows, Truncation};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
@@ -64,15 +63,14 @@ pub(crate) fn to_batch(
     model: Option<&Model>,
     is_first: bool,
 ) -> Result<RecordBatch, ParquetError> {
-    let mut hashes = FixedSizeBinaryBuilder::new(size_of::<InputHash>() as i32);
-    for (sample, _) in rows {
-        hashes.append_value(sample.input_hash().0)?;
-    }
+    let hashes: Vec<[u64; 2]> = rows.iter().map(|(sample, _)| hash_numbers(sample.input_hash())).collect();
+    let hashes = |half: usize| PrimitiveArray::<UInt64Type>::from_iter_values(hashes.iter().map(|hash| hash[half]));
     let mut columns: Vec<ArrayRef> = vec![
         numbers::<UInt64Type>(rows, |(s, _)| s.id.0),
         numbers::<UInt64Type>(rows, |(s, _)| s.origin.document),
         numbers::<UInt32Type>(rows, |(s, _)| s.origin.offset),
-        Arc::new(hashes.finish()),
+        Arc::new(hashes(0)),
+        Arc::new(hashes(1)),
         lists::<UInt32Type, _>(rows, |(s, _)| s.input_ids.iter().copied()),
     ];
     if !plan.positions.is_all() {
@@ -92,6 +90,17 @@ pub(crate) fn to_batch(
         Some(model) => packed::columns_of(plan, rows, model, is_first),
     });
     Ok(RecordBatch::try_new(schema::columns(plan), columns)?)
+}
+
+/// The two numbers that an input hash is stored as.
+fn hash_numbers(hash: InputHash) -> [u64; 2] {
+    let number = u128::from_le_bytes(hash.0);
+    [number as u64, (number >> 64) as u64]
+}
+
+/// The input hash that is stored as these numbers.
+fn hash_of_numbers([low, high]: [u64; 2]) -> InputHash {
+    InputHash((u128::from(low) | u128::from(high) << 64).to_le_bytes())
 }
 
 /// Checks a sample's tokens and positions.

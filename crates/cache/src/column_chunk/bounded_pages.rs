@@ -42,7 +42,7 @@ enum Next {
 impl BoundedPages {
     pub(super) fn new(column: &ColumnToRead<'_>) -> Result<Self, ChunkError> {
         let chunk = column.chunk;
-        let locations = chunk.locations(column.bytes, column.group_rows)?;
+        let locations = chunk.locations(column.rest, column.group_rows)?;
         let start = chunk.pages.start as i64;
         let metadata = ColumnChunkMetaData::builder(column.descriptor.clone())
             .set_compression(chunk.compression)

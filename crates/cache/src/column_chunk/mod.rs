@@ -47,8 +47,8 @@ const SLACK: u64 = 64 << 20;
 pub(crate) enum ChunkError {
     #[error("is not there")]
     Missing,
-    #[error("has pages outside the file")]
-    OutsideFile,
+    #[error("has pages outside its row group's bytes, or a page index before the last of them")]
+    OutsideRange,
     #[error(
         "is compressed with {0}, whose decoders cannot be bounded: use zstd, snappy, gzip, LZ4_RAW or no compression"
     )]
@@ -111,23 +111,33 @@ impl Limits {
 
 /// Location of a row group's column in its shard: the part of the metadata that is kept while the shard is open.
 pub(crate) struct ColumnChunk {
+    /// Place of the row group's bytes in the file.
+    base: i64,
+    /// Place of the pages in the row group's bytes.
     pages: Range<usize>,
     has_dictionary: bool,
+    /// Place of the page index in the bytes behind the row groups.
     page_index: Option<Range<usize>>,
     compression: Compression,
 }
 
 impl ColumnChunk {
-    /// Reads the location from the footer of a shard with this many `bytes`.
-    pub(crate) fn of(column: &ColumnChunkMetaData, bytes: usize) -> Result<Self, ChunkError> {
-        let range = |start: i64, length: i64| {
+    /// Reads the location from the footer of a shard: pages lie within the row group's bytes, at `group` in the file, and
+    /// the page index behind all row groups, at `rest`.
+    pub(crate) fn of(
+        column: &ColumnChunkMetaData,
+        group: Range<usize>,
+        rest: Range<usize>,
+    ) -> Result<Self, ChunkError> {
+        let range = |start: i64, length: i64, within: &Range<usize>| {
             let (start, length) = (usize::try_from(start).ok()?, usize::try_from(length).ok()?);
-            Some(start..start.checked_add(length)?).filter(|range| range.end <= bytes)
+            let (start, end) = (start.checked_sub(within.start)?, start.checked_add(length)?);
+            (end <= within.end).then(|| start..end - within.start)
         };
         let dictionary = column.dictionary_page_offset();
-        let pages = range(dictionary.unwrap_or(column.data_page_offset()), column.compressed_size());
+        let pages = range(dictionary.unwrap_or(column.data_page_offset()), column.compressed_size(), &group);
         let page_index = match column.offset_index_offset().zip(column.offset_index_length()) {
-            Some((start, length)) => Some(range(start, length.into()).ok_or(ChunkError::OutsideFile)?),
+            Some((start, length)) => Some(range(start, length.into(), &rest).ok_or(ChunkError::OutsideRange)?),
             None => None,
         };
         match column.compression() {
@@ -135,7 +145,8 @@ impl ColumnChunk {
                 Err(ChunkError::Compression(refused))
             }
             compression => Ok(Self {
-                pages: pages.ok_or(ChunkError::OutsideFile)?,
+                base: group.start as i64,
+                pages: pages.ok_or(ChunkError::OutsideRange)?,
                 has_dictionary: dictionary.is_some(),
                 page_index,
                 compression,
@@ -143,8 +154,8 @@ impl ColumnChunk {
         }
     }
 
-    /// Locations of the pages in the order of their rows, from the page index of a row group with `rows` rows; `None`
-    /// if there is no page index.
+    /// Locations of the pages within the row group's bytes in the order of their rows, from the page index of a row group
+    /// with `rows` rows; `None` if there is no page index. `bytes` are those behind the row groups.
     fn locations(&self, bytes: &[u8], rows: u64) -> Result<Option<Vec<PageLocation>>, ChunkError> {
         let Some(index) = &self.page_index else { return Ok(None) };
         let claimed = page_header::pages_of_index(&bytes[index.clone()]);
@@ -153,7 +164,8 @@ impl ColumnChunk {
             return Err(ChunkError::PageIndex(format!("{} bytes claim to list {claimed} pages", index.len())));
         }
         let index = catch_panics(|| decode_offset_index(&bytes[index.clone()]));
-        let locations = index.map_err(|error| ChunkError::PageIndex(error.to_string()))?.page_locations().clone();
+        let mut locations = index.map_err(|error| ChunkError::PageIndex(error.to_string()))?.page_locations().clone();
+        locations.iter_mut().for_each(|page| page.offset = page.offset.saturating_sub(self.base));
         let firsts = || locations.iter().map(|page| page.first_row_index);
         let is_in_order = firsts().next() == Some(0) && firsts().is_sorted_by(|a, b| a < b);
         if !is_in_order || firsts().any(|first| u64::try_from(first).is_ok_and(|first| first >= rows)) {
@@ -173,7 +185,10 @@ impl ColumnChunk {
 
 /// A column of one row group to be read.
 pub(crate) struct ColumnToRead<'a> {
+    /// The row group's bytes.
     pub(crate) bytes: &'a Bytes,
+    /// The bytes behind the row groups.
+    pub(crate) rest: &'a Bytes,
     pub(crate) descriptor: ColumnDescPtr,
     pub(crate) chunk: &'a ColumnChunk,
     pub(crate) limits: Limits,

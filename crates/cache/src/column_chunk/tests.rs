@@ -100,10 +100,12 @@ fn open<T: DataType>(
     rows: std::ops::Range<u64>,
 ) -> Result<ColumnRows<T>, String> {
     let group = metadata.row_group(row_group);
+    let all = 0..bytes.len();
     let column = ColumnToRead {
         bytes,
+        rest: bytes,
         descriptor: group.column(0).column_descr_ptr(),
-        chunk: &ColumnChunk::of(group.column(0), bytes.len()).map_err(|error| error.to_string())?,
+        chunk: &ColumnChunk::of(group.column(0), all.clone(), all).map_err(|error| error.to_string())?,
         limits: LIMITS,
         row_group,
         group_rows: group.num_rows() as u64,

@@ -1,16 +1,25 @@
 //! Validation of plans.
 
-use super::{Layout, MAX_UNITS, Plan, WorkUnit};
+use super::{Layout, Plan, Split};
 use crate::error::{Error, Result};
 use crate::version::FORMAT_VERSION;
 use crate::{companions, json, names, pack};
 use logitcask_core::{ConfigError, PositionChoice, Selection};
 use std::collections::BTreeSet;
 
-/// Maximum number of samples in a unit.
-const MAX_UNIT_SAMPLES: u64 = 1 << 24;
+/// Maximum number of units, hence of shards: a commit states the number of its unit in 32 bits, and a manifest of so many
+/// fits the limit for JSON files.
+pub const MAX_UNITS: u64 = 1 << 32;
+/// Maximum number of blocks in a unit: Parquet counts the row groups of a file in 15 bits.
+pub const MAX_UNIT_BLOCKS: u64 = (1 << 15) - 1;
+/// Maximum number of samples in a cache, and of positions: JSON holds larger integers only approximately.
+pub const MAX_SAMPLES: u64 = json::MAX_INTEGER;
+/// Maximum number of splits.
+pub const MAX_SPLITS: usize = 1000;
+/// Maximum length of a split's name in bytes.
+pub const MAX_SPLIT_NAME: usize = 64;
 /// Maximum size of one sample's lists in bytes: Parquet's pages store sizes in 31 bits.
-const MAX_ROW_BYTES: u64 = 1 << 30;
+pub const MAX_ROW_BYTES: u64 = 1 << 30;
 
 impl Plan {
     /// Rejects plans from which no cache can be made: gaps or overlaps between units, an impossible selection, names
@@ -70,46 +79,56 @@ impl Plan {
     }
 
     fn check_units(&self) -> Result<(), ConfigError> {
-        let count = self.units.len();
-        let expected = format!("1 to {MAX_UNITS} units");
-        ConfigError::unless((1..=MAX_UNITS).contains(&count), "units", format!("{count} units"), expected)?;
-        let (mut seen, mut in_card) = (BTreeSet::new(), BTreeSet::new());
-        for units in self.splits() {
-            let split = &self.units[units.start].split;
-            let refused = |got: &str, expected: String| Err(ConfigError::new("units", got, expected));
-            let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
-            if split.is_empty() || split.len() > 64 || !split.bytes().all(plain) {
-                let got = format!("a split named `{split}`");
-                return refused(&got, "of splits whose names are 1 to 64 of a-z, 0-9, _ and -".into());
-            }
-            if !seen.insert(split) {
-                return refused(
-                    &format!("split `{split}` in several pieces"),
-                    "so that a split's units stand together".into(),
-                );
-            }
-            if !in_card.insert(names::card_split(split)) {
-                let got = format!("split `{split}` and another that differs from it in - and _ alone");
-                let expected = "of splits that differ otherwise".into();
-                return refused(&got, expected)
-                    .map_err(|error| error.because("they have one name to dataset hubs: rename one"));
-            }
-            self.check_split(split, &self.units[units])?;
-        }
-        Ok(())
+        let count = self.splits.len();
+        let expected = format!("1 to {MAX_SPLITS} splits");
+        ConfigError::unless((1..=MAX_SPLITS).contains(&count), "splits", format!("{count} splits"), expected)?;
+        ConfigError::unless(self.samples_per_unit > 0, "samples_per_unit", self.samples_per_unit, "at least 1")?;
+        self.check_splits()?;
+        let samples = self.splits.iter().map(|split| split.samples).fold(0, u64::saturating_add);
+        let positions = samples.saturating_mul(u64::from(self.max_length) - 1);
+        ConfigError::unless(
+            positions <= MAX_SAMPLES,
+            "splits",
+            format!("{samples} samples"),
+            format!("at most {MAX_SAMPLES} positions, of {} each", self.max_length - 1),
+        )?;
+        let longest = self.splits.iter().map(|split| split.samples).max().unwrap_or(0).min(self.samples_per_unit);
+        let blocks = self.blocks_of(longest);
+        let (per_block, per_unit) = (self.rows_per_group(), self.samples_per_unit);
+        ConfigError::unless(
+            blocks <= MAX_UNIT_BLOCKS,
+            "samples_per_unit",
+            per_unit,
+            format!("at most {} for rows of this length", per_block * MAX_UNIT_BLOCKS),
+        )
+        .map_err(|error| error.because(format!("a shard has at most {MAX_UNIT_BLOCKS} blocks of {per_block} rows")))?;
+        let units = self.splits.iter().map(|split| split.samples.div_ceil(per_unit)).fold(0, u64::saturating_add);
+        let expected = format!("so that there are at most {MAX_UNITS} units");
+        ConfigError::unless(units <= MAX_UNITS, "samples_per_unit", per_unit, expected)
+            .map_err(|error| error.because(format!("it makes {units} units")))
     }
 
-    /// Checks the units of one split, which must be contiguous.
-    fn check_split(&self, split: &str, units: &[WorkUnit]) -> Result<(), ConfigError> {
-        let mut expected = 0;
-        for WorkUnit { start, end, .. } in units {
-            let got = format!("a unit of samples {start}..{end} in split `{split}`");
-            if *start != expected || end <= start {
-                return Err(ConfigError::new("units", got, format!("so that samples {expected}.. follow")));
+    /// Checks the names of the splits, and that each has samples.
+    fn check_splits(&self) -> Result<(), ConfigError> {
+        let (mut seen, mut in_card) = (BTreeSet::new(), BTreeSet::new());
+        for Split { name, samples } in &self.splits {
+            let refused = |got: String, expected: &str| Err(ConfigError::new("splits", got, expected));
+            let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+            if name.is_empty() || name.len() > MAX_SPLIT_NAME || !name.bytes().all(plain) {
+                let expected = format!("of splits whose names are 1 to {MAX_SPLIT_NAME} of a-z, 0-9, _ and -");
+                return refused(format!("a split named `{name}`"), &expected);
             }
-            let wanted = format!("of at most {MAX_UNIT_SAMPLES} samples each");
-            ConfigError::unless(end - start <= MAX_UNIT_SAMPLES, "units", got, wanted)?;
-            expected = *end;
+            if *samples == 0 {
+                return refused(format!("split `{name}` without samples"), "of splits with at least one");
+            }
+            if !seen.insert(name) {
+                return refused(format!("split `{name}` twice"), "of splits with different names");
+            }
+            if !in_card.insert(names::card_split(name)) {
+                let got = format!("split `{name}` and another that differs from it in - and _ alone");
+                return refused(got, "of splits that differ otherwise")
+                    .map_err(|error| error.because("they have one name to dataset hubs: rename one"));
+            }
         }
         Ok(())
     }

@@ -151,7 +151,7 @@ fn shards_that_were_not_used_for_long_are_closed_and_believed_again_only_as_they
         let later = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
         fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
     }
-    assert!(matches!(read(0), Err(crate::Error::Checksum { .. })));
+    assert!(matches!(read(0), Err(crate::Error::Damaged { .. })));
     assert_eq!(read(most + 19).unwrap().sample.id.0, most + 19);
     assert_eq!(read(1).unwrap().sample.id.0, 1);
     assert_eq!(reader.open_shards(), most as usize);

@@ -3,6 +3,7 @@
 pub(super) mod make;
 
 use super::*;
+use crate::{CodecError, ManifestPart, PARTS_DIR};
 use logitcask_core::Positions;
 use make::{Batch, always, batch, claim_pages, claim_values, packed, quantised, rows_of_base, sample};
 use make::{chosen, top_k, top_p, two_units};
@@ -21,6 +22,8 @@ enum Make {
     Text(&'static str, &'static str, &'static str),
     /// Changes the plan.
     Plan(fn(&mut Plan)),
+    /// Changes the only commit; the manifest's root matches it.
+    Commit(fn(&mut Commit)),
     /// Makes any other change to the folder.
     Files(fn(&Path, &Plan)),
 }
@@ -198,15 +201,29 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ),
     (
         "plan-of-another-version",
-        "format version 2, but this build reads version 1",
-        Text("plan.json", "_version\": 1", "_version\": 2"),
+        "format version 1, but this build reads version 2: make the cache again with `logitcask cache RECIPE --replace`",
+        Text("plan.json", "_version\": 2", "_version\": 1"),
     ),
-    ("plan-before-the-format", "written before the format was settled", Files(make::before_the_format)),
     ("plan-unknown-field", "unknown field `colour`", Text("plan.json", "\"layout\"", "\"colour\": 1,\n  \"layout\"")),
-    ("plan-with-a-hole", "so that samples 0.. follow", Make::Plan(|plan| plan.units[0].start = 1)),
-    ("plan-split-outside", "a split named `../train`", Make::Plan(|plan| plan.units[0].split = "../train".into())),
+    ("plan-split-empty", "split `train` without samples", Make::Plan(|plan| plan.splits[0].samples = 0)),
+    ("plan-split-outside", "a split named `../train`", Make::Plan(|plan| plan.splits[0].name = "../train".into())),
+    ("plan-unit-empty", "samples_per_unit = 0 was given", Make::Plan(|plan| plan.samples_per_unit = 0)),
     ("plan-huge-samples", "keep fewer classes or cut shorter samples", Make::Plan(|plan| plan.max_length = u32::MAX)),
-    ("plan-huge-unit", "of at most 16777216 samples each", Make::Plan(|plan| plan.units[0].end = 1 << 40)),
+    (
+        "plan-huge-unit",
+        "a shard has at most 32767 blocks of 128 rows",
+        Make::Plan(|plan| (plan.splits[0].samples, plan.samples_per_unit) = (1 << 40, 1 << 40)),
+    ),
+    (
+        "plan-too-many-units",
+        "so that there are at most 4294967296 units",
+        Make::Plan(|plan| (plan.splits[0].samples, plan.samples_per_unit) = (1 << 40, 1)),
+    ),
+    (
+        "plan-too-many-samples",
+        "at most 9007199254740992 positions",
+        Make::Plan(|plan| (plan.splits[0].samples, plan.samples_per_unit) = (1 << 51, 1 << 20)),
+    ),
     (
         "plan-keeps-nothing",
         "keep.selection.k = 0 was given",
@@ -228,49 +245,91 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ),
     (
         "manifest-of-another-version",
-        "format version 2, but this",
-        Text("manifest.json", "_version\": 1", "_version\": 2"),
+        "format version 1, but this",
+        Text("manifest.json", "_version\": 2", "_version\": 1"),
     ),
     (
         "manifest-of-another-plan",
         "the plan beside it is",
         Files(|folder, plan| {
-            let shards = Manifest::read(folder, plan).unwrap().shards;
-            let other = Plan { precision: "bf16".into(), ..plan.clone() };
-            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&other, other.id(), shards))).unwrap();
+            let commits = commits(folder, plan);
+            vouch(folder, &Plan { precision: "bf16".into(), ..plan.clone() }, &commits);
         }),
     ),
-    ("manifest-absolute-path", "the plan says", Text("manifest.json", "data/train-00000-of-00001", "/etc/passwd")),
-    ("manifest-parent-path", "the plan says", Text("manifest.json", "data/train", "../data/train")),
+    ("manifest-absolute-path", "the plan says", Make::Commit(|commit| commit.shard = "/etc/passwd".into())),
     (
-        "manifest-huge-counts",
-        "counts that the plan does not allow",
-        Text("manifest.json", "\"rows\": 2", "\"rows\": 18446744073709551615"),
+        "manifest-parent-path",
+        "the plan says",
+        Make::Commit(|commit| commit.shard = "../data/train-00000-of-00001.parquet".into()),
     ),
+    ("manifest-huge-counts", "counts that the plan does not allow", Make::Commit(|commit| commit.entries = 1 << 53)),
     (
         "manifest-wrong-totals",
         "totals are not the sums",
         Files(|folder, plan| {
-            let mut manifest = Manifest::read(folder, plan).unwrap();
+            let mut manifest = Manifest::read(&local(folder), plan).unwrap();
             manifest.totals.entries += 1;
             fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&manifest)).unwrap();
         }),
     ),
     ("manifest-nan", "invalid type: null", Text("manifest.json", "\"kept_mass\": 0", "\"kept_mass\": null, \"x\": 0")),
     (
-        "manifest-without-shards",
-        "0 shards, the plan has 1 units",
+        "manifest-without-parts",
+        "0 parts, the plan's units make 1",
         Files(|folder, plan| {
-            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, plan.id(), Vec::new()))).unwrap();
+            let manifest = Builder::new(plan).finish(plan.id());
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&manifest)).unwrap();
         }),
     ),
     (
         "manifest-wrong-hash",
-        "instead of the recorded",
+        "row group 0 (samples 0..2): the BLAKE3 hash is",
+        Make::Commit(|commit| commit.ranges[0].blake3 = Fingerprint::of(b"other")),
+    ),
+    (
+        "manifest-wrong-footer",
+        "footer: the BLAKE3 hash is",
+        Make::Commit(|commit| commit.ranges[1].blake3 = Fingerprint::of(b"")),
+    ),
+    (
+        "manifest-ranges-not-the-shard",
+        "a range for each row group and one for the rest make",
+        Make::Commit(|commit| commit.ranges[0].bytes += 1),
+    ),
+    (
+        "manifest-ranges-elsewhere",
+        "outside its row group's bytes",
         Files(|folder, plan| {
-            let mut shards = Manifest::read(folder, plan).unwrap().shards;
-            shards[0].blake3 = Fingerprint::of(b"other");
-            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&Manifest::new(plan, plan.id(), shards))).unwrap();
+            let (bytes, mut commits) = (fs::read(folder.join(plan.shard_name(0))).unwrap(), commits(folder, plan));
+            let half = commits[0].ranges[0].bytes as usize / 2;
+            let range = |bytes: &[u8]| ShardRange { bytes: bytes.len() as u64, blake3: Fingerprint::of(bytes) };
+            commits[0].ranges = [&bytes[..half], &bytes[half..]].map(range).into();
+            vouch(folder, plan, &commits);
+        }),
+    ),
+    ("part-missing", "_manifest/00000.json", Files(|folder, _| fs::remove_dir_all(folder.join(PARTS_DIR)).unwrap())),
+    (
+        "part-changed",
+        "the file was changed or damaged",
+        Text("_manifest/00000.json", "\"kept_mass\":0.", "\"kept_mass\":0.0"),
+    ),
+    (
+        "part-without-a-commit",
+        "0 commits, 1 units belong there",
+        Files(|folder, _| fs::write(folder.join("_manifest/00000.json"), "[]").unwrap()),
+    ),
+    (
+        "part-with-larger-errors",
+        "larger errors than manifest.json says",
+        Files(|folder, plan| {
+            let mut manifest = Manifest::read(&local(folder), plan).unwrap();
+            manifest.totals.log_z_error.iter_mut().for_each(|error| (error.worst, error.mean) = (0.0, 0.0));
+            manifest.totals.codec_error = CodecError { worst: 0.0, mean: 0.0 };
+            let mut commits = commits(folder, plan);
+            commits[0].codec_error.worst = 0.5;
+            manifest.parts[0] = ManifestPart::of(&commits);
+            fs::write(folder.join("_manifest/00000.json"), json::to_lines(&commits)).unwrap();
+            fs::write(folder.join(MANIFEST_NAME), json::to_bytes(&manifest)).unwrap();
         }),
     ),
 ];
@@ -319,9 +378,11 @@ fn every_bad_cache_is_refused_for_its_own_reason() {
 #[test]
 #[ignore = "rewrites data/bad; run it when the format or a message changes"]
 fn regenerate_bad() {
+    for entry in fs::read_dir(bad()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+        fs::remove_dir_all(entry.path()).unwrap();
+    }
     for (name, message, make) in cases() {
         let folder = bad().join(name);
-        let _ = fs::remove_dir_all(&folder);
         make::write(&folder, make);
         fs::write(folder.join("expected.txt"), format!("{message}\n")).unwrap();
     }

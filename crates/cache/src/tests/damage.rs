@@ -5,7 +5,7 @@ use crate::companions;
 use crate::repair::{self, Repair};
 use crate::shard::Shard;
 use crate::verify::{Tier, verify};
-use crate::{COMMITS_DIR, Companion, DATA_DIR, Error, PLAN_NAME, TOKENIZER_NAME, storage};
+use crate::{COMMITS_DIR, Companion, DATA_DIR, Error, PARTS_DIR, PLAN_NAME, TOKENIZER_NAME};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use std::collections::BTreeMap;
 
@@ -138,7 +138,7 @@ fn every_flipped_byte_of_a_packed_cache_is_found() {
 /// Offsets in every region of a shard: both magic numbers, start and middle of every column's pages, page index,
 /// footer, length.
 fn regions(shard: &[u8]) -> Vec<usize> {
-    let bytes = bytes::Bytes::copy_from_slice(shard);
+    let bytes = Bytes::copy_from_slice(shard);
     let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Required);
     let metadata = reader.parse_and_finish(&bytes).unwrap();
     let mut places = vec![1, shard.len() - 2, shard.len() - 7, shard.len() - 200, shard.len() - 600];
@@ -221,9 +221,13 @@ fn several_damages_at_once_are_repaired() {
     let (good, plan) = whole(Layout::Plain);
     let shard = plan.shard_name(1);
     let commit = "_commits/00001.json".to_owned();
-    let tops = [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME].map(str::to_owned);
-    let [plan_name, tokenizer, manifest] = tops;
-    let sets: [&[&String]; 7] = [
+    let tops = [PLAN_NAME, TOKENIZER_NAME, MANIFEST_NAME, "_manifest/00000.json"].map(str::to_owned);
+    let [plan_name, tokenizer, manifest, part] = tops;
+    let sets: [&[&String]; 11] = [
+        &[&part, &shard],
+        &[&part, &manifest],
+        &[&part, &commit],
+        &[&part, &manifest, &commit, &shard, &plan_name],
         &[&shard, &commit],
         &[&shard, &manifest],
         &[&plan_name, &shard],
@@ -246,8 +250,8 @@ fn several_damages_at_once_are_repaired() {
             assert_repaired(&damaged, &good, &plan, &format!("{set:?}"));
         }
     }
-    // All commits are gone, or all shards.
-    for folder in [COMMITS_DIR, DATA_DIR] {
+    // All commits, all shards, or all parts of the manifest are gone.
+    for folder in [COMMITS_DIR, DATA_DIR, PARTS_DIR] {
         let mut damaged = good.clone();
         damaged.retain(|name, _| !name.starts_with(folder));
         assert_repaired(&damaged, &good, &plan, folder);
@@ -258,7 +262,12 @@ fn several_damages_at_once_are_repaired() {
 fn foreign_files_go_only_if_their_name_is_of_the_format() {
     let (good, plan) = whole(Layout::Plain);
     let mut damaged = good.clone();
-    for name in ["data/train-00000-of-00001.parquet", "data/old-00000-of-00002.parquet", "_commits/00003.json"] {
+    for name in [
+        "data/train-00000-of-00001.parquet",
+        "data/old-00000-of-00002.parquet",
+        "_commits/00003.json",
+        "_manifest/00001.json",
+    ] {
         damaged.insert(name.into(), good[&plan.shard_name(0)].clone());
     }
     assert_repaired(&damaged, &good, &plan, "foreign files of the format");
@@ -266,7 +275,7 @@ fn foreign_files_go_only_if_their_name_is_of_the_format() {
     damaged.extend(theirs.map(|name| (name.to_owned(), b"mine".to_vec())));
     let folder = laid_out(&damaged);
     let repair = repaired(folder.path(), &plan).unwrap();
-    assert_eq!(repair.removed.len(), 3, "{:?}", repair.removed);
+    assert_eq!(repair.removed.len(), 4, "{:?}", repair.removed);
     let mut left: Vec<_> = repair.left.iter().map(|finding| finding.file.as_str()).collect();
     left.sort_unstable();
     assert_eq!(left, ["copy.parquet", "data/x.parquet"], "what a reader of datasets could take for a shard");
@@ -350,22 +359,21 @@ fn damage_that_every_record_vouches_for_never_panics() {
 fn a_shard_that_is_cut_under_its_map_is_refused() {
     let (good, plan) = whole(Layout::Plain);
     let folder = laid_out(&good);
-    let manifest = Manifest::read(folder.path(), &plan).unwrap();
+    let commit = &commits(folder.path(), &plan)[0];
     // SAFETY: the file is truncated between two decodes, and `check_whole` notices it before any byte is read.
-    let mapped = unsafe { crate::Storage::mapped() };
-    let shard = Shard::open(folder.path(), (&plan, plan.id()), 0, &manifest.shards[0], (mapped, &mut None)).unwrap();
+    let mapped = unsafe { Storage::mapped() };
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(folder.path(), mapped));
+    let shard = Shard::open(&store, (&plan, plan.id()), 0, commit, None).unwrap();
     assert_eq!(shard.read(&plan, 0, 0..5).unwrap().len(), 5);
     let path = folder.path().join(plan.shard_name(0));
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
     let error = shard.read(&plan, 0, 0..5).unwrap_err();
     assert!(matches!(error, Error::Size { got: 0, .. }), "{error}");
-    assert!(matches!(storage::read_all(&folder.path().join("absent")), Err(Error::Io { .. })));
     // Bytes that were already read are unchanged.
     let (whole, _) = whole(Layout::Plain);
     let folder = laid_out(&whole);
-    let shard =
-        Shard::open(folder.path(), (&plan, plan.id()), 0, &manifest.shards[0], (crate::Storage::READ, &mut None))
-            .unwrap();
+    let shard = Shard::open(&stored(folder.path()), (&plan, plan.id()), 0, commit, None).unwrap();
+    assert_eq!(shard.read(&plan, 0, 0..1).unwrap().len(), 1);
     fs::OpenOptions::new().write(true).open(folder.path().join(plan.shard_name(0))).unwrap().set_len(0).unwrap();
     assert_eq!(shard.read(&plan, 0, 0..5).unwrap().len(), 5);
 }

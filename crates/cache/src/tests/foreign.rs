@@ -108,7 +108,8 @@ fn a_cache_of_rewritten_shards_streams_as_before_if_the_manifest_names_them() {
 fn row_groups_that_do_not_make_the_unit_are_refused() {
     let (folder, plan) = cache(Layout::Plain, TOP_K);
     let bytes = rewritten(folder.path(), &plan, WriterProperties::builder());
-    let longer = Plan { units: Plan::units_of(&[("train".into(), ROWS + 1)], ROWS + 1), ..plan.clone() };
+    let longer =
+        Plan { splits: Plan::splits_of(&[("train".into(), ROWS + 1)]), samples_per_unit: ROWS + 1, ..plan.clone() };
     let error = Shard::of_bytes("other".into(), bytes.into(), (&longer, plan.id()), 0).err().unwrap().to_string();
     assert!(error.contains("row groups of [150] rows, 151 rows belong in the shard"), "{error}");
 }

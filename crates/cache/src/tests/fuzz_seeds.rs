@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::{self, packed};
 use crate::fuzzing::{self, KEPT, RECORDS, TRAINED};
 use crate::shard::Shard;
-use crate::{COMMITS_DIR, PLAN_NAME, schema};
+use crate::{COMMITS_DIR, PARTS_DIR, PLAN_NAME, schema};
 use arrow_array::cast::AsArray;
 use arrow_schema::{DataType, Field};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
@@ -116,7 +116,8 @@ fn manifest_seeds() -> Vec<Vec<u8>> {
     writer.finish().unwrap();
     let mut seeds = Vec::new();
     for (number, name) in RECORDS.into_iter().enumerate() {
-        let name = if name == COMMITS_DIR { format!("{name}/00000.json") } else { name.to_owned() };
+        let is_folder = [COMMITS_DIR, PARTS_DIR].contains(&name);
+        let name = if is_folder { format!("{name}/00000.json") } else { name.to_owned() };
         let mut seed = vec![number as u8];
         seed.extend(fs::read(folder.path().join(name)).unwrap());
         seeds.push(seed[..seed.len() - 3].to_vec());

@@ -17,12 +17,14 @@ fn a_flipped_byte_anywhere_is_a_checksum_error() {
     let (folder, plan) = small();
     let path = folder.path().join(plan.shard_name(0));
     let good = fs::read(&path).unwrap();
+    let footer = ranges_of(&good)[0].bytes as usize;
     for at in (0..good.len()).step_by(97) {
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
         let error = CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)).unwrap_err();
-        assert!(matches!(error, Error::Checksum { .. }), "{error}");
+        let file = if at < footer { "row group 0 (samples 0..6): the BLAKE3" } else { "footer: the BLAKE3" };
+        assert!(matches!(error, Error::Damaged { .. }) && error.to_string().contains(file), "{error}");
     }
 }
 
@@ -39,7 +41,7 @@ fn a_shard_cut_short_is_refused() {
         forge(folder.path(), &plan, 0, &good[..len]);
         assert!(matches!(
             CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)),
-            Err(Error::Parquet { .. })
+            Err(Error::Parquet { .. } | Error::Malformed { .. })
         ));
         forge(folder.path(), &plan, 0, &good);
     }
@@ -48,7 +50,7 @@ fn a_shard_cut_short_is_refused() {
 #[test]
 fn damage_that_a_manifest_vouches_for_never_panics() {
     let (folder, plan) = small();
-    let mut commit = Manifest::read(folder.path(), &plan).unwrap().shards[0].clone();
+    let mut commit = commits(folder.path(), &plan)[0].clone();
     let path = folder.path().join(&commit.shard);
     let good = fs::read(&path).unwrap();
     let mut refused = 0;
@@ -56,8 +58,14 @@ fn damage_that_a_manifest_vouches_for_never_panics() {
         let mut bad = good.clone();
         bad[at] ^= [0x01, 0x80, 0xff][at % 3];
         fs::write(&path, &bad).unwrap();
-        commit.blake3 = Fingerprint::of(&bad);
-        let read = Shard::open(folder.path(), (&plan, plan.id()), 0, &commit, (crate::Storage::READ, &mut None))
+        // The place of the ranges stays that of the whole shard.
+        let mut start = 0;
+        for range in &mut commit.ranges {
+            let end = start + range.bytes as usize;
+            range.blake3 = Fingerprint::of(&bad[start..end]);
+            start = end;
+        }
+        let read = Shard::open(&stored(folder.path()), (&plan, plan.id()), 0, &commit, None)
             .and_then(|shard| shard.read(&plan, 0, 0..6));
         refused += usize::from(read.is_err());
     }
@@ -104,11 +112,12 @@ fn columns_swapped_between_two_samples_are_refused_by_name() {
     swapped.swap(2, 4);
     let honest = codec::to_batch(&plan, &rows, None, true).unwrap();
     let other = codec::to_batch(&plan, &swapped, None, true).unwrap();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&[schema::SAMPLE_ID], "says it is sample 4"),
-        (&[schema::INPUT_HASH], "another input"),
+        (&[schema::INPUT_HASH_LOW, schema::INPUT_HASH_HIGH], "another input"),
+        (&[schema::INPUT_HASH_HIGH], "another input"),
         (&[schema::INPUT_IDS], "another input"),
-        (&[schema::INPUT_IDS, schema::INPUT_HASH], "another input"),
+        (&[schema::INPUT_IDS, schema::INPUT_HASH_LOW, schema::INPUT_HASH_HIGH], "another input"),
         (&[schema::GOLD_RANKS], "another input"),
         (&[schema::TOPK_COUNTS, schema::TOPK_IDS, schema::TOPK_LOG_PROBS], "another input"),
         (&[schema::TOPK_COUNTS], "belong there"),
@@ -161,18 +170,15 @@ fn shards_of_another_unit_or_shape_are_refused() {
 
 #[test]
 fn a_changed_manifest_is_refused() {
-    let (folder, plan) = small();
+    let (folder, _) = small();
     let path = folder.path().join(MANIFEST_NAME);
     let good = fs::read_to_string(&path).unwrap();
-    let hash = Manifest::read(folder.path(), &plan).unwrap().shards[0].blake3.to_string();
     let changes = [
-        ("\"rows\": 6", "\"rows\": 7", "counts that the plan does not allow"),
-        ("\"rows\": 12", "\"rows\": 13", "totals"),
-        ("data/train-00000", "../train-00000", "the plan says"),
-        ("data/train-00000-of-00002", "/etc/passwd", "the plan says"),
+        ("\"rows\": 12", "\"rows\": 13", "totals that the plan does not allow"),
+        ("\"entries\": ", "\"entries\": 1", "totals are not the sums"),
         ("\"plan_id\": \"", "\"plan_id\": \"0", "64 lowercase hex digits"),
         ("\"entries\"", "\"more\": 1, \"entries\"", "unknown field"),
-        ("\"format_version\": 1", "\"format_version\": 2", "format version 2, but this build reads version 1"),
+        ("\"format_version\": 2", "\"format_version\": 1", "format version 1, but this build reads version 2"),
         ("\"positions\": ", "\"positions\": 18446744073709551615", "floating point"),
     ];
     for (from, to, message) in changes {
@@ -183,10 +189,38 @@ fn a_changed_manifest_is_refused() {
     }
     fs::write(&path, &good[..good.len() / 2]).unwrap();
     assert!(CacheReader::open(folder.path()).unwrap_err().to_string().contains("EOF"));
-    // A wrong hash is not noticed on opening, but before any row is returned.
+}
+
+#[test]
+fn a_changed_part_is_refused_at_its_first_use() {
+    let (folder, plan) = small();
+    let path = folder.path().join("_manifest/00000.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let error = || {
+        let reader = CacheReader::open(folder.path()).unwrap();
+        let errors = [reader.commit(1).unwrap_err(), reader.get("train", SampleId(0)).unwrap_err()];
+        assert_eq!(errors[0].to_string(), errors[1].to_string());
+        errors[0].to_string()
+    };
+    let hash = commits(folder.path(), &plan)[0].ranges[0].blake3.to_string();
     let other = Fingerprint::of(b"other").to_string();
-    fs::write(&path, good.replace(&hash, &other)).unwrap();
-    assert!(read_error(folder.path(), "train").unwrap().contains(&other));
+    let changes = [
+        ("\"rows\":6", "\"rows\":7", "counts that the plan does not allow"),
+        ("data/train-00000", "../train-00000", "the plan says"),
+        ("data/train-00000-of-00002", "/etc/passwd", "the plan says"),
+        ("\"entries\"", "\"more\": 1, \"entries\"", "unknown field"),
+        (&hash, &other, ": the file was changed or damaged"),
+    ];
+    for (from, to, message) in changes {
+        assert!(good.contains(from), "{from}");
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let error = error();
+        assert!(error.contains(message) && error.contains("_manifest/00000.json"), "{from} -> {to}: {error}");
+    }
+    fs::write(&path, &good[..good.len() / 2]).unwrap();
+    assert!(error().contains("cut off"));
+    fs::remove_file(&path).unwrap();
+    assert!(error().contains("_manifest/00000.json: cannot open the file"));
 }
 
 #[test]
@@ -204,14 +238,10 @@ fn files_that_do_not_belong_together_are_refused() {
     let error = open().unwrap_err().to_string();
     assert!(error.contains("the plan beside it"), "{error}");
     other.precision = plan.precision.clone();
-    other.units[1].start = 7;
+    other.splits[0].samples = 0;
     fs::write(&plan_path, json::to_bytes(&other)).unwrap();
     let error = open().unwrap_err().to_string();
-    assert!(
-        error.contains("samples 7..12 in split `train` was given, but it must be so that samples 6.. follow")
-            && error.contains(PLAN_NAME),
-        "{error}"
-    );
+    assert!(error.contains("split `train` without samples was given") && error.contains(PLAN_NAME), "{error}");
 
     fs::remove_file(&manifest).unwrap();
     fs::remove_file(&plan_path).unwrap();

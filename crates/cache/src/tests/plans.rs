@@ -1,23 +1,24 @@
 //! Plans, and the constants of the format that must never change.
 
 use super::*;
-use crate::{COMMITS_DIR, DATA_DIR, PLAN_NAME, TOKENIZER_NAME};
+use crate::{COMMITS_DIR, DATA_DIR, PARTS_DIR, PLAN_NAME, TOKENIZER_NAME};
 use crate::{plan as limits, schema};
 use logitcask_core::TailAtom;
 
 #[test]
 fn never_change_these() {
-    assert_eq!(FORMAT_VERSION, 1);
+    assert_eq!(FORMAT_VERSION, 2);
     assert_eq!(
-        [PLAN_NAME, COMMITS_DIR, DATA_DIR, TOKENIZER_NAME, MANIFEST_NAME],
-        ["plan.json", "_commits", "data", "tokenizer.json", "manifest.json"]
+        [PLAN_NAME, COMMITS_DIR, DATA_DIR, TOKENIZER_NAME, MANIFEST_NAME, PARTS_DIR],
+        ["plan.json", "_commits", "data", "tokenizer.json", "manifest.json", "_manifest"]
     );
     assert_eq!((limits::ROWS_PER_ROW_GROUP, limits::ROW_GROUP_BYTES), (128, 20 << 20));
     let columns = |layout, selection| -> Vec<String> {
         let plan = Plan { layout, ..plan(selection, &[("train", 1)], 1) };
         schema::columns(&plan).fields().iter().map(|field| field.name().clone()).collect()
     };
-    let common = ["sample_id", "document", "document_offset", "input_hash", "input_ids", "log_z", "gold_log_probs"];
+    let common = ["sample_id", "document", "document_offset", "input_hash_low", "input_hash_high", "input_ids"];
+    let common = [&common[..], &["log_z", "gold_log_probs"]].concat();
     let tail = ["gold_ranks", "tail_logits", "tail_log_weights"];
     for (layout, selection, kept) in [
         (Layout::Plain, TOP_K, &["topk_ids", "topk_log_probs"][..]),
@@ -27,13 +28,14 @@ fn never_change_these() {
     ] {
         assert_eq!(columns(layout, selection), [&common[..], &tail, kept].concat());
     }
-    assert_eq!(columns(Layout::Plain, Selection::Dense {})[7..], ["gold_ranks", "topk_log_probs"]);
+    assert_eq!(columns(Layout::Plain, Selection::Dense {})[8..], ["gold_ranks", "topk_log_probs"]);
     assert_eq!((logitcask_core::tail::ATOM_STEP, schema::ROWS_PER_PAGE), (1.0 / 512.0, 32));
 }
 
 #[test]
 fn never_change_the_numbers_either() {
-    assert_eq!((limits::MAX_UNITS, crate::card::CARD_NAME), (99_999, "README.md"));
+    assert_eq!((limits::MAX_PART_UNITS, limits::MAX_PART_BLOCKS), (4096, 65_536));
+    assert_eq!(crate::card::CARD_NAME, "README.md");
     // Log-probabilities: the allowed steps, the number of codes, and the value of a code.
     let accepted =
         |step: f64| Truncation { values: LogProbPrecision::Quantised { step }, ..keep(TOP_K) }.check(VOCAB).is_ok();
@@ -72,7 +74,7 @@ fn never_change_the_footer() {
     let id = plan.id().to_string();
     let reference = plan.keep.tail.unwrap().reference().to_string();
     let expected = [
-        ("logitcask.format_version", "1"),
+        ("logitcask.format_version", "2"),
         ("logitcask.plan_id", &id),
         ("logitcask.unit", "3"),
         ("logitcask.layout", "packed"),
@@ -93,7 +95,7 @@ fn never_change_the_footer() {
             .collect()
     };
     for (selection, name, k) in [(TOP_K, "top_k", "4"), (SAMPLE, "sample", "7"), (Selection::Dense {}, "dense", "40")] {
-        let expected = [("logitcask.format_version", "1"), ("logitcask.selection", name), ("logitcask.k", k)];
+        let expected = [("logitcask.format_version", "2"), ("logitcask.selection", name), ("logitcask.k", k)];
         assert_eq!(keys(selection), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     let types: Vec<String> = schema::columns(&super::plan(SAMPLE, &[("train", 1)], 1))
@@ -101,7 +103,7 @@ fn never_change_the_footer() {
         .iter()
         .map(|field| field.data_type().to_string().replace("non-null ", "").replace(", field: 'element'", ""))
         .collect();
-    let scalars = ["UInt64", "UInt64", "UInt32", "FixedSizeBinary(16)"];
+    let scalars = ["UInt64", "UInt64", "UInt32", "UInt64", "UInt64"];
     let lists = ["UInt32", "Float32", "Float32", "UInt32", "Int16", "Int16", "UInt16", "UInt32", "Float32"];
     assert_eq!(types, [&scalars.map(str::to_owned)[..], &lists.map(|of| format!("List({of})"))].concat());
 }
@@ -113,16 +115,35 @@ fn the_plan_of_one_version_never_hashes_differently() {
     let id = plan(TOP_P, &[("train", 10), ("val", 2)], 4).id().to_string();
     assert_eq!(id, PLAN_ID);
 }
-const PLAN_ID: &str = "c4ba65d547d3b392e75bcef37abace4135dd5e550c290e7af03379ecdecbe287";
+const PLAN_ID: &str = "0ed740c4a36afa893af811a0398a2735bb032fc6ca00d7c4b027a9ba87380600";
 
 #[test]
 fn units_cover_every_split_and_name_their_shards() {
     let plan = plan(TOP_K, &[("train", 10), ("empty", 0), ("val", 4)], 4);
-    let cut: Vec<_> = plan.units.iter().map(|unit| (unit.split.as_str(), unit.start, unit.end)).collect();
+    let units = (0..plan.unit_count()).map(|unit| plan.unit(unit));
+    let cut: Vec<_> = units.map(|unit| (unit.split, unit.start, unit.end)).collect();
     assert_eq!(cut, [("train", 0, 4), ("train", 4, 8), ("train", 8, 10), ("val", 0, 4)]);
+    assert_eq!((plan.units("train"), plan.units("val"), plan.units("empty")), (Some(0..3), Some(3..4), None));
+    assert_eq!([0, 7, 9].map(|id| plan.unit_of("train", id)), [Some(0), Some(1), Some(2)]);
+    assert_eq!((plan.unit_of("train", 10), plan.unit_of("val", 3), plan.unit_of("x", 0)), (None, Some(3), None));
     assert_eq!(plan.shard_name(1), "data/train-00001-of-00003.parquet");
     assert_eq!(plan.shard_name(3), "data/val-00000-of-00001.parquet");
-    assert_eq!(plan.shard_names(), (0..4).map(|unit| plan.shard_name(unit)).collect::<Vec<_>>());
+    let many = super::plan(TOP_K, &[("train", 1_000_000)], 1);
+    assert_eq!(many.shard_name(7), "data/train-0000007-of-1000000.parquet");
+    for (file, is_its) in [
+        ("data/train-00002-of-00003.parquet", true),
+        ("data/train-00003-of-00003.parquet", false),
+        ("data/train-00000-of-00002.parquet", false),
+        ("data/other-00000-of-00003.parquet", false),
+        ("data/train-2-of-3.parquet", false),
+        ("_commits/00003.json", true),
+        ("_commits/00004.json", false),
+        ("_commits/3.json", false),
+        ("_manifest/00000.json", true),
+        ("_manifest/00001.json", false),
+    ] {
+        assert_eq!(plan.names(file), is_its, "{file}");
+    }
     plan.check().unwrap();
 }
 
@@ -141,21 +162,15 @@ fn blocks_shrink_with_long_rows_but_keep_a_row() {
 #[test]
 fn impossible_plans_say_why() {
     type Change = fn(&mut Plan);
-    let broken: [(&str, Change); 10] = [
-        ("format_version = 2", |p| p.format_version = 2),
+    let broken: [(&str, Change); 8] = [
+        ("format_version = 1", |p| p.format_version = 1),
         ("1..=40", |p| p.keep.selection = Selection::TopK { k: 41 }),
         ("max_length = 1", |p| p.max_length = 1),
         ("keep fewer classes", |p| p.max_length = u32::MAX),
-        ("0 units", |p| p.units.clear()),
-        ("a split named `Train`", |p| p.units.iter_mut().for_each(|u| u.split = "Train".into())),
-        ("stand together", |p| p.units.swap(1, 2)),
-        ("samples 5..8 in split `train` was given, but it must be so that samples 4.. follow", |p| {
-            p.units[1].start = 5
-        }),
-        ("samples 3..8 in split `train` was given, but it must be so that samples 4.. follow", |p| {
-            p.units[1].start = 3
-        }),
-        ("samples 4..4 in split `train` was given, but it must be so that samples 4.. follow", |p| p.units[1].end = 4),
+        ("0 splits", |p| p.splits.clear()),
+        ("a split named `Train`", |p| p.splits[0].name = "Train".into()),
+        ("split `train` twice", |p| p.splits[1].name = "train".into()),
+        ("split `val` without samples", |p| p.splits[1].samples = 0),
     ];
     for (message, change) in broken {
         let mut plan = plan(TOP_K, &[("train", 8), ("val", 4)], 4);
@@ -176,7 +191,4 @@ fn differences_name_every_field_and_another_cutting() {
     assert_eq!(differences[0], "selection: top_k k=4 here, top_p p=0.8 k=9 wanted");
     assert!(differences[1].starts_with("teacher: random ("), "{differences:?}");
     assert_eq!(differences[2], "units: train 12 samples by 4 here, train 12 samples by 6 wanted");
-    let mut wanted = here.clone();
-    (wanted.units[1].end, wanted.units[2].start) = (7, 7);
-    assert_eq!(here.differences(&wanted), ["the same samples are cut into other units"]);
 }

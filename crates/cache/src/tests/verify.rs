@@ -139,20 +139,25 @@ fn bad_rows_are_named_though_every_hash_fits() {
 
 #[test]
 fn counts_are_taken_from_the_rows() {
-    type Change = fn(&mut crate::Commit);
+    type Change = fn(&mut Commit);
     let changes: [(&str, Change); 3] =
         [("positions", |c| c.positions -= 1), ("entries", |c| c.entries -= 1), ("kept mass", |c| c.kept_mass += 1e-9)];
     for (what, change) in changes {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(TOP_P, &[("train", 12)], 6);
         write(folder.path(), &plan);
-        let mut shards = Manifest::read(folder.path(), &plan).unwrap().shards;
-        change(&mut shards[1]);
-        fs::write(folder.path().join("_commits/00001.json"), json::to_bytes(&shards[1])).unwrap();
-        fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&plan, plan.id(), shards))).unwrap();
+        let mut commits = commits(folder.path(), &plan);
+        change(&mut commits[1]);
+        fs::write(folder.path().join("_commits/00001.json"), json::to_bytes(&commits[1])).unwrap();
+        vouch(folder.path(), &plan, &commits);
         let report = rows(folder.path());
         let files: Vec<_> = report.findings.iter().map(|f| (f.file.as_str(), f.what.contains("kept mass"))).collect();
-        assert_eq!(files, [("manifest.json", true), ("_commits/00001.json", true)], "{what}: {:#?}", lines(&report));
+        assert_eq!(
+            files,
+            [("_manifest/00000.json", true), ("_commits/00001.json", true)],
+            "{what}: {:#?}",
+            lines(&report)
+        );
         assert!(structure(folder.path()).is_whole());
     }
 }
@@ -166,9 +171,9 @@ fn whoever_contradicts_the_shard_is_named() {
         assert!(text.contains(from), "{from}");
         fs::write(path, text.replace(from, to)).unwrap();
     };
-    let hash = Manifest::read(folder.path(), &plan).unwrap().shards[0].blake3.to_string();
+    let hash = commits(folder.path(), &plan)[0].ranges[0].blake3.to_string();
     let other = Fingerprint::of(b"other").to_string();
-    for name in [MANIFEST_NAME, "_commits/00000.json"] {
+    for name in ["_manifest/00000.json", "_commits/00000.json"] {
         change(name, &hash, &other);
         let report = rows(folder.path());
         assert!(report.findings.iter().all(|f| f.file == name) && !report.is_whole(), "{:#?}", lines(&report));
@@ -176,14 +181,22 @@ fn whoever_contradicts_the_shard_is_named() {
     }
     // Fields that no shard determines are protected by the cache_id in the card: here the worst error of the better
     // unit.
-    let manifest = Manifest::read(folder.path(), &plan).unwrap();
-    let better = usize::from(manifest.shards[1].codec_error.worst < manifest.shards[0].codec_error.worst);
-    let mut shards = manifest.shards;
-    shards[better].codec_error.worst += 1e-9;
-    let changed = Manifest::new(&plan, plan.id(), shards);
+    let manifest = Manifest::read(&local(folder.path()), &plan).unwrap();
+    let mut commits = commits(folder.path(), &plan);
+    let better = usize::from(commits[1].codec_error.worst < commits[0].codec_error.worst);
+    commits[better].codec_error.worst += 1e-9;
+    let changed = vouch(folder.path(), &plan, &commits);
     assert_eq!(changed.totals, manifest.totals, "a sum would give it away");
-    fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&changed)).unwrap();
-    assert_eq!(rows(folder.path()).findings.iter().map(|f| f.file.as_str()).collect::<Vec<_>>(), [MANIFEST_NAME]);
+    let files = |report: &Report| report.findings.iter().map(|f| f.file.clone()).collect::<Vec<_>>();
+    assert_eq!(files(&rows(folder.path())), ["_manifest/00000.json"]);
+    // The root alone differs from part and commits.
+    let root = Manifest { parts: manifest.parts.clone(), ..changed };
+    commits[better].codec_error.worst -= 1e-9;
+    vouch(folder.path(), &plan, &commits);
+    let mut wrong = root.clone();
+    wrong.parts[0].blake3 = Fingerprint::of(b"other");
+    fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&wrong)).unwrap();
+    assert_eq!(files(&rows(folder.path())), [MANIFEST_NAME]);
 }
 
 #[test]
@@ -224,10 +237,10 @@ fn without_a_plan_the_hashes_are_still_checked() {
 #[test]
 fn untrusted_records_open_no_file_outside() {
     let (folder, plan) = small();
-    let mut shards = Manifest::read(folder.path(), &plan).unwrap().shards;
-    shards[0].shard = "../../secret".into();
-    shards[1].shard = "data/../../x-00000-of-00001.parquet".into();
-    fs::write(folder.path().join(MANIFEST_NAME), json::to_bytes(&Manifest::new(&plan, plan.id(), shards))).unwrap();
+    let mut commits = commits(folder.path(), &plan);
+    commits[0].shard = "../../secret".into();
+    commits[1].shard = "data/../../x-00000-of-00001.parquet".into();
+    vouch(folder.path(), &plan, &commits);
     fs::remove_file(folder.path().join(PLAN_NAME)).unwrap();
     fs::remove_dir_all(folder.path().join(COMMITS_DIR)).unwrap();
     // The plan is missing, so files with the names of shards are not shards.

@@ -110,7 +110,7 @@ proptest! {
         prop_assert_eq!(reader.splits(), ["train", "val"]);
         for (split, len) in [("train", len), ("val", 3)] {
             prop_assert_eq!(reader.len(split).unwrap(), len);
-            let units = (0..plan.units.len()).filter(|&unit| plan.units[unit].split == split);
+            let units = plan.units(split).unwrap();
             let expected: Vec<_> = units.flat_map(|unit| rows_of(&plan, unit, seed)).collect();
             let read: Vec<_> = reader.in_order(split).unwrap().map(Result::unwrap).collect();
             prop_assert_eq!(read.len() as u64, len);
@@ -142,7 +142,7 @@ fn converting_makes_the_files_that_caching_would_have_made_and_comes_back() {
         assert_eq!(there.cache_id(), CacheReader::open(direct.path()).unwrap().cache_id());
         let again = convert(converted.path(), back.path(), Layout::Plain);
         assert_eq!(again.cache_id(), CacheReader::open(cached.path()).unwrap().cache_id());
-        for unit in 0..packed.units.len() {
+        for unit in 0..packed.unit_count() {
             let shard = packed.shard_name(unit);
             let bytes = |folder: &tempfile::TempDir| fs::read(folder.path().join(&shard)).unwrap();
             assert!(bytes(&converted) == bytes(&direct) && bytes(&back) == bytes(&cached), "{shard}");
@@ -216,7 +216,7 @@ fn two_workers_end_with_one_cache() {
     let plan = plan(TOP_P, &[("train", 60)], 3);
     let work = || {
         let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
-        for unit in 0..plan.units.len() {
+        for unit in 0..plan.unit_count() {
             write_unit(&writer, unit, 0).unwrap();
         }
         writer.finish().unwrap().cache_id()
@@ -238,7 +238,7 @@ fn commits_count_what_is_in_the_shard() {
     assert_eq!((totals.rows, totals.positions, totals.entries), (12, positions as u64, 4 * positions as u64));
     assert!((totals.kept_mass - mass / positions as f64).abs() < 2e-9, "{}", totals.kept_mass);
     let length = |shard: &str| fs::metadata(folder.path().join(shard)).unwrap().len();
-    assert_eq!(totals.bytes, manifest.shards.iter().map(|commit| length(&commit.shard)).sum::<u64>());
+    assert_eq!(totals.bytes, commits(folder.path(), &plan).iter().map(|commit| length(&commit.shard)).sum::<u64>());
 }
 
 #[test]

@@ -1,32 +1,39 @@
 //! Verification of one unit: its shard, its rows, and its records in manifest and commit.
 
-use super::{Check, Finding, Records, Tier};
-use crate::commit::{self, Commit, Tally};
+use super::records::Told;
+use super::{Check, Finding, Tier, exists};
+use crate::commit::{Commit, Tally};
 use crate::error::Error;
-use crate::names::MANIFEST_NAME;
 use crate::plan::Plan;
+use crate::ranges::{self, ShardPart, ShardRange};
 use crate::row_group::rows_of_group;
 use crate::shard::Shard;
-use crate::storage;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use std::ops::Range;
 
 /// A file and its record of a unit.
 type Record<'a> = (String, &'a Commit);
+/// The numbers of the ranges that do not have their hashes, and the hashes they have.
+type Damage = Vec<(usize, Fingerprint)>;
 
-impl Check<'_> {
+/// What was read of a shard: in [`Tier::Structure`] nothing but its length.
+pub(super) struct Read<'r> {
+    length: u64,
+    bytes: Option<Bytes>,
+    /// The records that agree with it.
+    agreeing: Vec<Record<'r>>,
+}
+
+impl Check {
     /// Checks everything about `unit`.
-    pub(super) fn unit(&mut self, plan: (&Plan, Fingerprint), unit: usize, shard: &str, records: &Records) {
-        let commit = records.commits[unit].as_ref().map(|commit| (commit::name(unit), commit));
-        let manifest = records.manifest.as_ref().map(|m| (MANIFEST_NAME.to_owned(), &m.shards[unit]));
-        let both = [manifest, commit];
-        let (first, second) = if records.commits_win { (1, 0) } else { (0, 1) };
-        let told: Vec<Record<'_>> = [both[first].clone(), both[second].clone()].into_iter().flatten().collect();
+    pub(super) fn unit(&mut self, plan: (&Plan, Fingerprint), unit: usize, told: &Told) {
+        let shard = plan.0.shard_name(unit);
+        let told: Vec<Record<'_>> = told.iter().map(|(file, commit)| (file.clone(), commit)).collect();
         let before = self.report.findings.len();
-        let is_written = !told.is_empty() || self.folder.join(shard).exists();
-        if is_written && let Some((bytes, agreeing)) = self.bytes(shard, unit, &told) {
-            self.rows_and_counts(plan, unit, shard, bytes, &agreeing);
+        let is_written = !told.is_empty() || exists(self.store.as_ref(), &shard).unwrap_or(true);
+        if is_written && let Some(read) = self.bytes(&shard, unit, Some(plan), &told) {
+            self.rows_and_counts(plan, unit, &shard, read);
         }
         if let [(_, first), (file, second)] = &told[..]
             && first != second
@@ -36,46 +43,124 @@ impl Check<'_> {
         }
     }
 
-    /// Reads the bytes of a shard that may be decoded, with the records that they agree with. If they agree with no
-    /// record, the shard is damaged; if they agree with some, the other records are.
+    /// Reads a shard that may be decoded, with the records that it agrees with. If it agrees with no record, the shard is
+    /// damaged; if it agrees with some, the other records are.
     pub(super) fn bytes<'r>(
         &mut self,
         shard: &str,
         unit: usize,
+        plan: Option<(&Plan, Fingerprint)>,
         told: &[Record<'r>],
-    ) -> Option<(Bytes, Vec<Record<'r>>)> {
-        let path = self.folder.join(shard);
-        let bytes = storage::read_all(&path).map_err(|error| self.failed(shard, Some(unit), &error)).ok()?;
-        let (got, hash) = (bytes.len() as u64, (self.tier == Tier::Rows).then(|| Fingerprint::of(&bytes)));
-        let is_its = |record: &Commit| record.bytes == got && hash.is_none_or(|hash| hash == record.blake3);
-        let (agreeing, others): (Vec<_>, Vec<_>) = told.iter().cloned().partition(|(_, record)| is_its(record));
-        if !agreeing.is_empty() {
-            for (file, record) in others {
-                let what =
-                    format!("unit {unit}: {} bytes of BLAKE3 {}, the shard is another", record.bytes, record.blake3);
-                self.found(&file, Some(unit), what);
-            }
-        } else if let Some((_, Commit { bytes: expected, blake3, .. })) = told.first() {
-            if *expected != got {
-                self.failed(shard, Some(unit), &Error::Size { path, expected: *expected, got });
+    ) -> Option<Read<'r>> {
+        let mut read = match self.read(shard) {
+            Ok(read) => read,
+            Err(error) => {
+                self.failed(shard, Some(unit), &error);
                 return None;
             }
-            if let Some(got) = hash {
-                self.failed(shard, Some(unit), &Error::Checksum { path, expected: *blake3, got });
+        };
+        let mut damages: Vec<(&[ShardRange], Option<Damage>)> = Vec::new();
+        for (_, record) in told {
+            let known = damages.iter().find(|(ranges, _)| *ranges == record.ranges).map(|(_, damage)| damage.clone());
+            let damage = known.unwrap_or_else(|| self.damage(shard, record, &read));
+            damages.push((&record.ranges, damage));
+        }
+        let agrees = |damage: &Option<Damage>| damage.as_ref().is_some_and(Vec::is_empty);
+        let is_some_right = damages.iter().any(|(_, damage)| agrees(damage));
+        for ((file, record), (_, damage)) in told.iter().zip(&damages) {
+            if agrees(damage) {
+                read.agreeing.push((file.clone(), record));
+            } else if is_some_right {
+                let what = format!(
+                    "unit {unit}: {} bytes in the ranges {:?}, the shard is another",
+                    record.bytes, record.ranges
+                );
+                self.found(file, Some(unit), what);
             }
         }
-        Some((bytes, agreeing))
+        match (told.first(), damages.first()) {
+            (Some((_, record)), Some((_, damage))) if !is_some_right => {
+                self.damaged(shard, unit, plan, record, damage.as_deref(), &read);
+                None
+            }
+            _ => Some(read),
+        }
     }
 
-    fn rows_and_counts(
+    /// Reads all bytes of a shard, or only its length.
+    fn read<'r>(&self, shard: &str) -> crate::Result<Read<'r>> {
+        let (store, agreeing) = (self.store.as_ref(), Vec::new());
+        if self.tier == Tier::Structure {
+            return Ok(Read { length: crate::store::stat(store, shard)?.bytes, bytes: None, agreeing });
+        }
+        let bytes = store.get(shard, u64::MAX)?;
+        Ok(Read { length: bytes.len() as u64, bytes: Some(bytes), agreeing })
+    }
+
+    /// The ranges of a shard that differ from a record; `None` if its length does. Without the bytes only the last range
+    /// is looked at.
+    fn damage(&self, shard: &str, record: &Commit, read: &Read<'_>) -> Option<Damage> {
+        // Saturating like the places of the ranges.
+        let places = ranges::places(&record.ranges);
+        let (last, place) = (record.ranges.last()?, places.last()?.clone());
+        if place.end != read.length || record.bytes != read.length {
+            return None;
+        }
+        match &read.bytes {
+            Some(bytes) => Some(ranges::damaged(&record.ranges, bytes)),
+            None => {
+                let got = Fingerprint::of(&self.store.get_range(shard, place).ok()?);
+                let footer = (record.ranges.len() - 1, got);
+                Some(if got == last.blake3 { Vec::new() } else { vec![footer] })
+            }
+        }
+    }
+
+    /// Reports a shard that agrees with no record.
+    fn damaged(
         &mut self,
-        (plan, id): (&Plan, Fingerprint),
+        shard: &str,
         unit: usize,
-        name: &str,
-        bytes: Bytes,
-        records: &[Record<'_>],
+        plan: Option<(&Plan, Fingerprint)>,
+        record: &Commit,
+        damage: Option<&[(usize, Fingerprint)]>,
+        read: &Read<'_>,
     ) {
-        let shard = match Shard::of_bytes(self.folder.join(name), bytes, (plan, id), unit) {
+        let path = self.store.path(shard);
+        let Some(damage) = damage else {
+            let (expected, got) = (record.bytes, read.length);
+            return self.failed(shard, Some(unit), &Error::Size { path, expected, got });
+        };
+        let is_readable = damage.iter().all(|(number, _)| number + 1 < record.ranges.len());
+        let open = |plan| Shard::open(&self.store, plan, unit, record, None).ok();
+        let rows: Vec<Range<u64>> = match plan.filter(|_| is_readable).and_then(open) {
+            Some(shard) => shard.rows_of_groups().collect(),
+            None => Vec::new(),
+        };
+        for (number, got) in damage.iter().copied() {
+            let rows = rows.get(number).cloned();
+            let part = match (ShardPart::of(number, &record.ranges), &rows) {
+                (ShardPart::RowGroup { number, .. }, Some(rows)) => {
+                    let samples = Some(record.start + rows.start..record.start + rows.end);
+                    ShardPart::RowGroup { number, samples }
+                }
+                (part, _) => part,
+            };
+            let (part, expected) = (Box::new(part), record.ranges[number].blake3);
+            let error = Error::Damaged { path: path.clone(), part, expected, got };
+            let what = self.what(shard, &error);
+            self.report.findings.push(Finding { file: shard.to_owned(), unit: Some(unit), rows, what });
+        }
+    }
+
+    fn rows_and_counts(&mut self, (plan, id): (&Plan, Fingerprint), unit: usize, name: &str, read: Read<'_>) {
+        let (path, records) = (self.store.path(name), read.agreeing);
+        let shard = match (records.first(), read.bytes) {
+            (Some((_, record)), bytes) => Shard::of_verified(&self.store, (plan, id), unit, record, bytes),
+            (None, Some(bytes)) => Shard::of_bytes(path, bytes, (plan, id), unit),
+            (None, None) => return,
+        };
+        let shard = match shard {
             Ok(shard) => shard,
             Err(error) => return self.failed(name, Some(unit), &error),
         };
@@ -84,7 +169,7 @@ impl Check<'_> {
         }
         let Some(tally) = self.rows(plan, unit, name, &shard) else { return };
         let counted = (tally.rows, tally.positions, tally.entries, tally.kept_mass());
-        for (file, record) in records {
+        for (file, record) in &records {
             let recorded = (record.rows, record.positions, record.entries, record.kept_mass);
             if recorded != counted {
                 let what = format!(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::teacher::Logits;
-use logitcask_cache::{ArtifactRef, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions, WorkUnit};
+use logitcask_cache::{ArtifactRef, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::{
     Fingerprint, LogProbPrecision, Origin, PositionChoice, Sample, SampleId, Selection, TailRule, Truncation,
 };
@@ -109,9 +109,8 @@ fn plan() -> Plan {
         end: None,
         dataset: ArtifactRef { name: "short".into(), fingerprint: Short.fingerprint() },
         companions: Vec::new(),
-        units: [0..4, 4..9, 9..10, 10..17, 17..23]
-            .map(|ids| WorkUnit { split: "train".into(), start: ids.start, end: ids.end })
-            .into(),
+        splits: Plan::splits_of(&Short.splits()),
+        samples_per_unit: 5,
     }
 }
 

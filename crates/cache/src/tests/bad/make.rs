@@ -52,7 +52,7 @@ pub(super) fn chosen() -> Plan {
 }
 
 pub(super) fn two_units() -> Plan {
-    Plan { units: Plan::units_of(&[("train".into(), 4)], 2), ..base(TOP_K) }
+    Plan { splits: Plan::splits_of(&[("train".into(), 4)]), ..base(TOP_K) }
 }
 
 /// Two samples of three and four tokens; the second has labels far from the kept classes.
@@ -179,15 +179,6 @@ pub(super) fn claim_pages(plan: &Plan) -> Vec<u8> {
     shard
 }
 
-/// What the development version before this format wrote.
-pub(super) fn before_the_format(folder: &Path, _: &Plan) {
-    let path = folder.join(PLAN_NAME);
-    let text = fs::read_to_string(&path).unwrap();
-    let (start, end) = (text.find("  \"keep\"").unwrap(), text.find("  \"teacher\"").unwrap());
-    let selection = "  \"selection\": {\n    \"kind\": \"top_k\",\n    \"k\": 4\n  },\n";
-    fs::write(path, [&text[..start], selection, &text[end..]].concat()).unwrap();
-}
-
 /// Writes a whole cache into `folder` and spoils it.
 pub(super) fn write(folder: &Path, make: &Make) {
     let plan = match make {
@@ -197,7 +188,7 @@ pub(super) fn write(folder: &Path, make: &Make) {
     let writer = CacheWriter::open(folder, plan.clone(), TOKENIZER).unwrap();
     for unit in writer.pending().unwrap() {
         let mut rows = rows_of_base(&plan);
-        rows.iter_mut().for_each(|(sample, _)| sample.id.0 += plan.units[unit].start);
+        rows.iter_mut().for_each(|(sample, _)| sample.id.0 += plan.unit(unit).start);
         writer.write_unit(unit, &rows, &RowErrors::new(&plan.keep)).unwrap();
     }
     writer.finish().unwrap();
@@ -219,6 +210,11 @@ pub(super) fn write(folder: &Path, make: &Make) {
             let text = fs::read_to_string(folder.join(file)).unwrap();
             assert!(text.contains(from), "{file} has no {from}");
             fs::write(folder.join(file), text.replace(from, to)).unwrap();
+        }
+        Make::Commit(change) => {
+            let mut commits = commits(folder, &plan);
+            change(&mut commits[0]);
+            vouch(folder, &plan, &commits);
         }
         Make::Plan(change) => {
             let mut plan = plan.clone();
