@@ -1,15 +1,17 @@
 //! Several caches in one training run.
 
 use crate::fixture::{Fixture, config, texts};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use logitcask_cache::CacheReader;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Sample, SoftRows};
-use logitcask_model::{DeviceChoice, weights};
+use logitcask_model::{DeviceChoice, Model, weights};
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::{LossAtStep, TermAtStep};
 use logitcask_train::target_spec::TargetSpec;
-use logitcask_train::update::loss_totals;
+use logitcask_train::update::{gradients, loss_totals};
 use serde_json::Value;
 use std::fs;
 
@@ -75,7 +77,7 @@ fn a_mixture_is_taken_by_weight_and_resumes_in_its_middle() {
 }
 
 #[test]
-fn the_loss_of_a_mixed_batch_is_the_sum_of_its_parts() {
+fn the_loss_of_a_mixed_batch_is_the_sum_of_its_parts_with_and_without_padding() {
     let fixture = three_caches();
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
     let model = weights::init(&config().into(), 3, &device.autodiff());
@@ -86,10 +88,14 @@ fn the_loss_of_a_mixed_batch_is_the_sum_of_its_parts() {
         rows.map(|cached| (cached.sample, vec![cached.rows])).collect()
     };
     let of = |samples: &[(Sample, Vec<SoftRows>)]| {
-        let batch = Batch::new(samples, Some(&TargetSpec::default())).unwrap();
-        let sums = loss_totals(&model, &batch, &loss);
-        let number = |sum: Option<Tensor<1>>| f64::from(sum.unwrap().into_scalar::<f32>());
-        (number(sums.loss), batch.positions.len())
+        let spec = Some(TargetSpec::default());
+        let [padded, packed] = [Batch::new, Batch::packed]
+            .map(|lay_out| loss_and_gradient(&model, &lay_out(samples, spec.as_ref()).unwrap(), &loss));
+        let close =
+            |a: f64, b: f64, what: &str| assert!((a - b).abs() <= 1e-5 * a.abs().max(1e-2), "{what}: {a}, packed {b}");
+        close(padded.0, packed.0, "loss");
+        padded.1.iter().zip(&packed.1).for_each(|(a, b)| close(*a, *b, "gradient"));
+        (padded.0, samples.iter().map(|(sample, _)| sample.position_count()).sum::<usize>())
     };
     let apart = ["cache", "packed", "share"].map(samples);
     let parts = apart.each_ref().map(|samples| of(samples));
@@ -97,6 +103,22 @@ fn the_loss_of_a_mixed_batch_is_the_sum_of_its_parts() {
     let sum: f64 = parts.iter().map(|(loss, _)| loss).sum();
     assert_eq!(positions, parts.iter().map(|(_, positions)| positions).sum::<usize>());
     assert!((mixed - sum).abs() < 1e-5 * sum.abs(), "{mixed}, the parts {sum}");
+}
+
+/// The sum of a batch's losses, and for every parameter the norm of its gradient.
+fn loss_and_gradient(model: &Model, batch: &Batch, loss: &LossAtStep) -> (f64, Vec<f64>) {
+    struct Norms<'a>(&'a GradientsParams, Vec<f64>);
+    impl ModuleVisitor for Norms<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = self.0.get::<D>(param.id).unwrap();
+            self.1.push(f64::from(gradient.square().sum().into_scalar::<f32>()).sqrt());
+        }
+    }
+    let mut sums = loss_totals(model, batch, loss);
+    let gradients = gradients(model, &mut sums, 1).unwrap();
+    let mut norms = Norms(&gradients, Vec::new());
+    model.visit(&mut norms);
+    (f64::from(sums.loss.unwrap().into_scalar::<f32>()), norms.1)
 }
 
 #[test]
