@@ -34,8 +34,10 @@ pub mod batches;
 pub mod dataset;
 pub mod document;
 pub mod duplicates;
+mod encode;
 pub mod error;
 pub mod source;
+mod split_rule;
 mod split_windows;
 pub mod text_dataset;
 #[cfg(test)]

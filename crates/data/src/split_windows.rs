@@ -1,6 +1,7 @@
 //! The windows of the splits of a dataset in memory.
 
 use crate::document::{Content, Document};
+use crate::encode::Encoded;
 use crate::error::{Error, Result};
 use crate::tokenizer::TextTokenizer;
 use crate::windows::windows;
@@ -89,6 +90,42 @@ impl Split {
         }
         Ok(())
     }
+}
+
+/// The windows of all splits.
+#[derive(Debug)]
+pub(crate) struct Splits {
+    max_length: usize,
+    splits: Vec<Split>,
+}
+
+impl Splits {
+    /// Splits without windows.
+    pub(crate) fn new(max_length: usize) -> Self {
+        Self { max_length, splits: vec![] }
+    }
+
+    /// Adds the windows of a document.
+    pub(crate) fn append(&mut self, encoded: Encoded, tokenizer: &TextTokenizer) -> Result<()> {
+        let at = self.splits.iter().position(|split| split.name == encoded.split).unwrap_or_else(|| {
+            self.splits.push(Split::new(encoded.split));
+            self.splits.len() - 1
+        });
+        self.splits[at].append(&encoded.found.document, encoded.tokens, tokenizer, self.max_length)
+    }
+
+    /// The splits that have windows: train, validation, test, then others by name.
+    pub(crate) fn sorted(mut self) -> Vec<Split> {
+        self.splits.retain(|split| !split.ends.is_empty());
+        self.splits.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
+        self.splits
+    }
+}
+
+/// Sorts the three usual splits first.
+pub(crate) fn order(split: &str) -> (usize, &str) {
+    let usual = ["train", "validation", "test"];
+    (usual.iter().position(|name| *name == split).unwrap_or(usual.len()), split)
 }
 
 /// The part of `all` with this index, where each part starts at the end of the previous one.
