@@ -15,7 +15,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{ArtifactRef, CacheReader, Error, Plan};
 use logitcask_core::{TargetTransform, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{Dataset, TextDataset};
 use logitcask_model::{CausalLm, Companions, Device, Model, ModelConfig, Precision, PretrainedModel, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::similarity::Similarity;
@@ -146,12 +145,13 @@ fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
 fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     if let Some(config) = &recipe.tokenizer {
         let tokenizer = TextTokenizer::from_json_file(&config.path, config.eos)?;
-        let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
+        let folder = recipe.cache_folder(path);
+        let (dataset, _) = crate::datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
         return Ok(Teaching {
             data: dataset.fingerprint().to_string(),
             vocab_size: tokenizer.vocab_size() as usize,
             max_length: recipe.cache.max_length,
-            source: Source::Labels(Arc::new(dataset)),
+            source: Source::Labels(dataset),
             companions: Companions::default(),
             padding: 0,
             made_from: Vec::new(),

@@ -12,7 +12,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 /// Bytes of a batch, and what a document takes beside its content.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = if cfg!(test) { 1 << 12 } else { 4 << 20 };
 const DOCUMENT_BYTES: usize = 64;
 /// Number of batches that are read ahead.
 const AHEAD: usize = 2;

@@ -248,6 +248,9 @@ pub enum Error {
     /// Another thread failed, and its error is the one to report.
     #[error("reading stopped because another thread failed")]
     Stopped,
+    /// A dataset that was prepared on disk, or should be.
+    #[error(transparent)]
+    Prepared(#[from] crate::prepared::PreparedError),
     /// The value of an option is out of range.
     #[error("`{option}` is {got}, expected {expected}")]
     Option {

@@ -41,6 +41,21 @@ impl Split {
         part(&self.marked, &self.marked_ends, index)
     }
 
+    /// The tokens of all windows.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The marked positions of all windows.
+    pub(crate) fn all_marked(&self) -> &[u32] {
+        &self.marked
+    }
+
+    /// End of a window's positions among all marked ones.
+    pub(crate) fn marked_end(&self, index: usize) -> Option<usize> {
+        self.marked_ends.get(index).copied()
+    }
+
     /// Whether the dataset marks positions.
     pub(crate) fn has_marks(&self) -> bool {
         !self.marked_ends.is_empty()
@@ -137,24 +152,48 @@ fn part<'a>(all: &'a [u32], ends: &[usize], index: usize) -> Option<&'a [u32]> {
 
 /// See `fingerprint` of [`TextDataset`](crate::TextDataset).
 pub(crate) fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
-    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
-    hasher.update(&(max_length as u64).to_le_bytes());
+    let mut fingerprint = Fingerprinter::new(max_length);
     for split in splits {
-        // Lengths precede what they count, so that different datasets never hash the same bytes.
-        hasher.update(&(split.name.len() as u64).to_le_bytes());
-        hasher.update(split.name.as_bytes());
-        hasher.update(&(split.ends.len() as u64).to_le_bytes());
+        fingerprint.split(&split.name, split.ends.len() as u64);
         let inputs: Vec<InputHash> = (0..split.ends.len())
             .into_par_iter()
             .map(|index| InputHash::of(split.window(index).unwrap_or_default()))
             .collect();
         for (index, (origin, input)) in split.origins.iter().zip(inputs).enumerate() {
-            hasher.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
-            if let Some(marked) = split.marked(index) {
-                hasher.update(&(marked.len() as u32).to_le_bytes());
-                marked.iter().for_each(|position| _ = hasher.update(&position.to_le_bytes()));
-            }
+            fingerprint.window(*origin, input, split.marked(index));
         }
     }
-    hasher.finalize().into()
+    fingerprint.finish()
+}
+
+/// Computes the fingerprint of a dataset from its windows, in order.
+pub(crate) struct Fingerprinter(blake3::Hasher);
+
+impl Fingerprinter {
+    pub(crate) fn new(max_length: usize) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
+        hasher.update(&(max_length as u64).to_le_bytes());
+        Self(hasher)
+    }
+
+    /// Begins a split with so many windows.
+    pub(crate) fn split(&mut self, name: &str, windows: u64) {
+        // Lengths precede what they count, so that different datasets never hash the same bytes.
+        self.0.update(&(name.len() as u64).to_le_bytes());
+        self.0.update(name.as_bytes());
+        self.0.update(&windows.to_le_bytes());
+    }
+
+    /// Adds a window; `marked` are its marked positions if the dataset marks any.
+    pub(crate) fn window(&mut self, origin: Origin, input: InputHash, marked: Option<&[u32]>) {
+        self.0.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
+        if let Some(marked) = marked {
+            self.0.update(&(marked.len() as u32).to_le_bytes());
+            marked.iter().for_each(|position| _ = self.0.update(&position.to_le_bytes()));
+        }
+    }
+
+    pub(crate) fn finish(&self) -> Fingerprint {
+        self.0.finalize().into()
+    }
 }

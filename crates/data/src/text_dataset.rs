@@ -56,13 +56,7 @@ impl TextDataset {
     /// Any error of [`read_documents`](crate::read_documents), a text that the tokenizer rejects or that contains a special token if that is
     /// refused, a `max_length` below 2, or no window at all.
     pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
-        if max_length < 2 {
-            return Err(Error::Option {
-                option: "max_length",
-                got: max_length.to_string(),
-                expected: "at least 2 tokens",
-            });
-        }
+        check_length(max_length)?;
         let source = Source::open(config)?;
         let rule = SplitRule::of(&source, config);
         let (splits, tally) = split_windows(&source, config, tokenizer, max_length, rule)?;
@@ -167,6 +161,17 @@ impl Dataset for TextDataset {
 
     fn max_length(&self) -> usize {
         self.max_length
+    }
+}
+
+/// Rejects a length below 2: the last token of a window has no next one.
+pub(crate) fn check_length(max_length: usize) -> Result<()> {
+    match max_length < 2 {
+        true => {
+            let got = max_length.to_string();
+            Err(Error::Option { option: "max_length", got, expected: "at least 2 tokens" })
+        }
+        false => Ok(()),
     }
 }
 
