@@ -43,20 +43,16 @@ pub fn prepare(preparation: &Preparation<'_>) -> Result<PreparedDataset> {
     Ok(preparation.run(&report())?)
 }
 
-/// Counts the parts that are made, and notes from time to time how many there are.
+/// Counts the tokens of the parts that are made, and notes from time to time how many there are.
 pub fn report() -> impl Fn(&str, u64) {
-    let (start, spoken, sums) = (Instant::now(), RefCell::new(Instant::now()), RefCell::new((0u64, 0u64)));
+    let (start, spoken, sum) = (Instant::now(), RefCell::new(Instant::now()), RefCell::new(0u64));
     move |part, tokens| {
-        let (mut spoken, mut sums) = (spoken.borrow_mut(), sums.borrow_mut());
-        *sums = (sums.0 + 1, sums.1 + tokens);
+        let (mut spoken, mut sum) = (spoken.borrow_mut(), sum.borrow_mut());
+        *sum += tokens;
         if spoken.elapsed() >= EVERY {
             *spoken = Instant::now();
-            let rate = sums.1 as f64 / start.elapsed().as_secs_f64() / 1e6;
-            note!(
-                "preparing: {part}, {} parts and {:.1} M tokens so far, {rate:.2} M tokens/s",
-                sums.0,
-                sums.1 as f64 / 1e6
-            );
+            let rate = *sum as f64 / start.elapsed().as_secs_f64() / 1e6;
+            note!("preparing: {part}, {:.1} M tokens so far, {rate:.2} M tokens/s", *sum as f64 / 1e6);
         }
     }
 }

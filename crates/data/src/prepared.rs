@@ -121,6 +121,8 @@ impl<'a> Preparation<'a> {
         let encoder = Encoder::new(&self.source, self.config.special_tokens, self.tokenizer, rule);
         let groups = self.stats.groups();
         let builder = Builder {
+            source: &self.source,
+            stats: &self.stats,
             encoder: &encoder,
             tokenizer: self.tokenizer,
             max_length: self.max_length,
@@ -130,9 +132,7 @@ impl<'a> Preparation<'a> {
             made,
         };
         let groups = builder.run()?;
-        if Stats::of(&self.source)? != self.stats {
-            return Err(PreparedError::Changed { path: self.config.path.clone() }.into());
-        }
+        self.stats.check(&self.source, 0..self.source.files().len())?;
         let mut tally = Tally::default();
         groups.iter().for_each(|group| group.add_to(&mut tally));
         self.source.notes(&tally)?;

@@ -2,11 +2,12 @@
 //! and a part that is complete is never made again.
 
 use super::error::PreparedError;
+use super::key::Stats;
 use super::part::{Record, TEMP, file};
 use super::{create_json, read_json};
 use crate::encode::Encoder;
 use crate::error::Result;
-use crate::source::Tally;
+use crate::source::{Source, Tally};
 use crate::split_windows::Splits;
 use crate::tokenizer::TextTokenizer;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ const WAIT: Duration = Duration::from_millis(200);
 
 /// Makes the parts of one dataset.
 pub(super) struct Builder<'a> {
+    pub(super) source: &'a Source<'a>,
+    /// The files as they were when the preparation began.
+    pub(super) stats: &'a Stats,
     pub(super) encoder: &'a Encoder<'a>,
     pub(super) tokenizer: &'a TextTokenizer,
     pub(super) max_length: usize,
@@ -183,6 +187,7 @@ impl Builder<'_> {
         });
         let (seen, blank, replaced, skipped) = (tally.seen, tally.blank, tally.replaced, tally.skipped);
         let done = Group { parts, seen, kept: of_split.collect(), blank, replaced, skipped };
+        self.stats.check(self.source, self.groups[group].clone())?;
         create_json(&self.group_path(group), &done)?;
         Ok(done)
     }
@@ -191,6 +196,8 @@ impl Builder<'_> {
     fn finish(&self, group: usize, next: u64, claim: Option<Claim>, splits: &mut Splits) -> Result<()> {
         let windows = std::mem::replace(splits, Splits::new(self.max_length));
         if let Some(Claim::Mine(_)) = &claim {
+            // A part of a file that changed must not be found by a later preparation of the file as it was.
+            self.stats.check(self.source, self.groups[group].clone())?;
             let (name, windows) = (part_name(group, next - 1), windows.sorted());
             let record = Record::write(self.folder, &name, &windows)?;
             (self.made)(&name, record.splits.iter().map(|split| split.tokens).sum());

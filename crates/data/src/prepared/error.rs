@@ -30,7 +30,7 @@ pub enum PreparedError {
     /// A source file changed while it was read.
     #[error("{path}: changed while the dataset was prepared; run the command again when nothing writes to it any more")]
     Changed {
-        /// The source file, or its folder.
+        /// The source file.
         path: PathBuf,
     },
     /// A source that can be read only once.

@@ -34,6 +34,17 @@ impl Stats {
         Ok(Self(source.files().iter().map(|file| stat(&file.path)).collect::<Result<_>>()?))
     }
 
+    /// Refuses to go on if one of these files has changed since.
+    pub(super) fn check(&self, source: &Source<'_>, files: Range<usize>) -> Result<()> {
+        for (file, before) in source.files()[files.clone()].iter().zip(&self.0[files]) {
+            let metadata = fs::metadata(&file.path).map_err(Error::io(&file.path))?;
+            if (metadata.len(), modified(&metadata)) != *before {
+                return Err(PreparedError::Changed { path: file.path.clone() }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until a change of a file would change its time, too.
     pub(super) fn settle(&self) {
         let newest = self.0.iter().map(|(_, time)| *time).max().unwrap_or(0);

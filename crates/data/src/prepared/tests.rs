@@ -250,7 +250,9 @@ fn sources_that_cannot_be_prepared_are_refused() {
     let more = |_: &str, _| fs::write(folder.path().join("e.jsonl"), "{\"text\": \"another\"}").unwrap();
     let preparation = Preparation::new(&config, &BYTES, MAX_LENGTH, below.path()).unwrap();
     let error = preparation.run(&more).unwrap_err().to_string();
-    assert!(error.contains("changed while the dataset was prepared; run the command again"), "{error}");
+    assert!(error.contains("e.jsonl: changed while the dataset was prepared; run the command again"), "{error}");
+    let left = contents(preparation.folder());
+    assert!(!left.keys().any(|name| name.starts_with("part-00001") || name == "files-00001.json"), "{left:?}");
     assert_same(&prepare(&config, below.path()).unwrap(), &config);
 
     fs::write(folder.path().join("d.jsonl"), "{\"text\": 1}").unwrap();
