@@ -22,7 +22,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-open bench-growth bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -76,7 +76,7 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 	        -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 -max_len=16384 || exit 1; \
 	done
 
-bench: bench-select bench-stage bench-step bench-reader bench-open bench-growth ## measure everything; prints the tables of benches/README.md
+bench: bench-select bench-stage bench-step bench-reader bench-open bench-growth bench-prepare ## measure everything; prints the tables of benches/README.md
 
 bench-select: ## time of selection per row, compared with reading the row once
 	$(CARGO) bench --workspace $(FEATURES) --bench select
@@ -95,6 +95,9 @@ bench-open: ## time and memory of opening caches of one to ten million shards
 
 bench-growth: ## time of writing, resuming, opening, reading and verifying 1, 10 and 100 times the data (five minutes)
 	$(CARGO) bench --workspace $(FEATURES) --bench growth
+
+bench-prepare: ## memory and rate of tokenising 1, 10 and 100 times a corpus, and of reading it from disk (ten minutes)
+	$(CARGO) bench --workspace $(FEATURES) --bench prepare
 
 bench-peers: build fetch-stories15m ## step, selection and forward pass in PyTorch and transformers, for comparison (needs Python)
 	FEATURES="$(FEATURES)" benches/peers/run.sh

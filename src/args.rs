@@ -1,5 +1,7 @@
 //! Command-line arguments.
 
+mod values;
+
 use crate::commands::MeasureArgs;
 use crate::logging::Verbosity;
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, value_parser};
@@ -7,6 +9,7 @@ use clap_complete::Shell;
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
+use values::{layout, precision, probability, temperature};
 
 /// The command of scripts/gpu-check.
 const MEASURE_DEVICE: &str = "measure-device";
@@ -44,6 +47,10 @@ const TOP_EXAMPLES: &str = "Examples:
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Tokenise a recipe's dataset to disk, which stage 1 otherwise does itself; several processes may share the work
+    #[command(after_help = "Examples:
+  logitcask prepare data/recipes/demo.toml               resumes, and makes damaged parts again")]
+    Prepare(PrepareArgs),
     /// Stage 1: run the teacher over the dataset and fill the cache; resumes a run that was stopped or killed
     #[command(after_help = "Examples:
   logitcask cache data/recipes/demo.toml
@@ -107,6 +114,13 @@ pub enum Command {
     /// `measure-device`, which no help, completion or suggestion names: see [`Args::read`]
     #[command(skip)]
     MeasureDevice(MeasureArgs),
+}
+
+/// Arguments of `prepare`.
+#[derive(Debug, ClapArgs)]
+pub struct PrepareArgs {
+    /// The experiment's recipe (TOML)
+    pub recipe: PathBuf,
 }
 
 /// Arguments of `cache`.
@@ -317,30 +331,4 @@ pub struct ManArgs {
     /// The folder to write the pages into; it is created if it is missing
     #[arg(long)]
     pub out: PathBuf,
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|t: &f64| t.is_finite() && *t >= 0.0);
-    number.ok_or_else(|| "a temperature is 0 or a positive number".to_owned())
-}
-
-fn probability(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|p: &f64| *p > 0.0 && *p <= 1.0);
-    number.ok_or_else(|| "a probability here is above 0 and at most 1".to_owned())
-}
-
-fn layout(text: &str) -> Result<Layout, String> {
-    [Layout::Plain, Layout::Packed]
-        .into_iter()
-        .find(|layout| layout.name() == text)
-        .ok_or_else(|| format!("`{text}` is none of plain, packed"))
-}
-
-fn precision(text: &str) -> Result<Precision, String> {
-    match text {
-        "f32" => Ok(Precision::F32),
-        "f16" => Ok(Precision::F16),
-        "bf16" => Ok(Precision::Bf16),
-        other => Err(format!("`{other}` is none of f32, f16, bf16")),
-    }
 }

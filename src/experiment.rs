@@ -1,5 +1,6 @@
 //! A recipe with its teacher, tokenizer and dataset opened, as every command of stage 1 needs them.
 
+use crate::datasets;
 use crate::devices;
 use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
@@ -10,12 +11,13 @@ use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
 use logitcask_core::{PositionChoice, RowErrors, Selection, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{Dataset, TOKENISATION_VERSION, TextDataset};
+use logitcask_data::{Dataset, TOKENISATION_VERSION};
 use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
 use logitcask_teach::calibration::Trial;
 use logitcask_teach::select::SELECTION_VERSION;
 use logitcask_teach::{LocalTeacher, calibrate, calibration_samples};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Versions of the steps that turn texts and logits into bytes.
 pub const VERSIONS: Versions =
@@ -40,7 +42,7 @@ pub struct Experiment {
     /// The teacher's tokenizer.
     pub tokenizer: TextTokenizer,
     /// The texts, cut into windows.
-    pub dataset: TextDataset,
+    pub dataset: Arc<dyn Dataset>,
     /// Other files of the teacher that students inherit.
     pub companions: Companions,
 }
@@ -62,7 +64,7 @@ impl Experiment {
         let folder = recipe.cache_folder(path);
         let files = PretrainedModel::open(&teacher.model)?;
         let tokenizer = tokenizers::of_model(&files)?;
-        let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
+        let (dataset, notes) = datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
         let context = files.config().max_position_embeddings();
         if recipe.cache.max_length > context {
             return Err(anyhow!(
@@ -81,7 +83,7 @@ impl Experiment {
             );
         }
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
-        this.dataset.notes().iter().for_each(|text| note!("{text}"));
+        notes.iter().for_each(|text| note!("{text}"));
         this.check_positions()?;
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
@@ -208,7 +210,7 @@ impl Experiment {
     /// [`Self::choose_tail_atoms`], with another selection.
     pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
-        let samples = calibration_samples(&self.dataset, &split, CALIBRATION_SAMPLES, &self.positions())?;
+        let samples = calibration_samples(&*self.dataset, &split, CALIBRATION_SAMPLES, &self.positions())?;
         // The rounding of the kept classes also causes an error, which does not depend on the atoms.
         let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
         let keeps: Vec<Truncation> = ATOMS.map(keep).collect();

@@ -2,6 +2,7 @@
 mod args;
 mod caches;
 mod commands;
+mod datasets;
 mod devices;
 mod experiment;
 mod inputs;

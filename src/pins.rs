@@ -1,12 +1,12 @@
 //! Checks, before a student is trained, that a cache was made with the recipe's teacher and texts.
 
+use crate::datasets;
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::recipe::Recipe;
 use crate::tokenizers;
 use anyhow::Result;
 use logitcask_cache::{ArtifactRef, CacheReader, Plan};
-use logitcask_data::{Dataset, TextDataset};
 use logitcask_model::PretrainedModel;
 use std::path::Path;
 use std::time::SystemTime;
@@ -64,7 +64,7 @@ impl Comparison {
     fn texts(&mut self, recipe: &Recipe, cache: &CacheReader) -> Result<()> {
         let plan = cache.plan();
         let tokenizer = tokenizers::of_cache(cache)?;
-        let dataset = TextDataset::load(&recipe.dataset, &tokenizer, plan.max_length as usize)?;
+        let (dataset, _) = datasets::open(&recipe.dataset, &tokenizer, plan.max_length as usize, cache.folder())?;
         let wanted = ArtifactRef { name: dataset.name().to_owned(), fingerprint: dataset.fingerprint() };
         self.differences.extend(plan.dataset.difference("dataset", &wanted));
         Ok(())

@@ -107,3 +107,29 @@ fn a_corpus_under_another_name_is_the_same_dataset() {
     fs::write(fixture.path("renamed.jsonl"), more).unwrap();
     assert_ne!(dataset(), first);
 }
+
+#[test]
+fn a_prepared_dataset_makes_the_same_cache() {
+    let fixture = Fixture::new(40);
+    let cached = || {
+        fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
+        fs::read(fixture.path("cache/manifest.json")).unwrap()
+    };
+    let in_memory = cached();
+    assert!(!fixture.path("_datasets").exists(), "a small dataset stays in memory");
+    let said = fixture.ok(&["prepare", "recipe.toml"]);
+    assert!(said.contains(", 1 part\n") && said.contains("train: "), "{said}");
+    let folder = fs::read_dir(fixture.path("_datasets")).unwrap().next().unwrap().unwrap().path();
+    let tokens = folder.join("part-00000-00000.tokens");
+    assert_eq!(fixture.ok(&["prepare", "recipe.toml"]), said);
+
+    // The damage shows that the prepared dataset is what is read.
+    let whole = fs::read(&tokens).unwrap();
+    fs::write(&tokens, &whole[4..]).unwrap();
+    fs::remove_dir_all(fixture.path("cache")).unwrap();
+    let error = fixture.fails(&["cache", "recipe.toml", "--device", "cpu"]);
+    assert!(error.contains("part-00000-00000.tokens: this part of the prepared dataset has"), "{error}");
+    assert_eq!(fixture.ok(&["prepare", "recipe.toml"]), said);
+    assert_eq!(fs::read(&tokens).unwrap(), whole);
+    assert_eq!(cached(), in_memory, "another cache id would make every cache stale");
+}

@@ -41,7 +41,7 @@ fn without_a_flag_no_event_is_told() {
 #[test]
 fn verbose_tells_the_steps_and_twice_the_units() {
     let fixture = Fixture::new(40);
-    let steps = ["model opened", "texts read", "texts tokenised", "split cut", "device opened", "weights loaded"];
+    let steps = ["model opened", "texts read and tokenised", "split cut", "device opened", "weights loaded"];
     let more = ["tail atoms chosen", "opened for writing", "stage 1 begins", "stage 1 ends", "cache complete"];
     let cached = told(&fixture, &[&CACHE[..], &["-v"]].concat(), None);
     come_in_order(&cached, &[&steps[..], &more].concat());

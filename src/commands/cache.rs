@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{CacheReader, CacheWriter, Manifest, PLAN_NAME, Plan};
-use logitcask_data::{Dataset, TextDataset};
+use logitcask_data::Dataset;
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -148,9 +148,9 @@ pub(super) fn fill(
     run: &Run,
 ) -> Result<Manifest> {
     let folder = &experiment.folder;
-    let progress = Progress::new("caching", "positions", positions(writer, &experiment.dataset)?);
+    let progress = Progress::new("caching", "positions", positions(writer, &*experiment.dataset)?);
     let pipeline =
-        Pipeline { dataset: &experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
+        Pipeline { dataset: &*experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
     let mut stages = StageSeconds::default();
     let filled = pipeline.run(stop::flag(), &mut stages, &|event| match event {
         logitcask_teach::Progress::Positions(count) => progress.add(count),
@@ -178,7 +178,7 @@ pub(super) fn fill(
 }
 
 /// Number of positions in the units without a commit.
-fn positions(writer: &CacheWriter, dataset: &TextDataset) -> Result<u64> {
+fn positions(writer: &CacheWriter, dataset: &dyn Dataset) -> Result<u64> {
     let plan = writer.plan();
     let of = |unit: usize| dataset.positions(plan.unit(unit).split, plan.unit(unit).ids(), &plan.positions);
     Ok(writer.pending()?.into_iter().map(of).sum::<Result<u64, _>>()?)

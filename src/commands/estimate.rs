@@ -56,7 +56,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
         _ => experiment.choose_tail_atoms(&teacher)?,
     };
     let choice = experiment.positions();
-    let samples = calibration_samples(&experiment.dataset, &split, args.samples.max(2), &choice)?;
+    let samples = calibration_samples(&*experiment.dataset, &split, args.samples.max(2), &choice)?;
     let keeps = keeps(&experiment, atoms);
     let outcome = calibrate(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
     let mut candidates = Vec::new();
@@ -64,7 +64,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     for (i, kept) in keeps.chunks(2).enumerate() {
         candidates.push(candidate(&plan, kept, &outcome, 2 * i)?);
     }
-    let positions = all_positions(&experiment.dataset, &choice)?;
+    let positions = all_positions(&*experiment.dataset, &choice)?;
     say!(
         "{} positions in {}; estimated from {} samples ({} positions)",
         HumanCount(positions),
@@ -170,7 +170,7 @@ fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Resul
     let split = plan.splits.first().map(|split| split.name.clone()).unwrap_or_default();
     // As the dataset marks them: the pipeline makes the plan's choice among these.
     let marked = PositionChoice::Marked {};
-    let samples = calibration_samples(&experiment.dataset, &split, count as u64, &marked)?;
+    let samples = calibration_samples(&*experiment.dataset, &split, count as u64, &marked)?;
     let set = CalibrationSet { samples, split };
     let positions = all_positions(&set, &plan.positions)?;
     let (splits, samples_per_unit) = (Plan::splits_of(&set.splits()), set.samples.len() as u64);

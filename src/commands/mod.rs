@@ -10,6 +10,7 @@ mod generations;
 mod inspect;
 mod man;
 mod measure;
+mod prepare;
 mod repair;
 mod run_folder;
 mod teaching;
@@ -29,6 +30,7 @@ pub use measure::MeasureArgs;
 pub fn run(command: Command) -> Result<()> {
     device(&command).map_or(Ok(()), devices::check)?;
     match command {
+        Command::Prepare(args) => prepare::run(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Train(args) => {
             let recipe = recipe_file::read(&args.recipe)?;
@@ -65,7 +67,8 @@ fn device(command: &Command) -> Option<DeviceChoice> {
         Command::Estimate(args) => Some(args.device),
         Command::Generate(args) => Some(args.device),
         Command::MeasureDevice(args) => Some(args.device),
-        Command::Inspect(_)
+        Command::Prepare(_)
+        | Command::Inspect(_)
         | Command::Export(_)
         | Command::Tokenizer(_)
         | Command::Completions(_)

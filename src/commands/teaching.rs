@@ -9,11 +9,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{ArtifactRef, CacheReader, Error, Plan};
 use logitcask_core::{PositionChoice, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{Dataset, TextDataset};
 use logitcask_model::Companions;
 use logitcask_train::{Source, WeightedSource};
 use std::path::Path;
-use std::sync::Arc;
 
 /// The source of the samples, and what the student inherits from it.
 pub(super) struct Teaching {
@@ -52,12 +50,13 @@ impl Teaching {
 pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     if let Some(config) = &recipe.tokenizer {
         let tokenizer = TextTokenizer::from_json_file(&config.path, config.eos)?;
-        let dataset = TextDataset::load(&recipe.dataset, &tokenizer, recipe.cache.max_length)?;
+        let folder = recipe.cache_folder(path);
+        let (dataset, _) = crate::datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
         return Ok(Teaching {
             data: dataset.fingerprint().to_string(),
             vocab_size: tokenizer.vocab_size() as usize,
             max_length: recipe.cache.max_length,
-            source: Source::Labels(Arc::new(dataset)),
+            source: Source::Labels(dataset),
             more: Vec::new(),
             companions: Companions::default(),
             padding: 0,

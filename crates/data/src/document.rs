@@ -38,6 +38,14 @@ impl Content {
         }
     }
 
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Tokens(row) => 4 * row.ids.len() + row.marks.as_ref().map_or(0, Vec::len),
+        }
+    }
+
     /// Whether it holds nothing but white space, or no token.
     pub(crate) fn is_blank(&self) -> bool {
         match self {

@@ -1,9 +1,10 @@
 //! The errors of datasets and tokenizers.
 
+mod convert;
+
 use logitcask_core::SampleId;
-use std::fmt::Display;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -27,6 +28,18 @@ pub enum Error {
         /// File or folder.
         path: PathBuf,
         /// The operating system's error.
+        cause: io::Error,
+    },
+    /// A compressed file cannot be unpacked.
+    #[error(
+        "{path}: cannot be unpacked after line {lines}: {cause}; it is not whole or not in the format that its name says, fetch it again or test it with gzip -t or zstd -t"
+    )]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// Number of lines that were read before.
+        lines: usize,
+        /// The library's or the operating system's error.
         cause: io::Error,
     },
     /// A Git LFS pointer instead of the file, from a clone without the large files.
@@ -61,7 +74,7 @@ pub enum Error {
     },
     /// The name of a file does not determine its format.
     #[error(
-        "{path}: its name says nothing we can read; expected .parquet, .jsonl, .ndjson or .txt; unpack a compressed file first, and move what holds no texts elsewhere (in a folder, hidden and .md files are passed over)"
+        "{path}: its name says nothing we can read; expected .parquet, .arrow, .jsonl, .ndjson or .txt, the last three perhaps with .gz or .zst (and .json.gz, with one object on each line); unpack files of other formats first, and move what holds no texts elsewhere (in a folder, hidden and .md files are passed over)"
     )]
     Extension {
         /// The file.
@@ -96,7 +109,7 @@ pub enum Error {
         /// File or folder.
         path: PathBuf,
         /// Number of documents with text.
-        documents: usize,
+        documents: u64,
     },
     /// The file has no such column.
     #[error("{path}: no column `{column}`, it has: {found}; set `{option}` to one of them")]
@@ -156,7 +169,7 @@ pub enum Error {
         /// The option that names the column of marks.
         option: &'static str,
         /// Number of rows.
-        documents: usize,
+        documents: u64,
     },
     /// A line of a JSON Lines file is not a document.
     #[error("{path}: line {line}: {problem}")]
@@ -222,14 +235,22 @@ pub enum Error {
         /// The name from the file's name, its folder or the card.
         file: String,
     },
-    /// A file with a Parquet extension is invalid.
-    #[error("{path}: cannot be read or written as Parquet: {cause}")]
-    Parquet {
+    /// A file with a Parquet or Arrow extension is invalid.
+    #[error("{path}: cannot be read or written as {format}: {cause}")]
+    Table {
         /// The file.
         path: PathBuf,
+        /// Parquet or Arrow.
+        format: &'static str,
         /// Message of the Parquet or Arrow library.
         cause: String,
     },
+    /// Another thread failed, and its error is the one to report.
+    #[error("reading stopped because another thread failed")]
+    Stopped,
+    /// A dataset that was prepared on disk, or should be.
+    #[error(transparent)]
+    Prepared(#[from] crate::prepared::PreparedError),
     /// The value of an option is out of range.
     #[error("`{option}` is {got}, expected {expected}")]
     Option {
@@ -306,30 +327,4 @@ pub enum Error {
         /// Number of available pieces.
         got: u32,
     },
-}
-
-impl Error {
-    /// For `map_err` on file operations.
-    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |cause| Self::Io { path: path.to_owned(), cause }
-    }
-
-    /// For `map_err` on errors of the Parquet and Arrow libraries.
-    pub(crate) fn parquet<E: Display>(path: &Path) -> impl Fn(E) -> Self {
-        move |cause| {
-            let words = cause.to_string();
-            // Each layer of the libraries adds its own prefix.
-            let layers = ["Parquet argument error: ", "Parquet error: ", "External: "];
-            let mut cause = words.as_str();
-            while let Some(inner) = layers.iter().find_map(|layer| cause.strip_prefix(layer)) {
-                cause = inner;
-            }
-            Self::Parquet { path: path.to_owned(), cause: cause.to_owned() }
-        }
-    }
-
-    /// For `map_err` on errors of the tokenizer library.
-    pub(crate) fn tokenizer<E: Display>(cause: E) -> Self {
-        Self::Tokenizer { problem: cause.to_string() }
-    }
 }

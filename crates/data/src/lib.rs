@@ -4,7 +4,7 @@
 //! [`TextDataset`] divides those into windows whose [`logitcask_core::SampleId`] never depends on threads or batches.
 //!
 //! # Seams
-//! The stages only use the trait [`Dataset`], so another kind of data needs one new implementation; another file format
+//! A dataset that does not fit into memory is prepared on disk ([`Preparation`]). The stages only use the trait [`Dataset`], so another kind of data needs one new implementation; another file format
 //! needs one new file under `source`.
 //!
 //! # Examples
@@ -34,8 +34,11 @@ pub mod batches;
 pub mod dataset;
 pub mod document;
 pub mod duplicates;
+mod encode;
 pub mod error;
+pub mod prepared;
 pub mod source;
+mod split_rule;
 mod split_windows;
 pub mod text_dataset;
 #[cfg(test)]
@@ -52,6 +55,7 @@ pub use dataset::Dataset;
 pub use document::{Content, Document, TokenRow};
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
+pub use prepared::{Preparation, PreparedDataset, PreparedError};
 pub use source::{
     Corpus, DatasetConfig, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
 };

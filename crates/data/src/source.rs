@@ -1,17 +1,25 @@
-//! Sources of documents: texts in Parquet, JSON Lines or plain text, or rows of tokens in Parquet or JSON Lines; one
-//! file or a folder of them.
+//! Sources of documents: texts in Parquet, Arrow, JSON Lines or plain text, or rows of tokens in all but the last; one
+//! file or a folder of them. Files are read one document or batch at a time.
 
+mod arrow;
+#[cfg(test)]
+mod arrow_tests;
 mod card;
+mod columns;
 mod config;
 mod folder;
 #[cfg(test)]
 mod folder_tests;
 mod glob;
 mod jsonl;
+mod lines;
 mod names;
+#[cfg(test)]
+mod packed_tests;
 mod parquet;
 mod parquet_tokens;
 mod plain;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod token_columns;
@@ -22,9 +30,11 @@ pub use write::write_corpus;
 
 use crate::document::{Content, Document};
 use crate::error::{Error, Result};
-use folder::{DataFile, Layout};
+pub(crate) use folder::DataFile;
+use folder::Layout;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use token_columns::TokenColumns;
 use tracing::debug;
@@ -63,45 +73,96 @@ impl Corpus {
     }
 }
 
-/// Reads the documents of a file or folder, always in the same order.
+/// Reads the documents of a file or folder, always in the same order, into memory.
 ///
 /// # Errors
 /// A path, file, column or option that cannot be used, with a remedy; no documents at all.
 pub fn read_documents(config: &DatasetConfig) -> Result<Corpus> {
-    config.check()?;
-    let layout = layout(config)?;
-    let mut found = Collector {
-        limit: config.max_documents.unwrap_or(u64::MAX),
-        on_bad_text: config.on_bad_text,
-        ..Collector::default()
+    let source = Source::open(config)?;
+    let mut documents = vec![];
+    let mut keep = |found: Found| {
+        documents.push(found.document);
+        Ok(())
     };
-    for file in &layout.files {
-        if found.is_full(file) {
-            continue;
-        }
-        debug!(path = %file.path.display(), split = file.split, documents_before = found.seen, "reading a file");
-        found.files.push((found.seen, file.path.clone()));
-        match kind(&file.path) {
-            Some(Kind::Parquet) => match TokenColumns::of(config) {
-                None => parquet::read(file, config, &mut found)?,
-                Some(columns) => parquet_tokens::read(file, &columns, config.split_column.as_deref(), &mut found)?,
-            },
-            Some(Kind::Lines) => jsonl::read(file, config, &mut found)?,
-            Some(Kind::Text) => plain::read(file, config, layout.is_folder, &mut found)?,
-            None => return Err(Error::Extension { path: file.path.clone() }),
+    let tally = source.read(0..source.files().len(), Tally::default(), &mut keep)?;
+    let (splits, notes) = (source.splits(), source.notes(&tally)?);
+    Ok(Corpus { documents, splits, notes, files: tally.files })
+}
+
+/// The files of a dataset, to be read one document at a time.
+pub(crate) struct Source<'a> {
+    config: &'a DatasetConfig,
+    layout: Layout,
+}
+
+/// A document, and where it is.
+pub(crate) struct Found {
+    pub(crate) document: Document,
+    /// Index of its file among those of the source.
+    pub(crate) file: usize,
+    /// Its index in its file, from 0.
+    pub(crate) row: u64,
+}
+
+/// Receives the documents that are not blank, in order.
+type Sink<'a> = &'a mut dyn FnMut(Found) -> Result<()>;
+
+impl<'a> Source<'a> {
+    /// Checks the configuration and lists the files.
+    pub(crate) fn open(config: &'a DatasetConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self { config, layout: layout(config)? })
+    }
+
+    /// The files, in the order in which they are read.
+    pub(crate) fn files(&self) -> &[DataFile] {
+        &self.layout.files
+    }
+
+    /// What determines the names of the splits.
+    pub(crate) fn splits(&self) -> SplitsFrom {
+        match (&self.config.split_column, self.layout.files.iter().any(|file| file.split.is_some())) {
+            (Some(_), _) => SplitsFrom::Column,
+            (None, true) => SplitsFrom::Files,
+            (None, false) => SplitsFrom::Hash,
         }
     }
-    if found.kept.is_empty() {
-        return Err(Error::Empty { path: config.path.clone(), blank: found.blank });
+
+    /// Reads the documents of some consecutive files. `before` counts those of earlier files.
+    pub(crate) fn read(&self, files: Range<usize>, before: Tally, sink: Sink<'_>) -> Result<Tally> {
+        let config = self.config;
+        let limit = config.max_documents.unwrap_or(u64::MAX);
+        let mut found = Collector { limit, on_bad_text: config.on_bad_text, tally: before, number: 0, sink };
+        for number in files {
+            let file = &self.layout.files[number];
+            if found.is_full(file) {
+                continue;
+            }
+            debug!(path = %file.path.display(), split = file.split, documents_before = found.tally.seen, "reading a file");
+            found.number = number;
+            found.tally.files.push((found.tally.seen, file.path.clone()));
+            match kind(&file.path) {
+                Some(Kind::Parquet) => match TokenColumns::of(config) {
+                    None => parquet::read(file, config, &mut found)?,
+                    Some(columns) => parquet_tokens::read(file, &columns, config.split_column.as_deref(), &mut found)?,
+                },
+                Some(Kind::Arrow) => arrow::read(file, config, &mut found)?,
+                Some(Kind::Lines) => jsonl::read(file, config, &mut found)?,
+                Some(Kind::Text) => plain::read(file, config, self.layout.is_folder, &mut found)?,
+                None => return Err(Error::Extension { path: file.path.clone() }),
+            }
+        }
+        Ok(found.tally)
     }
-    let splits = match (&config.split_column, layout.files.iter().any(|file| file.split.is_some())) {
-        (Some(_), _) => SplitsFrom::Column,
-        (None, true) => SplitsFrom::Files,
-        (None, false) => SplitsFrom::Hash,
-    };
-    let mut notes = layout.notes;
-    notes.extend(found.notes(&config.path));
-    Ok(Corpus { documents: found.kept, splits, notes, files: found.files })
+
+    /// Notes about files that were not read, and texts that were replaced or left out. No document at all is an error.
+    pub(crate) fn notes(&self, tally: &Tally) -> Result<Vec<String>> {
+        let path = &self.config.path;
+        match tally.kept() {
+            0 => Err(Error::Empty { path: path.clone(), blank: tally.blank }),
+            _ => Ok(self.layout.notes.iter().cloned().chain(tally.notes(path)).collect()),
+        }
+    }
 }
 
 /// Every file whose contents affect the result of [`read_documents`], in the order in which they are read, with the
@@ -132,62 +193,98 @@ fn layout(config: &DatasetConfig) -> Result<Layout> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Parquet,
+    Arrow,
     Lines,
     Text,
 }
 
-/// Determines the format from the extension.
+/// Determines the format from the extension. Only formats that are read line by line may be compressed as a whole.
 fn kind(path: &Path) -> Option<Kind> {
-    match path.extension()?.to_str()? {
-        "parquet" => Some(Kind::Parquet),
-        "jsonl" | "ndjson" => Some(Kind::Lines),
-        "txt" => Some(Kind::Text),
+    let (packing, inner) = lines::packing(path);
+    match (inner.extension()?.to_str()?, packing) {
+        ("parquet", None) => Some(Kind::Parquet),
+        ("arrow", None) => Some(Kind::Arrow),
+        ("jsonl" | "ndjson", _) | ("json", Some(_)) => Some(Kind::Lines),
+        ("txt", _) => Some(Kind::Text),
         _ => None,
     }
 }
 
-/// Collects documents: counts all of them and keeps those that are not blank.
-#[derive(Default)]
-struct Collector {
-    limit: u64,
-    on_bad_text: OnBadText,
-    seen: u64,
-    kept: Vec<Document>,
-    /// Number of documents kept for each split that files name; `None` is the key of all others.
-    of_split: BTreeMap<Option<String>, u64>,
-    files: Vec<(u64, PathBuf)>,
-    blank: u64,
-    replaced: u64,
-    skipped: u64,
+/// Numbers of documents.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    /// All of them.
+    pub(crate) seen: u64,
+    /// Those that are not blank, of each split that files name; `None` is the key of all others.
+    pub(crate) of_split: BTreeMap<Option<String>, u64>,
+    pub(crate) blank: u64,
+    pub(crate) replaced: u64,
+    pub(crate) skipped: u64,
+    /// Every file that was read, with the number of documents before it.
+    pub(crate) files: Vec<(u64, PathBuf)>,
 }
 
-impl Collector {
+impl Tally {
+    /// Number of documents that are not blank.
+    pub(crate) fn kept(&self) -> u64 {
+        self.of_split.values().sum()
+    }
+
+    fn notes(&self, path: &Path) -> Vec<String> {
+        let counts = [
+            (self.replaced, "is no Unicode and was mended with U+FFFD", "are no Unicode and were mended with U+FFFD"),
+            (self.skipped, "is no Unicode and was left out", "are no Unicode and were left out"),
+            (self.blank, "is blank and was left out", "are blank and were left out"),
+        ];
+        let note = |(count, one, many): (u64, &str, &str)| match count {
+            0 => None,
+            1 => Some(format!("{}: 1 text of {} {one}", path.display(), self.seen)),
+            _ => Some(format!("{}: {count} texts of {} {many}", path.display(), self.seen)),
+        };
+        counts.into_iter().filter_map(note).collect()
+    }
+}
+
+/// Counts all documents and passes on those that are not blank.
+struct Collector<'a> {
+    limit: u64,
+    on_bad_text: OnBadText,
+    tally: Tally,
+    /// Index of the file that is read.
+    number: usize,
+    sink: Sink<'a>,
+}
+
+impl Collector<'_> {
     fn is_full(&self, file: &DataFile) -> bool {
-        self.of_split.get(&file.split).is_some_and(|kept| *kept >= self.limit)
+        self.tally.of_split.get(&file.split).is_some_and(|kept| *kept >= self.limit)
     }
 
     /// Adds a document; `column` is the split that the document itself names.
     fn push(&mut self, file: &DataFile, content: Option<Content>, column: Option<String>) -> Result<()> {
-        let document = self.seen - self.files.last().map_or(0, |(first, _)| *first);
+        let row = self.tally.seen - self.tally.files.last().map_or(0, |(first, _)| *first);
         if let Some(column) = &column {
-            check_split(&file.path, document, column)?;
+            check_split(&file.path, row, column)?;
         }
         let split = match (column, &file.split) {
             (Some(column), Some(file_split)) if column != *file_split => {
                 let (path, file) = (file.path.clone(), file_split.clone());
-                return Err(Error::SplitContradicted { path, document, column, file });
+                return Err(Error::SplitContradicted { path, document: row, column, file });
             }
             (Some(column), _) => Some(column),
             (None, file_split) => file_split.clone(),
         };
-        let index = self.seen;
-        self.seen += 1;
+        let index = self.tally.seen;
+        self.tally.seen += 1;
         match content {
             None => {}
-            Some(content) if content.is_blank() => self.blank += 1,
+            Some(content) if content.is_blank() => self.tally.blank += 1,
             Some(content) => {
-                self.kept.push(Document { index, content, split });
-                *self.of_split.entry(file.split.clone()).or_default() += 1;
+                match self.tally.of_split.get_mut(&file.split) {
+                    Some(kept) => *kept += 1,
+                    None => _ = self.tally.of_split.insert(file.split.clone(), 1),
+                }
+                (self.sink)(Found { document: Document { index, content, split }, file: self.number, row })?;
             }
         }
         Ok(())
@@ -210,24 +307,10 @@ impl Collector {
             OnBadText::Refuse => {
                 return Err(Error::BadText { path: path.to_owned(), place: place(), problem: problem() });
             }
-            OnBadText::Replace => self.replaced += 1,
-            OnBadText::Skip => self.skipped += 1,
+            OnBadText::Replace => self.tally.replaced += 1,
+            OnBadText::Skip => self.tally.skipped += 1,
         }
         Ok(())
-    }
-
-    fn notes(&self, path: &Path) -> Vec<String> {
-        let counts = [
-            (self.replaced, "is no Unicode and was mended with U+FFFD", "are no Unicode and were mended with U+FFFD"),
-            (self.skipped, "is no Unicode and was left out", "are no Unicode and were left out"),
-            (self.blank, "is blank and was left out", "are blank and were left out"),
-        ];
-        let note = |(count, one, many): (u64, &str, &str)| match count {
-            0 => None,
-            1 => Some(format!("{}: 1 text of {} {one}", path.display(), self.seen)),
-            _ => Some(format!("{}: {count} texts of {} {many}", path.display(), self.seen)),
-        };
-        counts.into_iter().filter_map(note).collect()
     }
 }
 
@@ -258,18 +341,3 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
 
 /// The first bytes of a Git LFS pointer.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-
-/// Reads the whole file without its byte order mark.
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = read_file(path)?;
-    // Nearly all of a UTF-16 file would count as invalid bytes, which would be replaced one by one if that is
-    // configured.
-    if [&b"\xff\xfe"[..], b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
-        let problem = "the file is UTF-16; convert it first: iconv -f utf-16 -t utf-8 FILE > NEW".to_owned();
-        return Err(Error::Line { path: path.to_owned(), line: 1, problem });
-    }
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        bytes.drain(..3);
-    }
-    Ok(bytes)
-}

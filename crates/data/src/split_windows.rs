@@ -1,6 +1,7 @@
 //! The windows of the splits of a dataset in memory.
 
 use crate::document::{Content, Document};
+use crate::encode::Encoded;
 use crate::error::{Error, Result};
 use crate::tokenizer::TextTokenizer;
 use crate::windows::windows;
@@ -38,6 +39,21 @@ impl Split {
     /// The marked positions of a window; `None` if the dataset marks none.
     pub(crate) fn marked(&self, index: usize) -> Option<&[u32]> {
         part(&self.marked, &self.marked_ends, index)
+    }
+
+    /// The tokens of all windows.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The marked positions of all windows.
+    pub(crate) fn all_marked(&self) -> &[u32] {
+        &self.marked
+    }
+
+    /// End of a window's positions among all marked ones.
+    pub(crate) fn marked_end(&self, index: usize) -> Option<usize> {
+        self.marked_ends.get(index).copied()
     }
 
     /// Whether the dataset marks positions.
@@ -91,6 +107,42 @@ impl Split {
     }
 }
 
+/// The windows of all splits.
+#[derive(Debug)]
+pub(crate) struct Splits {
+    max_length: usize,
+    splits: Vec<Split>,
+}
+
+impl Splits {
+    /// Splits without windows.
+    pub(crate) fn new(max_length: usize) -> Self {
+        Self { max_length, splits: vec![] }
+    }
+
+    /// Adds the windows of a document.
+    pub(crate) fn append(&mut self, encoded: Encoded, tokenizer: &TextTokenizer) -> Result<()> {
+        let at = self.splits.iter().position(|split| split.name == encoded.split).unwrap_or_else(|| {
+            self.splits.push(Split::new(encoded.split));
+            self.splits.len() - 1
+        });
+        self.splits[at].append(&encoded.found.document, encoded.tokens, tokenizer, self.max_length)
+    }
+
+    /// The splits that have windows: train, validation, test, then others by name.
+    pub(crate) fn sorted(mut self) -> Vec<Split> {
+        self.splits.retain(|split| !split.ends.is_empty());
+        self.splits.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
+        self.splits
+    }
+}
+
+/// Sorts the three usual splits first.
+pub(crate) fn order(split: &str) -> (usize, &str) {
+    let usual = ["train", "validation", "test"];
+    (usual.iter().position(|name| *name == split).unwrap_or(usual.len()), split)
+}
+
 /// The part of `all` with this index, where each part starts at the end of the previous one.
 fn part<'a>(all: &'a [u32], ends: &[usize], index: usize) -> Option<&'a [u32]> {
     let end = *ends.get(index)?;
@@ -100,24 +152,48 @@ fn part<'a>(all: &'a [u32], ends: &[usize], index: usize) -> Option<&'a [u32]> {
 
 /// See `fingerprint` of [`TextDataset`](crate::TextDataset).
 pub(crate) fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
-    let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
-    hasher.update(&(max_length as u64).to_le_bytes());
+    let mut fingerprint = Fingerprinter::new(max_length);
     for split in splits {
-        // Lengths precede what they count, so that different datasets never hash the same bytes.
-        hasher.update(&(split.name.len() as u64).to_le_bytes());
-        hasher.update(split.name.as_bytes());
-        hasher.update(&(split.ends.len() as u64).to_le_bytes());
+        fingerprint.split(&split.name, split.ends.len() as u64);
         let inputs: Vec<InputHash> = (0..split.ends.len())
             .into_par_iter()
             .map(|index| InputHash::of(split.window(index).unwrap_or_default()))
             .collect();
         for (index, (origin, input)) in split.origins.iter().zip(inputs).enumerate() {
-            hasher.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
-            if let Some(marked) = split.marked(index) {
-                hasher.update(&(marked.len() as u32).to_le_bytes());
-                marked.iter().for_each(|position| _ = hasher.update(&position.to_le_bytes()));
-            }
+            fingerprint.window(*origin, input, split.marked(index));
         }
     }
-    hasher.finalize().into()
+    fingerprint.finish()
+}
+
+/// Computes the fingerprint of a dataset from its windows, in order.
+pub(crate) struct Fingerprinter(blake3::Hasher);
+
+impl Fingerprinter {
+    pub(crate) fn new(max_length: usize) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
+        hasher.update(&(max_length as u64).to_le_bytes());
+        Self(hasher)
+    }
+
+    /// Begins a split with so many windows.
+    pub(crate) fn split(&mut self, name: &str, windows: u64) {
+        // Lengths precede what they count, so that different datasets never hash the same bytes.
+        self.0.update(&(name.len() as u64).to_le_bytes());
+        self.0.update(name.as_bytes());
+        self.0.update(&windows.to_le_bytes());
+    }
+
+    /// Adds a window; `marked` are its marked positions if the dataset marks any.
+    pub(crate) fn window(&mut self, origin: Origin, input: InputHash, marked: Option<&[u32]>) {
+        self.0.update(&origin.document.to_le_bytes()).update(&origin.offset.to_le_bytes()).update(&input.0);
+        if let Some(marked) = marked {
+            self.0.update(&(marked.len() as u32).to_le_bytes());
+            marked.iter().for_each(|position| _ = self.0.update(&position.to_le_bytes()));
+        }
+    }
+
+    pub(crate) fn finish(&self) -> Fingerprint {
+        self.0.finalize().into()
+    }
 }

@@ -1,14 +1,13 @@
 //! A dataset of documents divided into windows of tokens.
 
 use crate::dataset::Dataset;
-use crate::document::{Content, Document};
+use crate::encode::Encoder;
 use crate::error::{Error, Result};
-use crate::source::{Corpus, DatasetConfig, SpecialTokens, SplitsFrom, read_documents};
-use crate::split_windows::{Split, fingerprint};
+use crate::source::{DatasetConfig, Source, SplitsFrom, Tally};
+use crate::split_rule::SplitRule;
+use crate::split_windows::{Split, Splits, fingerprint};
 use crate::tokenizer::TextTokenizer;
 use logitcask_core::{Fingerprint, Positions, Sample, SampleId};
-use rayon::prelude::*;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 use tracing::info;
@@ -54,46 +53,26 @@ impl TextDataset {
     /// Reads and tokenises documents (in parallel, in order) and cuts them into windows of up to `max_length` tokens.
     ///
     /// # Errors
-    /// Any error of [`read_documents`], a text that the tokenizer rejects or that contains a special token if that is
+    /// Any error of [`read_documents`](crate::read_documents), a text that the tokenizer rejects or that contains a special token if that is
     /// refused, a `max_length` below 2, or no window at all.
     pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
-        if max_length < 2 {
-            return Err(Error::Option {
-                option: "max_length",
-                got: max_length.to_string(),
-                expected: "at least 2 tokens",
-            });
-        }
-        let start = Instant::now();
-        let corpus = read_documents(config)?;
-        let (read, documents) = (start.elapsed().as_secs_f64(), corpus.documents.len());
-        info!(path = %config.path.display(), documents, seconds = read, "texts read");
-        let of_document = split_names(config, &corpus)?;
-        let tokens = encode(config.special_tokens, &corpus, tokenizer)?;
-        let (seconds, count) = (start.elapsed().as_secs_f64() - read, tokens.iter().map(Vec::len).sum::<usize>());
-        info!(documents, tokens = count, seconds, "texts tokenised");
-        let mut splits: Vec<Split> = vec![];
-        for ((document, tokens), name) in corpus.documents.iter().zip(tokens).zip(of_document) {
-            let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
-                splits.push(Split::new(name));
-                splits.len() - 1
-            });
-            splits[at].append(document, tokens, tokenizer, max_length)?;
-        }
-        splits.retain(|split| !split.ends.is_empty());
-        if splits.is_empty() && config.marks_column().is_some() {
-            let (option, documents) = (config.marks_column().unwrap_or_default(), corpus.documents.len());
-            return Err(Error::NoMarks { path: config.path.clone(), option, documents });
-        }
+        check_length(max_length)?;
+        let source = Source::open(config)?;
+        let rule = SplitRule::of(&source, config);
+        let (splits, tally) = split_windows(&source, config, tokenizer, max_length, rule)?;
+        let (splits, tally) = match rule.holds(&source, config, &tally) {
+            true => (splits, tally),
+            false => split_windows(&source, config, tokenizer, max_length, SplitRule::by_hash(config))?,
+        };
+        let notes = source.notes(&tally)?;
         if splits.is_empty() {
-            return Err(Error::NoSamples { path: config.path.clone(), documents: corpus.documents.len() });
+            return Err(no_windows(config, tally.kept()));
         }
-        splits.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
         let fingerprint = fingerprint(&splits, max_length);
         for split in &splits {
             info!(split = split.name, documents = split.documents, windows = split.ends.len(), max_length, "split cut");
         }
-        let (splits_from, notes) = (corpus.splits, corpus.notes);
+        let splits_from = source.splits();
         Ok(Self { name: stem(&config.path), max_length, fingerprint, splits, splits_from, notes })
     }
 
@@ -185,87 +164,49 @@ impl Dataset for TextDataset {
     }
 }
 
-/// Tokens of every document, subject to the rule for special tokens in texts.
-fn encode(rule: SpecialTokens, corpus: &Corpus, tokenizer: &TextTokenizer) -> Result<Vec<Vec<u32>>> {
-    let documents = &corpus.documents;
-    if rule == SpecialTokens::Refuse
-        && let Some((document, found)) = documents.par_iter().find_map_first(|document| {
-            // The first in document order, whichever thread finds it.
-            Some((document.index, tokenizer.spelled_out(document.content.text()?)?))
-        })
-    {
-        let (path, document) = corpus.place(document).unwrap_or((Path::new("the dataset"), document));
-        let (path, token, id, character) = (path.to_owned(), found.token, found.id, found.character);
-        return Err(Error::SpelledOut { path, document, token, id, character });
-    }
-    let tokenizer = match rule {
-        SpecialTokens::Parse => tokenizer.parsing(),
-        SpecialTokens::Refuse | SpecialTokens::Plain => tokenizer.clone(),
-    };
-    let encode = |document: &Document| match &document.content {
-        Content::Text(text) => tokenizer.encode(text),
-        Content::Tokens(row) => match row.ids.iter().find(|&&id| id >= tokenizer.vocab_size()) {
-            None => Ok(row.ids.clone()),
-            Some(&token) => {
-                let (path, row) = corpus.place(document.index).unwrap_or((Path::new("the dataset"), document.index));
-                let (path, place, tokens) = (path.to_owned(), format!("row {row}"), tokenizer.vocab_size());
-                let problem = format!(
-                    "token {token} is not one of the tokenizer's {tokens}; were these rows made with another tokenizer?"
-                );
-                Err(Error::TokenRow { path, place, problem })
-            }
-        },
-    };
-    documents.par_iter().map(encode).collect()
-}
-
-/// The split of every document: the named one, or otherwise the one determined by a hash of its text.
-fn split_names(config: &DatasetConfig, corpus: &Corpus) -> Result<Vec<String>> {
-    let named: BTreeSet<&str> = corpus.documents.iter().filter_map(|document| document.split.as_deref()).collect();
-    // If all files are called `train`, there is no `test` split, so the hash determines it.
-    let by_hash = match corpus.splits {
-        SplitsFrom::Hash => true,
-        SplitsFrom::Files => named.iter().all(|name| *name == "train"),
-        SplitsFrom::Column => false,
-    };
-    let validation = config.held_out_validation;
-    if validation > 0.0 && named.contains("validation") {
-        let (option, got) = ("held_out_validation", validation.to_string());
-        return Err(Error::Option { option, got, expected: "none, for the data name a split `validation` themselves" });
-    }
-    let test = if by_hash { config.held_out } else { 0.0 };
-    let name = |document: &Document| match document.split.as_deref() {
-        None | Some("train") => split_by_hash(&document.content, test, validation).to_owned(),
-        Some(named) => named.to_owned(),
-    };
-    Ok(corpus.documents.iter().map(name).collect())
-}
-
-/// Assigns a share of all documents to `test` and another to `validation` by their hash alone. The two shares are at
-/// opposite ends of the hash's range, so neither changes when the other grows.
-fn split_by_hash(content: &Content, test: f64, validation: f64) -> &'static str {
-    let mut hasher = blake3::Hasher::new_derive_key("logitcask held-out share v1");
-    let mut first = [0; 8];
-    match content {
-        Content::Text(text) => _ = hasher.update(text.as_bytes()),
-        Content::Tokens(row) => row.ids.iter().for_each(|id| _ = hasher.update(&id.to_le_bytes())),
-    }
-    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    let share = (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64;
-    match share {
-        share if share < test => "test",
-        share if share >= 1.0 - validation => "validation",
-        _ => "train",
+/// Rejects a length below 2: the last token of a window has no next one.
+pub(crate) fn check_length(max_length: usize) -> Result<()> {
+    match max_length < 2 {
+        true => {
+            let got = max_length.to_string();
+            Err(Error::Option { option: "max_length", got, expected: "at least 2 tokens" })
+        }
+        false => Ok(()),
     }
 }
 
-/// Sorts the three usual splits first.
-fn rank(split: &str) -> usize {
-    let usual = ["train", "validation", "test"];
-    usual.iter().position(|name| *name == split).unwrap_or(usual.len())
+/// The windows of all documents, by split, and the number of documents.
+fn split_windows(
+    source: &Source<'_>,
+    config: &DatasetConfig,
+    tokenizer: &TextTokenizer,
+    max_length: usize,
+    rule: SplitRule,
+) -> Result<(Vec<Split>, Tally)> {
+    let start = Instant::now();
+    let encoder = Encoder::new(source, config.special_tokens, tokenizer, rule);
+    let mut splits = Splits::new(max_length);
+    let tally = encoder.run(0..source.files().len(), Tally::default(), &mut |batch| {
+        encoder.encode(batch)?.into_iter().try_for_each(|encoded| splits.append(encoded, tokenizer))
+    })?;
+    let (documents, seconds) = (tally.kept(), start.elapsed().as_secs_f64());
+    info!(path = %config.path.display(), documents, seconds, "texts read and tokenised");
+    Ok((splits.sorted(), tally))
 }
 
-fn stem(path: &Path) -> String {
+/// The error about documents of which no window is left.
+pub(crate) fn no_windows(config: &DatasetConfig, documents: u64) -> Error {
+    let path = config.path.clone();
+    match config.marks_column() {
+        Some(option) => Error::NoMarks { path, option, documents },
+        None => Error::NoSamples { path, documents },
+    }
+}
+
+/// See `name` of [`TextDataset`].
+pub(crate) fn stem(path: &Path) -> String {
+    let unpacked = path.extension().is_some_and(|end| end == "gz" || end == "zst").then(|| path.with_extension(""));
+    let path = unpacked.as_deref().unwrap_or(path);
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     name.map_or_else(|| "dataset".to_owned(), |name| name.to_string_lossy().into_owned())
 }

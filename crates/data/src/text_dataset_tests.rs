@@ -1,5 +1,5 @@
 use super::*;
-use crate::source::write_corpus;
+use crate::source::{SpecialTokens, write_corpus};
 use crate::tokenizer::train_byte_level_bpe;
 use logitcask_core::PositionChoice;
 use proptest::prelude::*;

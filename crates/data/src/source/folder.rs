@@ -1,6 +1,6 @@
 //! A folder of texts, from a hub or made by hand: its files in order, and the split that each names.
 
-use super::{card, glob, kind, names};
+use super::{card, glob, kind, names, saved};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,10 +13,10 @@ const SHOWN: usize = 5;
 
 /// A file of texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DataFile {
-    pub path: PathBuf,
+pub(crate) struct DataFile {
+    pub(crate) path: PathBuf,
     /// The split of all its documents, if its name or the card determines it.
-    pub split: Option<String>,
+    pub(crate) split: Option<String>,
 }
 
 /// The files to read.
@@ -30,13 +30,16 @@ pub(super) struct Layout {
 }
 
 /// A path relative to the folder, written with `/`, and the full path.
-type Entry = (String, PathBuf);
+pub(super) type Entry = (String, PathBuf);
 
 /// Lists the files of a folder and its subfolders. If a column names splits, files need not.
 pub(super) fn layout(folder: &Path, has_column: bool) -> Result<Layout> {
     let mut entries = vec![];
     walk(folder, "", 0, &mut entries)?;
     entries.sort();
+    if let Some(files) = saved::by_split(folder, &entries)? {
+        return Ok(Layout { files, is_folder: true, ..Layout::default() });
+    }
     let card_path = folder.join("README.md");
     let named = match card_path.is_file() {
         true => card::data_files(&card_path)?,
@@ -57,11 +60,17 @@ fn walk(folder: &Path, below: &str, depth: usize, found: &mut Vec<Entry>) -> Res
         let problem = format!("lies more than {MAX_DEPTH} folders deep; is it a link to a folder above it?");
         return Err(Error::Folder { path: folder.to_owned(), problem });
     }
+    let saved = saved::data_files(folder)?;
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') || name.ends_with(".md") || ["LICENSE", "dataset_infos.json"].contains(&name.as_str())
-        {
+        let is_description =
+            ["LICENSE", "dataset_infos.json"].contains(&&*name) || saved::DESCRIPTIONS.contains(&&*name);
+        if name.starts_with('.') || name.ends_with(".md") || is_description {
+            continue;
+        }
+        // What `datasets` computed from the others and left beside them.
+        if name.ends_with(".arrow") && saved.as_ref().is_some_and(|files| !files.contains(&name)) {
             continue;
         }
         let metadata = match fs::metadata(&path) {

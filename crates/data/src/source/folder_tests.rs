@@ -159,9 +159,9 @@ fn what_cannot_be_read_is_named_and_what_holds_no_texts_passed_over() {
         fs::write(folder.path().join(name), "x").unwrap();
     }
     assert_eq!(read(folder.path()).unwrap().documents.len(), 2);
-    fs::write(folder.path().join("more/c.jsonl.gz"), "x").unwrap();
+    fs::write(folder.path().join("more/c.jsonl.xz"), "x").unwrap();
     let error = refused(folder.path());
-    assert!(error.contains("more/c.jsonl.gz: its name says nothing we can read"), "{error}");
+    assert!(error.contains("more/c.jsonl.xz: its name says nothing we can read"), "{error}");
     fs::remove_dir_all(folder.path().join("more")).unwrap();
     fs::remove_file(folder.path().join("a.jsonl")).unwrap();
     assert!(refused(folder.path()).contains("holds no texts"));

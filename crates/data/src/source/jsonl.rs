@@ -1,18 +1,18 @@
 //! JSON Lines: one object per line.
 
+use super::lines::Lines;
 use super::token_columns::TokenColumns;
-use super::{Collector, DataFile, DatasetConfig, OnBadText, read_bytes};
+use super::{Collector, DataFile, DatasetConfig, OnBadText};
 use crate::document::{Content, TokenRow};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
 /// Reads the documents of a file. Empty lines are not documents; a text that is `null` is a blank document.
-pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector) -> Result<()> {
-    let bytes = read_bytes(&file.path)?;
-    for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
-        if found.is_full(file) {
-            break;
-        }
+pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector<'_>) -> Result<()> {
+    let mut lines = Lines::open(&file.path)?;
+    while !found.is_full(file)
+        && let Some((number, line)) = lines.next()?
+    {
         if line.trim_ascii().is_empty() {
             continue;
         }

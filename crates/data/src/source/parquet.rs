@@ -18,7 +18,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 /// Reads the texts of a file. A text that is null is a blank document.
-pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector) -> Result<()> {
+pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector<'_>) -> Result<()> {
     let path = &file.path;
     let reader = SerializedFileReader::new(open(path)?).map_err(Error::parquet(path))?;
     let schema = reader.metadata().file_metadata().schema_descr();

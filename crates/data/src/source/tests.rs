@@ -253,7 +253,7 @@ fn refused_files() -> TempDir {
         br#"{"text":"a"}
 {"text":"b \ud83d c"}"#,
     );
-    write("packed.jsonl.gz", b"\x1f\x8b");
+    write("packed.jsonl.xz", b"\xfd7zXZ");
     write("pointer.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
     write("pointer.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
     write("nested.parquet", b"");
@@ -273,7 +273,7 @@ fn every_refusal_names_the_file_and_what_to_do() {
     let folder = refused_files();
     for (name, message) in [
         ("nowhere.txt", "no such file or folder; check the dataset's `path`"),
-        ("data.csv", "expected .parquet, .jsonl, .ndjson or .txt"),
+        ("data.csv", "expected .parquet, .arrow, .jsonl, .ndjson or .txt"),
         ("blank.jsonl", "each of its 2 documents is blank"),
         ("empty.txt", "holds no texts"),
         ("missing.jsonl", "line 2: no field `text`, it has: body, id; set `text_column`"),
@@ -290,7 +290,7 @@ fn every_refusal_names_the_file_and_what_to_do() {
             "half.jsonl",
             "line 2: half of a surrogate pair (\\ud83d) at column 12; mend the file, or set `on_bad_text` to",
         ),
-        ("packed.jsonl.gz", "unpack a compressed file first"),
+        ("packed.jsonl.xz", "unpack files of other formats first"),
         ("pointer.jsonl", "is a Git LFS pointer, not the file it stands for; `git lfs pull`"),
         ("pointer.parquet", "is a Git LFS pointer"),
         ("junk.parquet", "cannot be read or written as Parquet: Invalid Parquet file. Corrupt footer"),

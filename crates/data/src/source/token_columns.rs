@@ -46,6 +46,12 @@ impl<'a> TokenColumns<'a> {
         Some(Self { tokens: config.tokens_column.as_deref()?, marks: mask.or(labels) })
     }
 
+    /// The columns, and the option that names each.
+    pub(super) fn names(&self) -> Vec<(&'a str, &'static str)> {
+        let marks = self.marks.map(|marks| (marks.column(), marks.option()));
+        [Some((self.tokens, "tokens_column")), marks].into_iter().flatten().collect()
+    }
+
     /// Combines the numbers of a row; `marks` is given if there is such a column. Returns what is wrong with them.
     pub(super) fn row(&self, ids: &[i64], marks: Option<&[i64]>) -> Result<TokenRow, String> {
         let id =

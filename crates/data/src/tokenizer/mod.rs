@@ -4,24 +4,25 @@
 mod explain;
 mod folder;
 mod llama2c;
+mod special;
 mod template;
 #[cfg(test)]
 mod tests;
 mod train;
 
 pub use folder::SpecialIds;
+pub use special::SpelledOut;
 pub use train::train_byte_level_bpe;
 
 use crate::error::{Error, Result};
 use crate::source::read_file;
 use logitcask_core::Fingerprint;
+use special::SpecialTexts;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use tokenizers::models::bpe::BPE;
-use tokenizers::{
-    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, OffsetReferential, OffsetType, Tokenizer,
-};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, Tokenizer};
 
 /// A tokenizer with the ids that start and end a document. Clones share the vocabulary.
 ///
@@ -42,23 +43,13 @@ use tokenizers::{
 #[derive(Clone)]
 pub struct TextTokenizer {
     inner: Arc<Tokenizer>,
+    special: Arc<SpecialTexts>,
     json: Arc<[u8]>,
     added: Arc<[(u32, String)]>,
     bos: Option<u32>,
     end: Option<u32>,
     vocab_size: u32,
     fingerprint: Fingerprint,
-}
-
-/// A special token that occurs in a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpelledOut {
-    /// The token.
-    pub token: String,
-    /// Its id.
-    pub id: u32,
-    /// Number of characters before it.
-    pub character: usize,
 }
 
 impl TextTokenizer {
@@ -116,7 +107,9 @@ impl TextTokenizer {
             return Err(Error::Token { id, vocab_size });
         }
         let fingerprint = Fingerprint::of(bytes);
-        Ok(Self { inner: Arc::new(inner), json: bytes.into(), added: added.into(), bos, end, vocab_size, fingerprint })
+        let special = Arc::new(SpecialTexts::of(&inner));
+        let (inner, json, added) = (Arc::new(inner), bytes.into(), added.into());
+        Ok(Self { inner, special, json, added, bos, end, vocab_size, fingerprint })
     }
 
     /// The `tokenizer.json`, byte for byte as it was read or generated.
@@ -171,24 +164,7 @@ impl TextTokenizer {
 
     /// The first special token that `text` contains.
     pub fn spelled_out(&self, text: &str) -> Option<SpelledOut> {
-        let mut vocabulary = self.inner.get_added_vocabulary().clone();
-        vocabulary.set_encode_special_tokens(false);
-        let tokens = vocabulary.get_added_tokens_decoder();
-        // Only tokens that request it are matched in the normalised text.
-        let normalizer: Option<&NormalizerWrapper> =
-            match tokens.values().any(|token| token.special && token.normalized) {
-                true => self.inner.get_normalizer(),
-                false => None,
-            };
-        let pieces = vocabulary.extract_and_normalize(normalizer, text);
-        pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter().find_map(
-            |(_, (start, _), found)| {
-                let id = found.as_ref()?.first()?.id;
-                let token = tokens.get(&id).filter(|token| vocabulary.is_special_token(&token.content))?;
-                let character = text.get(..start)?.chars().count();
-                Some(SpelledOut { token: token.content.clone(), id, character })
-            },
-        )
+        self.special.find(&self.inner, text)
     }
 
     /// Text of `ids`, without start and end tokens.

@@ -23,7 +23,7 @@ pub(super) fn around(path: &Path, inner: &Tokenizer) -> Result<Around> {
     let refused = |problem| Error::TokenizerPart { path: path.to_owned(), problem };
     let ids = |text: &str, special| {
         let encoding = inner.encode_fast(text, special).map_err(Error::tokenizer)?;
-        Ok(encoding.get_ids().to_vec())
+        Ok::<_, Error>(encoding.get_ids().to_vec())
     };
     // For a single text it may be ambiguous which of two equal tokens is its own; all texts together resolve this.
     let mut possible: Option<Vec<Sides>> = None;

@@ -1,0 +1,34 @@
+//! Parsers of single arguments.
+
+use logitcask_cache::Layout;
+use logitcask_model::Precision;
+
+/// A temperature of sampling.
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|t: &f64| t.is_finite() && *t >= 0.0);
+    number.ok_or_else(|| "a temperature is 0 or a positive number".to_owned())
+}
+
+/// A probability that excludes 0.
+pub(super) fn probability(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|p: &f64| *p > 0.0 && *p <= 1.0);
+    number.ok_or_else(|| "a probability here is above 0 and at most 1".to_owned())
+}
+
+/// The layout of a cache.
+pub(super) fn layout(text: &str) -> Result<Layout, String> {
+    [Layout::Plain, Layout::Packed]
+        .into_iter()
+        .find(|layout| layout.name() == text)
+        .ok_or_else(|| format!("`{text}` is none of plain, packed"))
+}
+
+/// A number format.
+pub(super) fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "f16" => Ok(Precision::F16),
+        "bf16" => Ok(Precision::Bf16),
+        other => Err(format!("`{other}` is none of f32, f16, bf16")),
+    }
+}

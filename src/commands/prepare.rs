@@ -1,0 +1,44 @@
+//! `logitcask prepare`.
+
+use crate::args::PrepareArgs;
+use crate::datasets;
+use crate::output::{note, say};
+use crate::recipe_file;
+use crate::tokenizers;
+use anyhow::{Result, bail};
+use indicatif::HumanCount;
+use logitcask_data::{Dataset, Preparation, TextTokenizer};
+use logitcask_model::PretrainedModel;
+
+/// Tokenises a recipe's dataset to disk, or makes the damaged parts of a prepared one again.
+pub fn run(args: &PrepareArgs) -> Result<()> {
+    let recipe = recipe_file::read(&args.recipe)?;
+    let tokenizer = match (&recipe.teacher, &recipe.tokenizer) {
+        (Some(teacher), _) => tokenizers::of_model(&PretrainedModel::open(&teacher.model)?)?,
+        (None, Some(config)) => TextTokenizer::from_json_file(&config.path, config.eos)?,
+        (None, None) => bail!("{}: name a [teacher] or a [tokenizer]", args.recipe.display()),
+    };
+    let folder = datasets::folder(&recipe.cache_folder(&args.recipe));
+    let preparation = Preparation::new(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
+    let again = preparation.repair(&datasets::report())?;
+    if again > 0 {
+        note!("{again} damaged parts were made again");
+    }
+    let dataset = match preparation.open()? {
+        Some(dataset) => dataset,
+        None => datasets::prepare(&preparation)?,
+    };
+    dataset.notes().iter().for_each(|text| note!("{text}"));
+    let (parts, more) = (dataset.parts(), if dataset.parts() == 1 { "" } else { "s" });
+    say!("{}: fingerprint {}, {parts} part{more}", dataset.folder().display(), dataset.fingerprint().short());
+    for (split, samples) in dataset.splits() {
+        say!(
+            "{split}: {} samples of up to {} tokens, from {} documents of {} tokens",
+            HumanCount(samples),
+            dataset.max_length(),
+            HumanCount(dataset.documents(&split)),
+            HumanCount(dataset.tokens(&split))
+        );
+    }
+    Ok(())
+}
