@@ -6,7 +6,7 @@
 
 mod common;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 use burn::optim::AdamWConfig;
 use logitcask_core::TailPolicy;
 use logitcask_core::temperature::TemperaturePair;
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
         "num_attention_heads": 2, "num_key_value_heads": 1,
     }))?;
-    let shape = shape.resolved(vocab_size, max_length).map_err(Error::msg)?;
+    let shape = shape.resolved(vocab_size, max_length)?;
     let (device, _) = DeviceChoice::Cpu.open()?;
     let student = weights::init(&shape, 0, &device.autodiff());
     println!("student of {} parameters", shape.parameters());

@@ -65,7 +65,7 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     }
     say!("  special      special tokens spelled out in texts: {}", plan.special_tokens);
     if !plan.positions.is_all() {
-        say!("  caches       {} of the positions", plan.positions);
+        say!("  chosen       positions: {}", plan.positions);
     }
     say!("  keeps        {}, layout {}", plan.selection(), plan.layout.name());
     for split in cache.splits() {

@@ -2,6 +2,7 @@
 
 use crate::CausalLm;
 use crate::parameters::ParameterBuilder;
+use logitcask_core::ConfigError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -28,7 +29,7 @@ pub trait FamilyConfig {
     ///
     /// # Errors
     /// The key that is invalid, and what it may be.
-    fn resolve(&mut self, vocab_size: usize, max_length: usize) -> Result<(), String>;
+    fn resolve(&mut self, vocab_size: usize, max_length: usize) -> Result<(), ConfigError>;
 
     /// Number of parameters, computed from the sizes alone, so that it is available before anything is read or created.
     fn parameters(&self) -> usize;

@@ -4,6 +4,7 @@ use super::{Model, ModelConfig};
 use crate::parameters::{ParameterBuilder, Values};
 use crate::{Error, Result, files};
 use burn::tensor::{DType, Device};
+use logitcask_core::ConfigError;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -71,7 +72,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// The key that is invalid, and what it may be.
-    pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> std::result::Result<Self, String> {
+    pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> std::result::Result<Self, ConfigError> {
         self.family_mut().resolve(vocab_size, max_length)?;
         Ok(self)
     }

@@ -80,7 +80,7 @@ fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
     if !config.hidden_size.is_multiple_of(config.num_attention_heads.max(1)) {
         return Err(format!("a width of {dim} does not divide into {heads} heads"));
     }
-    config.resolved(0, 0)
+    config.resolved(0, 0).map_err(|e| e.to_string())
 }
 
 /// Length of the file, computed from the header alone: its f32 parameters and two tables of rotary angles.

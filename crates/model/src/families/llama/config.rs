@@ -1,6 +1,7 @@
 //! The shape of a Llama-family model.
 
 use crate::families::{FamilyConfig, Initial};
+use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -77,13 +78,13 @@ impl LlamaConfig {
     ///
     /// # Errors
     /// The key that is invalid, and what it may be.
-    pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> Result<Self, String> {
+    pub fn resolved(mut self, vocab_size: usize, max_length: usize) -> Result<Self, ConfigError> {
         self.resolve(vocab_size, max_length)?;
         Ok(self)
     }
 
     /// Checks that the values are consistent.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), ConfigError> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -94,31 +95,22 @@ impl LlamaConfig {
             ("head_dim", self.head_dim),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| !(1..=1 << 24).contains(size)) {
-            return Err(format!("`{name}` must be at least 1 and at most 2^24"));
+        for (key, size) in sizes {
+            ConfigError::unless((1..=1 << 24).contains(&size), key, size, "at least 1 and at most 2^24")?;
         }
-        if self.num_hidden_layers > MAX_LAYERS {
-            return Err(format!("num_hidden_layers = {}, at most {MAX_LAYERS} are read", self.num_hidden_layers));
-        }
-        if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps.is_finite()) {
-            return Err(format!("rms_norm_eps = {}; it must be a finite number, at least 0", self.rms_norm_eps));
-        }
-        if !(self.rope_theta > 0.0 && self.rope_theta.is_finite()) {
-            return Err(format!("rope_theta = {}; it must be a finite number above 0", self.rope_theta));
-        }
-        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
-            return Err(format!(
-                "num_attention_heads = {} is not a multiple of num_key_value_heads = {}",
-                self.num_attention_heads, self.num_key_value_heads
-            ));
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("head_dim = {} is odd; rotary embedding turns pairs", self.head_dim));
-        }
-        match self.parameter_count() {
-            0..=MAX_PARAMETERS => Ok(()),
-            count => Err(format!("its sizes come to {count} parameters, at most 2^44 are read")),
-        }
+        let (layers, eps, theta) = (self.num_hidden_layers, self.rms_norm_eps, self.rope_theta);
+        ConfigError::unless(layers <= MAX_LAYERS, "num_hidden_layers", layers, format!("at most {MAX_LAYERS}"))?;
+        let is_number = eps >= 0.0 && eps.is_finite();
+        ConfigError::unless(is_number, "rms_norm_eps", eps, "a finite number, at least 0")?;
+        ConfigError::unless(theta > 0.0 && theta.is_finite(), "rope_theta", theta, "a finite number above 0")?;
+        let (heads, of_keys) = (self.num_attention_heads, self.num_key_value_heads);
+        let expected = format!("a multiple of num_key_value_heads = {of_keys}");
+        ConfigError::unless(heads.is_multiple_of(of_keys), "num_attention_heads", heads, expected)?;
+        ConfigError::unless(self.head_dim.is_multiple_of(2), "head_dim", self.head_dim, "even")
+            .map_err(|error| error.because("rotary embedding turns pairs"))?;
+        let count = self.parameter_count();
+        ConfigError::unless(count <= MAX_PARAMETERS, "hidden_size", self.hidden_size, "smaller")
+            .map_err(|error| error.because(format!("the sizes come to {count} parameters, and at most 2^44 are read")))
     }
 
     /// Number of parameters, computed from the sizes alone: no names are created, and nothing overflows whatever the
@@ -154,7 +146,7 @@ impl FamilyConfig for LlamaConfig {
         (self.bos_token_id, self.eos_token_id) = (bos, eos);
     }
 
-    fn resolve(&mut self, vocab_size: usize, max_length: usize) -> Result<(), String> {
+    fn resolve(&mut self, vocab_size: usize, max_length: usize) -> Result<(), ConfigError> {
         if self.vocab_size == 0 {
             self.vocab_size = vocab_size;
         }
@@ -315,16 +307,20 @@ mod tests {
     fn sizes_beyond_any_model_are_refused_by_arithmetic() {
         let most = 1 << 24;
         for (config, message) in [
-            (LlamaConfig { num_hidden_layers: most, ..config() }, "num_hidden_layers = 16777216, at most 4096"),
+            (
+                LlamaConfig { num_hidden_layers: most, ..config() },
+                "num_hidden_layers = 16777216 was given, but it must be at most 4096",
+            ),
             (
                 LlamaConfig { hidden_size: most, intermediate_size: most, head_dim: 2, ..config() },
-                "parameters, at most",
+                "parameters, and at most",
             ),
             (LlamaConfig { num_attention_heads: most, num_key_value_heads: most, head_dim: most, ..config() }, "2^44"),
             (LlamaConfig { rms_norm_eps: f64::NAN, ..config() }, "rms_norm_eps = NaN"),
             (LlamaConfig { rope_theta: f64::INFINITY, ..config() }, "rope_theta = inf"),
         ] {
             let error = config.resolved(0, 16).unwrap_err();
+            let error = error.to_string();
             assert!(error.contains(message), "{error}");
         }
     }

@@ -30,7 +30,7 @@ impl LlamaConfig {
         own.entry("rms_norm_eps").or_insert(json!(1e-6));
         own.entry("max_position_embeddings").or_insert(json!(2048));
         let config: Self = serde_json::from_value(Value::Object(own)).map_err(|e| e.to_string())?;
-        config.resolved(0, 0)
+        config.resolved(0, 0).map_err(|e| e.to_string())
     }
 
     pub(super) fn written(&self) -> Map<String, Value> {
@@ -132,7 +132,7 @@ mod tests {
             (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
             (json!({"rope_scaling": {"rope_type": "llama3"}}), "llama3"),
             (json!({"num_key_value_heads": 3}), "multiple"),
-            (json!({"head_dim": 7}), "odd"),
+            (json!({"head_dim": 7}), "must be even"),
             (json!({"hidden_size": null}), "hidden_size"),
             (json!({"num_hidden_layers": 1_000_000}), "num_hidden_layers"),
             (json!({"eos_token_id": "</s>"}), "a list of token ids"),
