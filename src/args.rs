@@ -1,8 +1,10 @@
 //! Command-line arguments.
 
+mod measure;
 mod values;
 
-use crate::commands::MeasureArgs;
+pub use measure::MeasureArgs;
+
 use crate::logging::Verbosity;
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, value_parser};
 use clap_complete::Shell;

@@ -1,39 +1,14 @@
 //! `logitcask measure-device`, for scripts/gpu-check: measurements of a device as rows of a Markdown table.
 
+use crate::args::MeasureArgs;
 use crate::devices;
-use crate::logging::Verbosity;
 use crate::output::say;
 use anyhow::Result;
-use clap::Parser;
-use logitcask_model::{Device, DeviceChoice, Precision, PretrainedModel};
+use logitcask_model::{Device, Precision, PretrainedModel};
 use logitcask_teach::{LocalTeacher, measure};
-use std::path::PathBuf;
 
 /// Number of windows per batch, and tokens per window.
 const BATCH: [usize; 2] = [64, 256];
-
-/// Measure a device and print rows of a Markdown table, for scripts/gpu-check
-#[derive(Debug, Parser)]
-#[command(name = "measure-device", bin_name = "logitcask measure-device")]
-pub struct MeasureArgs {
-    /// auto, cpu, wgpu, wgpu:N or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceChoice,
-    /// Numbers of classes for which selection is measured
-    #[arg(long, value_delimiter = ',', default_value = "32000,131072", value_parser = classes)]
-    pub classes: Vec<usize>,
-    /// A model whose forward pass is measured
-    #[arg(long)]
-    pub model: Option<PathBuf>,
-    /// How much the command reports
-    #[command(flatten)]
-    pub verbosity: Verbosity,
-}
-
-fn classes(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|classes| (1024..=1 << 24).contains(classes));
-    number.ok_or_else(|| "the number of classes must be 1,024 to 16,777,216".to_owned())
-}
 
 /// Prints the device's name and number formats, times of selection and of a copy, and a model's forward rate.
 pub fn run(args: &MeasureArgs) -> Result<()> {

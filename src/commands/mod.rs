@@ -24,8 +24,6 @@ use crate::recipe_file;
 use anyhow::Result;
 use logitcask_model::DeviceChoice;
 
-pub use measure::MeasureArgs;
-
 /// Runs a command.
 pub fn run(command: Command) -> Result<()> {
     device(&command).map_or(Ok(()), devices::check)?;

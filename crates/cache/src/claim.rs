@@ -5,9 +5,8 @@ use crate::commit;
 use crate::error::Result;
 use crate::names::COMMITS_DIR;
 use crate::publish::TEMP_PREFIX;
-use crate::store::exists;
+use crate::store::{Claim, exists};
 use crate::writer::CacheWriter;
-use std::fmt;
 
 /// The answer to a worker that claims a unit.
 #[derive(Debug)]
@@ -18,25 +17,6 @@ pub enum Claimed {
     Elsewhere,
     /// The unit is committed and its shard exists.
     Committed,
-}
-
-/// A worker's claim to a unit, released when it is dropped.
-#[derive(Debug)]
-pub struct Claim {
-    /// What releases the claim when it is dropped.
-    _held: Option<Box<dyn fmt::Debug + Send + Sync>>,
-}
-
-impl Claim {
-    /// An empty claim, for a worker that works on a unit without claiming it.
-    pub fn none() -> Self {
-        Self { _held: None }
-    }
-
-    /// A claim that lasts until `held` is dropped with it.
-    pub fn of(held: impl fmt::Debug + Send + Sync + 'static) -> Self {
-        Self { _held: Some(Box::new(held)) }
-    }
 }
 
 impl CacheWriter {

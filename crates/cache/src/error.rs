@@ -1,7 +1,7 @@
 //! Errors of reading and writing a cache, each with the file, what was expected and a possible remedy.
 
-use crate::ranges::ShardPart;
 use crate::row_problem::RowProblem;
+use crate::shard_part::ShardPart;
 use logitcask_core::{ConfigError, Fingerprint};
 use parquet::errors::ParquetError;
 use std::fmt::Display;

@@ -7,7 +7,6 @@ use logitcask_core::Fingerprint;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,40 +19,6 @@ pub struct ShardRange {
     pub bytes: u64,
     /// Hash of its bytes.
     pub blake3: Fingerprint,
-}
-
-/// A part of a shard with a hash of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ShardPart {
-    /// A row group, with the ids of its samples where the footer could be read.
-    RowGroup {
-        /// Its number within the shard.
-        number: usize,
-        /// Ids of its samples.
-        samples: Option<Range<u64>>,
-    },
-    /// Everything behind the row groups: page indexes, footer, magic.
-    Footer,
-}
-
-impl ShardPart {
-    /// The part of this number among the ranges of a shard.
-    pub(crate) fn of(number: usize, ranges: &[ShardRange]) -> Self {
-        if number + 1 == ranges.len() { Self::Footer } else { Self::RowGroup { number, samples: None } }
-    }
-}
-
-impl fmt::Display for ShardPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RowGroup { number, samples: None } => write!(f, "row group {number}"),
-            Self::RowGroup { number, samples: Some(ids) } => {
-                write!(f, "row group {number} (samples {}..{})", ids.start, ids.end)
-            }
-            Self::Footer => f.write_str("footer"),
-        }
-    }
 }
 
 /// Hashes the ranges of the shard `bytes`. A row group's range ends with its last column's pages.

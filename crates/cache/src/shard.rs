@@ -9,10 +9,11 @@ use crate::column_chunk::{ColumnChunk, ColumnError, ColumnRows, ColumnToRead, Li
 use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::plan::{Layout, Plan};
-use crate::ranges::{ShardPart, catch_panics};
+use crate::ranges::catch_panics;
 use crate::row_group::CachedSample;
 use crate::row_problem::RowProblem;
 use crate::schema;
+use crate::shard_part::ShardPart;
 use crate::store::Store;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;

@@ -1,10 +1,11 @@
 //! All input and output of the format: a folder, or anything else that keeps objects under names.
 
+mod claim;
 mod local;
 
+pub use claim::Claim;
 pub use local::LocalStore;
 
-use crate::claim::Claim;
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use std::fmt;

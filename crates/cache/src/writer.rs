@@ -10,8 +10,9 @@ use crate::error_stats::{self, CodecError, LogZError};
 use crate::json;
 use crate::names::{COMMITS_DIR, DATA_DIR, PARTS_DIR, PLAN_NAME, TOKENIZER_NAME};
 use crate::plan::Plan;
-use crate::ranges::{self, ShardPart};
+use crate::ranges;
 use crate::row_problem::RowProblem;
+use crate::shard_part::ShardPart;
 use crate::storage::Storage;
 use crate::store::{LocalStore, Store, exists};
 use bytes::Bytes;
@@ -229,7 +230,7 @@ impl CacheWriter {
         let differs = made.ranges.iter().zip(&recorded.ranges).position(|(made, recorded)| made != recorded);
         if let Some(number) = differs {
             let (expected, got) = (recorded.ranges[number].blake3, made.ranges[number].blake3);
-            let part = Box::new(ShardPart::of(number, &recorded.ranges));
+            let part = Box::new(ShardPart::of(number, recorded.ranges.len()));
             return Err(Error::Rebuilt { path, part, expected, got });
         }
         // Approximation errors cannot be computed from the bytes; the record has them from when the rows were first

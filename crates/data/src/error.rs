@@ -250,7 +250,7 @@ pub enum Error {
     Stopped,
     /// A dataset that was prepared on disk, or should be.
     #[error(transparent)]
-    Prepared(#[from] crate::prepared::PreparedError),
+    Prepared(#[from] crate::prepared::error::PreparedError),
     /// The value of an option is out of range.
     #[error("`{option}` is {got}, expected {expected}")]
     Option {

@@ -7,7 +7,7 @@
 
 mod build;
 mod dataset;
-mod error;
+pub(crate) mod error;
 mod key;
 mod part;
 mod reader;

@@ -7,6 +7,7 @@ mod arrow_tests;
 mod card;
 mod columns;
 mod config;
+mod data_file;
 mod folder;
 #[cfg(test)]
 mod folder_tests;
@@ -30,7 +31,7 @@ pub use write::write_corpus;
 
 use crate::document::{Content, Document};
 use crate::error::{Error, Result};
-pub(crate) use folder::DataFile;
+pub(crate) use data_file::DataFile;
 use folder::Layout;
 use std::collections::BTreeMap;
 use std::fs;

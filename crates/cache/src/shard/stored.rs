@@ -1,7 +1,8 @@
 //! The bytes of an open shard: each range is read and verified at its first use.
 
 use crate::error::{Error, Result};
-use crate::ranges::{self, ShardPart, ShardRange};
+use crate::ranges::{self, ShardRange};
+use crate::shard_part::ShardPart;
 use crate::store::{Stat, Store, check_length};
 use bytes::Bytes;
 use logitcask_core::Fingerprint;

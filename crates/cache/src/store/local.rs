@@ -1,7 +1,6 @@
 //! The local store: a folder.
 
-use super::{Stat, Store};
-use crate::claim::Claim;
+use super::{Claim, Stat, Store};
 use crate::error::{Error, Result};
 use crate::publish;
 use crate::storage::Storage;

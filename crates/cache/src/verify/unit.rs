@@ -5,9 +5,10 @@ use super::{Check, Finding, Tier, exists};
 use crate::commit::{Commit, Tally};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::ranges::{self, ShardPart, ShardRange};
+use crate::ranges::{self, ShardRange};
 use crate::row_group::rows_of_group;
 use crate::shard::Shard;
+use crate::shard_part::ShardPart;
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use std::ops::Range;
@@ -139,7 +140,7 @@ impl Check {
         };
         for (number, got) in damage.iter().copied() {
             let rows = rows.get(number).cloned();
-            let part = match (ShardPart::of(number, &record.ranges), &rows) {
+            let part = match (ShardPart::of(number, record.ranges.len()), &rows) {
                 (ShardPart::RowGroup { number, .. }, Some(rows)) => {
                     let samples = Some(record.start + rows.start..record.start + rows.end);
                     ShardPart::RowGroup { number, samples }

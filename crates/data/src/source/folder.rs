@@ -1,5 +1,6 @@
 //! A folder of texts, from a hub or made by hand: its files in order, and the split that each names.
 
+use super::data_file::{DataFile, Entry};
 use super::{card, glob, kind, names, saved};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
@@ -11,14 +12,6 @@ const MAX_DEPTH: usize = 16;
 /// Maximum number of names in a note.
 const SHOWN: usize = 5;
 
-/// A file of texts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DataFile {
-    pub(crate) path: PathBuf,
-    /// The split of all its documents, if its name or the card determines it.
-    pub(crate) split: Option<String>,
-}
-
 /// The files to read.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
@@ -28,9 +21,6 @@ pub(super) struct Layout {
     pub notes: Vec<String>,
     pub is_folder: bool,
 }
-
-/// A path relative to the folder, written with `/`, and the full path.
-pub(super) type Entry = (String, PathBuf);
 
 /// Lists the files of a folder and its subfolders. If a column names splits, files need not.
 pub(super) fn layout(folder: &Path, has_column: bool) -> Result<Layout> {

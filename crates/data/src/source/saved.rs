@@ -1,7 +1,7 @@
 //! Folders that `save_to_disk` of Hugging Face's `datasets` wrote: Arrow files beside a `state.json` that lists them, and
 //! for several splits a `dataset_dict.json` above a folder for each.
 
-use super::folder::{DataFile, Entry};
+use super::data_file::{DataFile, Entry};
 use super::{is_split_name, read_file};
 use crate::error::{Error, Result};
 use serde::Deserialize;
