@@ -11,6 +11,10 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+mod lock;
+
+pub use lock::LockFile;
+
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::publish;
 use crate::storage::Storage;
 use bytes::Bytes;
-use std::fs::{self, File, TryLockError};
+use logitcask_files::LockFile;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,20 +22,6 @@ impl LocalStore {
     /// The cache in `folder`, whose shards are held as `storage` says.
     pub fn new(folder: &Path, storage: Storage) -> Self {
         Self { folder: folder.to_owned(), storage }
-    }
-}
-
-/// The file of a claim, whose lock is held.
-#[derive(Debug)]
-struct ClaimFile {
-    path: PathBuf,
-    _locked: File,
-}
-
-impl Drop for ClaimFile {
-    fn drop(&mut self) {
-        // A file that remains is not a claim, because nobody holds its lock. `CacheWriter::finish` removes it.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -121,14 +108,9 @@ impl Store for LocalStore {
 
     fn claim(&self, name: &str) -> Result<Option<Claim>> {
         let path = self.path(name);
-        let opened = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(Error::io(&path, "create the claim"))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            // A file system without locks does not support claims.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
-        Ok(Some(Claim::of(ClaimFile { path, _locked: file })))
+        // `CacheWriter::finish` removes a file that a killed process left.
+        let held = LockFile::try_hold(&path).map_err(Error::io(&path, "create the claim"))?;
+        Ok(held.map(Claim::of))
     }
 
     fn remove_leftovers(&self, folder: &str) -> Result<()> {

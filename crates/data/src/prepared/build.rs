@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::source::{Source, Tally};
 use crate::split_windows::Splits;
 use crate::tokenizer::TextTokenizer;
+use logitcask_files::LockFile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -74,22 +74,9 @@ pub(super) fn part_name(group: usize, part: u64) -> String {
 /// The answer to a claim.
 enum Claim {
     /// It is ours until this value is dropped.
-    Mine(Held),
+    Mine(LockFile),
     Elsewhere,
     Complete,
-}
-
-/// The file of a claim, whose lock ends with the process.
-struct Held {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // A file that remains is not a claim, because nobody holds its lock.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 impl Builder<'_> {
@@ -211,14 +198,9 @@ impl Builder<'_> {
             return Ok(Claim::Complete);
         }
         let path = self.folder.join(format!("{TEMP}claim-{}", part_name(group, part)));
-        let opened = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(PreparedError::write(&path))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Ok(Claim::Elsewhere),
-            // A file system without locks does not support claims; parts may then be made twice.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
-        let held = Held { path, _file: file };
+        // On a file system without locks, parts may be made twice.
+        let held = LockFile::try_hold(&path).map_err(PreparedError::write(&path))?;
+        let Some(held) = held else { return Ok(Claim::Elsewhere) };
         // The previous owner may have completed the part just before it released the claim.
         Ok(if self.exists(group, part) { Claim::Complete } else { Claim::Mine(held) })
     }
