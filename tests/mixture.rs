@@ -47,7 +47,7 @@ fn counts(fixture: &Fixture, run: &str) -> Vec<Vec<u64>> {
     let metrics = fs::read_to_string(fixture.path(run).join("student/metrics.jsonl")).unwrap();
     let counts = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();
-        line["samples"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect()
+        line["samples_per_source"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect()
     };
     metrics.lines().map(counts).collect()
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 pub(super) struct Teaching {
     pub source: Source,
     /// Further caches that are mixed in.
-    pub more: Vec<WeightedSource>,
+    pub other_sources: Vec<WeightedSource>,
     pub tokenizer: TextTokenizer,
     /// The other files of the teacher that students inherit.
     pub companions: Companions,
@@ -36,9 +36,9 @@ pub(super) struct Teaching {
 impl Teaching {
     /// The shares of the samples that come from each cache, if there are several.
     pub fn describe_mixture(&self) -> Option<String> {
-        let own = self.cache.as_ref().filter(|_| !self.more.is_empty())?;
-        let all = 1.0 + self.more.iter().map(|one| one.weight).sum::<f64>();
-        let others = self.more.iter().filter_map(|one| Some((one.source.cache()?, one.weight)));
+        let own = self.cache.as_ref().filter(|_| !self.other_sources.is_empty())?;
+        let all = 1.0 + self.other_sources.iter().map(|one| one.weight).sum::<f64>();
+        let others = self.other_sources.iter().filter_map(|one| Some((one.source.cache()?, one.weight)));
         let share = |(cache, weight): (&CacheReader, f64)| {
             format!("{:.1} % from {}", 100.0 * weight / all, cache.folder().display())
         };
@@ -57,7 +57,7 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
             vocab_size: tokenizer.vocab_size() as usize,
             max_length: recipe.cache.max_length,
             source: Source::Labels(dataset),
-            more: Vec::new(),
+            other_sources: Vec::new(),
             companions: Companions::default(),
             padding: 0,
             made_from: Vec::new(),
@@ -76,17 +76,17 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
             Source::both(cache.clone(), second)?
         }
     };
-    let more = mixed(recipe, &cache)?;
-    let windows = more.iter().filter_map(|one| one.source.cache()).map(|cache| cache.plan().max_length);
+    let other_sources = mixed(recipe, &cache)?;
+    let windows = other_sources.iter().filter_map(|one| one.source.cache()).map(|cache| cache.plan().max_length);
     Ok(Teaching {
-        data: name_of(&source, &more),
+        data: name_of(&source, &other_sources),
         tokenizer: crate::tokenizers::of_cache(&cache)?,
         companions: Companions::from_files(cache.folder(), cache.companions()?)?,
         vocab_size: plan.vocab_size as usize,
         padding: plan.keep.padding as usize,
         max_length: windows.fold(plan.max_length, u32::max) as usize,
         source,
-        more,
+        other_sources,
         made_from,
         cache: Some(cache),
     })
@@ -103,15 +103,15 @@ fn mixed(recipe: &Recipe, first: &CacheReader) -> Result<Vec<WeightedSource>> {
                 cache.splits().join(", ")
             );
         }
-        Ok(WeightedSource::beside(first, cache, data.weight)?)
+        Ok(WeightedSource::mixed_with(first, cache, data.weight)?)
     };
     recipe.data.iter().map(open).collect()
 }
 
 /// Identifies the samples, the rows and how they are mixed.
-fn name_of(source: &Source, more: &[WeightedSource]) -> String {
+fn name_of(source: &Source, other_sources: &[WeightedSource]) -> String {
     let other = |one: &WeightedSource| format!(" and {} x {}", one.source.name(), one.weight);
-    source.name() + &more.iter().map(other).collect::<String>()
+    source.name() + &other_sources.iter().map(other).collect::<String>()
 }
 
 /// The recipe's cache, after a check that all its shards exist.

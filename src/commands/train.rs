@@ -187,7 +187,7 @@ impl Run<'_> {
             config: self.train,
             loss,
             source: &self.teaching.source,
-            more: &self.teaching.more,
+            other_sources: &self.teaching.other_sources,
             folder: &folder,
             device: self.device,
             similarity: self.similarity.clone().filter(|_| loss.needs_teacher()),

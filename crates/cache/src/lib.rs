@@ -123,7 +123,7 @@ pub use row_group::CachedSample;
 pub use row_problem::RowProblem;
 pub use shard_part::ShardPart;
 pub use storage::Storage;
-pub use store::{Claim, LocalStore, Stat, Store};
+pub use store::{Claim, LocalStore, ObjectMeta, Store};
 pub use verify::{Finding, Report, Tier, verify, verify_in};
 pub use version::FORMAT_VERSION;
 pub use writer::CacheWriter;

@@ -67,7 +67,7 @@ pub(crate) fn damaged(ranges: &[ShardRange], bytes: &[u8]) -> Vec<(usize, Finger
 /// The id of the plan from which a shard was made, if its footer can be read.
 pub(crate) fn footer_constant(store: &dyn Store, name: &str, key: &str) -> Option<String> {
     const END: u64 = 8;
-    let length = store.size(name).ok()??.bytes;
+    let length = store.meta(name).ok()??.bytes;
     let end = store.get_range(name, length.checked_sub(END)?..length).ok()?;
     let metadata = u64::from(u32::from_le_bytes(end[..4].try_into().ok()?));
     let footer = store.get_range(name, length.checked_sub(END)?.checked_sub(metadata)?..length).ok()?;

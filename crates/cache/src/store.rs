@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 /// What is known about an object without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
+pub struct ObjectMeta {
     /// Its length in bytes.
     pub bytes: u64,
     /// When it was last changed, if the store knows. Bytes of an object with the same length and time are hashed once.
@@ -62,7 +62,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error::Io`] if the store cannot tell.
-    fn size(&self, name: &str) -> Result<Option<Stat>>;
+    fn meta(&self, name: &str) -> Result<Option<ObjectMeta>>;
 
     /// Removes an object, which only a repair does; returns `false` if it does not exist.
     ///
@@ -112,18 +112,18 @@ pub trait Store: fmt::Debug + Send + Sync {
 
 /// Whether an object exists.
 pub(crate) fn exists(store: &dyn Store, name: &str) -> Result<bool> {
-    Ok(store.size(name)?.is_some())
+    Ok(store.meta(name)?.is_some())
 }
 
 /// The length of an object that must exist.
-pub(crate) fn stat(store: &dyn Store, name: &str) -> Result<Stat> {
+pub(crate) fn existing_meta(store: &dyn Store, name: &str) -> Result<ObjectMeta> {
     let missing = || Error::io(&store.path(name), "find the file")(io::ErrorKind::NotFound.into());
-    store.size(name)?.ok_or_else(missing)
+    store.meta(name)?.ok_or_else(missing)
 }
 
 /// Rejects an object that does not exist or has another length.
-pub(crate) fn check_length(store: &dyn Store, name: &str, expected: u64) -> Result<Stat> {
-    let found = stat(store, name)?;
+pub(crate) fn check_length(store: &dyn Store, name: &str, expected: u64) -> Result<ObjectMeta> {
+    let found = existing_meta(store, name)?;
     if found.bytes == expected {
         Ok(found)
     } else {

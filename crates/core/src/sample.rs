@@ -18,7 +18,7 @@ pub struct Origin {
 
 /// The positions of a sample at which the teacher is evaluated and students learn.
 ///
-/// A position is an index into the tokens. Its label is the next token, so the last token is no position.
+/// A position is an index into the tokens. Its label is the next token, so there is no position at the last token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Positions {
     /// Every position that has a next token.

@@ -10,8 +10,8 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Device, Tensor, activation};
 
-/// Where the queries of an attention stand and which keys they see.
-pub(crate) struct Scope {
+/// The positions of the tokens of an attention, and the keys that each query may see.
+pub(crate) struct AttentionLayout {
     rope: Rope,
     /// Number of tokens of a row.
     width: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Scope {
     mask: Option<Tensor<4, Bool>>,
 }
 
-impl Scope {
+impl AttentionLayout {
     /// The tokens of a batch.
     pub(crate) fn new(sequences: &Sequences, head_dim: usize, theta: f64, device: &Device) -> Self {
         let [rows, width] = sequences.shape();
@@ -46,14 +46,14 @@ pub(crate) fn attend(
     k: Tensor<2>,
     v: Tensor<2>,
     heads: &Heads,
-    scope: &Scope,
+    layout: &AttentionLayout,
     past: Option<&mut LayerCache>,
 ) -> Tensor<2> {
-    let (n, width) = (q.dims()[0], scope.width);
+    let (n, width) = (q.dims()[0], layout.width);
     let split = |x: Tensor<2>, count: usize| x.reshape([n / width, width, count, heads.head_dim]).swap_dims(1, 2);
-    let q = scope.rope.apply(split(q, heads.count));
-    let (mut k, mut v) = (scope.rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
-    let is_causal = past.is_none() && scope.mask.is_none();
+    let q = layout.rope.apply(split(q, heads.count));
+    let (mut k, mut v) = (layout.rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
+    let is_causal = past.is_none() && layout.mask.is_none();
     if let Some(entry) = past {
         if let Some((past_k, past_v)) = entry.take() {
             k = Tensor::cat(vec![past_k, k], 2);
@@ -63,7 +63,7 @@ pub(crate) fn attend(
     }
     let group = heads.count / heads.kv_count;
     let options = AttentionModuleOptions { is_causal, ..Default::default() };
-    let a = attention(q, repeat_kv(k, group), repeat_kv(v, group), scope.mask.clone(), None, options);
+    let a = attention(q, repeat_kv(k, group), repeat_kv(v, group), layout.mask.clone(), None, options);
     a.swap_dims(1, 2).reshape([n, heads.count * heads.head_dim])
 }
 

@@ -36,8 +36,7 @@ impl Batch {
     /// [`Error::NoTeacher`](crate::Error::NoTeacher) if a sample has no rows although `spec` reads some;
     /// [`Error::Refused`](crate::Error::Refused) for a label that the similarity of classes does not have.
     pub fn new(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
-        let width = samples.iter().map(|(sample, _)| sample.input_ids.len()).max().unwrap_or(0);
-        Self::laid_out(samples, spec, Sequences::in_rows(samples.len(), width))
+        Self::laid_out(samples, spec, false)
     }
 
     /// Lays out `samples` one after the other, without padding: the loss and its gradient are those of [`new`](Self::new)
@@ -46,11 +45,16 @@ impl Batch {
     /// # Errors
     /// The same as for [`new`](Self::new).
     pub fn packed(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
-        let lengths = samples.iter().map(|(sample, _)| sample.input_ids.len());
-        Self::laid_out(samples, spec, Sequences::packed(lengths))
+        Self::laid_out(samples, spec, true)
     }
 
-    fn laid_out(samples: &[DistillSample], spec: Option<&TargetSpec>, sequences: Sequences) -> Result<Self> {
+    /// [`packed`](Self::packed) or [`new`](Self::new).
+    pub(crate) fn laid_out(samples: &[DistillSample], spec: Option<&TargetSpec>, is_packed: bool) -> Result<Self> {
+        let lengths = samples.iter().map(|(sample, _)| sample.input_ids.len());
+        let sequences = match is_packed {
+            true => Sequences::packed(lengths),
+            false => Sequences::in_rows(samples.len(), lengths.max().unwrap_or(0)),
+        };
         let mut tokens = vec![0; sequences.shape().iter().product()];
         let (mut positions, mut gold_ids) = (Vec::new(), Vec::new());
         for ((sample, _), range) in samples.iter().zip(sequences.ranges()) {

@@ -6,6 +6,24 @@ use std::path::{Path, PathBuf};
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// A property in which two caches differ although it must be the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{second}: its {property} is {second_value}, but that of {first} is {first_value}: {requirement}")]
+pub struct CacheDifference {
+    /// The folder of the first cache.
+    pub first: PathBuf,
+    /// The folder of the second cache.
+    pub second: PathBuf,
+    /// The property.
+    pub property: &'static str,
+    /// Its value in the first cache.
+    pub first_value: String,
+    /// Its value in the second cache.
+    pub second_value: String,
+    /// What requires that it is the same.
+    pub requirement: &'static str,
+}
+
 /// An error of stage 2, training.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,42 +81,11 @@ pub enum Error {
         reason: String,
     },
     /// The loss needs soft targets, but there are only labels.
-    #[error("the loss asks for a teacher, but this run has none; name a [teacher] or set [loss] alpha = 0")]
+    #[error("the loss needs a teacher, but this run has none; name a [teacher] or set [loss] alpha = 0")]
     NoTeacher,
-    /// Two caches that are to be read together were not made from the same samples.
-    #[error(
-        "{second}: its {property} is {second_value}, but that of {first} is {first_value}: two teachers' caches can only \
-         be read together if they have the same samples"
-    )]
-    OtherSamples {
-        /// The folder of the first cache.
-        first: PathBuf,
-        /// The folder of the second cache.
-        second: PathBuf,
-        /// The property in which they differ.
-        property: &'static str,
-        /// Its value in the first cache.
-        first_value: String,
-        /// Its value in the second cache.
-        second_value: String,
-    },
-    /// Caches that are to be mixed do not have the same tokens.
-    #[error(
-        "{path}: its {property} is {value}, but that of {first} is {first_value}: caches can only be mixed if they have \
-         the same tokens"
-    )]
-    OtherTokens {
-        /// The folder of the cache.
-        path: PathBuf,
-        /// The folder of the first cache.
-        first: PathBuf,
-        /// The property in which they differ.
-        property: &'static str,
-        /// Its value in the first cache.
-        first_value: String,
-        /// Its value in this cache.
-        value: String,
-    },
+    /// Two caches differ in a property that must be the same.
+    #[error(transparent)]
+    CachesDiffer(#[from] Box<CacheDifference>),
     /// The second of two caches lacks a sample of the first.
     #[error("split `{split}`: the second cache has no sample {sample}; make both caches from one dataset")]
     NoSecondSample {
@@ -111,7 +98,7 @@ pub enum Error {
     #[error(
         "split `{split}`, sample {sample}: the tokens or the positions differ between the two caches; make both from one dataset"
     )]
-    OtherText {
+    SamplesDiffer {
         /// The split.
         split: String,
         /// The id of the sample.

@@ -6,8 +6,9 @@ use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, TermAtStep, TokenLosses,
 use crate::source::{Samples, Source};
 use crate::target_spec::TargetSpec;
 use crate::tensors::int_tensor;
+use crate::update::hidden_at;
 use crate::{Error, Result};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use logitcask_cache::{CacheReader, Plan};
 use logitcask_model::{CausalLm, Head};
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ struct Sums {
 pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &AtomicBool) -> Result<Option<Evaluation>> {
     let start = Instant::now();
     source.len(split)?;
-    let (device, head) = (model.device(), model.head().detached());
+    let head = model.head().detached();
     let is_packed = model.is_faster_packed();
     let mut samples = source.in_order(split)?;
     let mut sums = Sums::default();
@@ -64,7 +65,7 @@ pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &Atom
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        sums.add((model, &head), &batch, source.cache().map(CacheReader::plan), &device)?;
+        sums.add((model, &head), &batch, source.cache().map(CacheReader::plan))?;
     }
     info!(split, positions = sums.positions, seconds = start.elapsed().as_secs_f64(), "evaluated");
     let mean = |sum: f64| sum / sums.positions as f64;
@@ -81,23 +82,13 @@ fn next_batch(samples: &mut Samples, spec: &TargetSpec, is_packed: bool) -> Resu
     let rows: Vec<_> = samples.by_ref().take(ROWS).collect::<Result<_>>()?;
     let Some((_, taught)) = rows.first() else { return Ok(None) };
     let spec = (!taught.is_empty()).then_some(spec);
-    let batch = if is_packed { Batch::packed(&rows, spec) } else { Batch::new(&rows, spec) };
-    batch.map(Some)
+    Batch::laid_out(&rows, spec, is_packed).map(Some)
 }
 
 impl Sums {
-    fn add(
-        &mut self,
-        (model, head): (&impl CausalLm, &Head),
-        batch: &Batch,
-        taught: Option<&Plan>,
-        device: &Device,
-    ) -> Result<()> {
-        let tokens = int_tensor(&batch.tokens, batch.sequences.shape(), device);
-        let hidden =
-            model.hidden_at(tokens, &batch.sequences, int_tensor(&batch.positions, [batch.positions.len()], device));
+    fn add(&mut self, (model, head): (&impl CausalLm, &Head), batch: &Batch, taught: Option<&Plan>) -> Result<()> {
         let mut start = 0;
-        for hidden in hidden.split(model.logits_chunk(), 0) {
+        for hidden in hidden_at(model, batch).split(model.logits_chunk(), 0) {
             let end = start + hidden.dims()[0];
             self.add_part(head.logits(hidden), &batch.part(start..end), taught)?;
             start = end;

@@ -33,7 +33,7 @@ pub mod trainer;
 pub mod update;
 
 pub use config::TrainConfig;
-pub use error::{Error, Result};
+pub use error::{CacheDifference, Error, Result};
 pub use eval::Evaluation;
 pub use loss::LossConfig;
 pub use mixture::WeightedSource;

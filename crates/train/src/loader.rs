@@ -1,7 +1,7 @@
 //! Prefetching of batches.
 
 use crate::batch::Batch;
-use crate::mixture::{Turns, WeightedSource};
+use crate::mixture::{Interleaving, WeightedSource};
 use crate::pruning::Stage;
 use crate::source::{DistillSample, Samples, prefix};
 use crate::target_spec::TargetSpec;
@@ -18,7 +18,8 @@ const AHEAD: usize = 4;
 /// An endless stream of samples from one or several sources.
 pub(crate) struct Loader {
     streams: Vec<Stream>,
-    turns: Turns,
+    /// From which stream each sample comes.
+    order: Interleaving,
     /// Number of samples in a step, and in each of its parts.
     sizes: (usize, usize),
     max_length: usize,
@@ -77,7 +78,7 @@ impl Loader {
         mut stages: Option<(Vec<Stage>, Receiver<Stage>)>,
     ) -> Result<Self> {
         let weights: Vec<f64> = sources.iter().map(|source| source.weight).collect();
-        let turns = Turns::after(&weights, first * config.batch_size as u64);
+        let order = Interleaving::after(&weights, first * config.batch_size as u64);
         let stream = |(number, (source, &place)): (u64, (&WeightedSource, &u64))| {
             Ok(Stream {
                 source: source.source.clone(),
@@ -90,8 +91,8 @@ impl Loader {
             })
         };
         Ok(Self {
-            streams: (0..).zip(sources.iter().zip(turns.taken())).map(stream).collect::<Result<_>>()?,
-            turns,
+            streams: (0..).zip(sources.iter().zip(order.taken())).map(stream).collect::<Result<_>>()?,
+            order,
             sizes: (config.batch_size, config.batch_size / config.accumulate),
             max_length: config.max_length.map_or(usize::MAX, |length| length as usize),
             is_packed,
@@ -120,15 +121,14 @@ impl Loader {
         let (size, part) = self.sizes;
         let (mut rows, mut sources) = (Vec::with_capacity(size), Vec::with_capacity(size));
         for _ in 0..size {
-            let source = self.turns.next();
+            let source = self.order.next();
             rows.push(prefix(self.streams[source].next()?, self.max_length));
             sources.push(source);
         }
         let (is_mixed, is_packed) = (self.streams.len() > 1, self.is_packed);
         let batch = |(rows, sources): (&[DistillSample], &[usize])| {
             let sources = if is_mixed { sources.to_vec() } else { Vec::new() };
-            let batch = if is_packed { Batch::packed(rows, spec)? } else { Batch::new(rows, spec)? };
-            Ok(Batch { sources, ..batch })
+            Ok(Batch { sources, ..Batch::laid_out(rows, spec, is_packed)? })
         };
         let parts: Vec<Batch> = rows.chunks(part).zip(sources.chunks(part)).map(batch).collect::<Result<_>>()?;
         // Of a sample's chosen positions, none may be within its first tokens.

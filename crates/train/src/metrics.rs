@@ -35,7 +35,7 @@ pub struct StepMetrics {
     pub read: Option<f64>,
     /// Number of samples from each source, if there are several: the recipe's own cache, then those of `[[data]]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub samples: Vec<u64>,
+    pub samples_per_source: Vec<u64>,
     /// The step's learning rate.
     pub learning_rate: f64,
     /// Global gradient norm before clipping.

@@ -1,7 +1,7 @@
 //! Several sources in one run.
 
-use crate::source::Source;
-use crate::{Error, Result};
+use crate::Result;
+use crate::source::{Source, check_same};
 use logitcask_cache::CacheReader;
 
 /// A source, and its share of a run's samples relative to the others.
@@ -14,20 +14,18 @@ pub struct WeightedSource {
 }
 
 impl WeightedSource {
-    /// A cache whose samples are mixed with those of `first`.
+    /// A cache whose samples can be mixed with those of `first`.
     ///
     /// # Errors
-    /// [`Error::OtherTokens`] if their classes or tokenizers differ, since a token would mean something else.
-    pub fn beside(first: &CacheReader, cache: CacheReader, weight: f64) -> Result<Self> {
+    /// [`Error::CachesDiffer`](crate::Error::CachesDiffer) if their classes or tokenizers differ, since a token would mean
+    /// something else.
+    pub fn mixed_with(first: &CacheReader, cache: CacheReader, weight: f64) -> Result<Self> {
         let (a, b) = (first.plan(), cache.plan());
         let properties = [
             ("number of classes", a.vocab_size.to_string(), b.vocab_size.to_string()),
             ("tokenizer", a.tokenizer.fingerprint.short(), b.tokenizer.fingerprint.short()),
         ];
-        if let Some((property, first_value, value)) = properties.into_iter().find(|(_, a, b)| a != b) {
-            let (path, first) = (cache.folder().to_owned(), first.folder().to_owned());
-            return Err(Error::OtherTokens { path, first, property, first_value, value });
-        }
+        check_same((first, &cache), properties, "caches can only be mixed if they have the same tokens")?;
         Ok(Self { source: Source::Cache(cache), weight })
     }
 }
@@ -35,20 +33,20 @@ impl WeightedSource {
 /// From which source each sample of a run comes: always the one whose count is furthest below its share, and the first
 /// of equals. Every source therefore stays near its share after any number of samples (within one sample if there are two
 /// sources), and the order depends on the weights only.
-pub(crate) struct Turns {
+pub(crate) struct Interleaving {
     shares: Vec<f64>,
     taken: Vec<u64>,
     total: u64,
 }
 
-impl Turns {
+impl Interleaving {
     /// The order for sources with these weights, after the first `samples` samples.
     pub(crate) fn after(weights: &[f64], samples: u64) -> Self {
         let sum: f64 = weights.iter().sum();
         let shares = weights.iter().map(|weight| weight / sum).collect();
-        let mut turns = Self { shares, taken: vec![0; weights.len()], total: 0 };
-        (0..samples).for_each(|_| _ = turns.next());
-        turns
+        let mut order = Self { shares, taken: vec![0; weights.len()], total: 0 };
+        (0..samples).for_each(|_| _ = order.next());
+        order
     }
 
     /// Index of the source of the next sample.
@@ -79,17 +77,17 @@ mod tests {
             place in 0..400u64,
         ) {
             let sum: f64 = weights.iter().sum();
-            let mut turns = Turns::after(&weights, 0);
+            let mut order = Interleaving::after(&weights, 0);
             for total in 1..=place {
-                turns.next();
-                for (weight, &taken) in weights.iter().zip(turns.taken()) {
+                order.next();
+                for (weight, &taken) in weights.iter().zip(order.taken()) {
                     let off = taken as f64 - weight / sum * total as f64;
                     prop_assert!(off.abs() <= (weights.len() as f64 - 1.0).max(1e-9), "{off} after {total}");
                 }
             }
-            let mut again = Turns::after(&weights, place);
-            prop_assert_eq!(again.taken(), turns.taken());
-            prop_assert_eq!((0..50).map(|_| again.next()).collect::<Vec<_>>(), (0..50).map(|_| turns.next()).collect::<Vec<_>>());
+            let mut again = Interleaving::after(&weights, place);
+            prop_assert_eq!(again.taken(), order.taken());
+            prop_assert_eq!((0..50).map(|_| again.next()).collect::<Vec<_>>(), (0..50).map(|_| order.next()).collect::<Vec<_>>());
         }
     }
 }

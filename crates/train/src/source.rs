@@ -1,5 +1,6 @@
 //! Sources of a trainer's samples: a cache, two caches, or a dataset's labels only.
 
+use crate::error::CacheDifference;
 use crate::{Error, LossConfig, Result};
 use logitcask_cache::{CacheReader, CachedSample};
 use logitcask_core::rng::CounterRng;
@@ -30,27 +31,20 @@ impl Source {
     /// Combines two caches of the same samples.
     ///
     /// # Errors
-    /// [`Error::OtherSamples`] if their classes, texts or windows differ, since the rows of one teacher would then be
+    /// [`Error::CachesDiffer`] if their classes, texts or windows differ, since the rows of one teacher would then be
     /// paired with another text.
     pub fn both(first: CacheReader, second: CacheReader) -> Result<Self> {
         let (a, b) = (first.plan(), second.plan());
-        let differs = [
+        let properties = [
             ("classes", a.vocab_size.to_string(), b.vocab_size.to_string()),
             ("tokenizer", a.tokenizer.fingerprint.short(), b.tokenizer.fingerprint.short()),
             ("dataset", a.dataset.fingerprint.short(), b.dataset.fingerprint.short()),
             ("max_length", a.max_length.to_string(), b.max_length.to_string()),
             ("positions", a.positions.to_string(), b.positions.to_string()),
         ];
-        match differs.into_iter().find(|(_, a, b)| a != b) {
-            None => Ok(Self::Both(first, second)),
-            Some((property, first_value, second_value)) => Err(Error::OtherSamples {
-                first: first.folder().to_owned(),
-                second: second.folder().to_owned(),
-                property,
-                first_value,
-                second_value,
-            }),
-        }
+        let requirement = "two teachers' caches can only be read together if they have the same samples";
+        check_same((&first, &second), properties, requirement)?;
+        Ok(Self::Both(first, second))
     }
 
     /// Identifies the samples and the teachers' rows by their hashes.
@@ -112,7 +106,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there. A sample is [`Error::NoSecondSample`] or
-    /// [`Error::OtherText`] if the second cache does not have it.
+    /// [`Error::SamplesDiffer`] if the second cache does not have it.
     pub fn in_order(&self, split: &str) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.in_order(split)?)),
@@ -126,7 +120,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Cache`] or [`Error::EmptySplit`] for a split that is not there. A sample is [`Error::NoSecondSample`] or
-    /// [`Error::OtherText`] if the second cache does not have it.
+    /// [`Error::SamplesDiffer`] if the second cache does not have it.
     pub fn shuffled(&self, split: &str, seed: u64, epoch: u64, skip: u64) -> Result<Samples> {
         match self {
             Self::Cache(reader) => Ok(taught(reader.shuffled(split, seed, epoch, skip)?)),
@@ -157,6 +151,19 @@ impl Source {
             Self::Labels(_) => Err(Error::NoTeacher),
         }
     }
+}
+
+/// Rejects the second of two caches if one of the properties differs, each given with its value in both.
+pub(crate) fn check_same<const N: usize>(
+    (first, second): (&CacheReader, &CacheReader),
+    properties: [(&'static str, String, String); N],
+    requirement: &'static str,
+) -> Result<()> {
+    let Some((property, first_value, second_value)) = properties.into_iter().find(|(_, a, b)| a != b) else {
+        return Ok(());
+    };
+    let [first, second] = [first, second].map(|cache| cache.folder().to_owned());
+    Err(Box::new(CacheDifference { first, second, property, first_value, second_value, requirement }).into())
 }
 
 /// The first `max_length` tokens of a sample and the teachers' rows for them.
@@ -217,7 +224,7 @@ impl AlignedReader {
         let found = self.near.iter().find_map(|(_, group)| group.get(&id));
         match found {
             Some(found) if found.sample == *sample => Ok(found.rows.clone()),
-            _ => Err(Error::OtherText { split: self.split.clone(), sample: id }),
+            _ => Err(Error::SamplesDiffer { split: self.split.clone(), sample: id }),
         }
     }
 }

@@ -48,7 +48,7 @@ pub struct Trainer<'a> {
     /// Source of the samples, and of those that the student is evaluated on.
     pub source: &'a Source,
     /// Further caches whose samples are mixed in, each with its weight relative to `source`, which has 1.
-    pub more: &'a [WeightedSource],
+    pub other_sources: &'a [WeightedSource],
     /// Folder for the metrics.
     pub folder: &'a Path,
     /// Device of the tensors.
@@ -132,7 +132,7 @@ impl Trainer<'_> {
 
     /// Refuses what a mixture of sources cannot be trained with.
     fn check_mixture(&self) -> std::result::Result<(), ConfigError> {
-        if self.more.is_empty() {
+        if self.other_sources.is_empty() {
             return Ok(());
         }
         let refused =
@@ -143,7 +143,7 @@ impl Trainer<'_> {
         if self.loss.second_teacher.is_some() {
             return refused("[loss] second_teacher", "a cache", "it has no rows for the samples of other caches");
         }
-        for WeightedSource { source, weight } in self.more {
+        for WeightedSource { source, weight } in self.other_sources {
             let expected = "a number above 0";
             ConfigError::unless(weight.is_finite() && *weight > 0.0, "[[data]] weight", weight, expected)?;
             source.check(self.loss)?;
@@ -159,7 +159,7 @@ impl Trainer<'_> {
     /// All sources with their weights, the first of them `source`.
     fn sources(&self) -> Vec<WeightedSource> {
         let first = WeightedSource { source: self.source.clone(), weight: 1.0 };
-        [first].into_iter().chain(self.more.iter().cloned()).collect()
+        [first].into_iter().chain(self.other_sources.iter().cloned()).collect()
     }
 
     /// Student, optimizer and rules as stored in the last checkpoint, or their initial state.
@@ -218,7 +218,7 @@ impl Trainer<'_> {
         let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.is_cpu() };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
-        metrics.samples = self.count_samples(parts);
+        metrics.samples_per_source = self.count_samples(parts);
         metrics.read = learner.pruner.as_ref().map(Pruner::share);
         if !metrics.loss.is_finite() {
             let loss = format!("the loss is {}", metrics.loss);
@@ -242,7 +242,7 @@ impl Trainer<'_> {
 
     /// Number of samples of a step from each source; empty if there is only one.
     fn count_samples(&self, parts: &[Batch]) -> Vec<u64> {
-        let mut counts = vec![0; if self.more.is_empty() { 0 } else { 1 + self.more.len() }];
+        let mut counts = vec![0; if self.other_sources.is_empty() { 0 } else { 1 + self.other_sources.len() }];
         parts.iter().flat_map(|part| &part.sources).for_each(|&source| counts[source] += 1);
         counts
     }

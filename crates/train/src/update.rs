@@ -128,8 +128,8 @@ fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch) -> Forward<'a, M> {
     Forward { model, hidden, batch }
 }
 
-/// Hidden states at positions with a next token only.
-fn hidden_at(model: &impl CausalLm, batch: &Batch) -> Tensor<2> {
+/// Hidden states at the positions of a batch.
+pub(crate) fn hidden_at(model: &impl CausalLm, batch: &Batch) -> Tensor<2> {
     let device = model.device();
     let tokens = int_tensor(&batch.tokens, batch.sequences.shape(), &device);
     model.hidden_at(tokens, &batch.sequences, int_tensor(&batch.positions, [batch.positions.len()], &device))
@@ -223,7 +223,7 @@ fn metrics(
         temperature: loss.terms.first().filter(|_| loss.alpha > 0.0).map(temperature),
         counted: decisions.weights.as_ref().map(|weights| weights.iter().filter(|w| **w > 0.0).count() as f64 / n),
         read: None,
-        samples: Vec::new(),
+        samples_per_source: Vec::new(),
         learning_rate: 0.0,
         gradient_norm: 0.0,
         positions: positions as u64,

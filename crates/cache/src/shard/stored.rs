@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::ranges::{self, ShardRange};
 use crate::shard_part::ShardPart;
-use crate::store::{Stat, Store, check_length};
+use crate::store::{ObjectMeta, Store, check_length};
 use bytes::Bytes;
 use logitcask_core::Fingerprint;
 use std::ops::Range;
@@ -14,15 +14,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// so that a shard that is opened again is not hashed again.
 #[derive(Debug)]
 pub(crate) struct Proof {
-    stat: Stat,
+    meta: ObjectMeta,
     verified: Box<[AtomicBool]>,
 }
 
 impl Proof {
-    /// The proof for a file in the state `stat`: `before`, if it is for the same state.
-    fn of(stat: Stat, ranges: usize, before: Option<Arc<Self>>) -> Arc<Self> {
-        let is_same = |proof: &Arc<Self>| proof.stat == stat && stat.modified.is_some();
-        let new = || Arc::new(Self { stat, verified: (0..ranges).map(|_| AtomicBool::new(false)).collect() });
+    /// The proof for a file in the state `meta`: `before`, if it is for the same state.
+    fn of(meta: ObjectMeta, ranges: usize, before: Option<Arc<Self>>) -> Arc<Self> {
+        let is_same = |proof: &Arc<Self>| proof.meta == meta && meta.modified.is_some();
+        let new = || Arc::new(Self { meta, verified: (0..ranges).map(|_| AtomicBool::new(false)).collect() });
         before.filter(is_same).unwrap_or_else(new)
     }
 }
@@ -59,18 +59,18 @@ impl StoredBytes {
         proof: Option<Arc<Proof>>,
     ) -> Result<Self> {
         let expected = ranges::places(ranges).last().map_or(0, |place| place.end);
-        let stat = check_length(store.as_ref(), name, expected)?;
+        let meta = check_length(store.as_ref(), name, expected)?;
         let map = store.map(name)?;
         if let Some(map) = map.as_ref().filter(|map| map.len() as u64 != expected) {
             return Err(Error::Size { path: store.path(name), expected, got: map.len() as u64 });
         }
-        Ok(Self::new(store, name, ranges, map, Proof::of(stat, ranges.len(), proof)))
+        Ok(Self::new(store, name, ranges, map, Proof::of(meta, ranges.len(), proof)))
     }
 
     /// The shard `name` with `bytes` that have the hashes of its ranges.
     pub(super) fn verified(store: &Arc<dyn Store>, name: &str, ranges: &[ShardRange], bytes: Bytes) -> Self {
-        let stat = Stat { bytes: bytes.len() as u64, modified: None };
-        let proof = Proof { stat, verified: ranges.iter().map(|_| AtomicBool::new(true)).collect() };
+        let meta = ObjectMeta { bytes: bytes.len() as u64, modified: None };
+        let proof = Proof { meta, verified: ranges.iter().map(|_| AtomicBool::new(true)).collect() };
         let this = Self::new(store, name, ranges, None, Arc::new(proof));
         for (place, used) in this.places.iter().zip(&this.used) {
             // The places end with the bytes, as whoever compared the hashes knows.

@@ -1,6 +1,6 @@
 //! The local store: a folder.
 
-use super::{Claim, Stat, Store};
+use super::{Claim, ObjectMeta, Store};
 use crate::error::{Error, Result};
 use crate::publish;
 use crate::storage::Storage;
@@ -80,10 +80,10 @@ impl Store for LocalStore {
         Ok(())
     }
 
-    fn size(&self, name: &str) -> Result<Option<Stat>> {
+    fn meta(&self, name: &str) -> Result<Option<ObjectMeta>> {
         let path = self.path(name);
         match fs::metadata(&path) {
-            Ok(metadata) => Ok(Some(Stat { bytes: metadata.len(), modified: metadata.modified().ok() })),
+            Ok(metadata) => Ok(Some(ObjectMeta { bytes: metadata.len(), modified: metadata.modified().ok() })),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(Error::io(&path, "look for the file")(error)),
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::{Error, Result};
-use crate::store::Stat;
+use crate::store::ObjectMeta;
 use crate::{Tier, verify_in};
 use std::collections::BTreeMap;
 use std::io;
@@ -74,9 +74,9 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn size(&self, name: &str) -> Result<Option<Stat>> {
+    fn meta(&self, name: &str) -> Result<Option<ObjectMeta>> {
         let objects = self.objects.lock().unwrap();
-        Ok(objects.get(name).map(|bytes| Stat { bytes: bytes.len() as u64, modified: None }))
+        Ok(objects.get(name).map(|bytes| ObjectMeta { bytes: bytes.len() as u64, modified: None }))
     }
 
     fn remove(&self, name: &str) -> Result<bool> {

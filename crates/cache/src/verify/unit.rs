@@ -92,7 +92,7 @@ impl Check {
     fn read<'r>(&self, shard: &str) -> crate::Result<Read<'r>> {
         let (store, agreeing) = (self.store.as_ref(), Vec::new());
         if self.tier == Tier::Structure {
-            return Ok(Read { length: crate::store::stat(store, shard)?.bytes, bytes: None, agreeing });
+            return Ok(Read { length: crate::store::existing_meta(store, shard)?.bytes, bytes: None, agreeing });
         }
         let bytes = store.get(shard, u64::MAX)?;
         Ok(Read { length: bytes.len() as u64, bytes: Some(bytes), agreeing })

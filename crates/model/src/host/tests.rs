@@ -1,7 +1,7 @@
 //! Each operation beside the same composed of tensor operations, forward and backward.
 
 use super::Heads;
-use crate::blocks::{Scope, attend};
+use crate::blocks::{AttentionLayout, attend};
 use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
@@ -62,7 +62,7 @@ fn attention_is_that_of_tensors() {
         let uneven = [n.div_ceil(3), n - n.div_ceil(3)].into_iter().filter(|&length| length > 0);
         for sequences in [Sequences::in_rows(rows, width), Sequences::packed(uneven)] {
             let angles = Arc::new(RotaryAngles::new(0..sequences.longest(), head_dim, 10_000.0));
-            let scope = Scope::new(&sequences, head_dim, 10_000.0, &Device::flex().autodiff());
+            let layout = AttentionLayout::new(&sequences, head_dim, 10_000.0, &Device::flex().autodiff());
             // The second time scores of a hundred: nearly all of the probability is at one key, and slopes are what is
             // left when numbers as large as the scores cancel each other.
             for spread in [1.0, 8.0] {
@@ -71,7 +71,7 @@ fn attention_is_that_of_tensors() {
                 let what = format!("{sequences:?}, {count} heads on {kv_count} of {head_dim}, spread {spread}");
                 let here =
                     |[q, k, v]: [Tensor<2>; 3]| super::attention(q, k, v, heads, sequences.clone(), angles.clone());
-                assert_exact(&what, spread * spread, &inputs, here, |[q, k, v]| attend(q, k, v, &heads, &scope, None));
+                assert_exact(&what, spread * spread, &inputs, here, |[q, k, v]| attend(q, k, v, &heads, &layout, None));
             }
         }
     }

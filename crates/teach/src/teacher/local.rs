@@ -42,8 +42,8 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
     }
 
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
-        // With padding, which is little in a batch of similar lengths: in another shape the products of a model may round
-        // the last bit of a logit otherwise.
+        // Padding is kept, although a CPU computes it like other tokens: without it, the matrix products have another
+        // shape, which can change the last bit of a logit. A batch of similar lengths has little of it.
         let sequences = Sequences::in_rows(batch.samples.len(), batch.width);
         let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), &self.device);

@@ -6,7 +6,7 @@ mod hf;
 pub use config::LlamaConfig;
 
 use crate::CausalLm;
-use crate::blocks::{Scope, attend, rms_norm, swiglu};
+use crate::blocks::{AttentionLayout, attend, rms_norm, swiglu};
 use crate::causal_lm::KvCache;
 use crate::families::family::Family;
 use crate::head::HeadParameter;
@@ -133,9 +133,9 @@ impl CausalLm for Llama {
                 x = layer.forward(x, c, |q, k, v| host::attention(q, k, v, heads, sequences.clone(), angles.clone()));
             }
         } else {
-            let scope = Scope::new(sequences, c.head_dim, c.rope_theta, &self.device());
+            let layout = AttentionLayout::new(sequences, c.head_dim, c.rope_theta, &self.device());
             for layer in &self.layers {
-                x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &scope, None));
+                x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &layout, None));
             }
         }
         rms_norm(x, &self.norm, c.rms_norm_eps)
@@ -144,10 +144,10 @@ impl CausalLm for Llama {
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         let c = &self.config;
         let (position, past) = cache.next_token(self.layers.len());
-        let (heads, scope) = (c.heads(), Scope::at(position, c.head_dim, c.rope_theta, &self.device()));
+        let (heads, layout) = (c.heads(), AttentionLayout::at(position, c.head_dim, c.rope_theta, &self.device()));
         let mut x = embedding(self.embed_tokens.val(), tokens.unsqueeze_dim(1));
         for (layer, entry) in self.layers.iter().zip(past) {
-            x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &scope, Some(entry)));
+            x = layer.forward(x, c, |q, k, v| attend(q, k, v, &heads, &layout, Some(entry)));
         }
         let [rows, _, d] = x.dims();
         self.head().logits(rms_norm(x, &self.norm, c.rms_norm_eps).reshape([rows, d]))
