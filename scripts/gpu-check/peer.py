@@ -84,7 +84,9 @@ def make(folder, small):
         eos_token_id=2,
     )
     torch.manual_seed(0)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    with torch.device(DEVICE):
+        model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
 
 
 command, arguments = sys.argv[1], sys.argv[2:]

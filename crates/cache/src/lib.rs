@@ -8,7 +8,8 @@
 //! };
 //! use logitcask_core::select::select_reference;
 //! use logitcask_core::{
-//!     Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule, Truncation,
+//!     Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
+//!     Truncation,
 //! };
 //!
 //! let tokenizer = b"the bytes of a tokenizer.json";

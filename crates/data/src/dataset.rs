@@ -18,8 +18,8 @@ pub trait Dataset: Send + Sync {
     /// Number of tokens of a sample, without loading it.
     ///
     /// # Errors
-    /// [`Error::NoSample`](crate::Error::NoSample) if the split has no such index or does not exist; any error in accessing the dataset's
-    /// storage.
+    /// [`Error::NoSample`](crate::Error::NoSample) if the split has no such index or does not exist; any error in
+    /// accessing the dataset's storage.
     fn length_of(&self, split: &str, id: SampleId) -> Result<usize>;
 
     /// Returns a sample.

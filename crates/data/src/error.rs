@@ -34,7 +34,7 @@ pub enum Error {
     #[error(
         "{path}: cannot be unpacked after line {lines}: {cause}; it is not whole or not in the format that its name says, fetch it again or test it with gzip -t or zstd -t"
     )]
-    Packed {
+    Decompress {
         /// The file.
         path: PathBuf,
         /// Number of lines that were read before.

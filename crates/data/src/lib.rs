@@ -4,8 +4,9 @@
 //! [`TextDataset`] divides those into windows whose [`logitcask_core::SampleId`] never depends on threads or batches.
 //!
 //! # Seams
-//! A dataset that does not fit into memory is prepared on disk ([`Preparation`]). The stages only use the trait [`Dataset`], so another kind of data needs one new implementation; another file format
-//! needs one new file under `source`.
+//! A dataset that does not fit into memory is prepared on disk ([`Preparation`]). The stages only use the trait
+//! [`Dataset`], so another kind of data needs one new implementation; another file format needs one new file under
+//! `source`.
 //!
 //! # Examples
 //! ```

@@ -187,7 +187,7 @@ impl<'a> Preparation<'a> {
         let again = self.run(made)?;
         match again.manifest_fingerprint() == manifest.fingerprint {
             true => Ok(damaged.len()),
-            false => Err(PreparedError::Another { path: self.folder.clone() }.into()),
+            false => Err(PreparedError::OtherDataset { path: self.folder.clone() }.into()),
         }
     }
 

@@ -6,6 +6,8 @@ mod arrow;
 mod arrow_tests;
 mod card;
 mod columns;
+#[cfg(test)]
+mod compressed_tests;
 mod config;
 mod data_file;
 mod folder;
@@ -15,8 +17,6 @@ mod glob;
 mod jsonl;
 mod lines;
 mod names;
-#[cfg(test)]
-mod packed_tests;
 mod parquet;
 mod parquet_tokens;
 mod plain;

@@ -53,8 +53,8 @@ impl TextDataset {
     /// Reads and tokenises documents (in parallel, in order) and cuts them into windows of up to `max_length` tokens.
     ///
     /// # Errors
-    /// Any error of [`read_documents`](crate::read_documents), a text that the tokenizer rejects or that contains a special token if that is
-    /// refused, a `max_length` below 2, or no window at all.
+    /// Any error of [`read_documents`](crate::read_documents), a text that the tokenizer rejects or that contains a
+    /// special token if that is refused, a `max_length` below 2, or no window at all.
     pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
         check_length(max_length)?;
         let source = Source::open(config)?;

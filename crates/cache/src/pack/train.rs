@@ -62,7 +62,8 @@ impl ClassCounts {
 }
 
 impl Model {
-    /// Trains a model on samples: the tokens at their positions, and their entries. The same samples in the same order give the same model.
+    /// Trains a model on samples: the tokens at their positions, and their entries. The same samples in the same order
+    /// give the same model.
     pub(crate) fn train<'a>(
         vocab: u32,
         shape: CountMode,

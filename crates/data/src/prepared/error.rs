@@ -37,7 +37,7 @@ pub enum PreparedError {
     #[error(
         "{path}: is no regular file, so that an interrupted `prepare` could not read it again; write it to a file first"
     )]
-    Once {
+    NotAFile {
         /// The source.
         path: PathBuf,
     },
@@ -53,7 +53,7 @@ pub enum PreparedError {
     #[error(
         "{path}: the parts that were made again are another dataset than before; the source files have changed without a change of their lengths and times, so remove this folder"
     )]
-    Another {
+    OtherDataset {
         /// The prepared dataset.
         path: PathBuf,
     },

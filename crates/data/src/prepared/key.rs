@@ -28,7 +28,7 @@ impl Stats {
             let metadata = fs::metadata(path).map_err(Error::io(path))?;
             match metadata.is_file() {
                 true => Ok((metadata.len(), modified(&metadata))),
-                false => Err(Error::from(PreparedError::Once { path: path.clone() })),
+                false => Err(Error::from(PreparedError::NotAFile { path: path.clone() })),
             }
         };
         Ok(Self(source.files().iter().map(|file| stat(&file.path)).collect::<Result<_>>()?))

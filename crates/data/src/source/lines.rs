@@ -98,7 +98,7 @@ fn peek<R: Read>(mut reader: R, count: usize) -> io::Result<(Vec<u8>, Peeked<R>)
 
 fn unreadable(path: &Path, is_packed: bool, lines: usize, cause: io::Error) -> Error {
     match is_packed {
-        true => Error::Packed { path: path.to_owned(), lines, cause },
+        true => Error::Decompress { path: path.to_owned(), lines, cause },
         false => Error::io(path)(cause),
     }
 }
