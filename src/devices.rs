@@ -19,11 +19,13 @@ pub fn check(choice: DeviceChoice) -> Result<()> {
     Ok(())
 }
 
-/// Opens the chosen device and returns it with its name for reports. Notes if it is a software adapter.
+/// Opens the chosen device and returns it with its name for reports. Notes what makes it slow.
 pub fn open(choice: DeviceChoice) -> Result<(Device, String)> {
     let (device, name) = choice.open()?;
     if DeviceChoice::is_software(&device) {
         note!("{name} is a software adapter: it computes what a GPU would, and takes longer than --device cpu");
+    } else if device != Device::flex() {
+        note!("{name} compiles its kernels as they are needed: the first results can take a minute or more");
     }
     Ok((device, name))
 }

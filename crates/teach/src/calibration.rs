@@ -120,6 +120,8 @@ pub fn calibrate(
     for batch in batch_by_length(samples, batch_tokens) {
         teacher.outputs(&batch, &mut |outputs: Outputs| {
             out.positions += outputs.positions.len() as u64;
+            // The few rows are read back once: a GPU would compile its kernel for every number of atoms, seconds each.
+            let outputs = outputs.in_memory()?;
             for (keep, trial) in keeps.iter().zip(&mut out.trials) {
                 add_rows((split, keep), &batch, &outputs, &mut trial.rows, &mut trial.errors)?;
             }

@@ -20,6 +20,19 @@ pub struct Outputs {
     pub logits: Logits,
 }
 
+impl Outputs {
+    /// The same outputs with their logits in memory.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the logits cannot be read back from their device.
+    pub(crate) fn in_memory(self) -> Result<Self> {
+        match self.logits {
+            Logits::Host(_) => Ok(self),
+            Logits::Device(logits) => Ok(Self { logits: Logits::Host(host(*logits)?.into()), ..self }),
+        }
+    }
+}
+
 /// Rows of logits, in the place where the teacher computed them.
 pub enum Logits {
     /// In memory.

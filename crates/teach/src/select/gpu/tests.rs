@@ -227,7 +227,9 @@ fn any_tail_rule_and_always_kept_classes_are_decoded() {
         compare(&on_device, &gold, &Truncation { tail, ..top.clone() });
     }
     if device.supports_dtype(DType::F16) {
-        assert_eq!(compare(&on_device.cast(DType::F16), &gold, &top), 6);
+        // Rounded here: of a cast and a cast back, fused into one kernel, NVIDIA's compiler makes no rounding.
+        let rounded: Vec<f32> = logits.iter().map(|&z| half::f16::from_f32(z).to_f32()).collect();
+        assert_eq!(compare(&tensor(&rounded, 3_001, &device).cast(DType::F16), &gold, &top), 6);
     }
 }
 
