@@ -58,7 +58,7 @@ test: ## run all tests and list those that were skipped (with LOGITCASK_NO_SKIPS
 	CUBECL_AUTOTUNE_LEVEL=minimal $(CARGO) test --release --workspace $(FEATURES); status=$$?; \
 	echo "$$(cat $(SKIPPED) 2>/dev/null | wc -l) tests skipped"; cat $(SKIPPED) 2>/dev/null; exit $$status
 
-crash-test: ## kill 100 real caching runs, and workers at every pair of injected steps
+crash-test: ## kill 100 real caching runs, 100 of two that share a cache, and workers at every pair of injected steps
 	LOGITCASK_KILLS=100 $(CARGO) test --release --workspace $(FEATURES) crash:: -- --nocapture
 
 man: build ## write shell completions and manual pages into target/assets, for packaging

@@ -86,6 +86,7 @@ fn plan(tokenizer: &TextTokenizer, dataset: &TextDataset) -> Plan {
         precision: "f32".to_owned(),
         batch_tokens: u64::from(MAX_LENGTH),
         positions: PositionChoice::All {},
+        extras: Vec::new(),
         keep: Truncation {
             selection: Selection::TopK { k: 16 },
             always_keep: Vec::new(),

@@ -9,7 +9,7 @@ use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
-use logitcask_core::{PositionChoice, RowErrors, Selection, Truncation};
+use logitcask_core::{ExtraColumn, PositionChoice, RowErrors, Selection, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{Dataset, TOKENISATION_VERSION};
 use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
@@ -85,6 +85,9 @@ impl Experiment {
         let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
         notes.iter().for_each(|text| note!("{text}"));
         this.check_positions()?;
+        for extra in this.extras() {
+            extra.check().map_err(|e| anyhow!("{}: [cache.extras.{}] {e}", path.display(), extra.name))?;
+        }
         this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
         Ok(this)
     }
@@ -148,6 +151,11 @@ impl Experiment {
         Truncation { padding: self.padding(), ..cache.keep(atoms) }
     }
 
+    /// The columns that are cached beside the logits.
+    fn extras(&self) -> Vec<ExtraColumn> {
+        self.recipe.cache.extras(self.files.config().hidden_size())
+    }
+
     /// Loads the teacher on the chosen device; also returns the device's name.
     pub fn load_on(&self, choice: &DeviceChoice) -> Result<(LocalTeacher, String)> {
         let (device, device_name) = devices::open(*choice)?;
@@ -161,7 +169,8 @@ impl Experiment {
                 self.files.config().vocab_size()
             );
         }
-        Ok((LocalTeacher::new(self.files.load(&device, self.teacher.precision)?), device_name))
+        let teacher = LocalTeacher::new(self.files.load(&device, self.teacher.precision)?);
+        Ok((teacher.with_extras(self.extras()), device_name))
     }
 
     /// Everything that determines the cache's bytes.
@@ -177,6 +186,7 @@ impl Experiment {
             batch_tokens: self.teacher.batch_tokens as u64,
             positions: self.positions(),
             keep,
+            extras: self.extras(),
             teacher: ArtifactRef { name: self.files.name(), fingerprint: self.files.fingerprint()? },
             tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
             added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),

@@ -2,11 +2,14 @@
 
 use anyhow::{Result, bail};
 use logitcask_cache::Layout;
-use logitcask_core::{LogProbPrecision, PositionChoice, Selection, TailRule, Truncation};
+use logitcask_core::{
+    ColumnPrecision, ExtraColumn, ExtraSource, LogProbPrecision, PositionChoice, Selection, TailRule, Truncation,
+};
 use logitcask_data::DatasetConfig;
 use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// An experiment. Relative paths are looked up in the recipe's folder and then in the current one; unknown keys are
@@ -138,6 +141,9 @@ pub struct CacheConfig {
     pub temperature_range: [f64; 2],
     /// How rows are stored.
     pub layout: Layout,
+    /// Columns beside the logits, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extras: BTreeMap<String, ExtraConfig>,
     /// Number of samples per unit, which is one shard and the most that a killed worker loses.
     pub samples_per_unit: u64,
 }
@@ -153,9 +159,21 @@ impl Default for CacheConfig {
             values: LogProbPrecision::F16 {},
             temperature_range: [0.75, 10.0],
             layout: Layout::Plain,
+            extras: BTreeMap::new(),
             samples_per_unit: 1024,
         }
     }
+}
+
+/// A column beside the logits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraConfig {
+    /// What the teacher computes.
+    pub from: ExtraSource,
+    /// Precision of the stored numbers.
+    #[serde(default)]
+    pub precision: ColumnPrecision,
 }
 
 /// The evaluation settings.
@@ -181,6 +199,17 @@ pub struct ExportConfig {
 }
 
 impl CacheConfig {
+    /// The columns beside the logits, for a teacher whose hidden states have `hidden_size`.
+    pub fn extras(&self, hidden_size: usize) -> Vec<ExtraColumn> {
+        let column = |(name, ExtraConfig { from, precision }): (&String, &ExtraConfig)| ExtraColumn {
+            name: name.clone(),
+            from: *from,
+            precision: *precision,
+            size: from.size(hidden_size),
+        };
+        self.extras.iter().map(column).collect()
+    }
+
     /// What is kept of a row, with this number of tail atoms.
     pub fn keep(&self, atoms: u32) -> Truncation {
         let [lowest_temperature, highest_temperature] = self.temperature_range;

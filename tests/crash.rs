@@ -92,9 +92,22 @@ fn output(child: Child) -> (bool, String) {
     (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }
 
+/// Number of kills in each test.
+fn kills() -> u64 {
+    std::env::var("LOGITCASK_KILLS").map_or(SHORT, |n| n.parse().unwrap())
+}
+
+/// Whether the process was still running; it no longer is.
+fn kill(child: &mut Child) -> bool {
+    child.try_wait().unwrap().is_none() && {
+        child.kill().unwrap();
+        !child.wait().unwrap().success()
+    }
+}
+
 #[test]
 fn a_cache_run_killed_anywhere_resumes_to_the_same_bytes() {
-    let count = std::env::var("LOGITCASK_KILLS").map_or(SHORT, |n| n.parse().unwrap());
+    let count = kills();
     let fixture = Fixture::new(240);
     let whole = Whole::of(&fixture);
     let mut moments = CounterRng::new("moments of kills", &[]);
@@ -102,10 +115,7 @@ fn a_cache_run_killed_anywhere_resumes_to_the_same_bytes() {
     while kills < count {
         let mut child = start(&fixture);
         std::thread::sleep(whole.length.mul_f64(moments.uniform()));
-        let is_killed = child.try_wait().unwrap().is_none() && {
-            child.kill().unwrap();
-            !child.wait().unwrap().success()
-        };
+        let is_killed = kill(&mut child);
         let when = format!("kill {kills} after {finished} finished runs");
         let here = whole.check_partial(&fixture, &when);
         if is_killed {
@@ -129,6 +139,40 @@ fn a_cache_run_killed_anywhere_resumes_to_the_same_bytes() {
     whole.check(&fixture, "after the last kill");
     eprintln!("{kills} kills: {found:?}; {finished} runs ended before theirs");
     assert!(count < 100 || found.len() > 2, "the kills came at the same places: {found:?}");
+}
+
+#[test]
+fn workers_killed_anywhere_while_two_share_a_cache_leave_the_bytes_of_one() {
+    let (count, fixture) = (kills(), Fixture::new(240));
+    let whole = Whole::of(&fixture);
+    let mut moments = CounterRng::new("moments of kills of workers", &[]);
+    let (mut killed, mut alone, mut rounds) = (0, 0, 0);
+    while killed < count {
+        rounds += 1;
+        assert!(rounds < 4 * count + 16, "{killed} of {count} kills came before the runs' end");
+        // Of every three rounds, two leave one worker alone and one leaves none; the next round goes on from there.
+        let victims = if rounds % 3 == 0 { 2 } else { 1 };
+        let mut workers: Vec<Child> = (0..2).map(|_| start(&fixture)).collect();
+        for worker in &mut workers[..victims] {
+            // Two workers take less time together than one alone.
+            std::thread::sleep(whole.length.mul_f64(moments.uniform() / 2.0));
+            killed += u64::from(kill(worker));
+        }
+        let when = format!("round {rounds}, after {killed} kills");
+        for (success, text) in workers.drain(victims..).map(output) {
+            assert!(success, "{when}: {text}");
+            assert_eq!(cache_id(&text), whole.cache_id, "{when}");
+            alone += 1;
+        }
+        whole.check_partial(&fixture, &when);
+        if victims == 1 {
+            whole.check(&fixture, &when);
+            fs::remove_dir_all(fixture.path("cache")).unwrap();
+        }
+    }
+    fixture.ok(&CACHE);
+    whole.check(&fixture, "after the last kill");
+    eprintln!("{killed} kills in {rounds} rounds, {alone} of them finished by the other worker");
 }
 
 #[test]

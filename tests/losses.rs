@@ -215,6 +215,7 @@ pub fn batch_of(rows: &[SoftRow], labels: &[u32], spec: &TargetSpec) -> Batch {
         gold_ids: labels.to_vec(),
         targets: Some(TargetBatch::of_rows(rows, labels, spec)),
         second: None,
+        vectors: None,
     }
 }
 

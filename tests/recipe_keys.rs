@@ -6,12 +6,12 @@
 use crate::fixture::Fixture;
 use logitcask_core::schedule::ScheduleKind;
 use logitcask_core::{
-    Blend, Divergence, LogProbPrecision, PositionChoice, SamplePruning, Selection, TargetTransform, TemperatureRule,
-    TokenWeight,
+    Blend, Divergence, ExtraSource, LogProbPrecision, PositionChoice, Projection, SamplePruning, Selection,
+    TargetTransform, TemperatureRule, TokenWeight,
 };
 use logitcask_data::DatasetConfig;
 use logitcask_model::LlamaConfig;
-use logitcask_train::loss::{LossTerm, SecondTeacher};
+use logitcask_train::loss::{LossTerm, Relations, SecondTeacher};
 use logitcask_train::{LossConfig, LrSchedule, TrainConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -234,6 +234,7 @@ fn sections_of_the_libraries_are_documented() {
     page.check_section::<LossConfig>("loss");
     page.check_section::<LossTerm>("lossextra_terms");
     page.check_section::<SecondTeacher>("losssecond_teacher");
+    page.check_section::<Relations>("lossrelations");
     page.check_section::<TrainConfig>("train");
     page.check_section::<SamplePruning>("trainpruning");
 }
@@ -242,6 +243,8 @@ fn sections_of_the_libraries_are_documented() {
 fn kinds_and_their_parameters_are_documented() {
     let page = Page::read();
     page.check_kinds::<PositionChoice>("positions-kinds");
+    page.check_kinds::<ExtraSource>("from-kinds");
+    page.check_kinds::<Projection>("project-kinds");
     page.check_kinds::<Selection>("selection-kinds");
     page.check_kinds::<LogProbPrecision>("values-kinds");
     page.check_kinds::<ScheduleKind>("schedule-kinds");
@@ -266,6 +269,11 @@ fn sections_of_the_binary_are_documented() {
     };
     assert!(error("extends", 1.into()).contains("extends must be the path of another recipe"));
     assert_eq!(documented("top-level"), known(&error(UNKNOWN, 1.into())));
+    let mut column = page.smallest("cacheextrasname", "");
+    column.insert(UNKNOWN.to_owned(), 1.into());
+    let extras = Table::from_iter([("x".to_owned(), column.into())]);
+    let error_of_column = error("cache", Table::from_iter([("extras".to_owned(), extras.into())]).into());
+    assert_eq!(documented("cacheextrasname"), known(&error_of_column));
     for section in ["teacher", "tokenizer", "data", "cache", "eval", "export", "generations"] {
         let error_of = |key: &str, value: Option<Value>| {
             let mut table = page.smallest(section, "");

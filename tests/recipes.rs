@@ -30,9 +30,11 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     if let Some(selection) = selection {
         cache.insert("selection".into(), selection.clone());
     }
+    let extras = method_cache.and_then(|cache| cache.get("extras"));
+    cache.extend(extras.map(|extras| ("extras".to_owned(), extras.clone())));
     // Recipes with the same selection share a cache, as the real ones do.
-    let cache_name = match (own("teacher"), selection) {
-        (Some(_), _) => "cache-weak".to_owned(),
+    let cache_name = match (own("teacher").or(extras), selection) {
+        (Some(_), _) => format!("cache-{name}"),
         (None, None) => "cache".to_owned(),
         (None, Some(selection)) => format!("cache-{}", selection["kind"].as_str().unwrap()),
     };
@@ -43,6 +45,9 @@ fn shrunk(fixture: &Fixture, name: &str) -> PathBuf {
     for (key, value) in own("train").and_then(toml::Value::as_table).into_iter().flatten() {
         if ["pruning", "schedule"].contains(&key.as_str()) {
             train.insert(key.clone(), value.clone());
+        } else if key == "accumulate" {
+            // The few samples of the fixture's steps in one part.
+            train.insert(key.clone(), 1.into());
         }
     }
     recipe.insert("train".into(), train.into());

@@ -68,6 +68,9 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
         say!("  chosen       positions: {}", plan.positions);
     }
     say!("  keeps        {}, layout {}", plan.selection(), plan.layout.name());
+    for extra in &plan.extras {
+        say!("  column       {extra}");
+    }
     for split in cache.splits() {
         say!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
     }
@@ -103,7 +106,8 @@ fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
 fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<()> {
     let tokenizer = tokenizers::of_cache(cache)?;
     let split = args.split.as_deref().unwrap_or("train");
-    let row = cache.get(split, id)?;
+    let columns: Vec<&str> = cache.plan().extras.iter().map(|extra| extra.name.as_str()).collect();
+    let row = cache.with_extras(&columns)?.get(split, id)?;
     let sample = &row.sample;
     say!(
         "{} sample {}: {} tokens, document {} from its token {}, input hash {}",
@@ -147,6 +151,10 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
             soft.kept_mass(),
             kept.join(" | ")
         );
+    }
+    for (extra, numbers) in cache.plan().extras.iter().zip(&row.rows.extras) {
+        let first: Vec<String> = numbers.values.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
+        say!("{}: {} numbers, {} ...", extra.name, numbers.values.len(), first.join(" "));
     }
     Ok(())
 }

@@ -153,12 +153,16 @@ fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
     // The dataset decides between all and marked positions, and its fingerprint is compared.
     let of_dataset =
         if matches!(plan.positions, PositionChoice::Share { .. }) { PositionChoice::All {} } else { plan.positions };
+    // The length of the teacher's hidden states, which a recipe does not say.
+    let whole = plan.extras.iter().find(|extra| extra.from.size(0) == 0);
+    let hidden_size = whole.map_or(0, |extra| extra.size as usize);
     let wanted = Plan {
         positions: recipe.cache.positions.unwrap_or(of_dataset),
         layout: recipe.cache.layout,
         max_length: u32::try_from(recipe.cache.max_length)?,
         special_tokens: recipe.dataset.special_tokens.name().to_owned(),
         keep,
+        extras: recipe.cache.extras(hidden_size),
         ..plan.clone()
     };
     let differences = plan.differences(&wanted);

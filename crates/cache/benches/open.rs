@@ -41,6 +41,7 @@ fn plan(shards: u64) -> Plan {
         max_length: POSITIONS as u32 + 1,
         precision: "f32".into(),
         batch_tokens: 1,
+        extras: Vec::new(),
         keep: Truncation {
             selection: Selection::TopK { k: KEPT as u32 },
             always_keep: Vec::new(),

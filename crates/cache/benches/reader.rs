@@ -43,6 +43,7 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
         precision: "f32".into(),
         batch_tokens: 1,
         positions: PositionChoice::All {},
+        extras: Vec::new(),
         keep: Truncation {
             selection: Selection::TopK { k: 64 },
             always_keep: Vec::new(),

@@ -4,7 +4,7 @@ use crate::manifest::Manifest;
 use crate::names::DATA_DIR;
 use crate::plan::{Layout, Plan};
 use crate::{names, schema};
-use logitcask_core::LogProbPrecision;
+use logitcask_core::{ExtraColumn, ExtraSource, HiddenPositions, LogProbPrecision};
 use std::fmt::Write;
 
 /// The card's file name.
@@ -119,6 +119,9 @@ fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {
 
 fn meaning(column: &str, plan: &Plan) -> String {
     let k = plan.max_kept();
+    if let Some(extra) = plan.extras.iter().find(|extra| extra.name == column) {
+        return extra_meaning(extra);
+    }
     match column {
         schema::SAMPLE_ID => "place in the split".into(),
         schema::DOCUMENT => "index of the document it was cut from".into(),
@@ -143,6 +146,18 @@ fn meaning(column: &str, plan: &Plan) -> String {
         schema::PACKED => "the kept classes and their log-probabilities, entropy-coded".into(),
         _ => "what decodes `packed`, in the first row".into(),
     }
+}
+
+/// What an extra column holds.
+fn extra_meaning(extra: &ExtraColumn) -> String {
+    let ExtraColumn { from: ExtraSource::Hidden { positions, project }, size, precision, .. } = extra;
+    let whose = match positions {
+        HiddenPositions::All => "of each position, P vectors",
+        HiddenPositions::Last => "of the last position, one vector",
+        HiddenPositions::Mean => "the mean over the positions, one vector",
+    };
+    let how = if project.is_some() { ", projected at random" } else { "" };
+    format!("last hidden state after the final norm{how}: {whose} of {size} {}", precision.name())
 }
 
 /// The name in a form that breaks neither YAML nor a table.

@@ -58,7 +58,7 @@ impl Plan {
         differences
     }
 
-    fn described(&self) -> [(&'static str, Described); 19] {
+    fn described(&self) -> [(&'static str, Described); 20] {
         let token = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         let pin = |pin: &ArtifactRef| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
@@ -69,6 +69,10 @@ impl Plan {
         let tail = self.keep.tail.map_or("none".to_owned(), |tail| {
             format!("{} atoms for T = {}..{}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)
         });
+        let extras = match self.extras.is_empty() {
+            true => "none".to_owned(),
+            false => self.extras.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        };
         let Versions { tokenisation, selection, codec } = self.versions;
         [
             ("format_version", text(self.format_version.to_string())),
@@ -84,6 +88,7 @@ impl Plan {
             ("always_keep", text(format!("{:?}", self.keep.always_keep))),
             ("values", text(values)),
             ("tail", text(tail)),
+            ("extra columns", text(extras)),
             ("teacher", pin(&self.teacher)),
             ("tokenizer", pin(&self.tokenizer)),
             ("added_tokens", text(format!("{:?}", self.added_tokens))),

@@ -209,6 +209,19 @@ pub enum Error {
         /// The splits of the cache.
         there: Vec<String>,
     },
+    /// The cache has no such extra column.
+    #[error(
+        "{}: this cache has no extra column `{column}`, {}; caching with [cache.extras.{column}] makes one", path.display(),
+        if there.is_empty() { "and no other".to_owned() } else { format!("only {}", there.join(", ")) }
+    )]
+    NoExtra {
+        /// The cache's folder.
+        path: PathBuf,
+        /// The requested column.
+        column: String,
+        /// The extra columns of the cache.
+        there: Vec<String>,
+    },
     /// The split has no such sample.
     #[error("split `{split}` has samples 0..{len}, so there is no sample {sample}")]
     NoSample {

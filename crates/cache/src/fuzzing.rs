@@ -62,6 +62,7 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPreci
         precision: "f32".into(),
         batch_tokens: 4096,
         positions: PositionChoice::All {},
+        extras: Vec::new(),
         keep: Truncation { selection, always_keep: Vec::new(), values, tail, padding: 0 },
         teacher: pin("teacher"),
         tokenizer: pin("tokenizer"),

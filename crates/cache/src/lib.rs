@@ -24,6 +24,7 @@
 //!     precision: "f32".to_owned(),
 //!     batch_tokens: 4,
 //!     positions: PositionChoice::All {},
+//!     extras: Vec::new(),
 //!     keep: Truncation {
 //!         selection: Selection::TopK { k: 3 },
 //!         always_keep: Vec::new(),

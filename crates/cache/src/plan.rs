@@ -9,7 +9,7 @@ use crate::names::PLAN_NAME;
 use crate::pins::{self, AddedToken, ArtifactRef, Versions};
 use crate::storage::Storage;
 use crate::store::{LocalStore, Store};
-use logitcask_core::{Fingerprint, PositionChoice, Selection, Truncation};
+use logitcask_core::{ExtraColumn, Fingerprint, PositionChoice, Selection, Truncation};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -73,6 +73,9 @@ pub struct Plan {
     pub positions: PositionChoice,
     /// What is kept of a position.
     pub keep: Truncation,
+    /// Columns beside the logits, in the order of a shard's columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extras: Vec<ExtraColumn>,
     /// The teacher's weights.
     pub teacher: ArtifactRef,
     /// The tokenizer, pinned by the hash of the bytes of `tokenizer.json`.
@@ -138,7 +141,8 @@ impl Plan {
         // value for each kept class.
         let (atoms, cap) = (self.keep.atoms() as u64, u64::from(self.max_kept()));
         let listed = if self.positions.is_all() { 0 } else { 4 };
-        u64::from(self.max_length) * (4 + 4 + 4 + 4 + 2 + 2 + listed + atoms * 4 + cap * (4 + 4))
+        let extras: u64 = self.extras.iter().map(|extra| 4 * extra.len(self.max_length as usize) as u64).sum();
+        u64::from(self.max_length) * (4 + 4 + 4 + 4 + 2 + 2 + listed + atoms * 4 + cap * (4 + 4)) + extras
     }
 
     /// Maximum number of classes that a position keeps.

@@ -14,7 +14,7 @@ use crate::shard::{Proof, Shard};
 use crate::storage::Storage;
 use crate::store::{self, LocalStore, Store};
 use crate::writer::check_tokenizer;
-use logitcask_core::Fingerprint;
+use logitcask_core::{ExtraColumn, Fingerprint};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,11 @@ use tracing::{debug, info};
 /// # Ok::<(), logitcask_cache::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct CacheReader(Arc<Inner>);
+pub struct CacheReader {
+    inner: Arc<Inner>,
+    /// The extra columns that are decoded.
+    extras: Arc<[ExtraColumn]>,
+}
 
 /// What was verified of a shard the last time it was open. Locked while the shard is opened.
 type Opening = Arc<Mutex<Option<Arc<Proof>>>>;
@@ -156,7 +160,25 @@ impl CacheReader {
         let (id, cache_id) = (manifest.plan_id, manifest.cache_id());
         info!(folder = %path.display(), cache_id = %cache_id.short(), layout = plan.layout.name(), units, "cache opened");
         let (parts, proofs, open) = Default::default();
-        Ok(Self(Arc::new(Inner { store, plan, id, manifest, cache_id, parts, proofs, open })))
+        let inner = Inner { store, plan, id, manifest, cache_id, parts, proofs, open };
+        Ok(Self { inner: Arc::new(inner), extras: Arc::new([]) })
+    }
+
+    /// The same cache, whose samples have the numbers of these extra columns, in this order. Columns that are not named
+    /// are not decoded.
+    ///
+    /// # Errors
+    /// [`Error::NoExtra`] names a column that the cache does not have.
+    pub fn with_extras(&self, names: &[&str]) -> Result<Self> {
+        let extras = &self.plan().extras;
+        let find = |name: &&str| {
+            extras.iter().find(|extra| extra.name == *name).cloned().ok_or_else(|| Error::NoExtra {
+                path: self.folder().to_owned(),
+                column: (*name).to_owned(),
+                there: extras.iter().map(|extra| extra.name.clone()).collect(),
+            })
+        };
+        Ok(Self { inner: self.inner.clone(), extras: names.iter().map(find).collect::<Result<_>>()? })
     }
 
     /// Checks that every shard exists with the length in the manifest. Its bytes are not read, but every part of the
@@ -165,7 +187,7 @@ impl CacheReader {
     /// # Errors
     /// [`Error::Io`] or [`Error::Size`] for the first shard that fails, and errors of [`Self::commit`].
     pub fn check_lengths(&self) -> Result<()> {
-        let Inner { store, plan, manifest, .. } = &*self.0;
+        let Inner { store, plan, manifest, .. } = &*self.inner;
         for part in 0..plan.part_count() {
             for commit in manifest.part(store.as_ref(), plan, part)? {
                 store::check_length(store.as_ref(), &commit.shard, commit.bytes)?;
@@ -197,7 +219,7 @@ impl CacheReader {
 
     /// The part of the manifest with the commit of a unit, and the commit's place in it.
     fn part_of(&self, unit: usize) -> Result<(Arc<Vec<Commit>>, usize)> {
-        let Inner { store, plan, manifest, parts, .. } = &*self.0;
+        let Inner { store, plan, manifest, parts, .. } = &*self.inner;
         let per_part = plan.units_per_part();
         let (part, number) = (unit / per_part, unit % per_part);
         // A second thread waits here instead of reading the same part again.
@@ -215,32 +237,32 @@ impl CacheReader {
 
     /// The plan with all settings of the cache.
     pub fn plan(&self) -> &Plan {
-        &self.0.plan
+        &self.inner.plan
     }
 
     /// The root of the manifest, with the totals.
     pub fn manifest(&self) -> &Manifest {
-        &self.0.manifest
+        &self.inner.manifest
     }
 
     /// The cache's id, see [`Manifest::cache_id`].
     pub fn cache_id(&self) -> Fingerprint {
-        self.0.cache_id
+        self.inner.cache_id
     }
 
     /// The folder of the cache.
     pub fn folder(&self) -> &Path {
-        self.0.store.location()
+        self.inner.store.location()
     }
 
     /// Path of the tokenizer that produced the samples' tokens.
     pub fn tokenizer_path(&self) -> PathBuf {
-        self.0.store.path(TOKENIZER_NAME)
+        self.inner.store.path(TOKENIZER_NAME)
     }
 
     /// Where the cache is kept.
     pub(crate) fn store(&self) -> &dyn Store {
-        self.0.store.as_ref()
+        self.inner.store.as_ref()
     }
 
     /// Name and bytes of each companion, a file of the teacher that the cache stores for its students. The bytes are
@@ -256,18 +278,18 @@ impl CacheReader {
     /// Number of parts of the manifest that are in memory.
     #[cfg(test)]
     pub(crate) fn parts_in_memory(&self) -> usize {
-        lock(&self.0.parts).len()
+        lock(&self.inner.parts).len()
     }
 
     /// Number of shards that are open.
     #[cfg(test)]
     pub(crate) fn open_shards(&self) -> usize {
-        lock(&self.0.open).shards.len()
+        lock(&self.inner.open).shards.len()
     }
 
     /// The shard of `unit`, whose footer is verified at its first use; a shard that fails is tried again at the next use.
     fn shard(&self, unit: usize) -> Result<Arc<Shard>> {
-        let Inner { store, plan, id, proofs, open, .. } = &*self.0;
+        let Inner { store, plan, id, proofs, open, .. } = &*self.inner;
         if let Some(shard) = lock(open).shards.get(unit) {
             return Ok(shard);
         }

@@ -67,6 +67,34 @@ pub enum RowProblem {
         /// The plan's precision.
         precision: LogProbPrecision,
     },
+    /// A row has the numbers of more or fewer extra columns than the plan.
+    #[error("numbers of {got} extra columns, the plan has {expected}")]
+    ExtraCount {
+        /// Number of columns.
+        got: usize,
+        /// That of the plan.
+        expected: usize,
+    },
+    /// An extra column has more or fewer numbers than its size and the sample's positions make.
+    #[error("`{column}` has {got} numbers, {expected} belong there")]
+    ExtraLength {
+        /// Name of the column.
+        column: String,
+        /// Number of numbers.
+        got: usize,
+        /// Number that belongs there.
+        expected: usize,
+    },
+    /// An extra column has a number that is not finite, or that its precision does not have.
+    #[error("`{column}` has {number}, which is no finite {precision}")]
+    ExtraNumber {
+        /// Name of the column.
+        column: String,
+        /// The number.
+        number: f32,
+        /// Name of the precision.
+        precision: &'static str,
+    },
     /// A code exceeds the largest one of the plan's precision.
     #[error("packed: code {code} is beyond the last, {last}")]
     Code {

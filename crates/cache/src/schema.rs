@@ -52,6 +52,28 @@ pub const PACKED: &str = "packed";
 /// binary: the model that decodes the shard's `packed` values, in its first row; empty in all others.
 pub const PACKED_MODEL: &str = "packed_model";
 
+/// The names of all these columns, which no extra column has.
+pub(crate) const NAMES: [&str; 18] = [
+    SAMPLE_ID,
+    DOCUMENT,
+    DOCUMENT_OFFSET,
+    INPUT_HASH_LOW,
+    INPUT_HASH_HIGH,
+    INPUT_IDS,
+    POSITIONS,
+    LOG_Z,
+    GOLD_LOG_PROBS,
+    GOLD_RANKS,
+    TAIL_LOGITS,
+    TAIL_LOG_WEIGHTS,
+    TOPK_COUNTS,
+    DRAWN_COUNTS,
+    TOPK_IDS,
+    TOPK_LOG_PROBS,
+    PACKED,
+    PACKED_MODEL,
+];
+
 /// Number of rows in a page, which must be decoded to read one of them.
 pub const ROWS_PER_PAGE: usize = 32;
 
@@ -71,7 +93,9 @@ pub(crate) fn item(data_type: DataType) -> Arc<Field> {
 
 /// The columns of a shard, in order; none of them contains nulls.
 pub(crate) fn columns(plan: &Plan) -> SchemaRef {
-    let list = |name, of| (name, DataType::List(item(of)));
+    fn list(name: &str, of: DataType) -> (&str, DataType) {
+        (name, DataType::List(item(of)))
+    }
     let mut columns = vec![
         (SAMPLE_ID, DataType::UInt64),
         (DOCUMENT, DataType::UInt64),
@@ -106,6 +130,7 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
         }
         Layout::Packed => columns.extend([(PACKED, DataType::Binary), (PACKED_MODEL, DataType::Binary)]),
     }
+    columns.extend(plan.extras.iter().map(|extra| list(extra.name.as_str(), DataType::Float32)));
     Arc::new(Schema::new(columns.into_iter().map(|(name, of)| Field::new(name, of, false)).collect::<Vec<_>>()))
 }
 
@@ -122,6 +147,8 @@ pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(Strin
         LogProbPrecision::F16 {} => None,
         LogProbPrecision::Quantised { step } => Some(step.to_string()),
     };
+    let names: Vec<&str> = plan.extras.iter().map(|extra| extra.name.as_str()).collect();
+    let extras = (!names.is_empty()).then(|| names.join(","));
     let all = [
         ("format_version", Some(FORMAT_VERSION.to_string())),
         (PLAN_ID, Some(id.to_string())),
@@ -136,6 +163,7 @@ pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(Strin
         ("tail_atoms", keep.tail.map(|tail| tail.atoms.to_string())),
         ("tail_reference", keep.tail.map(|tail| tail.reference().to_string())),
         ("tail_step", keep.tail.map(|_| ATOM_STEP.to_string())),
+        ("extras", extras),
     ];
     all.into_iter().filter_map(|(key, value)| Some((format!("{PREFIX}{key}"), value?))).collect()
 }

@@ -17,7 +17,7 @@ use crate::shard_part::ShardPart;
 use crate::store::Store;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use logitcask_core::Fingerprint;
+use logitcask_core::{ExtraColumn, Fingerprint};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::data_type::ByteArrayType;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
@@ -156,9 +156,21 @@ impl Shard {
         self.bytes.len()
     }
 
-    /// Decodes and checks rows of one of the plan's blocks; `rows` is relative to the block and must lie within it. If
-    /// the shard has a page index, only the pages that contain them and the dictionaries of their columns are read.
+    /// [`Self::read_with`] all extra columns of the plan.
     pub(crate) fn read(&self, plan: &Plan, block: usize, rows: Range<u64>) -> Result<Vec<CachedSample>> {
+        self.read_with(plan, &plan.extras, block, rows)
+    }
+
+    /// Decodes and checks rows of one of the plan's blocks, with some of its extra columns; `rows` is relative to the
+    /// block and must lie within it. If the shard has a page index, only the pages that contain them and the dictionaries
+    /// of their columns are read.
+    pub(crate) fn read_with(
+        &self,
+        plan: &Plan,
+        extras: &[ExtraColumn],
+        block: usize,
+        rows: Range<u64>,
+    ) -> Result<Vec<CachedSample>> {
         self.bytes.check_whole()?;
         let first = block as u64 * plan.rows_per_group();
         let wanted = first + rows.start..first + rows.end;
@@ -166,23 +178,30 @@ impl Shard {
         for (number, group) in self.row_groups.iter().enumerate() {
             let rows = wanted.start.max(group.rows.start)..wanted.end.min(group.rows.end);
             if !rows.is_empty() {
-                self.read_group(plan, number, rows, &mut samples)?;
+                self.read_group((plan, extras), number, rows, &mut samples)?;
             }
         }
         Ok(samples)
     }
 
     /// Appends rows of the shard, all of which must lie in one row group.
-    fn read_group(&self, plan: &Plan, group: usize, rows: Range<u64>, out: &mut Vec<CachedSample>) -> Result<()> {
+    fn read_group(
+        &self,
+        (plan, extras): (&Plan, &[ExtraColumn]),
+        group: usize,
+        rows: Range<u64>,
+        out: &mut Vec<CachedSample>,
+    ) -> Result<()> {
         let start = self.row_groups[group].rows.start;
         let within = rows.start - start..rows.end - start;
         let of = (group, self.group_bytes(group)?);
-        let columns = RowColumns::of(plan, self.model.as_ref(), &|name| self.column(plan, name, of, within.clone()));
+        let find = |name: &str| self.column(plan, name, of, within.clone());
+        let columns = RowColumns::of(plan, extras, self.model.as_ref(), &find);
         let mut columns = columns.map_err(|problem| Error::malformed(&self.path, problem))?;
         for row in rows {
             let sample = self.start + row;
             let error = |problem| Error::Row { path: self.path.clone(), row, sample, problem };
-            out.push(validate_row(plan, &mut columns, sample).map_err(error)?);
+            out.push(validate_row((plan, extras), &mut columns, sample).map_err(error)?);
         }
         Ok(())
     }
@@ -232,7 +251,11 @@ fn row_groups(footer: &ArrowReaderMetadata, bytes: &ShardBytes) -> Result<Vec<Fi
 }
 
 /// Returns the next row of `columns` if it is valid and belongs to the sample `expected`.
-fn validate_row(plan: &Plan, columns: &mut RowColumns<'_>, expected: u64) -> Result<CachedSample, RowProblem> {
+fn validate_row(
+    (plan, extras): (&Plan, &[ExtraColumn]),
+    columns: &mut RowColumns<'_>,
+    expected: u64,
+) -> Result<CachedSample, RowProblem> {
     let (sample, rows, stored) = columns.next()?;
     if sample.id.0 != expected {
         return Err(RowProblem::OtherSample { got: sample.id.0 });
@@ -241,7 +264,7 @@ fn validate_row(plan: &Plan, columns: &mut RowColumns<'_>, expected: u64) -> Res
     if computed != stored {
         return Err(RowProblem::OtherInput { computed, stored });
     }
-    codec::check_row(plan, &sample, &rows)?;
+    codec::check_row(plan, extras, &sample, &rows)?;
     Ok(CachedSample { sample, rows })
 }
 
@@ -282,5 +305,7 @@ fn check_footer(
 /// What a page of the plan's longest rows may hold.
 fn limits(plan: &Plan) -> Limits {
     let values_per_position = u64::from(plan.max_kept()).max(plan.keep.atoms() as u64);
-    Limits::new(u64::from(plan.max_length).saturating_mul(values_per_position), plan.rows_per_group())
+    let values = u64::from(plan.max_length).saturating_mul(values_per_position);
+    let extras = plan.extras.iter().map(|extra| extra.len(plan.max_length as usize) as u64);
+    Limits::new(extras.fold(values, u64::max), plan.rows_per_group())
 }

@@ -4,6 +4,7 @@ mod access;
 mod bad;
 pub(crate) mod crash;
 mod damage;
+mod extras;
 mod foreign;
 mod fuzz_seeds;
 mod hostile;
@@ -28,8 +29,8 @@ use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
-    Truncation,
+    ExtraColumn, ExtraValues, Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId,
+    Selection, SoftRows, TailRule, Truncation,
 };
 use std::fs;
 use std::path::Path;
@@ -60,6 +61,7 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
         positions: PositionChoice::All {},
         bos: Some(0),
         end: Some(0),
+        extras: Vec::new(),
         keep: keep(selection),
         teacher: pin("random", b"weights"),
         tokenizer: pin("none", TOKENIZER),
@@ -113,7 +115,14 @@ fn measured_row(plan: &Plan, id: u64, length: usize, seed: u64, errors: &mut Row
         }
         select_reference(&logits, gold, &plan.keep, sampling_offset, &mut rows, errors);
     }
+    rows.extras = plan.extras.iter().map(|extra| vectors(extra, &sample, &mut rng)).collect();
     (sample, rows)
+}
+
+/// Random numbers of an extra column.
+fn vectors(extra: &ExtraColumn, sample: &Sample, rng: &mut CounterRng) -> ExtraValues {
+    let numbers = (0..extra.len(sample.position_count())).map(|_| extra.precision.round(3.0 * rng.normal() as f32));
+    ExtraValues { per_position: extra.per_position(), values: numbers.collect() }
 }
 
 fn write(folder: &Path, plan: &Plan) -> Manifest {

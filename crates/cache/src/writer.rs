@@ -260,7 +260,7 @@ impl CacheWriter {
             if sample.id.0 != id {
                 return Err(bad(id, RowProblem::GivenSample { got: sample.id.0 }));
             }
-            codec::check_row(&self.plan, sample, soft).map_err(|problem| bad(id, problem))?;
+            codec::check_row(&self.plan, &self.plan.extras, sample, soft).map_err(|problem| bad(id, problem))?;
             tally.add(soft);
         }
         Ok(tally)

@@ -1,5 +1,6 @@
 //! The flat columns that hold the teacher's output for a whole sample.
 
+use crate::extra_column::ExtraValues;
 use crate::soft_row::{Gold, SoftRow};
 use crate::tail::{Tail, TailAtom};
 use crate::truncation::Truncation;
@@ -39,6 +40,8 @@ pub struct SoftRows {
     pub tail: Vec<TailAtom>,
     /// [`crate::TailRule::reference`]; 0 for rows without a tail.
     pub reference: f64,
+    /// The numbers of each [`ExtraColumn`](crate::ExtraColumn) that was computed or asked for.
+    pub extras: Vec<ExtraValues>,
 }
 
 impl SoftRows {
@@ -103,6 +106,7 @@ impl SoftRows {
     }
 
     /// Keeps the first `positions` positions: the teacher's output for the sample's first `positions + 1` tokens.
+    /// An extra column with one vector for the sample keeps it, although it is that of all tokens.
     pub fn truncate(&mut self, positions: usize) {
         if positions >= self.len() {
             return;
@@ -116,5 +120,10 @@ impl SoftRows {
         self.gold_log_probs.truncate(positions);
         self.gold_ranks.truncate(positions);
         self.tail.truncate(positions * atoms);
+        for extra in &mut self.extras {
+            if extra.per_position > 0 {
+                extra.values.truncate(positions * extra.per_position);
+            }
+        }
     }
 }

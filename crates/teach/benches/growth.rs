@@ -100,7 +100,11 @@ impl Teacher for Free {
             start = positions.end;
             let tokens = batch.positions[positions.clone()].iter().map(|&position| batch.tokens[position]);
             let said = tokens.flat_map(|token| &self.0[token as usize % self.0.len()]);
-            each(Outputs { positions, logits: Logits::Host(said.copied().collect::<Vec<_>>().into()) })?;
+            each(Outputs {
+                positions,
+                logits: Logits::Host(said.copied().collect::<Vec<_>>().into()),
+                extras: Vec::new(),
+            })?;
         }
         Ok(())
     }
@@ -122,6 +126,7 @@ fn plan(samples: u64) -> Plan {
         precision: "f32".into(),
         batch_tokens: 4_096,
         positions: PositionChoice::All {},
+        extras: Vec::new(),
         keep: Truncation {
             selection,
             always_keep: Vec::new(),

@@ -83,6 +83,7 @@ fn plan(dataset: &Random) -> Plan {
         precision: "f32".into(),
         batch_tokens: BATCH_TOKENS as u64,
         positions: PositionChoice::All {},
+        extras: Vec::new(),
         keep: Truncation {
             selection,
             always_keep: Vec::new(),

@@ -1,7 +1,7 @@
 //! Runs a few samples through the teacher and truncates the rows in several ways at once, to estimate the size and the
 //! accuracy of a cache.
 
-use crate::open_unit::add_rows;
+use crate::open_unit::{Wanted, add_rows};
 use crate::teacher::{Outputs, Teacher};
 use crate::{Error, Result};
 use logitcask_core::{Fingerprint, PositionChoice, RowErrors, Sample, SampleId, SoftRows, Truncation};
@@ -123,7 +123,8 @@ pub fn calibrate(
             // The few rows are read back once: a GPU would compile its kernel for every number of atoms, seconds each.
             let outputs = outputs.in_memory()?;
             for (keep, trial) in keeps.iter().zip(&mut out.trials) {
-                add_rows((split, keep), &batch, &outputs, &mut trial.rows, &mut trial.errors)?;
+                let wanted = Wanted { split, keep, extras: teacher.extras() };
+                add_rows(wanted, &batch, &outputs, &mut trial.rows, &mut trial.errors)?;
             }
             Ok::<(), Error>(())
         })?;

@@ -12,6 +12,7 @@
 mod batch_queue;
 pub mod calibration;
 mod error;
+mod extra_values;
 pub mod generate;
 pub mod measure;
 mod open_unit;

@@ -1,10 +1,11 @@
 //! A unit of work, from its first batch to its last row.
 
+use crate::extra_values::add_vectors;
 use crate::select::{SelectProblem, select_logits};
 use crate::teacher::Outputs;
 use crate::{Error, Result};
 use logitcask_cache::Claim;
-use logitcask_core::{RowErrors, Sample, SoftRows, Truncation};
+use logitcask_core::{ExtraColumn, RowErrors, Sample, SoftRows, Truncation};
 use logitcask_data::batches::TokenBatch;
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +15,15 @@ pub(crate) struct OpenUnit {
     pub(crate) unit: usize,
     /// The rows so far and the number of positions still missing; `None` once the unit is complete.
     state: Mutex<Option<(FinishedUnit, usize)>>,
+}
+
+/// What is wanted of the teacher's outputs for samples of a split.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) split: &'a str,
+    pub(crate) keep: &'a Truncation,
+    /// The columns whose vectors the outputs have.
+    pub(crate) extras: &'a [ExtraColumn],
 }
 
 /// A unit with all its rows.
@@ -38,14 +48,13 @@ impl OpenUnit {
     /// Selects from the teacher's outputs for a part of a batch. Returns the unit if it is now complete.
     pub(crate) fn add(
         &self,
-        split: &str,
-        keep: &Truncation,
+        wanted: Wanted<'_>,
         batch: &TokenBatch,
         outputs: &Outputs,
     ) -> Result<Option<FinishedUnit>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((unit, left)) = state.as_mut() else { return Ok(None) };
-        *left -= add_rows((split, keep), batch, outputs, &mut unit.rows, &mut unit.errors)?;
+        *left -= add_rows(wanted, batch, outputs, &mut unit.rows, &mut unit.errors)?;
         let is_whole = *left == 0;
         Ok(state.take_if(|_| is_whole).map(|(unit, _)| unit))
     }
@@ -58,7 +67,7 @@ impl OpenUnit {
 /// [`Error::BadRow`] names the position whose row cannot be kept. [`Error::Device`] reports that the logits could not
 /// be read back.
 pub(crate) fn add_rows(
-    (split, keep): (&str, &Truncation),
+    Wanted { split, keep, extras }: Wanted<'_>,
     batch: &TokenBatch,
     outputs: &Outputs,
     rows: &mut [(Sample, SoftRows)],
@@ -84,7 +93,9 @@ pub(crate) fn add_rows(
         }
     })?;
     for (position, row) in outputs.positions.clone().zip(selected.iter().flat_map(SoftRows::iter)) {
-        rows[batch.indices[batch.place(position).0]].1.push(row);
+        let (sample, rows) = &mut rows[batch.indices[batch.place(position).0]];
+        rows.push(row);
+        add_vectors(extras, &outputs.extras, position - outputs.positions.start, sample, rows);
     }
     errors.merge(&costs);
     Ok(count)

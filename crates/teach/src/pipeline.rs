@@ -13,7 +13,7 @@
 mod tests;
 
 use crate::batch_queue::{BatchQueue, QueueState};
-use crate::open_unit::{FinishedUnit, OpenUnit};
+use crate::open_unit::{FinishedUnit, OpenUnit, Wanted};
 use crate::teacher::{Outputs, Teacher};
 use crate::{Error, Result};
 use logitcask_cache::CacheWriter;
@@ -202,7 +202,8 @@ impl Pipeline<'_> {
         let mut busy = Duration::ZERO;
         for ToSelect { unit, batch, outputs } in from {
             let start = Instant::now();
-            let finished = unit.add(plan.unit(unit.unit).split, &plan.keep, &batch, &outputs)?;
+            let wanted = Wanted { split: plan.unit(unit.unit).split, keep: &plan.keep, extras: &plan.extras };
+            let finished = unit.add(wanted, &batch, &outputs)?;
             busy += start.elapsed();
             if let Some(finished) = finished
                 && out.send(finished).is_err()

@@ -110,6 +110,7 @@ fn window(number: u64, vocab_size: usize) -> Batch {
         positions: (0..POSITIONS as u32).collect(),
         targets: Some(TargetBatch::of_rows(&rows, &gold_ids, &TargetSpec::default())),
         second: None,
+        vectors: None,
         gold_ids,
     }
 }
@@ -192,6 +193,7 @@ fn joined(windows: &[Batch]) -> Batch {
             ..first.clone()
         }),
         second: None,
+        vectors: None,
     }
 }
 

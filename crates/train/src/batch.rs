@@ -26,6 +26,8 @@ pub struct Batch {
     pub targets: Option<TargetBatch>,
     /// A second teacher's rows at these positions.
     pub second: Option<TargetBatch>,
+    /// The teacher's vector of each sample, \[samples, size\], row-major, if the source was asked for a column of them.
+    pub vectors: Option<Vec<f32>>,
 }
 
 impl Batch {
@@ -67,7 +69,8 @@ impl Batch {
         let has_second = samples.iter().any(|(_, rows)| rows.len() > 1);
         let (targets, second) = (of(0)?, if has_second { of(1)? } else { None });
         let sample_ids = samples.iter().map(|(sample, _)| sample.id.0).collect();
-        Ok(Self { tokens, sequences, sample_ids, sources: Vec::new(), positions, gold_ids, targets, second })
+        let vectors = vectors(samples);
+        Ok(Self { tokens, sequences, sample_ids, sources: Vec::new(), positions, gold_ids, targets, second, vectors })
     }
 
     /// The same batch restricted to some of its positions, so that logits are computed in pieces of bounded size.
@@ -81,8 +84,15 @@ impl Batch {
             targets: self.targets.as_ref().map(|all| all.part(range.clone())),
             second: self.second.as_ref().map(|all| all.part(range.clone())),
             gold_ids: self.gold_ids[range].to_vec(),
+            vectors: None,
         }
     }
+}
+
+/// The first teacher's vector of each sample, from the one extra column that its rows have.
+fn vectors(samples: &[DistillSample]) -> Option<Vec<f32>> {
+    let vector = |(_, rows): &DistillSample| Some(rows.first()?.extras.first()?.values.clone());
+    samples.iter().map(vector).collect::<Option<Vec<_>>>().map(|vectors| vectors.concat())
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub struct StepMetrics {
     /// Cross entropy on the labels, if it was part of the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cross_entropy: Option<f64>,
+    /// The loss on the relations between samples, if it was part of the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<f64>,
     /// The step's weight of the soft targets.
     pub alpha: f64,
     /// The teacher's temperature in the first term, if a teacher was used.

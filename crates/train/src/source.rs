@@ -72,6 +72,18 @@ impl Source {
         }
     }
 
+    /// The same samples, each with the first teacher's vector from the extra column `name`.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] if the cache has no such column, [`Error::NoTeacher`] without a cache.
+    pub fn with_vectors(&self, name: &str) -> Result<Self> {
+        match self {
+            Self::Cache(reader) => Ok(Self::Cache(reader.with_extras(&[name])?)),
+            Self::Both(first, second) => Ok(Self::Both(first.with_extras(&[name])?, second.clone())),
+            Self::Labels(_) => Err(Error::NoTeacher),
+        }
+    }
+
     /// Rejects a loss that needs more than the cached rows contain.
     ///
     /// # Errors

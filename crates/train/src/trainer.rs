@@ -6,7 +6,7 @@ use crate::clip::clip_global_norm;
 use crate::eval::evaluate;
 use crate::finite::first_not_finite;
 use crate::loader::{Batches, Loader};
-use crate::loss::LossConfig;
+use crate::loss::{LossConfig, RelationalLoss};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
 use crate::pruning::{Pruner, Stage};
 use crate::rules::Rules;
@@ -118,6 +118,7 @@ impl Trainer<'_> {
         self.loss.check()?;
         self.source.check(self.loss)?;
         self.check_mixture()?;
+        self.check_relations()?;
         match &self.similarity {
             Some(similarity) if similarity.labels() != self.model.vocab_size() => {
                 let expected = format!("left out for a student of {} classes", self.model.vocab_size());
@@ -149,6 +150,17 @@ impl Trainer<'_> {
             source.check(self.loss)?;
         }
         Ok(())
+    }
+
+    /// Refuses relations that the sources do not have the vectors for, or a part of a step not the samples.
+    fn check_relations(&self) -> std::result::Result<(), ConfigError> {
+        let Some(relations) = &self.loss.relations else { return Ok(()) };
+        relations.check_run(self.config, &self.sources()).map_err(|error| error.within("[loss] relations"))
+    }
+
+    fn relational_loss(&self) -> std::result::Result<Option<RelationalLoss>, ConfigError> {
+        let relations = self.loss.relations.as_ref().zip(self.source.cache());
+        relations.map(|(relations, cache)| RelationalLoss::new(relations, cache.plan())).transpose()
     }
 
     /// A CPU has no use for padding, and idle cores during the small operations of one part of a step.
@@ -186,7 +198,13 @@ impl Trainer<'_> {
         let stages = learner.stages();
         let spec = learner.rules.spec();
         let spec = spec.map(|spec| TargetSpec { similarity: self.similarity.clone(), ..spec });
-        Ok(Loader::new(&self.sources(), self.config, first, self.is_cpu(), stages)?.start(spec))
+        let mut sources = self.sources();
+        if let Some(relations) = &self.loss.relations {
+            for one in &mut sources {
+                one.source = one.source.with_vectors(&relations.column)?;
+            }
+        }
+        Ok(Loader::new(&sources, self.config, first, self.is_cpu(), stages)?.start(spec))
     }
 
     /// The pruner if the recipe prunes its samples. A student of labels only uses all of them.
@@ -215,7 +233,8 @@ impl Trainer<'_> {
     ) -> Result<(Model, StepMetrics)> {
         let c = self.config;
         let diverged = |what| Error::Diverged { step: step + 1, what };
-        let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.is_cpu() };
+        let relations = self.relational_loss()?;
+        let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.is_cpu(), relations };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
         metrics.samples_per_source = self.count_samples(parts);

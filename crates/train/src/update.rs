@@ -2,10 +2,10 @@
 
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
-use crate::loss::{LossAtStep, LossTotals, collect_stats, head_loss};
+use crate::loss::{LossAtStep, LossTotals, RelationalLoss, collect_stats, head_loss};
 use crate::metrics::StepMetrics;
 use crate::rules::{Rules, StepTotals};
-use crate::tensors::int_tensor;
+use crate::tensors::{add, int_tensor};
 use crate::{Error, Result};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
@@ -22,6 +22,8 @@ pub(crate) struct Update<'a> {
     /// Whether to process the parts in parallel. A CPU has idle cores during the small operations of one part; a GPU
     /// has not.
     pub(crate) side_by_side: bool,
+    /// The loss on the relations between samples, if there is one: its mean over the parts.
+    pub(crate) relations: Option<RelationalLoss>,
 }
 
 /// Results of a step before the optimizer.
@@ -45,6 +47,8 @@ struct Forward<'a, M> {
 struct Backward {
     grads: GradientsParams,
     loss: f64,
+    /// The loss on the relations between the part's samples.
+    relations: f64,
     totals: StepTotals,
 }
 
@@ -72,22 +76,23 @@ impl Update<'_> {
             decisions.check().map_err(diverged)?;
             let parts = forwards.into_iter().zip(self.split(&decisions)).collect();
             let done =
-                self.each(parts, |(forward, decisions)| backward(forward, &head, &decisions, &loss, positions))?;
+                self.each(parts, |(forward, decisions)| self.backward(forward, &head, &decisions, &loss, positions))?;
             (done, decisions, seen)
         } else {
             let decisions = if is_soft { rules.decide(self.done, &[], positions) } else { TokenDecisions::default() };
             decisions.check().map_err(diverged)?;
             let parts = self.parts.iter().zip(self.split(&decisions)).collect();
             let both = |(part, decisions): (&Batch, TokenDecisions)| {
-                backward(forward(model, part), &head, &decisions, &loss, positions)
+                self.backward(forward(model, part), &head, &decisions, &loss, positions)
             };
             (self.each(parts, both)?, decisions, Vec::new())
         };
         let mut accumulator = GradientsAccumulator::new();
-        let (mut sum, mut totals) = (0.0, StepTotals::default());
+        let (mut sum, mut relations, mut totals) = (0.0, 0.0, StepTotals::default());
         for part in done {
             accumulator.accumulate(model, part.grads);
             sum += part.loss;
+            relations += part.relations;
             totals.add(part.totals);
         }
         totals.teacher_cross_entropy = self
@@ -100,7 +105,33 @@ impl Update<'_> {
         if is_soft {
             rules.observe(&totals, positions);
         }
-        Ok(Gradients { grads: accumulator.grads(), metrics: metrics(&loss, &decisions, sum, &totals, positions), seen })
+        let mut metrics = metrics(&loss, &decisions, sum, &totals, positions);
+        metrics.relations = self.relations.map(|_| relations / self.parts.len() as f64);
+        metrics.loss += metrics.relations.unwrap_or(0.0);
+        Ok(Gradients { grads: accumulator.grads(), metrics, seen })
+    }
+
+    fn backward(
+        &self,
+        forward: Forward<'_, impl CausalLm>,
+        head: &Head,
+        decisions: &TokenDecisions,
+        loss: &LossAtStep,
+        positions: usize,
+    ) -> Result<Backward> {
+        let Forward { model, hidden, batch } = forward;
+        let relations = self.relations.as_ref().and_then(|relations| relations.loss(hidden.clone(), batch));
+        let mut sums = head_loss(hidden, head, batch, decisions, loss, model.logits_chunk());
+        // The mean over the parts, as all else is the mean over the positions: `gradients` divides by their number.
+        let factor = positions as f64 / self.parts.len() as f64;
+        add(&mut sums.surrogate, relations.clone().map(|relations| relations * factor));
+        let grads = gradients(&model, &mut sums, positions)?;
+        Ok(Backward {
+            grads,
+            loss: scalar(sums.loss.clone())?,
+            relations: scalar(relations)?,
+            totals: StepTotals::of(sums)?,
+        })
     }
 
     /// The decisions of each part.
@@ -143,19 +174,6 @@ fn look<'a, M: CausalLm>(
     let Forward { model, hidden, batch } = &forward;
     let seen = collect_stats(hidden, head, batch, needs, model.logits_chunk())?;
     Ok((forward, seen))
-}
-
-fn backward(
-    forward: Forward<'_, impl CausalLm>,
-    head: &Head,
-    decisions: &TokenDecisions,
-    loss: &LossAtStep,
-    positions: usize,
-) -> Result<Backward> {
-    let Forward { model, hidden, batch } = forward;
-    let mut sums = head_loss(hidden, head, batch, decisions, loss, model.logits_chunk());
-    let grads = gradients(&model, &mut sums, positions)?;
-    Ok(Backward { grads, loss: scalar(sums.loss.clone())?, totals: StepTotals::of(sums)? })
 }
 
 /// Takes the gradients out of `sums` and returns them for the mean over `positions` positions.
@@ -219,6 +237,7 @@ fn metrics(
         divergence: divergences.next(),
         terms: divergences.collect(),
         cross_entropy: (loss.alpha < 1.0 || loss.needs_cross_entropy).then_some(totals.cross_entropy / n),
+        relations: None,
         alpha: loss.alpha,
         temperature: loss.terms.first().filter(|_| loss.alpha > 0.0).map(temperature),
         counted: decisions.weights.as_ref().map(|weights| weights.iter().filter(|w| **w > 0.0).count() as f64 / n),

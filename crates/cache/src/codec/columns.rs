@@ -7,7 +7,7 @@ use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
 use crate::schema;
-use logitcask_core::{InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom};
+use logitcask_core::{ExtraColumn, ExtraValues, InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom};
 use parquet::data_type::{DataType, FloatType, Int32Type, Int64Type};
 
 /// Reads rows of a row group in order.
@@ -24,11 +24,18 @@ pub(crate) struct RowColumns<'a> {
     gold_ranks: ColumnRows<Int32Type>,
     tail: Option<[ColumnRows<Int32Type>; 2]>,
     kept: Box<dyn KeptColumns + 'a>,
+    extras: Vec<(usize, ColumnRows<FloatType>)>,
 }
 
 impl<'a> RowColumns<'a> {
-    /// Opens the columns through `find`, by name. `model` is the shard's, if it is packed.
-    pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
+    /// Opens the columns through `find`, by name, with those of the plan's extra columns that are in `extras`. `model` is
+    /// the shard's, if it is packed.
+    pub(crate) fn of(
+        plan: &'a Plan,
+        extras: &[ExtraColumn],
+        model: Option<&'a Model>,
+        find: &Find<'_, '_>,
+    ) -> Result<Self, ColumnError> {
         let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
         Ok(Self {
             plan,
@@ -46,6 +53,10 @@ impl<'a> RowColumns<'a> {
                 None => Box::new(plain::PlainColumns::of(plan, find)?),
                 Some(model) => Box::new(packed::PackedColumns::of(model, find)?),
             },
+            extras: extras
+                .iter()
+                .map(|extra| Ok((extra.per_position(), open(find, &extra.name)?)))
+                .collect::<Result<_, ColumnError>>()?,
         })
     }
 
@@ -75,7 +86,12 @@ impl<'a> RowColumns<'a> {
                 &narrow(schema::TAIL_LOG_WEIGHTS, weights.next()?)?,
             )?,
         };
+        let extra = |(per_position, column): &mut (usize, ColumnRows<FloatType>)| {
+            Ok(ExtraValues { per_position: *per_position, values: column.next()?.to_vec() })
+        };
+        let extras = self.extras.iter_mut().map(extra).collect::<Result<_, ColumnError>>()?;
         let rows = SoftRows {
+            extras,
             counts: entries.counts,
             drawn: entries.drawn,
             class_ids: entries.class_ids,
@@ -91,7 +107,7 @@ impl<'a> RowColumns<'a> {
 }
 
 /// Opens the column `name`.
-fn open<T: DataType>(find: &Find<'_, '_>, name: &'static str) -> Result<ColumnRows<T>, ColumnError> {
+fn open<T: DataType>(find: &Find<'_, '_>, name: &str) -> Result<ColumnRows<T>, ColumnError> {
     find(name)?.open()
 }
 

@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::row_problem::RowProblem;
 
 /// Finds a column by its name, for the requested rows. Every column of the plan exists, since the footer was checked.
-pub(super) type Find<'a, 'o> = dyn Fn(&'static str) -> Result<ColumnToRead<'a>, ColumnError> + 'o;
+pub(super) type Find<'a, 'o> = dyn Fn(&str) -> Result<ColumnToRead<'a>, ColumnError> + 'o;
 
 /// The columns of a layout.
 pub(super) trait KeptColumns {

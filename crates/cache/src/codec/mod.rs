@@ -17,7 +17,7 @@ use crate::schema;
 use arrow::{lists, numbers};
 use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch};
-use logitcask_core::{Fingerprint, InputHash, Positions, Sample, SoftRows, Truncation};
+use logitcask_core::{ExtraColumn, Fingerprint, InputHash, Positions, Sample, SoftRows, Truncation};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use std::sync::Arc;
@@ -89,6 +89,8 @@ pub(crate) fn to_batch(
         None => plain::columns_of(plan, rows),
         Some(model) => packed::columns_of(plan, rows, model, is_first),
     });
+    let extra = |i: usize| lists::<Float32Type, _>(rows, move |(_, r)| r.extras[i].values.iter().copied());
+    columns.extend((0..plan.extras.len()).map(extra));
     Ok(RecordBatch::try_new(schema::columns(plan), columns)?)
 }
 
@@ -124,11 +126,37 @@ fn check_sample(plan: &Plan, sample: &Sample) -> Result<(), RowProblem> {
     if fits { Ok(()) } else { Err(RowProblem::Positions { end }) }
 }
 
-/// Checks everything that the format requires of one row, before writing and after reading.
-pub(crate) fn check_row(plan: &Plan, sample: &Sample, rows: &SoftRows) -> Result<(), RowProblem> {
+/// Checks everything that the format requires of one row, before writing and after reading. `extras` are the columns
+/// whose numbers the row has.
+pub(crate) fn check_row(
+    plan: &Plan,
+    extras: &[ExtraColumn],
+    sample: &Sample,
+    rows: &SoftRows,
+) -> Result<(), RowProblem> {
     check_sample(plan, sample)?;
     rows.check(&plan.keep, &sample.labels(), plan.vocab_size)?;
-    check_values(&plan.keep, rows)
+    check_values(&plan.keep, rows)?;
+    check_extras(extras, sample, rows)
+}
+
+/// Checks that a row has the numbers of these columns and no others, and that they can be stored.
+fn check_extras(extras: &[ExtraColumn], sample: &Sample, rows: &SoftRows) -> Result<(), RowProblem> {
+    if rows.extras.len() != extras.len() {
+        return Err(RowProblem::ExtraCount { got: rows.extras.len(), expected: extras.len() });
+    }
+    for (column, numbers) in extras.iter().zip(&rows.extras) {
+        let (got, expected) = (numbers.values.len(), column.len(sample.position_count()));
+        let name = || column.name.clone();
+        if got != expected || numbers.per_position != column.per_position() {
+            return Err(RowProblem::ExtraLength { column: name(), got, expected });
+        }
+        let is_foreign = |number: &f32| !number.is_finite() || column.precision.round(*number) != *number;
+        if let Some(&number) = numbers.values.iter().find(|number| is_foreign(number)) {
+            return Err(RowProblem::ExtraNumber { column: name(), number, precision: column.precision.name() });
+        }
+    }
+    Ok(())
 }
 
 /// Accepts only numbers that the format represents exactly, so that both layouts return what was written.

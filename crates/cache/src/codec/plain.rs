@@ -38,7 +38,7 @@ pub(crate) struct PlainColumns {
 impl PlainColumns {
     /// Opens the columns through `find`, by name.
     pub(crate) fn of(plan: &Plan, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
-        let (keep, list) = (&plan.keep, |name| find(name)?.open());
+        let (keep, list) = (&plan.keep, |name: &str| find(name)?.open());
         Ok(Self {
             counts: (!keep.is_fixed()).then(|| list(schema::TOPK_COUNTS)).transpose()?,
             drawn: keep.is_sampled().then(|| list(schema::DRAWN_COUNTS)).transpose()?,

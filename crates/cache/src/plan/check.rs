@@ -3,7 +3,8 @@
 use super::{Layout, Plan, Split};
 use crate::error::{Error, Result};
 use crate::version::FORMAT_VERSION;
-use crate::{companions, json, names, pack};
+use crate::{companions, json, names, pack, schema};
+use logitcask_core::extra_column::MAX_EXTRA_COLUMNS;
 use logitcask_core::{ConfigError, PositionChoice, Selection};
 use std::collections::BTreeSet;
 
@@ -47,6 +48,7 @@ impl Plan {
         ConfigError::unless(self.max_length >= 2, "max_length", self.max_length, "at least 2")
             .map_err(|error| error.because("a sample of one token has no next token"))?;
         companions::check(&self.companions)?;
+        self.check_extras()?;
         self.check_numbers()?;
         self.check_units()
     }
@@ -76,6 +78,19 @@ impl Plan {
             "the same once it was written as JSON and read",
         )
         .map_err(|error| error.because("give its numbers fewer digits"))
+    }
+
+    /// Rejects extra columns that a shard cannot hold beside its own.
+    fn check_extras(&self) -> Result<(), ConfigError> {
+        let count = self.extras.len();
+        let expected = format!("at most {MAX_EXTRA_COLUMNS} columns");
+        ConfigError::unless(count <= MAX_EXTRA_COLUMNS, "extras", format!("{count} columns"), expected)?;
+        let mut taken: BTreeSet<&str> = schema::NAMES.into_iter().collect();
+        for extra in &self.extras {
+            extra.check().map_err(|error| error.within("extras"))?;
+            ConfigError::unless(taken.insert(&extra.name), "extras", &extra.name, "names that no other column has")?;
+        }
+        Ok(())
     }
 
     fn check_units(&self) -> Result<(), ConfigError> {

@@ -106,7 +106,7 @@ impl CacheReader {
         Ok((0..blocks.len()).flat_map(|number| pages(blocks.get(number))).collect())
     }
 
-    /// Reads every row of a unit.
+    /// Reads every row of a unit, with all extra columns.
     pub(crate) fn unit(&self, unit: usize) -> Result<Vec<CachedSample>> {
         let (shard, mut samples) = (self.shard(unit)?, Vec::new());
         for block in 0.. {
@@ -120,7 +120,7 @@ impl CacheReader {
 
     /// Decodes rows of a block, counted within it.
     pub(crate) fn block(&self, block: RowGroup, rows: Range<u64>) -> Result<Vec<CachedSample>> {
-        self.shard(block.unit as usize)?.read(self.plan(), block.index as usize, rows)
+        self.shard(block.unit as usize)?.read_with(self.plan(), &self.extras, block.index as usize, rows)
     }
 
     /// A split of the plan and its units.

@@ -12,6 +12,9 @@ pub trait FamilyConfig {
     /// Number of classes: rows of the head.
     fn vocab_size(&self) -> usize;
 
+    /// Length of a hidden state.
+    fn hidden_size(&self) -> usize;
+
     /// Maximum sequence length that the model was made for, in tokens; 0 if a recipe leaves it to its data.
     fn max_position_embeddings(&self) -> usize;
 

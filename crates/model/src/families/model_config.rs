@@ -88,6 +88,11 @@ impl ModelConfig {
         self.family().vocab_size()
     }
 
+    /// Length of a hidden state.
+    pub fn hidden_size(&self) -> usize {
+        self.family().hidden_size()
+    }
+
     /// Maximum sequence length that the model was made for, in tokens; 0 if a recipe leaves it to its data.
     pub fn max_position_embeddings(&self) -> usize {
         self.family().max_position_embeddings()

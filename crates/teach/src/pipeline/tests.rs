@@ -74,7 +74,7 @@ impl Teacher for Slow {
                 let token = batch.tokens[position];
                 (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0)
             });
-            each(Outputs { positions, logits: Logits::Host(said.collect::<Vec<_>>().into()) })?;
+            each(Outputs { positions, logits: Logits::Host(said.collect::<Vec<_>>().into()), extras: Vec::new() })?;
         }
         Ok(())
     }
@@ -96,6 +96,7 @@ fn plan() -> Plan {
         precision: "f32".into(),
         batch_tokens: 10,
         positions: PositionChoice::All {},
+        extras: Vec::new(),
         keep: Truncation {
             selection,
             always_keep: Vec::new(),

@@ -1,9 +1,10 @@
 //! A teacher whose model runs in this process.
 
 use super::buffer_pool::BufferPool;
-use super::{Logits, Outputs, Teacher, host};
+use super::{Logits, Outputs, Teacher, host, projection};
 use crate::Result;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use logitcask_core::{ExtraColumn, ExtraSource, Projection};
 use logitcask_data::batches::TokenBatch;
 use logitcask_model::{CausalLm, Head, Model, Sequences};
 
@@ -13,13 +14,43 @@ pub struct LocalTeacher<M = Model> {
     head: Head,
     device: Device,
     pool: BufferPool,
+    extras: Vec<ExtraColumn>,
+    /// The matrix of each column's projection, \[hidden size, size\], if it has one.
+    projections: Vec<Option<Tensor<2>>>,
 }
 
 impl<M: CausalLm> LocalTeacher<M> {
     /// A teacher that runs a loaded model.
     pub fn new(model: M) -> Self {
         let device = model.device();
-        Self { head: model.head().detached(), model, device, pool: BufferPool::default() }
+        let (extras, projections, pool) = Default::default();
+        Self { head: model.head().detached(), model, device, pool, extras, projections }
+    }
+
+    /// The same teacher, which also computes these columns.
+    #[must_use]
+    pub fn with_extras(mut self, extras: Vec<ExtraColumn>) -> Self {
+        let hidden_size = self.model.head().weights().dims()[0];
+        let matrix = |extra: &ExtraColumn| {
+            let ExtraSource::Hidden { project, .. } = extra.from;
+            project.map(|Projection::Random { size, seed }| {
+                let numbers = projection::random(hidden_size, size as usize, seed);
+                Tensor::from_data(TensorData::new(numbers, [hidden_size, size as usize]), &self.device)
+            })
+        };
+        self.projections = extras.iter().map(matrix).collect();
+        self.extras = extras;
+        self
+    }
+
+    /// The vectors of each column at some positions. hidden: \[positions, hidden size\].
+    fn vectors(&self, hidden: &Tensor<2>) -> Result<Vec<Vec<f32>>> {
+        let column = |projection: &Option<Tensor<2>>| match projection {
+            // In f32, whatever the teacher computes in: the matrix is.
+            Some(matrix) => host(hidden.clone().cast(DType::F32).matmul(matrix.clone())),
+            None => host(hidden.clone()),
+        };
+        self.projections.iter().map(column).collect()
     }
 
     fn is_cpu(&self) -> bool {
@@ -30,6 +61,10 @@ impl<M: CausalLm> LocalTeacher<M> {
 impl<M: CausalLm> Teacher for LocalTeacher<M> {
     fn vocab_size(&self) -> usize {
         self.model.vocab_size()
+    }
+
+    fn extras(&self) -> &[ExtraColumn] {
+        &self.extras
     }
 
     /// One batch for each core on a CPU, because most operations of a small model are too small to be parallelised. One
@@ -54,13 +89,14 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
         let mut start = 0;
         for part in hidden.split(self.model.logits_chunk(), 0) {
             let positions = start..start + part.dims()[0];
+            let extras = self.vectors(&part)?;
             start = positions.end;
             let logits = match self.head.logits_into(part, self.pool.take()) {
                 Ok(numbers) => Logits::Host(self.pool.recycle_on_drop(numbers)),
                 Err(logits) if self.is_cpu() => Logits::Host(host(*logits)?.into()),
                 Err(logits) => Logits::Device(logits),
             };
-            each(Outputs { positions, logits })?;
+            each(Outputs { positions, logits, extras })?;
         }
         Ok(())
     }

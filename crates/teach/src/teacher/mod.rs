@@ -2,12 +2,14 @@
 
 mod buffer_pool;
 mod local;
+mod projection;
 
 pub use buffer_pool::HostLogits;
 pub use local::LocalTeacher;
 
 use crate::{Error, Result};
 use burn::tensor::{DType, Tensor};
+use logitcask_core::ExtraColumn;
 use logitcask_data::batches::TokenBatch;
 use std::ops::Range;
 
@@ -18,6 +20,8 @@ pub struct Outputs {
     pub positions: Range<usize>,
     /// Raw logits, \[positions, vocabulary + padding\].
     pub logits: Logits,
+    /// The vectors of each of the teacher's [`extras`](Teacher::extras), \[positions, size\], row-major, not rounded yet.
+    pub extras: Vec<Vec<f32>>,
 }
 
 impl Outputs {
@@ -50,6 +54,11 @@ pub(crate) fn host(logits: Tensor<2>) -> Result<Vec<f32>> {
 pub trait Teacher: Send + Sync {
     /// Number of classes.
     fn vocab_size(&self) -> usize;
+
+    /// What the teacher computes beside the logits, for the columns of these.
+    fn extras(&self) -> &[ExtraColumn] {
+        &[]
+    }
 
     /// Number of batches that are worth running in parallel, each on its own thread.
     fn workers(&self) -> usize;

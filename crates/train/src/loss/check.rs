@@ -29,6 +29,9 @@ impl LossConfig {
         if let Some(second) = &self.second_teacher {
             second.blend.check().map_err(|error| error.within("second_teacher.blend"))?;
         }
+        if let Some(relations) = &self.relations {
+            relations.check().map_err(|error| error.within("relations"))?;
+        }
         self.check_term(&self.first_term())?;
         for (i, term) in self.extra_terms.iter().enumerate() {
             self.check_term(term).map_err(|error| error.within(&format!("extra_terms[{i}]")))?;

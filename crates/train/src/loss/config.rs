@@ -1,6 +1,6 @@
 //! The loss section of a recipe.
 
-use crate::loss::Scale;
+use crate::loss::{Relations, Scale};
 use logitcask_core::divergence::{ForwardKl, Settings};
 use logitcask_core::{Blend, Divergence, Schedule, TailPolicy, TargetTransform, TemperatureRule, TokenWeight};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ pub struct LossConfig {
     /// A second teacher in addition to the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_teacher: Option<SecondTeacher>,
+    /// A further loss on the relations between the samples of a batch, added to the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<Relations>,
 }
 
 /// A second teacher: a cache of the same samples.
@@ -108,11 +111,12 @@ impl LossConfig {
         token_weight: None,
         extra_terms: Vec::new(),
         second_teacher: None,
+        relations: None,
     };
 
     /// Whether a teacher is needed at any step.
     pub fn needs_teacher(&self) -> bool {
-        self.alpha.range().1 > 0.0
+        self.alpha.range().1 > 0.0 || self.relations.is_some()
     }
 
     /// The term whose keys are in the table itself.

@@ -8,7 +8,8 @@
 //! 6. [`head`] does all that in chunks of bounded size together with the head's product, with a hand-written backward
 //!    pass,
 //! 7. `fused_cpu` does the same for sums over classes on a CPU, row by row in memory and without a graph,
-//! 8. [`collect_stats`] computes the statistics of teacher and student that temperature and weight rules request.
+//! 8. [`relations`] compares the samples of a batch with one another instead of their positions,
+//! 9. [`collect_stats`] computes the statistics of teacher and student that temperature and weight rules request.
 
 pub(crate) mod check;
 pub mod compared;
@@ -20,6 +21,7 @@ mod lanes;
 mod logit_rows;
 pub mod on_device;
 pub mod positions;
+pub mod relations;
 pub mod stats;
 pub mod step;
 pub mod student;
@@ -30,6 +32,7 @@ pub use device_targets::DeviceTargets;
 pub use head::{LossTotals, head_loss};
 pub use on_device::OnDevice;
 pub use positions::{TokenLosses, token_losses};
+pub use relations::{RelationalLoss, Relations};
 pub use stats::collect_stats;
 pub use step::{ChunkLoss, ChunkTerm, LossAtStep, Scale, TermAtStep};
 pub use student::Student;

@@ -130,6 +130,10 @@ impl FamilyConfig for LlamaConfig {
         self.vocab_size
     }
 
+    fn hidden_size(&self) -> usize {
+        self.hidden_size
+    }
+
     fn max_position_embeddings(&self) -> usize {
         self.max_position_embeddings
     }
