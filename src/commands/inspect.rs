@@ -7,7 +7,7 @@ use crate::summary::CacheFigures;
 use crate::tokenizers;
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use logitcask_cache::{CacheReader, Manifest, Plan};
+use logitcask_cache::{ArtifactRef, CacheReader, Manifest, Plan};
 use logitcask_core::SampleId;
 use serde::Serialize;
 
@@ -53,9 +53,9 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     say!("{}", cache.folder().display());
     say!("  cache id     {}", figures.cache_id);
     say!("  plan         {}", manifest.plan_id);
-    say!("  format       version {}, made by logitcask {}", plan.format_version, plan.code_version);
-    say!("  teacher      {} ({}), {}", plan.teacher.name, plan.teacher.fingerprint.short(), plan.precision);
-    say!("  dataset      {} ({})", plan.dataset.name, plan.dataset.fingerprint.short());
+    say!("  format       version {}, made by {}", plan.format_version, maker(&plan.code_version));
+    say!("  teacher      {}, {}", pinned(&plan.teacher), plan.precision);
+    say!("  dataset      {}", pinned(&plan.dataset));
     say!("  tokenizer    {}, vocabulary {}", plan.tokenizer.fingerprint.short(), plan.vocab_size);
     if plan.keep.padding > 0 {
         say!(
@@ -82,6 +82,17 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     say!("  rounding     at most {:.1e} nats, {:.1e} on average", figures.codec_error.worst, figures.codec_error.mean);
     show_log_z_error(plan, &figures);
     Ok(())
+}
+
+/// The program that wrote a cache: only ours state a version.
+fn maker(code_version: &str) -> String {
+    if code_version.is_empty() { "another program".to_owned() } else { format!("logitcask {code_version}") }
+}
+
+/// A pin's name, which a plan may leave out, and its fingerprint.
+fn pinned(pin: &ArtifactRef) -> String {
+    let name = if pin.name.is_empty() { "unnamed" } else { &pin.name };
+    format!("{name} ({})", pin.fingerprint.short())
 }
 
 /// Shows the error of log Z at a few temperatures.

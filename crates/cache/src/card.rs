@@ -4,24 +4,31 @@ use crate::manifest::Manifest;
 use crate::names::DATA_DIR;
 use crate::plan::{Layout, Plan};
 use crate::{names, schema};
-use logitcask_core::LogProbPrecision;
+use arrow_schema::DataType;
+use logitcask_core::{LogProbPrecision, Selection};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The card's file name.
 pub const CARD_NAME: &str = "README.md";
 
-/// The text of the card: YAML for dataset hubs, then a description for people. It is a function of plan and manifest.
-pub(crate) fn text(plan: &Plan, manifest: &Manifest) -> String {
+/// Total length of each split's shards.
+pub(crate) type SplitBytes = BTreeMap<String, u64>;
+
+/// The text of the card: YAML for dataset hubs, then a description for people. It is a function of plan and commits.
+pub(crate) fn text(plan: &Plan, manifest: &Manifest, bytes: &SplitBytes) -> String {
     let mut card = String::new();
     // Writing into a String cannot fail.
-    let _ = write_card(&mut card, plan, manifest);
+    let _ = write_card(&mut card, plan, manifest, bytes);
     card
 }
 
-fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
+fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest, bytes: &SplitBytes) -> std::fmt::Result {
     write_yaml(card, plan, manifest)?;
+    write_dataset_info(card, plan, bytes)?;
     write_table(card, plan, manifest)?;
-    write_columns(card, plan)
+    write_columns(card, plan)?;
+    write_reading(card, plan)
 }
 
 /// Writes the YAML that dataset hubs read.
@@ -48,7 +55,28 @@ fn write_yaml(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
             names::card_split(split)
         )?;
     }
-    writeln!(card, "---\n")
+    Ok(())
+}
+
+/// Writes the columns' types and the splits' sizes as the `datasets` library does, and ends the YAML.
+fn write_dataset_info(card: &mut String, plan: &Plan, bytes: &SplitBytes) -> std::fmt::Result {
+    // The library's names of types are Arrow's in lower case.
+    let name = |data_type: &DataType| data_type.to_string().to_lowercase();
+    writeln!(card, "dataset_info:\n  features:")?;
+    for field in schema::columns(plan).fields() {
+        let (kind, of) = match field.data_type() {
+            DataType::List(item) => ("list", item.data_type()),
+            single => ("dtype", single),
+        };
+        writeln!(card, "  - name: {}\n    {kind}: {}", field.name(), name(of))?;
+    }
+    writeln!(card, "  splits:")?;
+    for split in &plan.splits {
+        let (name, size) = (names::card_split(&split.name), bytes.get(&split.name).copied().unwrap_or_default());
+        writeln!(card, "  - name: \"{name}\"\n    num_bytes: {size}\n    num_examples: {}", split.samples)?;
+    }
+    let total: u64 = bytes.values().sum();
+    writeln!(card, "  download_size: {total}\n  dataset_size: {total}\n---\n")
 }
 
 fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
@@ -111,10 +139,50 @@ fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {
     for field in schema::columns(plan).fields() {
         writeln!(card, "| `{}` | {} |", field.name(), meaning(field.name(), plan))?;
     }
-    if plan.layout == Layout::Packed {
-        writeln!(card, "\n`logitcask export` turns the packed columns into plain lists.")?;
-    }
     Ok(())
+}
+
+/// Writes a program that reads a row and computes log Z at any temperature, or how to get columns that it can read.
+fn write_reading(card: &mut String, plan: &Plan) -> std::fmt::Result {
+    if plan.layout == Layout::Packed {
+        return writeln!(card, "\n`logitcask export` turns the packed columns into plain lists.");
+    }
+    let k = plan.max_kept();
+    let (start, end) = match (plan.keep.is_fixed(), plan.keep.selection) {
+        (false, _) => (r#"sum(row["topk_counts"][:i])"#.to_owned(), r#"start + row["topk_counts"][i]"#.to_owned()),
+        (true, Selection::Sample { .. }) => (format!("{k} * i"), format!(r#"start + {k} - row["drawn_counts"][i]"#)),
+        (true, _) => (format!("{k} * i"), format!("start + {k}")),
+    };
+    let shard = plan.shard_name(0);
+    writeln!(
+        card,
+        r#"
+log Z of a position at temperature T in Python:
+
+```python
+import math
+import pyarrow.parquet as pq
+
+def log_z(row, i, T):
+    start = {start}
+    terms = [p / T for p in row["topk_log_probs"][start:{end}]]"#
+    )?;
+    if let Some(tail) = plan.keep.tail {
+        let (atoms, reference) = (tail.atoms, tail.reference());
+        writeln!(
+            card,
+            r#"    for x, w in zip(row["tail_logits"][{atoms} * i:][:{atoms}], row["tail_log_weights"][{atoms} * i:][:{atoms}]):
+        terms += [(w + (1 / T - {reference}) * x) / 512] if x != -32768 else []"#
+        )?;
+    }
+    writeln!(
+        card,
+        r#"    return row["log_z"][i] / T + math.log(sum(map(math.exp, terms)))
+
+row = pq.read_table("{shard}").slice(0, 1).to_pylist()[0]
+print(log_z(row, i=0, T=1.0))
+```"#
+    )
 }
 
 fn meaning(column: &str, plan: &Plan) -> String {

@@ -14,6 +14,7 @@ mod size;
 mod store;
 mod vectors;
 mod verify;
+mod worked;
 mod writing;
 
 use crate::manifest::Manifest;
