@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use logitcask_cache::Layout;
-use logitcask_core::{LogProbPrecision, PositionChoice, Selection, TailRule, Truncation};
+use logitcask_core::{LogProbPrecision, PositionChoice, RowSource, Selection, TailRule, Truncation};
 use logitcask_data::DatasetConfig;
 use logitcask_model::{ModelConfig, Precision};
 use logitcask_train::{LossConfig, TrainConfig};
@@ -197,6 +197,7 @@ impl CacheConfig {
                 atoms,
             }),
             padding: 0,
+            source: RowSource::FULL,
         }
     }
 }

@@ -29,6 +29,7 @@ mod resume;
 mod rules;
 mod runs;
 mod skips;
+mod sources;
 mod tidy;
 #[cfg(feature = "wgpu")]
 mod wgpu;

@@ -20,6 +20,17 @@ while read -r written id; do
     $logitcask inspect "$written" --sample 0 --split val > /dev/null
 done < "$home/written"
 
+# The cache without log_z and atoms trains a student at T = 1; another temperature is refused before anything is written.
+sed "s|FOLDER|$home|" tests/interop/log_probs.toml > "$home/log_probs.toml"
+$logitcask train "$home/log_probs.toml" --device cpu --out "$home/run"
+sed "s|^alpha = .*|&\ntemperature = 2|" "$home/log_probs.toml" > "$home/hot.toml"
+if $logitcask train "$home/hot.toml" --device cpu --out "$home/hot" 2> "$home/refused"; then
+    echo "a cache that is for T = 1 alone was trained from at T = 2" >&2
+    exit 1
+fi
+grep "temperature = 2 was given, but it must be 1 over this cache" "$home/refused"
+[ ! -e "$home/hot" ]
+
 if [ -z "$model" ]; then
     echo "no student was named: none is opened with transformers"
     exit 0

@@ -1,6 +1,7 @@
 """Writes whole caches by FORMAT.md alone, in the plain layout and from logits that it draws itself.
 
-Usage: write_cache.py FOLDER    (needs pyarrow, blake3, numpy; makes FOLDER/all and FOLDER/marked, and prints their ids)
+Usage: write_cache.py FOLDER    (needs pyarrow, blake3, numpy; makes FOLDER/all, FOLDER/marked and FOLDER/log_probs, and
+prints their ids)
 """
 import json
 import math
@@ -18,6 +19,8 @@ from random_samples import MAX_LENGTH, SPLITS, V, random_samples, tokenizer_json
 SAMPLES_PER_UNIT, BLOCK = 150, 128
 TAIL = {"lowest_temperature": 0.75, "highest_temperature": 10.0, "atoms": 4}
 KEEP = {"selection": {"kind": "top_k", "k": 8}, "always_keep": [], "values": {"kind": "f16"}, "tail": TAIL}
+# As if a server had told the likeliest log-probabilities and nothing else.
+KEEP_LOG_PROBS = {**KEEP, "tail": None, "source": {"log_z": False, "gold": "kept", "tail": "mass"}}
 
 
 # Figures and files.
@@ -90,20 +93,22 @@ def position_of(logits, label, k, tail):
     ranked = np.lexsort((np.arange(len(raw)), -raw))
     kept = np.sort(ranked[:k])
     kept = kept[np.argsort(-half(exact[kept]), kind="stable")]
-    stored, atoms = half(exact[kept]), tail.atoms_of(exact[ranked[k:]])
+    stored = half(exact[kept])
+    entries = {"topk_ids": kept.tolist(), "topk_log_probs": stored.tolist()}
+    errors = {"mass": np.exp(stored.astype(np.float64)).sum(), "log_z": [], "values": abs(stored - exact[kept])}
+    if tail is None:
+        place = np.flatnonzero(kept == label)
+        return {"gold_ranks": [int(place[0]) if len(place) else 2**32 - 1], **entries}, errors
+    atoms = tail.atoms_of(exact[ranked[k:]])
+    errors["log_z"] = [abs(tail.log_z(b, stored, atoms) - log_sum_exp(b * exact)) for b in tail.grid]
     return {
         "log_z": [np.float32(log_z)],
         "gold_log_probs": [half(exact[label])],
         "gold_ranks": [int(np.flatnonzero(ranked == label)[0])],
         "tail_logits": [x for x, _ in atoms],
         "tail_log_weights": [w for _, w in atoms],
-        "topk_ids": kept.tolist(),
-        "topk_log_probs": stored.tolist(),
-    }, {
-        "mass": np.exp(stored.astype(np.float64)).sum(),
-        "log_z": [abs(tail.log_z(b, stored, atoms) - log_sum_exp(b * exact)) for b in tail.grid],
-        "values": abs(stored - exact[kept]),
-    }
+        **entries,
+    }, errors
 
 
 # Samples, shards and the cache.
@@ -155,8 +160,8 @@ def ranges_of(path):
 
 def write_unit(folder, plan, plan_id, place, samples, rng):
     """Writes a shard; returns its commit."""
-    keep, is_marked, tail, measured = plan["keep"], "positions" in plan, Tail(**plan["keep"]["tail"]), []
-    k = keep["selection"]["k"]
+    keep, is_marked, measured = plan["keep"], "positions" in plan, []
+    k, tail = keep["selection"]["k"], Tail(**keep["tail"]) if keep["tail"] else None
     for sample in samples:
         for position in sample["positions"]:
             logits, label = rng.normal(0, 3, V).astype(np.float32), sample["input_ids"][position + 1]
@@ -165,8 +170,9 @@ def write_unit(folder, plan, plan_id, place, samples, rng):
             for column, values in stored.items():
                 sample.setdefault(column, []).extend(values)
     constants = {"format_version": 2, "plan_id": plan_id, "unit": place["unit"], "layout": "plain", "vocab_size": V,
-                 "selection": "top_k", "k": k, "tail_atoms": tail.atoms, "tail_reference": tail.b_r,
-                 "tail_step": 1 / 512, **({"positions": "marked"} if is_marked else {})}
+                 "selection": "top_k", "k": k, **({"positions": "marked"} if is_marked else {}),
+                 **({"tail_atoms": tail.atoms, "tail_reference": tail.b_r, "tail_step": 1 / 512} if tail else {}),
+                 **{field: json.dumps(told).strip('"') for field, told in keep.get("source", {}).items()}}
     schema = schema_of(set(samples[0]) - (set() if is_marked else {"positions"}))
     path = f"{folder}/{place['shard']}"
     with pq.ParquetWriter(path, schema, store_schema=False, compression="zstd", use_dictionary=["topk_ids"]) as shard:
@@ -177,7 +183,7 @@ def write_unit(folder, plan, plan_id, place, samples, rng):
             "bytes": os.path.getsize(path), "ranges": ranges_of(path),
             "kept_mass": rounded(np.mean([errors["mass"] for errors in measured])),
             "log_z_error": [{"temperature": rounded(1 / b, 6), **error([errors["log_z"][j] for errors in measured])}
-                            for j, b in enumerate(tail.grid)],
+                            for j, b in enumerate(tail.grid if tail else [])],
             "codec_error": error(np.concatenate([errors["values"] for errors in measured]))}
 
 
@@ -234,3 +240,4 @@ def write_cache(folder, keep, is_marked):
 if __name__ == "__main__":
     write_cache(f"{sys.argv[1]}/all", KEEP, is_marked=False)
     write_cache(f"{sys.argv[1]}/marked", KEEP, is_marked=True)
+    write_cache(f"{sys.argv[1]}/log_probs", KEEP_LOG_PROBS, is_marked=False)

@@ -5,7 +5,7 @@ use crate::names::DATA_DIR;
 use crate::plan::{Layout, Plan};
 use crate::{names, schema};
 use arrow_schema::DataType;
-use logitcask_core::{LogProbPrecision, Selection};
+use logitcask_core::{Gold, GoldSource, LogProbPrecision, Selection, TailSource};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -85,9 +85,13 @@ fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt:
     writeln!(
         card,
         "A logit cache in Logitcask's format, version {}: for every token the teacher's log-probabilities of the likely \
-         next tokens, and a summary of all others from which its distribution follows at every temperature. Students \
-         are distilled from it without the teacher.\n",
-        plan.format_version
+         next tokens, and {}. Students are distilled from it without the teacher.\n",
+        plan.format_version,
+        match plan.keep.source.tail {
+            TailSource::Atoms => "a summary of all others from which its distribution follows at every temperature",
+            TailSource::Mass => "of all others their total probability at T = 1, which is what these leave of 1",
+            TailSource::None => "nothing of all others",
+        }
     )?;
     writeln!(card, "| | |\n|---|---|")?;
     writeln!(card, "| cache id | `{}` |", manifest.cache_id())?;
@@ -114,6 +118,9 @@ fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt:
         percent(totals.kept_mass)
     )?;
     writeln!(card, "| layout | {} |", plan.layout.name())?;
+    if !plan.keep.source.is_full() {
+        writeln!(card, "| told by the source | {} |", plan.keep.source)?;
+    }
     if let Some(tail) = plan.keep.tail {
         let worst = totals.log_z_error.iter().map(|e| e.worst).fold(0.0, f64::max);
         writeln!(
@@ -146,6 +153,10 @@ fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {
 fn write_reading(card: &mut String, plan: &Plan) -> std::fmt::Result {
     if plan.layout == Layout::Packed {
         return writeln!(card, "\n`logitcask export` turns the packed columns into plain lists.");
+    }
+    if !plan.keep.source.log_z || plan.keep.source.tail != TailSource::Atoms {
+        // Neither log Z at T = 1 nor that at another temperature follows from less.
+        return Ok(());
     }
     let k = plan.max_kept();
     let (start, end) = match (plan.keep.is_fixed(), plan.keep.selection) {
@@ -197,6 +208,9 @@ fn meaning(column: &str, plan: &Plan) -> String {
         schema::POSITIONS => "the positions, as indices into `input_ids`, P".into(),
         schema::LOG_Z => "log sum exp of the raw logits over the whole vocabulary, P".into(),
         schema::GOLD_LOG_PROBS => "log-probability of the token that follows, P".into(),
+        schema::GOLD_RANKS if plan.keep.source.gold == GoldSource::Kept => {
+            format!("its place among the kept classes, {} if it is none of them, P", Gold::UNKNOWN_RANK)
+        }
         schema::GOLD_RANKS => "classes the teacher ranks before it, P".into(),
         schema::TAIL_LOGITS => format!("{} pseudo-classes of the tail, logit - log_z in 1/512 nat", plan.keep.atoms()),
         schema::TAIL_LOG_WEIGHTS => "log of their weights in 1/512 nat".into(),

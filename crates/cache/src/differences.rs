@@ -58,7 +58,7 @@ impl Plan {
         differences
     }
 
-    fn described(&self) -> [(&'static str, Described); 19] {
+    fn described(&self) -> [(&'static str, Described); 20] {
         let token = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         let pin = |pin: &ArtifactRef| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
@@ -83,6 +83,7 @@ impl Plan {
             ("selection", text(self.selection())),
             ("always_keep", text(format!("{:?}", self.keep.always_keep))),
             ("values", text(values)),
+            ("source", text(self.keep.source.to_string())),
             ("tail", text(tail)),
             ("teacher", pin(&self.teacher)),
             ("tokenizer", pin(&self.tokenizer)),
