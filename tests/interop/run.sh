@@ -9,16 +9,21 @@ venv=target/interop-venv logitcask=target/release/logitcask
 $venv/bin/pip install --quiet pyarrow pandas polars duckdb datasets blake3
 home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
-export HF_HOME="$home/huggingface"
+export HF_HOME="$home/huggingface" PYTHONDONTWRITEBYTECODE=1
 $venv/bin/python tests/interop/open_cache.py "$cache"
 $venv/bin/python tests/interop/read_card.py "$cache"
 
-$venv/bin/python tests/interop/write_cache.py "$home" > "$home/written"
+# The ids that Python computes, of the program's cache and of its own, are those that the program shows.
+$venv/bin/python tests/interop/check_pins.py "$cache" > "$home/written"
+$venv/bin/python tests/interop/write_cache.py "$home" >> "$home/written"
 while read -r written id; do
     $logitcask verify "$written"
     $logitcask inspect "$written" | grep "cache id  *$id\$"
-    $logitcask inspect "$written" --sample 0 --split val > /dev/null
 done < "$home/written"
+
+$logitcask inspect "$home/log_probs" --sample 0 --split val --positions 4
+$logitcask export "$home/log_probs" --layout packed --out "$home/packed"
+$logitcask verify "$home/packed"
 
 # The cache without log_z and atoms trains a student at T = 1; another temperature is refused before anything is written.
 sed "s|FOLDER|$home|" tests/interop/log_probs.toml > "$home/log_probs.toml"

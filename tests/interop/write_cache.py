@@ -121,10 +121,11 @@ def samples_of(split, is_marked, rng):
                "input_hash_low": low, "input_hash_high": high, "input_ids": tokens, "positions": positions}
 
 
-def dataset_fingerprint(samples, is_marked):
+def dataset_fingerprint(samples, is_marked, max_length):
+    first = ["train", "validation", "test"]
     u32, u64 = (lambda n, size=size: int(n).to_bytes(size, "little") for size in (4, 8))
-    hasher = blake3(u64(MAX_LENGTH), derive_key_context="logitcask dataset v2")
-    for split in ("train", "val"):
+    hasher = blake3(u64(max_length), derive_key_context="logitcask dataset v2")
+    for split in sorted(samples, key=lambda name: (first.index(name) if name in first else len(first), name)):
         hasher.update(u64(len(split)) + split.encode() + u64(len(samples[split])))
         for sample in samples[split]:
             hasher.update(u64(sample["document"]) + u32(sample["document_offset"]))
@@ -212,7 +213,7 @@ def write_cache(folder, keep, is_marked):
         "batch_tokens": 4096, **({"positions": {"kind": "marked"}} if is_marked else {}), "keep": keep,
         "teacher": {"fingerprint": blake3(b"normal logits").hexdigest()},
         "tokenizer": {"fingerprint": blake3(tokenizer.encode()).hexdigest()}, "bos": None, "end": None,
-        "dataset": {"fingerprint": dataset_fingerprint(samples, is_marked)},
+        "dataset": {"fingerprint": dataset_fingerprint(samples, is_marked, MAX_LENGTH)},
         "splits": [{"name": name, "samples": count} for name, count in SPLITS.items()],
         "samples_per_unit": SAMPLES_PER_UNIT,
     }
