@@ -83,7 +83,7 @@ fn what_a_source_did_not_tell_is_named() {
     refused("", &nothing, &["tail = \"bucket\"", "\"renorm\" over this cache", "probability of the tail"]);
     accepted(r#","tail":"renorm","temperature":3"#, &nothing);
     let mean_squares = r#","divergence":{"kind":"mean_squares"},"tail":"renorm""#;
-    refused(mean_squares, &no_log_z, &["mean_squares", "no log_z"]);
+    refused(mean_squares, &no_log_z, &["mean_squares", "keep.source.log_z"]);
     refused(r#","divergence":{"kind":"mean_squares","centred":true},"tail":"renorm""#, &mass, &["shape of the tail"]);
     refused(r#","divergence":{"kind":"pearson"}"#, &mass, &["pearson", "shape of the tail"]);
     refused(r#","divergence":{"kind":"decoupled"}"#, &kept, &["decoupled", "keep.source.gold"]);
@@ -93,7 +93,7 @@ fn what_a_source_did_not_tell_is_named() {
     }
     accepted(r#","target":{"kind":"similar","classes":4,"temperature":0.1}"#, &kept);
     // DTKD compares the teacher's raw logits with the student's, NormKD divides by their deviation.
-    refused(r#","temperature_rule":{"kind":"dtkd"}"#, &no_log_z, &["temperature_rule", "no log_z"]);
+    refused(r#","temperature_rule":{"kind":"dtkd"}"#, &no_log_z, &["temperature_rule", "keep.source.log_z"]);
     refused(r#","temperature_rule":{"kind":"logit_std"}"#, &mass, &["temperature_rule", "shape of the tail"]);
     accepted(r#","temperature_rule":{"kind":"logit_std"}"#, &no_log_z);
     refused(

@@ -9,7 +9,7 @@ use logitcask_core::{ConfigError, GoldSource, RowSource, TailPolicy, TailSource,
 type Check = Result<(), ConfigError>;
 
 const NO_LOG_Z: &str =
-    "it needs the teacher's raw logits, and this cache has none of their level: its source told no log_z";
+    "it needs the teacher's raw logits, and this cache's source did not tell them (keep.source.log_z)";
 const NO_GOLD: &str = "it needs the probability and rank of every label, and this cache's source told them of no label \
                        outside the kept classes (keep.source.gold)";
 const NO_SHAPE: &str = "it needs the shape of the tail, and this cache's source did not tell it (keep.source.tail)";
