@@ -126,7 +126,7 @@ gpu-check: fetch-stories15m ## pack .gpu/, which compares a GPU with the CPU on 
 	scripts/gpu-check/pack.sh
 	$(if $(filter 1,$(RUN)),DEVICE=$(if $(filter auto,$(DEVICE)),wgpu:0,$(DEVICE)) .gpu/run.sh)
 
-interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb and datasets, and a student with transformers (needs Python)
+interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb and datasets, a student with transformers, and caches written in Python (needs Python)
 	tests/interop/run.sh data/caches/demo data/runs/demo/student/model
 
 clean-runs: ## remove caches and runs, but keep fetched models

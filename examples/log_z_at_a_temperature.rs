@@ -5,12 +5,16 @@
 
 mod common;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use logitcask_core::math::log_sum_exp;
-use logitcask_core::{SampleId, SoftRow};
+use logitcask_core::{SampleId, SoftRow, TailSource};
 
 fn main() -> Result<()> {
     let (cache, _temporary) = common::open_cache()?;
+    // A server's log-probabilities have no log Z, and a tail of which only the mass is known has no temperature but 1.
+    let source = cache.plan().keep.source;
+    let is_told = source.log_z && source.tail == TailSource::Atoms;
+    ensure!(is_told, "log Z at a temperature does not follow from what the cache's source told: {source}");
     let split = common::first_split(&cache)?;
     let cached = cache.get(&split, SampleId(0))?;
     let row = cached.rows.iter().next().context("the sample has no position")?;

@@ -11,7 +11,8 @@ use logitcask_cache::{
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, PositionChoice, RowErrors, SampleId, Selection, SoftRows, TailRule, Truncation,
+    Fingerprint, LogProbPrecision, PositionChoice, RowErrors, RowSource, SampleId, Selection, SoftRows, TailRule,
+    Truncation,
 };
 use logitcask_data::{Dataset, DatasetConfig, TextDataset, TextTokenizer};
 use std::path::{Path, PathBuf};
@@ -93,6 +94,7 @@ fn plan(tokenizer: &TextTokenizer, dataset: &TextDataset) -> Plan {
             values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
+            source: RowSource::FULL,
         },
         // Any bytes that stand for this teacher and no other.
         teacher: pin("random logits", Fingerprint::of(b"example teacher, version 1")),

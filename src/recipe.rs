@@ -3,7 +3,8 @@
 use anyhow::{Result, bail};
 use logitcask_cache::Layout;
 use logitcask_core::{
-    ColumnPrecision, ExtraColumn, ExtraSource, LogProbPrecision, PositionChoice, Selection, TailRule, Truncation,
+    ColumnPrecision, ExtraColumn, ExtraSource, LogProbPrecision, PositionChoice, RowSource, Selection, TailRule,
+    Truncation,
 };
 use logitcask_data::DatasetConfig;
 use logitcask_model::{ModelConfig, Precision};
@@ -226,6 +227,7 @@ impl CacheConfig {
                 atoms,
             }),
             padding: 0,
+            source: RowSource::FULL,
         }
     }
 }

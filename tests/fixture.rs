@@ -1,7 +1,7 @@
 //! A teacher of a few thousand parameters and a few hundred texts in a temporary folder.
 
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
+use logitcask_core::{LogProbPrecision, RowSource, Selection, TailRule, Truncation};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use logitcask_model::{Companions, DeviceChoice, LlamaConfig, Precision, export, weights};
 use std::fs;
@@ -99,7 +99,14 @@ impl Fixture {
 pub fn keep(selection: Selection) -> Truncation {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
     let tail = (selection != (Selection::Dense {})).then_some(tail);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
+    Truncation {
+        selection,
+        always_keep: Vec::new(),
+        values: LogProbPrecision::F16 {},
+        tail,
+        padding: 0,
+        source: RowSource::FULL,
+    }
 }
 
 /// Writes a random teacher with weights large enough that it prefers some words over others.

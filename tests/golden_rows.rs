@@ -9,7 +9,7 @@ use logitcask_core::quadrature::gauss;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    LogProbPrecision, RowErrors, Selection, SoftRow, SoftRows, TailPolicy, TailRule, TemperedRow, Truncation,
+    LogProbPrecision, RowErrors, RowSource, Selection, SoftRow, SoftRows, TailPolicy, TailRule, TemperedRow, Truncation,
 };
 use logitcask_teach::select::RowSelector;
 use serde_json::Value;
@@ -75,7 +75,14 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 fn keep(selection: Selection, tail: TailRule) -> Truncation {
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail: Some(tail), padding: 0 }
+    Truncation {
+        selection,
+        always_keep: Vec::new(),
+        values: LogProbPrecision::F16 {},
+        tail: Some(tail),
+        padding: 0,
+        source: RowSource::FULL,
+    }
 }
 
 /// The row from the reference and from the fast selection, with the errors that they report.

@@ -12,7 +12,8 @@ use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::temperature::TemperaturePair;
 use logitcask_core::{
-    Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, TargetTransform, TemperedRow, TransformedRow,
+    Divergence, RowErrors, Selection, SoftRow, SoftRows, Tail, TailPolicy, TargetTransform, TemperedRow,
+    TransformedRow, Truncation,
 };
 use logitcask_model::{DeviceChoice, Sequences};
 use logitcask_train::batch::Batch;
@@ -23,7 +24,7 @@ use logitcask_train::target_batch::TargetBatch;
 use logitcask_train::target_spec::TargetSpec;
 use serde_json::Value;
 
-fn all() -> impl Iterator<Item = Divergence> {
+pub fn all() -> impl Iterator<Item = Divergence> {
     Divergence::ALL.iter().flat_map(Divergence::tested)
 }
 
@@ -184,7 +185,7 @@ fn agree_on_tensors(cases: Vec<Case<'_>>) {
                 class_ids: &case.kept[i],
                 log_probs,
                 log_z: log_sum_exp(&case.teacher[i]) as f32,
-                tail: Tail { reference: 0.5, atoms: &[], joined, without: None },
+                tail: Tail { reference: 0.5, joined, ..Tail::default() },
                 ..SoftRow::default()
             })
             .collect();
@@ -268,7 +269,7 @@ pub fn judge(
 pub const LABEL: u32 = 3;
 
 /// A cached row as `term` uses it.
-fn told(row: &SoftRow, term: &TermAtStep) -> TemperedRow {
+pub fn told(row: &SoftRow, term: &TermAtStep) -> TemperedRow {
     let at = |row: &SoftRow| TemperedRow::of(row, term.temperatures.teacher, term.tail);
     if !term.divergence.needs_label() {
         return at(row);
@@ -280,14 +281,18 @@ fn told(row: &SoftRow, term: &TermAtStep) -> TemperedRow {
 
 /// Cached rows with a student for each. The number of kept classes varies, and some rows are complete.
 pub fn cached(selection: Selection, vocab_size: usize) -> (SoftRows, Vec<Vec<f64>>) {
-    let keep = keep(selection);
-    let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
+    cached_by(&keep(selection), vocab_size)
+}
+
+/// [`cached`] for any truncation.
+pub fn cached_by(keep: &Truncation, vocab_size: usize) -> (SoftRows, Vec<Vec<f64>>) {
+    let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
     let mut students = Vec::new();
     for row in 0..6u64 {
         let mut rng = CounterRng::new("cached losses", &[row]);
         let spread = [0.5, 6.0, 2.0][row as usize % 3];
         let logits: Vec<f32> = (0..vocab_size).map(|_| (spread * rng.normal()) as f32).collect();
-        select_reference(&logits, LABEL, &keep, rng.uniform(), &mut rows, &mut errors);
+        select_reference(&logits, LABEL, keep, rng.uniform(), &mut rows, &mut errors);
         students.push(logits.iter().map(|&z| f64::from((0.6 * f64::from(z) + rng.normal()) as f32)).collect());
     }
     (rows, students)

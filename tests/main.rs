@@ -31,6 +31,7 @@ mod resume;
 mod rules;
 mod runs;
 mod skips;
+mod sources;
 mod tidy;
 #[cfg(feature = "wgpu")]
 mod wgpu;

@@ -7,8 +7,8 @@ use crate::summary::CacheFigures;
 use crate::tokenizers;
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use logitcask_cache::{CacheReader, Manifest, Plan};
-use logitcask_core::SampleId;
+use logitcask_cache::{ArtifactRef, CacheReader, Manifest, Plan};
+use logitcask_core::{SampleId, TailSource};
 use serde::Serialize;
 
 /// Number of kept classes shown per position.
@@ -53,9 +53,9 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     say!("{}", cache.folder().display());
     say!("  cache id     {}", figures.cache_id);
     say!("  plan         {}", manifest.plan_id);
-    say!("  format       version {}, made by logitcask {}", plan.format_version, plan.code_version);
-    say!("  teacher      {} ({}), {}", plan.teacher.name, plan.teacher.fingerprint.short(), plan.precision);
-    say!("  dataset      {} ({})", plan.dataset.name, plan.dataset.fingerprint.short());
+    say!("  format       version {}, made by {}", plan.format_version, maker(&plan.code_version));
+    say!("  teacher      {}, {}", pinned(&plan.teacher), plan.precision);
+    say!("  dataset      {}", pinned(&plan.dataset));
     say!("  tokenizer    {}, vocabulary {}", plan.tokenizer.fingerprint.short(), plan.vocab_size);
     if plan.keep.padding > 0 {
         say!(
@@ -70,6 +70,9 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     say!("  keeps        {}, layout {}", plan.selection(), plan.layout.name());
     for extra in &plan.extras {
         say!("  column       {extra}");
+    }
+    if !plan.keep.source.is_full() {
+        say!("  source       told {}", plan.keep.source);
     }
     for split in cache.splits() {
         say!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
@@ -87,8 +90,24 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
     Ok(())
 }
 
+/// The program that wrote a cache: only ours state a version.
+fn maker(code_version: &str) -> String {
+    if code_version.is_empty() { "another program".to_owned() } else { format!("logitcask {code_version}") }
+}
+
+/// A pin's name, which a plan may leave out, and its fingerprint.
+fn pinned(pin: &ArtifactRef) -> String {
+    let name = if pin.name.is_empty() { "unnamed" } else { &pin.name };
+    format!("{name} ({})", pin.fingerprint.short())
+}
+
 /// Shows the error of log Z at a few temperatures.
 fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
+    match plan.keep.source.tail {
+        TailSource::Atoms => {}
+        TailSource::Mass => say!("  tail         its probability at T = 1 alone: no log Z at another temperature"),
+        TailSource::None => say!("  tail         unknown: rows are renormalised over the kept classes, or not used"),
+    }
     let Some(tail) = plan.keep.tail else { return };
     say!(
         "  tail         {} atoms for T = {}..{}; error of log Z in nats, over all rows:",
@@ -143,11 +162,14 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
             .take(SHOWN)
             .map(|(&id, lp)| format!("{} {:.2}", tokenizer.token_text(id), lp.exp()))
             .collect();
+        // What the source did not tell is shown as missing.
+        let known = |is_known: bool, number: String| if is_known { number } else { "-".to_owned() };
+        let is_gold = soft.gold.is_known();
         say!(
-            "{position:>4}  {token:<14} {next:<14} {:>8.3} {:>5}  {:>7.2} {:>7.4}  {}",
-            soft.gold.log_prob,
-            soft.gold.rank,
-            soft.log_z,
+            "{position:>4}  {token:<14} {next:<14} {:>8} {:>5}  {:>7} {:>7.4}  {}",
+            known(is_gold, format!("{:.3}", soft.gold.log_prob)),
+            known(is_gold, soft.gold.rank.to_string()),
+            known(!soft.log_z.is_nan(), format!("{:.2}", soft.log_z)),
             soft.kept_mass(),
             kept.join(" | ")
         );

@@ -7,7 +7,7 @@ use crate::pins::{self, Comparison};
 use crate::recipe::{MixedCache, Recipe};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{ArtifactRef, CacheReader, Error, Plan};
-use logitcask_core::{PositionChoice, Truncation};
+use logitcask_core::{PositionChoice, TailSource, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::Companions;
 use logitcask_train::{Source, WeightedSource};
@@ -149,7 +149,10 @@ fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String
 /// Refuses a cache whose settings differ from the recipe's.
 fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
     // A recipe sets neither the number of atoms, which calibration chose, nor the padding of the teacher's head.
-    let keep = Truncation { padding: plan.keep.padding, ..recipe.cache.keep(plan.keep.atoms() as u32) };
+    let keep = recipe.cache.keep(plan.keep.atoms() as u32);
+    // Nor does it say what the source of the rows could tell: a loss that needs more is refused by itself.
+    let tail = keep.tail.filter(|_| plan.keep.source.tail == TailSource::Atoms);
+    let keep = Truncation { padding: plan.keep.padding, source: plan.keep.source, tail, ..keep };
     // The dataset decides between all and marked positions, and its fingerprint is compared.
     let of_dataset =
         if matches!(plan.positions, PositionChoice::Share { .. }) { PositionChoice::All {} } else { plan.positions };

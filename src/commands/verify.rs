@@ -188,13 +188,19 @@ fn class_that_differs(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use logitcask_core::{RowErrors, Selection, TailRule, Truncation, select::select_reference};
+    use logitcask_core::{RowErrors, RowSource, Selection, TailRule, Truncation, select::select_reference};
 
     /// The stored row of one position with these logits.
     fn rows(logits: &[f32], values: LogProbPrecision) -> SoftRows {
         let tail = Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 });
-        let keep =
-            Truncation { selection: Selection::TopK { k: 3 }, always_keep: Vec::new(), values, tail, padding: 0 };
+        let keep = Truncation {
+            selection: Selection::TopK { k: 3 },
+            always_keep: Vec::new(),
+            values,
+            tail,
+            padding: 0,
+            source: RowSource::FULL,
+        };
         let (mut rows, mut errors) = (SoftRows::new(&keep), RowErrors::new(&keep));
         select_reference(logits, 2, &keep, 0.0, &mut rows, &mut errors);
         rows

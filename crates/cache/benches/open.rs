@@ -9,7 +9,7 @@ use logitcask_cache::{
     ArtifactRef, CacheReader, CodecError, Commit, FORMAT_VERSION, Layout, LogZError, Manifest, ManifestPart, Plan,
     REFUSE_SPECIAL_TOKENS, ShardRange, Totals, Versions,
 };
-use logitcask_core::{Fingerprint, LogProbPrecision, PositionChoice, Selection, TailRule, Truncation};
+use logitcask_core::{Fingerprint, LogProbPrecision, PositionChoice, RowSource, Selection, TailRule, Truncation};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -48,6 +48,7 @@ fn plan(shards: u64) -> Plan {
             values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
+            source: RowSource::FULL,
         },
         teacher: pin(b"teacher"),
         tokenizer: pin(TOKENIZER),

@@ -11,8 +11,8 @@ use logitcask_cache::{
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
-    Truncation,
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, RowSource, Sample, SampleId, Selection, SoftRows,
+    TailRule, Truncation,
 };
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,7 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
             values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
+            source: RowSource::FULL,
         },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),

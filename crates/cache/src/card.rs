@@ -4,24 +4,33 @@ use crate::manifest::Manifest;
 use crate::names::DATA_DIR;
 use crate::plan::{Layout, Plan};
 use crate::{names, schema};
-use logitcask_core::{ExtraColumn, ExtraSource, HiddenPositions, LogProbPrecision};
+use arrow_schema::DataType;
+use logitcask_core::{
+    ExtraColumn, ExtraSource, Gold, GoldSource, HiddenPositions, LogProbPrecision, Selection, TailSource,
+};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The card's file name.
 pub const CARD_NAME: &str = "README.md";
 
-/// The text of the card: YAML for dataset hubs, then a description for people. It is a function of plan and manifest.
-pub(crate) fn text(plan: &Plan, manifest: &Manifest) -> String {
+/// Total length of each split's shards.
+pub(crate) type SplitBytes = BTreeMap<String, u64>;
+
+/// The text of the card: YAML for dataset hubs, then a description for people. It is a function of plan and commits.
+pub(crate) fn text(plan: &Plan, manifest: &Manifest, bytes: &SplitBytes) -> String {
     let mut card = String::new();
     // Writing into a String cannot fail.
-    let _ = write_card(&mut card, plan, manifest);
+    let _ = write_card(&mut card, plan, manifest, bytes);
     card
 }
 
-fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
+fn write_card(card: &mut String, plan: &Plan, manifest: &Manifest, bytes: &SplitBytes) -> std::fmt::Result {
     write_yaml(card, plan, manifest)?;
+    write_dataset_info(card, plan, bytes)?;
     write_table(card, plan, manifest)?;
-    write_columns(card, plan)
+    write_columns(card, plan)?;
+    write_reading(card, plan)
 }
 
 /// Writes the YAML that dataset hubs read.
@@ -48,7 +57,28 @@ fn write_yaml(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::
             names::card_split(split)
         )?;
     }
-    writeln!(card, "---\n")
+    Ok(())
+}
+
+/// Writes the columns' types and the splits' sizes as the `datasets` library does, and ends the YAML.
+fn write_dataset_info(card: &mut String, plan: &Plan, bytes: &SplitBytes) -> std::fmt::Result {
+    // The library's names of types are Arrow's in lower case.
+    let name = |data_type: &DataType| data_type.to_string().to_lowercase();
+    writeln!(card, "dataset_info:\n  features:")?;
+    for field in schema::columns(plan).fields() {
+        let (kind, of) = match field.data_type() {
+            DataType::List(item) => ("list", item.data_type()),
+            single => ("dtype", single),
+        };
+        writeln!(card, "  - name: {}\n    {kind}: {}", field.name(), name(of))?;
+    }
+    writeln!(card, "  splits:")?;
+    for split in &plan.splits {
+        let (name, size) = (names::card_split(&split.name), bytes.get(&split.name).copied().unwrap_or_default());
+        writeln!(card, "  - name: \"{name}\"\n    num_bytes: {size}\n    num_examples: {}", split.samples)?;
+    }
+    let total: u64 = bytes.values().sum();
+    writeln!(card, "  download_size: {total}\n  dataset_size: {total}\n---\n")
 }
 
 fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt::Result {
@@ -57,9 +87,13 @@ fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt:
     writeln!(
         card,
         "A logit cache in Logitcask's format, version {}: for every token the teacher's log-probabilities of the likely \
-         next tokens, and a summary of all others from which its distribution follows at every temperature. Students \
-         are distilled from it without the teacher.\n",
-        plan.format_version
+         next tokens, and {}. Students are distilled from it without the teacher.\n",
+        plan.format_version,
+        match plan.keep.source.tail {
+            TailSource::Atoms => "a summary of all others from which its distribution follows at every temperature",
+            TailSource::Mass => "of all others their total probability at T = 1, which is what these leave of 1",
+            TailSource::None => "nothing of all others",
+        }
     )?;
     writeln!(card, "| | |\n|---|---|")?;
     writeln!(card, "| cache id | `{}` |", manifest.cache_id())?;
@@ -86,6 +120,9 @@ fn write_table(card: &mut String, plan: &Plan, manifest: &Manifest) -> std::fmt:
         percent(totals.kept_mass)
     )?;
     writeln!(card, "| layout | {} |", plan.layout.name())?;
+    if !plan.keep.source.is_full() {
+        writeln!(card, "| told by the source | {} |", plan.keep.source)?;
+    }
     if let Some(tail) = plan.keep.tail {
         let worst = totals.log_z_error.iter().map(|e| e.worst).fold(0.0, f64::max);
         writeln!(
@@ -111,10 +148,54 @@ fn write_columns(card: &mut String, plan: &Plan) -> std::fmt::Result {
     for field in schema::columns(plan).fields() {
         writeln!(card, "| `{}` | {} |", field.name(), meaning(field.name(), plan))?;
     }
-    if plan.layout == Layout::Packed {
-        writeln!(card, "\n`logitcask export` turns the packed columns into plain lists.")?;
-    }
     Ok(())
+}
+
+/// Writes a program that reads a row and computes log Z at any temperature, or how to get columns that it can read.
+fn write_reading(card: &mut String, plan: &Plan) -> std::fmt::Result {
+    if plan.layout == Layout::Packed {
+        return writeln!(card, "\n`logitcask export` turns the packed columns into plain lists.");
+    }
+    if !plan.keep.source.log_z || plan.keep.source.tail != TailSource::Atoms {
+        // Neither log Z at T = 1 nor that at another temperature follows from less.
+        return Ok(());
+    }
+    let k = plan.max_kept();
+    let (start, end) = match (plan.keep.is_fixed(), plan.keep.selection) {
+        (false, _) => (r#"sum(row["topk_counts"][:i])"#.to_owned(), r#"start + row["topk_counts"][i]"#.to_owned()),
+        (true, Selection::Sample { .. }) => (format!("{k} * i"), format!(r#"start + {k} - row["drawn_counts"][i]"#)),
+        (true, _) => (format!("{k} * i"), format!("start + {k}")),
+    };
+    let shard = plan.shard_name(0);
+    writeln!(
+        card,
+        r#"
+log Z of a position at temperature T in Python:
+
+```python
+import math
+import pyarrow.parquet as pq
+
+def log_z(row, i, T):
+    start = {start}
+    terms = [p / T for p in row["topk_log_probs"][start:{end}]]"#
+    )?;
+    if let Some(tail) = plan.keep.tail {
+        let (atoms, reference) = (tail.atoms, tail.reference());
+        writeln!(
+            card,
+            r#"    for x, w in zip(row["tail_logits"][{atoms} * i:][:{atoms}], row["tail_log_weights"][{atoms} * i:][:{atoms}]):
+        terms += [(w + (1 / T - {reference}) * x) / 512] if x != -32768 else []"#
+        )?;
+    }
+    writeln!(
+        card,
+        r#"    return row["log_z"][i] / T + math.log(sum(map(math.exp, terms)))
+
+row = pq.read_table("{shard}").slice(0, 1).to_pylist()[0]
+print(log_z(row, i=0, T=1.0))
+```"#
+    )
 }
 
 fn meaning(column: &str, plan: &Plan) -> String {
@@ -132,6 +213,9 @@ fn meaning(column: &str, plan: &Plan) -> String {
         schema::POSITIONS => "the positions, as indices into `input_ids`, P".into(),
         schema::LOG_Z => "log sum exp of the raw logits over the whole vocabulary, P".into(),
         schema::GOLD_LOG_PROBS => "log-probability of the token that follows, P".into(),
+        schema::GOLD_RANKS if plan.keep.source.gold == GoldSource::Kept => {
+            format!("its place among the kept classes, {} if it is none of them, P", Gold::UNKNOWN_RANK)
+        }
         schema::GOLD_RANKS => "classes the teacher ranks before it, P".into(),
         schema::TAIL_LOGITS => format!("{} pseudo-classes of the tail, logit - log_z in 1/512 nat", plan.keep.atoms()),
         schema::TAIL_LOG_WEIGHTS => "log of their weights in 1/512 nat".into(),

@@ -36,7 +36,8 @@ pub struct Commit {
     pub ranges: Vec<ShardRange>,
     /// Mean over positions of the total probability of the deterministic classes at T = 1, as stored, to nine decimals.
     pub kept_mass: f64,
-    /// Errors at each temperature of the plan's tail rule; empty for a dense cache, which has no tail.
+    /// Errors at each temperature of the plan's tail rule; empty without one: for a dense cache, which has no tail, and for
+    /// a source that told no shape of it.
     pub log_z_error: Vec<LogZError>,
     /// Errors over all entries.
     pub codec_error: CodecError,

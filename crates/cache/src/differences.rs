@@ -58,7 +58,7 @@ impl Plan {
         differences
     }
 
-    fn described(&self) -> [(&'static str, Described); 20] {
+    fn described(&self) -> [(&'static str, Described); 21] {
         let token = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         let pin = |pin: &ArtifactRef| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
@@ -87,6 +87,7 @@ impl Plan {
             ("selection", text(self.selection())),
             ("always_keep", text(format!("{:?}", self.keep.always_keep))),
             ("values", text(values)),
+            ("source", text(self.keep.source.to_string())),
             ("tail", text(tail)),
             ("extra columns", text(extras)),
             ("teacher", pin(&self.teacher)),

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
-    Truncation,
+    Fingerprint, GoldSource, LogProbPrecision, Origin, PositionChoice, RowErrors, RowSource, Sample, SampleId,
+    Selection, SoftRows, TailRule, TailSource, Truncation,
 };
 use std::fs;
 use std::io;
@@ -63,7 +63,7 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPreci
         batch_tokens: 4096,
         positions: PositionChoice::All {},
         extras: Vec::new(),
-        keep: Truncation { selection, always_keep: Vec::new(), values, tail, padding: 0 },
+        keep: Truncation { selection, always_keep: Vec::new(), values, tail, padding: 0, source: RowSource::FULL },
         teacher: pin("teacher"),
         tokenizer: pin("tokenizer"),
         bos: Some(0),
@@ -78,6 +78,14 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPreci
 /// The plan of [`plain`]'s shards, with every possible column.
 pub(crate) fn plain_plan() -> Plan {
     plan(Layout::Plain, KEPT[2])
+}
+
+/// The plan of other shards of [`plain`], whose source told less.
+pub(crate) fn partial_plan() -> Plan {
+    let mut plan = plan(Layout::Plain, KEPT[1]);
+    plan.keep.source = RowSource { log_z: false, gold: GoldSource::Kept, tail: TailSource::Mass };
+    plan.keep.tail = None;
+    plan
 }
 
 /// Parses a plan, or the manifest's root, a part of it or a commit of the plan of [`plain`], as selected by the first
@@ -134,14 +142,18 @@ pub fn manifest(data: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a shard of a small plain cache, whose hash counts as verified: all rows at once, then each row individually.
+/// Reads a shard of one of two small plain caches, whose hash counts as verified: all rows at once, then each row
+/// individually.
 pub fn plain(data: &[u8]) {
-    let plan = plain_plan();
+    [plain_plan(), partial_plan()].iter().for_each(|plan| plain_of(plan, data));
+}
+
+fn plain_of(plan: &Plan, data: &[u8]) {
     let bytes = Bytes::copy_from_slice(data);
-    let Ok(shard) = Shard::of_bytes(PathBuf::from("fuzz.parquet"), bytes, (&plan, plan.id()), 0) else { return };
-    let all = shard.read(&plan, 0, 0..ROWS);
+    let Ok(shard) = Shard::of_bytes(PathBuf::from("fuzz.parquet"), bytes, (plan, plan.id()), 0) else { return };
+    let all = shard.read(plan, 0, 0..ROWS);
     for row in 0..ROWS {
-        let one = shard.read(&plan, 0, row..row + 1);
+        let one = shard.read(plan, 0, row..row + 1);
         if let (Ok(all), Ok(one)) = (&all, &one) {
             // Compares debug output, since NaN is not equal to itself; rows with NaN are rejected, which this would
             // reveal.

@@ -8,8 +8,8 @@
 //! };
 //! use logitcask_core::select::select_reference;
 //! use logitcask_core::{
-//!     Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId, Selection, SoftRows, TailRule,
-//!     Truncation,
+//!     Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, RowSource, Sample, SampleId, Selection, SoftRows,
+//!     TailRule, Truncation,
 //! };
 //!
 //! let tokenizer = b"the bytes of a tokenizer.json";
@@ -31,6 +31,7 @@
 //!         values: LogProbPrecision::F16 {},
 //!         tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 }),
 //!         padding: 0,
+//!         source: RowSource::FULL,
 //!     },
 //!     teacher: pin("a teacher", b"its weights"),
 //!     tokenizer: pin("tokenizer.json", tokenizer),

@@ -4,7 +4,7 @@ use crate::plan::{Layout, Plan};
 use crate::version::FORMAT_VERSION;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{Fingerprint, LogProbPrecision, Selection};
+use logitcask_core::{Fingerprint, GoldSource, LogProbPrecision, Selection, TailSource};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -28,11 +28,13 @@ pub const INPUT_IDS: &str = "input_ids";
 /// list of u32, P: the positions, ascending indices into `input_ids`; only if the plan chooses positions. Otherwise all
 /// P = L - 1 that have a next token are meant.
 pub const POSITIONS: &str = "positions";
-/// list of f32, P: log-partition at each position.
+/// list of f32, P: log-partition at each position; only if the rows' source told it.
 pub const LOG_Z: &str = "log_z";
-/// list of f32, P: log p of the observed next token, rounded like the plan's values.
+/// list of f32, P: log p of the observed next token, rounded like the plan's values; only if the source told it of every
+/// label.
 pub const GOLD_LOG_PROBS: &str = "gold_log_probs";
-/// list of u32, P: rank of the observed next token.
+/// list of u32, P: rank of the observed next token; of a source that tells only of labels among the kept classes its place
+/// there, and 2^32 - 1 elsewhere. Absent if the source tells of no label.
 pub const GOLD_RANKS: &str = "gold_ranks";
 /// list of i16, several atoms per position: their logits relative to log_z, in units of [`ATOM_STEP`].
 pub const TAIL_LOGITS: &str = "tail_logits";
@@ -107,11 +109,16 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
     if !plan.positions.is_all() {
         columns.push(list(POSITIONS, DataType::UInt32));
     }
-    columns.extend([
-        list(LOG_Z, DataType::Float32),
-        list(GOLD_LOG_PROBS, DataType::Float32),
-        list(GOLD_RANKS, DataType::UInt32),
-    ]);
+    let source = plan.keep.source;
+    if source.log_z {
+        columns.push(list(LOG_Z, DataType::Float32));
+    }
+    if source.gold == GoldSource::Always {
+        columns.push(list(GOLD_LOG_PROBS, DataType::Float32));
+    }
+    if source.gold != GoldSource::None {
+        columns.push(list(GOLD_RANKS, DataType::UInt32));
+    }
     if plan.keep.tail.is_some() {
         columns.extend([list(TAIL_LOGITS, DataType::Int16), list(TAIL_LOG_WEIGHTS, DataType::Int16)]);
     }
@@ -163,6 +170,9 @@ pub(crate) fn constants(plan: &Plan, id: Fingerprint, unit: usize) -> Vec<(Strin
         ("tail_atoms", keep.tail.map(|tail| tail.atoms.to_string())),
         ("tail_reference", keep.tail.map(|tail| tail.reference().to_string())),
         ("tail_step", keep.tail.map(|_| ATOM_STEP.to_string())),
+        ("log_z", (!keep.source.log_z).then(|| "false".to_owned())),
+        ("gold", (keep.source.gold != GoldSource::Always).then(|| keep.source.gold.name().to_owned())),
+        ("tail", (keep.source.tail != TailSource::Atoms).then(|| keep.source.tail.name().to_owned())),
         ("extras", extras),
     ];
     all.into_iter().filter_map(|(key, value)| Some((format!("{PREFIX}{key}"), value?))).collect()

@@ -10,11 +10,13 @@ mod fuzz_seeds;
 mod hostile;
 mod identity;
 mod order;
+mod partial;
 mod plans;
 mod size;
 mod store;
 mod vectors;
 mod verify;
+mod worked;
 mod writing;
 
 use crate::manifest::Manifest;
@@ -29,8 +31,8 @@ use bytes::Bytes;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{
-    ExtraColumn, ExtraValues, Fingerprint, LogProbPrecision, Origin, PositionChoice, RowErrors, Sample, SampleId,
-    Selection, SoftRows, TailRule, Truncation,
+    ExtraColumn, ExtraValues, Fingerprint, GoldSource, LogProbPrecision, Origin, PositionChoice, RowErrors, RowSource,
+    Sample, SampleId, Selection, SoftRows, TailRule, TailSource, Truncation,
 };
 use std::fs;
 use std::path::Path;
@@ -40,6 +42,10 @@ const VOCAB: u32 = 40;
 const TOKENIZER: &[u8] = b"{\"a\": \"tokenizer\"}";
 const TOP_K: Selection = Selection::TopK { k: 4 };
 const TOP_P: Selection = Selection::TopP { p: 0.8, k: 9 };
+/// As a server tells it: the likeliest classes, and nothing that does not follow from them.
+const LOG_PROBS: RowSource = RowSource { log_z: false, gold: GoldSource::Kept, tail: TailSource::Mass };
+/// As an imported cache may: classes normalised to 1 by themselves, without labels.
+const RENORMALISED: RowSource = RowSource { log_z: false, gold: GoldSource::None, tail: TailSource::None };
 const SAMPLE: Selection = Selection::Sample { n: 7, seed: 0 };
 /// A `max_length` at which a block of [`TOP_K`] has four rows. The samples are no longer than usual.
 const FOUR_ROWS_A_BLOCK: u32 = 75_000;
@@ -75,7 +81,20 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
 fn keep(selection: Selection) -> Truncation {
     let tail = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 };
     let tail = (selection != (Selection::Dense {})).then_some(tail);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
+    Truncation {
+        selection,
+        always_keep: Vec::new(),
+        values: LogProbPrecision::F16 {},
+        tail,
+        padding: 0,
+        source: RowSource::FULL,
+    }
+}
+
+/// The plan as if a server had told the rows.
+fn told(plan: Plan, source: RowSource) -> Plan {
+    let tail = plan.keep.tail.filter(|_| source.tail == TailSource::Atoms);
+    Plan { keep: Truncation { tail, source, ..plan.keep.clone() }, ..plan }
 }
 
 /// Samples of 2 to 12 tokens with rows from random logits at the plan's positions, determined by unit and seed. The row of

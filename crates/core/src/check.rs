@@ -3,6 +3,7 @@
 use crate::exp::exp_nonpositive;
 use crate::lanes::{LANES, all, largest, sum};
 use crate::row_error::{PositionError, RowError};
+use crate::row_source::{GoldSource, TailSource};
 use crate::soft_row::{Gold, SoftRow};
 use crate::soft_rows::SoftRows;
 use crate::tail::{ATOM_STEP, Tail, TailAtom};
@@ -34,13 +35,14 @@ impl SoftRows {
         for (position, (&count, &drawn)) in self.counts.iter().zip(&self.drawn).enumerate() {
             check_counts(keep, count, drawn, vocab_size).map_err(at(position))?;
         }
+        let gold = keep.source.gold;
         let entries: usize = self.counts.iter().map(|&c| usize::from(c)).sum();
         fit(&[
             ("class_ids", self.class_ids.len(), entries),
             ("log_probs", self.log_probs.len(), entries),
-            ("log_z", self.log_z.len(), positions),
-            ("gold_log_probs", self.gold_log_probs.len(), positions),
-            ("gold_ranks", self.gold_ranks.len(), positions),
+            ("log_z", self.log_z.len(), if keep.source.log_z { positions } else { 0 }),
+            ("gold_log_probs", self.gold_log_probs.len(), if gold == GoldSource::Always { positions } else { 0 }),
+            ("gold_ranks", self.gold_ranks.len(), if gold == GoldSource::None { 0 } else { positions }),
             ("tail", self.tail.len(), positions * keep.atoms()),
         ])?;
         Arch::new().dispatch(CheckRows { rows: self, keep, gold_ids, vocab_size })
@@ -115,7 +117,11 @@ fn check_row(
     seen: &mut Seen,
 ) -> Result<(), PositionError> {
     let vocab_size = bounds.vocab_size;
-    if !row.log_z.is_finite() || !row.gold.log_prob.is_finite() || !all(row.log_probs, f32::is_finite) {
+    let source = keep.source;
+    let is_finite = (row.log_z.is_finite() || !source.log_z)
+        && (row.gold.log_prob.is_finite() || source.gold != GoldSource::Always)
+        && all(row.log_probs, f32::is_finite);
+    if !is_finite {
         return Err(PositionError::NotFinite);
     }
     if gold_id >= vocab_size || !all(row.class_ids, |id| id < vocab_size) {
@@ -130,13 +136,26 @@ fn check_row(
         false => row.kept_mass(),
     };
     if mass > *bounds.mass.end() {
-        return Err(PositionError::LogZTooSmall { mass });
+        return Err(match source.log_z {
+            true => PositionError::LogZTooSmall { mass },
+            false => PositionError::TooProbable { mass },
+        });
     }
     if f64::from(largest) < bounds.largest && row.drawn == 0 {
-        return Err(PositionError::LogZTooLarge { largest });
+        return Err(match source.log_z {
+            true => PositionError::LogZTooLarge { largest },
+            false => PositionError::TooImprobable { largest },
+        });
     }
-    check_tail(row, mass, bounds)?;
-    if keep.is_dense() { check_dense_gold(row, gold_id) } else { check_gold(row, keep, gold_id, vocab_size) }
+    if source.tail == TailSource::Atoms {
+        check_tail(row, mass, bounds)?;
+    }
+    match source.gold {
+        GoldSource::Always if keep.is_dense() => check_dense_gold(row, gold_id),
+        GoldSource::Always => check_gold(row, keep, gold_id, vocab_size),
+        GoldSource::Kept => check_kept_gold(row, gold_id),
+        GoldSource::None => Ok(()),
+    }
 }
 
 /// Checks that each part is sorted by log-probability with ties by id, and that no class occurs twice; a dense row must
@@ -271,6 +290,18 @@ fn check_gold(row: SoftRow<'_>, keep: &Truncation, gold_id: u32, vocab_size: u32
     }
     let found = found.map(|place| (place, row.log_probs[place]));
     Err(PositionError::Label { label: gold_id, rank: row.gold.rank, log_prob, found })
+}
+
+/// Checks that the label is among the kept classes exactly if it has a rank, and then at the place of one of its equals.
+fn check_kept_gold(row: SoftRow<'_>, label: u32) -> Result<(), PositionError> {
+    let rank = row.gold.rank;
+    let found = row.class_ids.iter().position(|id| *id == label);
+    let stated = row.log_probs.get(rank as usize);
+    match found {
+        Some(place) if stated == Some(&row.log_probs[place]) => Ok(()),
+        None if rank == Gold::UNKNOWN_RANK => Ok(()),
+        _ => Err(PositionError::KeptLabel { label, rank, found }),
+    }
 }
 
 fn check_dense_gold(row: SoftRow<'_>, gold_id: u32) -> Result<(), PositionError> {

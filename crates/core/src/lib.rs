@@ -11,7 +11,7 @@
 //! Two of five classes are kept, and the log-partition can still be computed at every temperature of the tail's range:
 //! ```
 //! use logitcask_core::select::select_reference;
-//! use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRows, TailRule, Truncation};
+//! use logitcask_core::{LogProbPrecision, RowErrors, RowSource, Selection, SoftRows, TailRule, Truncation};
 //!
 //! let keep = Truncation {
 //!     selection: Selection::TopK { k: 2 },
@@ -19,6 +19,7 @@
 //!     values: LogProbPrecision::F16 {},
 //!     tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 3 }),
 //!     padding: 0,
+//!     source: RowSource::FULL,
 //! };
 //! let logits = [1.0, 3.0, 0.5, 2.0, -1.0];
 //! let (label, offset) = (3, 0.0);
@@ -47,6 +48,7 @@ pub mod pruning;
 pub mod quadrature;
 pub mod rng;
 mod row_error;
+pub mod row_source;
 pub mod sample;
 pub mod schedule;
 pub mod select;
@@ -68,6 +70,7 @@ pub use fingerprint::Fingerprint;
 pub use position_choice::PositionChoice;
 pub use pruning::SamplePruning;
 pub use row_error::{PositionError, RowError};
+pub use row_source::{GoldSource, RowSource, TailSource};
 pub use sample::{InputHash, Origin, Positions, Sample, SampleId};
 pub use schedule::Schedule;
 pub use select::Selection;

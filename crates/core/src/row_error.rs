@@ -66,6 +66,18 @@ pub enum PositionError {
         /// Their sum.
         mass: f64,
     },
+    /// The same where log_z is not known.
+    #[error("kept classes hold {mass:.4} of the probability, 1 at most belongs there")]
+    TooProbable {
+        /// Their sum.
+        mass: f64,
+    },
+    /// [`Self::LogZTooLarge`] where log_z is not known.
+    #[error("largest log-probability {largest} is below -ln V, that of equally probable classes")]
+    TooImprobable {
+        /// The largest log-probability.
+        largest: f32,
+    },
     /// Even the largest log-probability is below that of a uniform distribution.
     #[error("largest log-probability {largest} is below -ln V: log_z is too large")]
     LogZTooLarge {
@@ -98,6 +110,20 @@ pub enum PositionError {
     Mass {
         /// Their total probability.
         total: f64,
+    },
+    /// The label is not at the place among the kept classes that is stated, where labels outside are not known.
+    #[error(
+        "label {label} is said to be {}, but the kept classes {}: this row belongs to another input",
+        if *rank == crate::Gold::UNKNOWN_RANK { "outside them".to_owned() } else { format!("at {rank}") },
+        found.map_or("lack it".to_owned(), |place| format!("hold it at {place}"))
+    )]
+    KeptLabel {
+        /// The label.
+        label: u32,
+        /// Its stored place, or [`crate::Gold::UNKNOWN_RANK`].
+        rank: u32,
+        /// Its place among the kept classes, if it was kept.
+        found: Option<usize>,
     },
     /// The label is not where its rank says, or has another log-probability there.
     #[error(

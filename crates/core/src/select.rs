@@ -124,12 +124,7 @@ pub fn select_reference(
         drawn: drawn.len(),
         log_z: log_z as f32,
         gold: Gold { log_prob: round(gold_id), rank: rank as u32 },
-        tail: Tail {
-            reference: keep.tail.map_or(0.0, |rule| rule.reference()),
-            atoms: &atoms,
-            joined: &[],
-            without: None,
-        },
+        tail: Tail { reference: keep.tail.map_or(0.0, |rule| rule.reference()), atoms: &atoms, ..Tail::default() },
     };
     kept.iter().zip(&log_probs).for_each(|(&id, &lp)| errors.codec.add(f64::from(lp) - relative[id as usize]));
     for (sum, b) in errors.log_z.iter_mut().zip(keep.tail.iter().flat_map(|rule| rule.grid())) {

@@ -14,6 +14,18 @@ pub struct Gold {
     pub rank: u32,
 }
 
+impl Gold {
+    /// The rank of a label of which neither rank nor log-probability is known.
+    pub const UNKNOWN_RANK: u32 = u32::MAX;
+    /// A label of which neither rank nor log-probability is known ([`crate::GoldSource`]).
+    pub const UNKNOWN: Self = Self { log_prob: f32::NAN, rank: Self::UNKNOWN_RANK };
+
+    /// Whether rank and log-probability are known.
+    pub fn is_known(&self) -> bool {
+        self.rank != Self::UNKNOWN_RANK
+    }
+}
+
 /// The teacher's output at one position: a view into [`crate::SoftRows`].
 ///
 /// The first `class_ids.len() - drawn` classes are kept deterministically, and the tail represents all others; the
@@ -46,7 +58,8 @@ pub struct SoftRow<'a> {
     pub log_probs: &'a [f32],
     /// Number of sampled classes, which are the last of the kept ones.
     pub drawn: usize,
-    /// log-partition: log sum exp of the raw logits over the **whole** vocabulary.
+    /// log-partition: log sum exp of the raw logits over the **whole** vocabulary. NaN if the source of the rows did not
+    /// tell it ([`crate::RowSource`]); whatever needs it is then NaN too.
     pub log_z: f32,
     /// The observed label.
     pub gold: Gold,

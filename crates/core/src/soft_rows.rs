@@ -1,8 +1,9 @@
 //! The flat columns that hold the teacher's output for a whole sample.
 
 use crate::extra_column::ExtraValues;
+use crate::row_source::{GoldSource, RowSource, TailSource};
 use crate::soft_row::{Gold, SoftRow};
-use crate::tail::{Tail, TailAtom};
+use crate::tail::{KnownTail, Tail, TailAtom};
 use crate::truncation::Truncation;
 
 /// The soft rows of one sample in flat columns: position `i` owns `counts[i]` entries of `class_ids` and `log_probs`.
@@ -30,11 +31,12 @@ pub struct SoftRows {
     pub class_ids: Vec<u32>,
     /// Their log-probabilities at T = 1, as they are or will be stored.
     pub log_probs: Vec<f32>,
-    /// log-partition at each position.
+    /// log-partition at each position; empty if the source did not tell it.
     pub log_z: Vec<f32>,
-    /// log p(label) at each position.
+    /// log p(label) at each position; empty unless the source told it of every label.
     pub gold_log_probs: Vec<f32>,
-    /// The label's rank at each position.
+    /// The label's rank at each position. Where only labels among the kept classes are known, it is the label's place
+    /// there, and [`Gold::UNKNOWN_RANK`] for the others. Empty if labels are not known.
     pub gold_ranks: Vec<u32>,
     /// Tail atoms, the same number at each position.
     pub tail: Vec<TailAtom>,
@@ -42,12 +44,15 @@ pub struct SoftRows {
     pub reference: f64,
     /// The numbers of each [`ExtraColumn`](crate::ExtraColumn) that was computed or asked for.
     pub extras: Vec<ExtraValues>,
+    /// What the source of the rows could tell.
+    pub source: RowSource,
 }
 
 impl SoftRows {
     /// Creates rows without positions, of the layout that `keep` produces.
     pub fn new(keep: &Truncation) -> Self {
-        Self { reference: keep.tail.map_or(0.0, |rule| rule.reference()), ..Self::default() }
+        let reference = keep.tail.map_or(0.0, |rule| rule.reference());
+        Self { reference, source: keep.source, ..Self::default() }
     }
 
     /// Number of positions.
@@ -60,7 +65,7 @@ impl SoftRows {
         self.counts.is_empty()
     }
 
-    /// Appends one position.
+    /// Appends one position, without what [`Self::source`] does not tell.
     ///
     /// # Panics
     /// If ids and log-probabilities differ in number or exceed what `u16` can count: a bug in the caller.
@@ -71,9 +76,20 @@ impl SoftRows {
         self.drawn.push(row.drawn as u16);
         self.class_ids.extend_from_slice(row.class_ids);
         self.log_probs.extend_from_slice(row.log_probs);
-        self.log_z.push(row.log_z);
-        self.gold_log_probs.push(row.gold.log_prob);
-        self.gold_ranks.push(row.gold.rank);
+        if self.source.log_z {
+            self.log_z.push(row.log_z);
+        }
+        match self.source.gold {
+            GoldSource::Always => {
+                self.gold_log_probs.push(row.gold.log_prob);
+                self.gold_ranks.push(row.gold.rank);
+            }
+            GoldSource::Kept => {
+                let is_kept = (row.gold.rank as usize) < row.class_ids.len();
+                self.gold_ranks.push(if is_kept { row.gold.rank } else { Gold::UNKNOWN_RANK });
+            }
+            GoldSource::None => {}
+        }
         self.tail.extend_from_slice(row.tail.atoms);
     }
 
@@ -89,20 +105,45 @@ impl SoftRows {
         self.counts.iter().enumerate().map(move |(i, &count)| {
             let range = start..start + usize::from(count);
             start = range.end;
+            let log_probs = &self.log_probs[range.clone()];
             SoftRow {
-                class_ids: &self.class_ids[range.clone()],
-                log_probs: &self.log_probs[range],
+                class_ids: &self.class_ids[range],
+                log_probs,
                 drawn: usize::from(self.drawn[i]),
-                log_z: self.log_z[i],
-                gold: Gold { log_prob: self.gold_log_probs[i], rank: self.gold_ranks[i] },
+                log_z: self.log_z.get(i).copied().unwrap_or(f32::NAN),
+                gold: self.gold(i, log_probs),
                 tail: Tail {
                     reference: self.reference,
                     atoms: &self.tail[i * atoms..(i + 1) * atoms],
-                    joined: &[],
-                    without: None,
+                    known: self.known_tail(log_probs),
+                    ..Tail::default()
                 },
             }
         })
+    }
+
+    /// The label of position `i`, whose kept classes have these log-probabilities.
+    #[inline]
+    fn gold(&self, i: usize, log_probs: &[f32]) -> Gold {
+        match (self.gold_log_probs.get(i), self.gold_ranks.get(i)) {
+            (Some(&log_prob), Some(&rank)) => Gold { log_prob, rank },
+            // A rank that is no place of a class is left for a check to find.
+            (None, Some(&rank)) => Gold { log_prob: log_probs.get(rank as usize).copied().unwrap_or(f32::NAN), rank },
+            _ => Gold::UNKNOWN,
+        }
+    }
+
+    /// What is known of the tail of a position whose kept classes have these log-probabilities.
+    #[inline]
+    fn known_tail(&self, log_probs: &[f32]) -> KnownTail {
+        match self.source.tail {
+            TailSource::Atoms => KnownTail::Shape,
+            TailSource::Mass => {
+                let kept: f64 = log_probs.iter().map(|&lp| f64::from(lp).exp()).sum();
+                KnownTail::Mass { log_mass: (1.0 - kept).max(0.0).ln() }
+            }
+            TailSource::None => KnownTail::Nothing,
+        }
     }
 
     /// Keeps the first `positions` positions: the teacher's output for the sample's first `positions + 1` tokens.

@@ -129,6 +129,23 @@ pub struct Tail<'a> {
     pub joined: &'a [f32],
     /// Log-probability at T = 1 of a class that the atoms include but that a reader treats individually.
     pub without: Option<f32>,
+    /// What is known if there are no atoms.
+    pub known: KnownTail,
+}
+
+/// What is known of a tail.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum KnownTail {
+    /// All that its atoms and single classes say; without any it is empty.
+    #[default]
+    Shape,
+    /// Its total probability at T = 1 alone.
+    Mass {
+        /// The log of it; negative infinity if the kept classes leave nothing.
+        log_mass: f64,
+    },
+    /// Nothing.
+    Nothing,
 }
 
 /// Lower bound of the share of a tail that remains after a class is removed: the atoms' rounding could otherwise make
@@ -136,8 +153,12 @@ pub struct Tail<'a> {
 pub const LEAST_LEFT: f64 = 1e-4;
 
 impl Tail<'_> {
-    /// Log of the sum over the tail of e^{b (z - log_z)}; negative infinity for an empty tail.
+    /// Log of the sum over the tail of e^{b (z - log_z)}; negative infinity for an empty tail, and NaN where it is not
+    /// known.
     pub fn log_partition(&self, b: f64) -> f64 {
+        if self.known == KnownTail::Nothing || (self.known != KnownTail::Shape && b != 1.0) {
+            return f64::NAN;
+        }
         let all = log_sum_exp(&self.terms(b).map(|(log_term, _)| log_term).collect::<Vec<_>>());
         match self.without {
             Some(log_prob) => all + (1.0 - (b * f64::from(log_prob) - all).exp()).max(LEAST_LEFT).ln(),
@@ -145,13 +166,18 @@ impl Tail<'_> {
         }
     }
 
-    /// Log of each pseudo-class's contribution at `b`, and its logit relative to log_z; a class that was removed is
-    /// still included.
+    /// Log of each pseudo-class's contribution at `b`, and its logit relative to log_z (NaN if it is not known); a class
+    /// that was removed is still included.
     pub(crate) fn terms(&self, b: f64) -> impl Iterator<Item = (f64, f64)> {
         let reference = self.reference;
         let atom = move |a: &TailAtom| (a.log_term(b, reference), ATOM_STEP * f64::from(a.log_prob));
         let single = move |lp: &f32| (b * f64::from(*lp), f64::from(*lp));
-        self.atoms.iter().map(atom).chain(self.joined.iter().map(single))
+        let rest = match self.known {
+            KnownTail::Shape => None,
+            KnownTail::Mass { log_mass } => Some((if b == 1.0 { log_mass } else { f64::NAN }, f64::NAN)),
+            KnownTail::Nothing => Some((f64::NAN, f64::NAN)),
+        };
+        self.atoms.iter().map(atom).chain(self.joined.iter().map(single)).chain(rest)
     }
 }
 
@@ -214,7 +240,7 @@ mod tests {
             let rule = TailRule { atoms, ..RULE };
             let tail = tail(seed, n);
             let atoms = rule.atoms_reference(&tail);
-            let view = Tail { reference: rule.reference(), atoms: &atoms, joined: &[], without: None };
+            let view = Tail { reference: rule.reference(), atoms: &atoms, ..Tail::default() };
             for b in rule.grid() {
                 // Rounding alone: half a step of the weight and of (b - reference) times the logit.
                 let bound = ATOM_STEP / 2.0 * (1.0 + (b - rule.reference()).abs()) + 1e-9;
@@ -237,7 +263,7 @@ mod tests {
         let atoms = RULE.atoms_reference(&tail);
         assert_eq!(atoms[2..], [TailAtom::NONE; 3]);
         assert_eq!((atoms[0].log_prob, atoms[1].log_prob), (-3 * 512, -15 * 256));
-        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[], without: None };
+        let view = Tail { reference: RULE.reference(), atoms: &atoms, ..Tail::default() };
         for b in [0.1, 0.5, 1.0, 1.3] {
             assert!((view.log_partition(b) - exact(&tail, b)).abs() < 2e-3);
         }
@@ -246,7 +272,7 @@ mod tests {
         // Classes that a mask pushed away weigh nothing, but do not disturb the others.
         let masked: Vec<f64> = tail.iter().copied().chain([-1e9; 4]).collect();
         let atoms = RULE.atoms_reference(&masked);
-        let view = Tail { reference: RULE.reference(), atoms: &atoms, joined: &[], without: None };
+        let view = Tail { reference: RULE.reference(), atoms: &atoms, ..Tail::default() };
         assert!((view.log_partition(1.0) - exact(&tail, 1.0)).abs() < 2e-3, "{atoms:?}");
     }
 }

@@ -5,14 +5,23 @@ use crate::error_sum::RowErrors;
 use crate::math::log_sum_exp;
 use crate::rng::CounterRng;
 use crate::select::select_reference;
-use crate::{LogProbPrecision, Selection, SoftRows, TailPolicy, TailRule, Truncation};
+use crate::{
+    Gold, GoldSource, LogProbPrecision, RowSource, Selection, SoftRows, TailPolicy, TailRule, TailSource, Truncation,
+};
 
 const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
 const VOCAB: u32 = 200;
 
 pub(crate) fn keep(selection: Selection) -> Truncation {
     let tail = (selection != (Selection::Dense {})).then_some(TAIL);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
+    Truncation {
+        selection,
+        always_keep: Vec::new(),
+        values: LogProbPrecision::F16 {},
+        tail,
+        padding: 0,
+        source: RowSource::FULL,
+    }
 }
 
 fn logits(seed: u64, vocab: u32) -> Vec<f32> {
@@ -192,4 +201,80 @@ fn a_prefix_of_the_positions_is_whole() {
     short.truncate(5);
     assert_eq!(short.check(&keep, &[7; 5], VOCAB), Ok(()));
     assert!(short.iter().eq(all.iter().take(5)));
+}
+
+/// As a server tells it: the likeliest classes, and nothing that does not follow from them.
+const TOLD: RowSource = RowSource { log_z: false, gold: GoldSource::Kept, tail: TailSource::Mass };
+
+#[test]
+fn what_a_source_did_not_tell_is_not_known_and_the_rest_is_as_ever() {
+    let full = keep(Selection::TopK { k: 16 });
+    let mass = Truncation { tail: None, source: TOLD, ..full.clone() };
+    let nothing =
+        Truncation { source: RowSource { gold: GoldSource::None, tail: TailSource::None, ..TOLD }, ..mass.clone() };
+    for gold in 0..VOCAB {
+        let [(whole, _), (told, _), (least, _)] = [&full, &mass, &nothing].map(|keep| rows(keep, gold, 0..1));
+        told.check(&mass, &[gold], VOCAB).unwrap();
+        least.check(&nothing, &[gold], VOCAB).unwrap();
+        let [whole, told, least] = [&whole, &told, &least].map(|rows| rows.iter().next().unwrap());
+        assert_eq!((told.class_ids, told.log_probs), (whole.class_ids, whole.log_probs));
+        assert!(told.log_z.is_nan() && told.log_z_at(1.0).is_nan());
+        let is_kept = told.class_ids.contains(&gold);
+        assert_eq!((told.gold.is_known(), least.gold.is_known()), (is_kept, false));
+        if is_kept {
+            assert_eq!(told.gold, whole.gold);
+        }
+        assert!((told.tail_mass(1.0) - (1.0 - told.kept_mass())).abs() < 1e-9);
+        assert!(told.log_partition(1.0).abs() < 1e-9 && told.log_partition(0.5).is_nan());
+        assert!([told.tail_mass(2.0), told.entropy(1.0), told.sum_of_squares(1.0)].iter().all(|x| x.is_nan()));
+        assert!((told.prefix(3).tail_mass(1.0) - (1.0 - told.prefix(3).kept_mass())).abs() < 1e-9);
+        assert!(least.tail_mass(1.0).is_nan() && least.log_partition(1.0).is_nan());
+        // The kept classes by themselves follow at every temperature.
+        for row in [told, least] {
+            let [a, b] = [row, whole].map(|row| TemperedRow::of(&row, 2.0, TailPolicy::Renormalize).log_probs);
+            assert_eq!(a, b);
+        }
+        let Remainder::Bucket { log_mass } = TemperedRow::of(&told, 1.0, TailPolicy::Bucket).rest else { panic!() };
+        assert!((log_mass - told.tail_mass(1.0).ln()).abs() < 1e-9);
+    }
+}
+
+#[test]
+#[should_panic(expected = "the tail at T = 2 is not known")]
+fn a_tail_that_nobody_knows_is_not_made_up() {
+    let keep = Truncation { tail: None, source: TOLD, ..keep(Selection::TopK { k: 16 }) };
+    let (rows, _) = rows(&keep, 0, 0..1);
+    TemperedRow::of(&rows.iter().next().unwrap(), 2.0, TailPolicy::Bucket);
+}
+
+#[test]
+fn every_broken_invariant_of_a_source_that_told_less_is_named() {
+    let keep = Truncation { tail: None, source: TOLD, ..keep(Selection::TopK { k: 4 }) };
+    let best = |seed| rows(&keep, 0, seed..seed + 1).0.class_ids[0];
+    let outside = (0..VOCAB).find(|id| !rows(&keep, 0, 1..2).0.class_ids.contains(id)).unwrap();
+    let gold = [best(0), outside];
+    let mut good = SoftRows::new(&keep);
+    for (seed, &gold) in (0..).zip(&gold) {
+        select_reference(&logits(seed, VOCAB), gold, &keep, 0.0, &mut good, &mut RowErrors::new(&keep));
+    }
+    good.check(&keep, &gold, VOCAB).unwrap();
+    assert_eq!(good.gold_ranks, [0, Gold::UNKNOWN_RANK]);
+    type Breakage = fn(&mut SoftRows);
+    let broken: [(&str, Breakage); 9] = [
+        ("`log_z` holds 2 values, 0 belong", |r| r.log_z = vec![0.0; 2]),
+        ("`gold_log_probs` holds 2 values, 0 belong", |r| r.gold_log_probs = vec![0.0; 2]),
+        ("`gold_ranks` holds 1 values, 2 belong", |r| r.gold_ranks.truncate(1)),
+        ("is said to be outside them, but the kept classes hold it at 0", |r| r.gold_ranks[0] = Gold::UNKNOWN_RANK),
+        ("is said to be at 1, but the kept classes hold it at 0", |r| r.gold_ranks[0] = 1),
+        ("is said to be at 2, but the kept classes lack it", |r| r.gold_ranks[1] = 2),
+        ("is said to be at 4, but the kept classes lack it", |r| r.gold_ranks[1] = 4),
+        ("1 at most belongs there", |r| r.log_probs[0] = 0.0),
+        ("that of equally probable classes", |r| r.log_probs.iter_mut().for_each(|lp| *lp -= 20.0)),
+    ];
+    for (message, breakage) in broken {
+        let mut rows = good.clone();
+        breakage(&mut rows);
+        let error = rows.check(&keep, &gold, VOCAB).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! What is kept of a row: which classes, the precision of their log-probabilities, and the summary of the rest.
 
 use crate::lanes::all;
-use crate::{ConfigError, Selection, TailRule};
+use crate::{ConfigError, RowSource, Selection, TailRule, TailSource};
 use half::f16;
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
@@ -139,7 +139,7 @@ fn is_normal_f16(bits: u32) -> bool {
 ///
 /// # Examples
 /// ```
-/// use logitcask_core::{LogProbPrecision, Selection, TailRule, Truncation};
+/// use logitcask_core::{LogProbPrecision, RowSource, Selection, TailRule, Truncation};
 ///
 /// let keep = Truncation {
 ///     selection: Selection::TopP { p: 0.95, k: 64 },
@@ -147,6 +147,7 @@ fn is_normal_f16(bits: u32) -> bool {
 ///     values: LogProbPrecision::F16 {},
 ///     tail: Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 }),
 ///     padding: 0,
+///     source: RowSource::FULL,
 /// };
 /// assert_eq!(keep.check(32_000), Ok(()));
 /// assert_eq!((keep.min_kept(32_000), keep.max_kept(32_000)), (1, 65));
@@ -162,13 +163,17 @@ pub struct Truncation {
     pub always_keep: Vec<u32>,
     /// Precision of the stored log-probabilities.
     pub values: LogProbPrecision,
-    /// Summary of the classes outside; `None` exactly for [`Selection::Dense`], which leaves none outside.
+    /// Summary of the classes outside; `None` exactly for [`Selection::Dense`], which leaves none outside, and for a
+    /// source that did not tell the shape of the tail.
     pub tail: Option<TailRule>,
     /// Number of rows of the teacher's head beyond its vocabulary, which belong to no token: part of log Z and of the
     /// tail, never kept. A dense row has no tail: the difference between 1 and the total probability of its classes at
     /// T = 1 is the padding's.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub padding: u32,
+    /// What the source of the rows could tell.
+    #[serde(default, skip_serializing_if = "RowSource::is_full")]
+    pub source: RowSource,
 }
 
 /// A padding of 0 is not written.
@@ -228,6 +233,7 @@ impl Truncation {
         self.selection.check(vocab_size).map_err(|error| error.within("selection"))?;
         self.values.check().map_err(|error| error.within("values"))?;
         self.check_always_keep(vocab_size)?;
+        self.source.check(self.selection, &self.always_keep).map_err(|error| error.within("source"))?;
         let most = self.max_kept(vocab_size);
         if self.padding > 0 && !self.is_dense() && most == vocab_size {
             let problem = ConfigError::new("padding", self.padding, "0 where every class is kept");
@@ -236,20 +242,19 @@ impl Truncation {
                 self.padding
             )));
         }
-        match (self.is_dense(), &self.tail) {
-            (true, None) => Ok(()),
-            (true, Some(_)) => {
-                Err(ConfigError::new("tail", "a table", "null")
-                    .because("a dense row leaves no class out: it has no tail"))
-            }
-            (false, None) => {
+        if !self.is_dense() && most > u32::from(u16::MAX) {
+            let limit = format!("so few that at most {} classes are kept at a position", u16::MAX);
+            return Err(ConfigError::new("always_keep", format!("{} classes", self.always_keep.len()), limit));
+        }
+        let null = |why| Err(ConfigError::new("tail", "a table", "null").because(why));
+        match (self.is_dense(), self.source.tail, &self.tail) {
+            (true, _, None) | (false, TailSource::Mass | TailSource::None, None) => Ok(()),
+            (true, _, Some(_)) => null("a dense row leaves no class out: it has no tail"),
+            (false, TailSource::Mass | TailSource::None, Some(_)) => null("the source told no shape of the tail"),
+            (false, TailSource::Atoms, None) => {
                 Err(ConfigError::missing("tail", "a table").because("a row that leaves classes out needs a tail"))
             }
-            (false, Some(_)) if most > u32::from(u16::MAX) => {
-                let limit = format!("so few that at most {} classes are kept at a position", u16::MAX);
-                Err(ConfigError::new("always_keep", format!("{} classes", self.always_keep.len()), limit))
-            }
-            (false, Some(tail)) => tail.check().map_err(|error| error.within("tail")),
+            (false, TailSource::Atoms, Some(tail)) => tail.check().map_err(|error| error.within("tail")),
         }
     }
 
@@ -273,76 +278,4 @@ impl Truncation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
-
-    #[test]
-    fn every_code_is_an_f16_and_comes_back() {
-        for values in [
-            LogProbPrecision::F16 {},
-            LogProbPrecision::Quantised { step: 0.0625 },
-            LogProbPrecision::Quantised { step: 0.031_25 },
-        ] {
-            let mut last = f32::INFINITY;
-            for code in 0..=values.max_code() {
-                let value = values.value(code);
-                assert_eq!(values.code(value), Some(code), "{values:?} {value}");
-                assert_eq!(f16::from_f32(value).to_f32(), value);
-                assert!(value < last, "codes grow as values fall");
-                last = value;
-            }
-            assert_eq!(values.round(0.0).map(f32::to_bits), Some(0), "zero has no sign");
-            assert_eq!(values.round(1e-9), Some(0.0), "a rounding error above 0 is 0");
-            assert_eq!(values.code(-1e6), None);
-        }
-        assert_eq!(LogProbPrecision::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
-    }
-
-    #[test]
-    fn what_is_written_is_what_rounds_to_itself() {
-        for values in [
-            LogProbPrecision::F16 {},
-            LogProbPrecision::Quantised { step: 0.5 },
-            LogProbPrecision::Quantised { step: 0.031_25 },
-        ] {
-            let near = |bits: u32| [bits.wrapping_sub(1), bits, bits + 1, bits ^ 0x1000, bits ^ 0x8000_0000];
-            let codes = (0..=values.max_code()).flat_map(|code| near(values.value(code).to_bits()));
-            let odd =
-                [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 1.0, -1e6, -65520.0, f32::MIN].map(f32::to_bits);
-            for bits in codes.chain(odd).chain((0..1 << 16).map(|high| high << 16 | 0x2000)) {
-                let slow = values.round(f32::from_bits(bits)).is_some_and(|written| written.to_bits() == bits);
-                assert_eq!(values.writes(f32::from_bits(bits)), slow, "{values:?}: {}", f32::from_bits(bits));
-            }
-        }
-    }
-
-    #[test]
-    fn impossible_wishes_say_why() {
-        let keep = |selection, always_keep: &[u32], tail| Truncation {
-            selection,
-            always_keep: always_keep.to_vec(),
-            values: LogProbPrecision::F16 {},
-            tail,
-            padding: 0,
-        };
-        let top = Selection::TopK { k: 4 };
-        let sample = Selection::Sample { n: 2, seed: 0 };
-        assert_eq!(keep(top, &[1, 7], Some(TAIL)).check(8), Ok(()));
-        assert_eq!(keep(top, &[1, 7], Some(TAIL)).max_kept(8), 6);
-        for (bad, message) in [
-            (keep(top, &[7, 1], Some(TAIL)), "ascending"),
-            (keep(top, &[8], Some(TAIL)), "classes below 8"),
-            (keep(top, &[], None), "needs a tail"),
-            (keep(Selection::Dense {}, &[], Some(TAIL)), "no tail"),
-            (keep(sample, &[1, 2], Some(TAIL)), "would be left to draw"),
-            (Truncation { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
-            (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "one of"),
-            (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "within 0.05..=1"),
-        ] {
-            let error = bad.check(8).expect_err(message);
-            assert!(error.to_string().contains(message), "{error}");
-        }
-    }
-}
+mod tests;

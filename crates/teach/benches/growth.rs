@@ -12,7 +12,7 @@ use logitcask_cache::{
 };
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, PositionChoice, Sample, SampleId, Selection, TailRule, Truncation,
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowSource, Sample, SampleId, Selection, TailRule, Truncation,
 };
 use logitcask_data::Dataset;
 use logitcask_data::batches::TokenBatch;
@@ -133,6 +133,7 @@ fn plan(samples: u64) -> Plan {
             values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
+            source: RowSource::FULL,
         },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),

@@ -6,7 +6,7 @@
 
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
-use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRows, TailRule, Truncation};
+use logitcask_core::{LogProbPrecision, RowErrors, RowSource, Selection, SoftRows, TailRule, Truncation};
 use logitcask_teach::select::{RowSelector, select_rows};
 use std::hint::black_box;
 use std::time::Instant;
@@ -27,6 +27,7 @@ fn keep(selection: Selection, tail: bool) -> Truncation {
         values: LogProbPrecision::F16 {},
         tail: tail.then_some(rule),
         padding: 0,
+        source: RowSource::FULL,
     }
 }
 

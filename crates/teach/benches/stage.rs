@@ -9,7 +9,7 @@
 use logitcask_cache::{ArtifactRef, CacheWriter, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, PositionChoice, Sample, SampleId, Selection, TailRule, Truncation,
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowSource, Sample, SampleId, Selection, TailRule, Truncation,
 };
 use logitcask_data::Dataset;
 use logitcask_data::batches::{TokenBatch, batch_by_length};
@@ -90,6 +90,7 @@ fn plan(dataset: &Random) -> Plan {
             values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
+            source: RowSource::FULL,
         },
         teacher: pin(b"teacher"),
         tokenizer: pin(b"{}"),

@@ -6,7 +6,7 @@ use crate::teacher::{Logits, Outputs, Teacher, host};
 use crate::{Error, Result};
 use burn::tensor::{Device, Distribution, Tensor};
 use logitcask_core::rng::CounterRng;
-use logitcask_core::{Origin, Sample, SampleId, Selection, TailRule, Truncation};
+use logitcask_core::{Origin, RowSource, Sample, SampleId, Selection, TailRule, Truncation};
 use logitcask_data::batch_by_length;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,7 @@ fn keep() -> Truncation {
         values: Default::default(),
         tail,
         padding: 0,
+        source: RowSource::FULL,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::update::hidden_at;
 use crate::{Error, Result};
 use burn::tensor::Tensor;
 use logitcask_cache::{CacheReader, Plan};
+use logitcask_core::TailSource;
 use logitcask_model::{CausalLm, Head};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +26,7 @@ pub struct Evaluation {
     pub perplexity: f64,
     /// Mean forward KL from the teacher at T = 1, with all classes except the deterministically kept ones as one
     /// bucket: a lower bound of the full KL. Sampled classes are in the bucket, so the bound is loose on a cache of
-    /// samples. Absent without a teacher.
+    /// samples. Absent without a teacher, and if its rows do not tell the probability of the other classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_to_teacher: Option<f64>,
     /// Share of positions at which student and teacher have the same first choice. If the teacher's two largest values
@@ -70,9 +71,10 @@ pub fn evaluate(model: &impl CausalLm, source: &Source, split: &str, stop: &Atom
     info!(split, positions = sums.positions, seconds = start.elapsed().as_secs_f64(), "evaluated");
     let mean = |sum: f64| sum / sums.positions as f64;
     let taught = sums.taught > 0;
+    let has_tail = source.cache().is_none_or(|cache| cache.plan().keep.source.tail != TailSource::None);
     Ok(Some(Evaluation {
         perplexity: mean(sums.cross_entropy).exp(),
-        kl_to_teacher: taught.then(|| mean(sums.kl)),
+        kl_to_teacher: (taught && has_tail).then(|| mean(sums.kl)),
         top1_agreement: (taught && sums.known == sums.taught).then(|| mean(sums.agreed as f64)),
         positions: sums.positions,
     }))

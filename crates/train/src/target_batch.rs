@@ -4,7 +4,7 @@
 use crate::source::DistillSample;
 use crate::target_spec::TargetSpec;
 use crate::{Error, Result};
-use logitcask_core::tail::ATOM_STEP;
+use logitcask_core::tail::{ATOM_STEP, KnownTail};
 use logitcask_core::temperature::{LogitStats, temperature_of_entropy};
 use logitcask_core::{ConfigError, SoftRow, SoftRows, TailAtom, TargetTransform, TransformedRow};
 use std::ops::Range;
@@ -138,10 +138,9 @@ impl TargetBatch {
 
     fn of_known(rows: &[SoftRow<'_>], spec: &TargetSpec) -> Self {
         let known = |row: &SoftRow| if spec.include_sampled { row.class_ids.len() } else { row.certain().len() };
-        let tail = |row: &SoftRow| row.tail.atoms.len() + row.tail.joined.len();
         // A row with sampled classes only has no deterministic class; one padding place keeps the tensors' shape valid.
         let width = rows.iter().map(known).max().unwrap_or(0).max(1);
-        let tail_width = rows.iter().map(tail).max().unwrap_or(0);
+        let tail_width = rows.iter().map(tail_terms).max().unwrap_or(0);
         let mut out = Self { width, tail_width, ..Self::default() };
         let has_counts = rows.iter().any(|row| known(row) < width || known(row) > row.certain().len());
         let (mut counts, mut is_sure) = (Vec::new(), Vec::new());
@@ -182,10 +181,15 @@ impl TargetBatch {
             self.tail_logits.push(if is_none { 0.0 } else { logit as f32 });
             self.tail_log_weights.push(weight as f32);
         }
+        // Losses ask for it at T = 1 alone, where the logit of the whole tail does not matter.
+        if let KnownTail::Mass { log_mass } = row.tail.known {
+            self.tail_logits.push(0.0);
+            self.tail_log_weights.push(log_mass.max(f64::from(NO_CLASS)) as f32);
+        }
         // A single class is an atom of weight 1.
         self.tail_logits.extend_from_slice(row.tail.joined);
         self.tail_log_weights.extend(row.tail.joined.iter().map(|_| 0.0));
-        let padding = self.tail_width - row.tail.atoms.len() - row.tail.joined.len();
+        let padding = self.tail_width - tail_terms(row);
         self.tail_logits.extend(std::iter::repeat_n(0.0, padding));
         self.tail_log_weights.extend(std::iter::repeat_n(NO_CLASS, padding));
     }
@@ -211,6 +215,12 @@ impl TargetBatch {
             stats: self.stats.as_ref().map(|all| all[range].to_vec()),
         }
     }
+}
+
+/// Number of pseudo-classes of a row's tail.
+fn tail_terms(row: &SoftRow<'_>) -> usize {
+    let mass = usize::from(matches!(row.tail.known, KnownTail::Mass { .. }));
+    row.tail.atoms.len() + row.tail.joined.len() + mass
 }
 
 fn shortened<'a>(row: SoftRow<'a>, spec: &TargetSpec) -> SoftRow<'a> {

@@ -7,7 +7,9 @@ use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
 use crate::schema;
-use logitcask_core::{ExtraColumn, ExtraValues, InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom};
+use logitcask_core::{
+    ExtraColumn, ExtraValues, GoldSource, InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom,
+};
 use parquet::data_type::{DataType, FloatType, Int32Type, Int64Type};
 
 /// Reads rows of a row group in order.
@@ -19,9 +21,9 @@ pub(crate) struct RowColumns<'a> {
     input_hashes: [ColumnRows<Int64Type>; 2],
     input_ids: ColumnRows<Int32Type>,
     positions: Option<ColumnRows<Int32Type>>,
-    log_z: ColumnRows<FloatType>,
-    gold_log_probs: ColumnRows<FloatType>,
-    gold_ranks: ColumnRows<Int32Type>,
+    log_z: Option<ColumnRows<FloatType>>,
+    gold_log_probs: Option<ColumnRows<FloatType>>,
+    gold_ranks: Option<ColumnRows<Int32Type>>,
     tail: Option<[ColumnRows<Int32Type>; 2]>,
     kept: Box<dyn KeptColumns + 'a>,
     extras: Vec<(usize, ColumnRows<FloatType>)>,
@@ -36,6 +38,7 @@ impl<'a> RowColumns<'a> {
         model: Option<&'a Model>,
         find: &Find<'_, '_>,
     ) -> Result<Self, ColumnError> {
+        let source = plan.keep.source;
         let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
         Ok(Self {
             plan,
@@ -45,9 +48,15 @@ impl<'a> RowColumns<'a> {
             input_hashes: [open(find, schema::INPUT_HASH_LOW)?, open(find, schema::INPUT_HASH_HIGH)?],
             input_ids: open(find, schema::INPUT_IDS)?,
             positions: (!plan.positions.is_all()).then(|| open(find, schema::POSITIONS)).transpose()?,
-            log_z: open(find, schema::LOG_Z)?,
-            gold_log_probs: open(find, schema::GOLD_LOG_PROBS)?,
-            gold_ranks: open(find, schema::GOLD_RANKS)?,
+            log_z: source.log_z.then(|| open(find, schema::LOG_Z)).transpose()?,
+            gold_log_probs: match source.gold {
+                GoldSource::Always => Some(open(find, schema::GOLD_LOG_PROBS)?),
+                GoldSource::Kept | GoldSource::None => None,
+            },
+            gold_ranks: match source.gold {
+                GoldSource::Always | GoldSource::Kept => Some(open(find, schema::GOLD_RANKS)?),
+                GoldSource::None => None,
+            },
             tail: plan.keep.tail.map(|_| atoms()).transpose()?,
             kept: match model {
                 None => Box::new(plain::PlainColumns::of(plan, find)?),
@@ -96,9 +105,12 @@ impl<'a> RowColumns<'a> {
             drawn: entries.drawn,
             class_ids: entries.class_ids,
             log_probs: entries.log_probs,
-            log_z: self.log_z.next()?.to_vec(),
-            gold_log_probs: self.gold_log_probs.next()?.to_vec(),
-            gold_ranks: unsigned(self.gold_ranks.next()?),
+            log_z: floats(&mut self.log_z)?,
+            gold_log_probs: floats(&mut self.gold_log_probs)?,
+            gold_ranks: match &mut self.gold_ranks {
+                Some(ranks) => unsigned(ranks.next()?),
+                None => Vec::new(),
+            },
             tail,
             ..SoftRows::new(&self.plan.keep)
         };
@@ -109,6 +121,14 @@ impl<'a> RowColumns<'a> {
 /// Opens the column `name`.
 fn open<T: DataType>(find: &Find<'_, '_>, name: &str) -> Result<ColumnRows<T>, ColumnError> {
     find(name)?.open()
+}
+
+/// The next row of a column, which is empty where the column is not there.
+fn floats(column: &mut Option<ColumnRows<FloatType>>) -> Result<Vec<f32>, ColumnError> {
+    match column {
+        Some(column) => Ok(column.next()?.to_vec()),
+        None => Ok(Vec::new()),
+    }
 }
 
 fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, RowProblem> {

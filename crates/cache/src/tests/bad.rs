@@ -5,7 +5,7 @@ pub(super) mod make;
 use super::*;
 use crate::{CodecError, ManifestPart, PARTS_DIR};
 use logitcask_core::Positions;
-use make::{Batch, always, batch, claim_pages, claim_values, packed, quantised, rows_of_base, sample};
+use make::{Batch, always, batch, claim_pages, claim_values, log_probs, packed, quantised, rows_of_base, sample};
 use make::{chosen, top_k, top_p, two_units};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -97,6 +97,17 @@ const ROWS: &[(&str, &str, Make)] = &[
             let rank = &mut r[1].1.gold_ranks[0];
             *rank = if *rank == 0 { 39 } else { 0 };
         }),
+    ),
+    ("row-label-said-to-be-kept", "at 0, but the kept classes lack it", Rows(log_probs, |r| r[1].1.gold_ranks[0] = 0)),
+    (
+        "row-label-said-to-be-outside",
+        "outside them, but the kept classes hold it at 0",
+        Rows(log_probs, |r| r[1].1.class_ids[0] = r[1].0.input_ids[1]),
+    ),
+    (
+        "row-mass-above-one",
+        "1 at most belongs there",
+        Rows(log_probs, |r| r[1].1.log_probs[..4].copy_from_slice(&[-0.5, -0.75, -1.0, -1.25])),
     ),
     ("row-token-outside-vocabulary", "token 40 is outside the vocabulary", Rows(top_k, |r| r[1].0.input_ids[1] = 40)),
     ("row-one-token", "1 tokens, 2 to 12 belong in a sample", Rows(top_k, |r| r[1].0.input_ids.truncate(1))),
@@ -228,6 +239,11 @@ const FOLDERS: &[(&str, &str, Make)] = &[
         "plan-keeps-nothing",
         "keep.selection.k = 0 was given",
         Make::Plan(|plan| plan.keep.selection = Selection::TopK { k: 0 }),
+    ),
+    (
+        "plan-with-atoms-of-a-mass",
+        "the source told no shape of the tail",
+        Make::Plan(|plan| plan.keep.source.tail = TailSource::Mass),
     ),
     ("plan-without-tail", "needs a tail", Make::Plan(|plan| plan.keep.tail = None)),
     (

@@ -123,11 +123,28 @@ fn manifest_seeds() -> Vec<Vec<u8>> {
         seeds.push(seed[..seed.len() - 3].to_vec());
         seeds.push(seed);
     }
+    seeds.push([vec![0], json::to_bytes(&fuzzing::partial_plan())].concat());
     seeds
+}
+
+/// A shard whose source told less, without compression.
+fn partial_seed() -> Vec<u8> {
+    let plan = fuzzing::partial_plan();
+    let batch = codec::to_batch(&plan, &fuzzing::rows(&plan, fuzzing::ROWS), None, true).unwrap();
+    let constants = schema::constants(&plan, plan.id(), 0).into_iter().map(|(key, value)| KeyValue::new(key, value));
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(constants.collect())).build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema::columns(&plan), options).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
 }
 
 #[test]
 fn seeds_are_what_a_cache_of_today_holds() {
+    let partial = fuzzing::partial_plan();
+    let shard = Shard::of_bytes("seed".into(), partial_seed().into(), (&partial, partial.id()), 0).unwrap();
+    assert_eq!(shard.read(&partial, 0, 0..fuzzing::ROWS).unwrap().len() as u64, fuzzing::ROWS);
+    fuzzing::plain(&partial_seed());
     let plan = fuzzing::plain_plan();
     let (refused, read) = plain_seeds();
     for seed in refused {
@@ -149,7 +166,7 @@ fn seeds_are_what_a_cache_of_today_holds() {
 #[ignore = "rewrites the seeds, after a change of the format: cargo test write_seeds -- --ignored"]
 fn write_seeds() {
     let (refused, read) = plain_seeds();
-    let plain = [refused, read].concat();
+    let plain = [refused, read, vec![partial_seed()]].concat();
     for (target, seeds) in [("manifest", manifest_seeds()), ("plain", plain), ("packed_row", packed_seeds())] {
         let folder = corpus().join(target);
         fs::create_dir_all(&folder).unwrap();

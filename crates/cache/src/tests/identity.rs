@@ -218,3 +218,26 @@ fn a_card_names_each_splits_own_shards_and_nothing_yaml_takes_for_another_type()
         assert!(card.contains(&lines), "{card}");
     }
 }
+
+#[test]
+fn a_card_states_each_columns_type_and_each_splits_samples_and_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(TOP_P, &[("train", 5), ("val-2", 1)], 2);
+    write(folder.path(), &plan);
+    let card = fs::read_to_string(folder.path().join(crate::card::CARD_NAME)).unwrap();
+    for lines in [
+        "- name: document_offset\n    dtype: uint32\n",
+        "- name: topk_counts\n    list: uint16\n",
+        "- name: log_z\n    list: float32\n",
+        "- name: tail_logits\n    list: int16\n",
+    ] {
+        assert!(card.contains(lines), "{card}");
+    }
+    let commits = commits(folder.path(), &plan);
+    let bytes = |split: &str| commits.iter().filter(|c| c.split == split).map(|c| c.bytes).sum::<u64>();
+    for (name, split, samples) in [("train", "train", 5), ("val_2", "val-2", 1)] {
+        let size = bytes(split);
+        let lines = format!("- name: \"{name}\"\n    num_bytes: {size}\n    num_examples: {samples}\n");
+        assert!(card.contains(&lines), "{card}");
+    }
+}

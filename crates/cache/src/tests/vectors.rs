@@ -27,7 +27,14 @@ fn vectors() -> BTreeMap<String, Plan> {
         let mut plan = Plan { layout, ..plan_of_one(TOP_K) };
         plan.keep.padding = 9;
         vectors.insert(format!("{}-padding", layout.name()), plan);
+        let of = |selection| Plan { layout, ..plan_of_one(selection) };
+        vectors.insert(format!("{}-log_probs", layout.name()), told(of(TOP_K), LOG_PROBS));
+        vectors.insert(format!("{}-renormalised", layout.name()), told(of(TOP_P), RENORMALISED));
     }
+    // The tail of two classes leaves one of three atoms empty; in the formula of others it would count e^158 here.
+    let mut plan = plan_of_one(Selection::TopK { k: VOCAB - 2 });
+    plan.keep.tail = Some(TailRule { lowest_temperature: 0.05, highest_temperature: 1.0, atoms: 3 });
+    vectors.insert("plain-empty_atom".to_owned(), plan);
     vectors
 }
 

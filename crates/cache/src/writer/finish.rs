@@ -1,7 +1,7 @@
 //! Completion of a cache: from its commits to its manifest.
 
 use super::CacheWriter;
-use crate::card::{self, CARD_NAME};
+use crate::card::{self, CARD_NAME, SplitBytes};
 use crate::commit;
 use crate::error::{Error, Result};
 use crate::json;
@@ -21,11 +21,13 @@ impl CacheWriter {
     pub fn finish(&self) -> Result<Manifest> {
         self.check_committed()?;
         let (store, mut builder) = (self.store(), Builder::new(&self.plan));
+        let mut split_bytes = SplitBytes::new();
         for part in 0..self.plan.part_count() {
             let mut commits = Vec::new();
             for unit in self.plan.units_of_part(part) {
                 let commit = self.recorded(unit)?.ok_or_else(|| self.unfinished(unit))?;
                 check_length(store, &commit.shard, commit.bytes)?;
+                *split_bytes.entry(commit.split.clone()).or_default() += commit.bytes;
                 commits.push(commit);
             }
             let made = builder.add(&commits);
@@ -40,7 +42,7 @@ impl CacheWriter {
         }
         let manifest = builder.finish(self.id);
         // Before the root, so that every complete cache has a card; an existing card with edits is kept.
-        store.create(CARD_NAME, card::text(&self.plan, &manifest).as_bytes())?;
+        store.create(CARD_NAME, card::text(&self.plan, &manifest, &split_bytes).as_bytes())?;
         self.publish(MANIFEST_NAME, &json::to_bytes(&manifest), |store| {
             Ok(Manifest::read(store, &self.plan)? == manifest)
         })?;

@@ -62,13 +62,18 @@ pub enum Remainder {
 
 impl TemperedRow {
     /// Applies `temperature` and `policy` to `row`, see [`Tempered::new`].
+    ///
+    /// # Panics
+    /// If the policy uses the tail, and what is known of it does not reach to `temperature`.
     pub fn of(row: &SoftRow, temperature: f64, policy: TailPolicy) -> Self {
         let b = 1.0 / temperature;
         let known = if policy == TailPolicy::Sampled { row.log_probs } else { row.certain() };
         let matrix = |values: Vec<f64>| Matrix::constant(1, values.len(), values);
         let scaled = matrix(known.iter().map(|&lp| b * f64::from(lp)).collect());
         let is_certain = matrix((0..known.len()).map(|i| f64::from(i < row.certain().len())).collect());
-        let log_tail = Some(row.tail.log_partition(b)).filter(|log_tail| *log_tail > f64::NEG_INFINITY);
+        let log_tail = row.tail.log_partition(b);
+        assert!(policy == TailPolicy::Renormalize || !log_tail.is_nan(), "the tail at T = {temperature} is not known");
+        let log_tail = Some(log_tail).filter(|log_tail| *log_tail > f64::NEG_INFINITY);
         let tempered = Tempered::new(scaled, Some(&is_certain), log_tail.map(|x| matrix(vec![x])), policy);
         let number = |matrix: &Matrix| matrix.values()[0];
         let rest = match (tempered.log_mass.as_ref().map(number), policy) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::teacher::Logits;
 use logitcask_cache::{ArtifactRef, FORMAT_VERSION, Layout, Plan, REFUSE_SPECIAL_TOKENS, Versions};
 use logitcask_core::{
-    Fingerprint, LogProbPrecision, Origin, PositionChoice, Sample, SampleId, Selection, TailRule, Truncation,
+    Fingerprint, LogProbPrecision, Origin, PositionChoice, RowSource, Sample, SampleId, Selection, TailRule, Truncation,
 };
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,6 +103,7 @@ fn plan() -> Plan {
             values: LogProbPrecision::F16 {},
             tail: Some(tail),
             padding: 0,
+            source: RowSource::FULL,
         },
         teacher: pin("teacher"),
         tokenizer: ArtifactRef { name: "tokenizer".into(), fingerprint: Fingerprint::of(b"{}") },

@@ -60,7 +60,7 @@ impl TailFitter {
 
     /// The fitted tail.
     pub(super) fn as_tail(&self) -> Tail<'_> {
-        Tail { reference: self.rule.reference(), atoms: &self.atoms, joined: &[], without: None }
+        Tail { reference: self.rule.reference(), atoms: &self.atoms, ..Tail::default() }
     }
 
     /// Fits the tail of the classes outside `certain`. `top` is the largest logit among them.

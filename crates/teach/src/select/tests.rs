@@ -5,7 +5,7 @@ use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{LogProbPrecision, RowErrors, Selection, SoftRow, SoftRows, TailRule, Truncation};
+use logitcask_core::{LogProbPrecision, RowErrors, RowSource, Selection, SoftRow, SoftRows, TailRule, Truncation};
 use proptest::prelude::*;
 
 const WIDE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
@@ -15,7 +15,14 @@ const OFFSET_TOLERANCE: f64 = 1e-6;
 
 fn keep(selection: Selection, tail: TailRule) -> Truncation {
     let tail = (selection != (Selection::Dense {})).then_some(tail);
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail, padding: 0 }
+    Truncation {
+        selection,
+        always_keep: Vec::new(),
+        values: LogProbPrecision::F16 {},
+        tail,
+        padding: 0,
+        source: RowSource::FULL,
+    }
 }
 
 fn row(rng: &mut CounterRng, kind: u64, vocab: usize) -> Vec<f32> {

@@ -1,9 +1,11 @@
 //! Validation of the loss section of a recipe, by itself and against a cache.
 
-use crate::loss::{LossConfig, LossTerm};
+use crate::loss::{LossConfig, LossTerm, check_source};
 use logitcask_core::divergence::{OverRows, Properties};
 use logitcask_core::temperature::{RequiredStats, Stat};
-use logitcask_core::{ConfigError, Divergence, Schedule, Selection, TailPolicy, TargetTransform, Truncation};
+use logitcask_core::{
+    ConfigError, Divergence, Schedule, Selection, TailPolicy, TailSource, TargetTransform, Truncation,
+};
 
 type Check = Result<(), ConfigError>;
 
@@ -116,6 +118,7 @@ impl LossConfig {
     }
 
     fn check_rows(&self, keep: &Truncation) -> Check {
+        check_source::check(self, keep.source)?;
         if let Some(classes) = self.classes {
             if let Some(most) = most_classes(keep) {
                 ConfigError::unless(classes <= most, "classes", classes, format!("{most} at most")).map_err(|error| {
@@ -282,8 +285,12 @@ fn check_squares(term: &LossTerm, keep: &Truncation, lowest: f64) -> Check {
 /// See [`check_moments`].
 const FOR_MOMENTS: f64 = 10.0;
 
-/// The temperatures at which rows of this truncation are accurate: any if no class was left out.
+/// The temperatures at which rows of this truncation are accurate: any if no class was left out, and 1 if the shape of the
+/// tail is not known.
 pub(crate) fn temperatures(keep: &Truncation) -> (f64, f64) {
+    if keep.source.tail != TailSource::Atoms {
+        return (1.0, 1.0);
+    }
     keep.tail.map_or((LOWEST, HIGHEST), |tail| (tail.lowest_temperature, tail.highest_temperature))
 }
 

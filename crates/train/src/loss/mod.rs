@@ -12,6 +12,7 @@
 //! 9. [`collect_stats`] computes the statistics of teacher and student that temperature and weight rules request.
 
 pub(crate) mod check;
+mod check_source;
 pub mod compared;
 pub mod config;
 pub mod device_targets;

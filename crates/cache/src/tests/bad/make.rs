@@ -34,6 +34,10 @@ pub(in crate::tests) fn sample() -> Plan {
     base(SAMPLE)
 }
 
+pub(super) fn log_probs() -> Plan {
+    told(base(TOP_K), LOG_PROBS)
+}
+
 pub(super) fn always() -> Plan {
     let mut plan = base(TOP_K);
     plan.keep.always_keep = vec![7];

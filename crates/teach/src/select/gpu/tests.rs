@@ -10,7 +10,7 @@ use super::*;
 use burn::tensor::DType;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{LogProbPrecision, TailRule};
+use logitcask_core::{LogProbPrecision, RowSource, TailRule};
 use logitcask_model::{Device, DeviceChoice};
 
 const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
@@ -30,7 +30,14 @@ fn device(test: &str) -> Option<Device> {
 }
 
 fn keep(selection: Selection) -> Truncation {
-    Truncation { selection, always_keep: Vec::new(), values: LogProbPrecision::F16 {}, tail: Some(RULE), padding: 0 }
+    Truncation {
+        selection,
+        always_keep: Vec::new(),
+        values: LogProbPrecision::F16 {},
+        tail: Some(RULE),
+        padding: 0,
+        source: RowSource::FULL,
+    }
 }
 
 /// Rows like those of a language model, every third with many ties, and labels inside and outside the largest classes.

@@ -1,0 +1,78 @@
+//! Tests of truncations.
+
+use super::*;
+
+const MASS: RowSource = RowSource { tail: TailSource::Mass, ..RowSource::FULL };
+const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
+
+#[test]
+fn every_code_is_an_f16_and_comes_back() {
+    for values in [
+        LogProbPrecision::F16 {},
+        LogProbPrecision::Quantised { step: 0.0625 },
+        LogProbPrecision::Quantised { step: 0.031_25 },
+    ] {
+        let mut last = f32::INFINITY;
+        for code in 0..=values.max_code() {
+            let value = values.value(code);
+            assert_eq!(values.code(value), Some(code), "{values:?} {value}");
+            assert_eq!(f16::from_f32(value).to_f32(), value);
+            assert!(value < last, "codes grow as values fall");
+            last = value;
+        }
+        assert_eq!(values.round(0.0).map(f32::to_bits), Some(0), "zero has no sign");
+        assert_eq!(values.round(1e-9), Some(0.0), "a rounding error above 0 is 0");
+        assert_eq!(values.code(-1e6), None);
+    }
+    assert_eq!(LogProbPrecision::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
+}
+
+#[test]
+fn what_is_written_is_what_rounds_to_itself() {
+    for values in [
+        LogProbPrecision::F16 {},
+        LogProbPrecision::Quantised { step: 0.5 },
+        LogProbPrecision::Quantised { step: 0.031_25 },
+    ] {
+        let near = |bits: u32| [bits.wrapping_sub(1), bits, bits + 1, bits ^ 0x1000, bits ^ 0x8000_0000];
+        let codes = (0..=values.max_code()).flat_map(|code| near(values.value(code).to_bits()));
+        let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 1.0, -1e6, -65520.0, f32::MIN].map(f32::to_bits);
+        for bits in codes.chain(odd).chain((0..1 << 16).map(|high| high << 16 | 0x2000)) {
+            let slow = values.round(f32::from_bits(bits)).is_some_and(|written| written.to_bits() == bits);
+            assert_eq!(values.writes(f32::from_bits(bits)), slow, "{values:?}: {}", f32::from_bits(bits));
+        }
+    }
+}
+
+#[test]
+fn impossible_wishes_say_why() {
+    let keep = |selection, always_keep: &[u32], tail| Truncation {
+        selection,
+        always_keep: always_keep.to_vec(),
+        values: LogProbPrecision::F16 {},
+        tail,
+        padding: 0,
+        source: RowSource::FULL,
+    };
+    let top = Selection::TopK { k: 4 };
+    let sample = Selection::Sample { n: 2, seed: 0 };
+    assert_eq!(keep(top, &[1, 7], Some(TAIL)).check(8), Ok(()));
+    assert_eq!(Truncation { source: MASS, ..keep(top, &[], None) }.check(8), Ok(()));
+    assert_eq!(keep(top, &[1, 7], Some(TAIL)).max_kept(8), 6);
+    for (bad, message) in [
+        (keep(top, &[7, 1], Some(TAIL)), "ascending"),
+        (keep(top, &[8], Some(TAIL)), "classes below 8"),
+        (keep(top, &[], None), "needs a tail"),
+        (keep(Selection::Dense {}, &[], Some(TAIL)), "no tail"),
+        (Truncation { source: MASS, ..keep(top, &[], Some(TAIL)) }, "tail = a table was given, but it must be null"),
+        (Truncation { source: MASS, ..keep(top, &[3], None) }, "source.tail = \"mass\" was given"),
+        (Truncation { source: MASS, ..keep(sample, &[], None) }, "only top_k and top_p"),
+        (keep(sample, &[1, 2], Some(TAIL)), "would be left to draw"),
+        (Truncation { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
+        (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "one of"),
+        (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "within 0.05..=1"),
+    ] {
+        let error = bad.check(8).expect_err(message);
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
