@@ -2,6 +2,7 @@
 
 use crate::fixture::{Fixture, texts};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 /// The splits of a cache's plan and their numbers of samples.
@@ -132,4 +133,30 @@ fn a_prepared_dataset_makes_the_same_cache() {
     assert_eq!(fixture.ok(&["prepare", "recipe.toml"]), said);
     assert_eq!(fs::read(&tokens).unwrap(), whole);
     assert_eq!(cached(), in_memory, "another cache id would make every cache stale");
+}
+
+#[test]
+fn a_large_dataset_is_prepared_on_disk_without_being_asked_to() {
+    let fixture = Fixture::new(40);
+    fixture.edit_recipe("held_out = 0.1", "held_out = 0.1\nmax_documents = 40");
+    let cached = || {
+        let output = fixture.run(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        (fs::read(fixture.path("cache/manifest.json")).unwrap(), said)
+    };
+    let (small, _) = cached();
+    assert!(!fixture.path("_datasets").exists());
+    // Behind the documents that are wanted, one that makes the file large.
+    let mut file = fs::OpenOptions::new().append(true).open(fixture.path("texts.jsonl")).unwrap();
+    file.write_all(format!("{{\"text\": \"{}\"}}\n", "a cat saw the sun ".repeat(4 << 20)).as_bytes()).unwrap();
+    assert!(file.metadata().unwrap().len() > 64 << 20);
+    fs::remove_dir_all(fixture.path("cache")).unwrap();
+    let (large, said) = cached();
+    assert!(said.contains("preparing the dataset in ") && fixture.path("_datasets").exists(), "{said}");
+    assert!(small == large, "another cache id would make every cache stale");
+    // It is not prepared twice.
+    fs::remove_dir_all(fixture.path("cache")).unwrap();
+    let (again, said) = cached();
+    assert!(!said.contains("preparing") && again == small, "{said}");
 }

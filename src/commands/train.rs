@@ -14,8 +14,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use logitcask_core::TargetTransform;
 use logitcask_model::{CausalLm, Device, Model, ModelConfig, Precision, PretrainedModel, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
+use logitcask_train::mixture::check_sources;
 use logitcask_train::similarity::Similarity;
-use logitcask_train::{Evaluation, LossConfig, TrainConfig, Trainer, eval};
+use logitcask_train::{Evaluation, LossConfig, TrainConfig, Trainer, WeightedSource, eval};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -136,7 +137,8 @@ fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &ModelConfig, t
              {window} or more"
         );
     }
-    Ok(teaching.source.check(&recipe.loss)?)
+    let sources = WeightedSource::all(&teaching.source, &teaching.other_sources);
+    Ok(check_sources(train, &recipe.loss, &sources)?)
 }
 
 const READ_FROM_HEAD: &str = "[loss] target: the similarity of classes is computed from the teacher's head";

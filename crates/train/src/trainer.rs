@@ -8,6 +8,7 @@ use crate::finite::first_not_finite;
 use crate::loader::{Batches, Loader};
 use crate::loss::{LossConfig, RelationalLoss};
 use crate::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
+use crate::mixture::check_sources;
 use crate::pruning::{Pruner, Stage};
 use crate::rules::Rules;
 use crate::similarity::Similarity;
@@ -116,9 +117,7 @@ impl Trainer<'_> {
     fn check(&self) -> std::result::Result<(), ConfigError> {
         self.config.check()?;
         self.loss.check()?;
-        self.source.check(self.loss)?;
-        self.check_mixture()?;
-        self.check_relations()?;
+        check_sources(self.config, self.loss, &self.sources())?;
         match &self.similarity {
             Some(similarity) if similarity.labels() != self.model.vocab_size() => {
                 let expected = format!("left out for a student of {} classes", self.model.vocab_size());
@@ -129,33 +128,6 @@ impl Trainer<'_> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Refuses what a mixture of sources cannot be trained with.
-    fn check_mixture(&self) -> std::result::Result<(), ConfigError> {
-        if self.other_sources.is_empty() {
-            return Ok(());
-        }
-        let refused =
-            |key, got: &str, reason| Err(ConfigError::new(key, got, "left out with [[data]]").because(reason));
-        if self.config.pruning.is_some() {
-            return refused("[train] pruning", "a rule", "it chooses among the samples of a single cache");
-        }
-        if self.loss.second_teacher.is_some() {
-            return refused("[loss] second_teacher", "a cache", "it has no rows for the samples of other caches");
-        }
-        for WeightedSource { source, weight } in self.other_sources {
-            let expected = "a number above 0";
-            ConfigError::unless(weight.is_finite() && *weight > 0.0, "[[data]] weight", weight, expected)?;
-            source.check(self.loss)?;
-        }
-        Ok(())
-    }
-
-    /// Refuses relations that the sources do not have the vectors for, or a part of a step not the samples.
-    fn check_relations(&self) -> std::result::Result<(), ConfigError> {
-        let Some(relations) = &self.loss.relations else { return Ok(()) };
-        relations.check_run(self.config, &self.sources()).map_err(|error| error.within("[loss] relations"))
     }
 
     fn relational_loss(&self) -> std::result::Result<Option<RelationalLoss>, ConfigError> {
@@ -170,8 +142,7 @@ impl Trainer<'_> {
 
     /// All sources with their weights, the first of them `source`.
     fn sources(&self) -> Vec<WeightedSource> {
-        let first = WeightedSource { source: self.source.clone(), weight: 1.0 };
-        [first].into_iter().chain(self.other_sources.iter().cloned()).collect()
+        WeightedSource::all(self.source, self.other_sources)
     }
 
     /// Student, optimizer and rules as stored in the last checkpoint, or their initial state.

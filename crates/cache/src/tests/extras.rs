@@ -66,10 +66,13 @@ fn a_cache_with_columns_is_whole_and_converts_to_the_other_layout() {
     assert_eq!(id(into.path()), id(packed.path()));
 }
 
+/// A change that spoils rows.
+type Edit<'a> = &'a dyn Fn(&mut SoftRows);
+
 #[test]
 fn a_writer_refuses_numbers_that_do_not_fit_their_column() {
     let plan = with_columns(Layout::Plain);
-    let write = |edit: &dyn Fn(&mut SoftRows)| {
+    let write = |edit: Edit<'_>| {
         let folder = tempfile::tempdir().unwrap();
         let writer = CacheWriter::open(folder.path(), plan.clone(), TOKENIZER).unwrap();
         let mut rows = rows_of(&plan, 0, 0);
@@ -77,7 +80,7 @@ fn a_writer_refuses_numbers_that_do_not_fit_their_column() {
         writer.write_unit(0, &rows, &RowErrors::new(&plan.keep)).map(|_| ()).map_err(|error| error.to_string())
     };
     write(&|_| ()).unwrap();
-    let edits: [(&dyn Fn(&mut SoftRows), &str); 7] = [
+    let edits: [(Edit<'_>, &str); 7] = [
         (&|rows| _ = rows.extras.pop(), "numbers of 1 extra columns, the plan has 2"),
         (&|rows| _ = rows.extras[0].values.pop(), "`hidden` has"),
         (&|rows| rows.extras[1].values.push(0.0), "`pooled` has 6 numbers, 5 belong there"),
