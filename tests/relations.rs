@@ -177,7 +177,6 @@ fn what_a_cache_or_a_step_cannot_relate_is_refused_by_name() {
         ("column = \"pooled\"", "column = \"hidden\"", "a vector for each position"),
         ("column = \"pooled\"", "column = \"pooled\"\nangle = -1.0", "0 or more"),
         ("column = \"pooled\"", "column = \"pooled\"\nangle = 0.0\ndistance = 0.0", "above 0"),
-        ("column = \"pooled\"", "column = \"pooled\"\nsize = 3", "size"),
         ("accumulate = 2", "accumulate = 8", "at least 3 samples"),
         ("warmup = 2", "warmup = 2\nmax_length = 20", "max_length"),
     ] {
