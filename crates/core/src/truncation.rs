@@ -6,10 +6,12 @@ use half::f16;
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
-/// Allowed steps of [`LogProbPrecision::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
+/// Allowed steps of [`LogProbPrecision::Quantised`]; every multiple up to [`MAX_STEPS`] of them is exact in f16.
 const STEPS: [f64; 5] = [0.5, 0.25, 0.125, 0.0625, 0.031_25];
+/// Step of the log-partition in nats, where values are quantised.
+const LOG_Z_STEP: f64 = 1.0 / 512.0;
 /// Maximum number of steps of a quantised value: f16 represents every integer up to 2,048 exactly.
-const MAX_CODE: u16 = 2_047;
+const MAX_STEPS: u16 = 2_047;
 
 /// How log-probabilities are rounded before they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +19,8 @@ const MAX_CODE: u16 = 2_047;
 pub enum LogProbPrecision {
     /// To the nearest f16.
     F16 {},
-    /// To the nearest multiple of a step (which is also an f16 value).
+    /// To the nearest multiple of a step, or of a part of it where probabilities are large: an eighth above -1 nat, a
+    /// quarter above -2 nats, half above -4 nats. (All of them are f16 values.)
     Quantised {
         /// The step in nats: 1/32, 1/16, 1/8, 1/4 or 1/2.
         step: f64,
@@ -41,8 +44,8 @@ impl LogProbPrecision {
                 Some(f16::from_f32(magnitude)).filter(|value| value.is_finite()).map(|value| value.to_bits())
             }
             Self::Quantised { step } => {
-                let code = (f64::from(magnitude) / step).round();
-                (code <= f64::from(MAX_CODE)).then_some(code as u16)
+                let code = finer(f64::from(magnitude), step).round();
+                (code <= f64::from(self.max_code())).then_some(code as u16)
             }
         }
     }
@@ -52,7 +55,7 @@ impl LogProbPrecision {
     pub fn value(self, code: u16) -> f32 {
         let magnitude = match self {
             Self::F16 {} => f16::from_bits(code).to_f32(),
-            Self::Quantised { step } => (f64::from(code) * step) as f32,
+            Self::Quantised { step } => coarser(f64::from(code), step) as f32,
         };
         // Avoids -0, which would be another bit pattern for the same value in a file.
         0.0 - magnitude
@@ -62,7 +65,7 @@ impl LogProbPrecision {
     pub fn max_code(self) -> u16 {
         match self {
             Self::F16 {} => f16::MAX.to_bits(),
-            Self::Quantised { .. } => MAX_CODE,
+            Self::Quantised { step } => finer(f64::from(MAX_STEPS) * step, step) as u16,
         }
     }
 
@@ -79,9 +82,26 @@ impl LogProbPrecision {
             Self::F16 {} => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
             Self::Quantised { step } => {
                 // Steps are powers of two, so the division is exact.
-                let code = -log_prob / step as f32;
-                code.fract() == 0.0 && (0.0..=f32::from(MAX_CODE)).contains(&code) && bits != (-0.0f32).to_bits()
+                let code = finer(-f64::from(log_prob), step);
+                code.fract() == 0.0 && (0.0..=f64::from(self.max_code())).contains(&code) && bits != (-0.0f32).to_bits()
             }
+        }
+    }
+
+    /// Rounds a log-partition to f32, and to a multiple of 1/512 nat if values are quantised: raw logits are then
+    /// much less exact than that, and no re-tempered probability depends on it.
+    pub fn round_log_z(self, log_z: f64) -> f32 {
+        match self {
+            Self::F16 {} => log_z as f32,
+            Self::Quantised { .. } => ((log_z / LOG_Z_STEP).round() * LOG_Z_STEP) as f32,
+        }
+    }
+
+    /// Distance between neighbouring values of [`Self::round_log_z`], as far as it exceeds that of f32.
+    pub fn log_z_step(self) -> f64 {
+        match self {
+            Self::F16 {} => 0.0,
+            Self::Quantised { .. } => LOG_Z_STEP,
         }
     }
 
@@ -105,6 +125,26 @@ impl LogProbPrecision {
                 ConfigError::unless(STEPS.contains(&step), "step", step, "one of 0.03125, 0.0625, 0.125, 0.25 and 0.5")
             }
         }
+    }
+}
+
+/// The number of representable values from 0 on: eighths of a step up to 1 nat, quarters up to 2 nats, then steps.
+fn finer(magnitude: f64, step: f64) -> f64 {
+    let steps = match magnitude {
+        ..1.0 => 8.0 * magnitude,
+        ..2.0 => 4.0 * (magnitude + 1.0),
+        _ => magnitude + 10.0,
+    };
+    steps / step
+}
+
+/// The inverse of [`finer`].
+fn coarser(code: f64, step: f64) -> f64 {
+    let nats = code * step;
+    match nats {
+        ..8.0 => nats / 8.0,
+        ..12.0 => nats / 4.0 - 1.0,
+        _ => nats - 10.0,
     }
 }
 
@@ -273,76 +313,4 @@ impl Truncation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TAIL: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
-
-    #[test]
-    fn every_code_is_an_f16_and_comes_back() {
-        for values in [
-            LogProbPrecision::F16 {},
-            LogProbPrecision::Quantised { step: 0.0625 },
-            LogProbPrecision::Quantised { step: 0.031_25 },
-        ] {
-            let mut last = f32::INFINITY;
-            for code in 0..=values.max_code() {
-                let value = values.value(code);
-                assert_eq!(values.code(value), Some(code), "{values:?} {value}");
-                assert_eq!(f16::from_f32(value).to_f32(), value);
-                assert!(value < last, "codes grow as values fall");
-                last = value;
-            }
-            assert_eq!(values.round(0.0).map(f32::to_bits), Some(0), "zero has no sign");
-            assert_eq!(values.round(1e-9), Some(0.0), "a rounding error above 0 is 0");
-            assert_eq!(values.code(-1e6), None);
-        }
-        assert_eq!(LogProbPrecision::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
-    }
-
-    #[test]
-    fn what_is_written_is_what_rounds_to_itself() {
-        for values in [
-            LogProbPrecision::F16 {},
-            LogProbPrecision::Quantised { step: 0.5 },
-            LogProbPrecision::Quantised { step: 0.031_25 },
-        ] {
-            let near = |bits: u32| [bits.wrapping_sub(1), bits, bits + 1, bits ^ 0x1000, bits ^ 0x8000_0000];
-            let codes = (0..=values.max_code()).flat_map(|code| near(values.value(code).to_bits()));
-            let odd =
-                [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 1.0, -1e6, -65520.0, f32::MIN].map(f32::to_bits);
-            for bits in codes.chain(odd).chain((0..1 << 16).map(|high| high << 16 | 0x2000)) {
-                let slow = values.round(f32::from_bits(bits)).is_some_and(|written| written.to_bits() == bits);
-                assert_eq!(values.writes(f32::from_bits(bits)), slow, "{values:?}: {}", f32::from_bits(bits));
-            }
-        }
-    }
-
-    #[test]
-    fn impossible_wishes_say_why() {
-        let keep = |selection, always_keep: &[u32], tail| Truncation {
-            selection,
-            always_keep: always_keep.to_vec(),
-            values: LogProbPrecision::F16 {},
-            tail,
-            padding: 0,
-        };
-        let top = Selection::TopK { k: 4 };
-        let sample = Selection::Sample { n: 2, seed: 0 };
-        assert_eq!(keep(top, &[1, 7], Some(TAIL)).check(8), Ok(()));
-        assert_eq!(keep(top, &[1, 7], Some(TAIL)).max_kept(8), 6);
-        for (bad, message) in [
-            (keep(top, &[7, 1], Some(TAIL)), "ascending"),
-            (keep(top, &[8], Some(TAIL)), "classes below 8"),
-            (keep(top, &[], None), "needs a tail"),
-            (keep(Selection::Dense {}, &[], Some(TAIL)), "no tail"),
-            (keep(sample, &[1, 2], Some(TAIL)), "would be left to draw"),
-            (Truncation { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
-            (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "one of"),
-            (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "within 0.05..=1"),
-        ] {
-            let error = bad.check(8).expect_err(message);
-            assert!(error.to_string().contains(message), "{error}");
-        }
-    }
-}
+mod tests;

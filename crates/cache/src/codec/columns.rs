@@ -1,14 +1,14 @@
 //! Decoding of a row group's columns to samples and soft rows.
 
-use super::kept::{Find, KeptColumns, narrow, unsigned};
+use super::kept::{Find, KeptColumns, unsigned};
 use super::packed::{self, Model};
 use super::{check_sample, hash_of_numbers, plain};
 use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
 use crate::schema;
-use logitcask_core::{InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom};
-use parquet::data_type::{DataType, FloatType, Int32Type, Int64Type};
+use logitcask_core::{InputHash, Origin, Positions, Sample, SampleId, SoftRows};
+use parquet::data_type::{DataType, Int32Type, Int64Type};
 
 /// Reads rows of a row group in order.
 pub(crate) struct RowColumns<'a> {
@@ -19,17 +19,12 @@ pub(crate) struct RowColumns<'a> {
     input_hashes: [ColumnRows<Int64Type>; 2],
     input_ids: ColumnRows<Int32Type>,
     positions: Option<ColumnRows<Int32Type>>,
-    log_z: ColumnRows<FloatType>,
-    gold_log_probs: ColumnRows<FloatType>,
-    gold_ranks: ColumnRows<Int32Type>,
-    tail: Option<[ColumnRows<Int32Type>; 2]>,
     kept: Box<dyn KeptColumns + 'a>,
 }
 
 impl<'a> RowColumns<'a> {
     /// Opens the columns through `find`, by name. `model` is the shard's, if it is packed.
     pub(crate) fn of(plan: &'a Plan, model: Option<&'a Model>, find: &Find<'_, '_>) -> Result<Self, ColumnError> {
-        let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
         Ok(Self {
             plan,
             sample_ids: open(find, schema::SAMPLE_ID)?,
@@ -38,10 +33,6 @@ impl<'a> RowColumns<'a> {
             input_hashes: [open(find, schema::INPUT_HASH_LOW)?, open(find, schema::INPUT_HASH_HIGH)?],
             input_ids: open(find, schema::INPUT_IDS)?,
             positions: (!plan.positions.is_all()).then(|| open(find, schema::POSITIONS)).transpose()?,
-            log_z: open(find, schema::LOG_Z)?,
-            gold_log_probs: open(find, schema::GOLD_LOG_PROBS)?,
-            gold_ranks: open(find, schema::GOLD_RANKS)?,
-            tail: plan.keep.tail.map(|_| atoms()).transpose()?,
             kept: match model {
                 None => Box::new(plain::PlainColumns::of(plan, find)?),
                 Some(model) => Box::new(packed::PackedColumns::of(model, find)?),
@@ -67,25 +58,7 @@ impl<'a> RowColumns<'a> {
         let [low, high] = &mut self.input_hashes;
         let hash = hash_of_numbers([low.next_value()?.cast_unsigned(), high.next_value()?.cast_unsigned()]);
         check_sample(self.plan, &sample)?;
-        let entries = self.kept.next(self.plan, &sample.tokens_at_positions())?;
-        let tail = match &mut self.tail {
-            None => Vec::new(),
-            Some([logits, weights]) => atoms(
-                &narrow(schema::TAIL_LOGITS, logits.next()?)?,
-                &narrow(schema::TAIL_LOG_WEIGHTS, weights.next()?)?,
-            )?,
-        };
-        let rows = SoftRows {
-            counts: entries.counts,
-            drawn: entries.drawn,
-            class_ids: entries.class_ids,
-            log_probs: entries.log_probs,
-            log_z: self.log_z.next()?.to_vec(),
-            gold_log_probs: self.gold_log_probs.next()?.to_vec(),
-            gold_ranks: unsigned(self.gold_ranks.next()?),
-            tail,
-            ..SoftRows::new(&self.plan.keep)
-        };
+        let rows = self.kept.next(self.plan, &sample)?;
         Ok((sample, rows, hash))
     }
 }
@@ -93,12 +66,4 @@ impl<'a> RowColumns<'a> {
 /// Opens the column `name`.
 fn open<T: DataType>(find: &Find<'_, '_>, name: &'static str) -> Result<ColumnRows<T>, ColumnError> {
     find(name)?.open()
-}
-
-fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, RowProblem> {
-    if logits.len() != weights.len() {
-        return Err(RowProblem::TailLengths { logits: logits.len(), weights: weights.len() });
-    }
-    let pairs = logits.iter().zip(weights);
-    Ok(pairs.map(|(&log_prob, &log_weight)| TailAtom { log_prob, log_weight }).collect())
 }
