@@ -4,15 +4,15 @@
 //! squares, and rounded one after the other: each is fitted again after those before it were rounded, so that it
 //! absorbs their errors as far as it can (Babai's nearest plane).
 
-use crate::tail::{MAX_ATOMS, TailRule};
+use crate::tail::{ATOM_STEP, MAX_ATOMS, TailRule};
 
 /// Step of an atom's logit, in nats.
 pub const LOGIT_STEP: f64 = 1.0 / 16.0;
 /// Step of an atom's log-weight, in nats.
-pub const LOG_WEIGHT_STEP: f64 = 1.0 / 256.0;
-/// Relative error at a knot, before weights are rounded, above which coarse points are not used: half the error that
-/// rounding the weights causes.
-const TOLERANCE: f64 = LOG_WEIGHT_STEP / 4.0;
+pub const LOG_WEIGHT_STEP: f64 = ATOM_STEP;
+/// Relative error at a knot, before weights are rounded, above which coarse points are not used: as much as rounding
+/// the weights causes.
+const TOLERANCE: f64 = LOG_WEIGHT_STEP / 2.0;
 /// Bound of logits and log-weights, in nats, some way below that of an i16 in units of 1/512 nat.
 const LIMIT: f64 = 60.0;
 /// Maximum number of knots.
@@ -124,17 +124,17 @@ mod tests {
         let rounded = round_coarsely(&RULE, &ATOMS).unwrap();
         for (&(logit, log_weight), exact) in rounded.iter().zip(ATOMS) {
             assert_eq!((logit * 16.0).fract(), 0.0);
-            assert_eq!((log_weight * 256.0).fract(), 0.0);
+            assert_eq!((log_weight * 512.0).fract(), 0.0);
             assert!((logit - exact.0).abs() <= LOGIT_STEP / 2.0 && (log_weight - exact.1).abs() < 0.2, "{rounded:?}");
         }
         for (sum, exact) in sums(&rounded).iter().zip(sums(&ATOMS)).take(2 * ATOMS.len()) {
-            assert!((sum / exact).ln().abs() < LOG_WEIGHT_STEP / 2.0, "{sum} {exact}");
+            assert!((sum / exact).ln().abs() < LOG_WEIGHT_STEP, "{sum} {exact}");
         }
         // The weights alone, without being fitted again, would be off by several times that.
         let plain: Vec<_> = rounded.iter().zip(ATOMS).map(|(rounded, exact)| (rounded.0, exact.1)).collect();
         let (plain, exact) = (sums(&plain), sums(&ATOMS));
         let off = plain.iter().zip(exact).take(10).map(|(sum, exact)| (sum / exact).ln().abs());
-        assert!(off.fold(0.0, f64::max) > LOG_WEIGHT_STEP);
+        assert!(off.fold(0.0, f64::max) > 2.0 * LOG_WEIGHT_STEP);
     }
 
     #[test]

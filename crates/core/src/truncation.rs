@@ -80,11 +80,7 @@ impl LogProbPrecision {
         match self {
             Self::F16 {} if is_normal_f16(bits) || bits == 0 => true,
             Self::F16 {} => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
-            Self::Quantised { step } => {
-                // Steps are powers of two, so the division is exact.
-                let code = finer(-f64::from(log_prob), step);
-                code.fract() == 0.0 && (0.0..=f64::from(self.max_code())).contains(&code) && bits != (-0.0f32).to_bits()
-            }
+            Self::Quantised { step } => is_quantised(log_prob, step as f32),
         }
     }
 
@@ -161,12 +157,32 @@ impl WithSimd for FindForeign<'_> {
     fn with_simd<S: Simd>(self, _: S) -> Option<f32> {
         // Nearly all are normal f16 numbers, which vector instructions recognise; others are checked individually.
         let is_plain = |lp: f32| is_normal_f16(lp.to_bits()) | (lp.to_bits() == 0);
+        let are_written = |chunk: &[f32]| match self.values {
+            LogProbPrecision::F16 {} => all(chunk, is_plain),
+            LogProbPrecision::Quantised { step } => all(chunk, |lp: f32| is_quantised(lp, step as f32)),
+        };
         let mut chunks = self.log_probs.chunks(64);
-        chunks.find_map(|chunk| match self.values == (LogProbPrecision::F16 {}) && all(chunk, is_plain) {
+        chunks.find_map(|chunk| match are_written(chunk) {
             true => None,
             false => chunk.iter().find(|lp| !self.values.writes(**lp)).copied(),
         })
     }
+}
+
+/// Whether it is a value of [`LogProbPrecision::Quantised`]. Steps are powers of two, so all operations are exact.
+#[inline(always)]
+fn is_quantised(log_prob: f32, step: f32) -> bool {
+    let magnitude = -log_prob;
+    let parts = if magnitude < 1.0 {
+        8.0
+    } else if magnitude < 2.0 {
+        4.0
+    } else {
+        1.0
+    };
+    let steps = magnitude * (parts / step);
+    let is_within = (magnitude >= 0.0) & (magnitude <= f32::from(MAX_STEPS) * step);
+    (steps.floor() == steps) & is_within & (log_prob.to_bits() != (-0.0f32).to_bits())
 }
 
 /// Whether it is a negative normal number of f16: f16 has its exponent, and the 13 bits that f16 lacks are zero.

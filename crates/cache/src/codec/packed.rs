@@ -9,7 +9,6 @@ use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow_array::ArrayRef;
 use arrow_array::builder::BinaryBuilder;
-use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{LogProbPrecision, Sample, Selection, SoftRows, TailAtom, Truncation};
 use parquet::data_type::ByteArrayType;
 use std::borrow::Cow;
@@ -32,7 +31,7 @@ fn count_mode(keep: &Truncation, vocab_size: u32) -> CountMode {
 fn value_code(keep: &Truncation) -> ValueCode {
     match keep.values {
         LogProbPrecision::F16 {} => ValueCode::Half,
-        LogProbPrecision::Quantised { step } => ValueCode::Steps((step / ATOM_STEP) as u16),
+        LogProbPrecision::Quantised { step } => ValueCode::Steps((1.0 / step) as u16),
     }
 }
 

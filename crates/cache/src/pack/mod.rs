@@ -1,10 +1,11 @@
 //! Lossless coding of what a teacher says about one sample in few bytes.
 //!
-//! A [`Model`] is trained on the rows of one shard: how common each class is, which classes follow which token, how far
-//! log-probabilities of each kind of class are above the lowest one of their position, and how log_z and the tail follow
-//! from them. An rANS coder then writes only what these predictions leave open. No state passes between samples, so any sample can be decoded with the model
-//! and its own bytes. FORMAT.md specifies all of it in its section on packed entries, from the coder's state to the
-//! indices of the tables; nothing here depends on Parquet, on files or on the rest of this crate.
+//! A [`Model`] is trained on the rows of one shard: how common each class is, which classes follow which token, how
+//! far log-probabilities of each kind of class are above the lowest one of their position, and how log_z and the tail
+//! follow from them. An rANS coder then writes only what these predictions leave open. No state passes between
+//! samples, so any sample can be decoded with the model and its own bytes. FORMAT.md specifies all of it in its section
+//! on packed rows, from the coder's state to the indices of the tables; nothing here depends on Parquet, on files or on
+//! the rest of this crate.
 //!
 //! - [`coder`], [`range`] and [`tables`]: symbols, flags and bits coded with tables of frequencies as an rANS stream.
 //! - [`context_model`]: frequency classes, ranks and candidate lists.

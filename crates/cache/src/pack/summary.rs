@@ -24,13 +24,13 @@ const ATOM: usize = UNUSED + 1;
 /// Number of tables of a model.
 pub(super) const TABLES: usize = ATOM + 2 * MAX_ATOMS;
 
-/// Flag for atoms that are not on the coarse grid.
+/// Flag for logits of atoms that are not on the coarse grid.
 const FINE: usize = position::FLAGS;
 /// Number of flags of a model.
 pub(super) const FLAGS: usize = FINE + 1;
 
-/// Low bits of an atom's logit and log-weight that are zero on the coarse grid.
-const LOW_BITS: [u32; 2] = [5, 1];
+/// Low bits of an atom's logit that are zero on the coarse grid, whose step is 1/16 nat.
+const LOW_BITS: u32 = 5;
 /// Smallest distance of log_z from 0 that is predicted, in units of 1/512 nat.
 const LEAST_LOG_Z: u32 = 512;
 
@@ -111,8 +111,8 @@ impl Model {
         if u32::from(low > 0) == form { Ok(log_z_of_parts(units, low)) } else { Err(PackError::LogZ) }
     }
 
-    /// Codes the label's rank and code. The code of a kept label is that of its entry, and its rank one of the places of
-    /// entries with that code, or a later one if it is kept whatever its rank.
+    /// Codes the label's rank and code. The code of a kept label is that of its entry, and its rank one of the places
+    /// of entries with that code, or a later one if it is kept whatever its rank.
     fn gold<C: Coder>(
         &self,
         coder: &mut C,
@@ -133,14 +133,15 @@ impl Model {
         if place >= entries.head {
             return Ok((coder.number(GOLD_SAMPLED, given.gold_rank), code));
         }
-        let head = &entries.codes[..entries.head];
-        let count = |is: fn(&u16, &u16) -> bool| head.iter().filter(|other| is(other, &code)).count();
-        let (first, equal) = (count(u16::lt) as u32, count(u16::eq));
-        let after = coder.number(GOLD_TIE + equal.min(3) - 1, given.gold_rank.saturating_sub(first));
+        let head = entries.codes[..entries.head].iter();
+        let (first, equal) = head.fold((0_u32, 0_u32), |(first, equal), &other| {
+            (first + u32::from(other < code), equal + u32::from(other == code))
+        });
+        let after = coder.number(GOLD_TIE + equal.min(3) as usize - 1, given.gold_rank.saturating_sub(first));
         Ok((first + after, code))
     }
 
-    /// Codes the atoms. Few have bits below the coarse grid, and those of a position are coded together.
+    /// Codes the atoms. Few logits have bits below the coarse grid.
     fn atoms<C: Coder>(
         &self,
         coder: &mut C,
@@ -157,9 +158,9 @@ impl Model {
         let used = count.checked_sub(unused).ok_or(PackError::Atoms)?;
         let is_fine = coder.flag(FINE, are_fine(&given[..used]));
         for (number, atom) in atoms[..used].iter_mut().enumerate() {
-            for (part, bits) in LOW_BITS.into_iter().enumerate() {
+            for (part, bits) in [LOW_BITS, 0].into_iter().enumerate() {
                 let value = i32::from(given[number][part]);
-                let predicted = (self.predictor.predict(features) + (1 << (bits - 1))) >> bits;
+                let predicted = (self.predictor.predict(features) + (1 << bits >> 1)) >> bits;
                 let off = coder.number(ATOM + 2 * number + part, to_unsigned((value >> bits) - predicted));
                 let low = if is_fine { coder.bits(bits, value as u32 & ((1 << bits) - 1)) } else { 0 };
                 let value = (predicted + from_unsigned(off)) << bits | low as i32;
@@ -173,9 +174,9 @@ impl Model {
     }
 }
 
-/// Whether some atom is not on the coarse grid.
+/// Whether some logit is not on the coarse grid.
 fn are_fine(atoms: &[[i16; 2]]) -> bool {
-    atoms.iter().any(|atom| atom.iter().zip(LOW_BITS).any(|(&value, bits)| i32::from(value) & ((1 << bits) - 1) != 0))
+    atoms.iter().any(|&[logit, _]| logit & ((1 << LOW_BITS) - 1) != 0)
 }
 
 /// Number of bits of an f32 below 1/512, for a value from 1 to 128 in units of 1/512.

@@ -6,7 +6,8 @@ use super::error::PackError;
 /// The meaning of a cache's codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueCode {
-    /// Multiples of a fixed step, given in 1/512 nat, all of which are worth predicting; and parts of it near 0.
+    /// Multiples of a fixed step, all of which are worth predicting, and parts of it near 0. The number is that of steps
+    /// in a nat.
     Steps(u16),
     /// The magnitude bits of an IEEE half, up to the largest finite one.
     Half,
@@ -25,12 +26,14 @@ impl ValueCode {
     pub(super) fn coarse(self, code: u16) -> u32 {
         let magnitude = 1024 + u32::from(code & 1023);
         match self {
-            Self::Steps(step) => {
-                let (code, nat) = (u32::from(code), steps_per_nat(step));
-                match code / nat {
-                    0..8 => code >> 3,
-                    8..12 => (code >> 2) - nat,
-                    _ => code - 10 * nat,
+            Self::Steps(nat) => {
+                let (code, nat) = (u32::from(code), u32::from(nat));
+                if code >= 12 * nat {
+                    code - 10 * nat
+                } else if code >= 8 * nat {
+                    (code >> 2) - nat
+                } else {
+                    code >> 3
                 }
             }
             Self::Half if code < HALF_SIXTEENTH => 0,
@@ -50,7 +53,7 @@ impl ValueCode {
     /// About how far the value is below 0, in 1/512 nat.
     pub(super) fn distance(self, code: u16) -> i32 {
         let units = match self {
-            Self::Steps(step) => u32::from(step) * self.coarse(code),
+            Self::Steps(nat) => 512 / u32::from(nat) * self.coarse(code),
             Self::Half => 32 * self.coarse(code).min(1024),
         };
         units as i32
@@ -59,13 +62,12 @@ impl ValueCode {
     /// Codes what remains open once `coarse <= coarse_max` is known, and returns the whole code.
     pub(super) fn fine<C: Coder>(self, coder: &mut C, coarse: u32, code: u16) -> Result<u16, PackError> {
         match self {
-            Self::Steps(step) => {
-                let nat = steps_per_nat(step);
-                let (from, bits) = match coarse / nat {
-                    0 => (0, 3),
-                    1 => (nat, 2),
-                    _ => return Ok((coarse + 10 * nat) as u16),
-                };
+            Self::Steps(nat) => {
+                let nat = u32::from(nat);
+                let (from, bits) = if coarse < nat { (0, 3) } else { (nat, 2) };
+                if coarse >= 2 * nat {
+                    return Ok((coarse + 10 * nat) as u16);
+                }
                 let low = coder.bits(bits, u32::from(code) & ((1 << bits) - 1));
                 Ok(((coarse + from) << bits | low) as u16)
             }
@@ -82,9 +84,4 @@ impl ValueCode {
             Self::Half => Ok((coarse - 1024) as u16 + HALF_64),
         }
     }
-}
-
-/// Number of steps of so many 1/512 nat in a nat.
-fn steps_per_nat(step: u16) -> u32 {
-    512 / u32::from(step)
 }
