@@ -154,7 +154,8 @@ fn log_z_difference(a: &SoftRows, b: &SoftRows) -> f64 {
 fn difference(stored: &SoftRows, live: &SoftRows, values: LogProbPrecision, tolerance: f64) -> Option<String> {
     stored.iter().zip(live.iter()).enumerate().find_map(|(position, (stored, live))| {
         let off = f64::from((stored.log_z - live.log_z).abs());
-        if off > tolerance {
+        // As below, but with the step of log_z.
+        if off > tolerance + values.log_z_step() {
             return Some(format!(
                 "position {position}: log_z is {}, but the teacher now computes {}",
                 stored.log_z, live.log_z

@@ -227,7 +227,7 @@ fn meaning(column: &str, plan: &Plan) -> String {
             LogProbPrecision::F16 {} => "their log-probabilities at T = 1".into(),
             LogProbPrecision::Quantised { step } => format!("their log-probabilities at T = 1, in steps of {step}"),
         },
-        schema::PACKED => "the kept classes and their log-probabilities, entropy-coded".into(),
+        schema::PACKED => "the teacher's output: kept classes, labels, log_z and tail, entropy-coded".into(),
         _ => "what decodes `packed`, in the first row".into(),
     }
 }

@@ -6,6 +6,7 @@ use crate::commit::{self, Commit};
 use crate::json;
 use crate::manifest::{self, Builder, Manifest};
 use crate::names::{COMMITS_DIR, MANIFEST_NAME, PARTS_DIR, PLAN_NAME};
+use crate::pack::Inputs;
 use crate::pins::{ArtifactRef, REFUSE_SPECIAL_TOKENS, Versions};
 use crate::plan::{Layout, Plan};
 use crate::shard::Shard;
@@ -170,17 +171,18 @@ pub fn packed_row(data: &[u8]) {
     let Some((&number, rest)) = data.split_first() else { return };
     let kept = usize::from(number % TRAINED) % KEPT.len();
     let plan = plan(Layout::Packed, KEPT[kept]);
-    let entries = if number >= TRAINED {
-        MODELS[kept].get_or_init(|| packed::train(&plan, &rows(&plan, MODEL_ROWS))).decode(&TOKENS, rest)
+    let inputs = Inputs { tokens: &TOKENS[..TOKENS.len() - 1], labels: &TOKENS[1..] };
+    let decoded = if number >= TRAINED {
+        MODELS[kept].get_or_init(|| packed::train(&plan, &rows(&plan, MODEL_ROWS))).decode(inputs, rest)
     } else {
         let Some((length, rest)) = rest.split_first_chunk() else { return };
         let (model, row) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
-        packed::model_of(&plan, model).and_then(|model| model.decode(&TOKENS, row))
+        packed::model_of(&plan, model).and_then(|model| model.decode(inputs, row))
     };
-    if let Ok(entries) = entries {
-        assert_eq!(entries.counts.len(), TOKENS.len() - 1);
-        assert!(entries.counts.iter().all(|count| u32::from(*count) <= plan.max_kept()), "{:?}", entries.counts);
-        assert_eq!(entries.class_ids.len(), entries.codes.len());
+    if let Ok(rows) = decoded {
+        assert_eq!((rows.counts.len(), rows.log_z.len()), (inputs.tokens.len(), inputs.tokens.len()));
+        assert!(rows.counts.iter().all(|count| u32::from(*count) <= plan.max_kept()), "{:?}", rows.counts);
+        assert_eq!(rows.class_ids.len(), rows.codes.len());
     }
 }
 

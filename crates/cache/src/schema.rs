@@ -49,7 +49,7 @@ pub const TOPK_IDS: &str = "topk_ids";
 /// list of f32: their log-probabilities at T = 1, rounded like the plan's values. The low bits of an f16 value are zero
 /// and take no space once split by bytes.
 pub const TOPK_LOG_PROBS: &str = "topk_log_probs";
-/// binary: the kept classes of the sample, entropy-coded.
+/// binary: what the teacher says about the sample, entropy-coded.
 pub const PACKED: &str = "packed";
 /// binary: the model that decodes the shard's `packed` values, in its first row; empty in all others.
 pub const PACKED_MODEL: &str = "packed_model";
@@ -109,21 +109,21 @@ pub(crate) fn columns(plan: &Plan) -> SchemaRef {
     if !plan.positions.is_all() {
         columns.push(list(POSITIONS, DataType::UInt32));
     }
-    let source = plan.keep.source;
-    if source.log_z {
-        columns.push(list(LOG_Z, DataType::Float32));
-    }
-    if source.gold == GoldSource::Always {
-        columns.push(list(GOLD_LOG_PROBS, DataType::Float32));
-    }
-    if source.gold != GoldSource::None {
-        columns.push(list(GOLD_RANKS, DataType::UInt32));
-    }
-    if plan.keep.tail.is_some() {
-        columns.extend([list(TAIL_LOGITS, DataType::Int16), list(TAIL_LOG_WEIGHTS, DataType::Int16)]);
-    }
     match plan.layout {
         Layout::Plain => {
+            let source = plan.keep.source;
+            if source.log_z {
+                columns.push(list(LOG_Z, DataType::Float32));
+            }
+            if source.gold == GoldSource::Always {
+                columns.push(list(GOLD_LOG_PROBS, DataType::Float32));
+            }
+            if source.gold != GoldSource::None {
+                columns.push(list(GOLD_RANKS, DataType::UInt32));
+            }
+            if plan.keep.tail.is_some() {
+                columns.extend([list(TAIL_LOGITS, DataType::Int16), list(TAIL_LOG_WEIGHTS, DataType::Int16)]);
+            }
             if !plan.keep.is_fixed() {
                 columns.push(list(TOPK_COUNTS, DataType::UInt16));
             }

@@ -34,6 +34,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod atom_rounding;
 mod check;
 mod config_error;
 pub mod divergence;

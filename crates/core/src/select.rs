@@ -122,7 +122,7 @@ pub fn select_reference(
         class_ids: &kept,
         log_probs: &log_probs,
         drawn: drawn.len(),
-        log_z: log_z as f32,
+        log_z: keep.values.round_log_z(log_z),
         gold: Gold { log_prob: round(gold_id), rank: rank as u32 },
         tail: Tail { reference: keep.tail.map_or(0.0, |rule| rule.reference()), atoms: &atoms, ..Tail::default() },
     };

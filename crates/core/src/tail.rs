@@ -8,14 +8,16 @@
 //! inverse temperature only; over a range of .75..10 its worst error is three times as large at equal m.)
 
 use crate::ConfigError;
+use crate::atom_rounding::round_coarsely;
 use crate::math::log_sum_exp;
 use crate::quadrature::gauss;
 use serde::{Deserialize, Serialize};
 
-/// Unit of an atom's numbers, in nats: an i16 covers ±64 nats, and rounding changes log Z by at most 2e-3.
+/// Unit of an atom's numbers, in nats: an i16 covers ±64 nats. Most logits are rounded to larger steps, see
+/// [`crate::atom_rounding`].
 pub const ATOM_STEP: f64 = 1.0 / 512.0;
 /// Maximum number of atoms per row.
-const MAX_ATOMS: u32 = 8;
+pub(crate) const MAX_ATOMS: u32 = 8;
 
 /// How the tail is summarised.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,14 +106,17 @@ impl TailRule {
     /// atoms, largest logit first.
     pub fn atoms_of_rule(&self, rule: &[(f64, f64)], top: f64) -> Vec<TailAtom> {
         let (low, distance) = self.knots();
-        let mut atoms: Vec<TailAtom> = rule
+        let mut exact: Vec<(f64, f64)> = rule
             .iter()
             .filter(|(u, weight)| *u > 0.0 && *weight > 0.0)
             .map(|(u, weight)| {
                 let z = top + u.ln() / distance;
-                TailAtom::new(z, weight.ln() + low * top + (self.reference() - low) * z)
+                (z, weight.ln() + low * top + (self.reference() - low) * z)
             })
             .collect();
+        exact.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let rounded = round_coarsely(self, &exact).unwrap_or(exact);
+        let mut atoms: Vec<TailAtom> = rounded.iter().map(|&(z, log_weight)| TailAtom::new(z, log_weight)).collect();
         atoms.sort_by(|a, b| b.log_prob.cmp(&a.log_prob).then(b.log_weight.cmp(&a.log_weight)));
         atoms.resize(self.atoms as usize, TailAtom::NONE);
         atoms
@@ -184,6 +189,7 @@ impl Tail<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::atom_rounding::LOG_WEIGHT_STEP;
     use crate::rng::CounterRng;
     use proptest::prelude::*;
 
@@ -242,10 +248,8 @@ mod tests {
             let atoms = rule.atoms_reference(&tail);
             let view = Tail { reference: rule.reference(), atoms: &atoms, ..Tail::default() };
             for b in rule.grid() {
-                // Rounding alone: half a step of the weight and of (b - reference) times the logit.
-                let bound = ATOM_STEP / 2.0 * (1.0 + (b - rule.reference()).abs()) + 1e-9;
                 let off = (view.log_partition(b) - unrounded(&rule, &tail, b)).abs();
-                prop_assert!(off <= bound, "b = {b}: {off} > {bound}");
+                prop_assert!(off <= 2.0 * LOG_WEIGHT_STEP, "b = {b}: {off}");
             }
             let convex = |b: f64| {
                 let h = 0.05;

@@ -6,10 +6,12 @@ use half::f16;
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
-/// Allowed steps of [`LogProbPrecision::Quantised`]; every multiple up to [`MAX_CODE`] steps is exact in f16.
+/// Allowed steps of [`LogProbPrecision::Quantised`]; every multiple up to [`MAX_STEPS`] of them is exact in f16.
 const STEPS: [f64; 5] = [0.5, 0.25, 0.125, 0.0625, 0.031_25];
+/// Step of the log-partition in nats, where values are quantised.
+const LOG_Z_STEP: f64 = 1.0 / 512.0;
 /// Maximum number of steps of a quantised value: f16 represents every integer up to 2,048 exactly.
-const MAX_CODE: u16 = 2_047;
+const MAX_STEPS: u16 = 2_047;
 
 /// How log-probabilities are rounded before they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +19,8 @@ const MAX_CODE: u16 = 2_047;
 pub enum LogProbPrecision {
     /// To the nearest f16.
     F16 {},
-    /// To the nearest multiple of a step (which is also an f16 value).
+    /// To the nearest multiple of a step, or of a part of it where probabilities are large: an eighth above -1 nat, a
+    /// quarter above -2 nats, half above -4 nats. (All of them are f16 values.)
     Quantised {
         /// The step in nats: 1/32, 1/16, 1/8, 1/4 or 1/2.
         step: f64,
@@ -41,8 +44,8 @@ impl LogProbPrecision {
                 Some(f16::from_f32(magnitude)).filter(|value| value.is_finite()).map(|value| value.to_bits())
             }
             Self::Quantised { step } => {
-                let code = (f64::from(magnitude) / step).round();
-                (code <= f64::from(MAX_CODE)).then_some(code as u16)
+                let code = finer(f64::from(magnitude), step).round();
+                (code <= f64::from(self.max_code())).then_some(code as u16)
             }
         }
     }
@@ -52,7 +55,7 @@ impl LogProbPrecision {
     pub fn value(self, code: u16) -> f32 {
         let magnitude = match self {
             Self::F16 {} => f16::from_bits(code).to_f32(),
-            Self::Quantised { step } => (f64::from(code) * step) as f32,
+            Self::Quantised { step } => coarser(f64::from(code), step) as f32,
         };
         // Avoids -0, which would be another bit pattern for the same value in a file.
         0.0 - magnitude
@@ -62,7 +65,7 @@ impl LogProbPrecision {
     pub fn max_code(self) -> u16 {
         match self {
             Self::F16 {} => f16::MAX.to_bits(),
-            Self::Quantised { .. } => MAX_CODE,
+            Self::Quantised { step } => finer(f64::from(MAX_STEPS) * step, step) as u16,
         }
     }
 
@@ -77,11 +80,24 @@ impl LogProbPrecision {
         match self {
             Self::F16 {} if is_normal_f16(bits) || bits == 0 => true,
             Self::F16 {} => self.round(log_prob).is_some_and(|written| written.to_bits() == bits),
-            Self::Quantised { step } => {
-                // Steps are powers of two, so the division is exact.
-                let code = -log_prob / step as f32;
-                code.fract() == 0.0 && (0.0..=f32::from(MAX_CODE)).contains(&code) && bits != (-0.0f32).to_bits()
-            }
+            Self::Quantised { step } => is_quantised(log_prob, step as f32),
+        }
+    }
+
+    /// Rounds a log-partition to f32, and to a multiple of 1/512 nat if values are quantised: raw logits are then
+    /// much less exact than that, and no re-tempered probability depends on it.
+    pub fn round_log_z(self, log_z: f64) -> f32 {
+        match self {
+            Self::F16 {} => log_z as f32,
+            Self::Quantised { .. } => ((log_z / LOG_Z_STEP).round() * LOG_Z_STEP) as f32,
+        }
+    }
+
+    /// Distance between neighbouring values of [`Self::round_log_z`], as far as it exceeds that of f32.
+    pub fn log_z_step(self) -> f64 {
+        match self {
+            Self::F16 {} => 0.0,
+            Self::Quantised { .. } => LOG_Z_STEP,
         }
     }
 
@@ -108,6 +124,26 @@ impl LogProbPrecision {
     }
 }
 
+/// The number of representable values from 0 on: eighths of a step up to 1 nat, quarters up to 2 nats, then steps.
+fn finer(magnitude: f64, step: f64) -> f64 {
+    let steps = match magnitude {
+        ..1.0 => 8.0 * magnitude,
+        ..2.0 => 4.0 * (magnitude + 1.0),
+        _ => magnitude + 10.0,
+    };
+    steps / step
+}
+
+/// The inverse of [`finer`].
+fn coarser(code: f64, step: f64) -> f64 {
+    let nats = code * step;
+    match nats {
+        ..8.0 => nats / 8.0,
+        ..12.0 => nats / 4.0 - 1.0,
+        _ => nats - 10.0,
+    }
+}
+
 /// [`LogProbPrecision::find_foreign`].
 struct FindForeign<'a> {
     values: LogProbPrecision,
@@ -121,12 +157,32 @@ impl WithSimd for FindForeign<'_> {
     fn with_simd<S: Simd>(self, _: S) -> Option<f32> {
         // Nearly all are normal f16 numbers, which vector instructions recognise; others are checked individually.
         let is_plain = |lp: f32| is_normal_f16(lp.to_bits()) | (lp.to_bits() == 0);
+        let are_written = |chunk: &[f32]| match self.values {
+            LogProbPrecision::F16 {} => all(chunk, is_plain),
+            LogProbPrecision::Quantised { step } => all(chunk, |lp: f32| is_quantised(lp, step as f32)),
+        };
         let mut chunks = self.log_probs.chunks(64);
-        chunks.find_map(|chunk| match self.values == (LogProbPrecision::F16 {}) && all(chunk, is_plain) {
+        chunks.find_map(|chunk| match are_written(chunk) {
             true => None,
             false => chunk.iter().find(|lp| !self.values.writes(**lp)).copied(),
         })
     }
+}
+
+/// Whether it is a value of [`LogProbPrecision::Quantised`]. Steps are powers of two, so all operations are exact.
+#[inline(always)]
+fn is_quantised(log_prob: f32, step: f32) -> bool {
+    let magnitude = -log_prob;
+    let parts = if magnitude < 1.0 {
+        8.0
+    } else if magnitude < 2.0 {
+        4.0
+    } else {
+        1.0
+    };
+    let steps = magnitude * (parts / step);
+    let is_within = (magnitude >= 0.0) & (magnitude <= f32::from(MAX_STEPS) * step);
+    (steps.floor() == steps) & is_within & (log_prob.to_bits() != (-0.0f32).to_bits())
 }
 
 /// Whether it is a negative normal number of f16: f16 has its exponent, and the 13 bits that f16 lacks are zero.

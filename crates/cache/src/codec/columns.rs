@@ -1,15 +1,13 @@
 //! Decoding of a row group's columns to samples and soft rows.
 
-use super::kept::{Find, KeptColumns, narrow, unsigned};
+use super::kept::{Find, KeptColumns, unsigned};
 use super::packed::{self, Model};
 use super::{check_sample, hash_of_numbers, plain};
 use crate::column_chunk::{ColumnError, ColumnRows};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
 use crate::schema;
-use logitcask_core::{
-    ExtraColumn, ExtraValues, GoldSource, InputHash, Origin, Positions, Sample, SampleId, SoftRows, TailAtom,
-};
+use logitcask_core::{ExtraColumn, ExtraValues, InputHash, Origin, Positions, Sample, SampleId, SoftRows};
 use parquet::data_type::{DataType, FloatType, Int32Type, Int64Type};
 
 /// Reads rows of a row group in order.
@@ -21,10 +19,6 @@ pub(crate) struct RowColumns<'a> {
     input_hashes: [ColumnRows<Int64Type>; 2],
     input_ids: ColumnRows<Int32Type>,
     positions: Option<ColumnRows<Int32Type>>,
-    log_z: Option<ColumnRows<FloatType>>,
-    gold_log_probs: Option<ColumnRows<FloatType>>,
-    gold_ranks: Option<ColumnRows<Int32Type>>,
-    tail: Option<[ColumnRows<Int32Type>; 2]>,
     kept: Box<dyn KeptColumns + 'a>,
     extras: Vec<(usize, ColumnRows<FloatType>)>,
 }
@@ -38,8 +32,6 @@ impl<'a> RowColumns<'a> {
         model: Option<&'a Model>,
         find: &Find<'_, '_>,
     ) -> Result<Self, ColumnError> {
-        let source = plan.keep.source;
-        let atoms = || Ok::<_, ColumnError>([open(find, schema::TAIL_LOGITS)?, open(find, schema::TAIL_LOG_WEIGHTS)?]);
         Ok(Self {
             plan,
             sample_ids: open(find, schema::SAMPLE_ID)?,
@@ -48,16 +40,6 @@ impl<'a> RowColumns<'a> {
             input_hashes: [open(find, schema::INPUT_HASH_LOW)?, open(find, schema::INPUT_HASH_HIGH)?],
             input_ids: open(find, schema::INPUT_IDS)?,
             positions: (!plan.positions.is_all()).then(|| open(find, schema::POSITIONS)).transpose()?,
-            log_z: source.log_z.then(|| open(find, schema::LOG_Z)).transpose()?,
-            gold_log_probs: match source.gold {
-                GoldSource::Always => Some(open(find, schema::GOLD_LOG_PROBS)?),
-                GoldSource::Kept | GoldSource::None => None,
-            },
-            gold_ranks: match source.gold {
-                GoldSource::Always | GoldSource::Kept => Some(open(find, schema::GOLD_RANKS)?),
-                GoldSource::None => None,
-            },
-            tail: plan.keep.tail.map(|_| atoms()).transpose()?,
             kept: match model {
                 None => Box::new(plain::PlainColumns::of(plan, find)?),
                 Some(model) => Box::new(packed::PackedColumns::of(model, find)?),
@@ -87,33 +69,11 @@ impl<'a> RowColumns<'a> {
         let [low, high] = &mut self.input_hashes;
         let hash = hash_of_numbers([low.next_value()?.cast_unsigned(), high.next_value()?.cast_unsigned()]);
         check_sample(self.plan, &sample)?;
-        let entries = self.kept.next(self.plan, &sample.tokens_at_positions())?;
-        let tail = match &mut self.tail {
-            None => Vec::new(),
-            Some([logits, weights]) => atoms(
-                &narrow(schema::TAIL_LOGITS, logits.next()?)?,
-                &narrow(schema::TAIL_LOG_WEIGHTS, weights.next()?)?,
-            )?,
-        };
         let extra = |(per_position, column): &mut (usize, ColumnRows<FloatType>)| {
             Ok(ExtraValues { per_position: *per_position, values: column.next()?.to_vec() })
         };
         let extras = self.extras.iter_mut().map(extra).collect::<Result<_, ColumnError>>()?;
-        let rows = SoftRows {
-            extras,
-            counts: entries.counts,
-            drawn: entries.drawn,
-            class_ids: entries.class_ids,
-            log_probs: entries.log_probs,
-            log_z: floats(&mut self.log_z)?,
-            gold_log_probs: floats(&mut self.gold_log_probs)?,
-            gold_ranks: match &mut self.gold_ranks {
-                Some(ranks) => unsigned(ranks.next()?),
-                None => Vec::new(),
-            },
-            tail,
-            ..SoftRows::new(&self.plan.keep)
-        };
+        let rows = SoftRows { extras, ..self.kept.next(self.plan, &sample)? };
         Ok((sample, rows, hash))
     }
 }
@@ -121,20 +81,4 @@ impl<'a> RowColumns<'a> {
 /// Opens the column `name`.
 fn open<T: DataType>(find: &Find<'_, '_>, name: &str) -> Result<ColumnRows<T>, ColumnError> {
     find(name)?.open()
-}
-
-/// The next row of a column, which is empty where the column is not there.
-fn floats(column: &mut Option<ColumnRows<FloatType>>) -> Result<Vec<f32>, ColumnError> {
-    match column {
-        Some(column) => Ok(column.next()?.to_vec()),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn atoms(logits: &[i16], weights: &[i16]) -> Result<Vec<TailAtom>, RowProblem> {
-    if logits.len() != weights.len() {
-        return Err(RowProblem::TailLengths { logits: logits.len(), weights: weights.len() });
-    }
-    let pairs = logits.iter().zip(weights);
-    Ok(pairs.map(|(&log_prob, &log_weight)| TailAtom { log_prob, log_weight }).collect())
 }

@@ -1,18 +1,17 @@
-//! The interface of the layouts: kept classes, row by row.
+//! The interface of the layouts: the teacher's output, row by row.
 
-use super::KeptClasses;
 use crate::column_chunk::{ColumnError, ColumnToRead};
 use crate::plan::Plan;
 use crate::row_problem::RowProblem;
+use logitcask_core::{Sample, SoftRows};
 
 /// Finds a column by its name, for the requested rows. Every column of the plan exists, since the footer was checked.
 pub(super) type Find<'a, 'o> = dyn Fn(&str) -> Result<ColumnToRead<'a>, ColumnError> + 'o;
 
 /// The columns of a layout.
 pub(super) trait KeptColumns {
-    /// Returns the kept classes of the next row, whose sample has these tokens at its positions; they are not checked
-    /// yet.
-    fn next(&mut self, plan: &Plan, tokens: &[u32]) -> Result<KeptClasses, RowProblem>;
+    /// Returns what the teacher said about the next row's sample; it is not checked yet.
+    fn next(&mut self, plan: &Plan, sample: &Sample) -> Result<SoftRows, RowProblem>;
 }
 
 /// Parquet's 32-bit integers are signed; an annotation marks them as unsigned.

@@ -15,20 +15,12 @@ use crate::plan::{Layout, Plan};
 use crate::row_problem::RowProblem;
 use crate::schema;
 use arrow::{lists, numbers};
-use arrow_array::types::{Float32Type, Int16Type, UInt32Type, UInt64Type};
+use arrow_array::types::{Float32Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch};
-use logitcask_core::{ExtraColumn, Fingerprint, GoldSource, InputHash, Positions, Sample, SoftRows, Truncation};
+use logitcask_core::{ExtraColumn, Fingerprint, InputHash, Positions, Sample, SoftRows, Truncation};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use std::sync::Arc;
-
-/// The kept classes of one sample, independent of their layout.
-pub(crate) struct KeptClasses {
-    pub(crate) counts: Vec<u16>,
-    pub(crate) drawn: Vec<u16>,
-    pub(crate) class_ids: Vec<u32>,
-    pub(crate) log_probs: Vec<f32>,
-}
 
 /// Encodes `unit`'s shard; the same rows always give the same bytes. `id` is the plan's.
 pub(crate) fn encode(plan: &Plan, id: Fingerprint, unit: usize, rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
@@ -75,20 +67,6 @@ pub(crate) fn to_batch(
     ];
     if !plan.positions.is_all() {
         columns.push(lists::<UInt32Type, _>(rows, |(s, _)| s.position_indices().map(|position| position as u32)));
-    }
-    let source = plan.keep.source;
-    if source.log_z {
-        columns.push(lists::<Float32Type, _>(rows, |(_, r)| r.log_z.iter().copied()));
-    }
-    if source.gold == GoldSource::Always {
-        columns.push(lists::<Float32Type, _>(rows, |(_, r)| r.gold_log_probs.iter().copied()));
-    }
-    if source.gold != GoldSource::None {
-        columns.push(lists::<UInt32Type, _>(rows, |(_, r)| r.gold_ranks.iter().copied()));
-    }
-    if plan.keep.tail.is_some() {
-        columns.push(lists::<Int16Type, _>(rows, |(_, r)| r.tail.iter().map(|atom| atom.log_prob)));
-        columns.push(lists::<Int16Type, _>(rows, |(_, r)| r.tail.iter().map(|atom| atom.log_weight)));
     }
     columns.extend(match model {
         None => plain::columns_of(plan, rows),

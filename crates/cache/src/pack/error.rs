@@ -19,6 +19,9 @@ pub enum PackError {
     /// The tables of a model are truncated.
     #[error("the model's tables are cut off")]
     TablesCut,
+    /// The coefficients of a model are truncated.
+    #[error("the model's coefficients are cut off")]
+    CoefficientsCut,
     /// A table has more weights than is possible.
     #[error("table {table} of the model has weights for {symbols} symbols")]
     TableSymbols {
@@ -72,4 +75,10 @@ pub enum PackError {
     /// The encoder would have written other bytes for the same entries.
     #[error("no entry is as low as the lowest that was announced")]
     Lowest,
+    /// A log-partition is not as the encoder would have written it.
+    #[error("log_z is coded as no encoder would")]
+    LogZ,
+    /// Atoms are out of range, or not as the encoder would have written them.
+    #[error("the tail's atoms are coded as no encoder would")]
+    Atoms,
 }

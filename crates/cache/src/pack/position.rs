@@ -3,7 +3,7 @@
 use super::coder::Coder;
 use super::context_model::{self, CandidateList, LEVELS, SHARES, level, top_level};
 use super::error::PackError;
-use super::{CodedEntries, CountMode, Model};
+use super::{CodedRows, CountMode, Inputs, Model};
 
 /// Number of kinds of [`value_table`].
 const KINDS: usize = 4;
@@ -22,14 +22,14 @@ const BOUNDARY: usize = COUNT + LEVELS;
 pub(super) const REST_GAP: usize = BOUNDARY + 1;
 /// Tables for heights, see [`value_table`].
 pub(super) const VALUE: usize = REST_GAP + 19 * 8;
-/// Number of tables of a model.
+/// Number of tables for the model's own bytes and for entries.
 pub(super) const TABLES: usize = VALUE + KINDS * LEVELS * (LEVELS / 2) * RECENTS;
 
 /// Flag for sampled classes above the end of the head, the first after those of the context model.
 const DRAWN: usize = context_model::MORE + 1;
 /// Flags for the members of a list, by share, height, recency and shift.
 const MEMBER: usize = DRAWN + 1;
-/// Number of flags of a model.
+/// Number of flags for the model's own bytes and for entries.
 pub(super) const FLAGS: usize = MEMBER + SHARES * LEVELS * RECENTS * SHIFTS;
 
 /// A kept class.
@@ -91,26 +91,28 @@ struct PositionScale {
 
 impl Model {
     /// Encodes a whole sample.
-    pub(super) fn code_all<C: Coder>(&self, coder: &mut C, tokens: &[u32], entries: &CodedEntries) {
-        let is_split = matches!(self.shape, CountMode::Split { .. });
-        assert!(tokens.len() == entries.counts.len(), "{} tokens", tokens.len());
-        assert!(entries.heads.len() == if is_split { entries.counts.len() } else { 0 }, "heads of another shape");
-        let (mut recent, mut start) = (RecentClasses::new(self.vocab), 0);
+    pub(super) fn code_all<C: Coder>(&self, coder: &mut C, inputs: Inputs<'_>, rows: &CodedRows) {
+        let (count, is_split) = (rows.counts.len(), matches!(self.shape.counts, CountMode::Split { .. }));
+        assert!(inputs.tokens.len() == count && inputs.labels.len() == count, "{} tokens", inputs.tokens.len());
+        assert!(rows.heads.len() == if is_split { count } else { 0 }, "heads of another shape");
+        let (mut recent, mut start) = (RecentClasses::new(self.shape.vocab), 0);
         let (mut given, mut items) = (Vec::new(), Vec::new());
-        for (i, (&token, &count)) in tokens.iter().zip(&entries.counts).enumerate() {
-            let range = start..start + usize::from(count);
+        for (i, (&token, &label)) in inputs.tokens.iter().zip(inputs.labels).enumerate() {
+            let range = start..start + usize::from(rows.counts[i]);
             start = range.end;
-            let drawn_from = entries.heads.get(i).map_or(range.end, |&head| range.start + usize::from(head));
+            let entries = rows.entries(i, range.clone());
             given.clear();
-            given.extend(range.map(|at| {
-                let rank = self.lists.rank_of(entries.class_ids[at]);
-                CodedEntry { rank, code: entries.codes[at], drawn: at >= drawn_from }
+            given.extend(entries.class_ids.iter().zip(entries.codes).enumerate().map(|(at, (&id, &code))| {
+                CodedEntry { rank: self.lists.rank_of(id), code, drawn: at >= entries.head }
             }));
             given.sort_unstable_by_key(|item| item.rank);
             assert!(given.is_sorted_by(|a, b| a.rank < b.rank), "position {i} keeps a class twice");
             items.clear();
             let done = self.position(coder, token, &given, &mut recent, &mut items);
             assert!(done.is_ok() && items.len() == given.len(), "position {i}: {} entries, {done:?}", given.len());
+            let summary = rows.summary(i, self.shape.atoms);
+            let done = self.summary(coder, entries, label, &summary);
+            assert!(done.as_ref() == Ok(&summary), "position {i}: {summary:?} is coded as {done:?}");
         }
     }
 
@@ -125,8 +127,8 @@ impl Model {
     ) -> Result<(), PackError> {
         let list = self.lists.list(token);
         let scale = self.scale(coder, list, given)?;
-        if self.shape == CountMode::Dense {
-            for rank in 0..self.vocab {
+        if self.shape.counts == CountMode::Dense {
+            for rank in 0..self.shape.vocab {
                 let table = value_table(0, self.lists.height_of(rank), recent.of(rank), &scale);
                 items.push(self.item(coder, table, given.get(rank as usize), rank, &scale)?);
             }
@@ -134,13 +136,13 @@ impl Model {
             let rest = self.members(coder, list, given, recent, &scale, items)?;
             self.rest(coder, list, &rest, recent, &scale, items)?;
         }
-        recent.update(items.iter().map(|item| (item.rank, scale.top - self.codes.coarse(item.code))));
+        recent.update(items.iter().map(|item| (item.rank, scale.top - self.shape.codes.coarse(item.code))));
         // Otherwise several byte strings would decode to the same entries.
         if self.lowest(&*items).is_none_or(|lowest| lowest < scale.top) {
             return Err(PackError::Lowest);
         }
         let head = items.iter().filter(|item| !item.drawn);
-        if matches!(self.shape, CountMode::Split { .. })
+        if matches!(self.shape.counts, CountMode::Split { .. })
             && scale.boundary != self.lowest(head).map_or(0, |code| code + 1)
         {
             return Err(PackError::Lowest);
@@ -150,7 +152,7 @@ impl Model {
 
     /// The largest coarse code, that of the lowest class.
     fn lowest<'a>(&self, items: impl IntoIterator<Item = &'a CodedEntry>) -> Option<u32> {
-        items.into_iter().map(|item| self.codes.coarse(item.code)).max()
+        items.into_iter().map(|item| self.shape.codes.coarse(item.code)).max()
     }
 
     /// Codes the values of the whole position.
@@ -161,24 +163,24 @@ impl Model {
         given: &[CodedEntry],
     ) -> Result<PositionScale, PackError> {
         let top = coder.number(TOP + usize::from(list.top), self.lowest(given).unwrap_or(0));
-        if top > self.codes.coarse_max() {
+        if top > self.shape.codes.coarse_max() {
             return Err(PackError::Code);
         }
         let level = usize::from(top_level(top));
         let shift = (level + 2).saturating_sub(usize::from(list.top)).min(SHIFTS - 1);
-        let count = match self.shape {
+        let count = match self.shape.counts {
             CountMode::Fixed(n) | CountMode::Split { n } => u32::from(n),
-            CountMode::Dense => self.vocab,
+            CountMode::Dense => self.shape.vocab,
             CountMode::Varying { cap } => {
                 let count = 1 + coder.number(COUNT + level, given.len().saturating_sub(1) as u32);
-                if count > u32::from(cap).min(self.vocab) {
+                if count > u32::from(cap).min(self.shape.vocab) {
                     return Err(PackError::Count { count });
                 }
                 count
             }
         };
         let mut boundary = top + 1;
-        if let CountMode::Split { .. } = self.shape {
+        if let CountMode::Split { .. } = self.shape.counts {
             let head = self.lowest(given.iter().filter(|item| !item.drawn)).map_or(0, |code| code + 1);
             let below = coder.number(BOUNDARY, boundary.saturating_sub(head));
             boundary = boundary.checked_sub(below).ok_or(PackError::Code)?;
@@ -243,8 +245,8 @@ impl Model {
                 .take_while(|(candidate, before)| candidate.rank - before <= place)
                 .count();
             let rank = place + passed as u32;
-            if rank >= self.vocab {
-                return Err(PackError::Rank { rank, vocab_size: self.vocab });
+            if rank >= self.shape.vocab {
+                return Err(PackError::Rank { rank, vocab_size: self.shape.vocab });
             }
             let table = value_table(0, self.lists.height_of(rank), recent.of(rank), scale);
             items.push(self.item(coder, table, given, rank, scale)?);
@@ -263,13 +265,13 @@ impl Model {
         scale: &PositionScale,
     ) -> Result<CodedEntry, PackError> {
         let (code, drawn) = given.map_or((0, false), |item| (item.code, item.drawn));
-        let height = coder.number(table, scale.top.saturating_sub(self.codes.coarse(code)));
+        let height = coder.number(table, scale.top.saturating_sub(self.shape.codes.coarse(code)));
         let coarse = scale.top.checked_sub(height).ok_or(PackError::Code)?;
-        let code = self.codes.fine(coder, coarse, code)?;
+        let code = self.shape.codes.fine(coder, coarse, code)?;
         let drawn = if coarse >= scale.boundary {
             true
         } else {
-            matches!(self.shape, CountMode::Split { .. }) && coder.flag(DRAWN, drawn)
+            matches!(self.shape.counts, CountMode::Split { .. }) && coder.flag(DRAWN, drawn)
         };
         Ok(CodedEntry { rank, code, drawn })
     }

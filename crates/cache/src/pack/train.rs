@@ -5,10 +5,11 @@ use super::context_model::{
     self, Candidate, CandidateList, Class, ContextModel, MAX_CANDIDATES, MIN_SHARE, level, share_level, top_level,
 };
 use super::error::PackError;
-use super::position::{FLAGS, TABLES};
+use super::predictor::{Features, Predictor, PredictorFit};
 use super::range::{Decoder, Encoder};
+use super::summary::{FLAGS, TABLES};
 use super::tables::{Counter, Tables, weights_from_bytes, weights_to_bytes};
-use super::{CodedEntries, CountMode, MAX_VOCAB, Model, ValueCode};
+use super::{CodedRows, CountMode, Inputs, MAX_VOCAB, Model, RowShape, ValueCode};
 
 /// Minimum number of positions of a token for a list, and of occurrences of a class there to be listed.
 const MIN_POSITIONS: u32 = 8;
@@ -62,22 +63,24 @@ impl ClassCounts {
 }
 
 impl Model {
-    /// Trains a model on samples: the tokens at their positions, and their entries. The same samples in the same order
-    /// give the same model.
+    /// Trains a model on samples: their inputs and rows. The same samples in the same order give the same model.
     pub(crate) fn train<'a>(
-        vocab: u32,
-        shape: CountMode,
-        codes: ValueCode,
-        samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)> + Clone,
+        shape: RowShape,
+        samples: impl Iterator<Item = (Inputs<'a>, &'a CodedRows)> + Clone,
     ) -> Self {
-        assert!(fits(vocab, shape), "{vocab} classes");
-        let lists = survey(vocab, shape, codes, samples.clone());
-        let mut model = Self { vocab, shape, codes, lists, weights: Vec::new(), tables: Tables::default() };
+        assert!(fits(shape), "{shape:?}");
+        let mut model = Self {
+            shape,
+            lists: survey(shape, samples.clone()),
+            predictor: predictor(shape, samples.clone()),
+            weights: Vec::new(),
+            tables: Tables::default(),
+        };
         let mut counter = Counter::new(TABLES, FLAGS);
-        let same = model.lists.code_all(&mut counter, vocab, model.longest());
+        let same = model.lists.code_all(&mut counter, shape.vocab, model.longest());
         assert!(same.as_ref() == Ok(&model.lists), "the lists do not survive coding");
-        for (tokens, entries) in samples {
-            model.code_all(&mut counter, tokens, entries);
+        for (inputs, rows) in samples {
+            model.code_all(&mut counter, inputs, rows);
         }
         model.set_weights(counter.weights());
         model
@@ -85,35 +88,37 @@ impl Model {
 
     /// Maximum length of a list: each candidate has at least `MIN_SHARE` of 64 parts of the entries at a position.
     fn longest(&self) -> u32 {
-        match self.shape {
+        match self.shape.counts {
             CountMode::Fixed(n) | CountMode::Varying { cap: n } | CountMode::Split { n } => {
-                self.vocab.min(64 * u32::from(n))
+                self.shape.vocab.min(64 * u32::from(n))
             }
             CountMode::Dense => 0,
         }
     }
 
-    /// Encodes the model: the tables' weights, then the lists coded with those tables.
+    /// Encodes the model: the tables' weights, the coefficients, then the lists coded with those tables.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = weights_to_bytes(&self.weights);
+        bytes.extend(self.predictor.to_bytes());
         let mut encoder = Encoder::new(&self.tables);
-        let same = self.lists.code_all(&mut encoder, self.vocab, self.longest());
+        let same = self.lists.code_all(&mut encoder, self.shape.vocab, self.longest());
         assert!(same.is_ok(), "the lists do not survive coding");
         bytes.extend(encoder.finish());
         bytes
     }
 
     /// Decodes a model, or returns why the bytes are invalid.
-    pub(crate) fn from_bytes(bytes: &[u8], vocab: u32, shape: CountMode, codes: ValueCode) -> Result<Self, PackError> {
-        if !fits(vocab, shape) {
-            return Err(PackError::Vocabulary { vocab_size: vocab });
+    pub(crate) fn from_bytes(bytes: &[u8], shape: RowShape) -> Result<Self, PackError> {
+        if !fits(shape) {
+            return Err(PackError::Vocabulary { vocab_size: shape.vocab });
         }
         let (weights, bytes) = weights_from_bytes(bytes, TABLES + FLAGS)?;
-        let lists = ContextModel::default();
-        let mut model = Self { vocab, shape, codes, lists, weights: Vec::new(), tables: Tables::default() };
+        let (predictor, bytes) = Predictor::from_bytes(bytes, shape.atoms)?;
+        let (lists, tables) = (ContextModel::default(), Tables::default());
+        let mut model = Self { shape, lists, predictor, weights: Vec::new(), tables };
         model.set_weights(weights);
         let mut decoder = Decoder::new(&model.tables, bytes)?;
-        let lists = model.lists.code_all(&mut decoder, vocab, model.longest())?;
+        let lists = model.lists.code_all(&mut decoder, shape.vocab, model.longest())?;
         decoder.finish()?;
         model.lists = lists;
         Ok(model)
@@ -127,8 +132,8 @@ impl Model {
 }
 
 /// Whether ranks can be coded as numbers, and the count as a u16 if all classes are kept.
-fn fits(vocab: u32, shape: CountMode) -> bool {
-    vocab <= if shape == CountMode::Dense { u32::from(u16::MAX) } else { MAX_VOCAB }
+fn fits(shape: RowShape) -> bool {
+    shape.vocab <= if shape.counts == CountMode::Dense { u32::from(u16::MAX) } else { MAX_VOCAB }
 }
 
 /// Number of symbols of each table.
@@ -137,18 +142,35 @@ fn symbols() -> Vec<usize> {
     lists.chain([NUMBER_SYMBOLS; TABLES - context_model::TABLES]).collect()
 }
 
+/// Fits the prediction of log_z and of the tail.
+fn predictor<'a>(shape: RowShape, samples: impl Iterator<Item = (Inputs<'a>, &'a CodedRows)>) -> Predictor {
+    let mut fit = PredictorFit::new(shape.atoms);
+    for (_, rows) in samples {
+        let mut start = 0;
+        for (at, &count) in rows.counts.iter().enumerate() {
+            let range = start..start + usize::from(count);
+            start = range.end;
+            let features = Features::new(rows.entries(at, range), shape.codes);
+            if let Some(features) = rows.summary(at, shape.atoms).features(features, shape.atoms) {
+                fit.add(&features);
+            }
+        }
+    }
+    fit.finish()
+}
+
 /// All positions, sorted by token and otherwise in their original order.
 fn by_token<'a>(
     codes: ValueCode,
-    samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)>,
+    samples: impl Iterator<Item = (Inputs<'a>, &'a CodedRows)>,
 ) -> Vec<ObservedPosition<'a>> {
     let mut all = Vec::new();
-    for (tokens, entries) in samples {
+    for (inputs, rows) in samples {
         let mut start = 0;
-        for (&token, &count) in tokens.iter().zip(&entries.counts) {
+        for (&token, &count) in inputs.tokens.iter().zip(&rows.counts) {
             let range = start..start + usize::from(count);
             start = range.end;
-            let (class_ids, values) = (&entries.class_ids[range.clone()], &entries.codes[range]);
+            let (class_ids, values) = (&rows.class_ids[range.clone()], &rows.codes[range]);
             let top = values.iter().map(|&code| codes.coarse(code)).max().unwrap_or(0);
             all.push(ObservedPosition { token, top, class_ids, codes: values });
         }
@@ -158,12 +180,8 @@ fn by_token<'a>(
 }
 
 /// Collects the statistics of classes and of the classes that follow each token.
-fn survey<'a>(
-    vocab: u32,
-    shape: CountMode,
-    codes: ValueCode,
-    samples: impl Iterator<Item = (&'a [u32], &'a CodedEntries)>,
-) -> ContextModel {
+fn survey<'a>(shape: RowShape, samples: impl Iterator<Item = (Inputs<'a>, &'a CodedRows)>) -> ContextModel {
+    let RowShape { vocab, counts, codes, .. } = shape;
     let positions = by_token(codes, samples);
     let mut tally = ClassCounts::new(vocab);
     positions.iter().for_each(|seen| tally.add(seen, codes));
@@ -176,7 +194,7 @@ fn survey<'a>(
     };
     let mut lists = ContextModel::new((0..vocab).map(class).collect());
     tally.touched.clear();
-    if shape == CountMode::Dense {
+    if counts == CountMode::Dense {
         return lists;
     }
     let tokens: Vec<&[ObservedPosition]> = positions.chunk_by(|a, b| a.token == b.token).collect();

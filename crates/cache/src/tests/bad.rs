@@ -71,7 +71,7 @@ const ROWS: &[(&str, &str, Make)] = &[
             r[1].1.log_probs.iter_mut().for_each(|lp| *lp = half::f16::from_f32(*lp - 8.0).to_f32());
         }),
     ),
-    ("row-value-off-grid", "is none that Quantised", Rows(quantised, |r| r[1].1.log_probs[3] -= 0.03125)),
+    ("row-value-off-grid", "is none that Quantised", Rows(quantised, |r| r[1].1.log_probs[3] -= 0.001)),
     ("row-no-class", "no class was kept", Rows(top_p, |r| r[1].1.counts[0] = 0)),
     ("row-too-many-classes", "classes kept, 1 to 9 belong here", Rows(top_p, |r| r[1].1.counts[0] = 10)),
     ("row-too-many-drawn", "are said to be drawn at random", Rows(sample, |r| r[1].1.drawn[0] = 8)),

@@ -18,16 +18,16 @@ fn never_change_these() {
         schema::columns(&plan).fields().iter().map(|field| field.name().clone()).collect()
     };
     let common = ["sample_id", "document", "document_offset", "input_hash_low", "input_hash_high", "input_ids"];
-    let common = [&common[..], &["log_z", "gold_log_probs"]].concat();
-    let tail = ["gold_ranks", "tail_logits", "tail_log_weights"];
+    let scalars = ["log_z", "gold_log_probs", "gold_ranks"];
+    let tail = ["tail_logits", "tail_log_weights"];
     for (layout, selection, kept) in [
         (Layout::Plain, TOP_K, &["topk_ids", "topk_log_probs"][..]),
         (Layout::Plain, TOP_P, &["topk_counts", "topk_ids", "topk_log_probs"]),
         (Layout::Plain, SAMPLE, &["drawn_counts", "topk_ids", "topk_log_probs"]),
-        (Layout::Packed, TOP_P, &["packed", "packed_model"]),
     ] {
-        assert_eq!(columns(layout, selection), [&common[..], &tail, kept].concat());
+        assert_eq!(columns(layout, selection), [&common[..], &scalars, &tail, kept].concat());
     }
+    assert_eq!(columns(Layout::Packed, TOP_P), [&common[..], &["packed", "packed_model"]].concat());
     assert_eq!(columns(Layout::Plain, Selection::Dense {})[8..], ["gold_ranks", "topk_log_probs"]);
     assert_eq!((logitcask_core::tail::ATOM_STEP, schema::ROWS_PER_PAGE), (1.0 / 512.0, 32));
 }
@@ -43,7 +43,8 @@ fn never_change_the_numbers_either() {
     assert_eq!(steps, [0.5, 0.25, 0.125, 0.0625, 0.03125]);
     assert!([0.1, 0.3, 0.75].into_iter().all(|step| !accepted(step)));
     let quantised = LogProbPrecision::Quantised { step: 0.0625 };
-    assert_eq!((quantised.max_code(), quantised.code(-1.0), quantised.value(2047)), (2047, Some(16), -127.9375));
+    assert_eq!((quantised.max_code(), quantised.value(2207)), (2207, -127.9375));
+    assert_eq!([-1.0, -2.0, -3.0].map(|lp| quantised.code(lp)), [Some(128), Some(192), Some(208)]);
     assert_eq!(
         (
             LogProbPrecision::F16 {}.max_code(),

@@ -24,7 +24,7 @@ fn every_code_is_an_f16_and_comes_back() {
         assert_eq!(values.round(1e-9), Some(0.0), "a rounding error above 0 is 0");
         assert_eq!(values.code(-1e6), None);
     }
-    assert_eq!(LogProbPrecision::Quantised { step: 0.0625 }.round(-1.04), Some(-1.0625));
+    assert_eq!(LogProbPrecision::Quantised { step: 0.0625 }.round(-2.04), Some(-2.0625));
 }
 
 #[test]
@@ -75,4 +75,29 @@ fn impossible_wishes_say_why() {
         let error = bad.check(8).expect_err(message);
         assert!(error.to_string().contains(message), "{error}");
     }
+}
+
+#[test]
+fn log_z_has_a_step_where_values_have_one() {
+    let quantised = LogProbPrecision::Quantised { step: 0.0625 };
+    assert_eq!(LogProbPrecision::F16 {}.round_log_z(17.123_456_789), 17.123_457);
+    assert_eq!(quantised.round_log_z(17.123_456_789), 8767.0 / 512.0);
+    assert_eq!(quantised.round_log_z(-1.5 / 512.0), -2.0 / 512.0, "halves away from 0");
+    assert_eq!((LogProbPrecision::F16 {}.log_z_step(), quantised.log_z_step()), (0.0, LOG_Z_STEP));
+}
+
+#[test]
+fn quantised_values_are_closer_where_probabilities_are_large() {
+    let values = LogProbPrecision::Quantised { step: 0.0625 };
+    for (log_prob, step) in
+        [(-0.3_f32, 128.0), (-0.996, 128.0), (-1.3, 64.0), (-1.99, 64.0), (-2.3, 16.0), (-90.0, 16.0)]
+    {
+        let written = values.round(log_prob).unwrap();
+        assert!((written - log_prob).abs() <= 0.5 / step, "{log_prob} {written}");
+        assert!(values.writes(written) && !values.writes(written - 0.5 / step), "{written}");
+        assert!(values.writes(written - 1.0 / step), "{written}");
+    }
+    assert_eq!(["-0.9999", "-1.9999"].map(|lp| values.round(lp.parse().unwrap())), [Some(-1.0), Some(-2.0)]);
+    assert_eq!((values.max_code(), values.value(values.max_code())), (2047 + 160, -2047.0 / 16.0));
+    assert_eq!(values.round(-2048.0 / 16.0), None);
 }

@@ -32,7 +32,7 @@ use logitcask_core::{RowErrors, SoftRows, Truncation};
 
 /// Version of the rule that turns logits into rows, recorded in [`logitcask_cache::Versions`]. A test holds the hash of
 /// some selected rows and says when to increase this number.
-pub const SELECTION_VERSION: u32 = 1;
+pub const SELECTION_VERSION: u32 = 2;
 
 /// Selects rows from logits wherever they are: in memory with [`select_rows`], or on their device if the feature `wgpu`
 /// is built in.

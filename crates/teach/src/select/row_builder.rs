@@ -110,7 +110,7 @@ impl RowBuilder {
             class_ids: &self.class_ids,
             log_probs: &self.log_probs,
             drawn: self.drawn.len(),
-            log_z: row.log_z() as f32,
+            log_z: self.keep.values.round_log_z(row.log_z()),
             gold,
             tail: self.tail.as_ref().map_or(Tail::default(), TailFitter::as_tail),
         });

@@ -385,5 +385,5 @@ fn the_selection_has_another_version_when_its_rows_are_others() {
         }
     }
     let hash = logitcask_core::Fingerprint::of(text.as_bytes()).short();
-    assert_eq!((super::SELECTION_VERSION, hash.as_str()), (1, "efe252b0"));
+    assert_eq!((super::SELECTION_VERSION, hash.as_str()), (2, "d6f11f2a"));
 }
