@@ -6,7 +6,7 @@ set -eu
 cache=$1 model=${2:-}
 venv=target/interop-venv logitcask=target/release/logitcask
 [ -x $venv/bin/python ] || python3 -m venv $venv
-$venv/bin/pip install --quiet pyarrow pandas polars duckdb datasets blake3
+$venv/bin/python -m pip install --quiet pyarrow pandas polars duckdb datasets blake3
 home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 export HF_HOME="$home/huggingface" PYTHONDONTWRITEBYTECODE=1
@@ -44,5 +44,5 @@ if [ ! -f "$model/config.json" ]; then
     echo "no student in $model yet (make train-student trains one): not opened with transformers"
     exit 0
 fi
-$venv/bin/pip install --quiet torch transformers safetensors
+$venv/bin/python -m pip install --quiet torch transformers safetensors
 $venv/bin/python tests/interop/open_student.py "$model" --text "Once upon a time there was a little girl."
