@@ -14,7 +14,6 @@ mod progress;
 mod recipe;
 mod recipe_file;
 mod stop;
-mod student;
 mod summary;
 mod tokenizers;
 

@@ -2,7 +2,6 @@
 
 use crate::paths::Bases;
 use crate::recipe::Recipe;
-use crate::student;
 use anyhow::{Context, Result, anyhow, bail};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,6 @@ pub fn read(path: &Path) -> Result<Recipe> {
             // Parsed from the text first, so that an error names its line.
             let named = |e| anyhow!("{}: {e}", path.display());
             let mut table = parse(path, &text)?;
-            student::check(toml::Deserializer::parse(&text).map_err(named)?, &table).map_err(named)?;
             let _: Recipe = toml::from_str(&text).map_err(named)?;
             find_paths(&mut table, &Bases::of(path));
             table.try_into().map_err(|e| anyhow!("{}: {e}", path.display()))?
@@ -36,9 +34,7 @@ pub fn read(path: &Path) -> Result<Recipe> {
             find_paths(&mut under, &Bases::of(&base));
             find_paths(&mut over, &Bases::of(path));
             let named = |e| anyhow!("{} (over {}): {e}", path.display(), base.display());
-            let merged = merge(&under, over);
-            student::check(toml::Value::Table(merged.clone()), &merged).map_err(named)?;
-            merged.try_into().map_err(named)?
+            merge(&under, over).try_into().map_err(named)?
         }
     };
     recipe.check().with_context(|| path.display().to_string())?;

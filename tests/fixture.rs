@@ -3,7 +3,7 @@
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{LogProbPrecision, RowSource, Selection, TailRule, Truncation};
 use logitcask_data::tokenizer::train_byte_level_bpe;
-use logitcask_model::{Companions, DeviceChoice, LlamaConfig, Precision, export, weights};
+use logitcask_model::{Companions, DeviceChoice, ModelConfig, Precision, export, weights};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -112,29 +112,20 @@ pub fn keep(selection: Selection) -> Truncation {
 /// Writes a random teacher with weights large enough that it prefers some words over others.
 pub fn write_teacher(folder: &Path, seed: u64, vocab_size: usize, tokenizer: &[u8]) {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
-    let config = LlamaConfig { vocab_size, ..config() };
-    let model = weights::init(&config.into(), seed, &device);
+    let model = weights::init(&config_of(vocab_size), seed, &device);
     export::export(&model, Precision::F32, Some(tokenizer), &Companions::default(), folder).unwrap();
 }
 
-pub fn config() -> LlamaConfig {
-    LlamaConfig {
-        vocab_size: 300,
-        hidden_size: 32,
-        intermediate_size: 48,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        head_dim: 0,
-        max_position_embeddings: 64,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        tie_word_embeddings: true,
-        bos_token_id: Some(0),
-        eos_token_id: vec![0],
-    }
-    .resolved(300, 64)
-    .unwrap()
+pub fn config() -> ModelConfig {
+    config_of(300)
+}
+
+fn config_of(vocab_size: usize) -> ModelConfig {
+    let keys = serde_json::json!({
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": 0,
+    });
+    serde_json::from_value::<ModelConfig>(keys).unwrap().resolved(vocab_size, 64).unwrap()
 }
 
 const RECIPE: &str = r#"

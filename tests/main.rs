@@ -8,6 +8,7 @@ mod corpora;
 mod crash;
 mod examples;
 mod extras;
+mod families;
 mod fixture;
 mod golden;
 mod golden_rows;

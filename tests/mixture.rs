@@ -80,7 +80,7 @@ fn a_mixture_is_taken_by_weight_and_resumes_in_its_middle() {
 fn the_loss_of_a_mixed_batch_is_the_sum_of_its_parts_with_and_without_padding() {
     let fixture = three_caches();
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
-    let model = weights::init(&config().into(), 3, &device.autodiff());
+    let model = weights::init(&config(), 3, &device.autodiff());
     let loss = LossAtStep { alpha: 0.7, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) };
     let samples = |name: &str| -> Vec<(Sample, Vec<SoftRows>)> {
         let cache = CacheReader::open(&fixture.path(name)).unwrap();

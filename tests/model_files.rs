@@ -4,7 +4,7 @@
 use crate::fixture::{config, write_teacher};
 use crate::golden;
 use logitcask_data::tokenizer::train_byte_level_bpe;
-use logitcask_model::{Companions, DeviceChoice, LlamaConfig, Precision, PretrainedModel, export, weights};
+use logitcask_model::{Companions, DeviceChoice, Precision, PretrainedModel, export, weights};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -387,7 +387,7 @@ fn weights_that_do_not_fit_are_an_error_before_anything_is_written() {
 #[test]
 fn an_export_that_is_cut_short_leaves_no_model() {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
-    let model = weights::init(&LlamaConfig { eos_token_id: vec![0, 1], ..config() }.into(), 3, &device);
+    let model = weights::init(&config().with_special_tokens(Some(0), vec![0, 1]), 3, &device);
     let folder = tempfile::tempdir().unwrap();
     let to = |none: &Companions| export::export(&model, Precision::F32, None, none, folder.path());
     to(&Companions::default()).unwrap();

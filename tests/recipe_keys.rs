@@ -10,7 +10,7 @@ use logitcask_core::{
     TargetTransform, TemperatureRule, TokenWeight,
 };
 use logitcask_data::DatasetConfig;
-use logitcask_model::LlamaConfig;
+use logitcask_model::{ModelConfig, RopeScaling};
 use logitcask_train::loss::{LossTerm, Relations, SecondTeacher};
 use logitcask_train::{LossConfig, LrSchedule, TrainConfig};
 use serde::Serialize;
@@ -47,6 +47,11 @@ impl Row {
         let text = self.default.strip_prefix('`')?.strip_suffix('`')?;
         let parsed: Table = format!("x = {text}").parse().unwrap_or_else(|e| panic!("{}: {text}: {e}", self.key));
         Some(parsed["x"].clone())
+    }
+
+    /// A choice as its value, or as the only one of an array of choices.
+    fn of_choice(&self, choice: &str) -> Value {
+        if self.kind_of_value.starts_with("array") { vec![choice].into() } else { choice.into() }
     }
 
     /// The strings that it can be: those in quotes in the column of types.
@@ -108,7 +113,7 @@ impl Page {
     fn sample(&self, row: &Row) -> Value {
         let of = &row.kind_of_value;
         match of {
-            _ if !row.choices().is_empty() => Value::from(row.choices().pop_first().unwrap()),
+            _ if !row.choices().is_empty() => row.of_choice(&row.choices().pop_first().unwrap()),
             _ if of.starts_with("integer") => 2.into(),
             _ if of.starts_with("number") => 0.5.into(),
             _ if of == "boolean" => true.into(),
@@ -168,7 +173,7 @@ impl Page {
             };
             let _: T = parsed(with(self.sample(row)), &place);
             if !row.choices().is_empty() {
-                assert_eq!(row.choices(), known(&refusal::<T>(with(UNKNOWN.into()))), "choices of {place}");
+                assert_eq!(row.choices(), known(&refusal::<T>(with(row.of_choice(UNKNOWN)))), "choices of {place}");
             }
             match row.literal() {
                 Some(default) => assert_eq!(parsed::<T>(with(default), &place), least, "default of {place}"),
@@ -230,7 +235,8 @@ fn refusal<T: Part>(table: Table) -> String {
 fn sections_of_the_libraries_are_documented() {
     let page = Page::read();
     page.check_section::<DatasetConfig>("dataset");
-    page.check_section::<LlamaConfig>("student");
+    page.check_section::<ModelConfig>("student");
+    page.check_section::<RopeScaling>("studentrope_scaling");
     page.check_section::<LossConfig>("loss");
     page.check_section::<LossTerm>("lossextra_terms");
     page.check_section::<SecondTeacher>("losssecond_teacher");

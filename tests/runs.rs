@@ -243,7 +243,7 @@ fn likeness_of_classes_is_read_from_the_model_that_the_cache_was_made_with() {
     write_teacher(&fixture.path("other"), 2, 300, &tokenizer);
     let smaller = train_byte_level_bpe(texts(60).into_iter(), 280).unwrap();
     write_teacher(&fixture.path("small"), 1, 280, smaller.json());
-    assert_eq!(config().vocab_size, 300);
+    assert_eq!(config().vocab_size(), 300);
     let similar = "alpha = 0.5\ntail = \"uniform\"\ntarget = { kind = \"similar\", classes = 8, temperature = 0.1 }";
     fixture.edit_recipe("alpha = 0.5", similar);
     let named = |model: &str| format!("model = \"{}\"", fixture.path(model).display());

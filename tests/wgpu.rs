@@ -1,5 +1,6 @@
 //! The same numbers on a wgpu device: a GPU, or a software device such as lavapipe. Skipped if there is neither.
 
+use crate::families::check_on;
 use crate::fixture::{Fixture, config, keep};
 use crate::golden;
 use crate::losses::{batch_of, cached, term};
@@ -128,6 +129,13 @@ fn forward_and_selection_agree_with_the_cpu() {
 }
 
 #[test]
+fn families_agree_with_transformers() {
+    on_device("families_agree_with_transformers", |device| {
+        ["llama_yarn", "qwen2_window", "qwen3"].into_iter().for_each(|name| check_on(&device, name));
+    });
+}
+
+#[test]
 fn a_teacher_and_one_training_step_agree_with_the_cpu() {
     on_device("wgpu::a_teacher_and_one_training_step_agree_with_the_cpu", |gpu| {
         let (cpu, _) = DeviceChoice::Cpu.open().unwrap();
@@ -135,7 +143,7 @@ fn a_teacher_and_one_training_step_agree_with_the_cpu() {
         let keep = keep(Selection::TopK { k: 8 });
         let mut taught: Vec<Vec<SoftRows>> = Vec::new();
         for device in [&cpu, &gpu] {
-            let teacher = LocalTeacher::new(weights::init(&config().into(), 3, device));
+            let teacher = LocalTeacher::new(weights::init(&config(), 3, device));
             let mut rows = Vec::new();
             for batch in batch_by_length(&samples, 64) {
                 teacher
@@ -224,7 +232,7 @@ fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2
         })
         .collect();
     let batch = Batch::new(&taught, Some(&TargetSpec::default())).unwrap();
-    let mut model = weights::init(&config().into(), 4, &device.clone().autodiff());
+    let mut model = weights::init(&config(), 4, &device.clone().autodiff());
     let mut optimizer = AdamWConfig::new().init();
     let mut measured = [0.0; 2];
     for value in &mut measured {

@@ -7,8 +7,7 @@ use crate::sequences::Sequences;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// What both stages need of a language model. A family implements the methods that have no default here;
-/// [`Model`](crate::Model) is a model of any family.
+/// What both stages need of a language model; [`Model`](crate::Model) is one of any family.
 ///
 /// The forward pass has two parts, hidden states and [`head`](Self::head), so that the vocabulary-wide product is only
 /// computed for the positions that are needed.
@@ -51,7 +50,7 @@ pub trait CausalLm: Module + Sync {
     fn head(&self) -> HeadParameter<'_>;
 
     /// Every parameter with its Hugging Face name, without reading its values: names and shapes are those of the
-    /// config's [`tensors`](crate::FamilyConfig::tensors), in their order.
+    /// config's [`tensors`](crate::ModelConfig::tensors), in their order.
     fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)>;
 
     /// Every parameter with its Hugging Face name, its shape and its f32 values, row-major in Hugging Face's layout.

@@ -39,7 +39,7 @@ pub fn export(
     if let Some(json) = tokenizer_json {
         write(&folder.join(TOKENIZER), json)?;
         if companions.get(Companions::TOKENIZER_CONFIG).is_none() {
-            let made = tokenizer_config(&model.config(), json);
+            let made = tokenizer_config(model.config(), json);
             write(&folder.join(Companions::TOKENIZER_CONFIG), &made)?;
         }
     }

@@ -7,12 +7,15 @@
 //! It is BLAKE3 in key derivation mode with the context [`TEACHER_CONTEXT`], over these bytes, all numbers as unsigned
 //! 64-bit little-endian integers and every string as its length in bytes followed by its bytes:
 //!
-//! 1. a string: config.json in RFC 8785 form, reduced to `model_type` and the keys that shape the forward. A key that the
-//!    family's models cannot do without is always there, any other only where it differs from its default. A setting that
-//!    a later version reads joins them in the same way: its default says what models did before. For `llama` these are
-//!    `vocab_size`, `hidden_size`, `intermediate_size`, `num_hidden_layers`, `num_attention_heads` (always there) and
-//!    `num_key_value_heads` (`num_attention_heads`), `head_dim` (`hidden_size / num_attention_heads`), `rms_norm_eps`
-//!    (1e-6), `rope_theta` (10000) and `tie_word_embeddings` (false);
+//! 1. a string: config.json in RFC 8785 form, reduced to `model_type` and the keys that shape the forward. A key that
+//!    models cannot do without is always there, any other only where it differs from its default, which is the same for
+//!    all families. A setting that a later version reads joins them in the same way: its default says what models did
+//!    before. `vocab_size`, `hidden_size`, `intermediate_size`, `num_hidden_layers` and `num_attention_heads` are
+//!    always there; `num_key_value_heads` (`num_attention_heads`), `head_dim` (`hidden_size / num_attention_heads`),
+//!    `rms_norm_eps` (1e-6), `rope_theta` (10000), `tie_word_embeddings`, `attention_bias` and `mlp_bias` (false),
+//!    `rope_scaling`, `sliding_window` and `layer_types` (none) are there where they differ. `rope_scaling` has the
+//!    keys that its type reads, with those filled in whose default is a constant or a length. `sliding_window` is that
+//!    of the layers that have one, and `layer_types` is there only if layers differ;
 //! 2. for every tensor that the architecture names, in the order of the names' bytes: its name, a string; its number
 //!    format as safetensors calls it (`F32`, `F16`, `BF16`), a string; the number of its dimensions and each of them;
 //!    the length of its data in bytes and 32 bytes, the plain BLAKE3 hash of its data, row-major and little-endian as
@@ -24,6 +27,7 @@ use crate::weights::{self, WeightSource};
 use crate::{Error, ModelConfig, Result};
 use logitcask_core::Fingerprint;
 use rayon::prelude::*;
+use serde_json::{Value, json};
 
 /// Version of the definition in [this module](self), and key of the hash. It must be incremented whenever the hashed
 /// bytes change: a cache made with another version has another hash of its teacher.
@@ -58,7 +62,59 @@ pub(crate) fn fingerprint(config: &ModelConfig, source: &(dyn WeightSource + Sen
 
 /// The part of config.json that affects the forward pass, in RFC 8785 form.
 fn canonical(config: &ModelConfig) -> serde_json::Result<String> {
-    serde_json_canonicalizer::to_string(&config.identity())
+    serde_json_canonicalizer::to_string(&fields(config))
+}
+
+/// The part of config.json that affects the forward pass.
+pub(crate) fn fields(config: &ModelConfig) -> Value {
+    let ModelConfig {
+        model_type,
+        vocab_size,
+        hidden_size,
+        intermediate_size,
+        num_hidden_layers,
+        num_attention_heads,
+        num_key_value_heads,
+        head_dim,
+        rms_norm_eps,
+        rope_theta,
+        rope_scaling,
+        attention_bias,
+        mlp_bias,
+        sliding_window,
+        layer_types,
+        tie_word_embeddings,
+        // The training length does not affect the logits, nor do the tokens that delimit texts.
+        max_position_embeddings: _,
+        bos_token_id: _,
+        eos_token_id: _,
+    } = config;
+    let mut fields = json!({
+        "model_type": model_type,
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "intermediate_size": intermediate_size,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+    });
+    let with_defaults = [
+        ("num_key_value_heads", json!(num_key_value_heads), json!(num_attention_heads)),
+        ("head_dim", json!(head_dim), json!(hidden_size / num_attention_heads)),
+        ("rms_norm_eps", json!(rms_norm_eps), json!(1e-6)),
+        ("rope_theta", json!(rope_theta), json!(10_000.0)),
+        ("rope_scaling", json!(rope_scaling), Value::Null),
+        ("attention_bias", json!(attention_bias), json!(false)),
+        ("mlp_bias", json!(mlp_bias), json!(false)),
+        ("sliding_window", json!(sliding_window), Value::Null),
+        ("layer_types", json!(layer_types), json!([])),
+        ("tie_word_embeddings", json!(tie_word_embeddings), json!(false)),
+    ];
+    for (key, value, default) in with_defaults {
+        if value != default {
+            fields[key] = value;
+        }
+    }
+    fields
 }
 
 fn canonical_problem(source: &dyn WeightSource) -> impl FnOnce(serde_json::Error) -> Error {
@@ -71,7 +127,6 @@ mod tests {
     use super::*;
     use crate::PretrainedModel;
     use safetensors::SafeTensors;
-    use serde_json::{Value, json};
     use std::path::Path;
 
     fn canonical_of(changes: Value) -> String {
@@ -94,6 +149,25 @@ mod tests {
             canonical_of(changes),
             r#"{"head_dim":16,"hidden_size":32,"intermediate_size":48,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":1,"num_key_value_heads":2,"rms_norm_eps":0.00001,"rope_theta":500000,"vocab_size":64}"#
         );
+    }
+
+    #[test]
+    fn settings_of_other_families_are_written_in_one_form() {
+        let windows = json!({"model_type": "qwen2", "sliding_window": 7, "layer_types": ["sliding_attention"]});
+        assert_eq!(
+            canonical_of(windows),
+            r#"{"hidden_size":32,"intermediate_size":48,"model_type":"qwen2","num_attention_heads":4,"num_hidden_layers":1,"sliding_window":7,"vocab_size":64}"#
+        );
+        let short = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4}, "attention_bias": true});
+        let long = json!({"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 16, "beta_fast": 32,
+            "beta_slow": 1, "truncate": true, "mscale": 0.5});
+        let long = json!({"rope_scaling": long, "attention_bias": true});
+        for changes in [short, long] {
+            assert_eq!(
+                canonical_of(changes),
+                r#"{"attention_bias":true,"hidden_size":32,"intermediate_size":48,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":1,"rope_scaling":{"beta_fast":32,"beta_slow":1,"factor":4,"original_max_position_embeddings":16,"rope_type":"yarn","truncate":true},"vocab_size":64}"#
+            );
+        }
     }
 
     /// The definition a second time, from the bytes of a folder with one file.

@@ -5,9 +5,9 @@
 //! folder that other programs can open. [`Model`] and [`ModelConfig`] represent any of the [`families`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod blocks;
 pub mod causal_lm;
 mod companions;
+mod decoder;
 pub mod device;
 mod error;
 pub mod export;
@@ -26,13 +26,14 @@ pub mod weights;
 
 pub use causal_lm::{CausalLm, KvCache};
 pub use companions::Companions;
+pub use decoder::Model;
 pub use device::{DeviceChoice, Precision};
 pub use error::{Error, Result};
-pub use families::llama::LlamaConfig;
-pub use families::{FamilyConfig, Model, ModelConfig};
+pub use families::{LayerType, ModelConfig, ModelType};
 pub use head::{Head, HeadParameter};
 pub use open::{PretrainedModel, TokenizerSource};
 pub use parameters::StoredParameter;
+pub use rope::{RopeScaling, RopeType};
 pub use sequences::Sequences;
 
 pub use burn::tensor::Device;

@@ -38,7 +38,7 @@ impl PretrainedModel {
         let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
         weights::check(&files.config, files.source.as_ref())?;
         let (parameters, classes) = (files.config.parameters(), files.config.vocab_size());
-        info!(path = %path.display(), family = files.config.model_type(), parameters, classes, "model opened");
+        info!(path = %path.display(), family = files.config.model_type().name(), parameters, classes, "model opened");
         Ok(files)
     }
 
@@ -49,7 +49,7 @@ impl PretrainedModel {
         }
         let weights = Llama2cWeights::open(path)?;
         let tokenizer = TokenizerSource::Llama2c(path.with_file_name("tokenizer.bin"));
-        let config = ModelConfig::from(weights.config().clone());
+        let config = weights.config().clone();
         Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
     }
 

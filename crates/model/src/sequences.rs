@@ -76,19 +76,26 @@ impl Sequences {
     }
 
     /// For every query (third axis) and key (fourth axis) of a row, whether the query must not see the key, because it
-    /// comes later or belongs to another sequence. \[rows, 1, width, width\].
-    pub(crate) fn mask(&self, device: &Device) -> Tensor<4, Bool> {
+    /// comes later, belongs to another sequence, or is not among the last `window` keys up to the query itself.
+    /// \[rows, 1, width, width\].
+    pub(crate) fn mask(&self, window: Option<usize>, device: &Device) -> Tensor<4, Bool> {
         let [rows, width] = self.shape;
         let mut hidden = vec![true; rows * width * width];
         for range in self.ranges() {
             let row = range.start / width.max(1);
             for query in range.clone() {
-                let keys = range.start - row * width..=query - row * width;
+                let first = first_key(query - range.start, window) + range.start;
+                let keys = first - row * width..=query - row * width;
                 hidden[query * width..][..width][keys].fill(false);
             }
         }
         Tensor::from_data(TensorData::new(hidden, [rows, 1, width, width]), device)
     }
+}
+
+/// Position of the first key that the query at this position sees.
+pub(crate) fn first_key(query: usize, window: Option<usize>) -> usize {
+    window.map_or(0, |size| (query + 1).saturating_sub(size))
 }
 
 #[cfg(test)]
@@ -98,9 +105,20 @@ mod tests {
     #[test]
     fn a_query_sees_its_own_sequence_up_to_itself() {
         let sequences = Sequences::packed([2, 1]);
-        let mask: Vec<bool> = sequences.mask(&Device::flex()).into_data().iter::<bool>().collect();
+        let mask: Vec<bool> = sequences.mask(None, &Device::flex()).into_data().iter::<bool>().collect();
         assert_eq!(mask, [false, true, true, false, false, true, true, true, false]);
         assert_eq!(sequences.positions().collect::<Vec<_>>(), [0, 1, 0]);
         assert!(!sequences.are_rows() && Sequences::in_rows(3, 2).are_rows());
+    }
+    #[test]
+    fn a_window_holds_its_size_in_keys_the_query_among_them() {
+        let seen = |size: usize| {
+            let mask = Sequences::packed([3, 2]).mask(Some(size), &Device::flex());
+            let seen: Vec<usize> = mask.into_data().iter::<bool>().map(|hidden| usize::from(!hidden)).collect();
+            seen.chunks(5).map(|keys| keys.iter().sum()).collect::<Vec<usize>>()
+        };
+        assert_eq!(seen(1), [1, 1, 1, 1, 1]);
+        assert_eq!(seen(2), [1, 2, 2, 1, 2]);
+        assert_eq!(seen(9), [1, 2, 3, 1, 2]);
     }
 }

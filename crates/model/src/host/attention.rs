@@ -6,7 +6,7 @@
 use super::Heads;
 use crate::matmul::{MatRef, matmul_into};
 use crate::rope::RotaryAngles;
-use crate::sequences::Sequences;
+use crate::sequences::{Sequences, first_key};
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::lanes::{dot, largest, sum};
 use rayon::prelude::*;
@@ -34,10 +34,11 @@ pub(super) fn forward(
         let window = Window::new(inputs.of(tokens, wide, narrow), heads, angles);
         let mut scores = Vec::new();
         for (head, first) in window.blocks() {
-            let (n, end) = window.probabilities(head, first, &mut scores);
+            let (n, keys) = window.probabilities(head, first, &mut scores);
             let out = &mut out[first * wide + head * heads.head_dim..];
-            let values = window.of_key_head(window.v, head);
-            matmul_into((n, heads.head_dim, end), MatRef::by_rows(&scores, end), values, (out, wide), false);
+            let values = window.of_key_head(window.v, head, keys.start);
+            let scores = MatRef::by_rows(&scores, keys.len());
+            matmul_into((n, heads.head_dim, keys.len()), scores, values, (out, wide), false);
         }
     });
     out
@@ -125,11 +126,16 @@ impl<'a> Window<'a> {
         (0..count).flat_map(move |head| (0..width).step_by(BLOCK).map(move |first| (head, first)))
     }
 
-    /// The part of `keys`, the window's keys or values, that a head reads: a matrix with a row for each position.
-    fn of_key_head<'b>(&self, keys: &'b [f32], head: usize) -> MatRef<'b> {
-        let (count, head_dim) = (self.heads.kv_count, self.heads.head_dim);
-        let key_head = head * count / self.heads.count;
-        MatRef { values: &keys[key_head * head_dim..], strides: (count * head_dim, 1) }
+    /// The part of `keys`, the sequence's keys or values, that a head reads: a matrix with a row for each position from
+    /// `first` on.
+    fn of_key_head<'b>(&self, keys: &'b [f32], head: usize, first: usize) -> MatRef<'b> {
+        MatRef { values: &keys[self.key_at(head, first)..], strides: (self.heads.token_sizes()[1], 1) }
+    }
+
+    /// Index of the first value at this position that a head reads of keys or values.
+    fn key_at(&self, head: usize, position: usize) -> usize {
+        let key_head = head * self.heads.kv_count / self.heads.count;
+        position * self.heads.token_sizes()[1] + key_head * self.heads.head_dim
     }
 
     /// The part of `queries`, the window's queries or a tensor of the same shape, that belongs to a head, from row
@@ -139,18 +145,22 @@ impl<'a> Window<'a> {
         MatRef { values: &queries[first * stride + head * self.heads.head_dim..], strides: (stride, 1) }
     }
 
-    /// Computes the probabilities of a block, a row for each of its n queries and a column for each key up to the last
-    /// of them, 0 for keys after a query. Returns n and the number of columns.
-    fn probabilities(&self, head: usize, first: usize, out: &mut Vec<f32>) -> (usize, usize) {
-        let end = self.width.min(first + BLOCK);
-        let n = end - first;
-        out.resize(n * end, 0.0);
-        let (q, k) = (self.of_head(&self.q, head, first), self.of_key_head(&self.k, head).transposed());
-        matmul_into((n, end, self.heads.head_dim), q, k, (out, end), false);
+    /// Computes the probabilities of a block, a row for each of its n queries and a column for each key from the first
+    /// that one of them sees to the last, 0 for keys that a query does not see. Returns n and the positions of the
+    /// keys.
+    fn probabilities(&self, head: usize, first: usize, out: &mut Vec<f32>) -> (usize, Range<usize>) {
+        let window = self.heads.window;
+        let keys = first_key(first, window)..self.width.min(first + BLOCK);
+        let (n, start, columns) = (keys.end - first, keys.start, keys.len());
+        out.resize(n * columns, 0.0);
+        let (q, k) = (self.of_head(&self.q, head, first), self.of_key_head(&self.k, head, start).transposed());
+        matmul_into((n, columns, self.heads.head_dim), q, k, (out, columns), false);
         let scores = &mut out[..];
-        in_vectors!(|scores: &'a mut [f32], first: usize, end: usize| {
-            for (i, row) in scores.chunks_exact_mut(end).enumerate() {
-                let (seen, behind) = row.split_at_mut(first + i + 1);
+        in_vectors!(|scores: &'a mut [f32], first: usize, start: usize, columns: usize, window: Option<usize>| {
+            for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
+                let (row, behind) = row.split_at_mut(first + i + 1 - start);
+                let (before, seen) = row.split_at_mut(first_key(first + i, window) - start);
+                before.fill(0.0);
                 let max = largest(seen);
                 for x in &mut *seen {
                     let below = *x - max;
@@ -162,7 +172,7 @@ impl<'a> Window<'a> {
                 behind.fill(0.0);
             }
         });
-        (n, end)
+        (n, keys)
     }
 
     /// Adds a block's contribution to the gradients; those of queries and keys are still rotated and not yet scaled.
@@ -175,27 +185,28 @@ impl<'a> Window<'a> {
         [scores, of_scores]: &mut [Vec<f32>; 2],
     ) {
         let head_dim = self.heads.head_dim;
-        let (n, end) = self.probabilities(head, first, scores);
+        let (n, keys) = self.probabilities(head, first, scores);
+        let (start, columns) = (keys.start, keys.len());
         let slopes = self.of_head(slopes, head, first);
-        of_scores.resize(n * end, 0.0);
-        let values = self.of_key_head(self.v, head);
-        matmul_into((n, end, head_dim), slopes, values.transposed(), (of_scores, end), false);
+        of_scores.resize(n * columns, 0.0);
+        let values = self.of_key_head(self.v, head, start);
+        matmul_into((n, columns, head_dim), slopes, values.transposed(), (of_scores, columns), false);
         let (p, of_p) = (&scores[..], &mut of_scores[..]);
-        in_vectors!(|p: &'a [f32], of_p: &'a mut [f32], end: usize| {
-            for (p, of_p) in p.chunks_exact(end).zip(of_p.chunks_exact_mut(end)) {
+        in_vectors!(|p: &'a [f32], of_p: &'a mut [f32], columns: usize| {
+            for (p, of_p) in p.chunks_exact(columns).zip(of_p.chunks_exact_mut(columns)) {
                 // The derivative of a softmax: P (dP - Σ P dP).
                 let mean = dot(p, of_p);
                 of_p.iter_mut().zip(p).for_each(|(of_p, p)| *of_p = p * (*of_p - mean));
             }
         });
-        let (p, of_scores) = (MatRef::by_rows(scores, end), MatRef::by_rows(of_scores, end));
-        let (wide, narrow) = (self.heads.count * head_dim, self.heads.kv_count * head_dim);
-        let key_head = head * self.heads.kv_count / self.heads.count;
-        let of_v = (&mut of_v[key_head * head_dim..], narrow);
-        matmul_into((end, head_dim, n), p.transposed(), slopes, of_v, true);
-        let of_k = (&mut of_k[key_head * head_dim..], narrow);
-        matmul_into((end, head_dim, n), of_scores.transposed(), self.of_head(&self.q, head, first), of_k, true);
+        let (p, of_scores) = (MatRef::by_rows(scores, columns), MatRef::by_rows(of_scores, columns));
+        let [wide, narrow] = self.heads.token_sizes();
+        let key_at = self.key_at(head, start);
+        let of_v = (&mut of_v[key_at..], narrow);
+        matmul_into((columns, head_dim, n), p.transposed(), slopes, of_v, true);
+        let of_k = (&mut of_k[key_at..], narrow);
+        matmul_into((columns, head_dim, n), of_scores.transposed(), self.of_head(&self.q, head, first), of_k, true);
         let of_q = (&mut of_q[first * wide + head * head_dim..], wide);
-        matmul_into((n, head_dim, end), of_scores, self.of_key_head(&self.k, head), of_q, false);
+        matmul_into((n, head_dim, columns), of_scores, self.of_key_head(&self.k, head, start), of_q, false);
     }
 }

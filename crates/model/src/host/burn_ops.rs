@@ -23,11 +23,13 @@ pub struct Heads {
     pub(crate) kv_count: usize,
     /// Width of a head.
     pub(crate) head_dim: usize,
+    /// Number of keys that a query sees, itself among them; `None` if it sees all before it.
+    pub(crate) window: Option<usize>,
 }
 
 impl Heads {
     /// Number of values of a token's queries, and of its keys or values.
-    pub(super) fn token_sizes(&self) -> [usize; 2] {
+    pub(crate) fn token_sizes(&self) -> [usize; 2] {
         [self.count, self.kv_count].map(|count| count * self.head_dim)
     }
 

@@ -1,8 +1,8 @@
 //! Each operation beside the same composed of tensor operations, forward and backward.
 
 use super::Heads;
-use crate::blocks::{AttentionLayout, attend};
-use crate::rope::RotaryAngles;
+use crate::decoder::{TensorLayout, attend};
+use crate::rope::{RotaryAngles, RotarySpeeds};
 use crate::sequences::Sequences;
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use logitcask_core::rng::CounterRng;
@@ -53,22 +53,33 @@ fn assert_exact<const N: usize>(
 #[test]
 fn attention_is_that_of_tensors() {
     // One position; fewer than a block; exactly one; one more; several, with groups of one, two and all query heads.
-    for (rows, width, count, kv_count, head_dim) in
-        [(1, 1, 1, 1, 2), (3, 7, 4, 2, 6), (2, 64, 2, 2, 8), (2, 65, 4, 1, 8), (1, 200, 6, 3, 24)]
-    {
-        let heads = Heads { count, kv_count, head_dim };
+    // Windows of one key, within a block, across blocks, and longer than the text.
+    for (rows, width, count, kv_count, head_dim, window) in [
+        (1, 1, 1, 1, 2, None),
+        (3, 7, 4, 2, 6, None),
+        (3, 7, 4, 2, 6, Some(1)),
+        (2, 64, 2, 2, 8, None),
+        (2, 65, 4, 1, 8, None),
+        (2, 65, 4, 1, 8, Some(3)),
+        (1, 200, 6, 3, 24, None),
+        (1, 200, 6, 3, 24, Some(70)),
+        (1, 200, 6, 3, 24, Some(300)),
+    ] {
+        let heads = Heads { count, kv_count, head_dim, window };
+        let speeds = RotarySpeeds::new(head_dim, 10_000.0, None);
         let n: usize = rows * width;
         // The same tokens as rows, and as sequences of uneven length without padding.
         let uneven = [n.div_ceil(3), n - n.div_ceil(3)].into_iter().filter(|&length| length > 0);
         for sequences in [Sequences::in_rows(rows, width), Sequences::packed(uneven)] {
-            let angles = Arc::new(RotaryAngles::new(0..sequences.longest(), head_dim, 10_000.0));
-            let layout = AttentionLayout::new(&sequences, head_dim, 10_000.0, &Device::flex().autodiff());
+            let angles = Arc::new(RotaryAngles::new(0..sequences.longest(), &speeds));
+            let windows = std::iter::once(window);
+            let layout = TensorLayout::new(&sequences, &speeds, windows, &Device::flex().autodiff());
             // The second time scores of a hundred: nearly all of the probability is at one key, and slopes are what is
             // left when numbers as large as the scores cancel each other.
             for spread in [1.0, 8.0] {
                 let sizes = [count, kv_count, kv_count].map(|count| count * head_dim);
                 let inputs = [0, 1, 2].map(|i| noise(i as u64, [n, sizes[i]], if i < 2 { spread } else { 1.0 }));
-                let what = format!("{sequences:?}, {count} heads on {kv_count} of {head_dim}, spread {spread}");
+                let what = format!("{sequences:?}, {heads:?}, spread {spread}");
                 let here =
                     |[q, k, v]: [Tensor<2>; 3]| super::attention(q, k, v, heads, sequences.clone(), angles.clone());
                 assert_exact(&what, spread * spread, &inputs, here, |[q, k, v]| attend(q, k, v, &heads, &layout, None));
@@ -115,8 +126,8 @@ fn what_is_no_number_stays_none() {
             .iter::<f32>()
             .all(f32::is_nan)
     );
-    let (heads, sequences) = (Heads { count: 1, kv_count: 1, head_dim: 4 }, Sequences::in_rows(1, 2));
-    let angles = Arc::new(RotaryAngles::new(0..2, 4, 10_000.0));
+    let (heads, sequences) = (Heads { count: 1, kv_count: 1, head_dim: 4, window: None }, Sequences::in_rows(1, 2));
+    let angles = Arc::new(RotaryAngles::new(0..2, &RotarySpeeds::new(4, 10_000.0, None)));
     let out = super::attention(ones.clone(), ones.clone(), bad, heads, sequences.clone(), angles.clone());
     assert!(out.into_data().iter::<f32>().all(f32::is_nan));
     // A bad key is seen by the query at its position, not by the one before.

@@ -1,7 +1,7 @@
 //! llama2.c model files, version 0: seven integers, then f32 tensors without names.
 
 use super::{WeightSource, digest, whole};
-use crate::{Error, FamilyConfig, LlamaConfig, Precision, Result, files};
+use crate::{Error, ModelConfig, Precision, Result, files};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Take};
@@ -13,7 +13,7 @@ const HEADER_BYTES: u64 = 28;
 /// of Hugging Face, so that one forward pass serves both formats.
 pub struct Llama2cWeights {
     path: PathBuf,
-    config: LlamaConfig,
+    config: ModelConfig,
     /// Maps Hugging Face's names to the shape and the offset of the first byte in the file.
     tensors: BTreeMap<String, (Vec<usize>, u64)>,
 }
@@ -37,7 +37,7 @@ impl Llama2cWeights {
     }
 
     /// The shape in its header.
-    pub fn config(&self) -> &LlamaConfig {
+    pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
@@ -54,13 +54,13 @@ impl Llama2cWeights {
     }
 }
 
-fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
+fn read_header(header: &[u8]) -> std::result::Result<ModelConfig, String> {
     let numbers: Vec<i32> = header.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     let [dim, hidden, layers, heads, kv_heads, vocab, context] = numbers[..] else {
         return Err("seven integers belong at its start".into());
     };
     let size = |n: i32| usize::try_from(n).unwrap_or(0);
-    let config = LlamaConfig {
+    let config = ModelConfig {
         // A negative vocabulary size means that there is a separate head after the rotary tables.
         vocab_size: vocab.unsigned_abs() as usize,
         tie_word_embeddings: vocab > 0,
@@ -69,13 +69,13 @@ fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
         num_hidden_layers: size(layers),
         num_attention_heads: size(heads),
         num_key_value_heads: size(kv_heads),
-        head_dim: 0,
         max_position_embeddings: size(context),
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         // These models delimit texts by one token, 1, before each.
         bos_token_id: Some(1),
         eos_token_id: vec![1],
+        ..ModelConfig::default()
     };
     if !config.hidden_size.is_multiple_of(config.num_attention_heads.max(1)) {
         return Err(format!("a width of {dim} does not divide into {heads} heads"));
@@ -84,13 +84,13 @@ fn read_header(header: &[u8]) -> std::result::Result<LlamaConfig, String> {
 }
 
 /// Length of the file, computed from the header alone: its f32 parameters and two tables of rotary angles.
-fn file_length(c: &LlamaConfig) -> u128 {
+fn file_length(c: &ModelConfig) -> u128 {
     let tables = c.max_position_embeddings as u128 * c.head_dim as u128;
     u128::from(HEADER_BYTES) + 4 * (c.parameters() as u128 + tables)
 }
 
 /// Shape and offset of every tensor.
-fn layout(c: &LlamaConfig) -> BTreeMap<String, (Vec<usize>, u64)> {
+fn layout(c: &ModelConfig) -> BTreeMap<String, (Vec<usize>, u64)> {
     let (d, f, layers) = (c.hidden_size, c.intermediate_size, c.num_hidden_layers);
     let [q, kv] = [c.num_attention_heads, c.num_key_value_heads].map(|heads| heads * c.head_dim);
     let mut tensors = BTreeMap::new();

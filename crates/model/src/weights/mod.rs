@@ -48,7 +48,7 @@ pub trait WeightSource {
 /// supported format with the right shape, and there are no others.
 pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<()> {
     let mut found: BTreeMap<String, Vec<usize>> = source.tensors().into_iter().collect();
-    let (path, head) = (source.path().to_owned(), config.family().head_name());
+    let (path, head) = (source.path().to_owned(), ModelConfig::HEAD_NAME);
     for (name, expected) in config.tensors() {
         match found.remove(&name) {
             None if name == head => {
@@ -62,7 +62,7 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
         }
     }
     // Some writers save a tied head a second time; whether it equals the embedding is checked when it is read.
-    found.retain(|name, _| !config.family().is_ignored(name) && name != head);
+    found.retain(|name, _| !ModelConfig::is_ignored(name) && name != head);
     let count = found.len();
     match found.into_keys().next() {
         Some(name) => Err(Error::ExtraTensor { path, name, count }),
@@ -77,8 +77,8 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
 /// [`Error::Tensor`] if a value is not finite, or a tied head is saved a second time and differs; [`Error::Io`].
 pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Model> {
     check(config, source)?;
-    let head = config.family().head_name();
-    if let Some(embedding) = config.family().tied_embedding()
+    let head = ModelConfig::HEAD_NAME;
+    if let Some(embedding) = config.tied_embedding()
         && source.tensors().iter().any(|(name, _)| name == head)
     {
         check_tied_copy(source, head, embedding)?;
@@ -134,7 +134,7 @@ pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Model {
         let mut rng = CounterRng::new("logitcask initial weights", &[seed, index]);
         index += 1;
         let count = shape.iter().product();
-        Ok::<_, std::convert::Infallible>(match config.family().initial(name) {
+        Ok::<_, std::convert::Infallible>(match config.initial(name) {
             Initial::Constant(value) => vec![value; count],
             Initial::Normal { deviation } => (0..count).map(|_| (rng.normal() * deviation) as f32).collect(),
         })

@@ -1,6 +1,34 @@
 //! Rotary position embedding in Hugging Face's half-rotation layout.
 
+mod scaling;
+
+pub use scaling::{RopeScaling, RopeType};
+
 use burn::tensor::{Device, Tensor, TensorData};
+
+/// How fast each pair of a head's dimensions turns from one position to the next, and a factor of what is turned.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RotarySpeeds {
+    speeds: Vec<f64>,
+    factor: f64,
+}
+
+impl RotarySpeeds {
+    /// theta^(-2 i / head_dim) for pair i, adapted to long texts by `scaling`, which must be resolved.
+    pub(crate) fn new(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>) -> Self {
+        let half = head_dim / 2;
+        let speeds: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
+        match scaling {
+            None => Self { speeds, factor: 1.0 },
+            Some(scaling) => Self { factor: scaling.attention_factor(), speeds: scaling.scaled(speeds, theta) },
+        }
+    }
+
+    /// Whether all of them are numbers, which extreme settings may prevent.
+    pub(crate) fn are_finite(&self) -> bool {
+        self.factor.is_finite() && self.speeds.iter().all(|speed| speed.is_finite())
+    }
+}
 
 /// cos and sin of the angles of some positions, \[positions, head_dim / 2\].
 #[derive(Debug)]
@@ -11,13 +39,11 @@ pub(crate) struct RotaryAngles {
 }
 
 impl RotaryAngles {
-    /// The angles of these positions: position · theta^(-2 i / head_dim).
-    pub(crate) fn new(positions: impl Iterator<Item = usize> + Clone, head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let speeds: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        let angles = || positions.clone().flat_map(|p| speeds.iter().map(move |speed| p as f64 * speed));
-        let table = |f: fn(f64) -> f64| angles().map(|a| f(a) as f32).collect();
-        Self { half, cos: table(f64::cos), sin: table(f64::sin) }
+    /// The angles of these positions, position · speed, with cos and sin times the factor.
+    pub(crate) fn new(positions: impl Iterator<Item = usize> + Clone, of: &RotarySpeeds) -> Self {
+        let angles = || positions.clone().flat_map(|p| of.speeds.iter().map(move |speed| p as f64 * speed));
+        let table = |f: fn(f64) -> f64| angles().map(|a| (of.factor * f(a)) as f32).collect();
+        Self { half: of.speeds.len(), cos: table(f64::cos), sin: table(f64::sin) }
     }
 
     /// Rotates the pairs (i, i + head_dim / 2) of `heads` heads at each position of x, \[positions, heads · head_dim\],
