@@ -20,7 +20,7 @@ pub enum LogProbPrecision {
     /// To the nearest f16.
     F16 {},
     /// To the nearest multiple of a step, or of a part of it where probabilities are large: an eighth above -1 nat, a
-    /// quarter above -2 nats, half above -4 nats. (All of them are f16 values.)
+    /// quarter above -2 nats. (All of them are f16 values.)
     Quantised {
         /// The step in nats: 1/32, 1/16, 1/8, 1/4 or 1/2.
         step: f64,

@@ -85,28 +85,24 @@ impl LayerShape {
     pub(crate) fn tensors(&self, d: usize) -> Vec<(String, Vec<usize>)> {
         let (attention, f) = (&self.attention, self.feed_forward.size);
         let [q, kv] = attention.heads.token_sizes();
-        let [qkv_bias, has_bias] = [attention.has_qkv_bias, self.feed_forward.has_bias];
-        let mut all = vec![("input_layernorm.weight".to_owned(), vec![d])];
-        let mut linear = |name: &str, out: usize, inner: usize, has_bias: bool| {
-            all.push((format!("{name}.weight"), vec![out, inner]));
-            all.extend(has_bias.then(|| (format!("{name}.bias"), vec![out])));
+        let [qkv_bias, mlp_bias] = [attention.has_qkv_bias, self.feed_forward.has_bias];
+        let linear = |name: &str, out: usize, inner: usize, has_bias: bool| {
+            let bias = has_bias.then(|| (format!("{name}.bias"), vec![out]));
+            [(format!("{name}.weight"), vec![out, inner])].into_iter().chain(bias)
         };
-        linear("self_attn.q_proj", q, d, qkv_bias);
-        linear("self_attn.k_proj", kv, d, qkv_bias);
-        linear("self_attn.v_proj", kv, d, qkv_bias);
-        linear("self_attn.o_proj", d, q, attention.has_output_bias);
+        let mut all = vec![("input_layernorm.weight".to_owned(), vec![d])];
+        all.extend(linear("self_attn.q_proj", q, d, qkv_bias));
+        all.extend(linear("self_attn.k_proj", kv, d, qkv_bias));
+        all.extend(linear("self_attn.v_proj", kv, d, qkv_bias));
+        all.extend(linear("self_attn.o_proj", d, q, attention.has_output_bias));
         if attention.has_qk_norm {
             let norms = ["self_attn.q_norm.weight", "self_attn.k_norm.weight"];
             all.extend(norms.map(|name| (name.to_owned(), vec![attention.heads.head_dim])));
         }
         all.push(("post_attention_layernorm.weight".to_owned(), vec![d]));
-        let mut linear = |name: &str, out: usize, inner: usize| {
-            all.push((format!("{name}.weight"), vec![out, inner]));
-            all.extend(has_bias.then(|| (format!("{name}.bias"), vec![out])));
-        };
-        linear("mlp.gate_proj", f, d);
-        linear("mlp.up_proj", f, d);
-        linear("mlp.down_proj", d, f);
+        all.extend(linear("mlp.gate_proj", f, d, mlp_bias));
+        all.extend(linear("mlp.up_proj", f, d, mlp_bias));
+        all.extend(linear("mlp.down_proj", d, f, mlp_bias));
         all
     }
 }
