@@ -22,7 +22,7 @@ export XDG_RUNTIME_DIR ?= /tmp
 STORIES := data/models/stories15M
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -76,7 +76,7 @@ fuzz: ## run the cache's fuzz targets, FUZZ_SECONDS=60 each (needs `cargo instal
 	        -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 -max_len=16384 || exit 1; \
 	done
 
-bench: bench-select bench-stage bench-step bench-reader bench-open bench-growth bench-prepare ## measure everything; prints the tables of benches/README.md
+bench: bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare ## measure everything; prints the tables of benches/README.md
 
 bench-select: ## time of selection per row, compared with reading the row once
 	$(CARGO) bench --workspace $(FEATURES) --bench select
@@ -86,6 +86,9 @@ bench-stage: fetch-stories15m ## time of stage 1, compared with the teacher's fo
 
 bench-step: ## time and memory of a distillation step, compared with a step on labels alone, on DEVICE=cpu or wgpu
 	DEVICE=$(DEVICE) $(CARGO) bench --workspace $(FEATURES) --bench step
+
+bench-families: ## time of a model of each family beside Llama's at equal size, on DEVICE=cpu or wgpu
+	DEVICE=$(DEVICE) $(CARGO) bench --workspace $(FEATURES) --bench families
 
 bench-reader: ## time of opening and streaming a cache, in order, shuffled, and by several students at once
 	$(CARGO) bench --workspace $(FEATURES) --bench reader

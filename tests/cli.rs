@@ -44,7 +44,7 @@ fn recipe_mistakes_name_file_and_key() {
             &["| num_hiden_layers = 1", "unknown field `num_hiden_layers`"],
         ),
         ("num_hidden_layers = 1", "num_hidden_layers = \"1\"", &["| num_hidden_layers = \"1\"", "expected usize"]),
-        ("[student]", "[student]\nmodel_type = \"gpt9\"", &["unknown variant `gpt9`", "`llama`, `mistral`"]),
+        ("[student]", "[student]\nmodel_type = \"gpt9\"", &["unknown variant `gpt9`", "`llama`, `cohere`"]),
         ("[student]", "[student]\nmodel_type = 9", &["model_type = 9"]),
     ] {
         fixture.edit_recipe(from, to);

@@ -41,7 +41,7 @@ fn a_cache_of_another_build_folder_or_serialiser_is_the_same_cache() {
     edit(&fixture.path("cache/plan.json"), &format!("\"{}\"", env!("CARGO_PKG_VERSION")), "\"0.0.9\"");
     goes_on(&fixture, &wanted, "another version of the program");
 
-    edit(&fixture.path("teacher/config.json"), "{", "{\"a_new_key\": [1, 2.5], \"torch_dtype\": \"float32\",");
+    edit(&fixture.path("teacher/config.json"), "{", "{\"_a_new_key\": [1, 2.5], \"torch_dtype\": \"float32\",");
     goes_on(&fixture, &wanted, "a key of the config that this build does not know");
 
     fs::rename(fixture.path("teacher"), fixture.path("a.b-c")).unwrap();

@@ -106,7 +106,7 @@ fn a_model_in_another_form_has_the_same_fingerprint() {
     let folder = Folder::golden("llama-gqa");
     let one = folder.fingerprint();
     folder.edit_json("config.json", |config| {
-        config["some_new_key"] = json!({"deep": [1.5]});
+        config["_some_new_key"] = json!({"deep": [1.5]});
         config["eos_token_id"] = json!([2, 3]);
         config["dtype"] = json!("bfloat16");
         config["max_position_embeddings"] = json!(4096);
@@ -313,7 +313,7 @@ fn an_export_keeps_what_the_folder_said() {
     folder.edit_json("config.json", |config| {
         config["eos_token_id"] = json!([0, 5]);
         config["pad_token_id"] = json!(5);
-        config["some_note"] = json!("kept");
+        config["_some_note"] = json!("kept");
     });
     folder.edit_json("tokenizer.json", |tokenizer| tokenizer["padding"] = Value::Null);
     let out = folder.export("copy", &[]).unwrap();
@@ -322,7 +322,7 @@ fn an_export_keeps_what_the_folder_said() {
     }
     let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!((&config["eos_token_id"], &config["pad_token_id"]), (&json!([0, 5]), &json!(5)));
-    assert_eq!((&config["some_note"], &config["torch_dtype"]), (&json!("kept"), &json!("float32")));
+    assert_eq!((&config["_some_note"], &config["torch_dtype"]), (&json!("kept"), &json!("float32")));
     // An exported folder can be opened like any other.
     let [first, again] =
         [folder.path(), out.clone()].map(|path| PretrainedModel::open(&path).unwrap().companions().unwrap());

@@ -119,6 +119,7 @@ impl Page {
             _ if of == "boolean" => true.into(),
             _ if of == "path" || of == "string" => "x".into(),
             _ if of == "array of integers" => vec![1, 2].into(),
+            _ if of == "array of numbers" => vec![1.0, 2.0].into(),
             _ if of == "array of two numbers" => vec![0.5, 2.0].into(),
             _ => {
                 let Some((_, link)) = of.split_once("](#") else { panic!("{}: {of} is no type", row.key) };
@@ -243,6 +244,34 @@ fn sections_of_the_libraries_are_documented() {
     page.check_section::<Relations>("lossrelations");
     page.check_section::<TrainConfig>("train");
     page.check_section::<SamplePruning>("trainpruning");
+}
+
+#[test]
+fn settings_of_families_are_documented() {
+    let (page, anchor) = (Page::read(), "settings-of-families");
+    let student: Vec<Row> = page.rows("student", "");
+    let families = student.iter().find(|row| row.key == "model_type").unwrap().choices();
+    assert!(page.kinds(anchor).is_subset(&families));
+    let common: BTreeSet<String> = student.iter().map(|row| row.key.clone()).collect();
+    for family in families {
+        let with = |key: &str, value: Value| {
+            let mut table = page.smallest("student", "");
+            table.extend([("model_type".to_owned(), family.clone().into()), (key.to_owned(), value)]);
+            table
+        };
+        let rows = page.rows(anchor, &family);
+        let documented = common.iter().chain(rows.iter().map(|row| &row.key)).cloned().collect();
+        assert_eq!(known(&refusal::<ModelConfig>(with(UNKNOWN, 1.into()))), documented, "{family}");
+        let least: ModelConfig = parsed(with("model_type", family.clone().into()), &family);
+        for row in rows {
+            let place = format!("{family} {}", row.key);
+            let other: ModelConfig = parsed(with(&row.key, page.sample(&row)), &place);
+            let default = row.literal().map(|default| parsed::<ModelConfig>(with(&row.key, default), &place));
+            assert!(default.is_none_or(|default| default == least), "default of {place}");
+            let is_default = row.literal() == Some(page.sample(&row));
+            assert!(is_default || row.kind_of_value == "boolean" || other != least, "{place} is read");
+        }
+    }
 }
 
 #[test]

@@ -131,7 +131,9 @@ fn forward_and_selection_agree_with_the_cpu() {
 #[test]
 fn families_agree_with_transformers() {
     on_device("families_agree_with_transformers", |device| {
-        ["llama_yarn", "qwen2_window", "qwen3"].into_iter().for_each(|name| check_on(&device, name));
+        ["llama_yarn", "qwen2_window", "qwen3", "gemma3_nested", "gpt_oss_hub", "phi"]
+            .into_iter()
+            .for_each(|name| check_on(&device, name));
     });
 }
 

@@ -22,7 +22,11 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         (None, None) => bail!("name a source with --cache or --data"),
     };
     let (device, _) = devices::open(args.device)?;
-    let model = files.load(&device, Precision::F32)?;
+    let length = match &source {
+        Source::Cache(cache) => cache.plan().max_length as usize,
+        _ => args.max_length.unwrap_or(files.config().max_position_embeddings()),
+    };
+    let model = files.for_texts_of(length).load(&device, Precision::F32)?;
     let evaluation = eval::evaluate(&model, &source, split, stop::flag())?.ok_or_else(|| anyhow!("stopped"))?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&evaluation)?);

@@ -36,7 +36,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     let sampling = Sampling { seed: args.seed, temperature: args.temperature, top_p: args.top_p, max_tokens };
     let (device, _) = devices::open(args.device)?;
-    let model = files.load(&device, Precision::F32)?;
+    let model = files.for_texts_of(max_tokens).load(&device, Precision::F32)?;
 
     let stop = stop::flag();
     let progress = Progress::new("writing", "tokens", args.count * max_tokens as u64);

@@ -31,10 +31,11 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     }
     let Some(path) = &args.model else { return Ok(()) };
     let files = PretrainedModel::open(path)?;
+    let [rows, width] = BATCH;
+    let width = width.min(files.config().max_position_embeddings());
+    let files = files.for_texts_of(width);
     for precision in formats {
         let teacher = LocalTeacher::new(files.load(&device, precision)?);
-        let [rows, width] = BATCH;
-        let width = width.min(files.config().max_position_embeddings());
         let rate = measure::forward(&teacher, &device, [rows, width])?;
         say!("| {}, forward alone, {precision} | {rate:.0} positions/s |", files.name());
     }

@@ -120,7 +120,8 @@ fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
         ends.extend(teaching.tokenizer.eos());
     }
     let student = student.with_special_tokens(teaching.tokenizer.bos(), ends);
-    student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))
+    let student = student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))?;
+    Ok(student.for_texts_of(teaching.max_length))
 }
 
 /// Refuses a recipe that needs longer windows or other rows than the data has, before anything is written.

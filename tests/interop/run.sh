@@ -46,3 +46,4 @@ if [ ! -f "$model/config.json" ]; then
 fi
 $venv/bin/python -m pip install --quiet torch transformers safetensors
 $venv/bin/python tests/interop/open_student.py "$model" --text "Once upon a time there was a little girl."
+$venv/bin/python tests/interop/open_families.py $logitcask data/golden/families

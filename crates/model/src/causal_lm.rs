@@ -1,7 +1,6 @@
 //! The interface of a causal language model, whatever its family.
 
 use crate::head::HeadParameter;
-use crate::memory::is_on_host;
 use crate::parameters::StoredParameter;
 use crate::sequences::Sequences;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
@@ -49,11 +48,12 @@ pub trait CausalLm: Module + Sync {
     /// The parameter that maps hidden states to logits.
     fn head(&self) -> HeadParameter<'_>;
 
-    /// Every parameter with its Hugging Face name, without reading its values: names and shapes are those of the
-    /// config's [`tensors`](crate::ModelConfig::tensors), in their order.
+    /// Every parameter with its name, without reading its values. Names are those that Llama's parameters have in files;
+    /// in the files of other families ([`tensors`](crate::ModelConfig::tensors)) they may have others, and several may
+    /// be in one tensor.
     fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)>;
 
-    /// Every parameter with its Hugging Face name, its shape and its f32 values, row-major in Hugging Face's layout.
+    /// Every parameter with its name, its shape and its f32 values, row-major in Hugging Face's layout.
     /// Values are read lazily, so that one tensor at a time is in memory.
     fn state_dict(&self) -> impl Iterator<Item = (String, Vec<usize>, Vec<f32>)> {
         self.named_parameters().into_iter().map(|(name, stored)| (name, stored.shape(), stored.values()))
@@ -78,9 +78,7 @@ pub trait CausalLm: Module + Sync {
 
     /// Whether it computes sequences faster without padding ([`Sequences::packed`]). That is so on a CPU in f32, where
     /// attention goes through the sequences one by one; elsewhere it needs a mask of all pairs of a row's tokens.
-    fn is_faster_packed(&self) -> bool {
-        is_on_host(&self.head().weights())
-    }
+    fn is_faster_packed(&self) -> bool;
 
     /// The device of its parameters.
     fn device(&self) -> Device {

@@ -1,10 +1,13 @@
 //! Export of a model to a folder that `transformers` can open.
 
+use crate::families::FileTensor;
 use crate::{CausalLm, Companions, Error, Model, ModelConfig, Precision, Result, StoredParameter, files};
 use half::{bf16, f16};
+
 use logitcask_files::replace;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -142,23 +145,26 @@ fn write_tensors(model: &Model, precision: Precision, file: &mut dyn Write) -> s
         Precision::Bf16 => Dtype::BF16,
         Precision::F16 => Dtype::F16,
     };
-    let mut parameters: Vec<(String, StoredParameter)> = model.named_parameters();
-    parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let layout = model.config().layout();
+    let mut tensors: Vec<&FileTensor> = layout.tensors().iter().collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut end = 0;
-    let place = |(name, stored): &(String, StoredParameter)| {
-        let (start, shape) = (end, stored.shape());
+    let place = |tensor: &&FileTensor| {
+        let (start, shape) = (end, tensor.shape.clone());
         end += precision.bytes() * shape.iter().product::<usize>();
-        (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
+        (tensor.name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
     };
-    let places = parameters.iter().map(place).collect();
+    let places = tensors.iter().map(place).collect();
     let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
     let metadata = Metadata::new(metadata, places).map_err(std::io::Error::other)?;
     let mut header = serde_json::to_vec(&metadata)?;
     header.resize(header.len().next_multiple_of(8), b' ');
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
-    for (_, stored) in parameters {
-        file.write_all(&encode(&stored.values(), precision))?;
+    let parameters: HashMap<String, StoredParameter> = model.named_parameters().into_iter().collect();
+    let values = |name: &str| parameters.get(name).map(StoredParameter::values).unwrap_or_default();
+    for tensor in tensors {
+        file.write_all(&encode(&tensor.assembled(values), precision))?;
     }
     Ok(())
 }

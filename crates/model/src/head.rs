@@ -6,8 +6,17 @@ use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The parameter that is a model's head.
-pub enum HeadParameter<'a> {
+/// The parameter that is a model's head: logits = cap · tanh(hidden · weights / cap), or without a cap hidden ·
+/// weights.
+pub struct HeadParameter<'a> {
+    /// Its weights.
+    pub weights: HeadWeights<'a>,
+    /// The bound that logits approach, if they have one.
+    pub softcap: Option<f64>,
+}
+
+/// The weights of a head.
+pub enum HeadWeights<'a> {
     /// A separate matrix, \[hidden, vocabulary\].
     Own(&'a Param<Tensor<2>>),
     /// The embedding, \[vocabulary, hidden\].
@@ -17,30 +26,31 @@ pub enum HeadParameter<'a> {
 impl HeadParameter<'_> {
     /// The current weights, for forward passes and gradients outside any graph.
     pub fn detached(&self) -> Head {
-        match self {
-            Self::Own(head) => Head::new(head.val(), false),
-            Self::Tied(embedding) => Head::new(embedding.val(), true),
-        }
+        let head = match self.weights {
+            HeadWeights::Own(head) => Head::new(head.val(), false),
+            HeadWeights::Tied(embedding) => Head::new(embedding.val(), true),
+        };
+        Head { softcap: self.softcap, ..head }
     }
 
     /// The weights, \[hidden, vocabulary\], in the model's graph.
     pub fn weights(&self) -> Tensor<2> {
-        match self {
-            Self::Own(head) => head.val(),
-            Self::Tied(embedding) => embedding.val().swap_dims(0, 1),
+        match self.weights {
+            HeadWeights::Own(head) => head.val(),
+            HeadWeights::Tied(embedding) => embedding.val().swap_dims(0, 1),
         }
     }
 
     /// Logits in the model's graph. hidden: \[n, hidden\]; output: \[n, vocabulary\].
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.weights())
+        capped(hidden.matmul(self.weights()), self.softcap)
     }
 
     /// Adds d loss / d head, \[vocabulary, hidden\] and outside any graph, to the parameter's gradient in `grads`.
     pub fn add_gradient(&self, grads: &mut GradientsParams, of_head: Tensor<2>) {
-        let (id, of_head) = match self {
-            Self::Own(head) => (head.id, of_head.transpose()),
-            Self::Tied(embedding) => (embedding.id, of_head),
+        let (id, of_head) = match self.weights {
+            HeadWeights::Own(head) => (head.id, of_head.transpose()),
+            HeadWeights::Tied(embedding) => (embedding.id, of_head),
         };
         let sum = match grads.remove::<2>(id) {
             Some(there) => there + of_head,
@@ -50,13 +60,26 @@ impl HeadParameter<'_> {
     }
 
     pub(crate) fn device(&self) -> Device {
-        let (Self::Own(weights) | Self::Tied(weights)) = self;
+        let (HeadWeights::Own(weights) | HeadWeights::Tied(weights)) = self.weights;
         weights.val().device()
     }
 }
 
+/// cap · tanh(x / cap), or x without a cap.
+fn capped(x: Tensor<2>, cap: Option<f64>) -> Tensor<2> {
+    match cap {
+        Some(cap) => (x / cap).tanh() * cap,
+        None => x,
+    }
+}
+
 /// A head outside any graph, from [`HeadParameter::detached`].
-pub enum Head {
+pub struct Head {
+    weights: Weights,
+    softcap: Option<f64>,
+}
+
+enum Weights {
     /// On a CPU, in this process's memory. burn's CPU product clears and copies its result before it computes it, and
     /// copies it once more when it is read; with many classes that takes as long as a third of the product.
     Host(HostHead),
@@ -65,7 +88,7 @@ pub enum Head {
 }
 
 /// A head's weights in memory.
-pub struct HostHead {
+struct HostHead {
     weights: Vec<f32>,
     hidden_size: usize,
     vocab_size: usize,
@@ -75,26 +98,29 @@ pub struct HostHead {
 
 impl Head {
     /// Creates it from weights in the order of classes, \[vocabulary, hidden\], or of hidden units, \[hidden,
-    /// vocabulary\].
+    /// vocabulary\]. Its logits have no cap.
     pub fn new(weights: Tensor<2>, is_by_class: bool) -> Self {
         let weights = weights.detach().without_autodiff();
         if !is_in_memory(&weights) {
-            return Self::Device(if is_by_class { weights.transpose() } else { weights });
+            let by_unit = if is_by_class { weights.transpose() } else { weights };
+            return Self { weights: Weights::Device(by_unit), softcap: None };
         }
         let [rows, columns] = weights.dims();
         let (vocab_size, hidden_size) = if is_by_class { (rows, columns) } else { (columns, rows) };
         let strides = if is_by_class { (hidden_size, 1) } else { (1, vocab_size) };
-        Self::Host(HostHead { weights: numbers(weights), hidden_size, vocab_size, strides })
+        let host = HostHead { weights: numbers(weights), hidden_size, vocab_size, strides };
+        Self { weights: Weights::Host(host), softcap: None }
     }
 
     /// hidden: \[n, hidden\], outside any graph; output: \[n, vocabulary\].
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let head = match self {
-            Self::Device(head) => return hidden.matmul(head.clone()),
-            Self::Host(head) => head,
+        let head = match &self.weights {
+            Weights::Device(head) => return capped(hidden.matmul(head.clone()), self.softcap),
+            Weights::Host(head) => head,
         };
         let (device, n) = (hidden.device(), hidden.dims()[0]);
-        Tensor::from_data(TensorData::new(head.logits(hidden, Vec::new()), [n, head.vocab_size]), &device)
+        let logits = head.logits(hidden, Vec::new(), self.softcap);
+        Tensor::from_data(TensorData::new(logits, [n, head.vocab_size]), &device)
     }
 
     /// [`Self::logits`] in row-major order in the memory of `out`, whose contents are overwritten.
@@ -102,18 +128,23 @@ impl Head {
     /// # Errors
     /// The logits as a tensor, if the head is not in this process's memory.
     pub fn logits_into(&self, hidden: Tensor<2>, out: Vec<f32>) -> Result<Vec<f32>, Box<Tensor<2>>> {
-        match self {
-            Self::Device(_) => Err(Box::new(self.logits(hidden))),
-            Self::Host(head) => Ok(head.logits(hidden, out)),
+        match &self.weights {
+            Weights::Device(_) => Err(Box::new(self.logits(hidden))),
+            Weights::Host(head) => Ok(head.logits(hidden, out, self.softcap)),
         }
     }
 
-    /// Returns d loss / d hidden, \[n, hidden\], from d loss / d logits, \[n, vocabulary\], and adds d loss / d head,
-    /// \[vocabulary, hidden\], to `of_head`. All tensors are outside any graph.
+    /// The derivative of capped logits with respect to those before the cap, 1 - (logits / cap)²; `None` without a cap.
+    pub fn cap_slopes(&self, logits: &Tensor<2>) -> Option<Tensor<2>> {
+        self.softcap.map(|cap| -(logits.clone() / cap).square() + 1.0)
+    }
+
+    /// Returns d loss / d hidden, \[n, hidden\], from d loss / d logits before the cap, \[n, vocabulary\], and adds d loss
+    /// / d head, \[vocabulary, hidden\], to `of_head`. All tensors are outside any graph.
     pub fn backward(&self, hidden: Tensor<2>, of_logits: Tensor<2>, of_head: &mut Option<Tensor<2>>) -> Tensor<2> {
-        let head = match self {
-            Self::Host(head) => head,
-            Self::Device(head) => {
+        let head = match &self.weights {
+            Weights::Host(head) => head,
+            Weights::Device(head) => {
                 let one = of_logits.clone().transpose().matmul(hidden);
                 *of_head = Some(match of_head.take() {
                     Some(sum) => sum + one,
@@ -137,13 +168,17 @@ impl Head {
 
 impl HostHead {
     /// Row-major in the memory of `out`.
-    fn logits(&self, hidden: Tensor<2>, out: Vec<f32>) -> Vec<f32> {
+    fn logits(&self, hidden: Tensor<2>, out: Vec<f32>, softcap: Option<f64>) -> Vec<f32> {
         let n = hidden.dims()[0];
         let (by_class, by_unit) = self.strides;
         let hidden = numbers(hidden);
         let hidden = MatRef::by_rows(&hidden, self.hidden_size);
         let weights = MatRef { values: &self.weights, strides: (by_unit, by_class) };
-        matmul((n, self.vocab_size, self.hidden_size), hidden, weights, out, false)
+        let mut out = matmul((n, self.vocab_size, self.hidden_size), hidden, weights, out, false);
+        if let Some(cap) = softcap {
+            crate::host::cap(&mut out, cap as f32);
+        }
+        out
     }
 }
 
@@ -164,9 +199,9 @@ mod tests {
         let (hidden, slopes) = (tensor(&count(0, n * d), [n, d]), tensor(&count(40, n * vocab_size), [n, vocab_size]));
         let by_class = tensor(&count(90, vocab_size * d), [vocab_size, d]);
         let by_unit = by_class.clone().transpose();
-        let device = Head::Device(by_unit.clone());
+        let device = Head { weights: Weights::Device(by_unit.clone()), softcap: None };
         for head in [Head::new(by_class.clone(), true), Head::new(by_unit, false)] {
-            assert!(matches!(head, Head::Host(_)));
+            assert!(matches!(head.weights, Weights::Host(_)));
             let close = |a: Tensor<2>, b: Tensor<2>| assert!((a - b).abs().max().into_scalar::<f32>() < 1e-5);
             close(head.logits(hidden.clone()), device.logits(hidden.clone()));
             let (mut here, mut there) = (None, None);

@@ -15,13 +15,16 @@
 //!    `rms_norm_eps` (1e-6), `rope_theta` (10000), `tie_word_embeddings`, `attention_bias` and `mlp_bias` (false),
 //!    `rope_scaling`, `sliding_window` and `layer_types` (none) are there where they differ. `rope_scaling` has the
 //!    keys that its type reads, with those filled in whose default is a constant or a length. `sliding_window` is that
-//!    of the layers that have one, and `layer_types` is there only if layers differ;
-//! 2. for every tensor that the architecture names, in the order of the names' bytes: its name, a string; its number
+//!    of the layers that have one, and `layer_types` is there only if layers differ. `hidden_act`,
+//!    `partial_rotary_factor` and a family's own settings are there where they differ from the family's default;
+//! 2. for every tensor that the family's files have, in the order of the names' bytes: its name, a string; its number
 //!    format as safetensors calls it (`F32`, `F16`, `BF16`), a string; the number of its dimensions and each of them;
 //!    the length of its data in bytes and 32 bytes, the plain BLAKE3 hash of its data, row-major and little-endian as
 //!    safetensors holds it.
 //!
-//! Tensors that the architecture does not read are left out: rotary angles in older files, and the copy of a tied head.
+//! Tensors that the decoder does not read are left out: rotary angles and causal masks in older files, the copy of a tied
+//! head, and what belongs to other modalities. Names are those of `transformers`, without the prefix that some files add
+//! or leave out.
 
 use crate::weights::{self, WeightSource};
 use crate::{Error, ModelConfig, Result};
@@ -84,7 +87,12 @@ pub(crate) fn fields(config: &ModelConfig) -> Value {
         sliding_window,
         layer_types,
         tie_word_embeddings,
-        // The training length does not affect the logits, nor do the tokens that delimit texts.
+        hidden_act,
+        partial_rotary_factor,
+        settings,
+        // The training length does not affect the logits, nor do the tokens that delimit texts. For which texts a model is
+        // used is no property of the model.
+        text_length: _,
         max_position_embeddings: _,
         bos_token_id: _,
         eos_token_id: _,
@@ -108,12 +116,15 @@ pub(crate) fn fields(config: &ModelConfig) -> Value {
         ("sliding_window", json!(sliding_window), Value::Null),
         ("layer_types", json!(layer_types), json!([])),
         ("tie_word_embeddings", json!(tie_word_embeddings), json!(false)),
+        ("hidden_act", json!(hidden_act), Value::Null),
+        ("partial_rotary_factor", json!(partial_rotary_factor), Value::Null),
     ];
     for (key, value, default) in with_defaults {
         if value != default {
             fields[key] = value;
         }
     }
+    settings.iter().for_each(|(key, value)| fields[key] = value.clone());
     fields
 }
 

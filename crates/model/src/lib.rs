@@ -5,6 +5,7 @@
 //! folder that other programs can open. [`Model`] and [`ModelConfig`] represent any of the [`families`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod activation;
 pub mod causal_lm;
 mod companions;
 mod decoder;
@@ -24,13 +25,14 @@ mod rope;
 pub mod sequences;
 pub mod weights;
 
+pub use activation::Activation;
 pub use causal_lm::{CausalLm, KvCache};
 pub use companions::Companions;
 pub use decoder::Model;
 pub use device::{DeviceChoice, Precision};
 pub use error::{Error, Result};
 pub use families::{LayerType, ModelConfig, ModelType};
-pub use head::{Head, HeadParameter};
+pub use head::{Head, HeadParameter, HeadWeights};
 pub use open::{PretrainedModel, TokenizerSource};
 pub use parameters::StoredParameter;
 pub use rope::{RopeScaling, RopeType};

@@ -1,7 +1,7 @@
 //! Detection of a model's format, and opening it.
 
-use crate::families::object;
-use crate::weights::{self, Llama2cWeights, SafetensorsWeights, WeightSource};
+use crate::families::{language_model, object};
+use crate::weights::{self, Llama2cWeights, Mxfp4Weights, RenamedWeights, SafetensorsWeights, WeightSource};
 use crate::{Companions, Error, Model, ModelConfig, Precision, Result, companions, files, identity};
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
@@ -62,7 +62,8 @@ impl PretrainedModel {
         }
         companions::check(path)?;
         let config = ModelConfig::read(&config_path)?;
-        let weights = SafetensorsWeights::open(path)?;
+        let weights = Mxfp4Weights::over(SafetensorsWeights::open(path)?)?;
+        let weights = RenamedWeights::new(weights, |name| config.standard_name(name))?;
         let tokenizer = TokenizerSource::Json(path.join("tokenizer.json"));
         Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
     }
@@ -107,10 +108,15 @@ impl PretrainedModel {
     /// The same as for [`Companions::from_folder`]; [`Error::Config`] if config.json is no longer a JSON object.
     pub fn companions(&self) -> Result<Companions> {
         if self.path.is_dir() {
-            let config = object(&self.path.join("config.json"))?;
+            let config = language_model(&object(&self.path.join("config.json"))?);
             return Ok(Companions::from_folder(&self.path)?.with_config(&config));
         }
         Ok(Companions::default().with_config(&self.config.to_hf("float32")))
+    }
+
+    /// The same model for texts of up to this many tokens: see [`ModelConfig::for_texts_of`].
+    pub fn for_texts_of(self, length: usize) -> Self {
+        Self { config: self.config.for_texts_of(length), ..self }
     }
 
     /// Reads the weights onto `device`.

@@ -25,7 +25,7 @@ impl StoredParameter<'_> {
     }
 
     /// The values in f32, row-major in Hugging Face's layout.
-    pub fn values(self) -> Vec<f32> {
+    pub fn values(&self) -> Vec<f32> {
         match self {
             Self::Plain(matrix) => read(matrix.val()),
             Self::Transposed(matrix) => read(matrix.val().swap_dims(0, 1)),

@@ -1,18 +1,22 @@
 //! The feed-forward network.
 
+use super::experts::Experts;
 use super::linear::Linear;
-use super::shape::FeedForwardShape;
+use super::shape::{Clamp, DenseShape, FeedForwardShape};
+use crate::activation::Activation;
 use crate::host;
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use burn::module::Module;
 use burn::tensor::{Tensor, activation};
 
-/// SwiGLU: down(silu(gate(x)) · up(x)).
+/// One network for all tokens, or several of which each token uses some.
 #[derive(Module, Debug)]
-pub(super) struct FeedForward {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+#[allow(clippy::large_enum_variant, reason = "the larger variant is that of nearly all layers")]
+pub(super) enum FeedForward {
+    /// One for all tokens.
+    Dense(DenseFeedForward),
+    /// A mixture.
+    Experts(Experts),
 }
 
 impl FeedForward {
@@ -22,23 +26,102 @@ impl FeedForward {
         name: &str,
         shape: &FeedForwardShape,
     ) -> Result<Self, E> {
-        let mut linear = |part: &str| Linear::build(parameters, &format!("{name}.{part}"), shape.has_bias);
-        Ok(Self { gate: linear("gate_proj")?, up: linear("up_proj")?, down: linear("down_proj")? })
+        Ok(match shape {
+            FeedForwardShape::Dense(shape) => {
+                let inputs = DenseFeedForward::build_inputs(parameters, name, shape)?;
+                Self::Dense(inputs.with_output(parameters, name, shape)?)
+            }
+            FeedForwardShape::Experts(shape) => Self::Experts(Experts::build(parameters, name, shape)?),
+        })
     }
 
     /// x: \[n, hidden\]; output as x.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let (gate, up) = (self.gate.forward(x.clone()), self.up.forward(x));
-        let inner = match host::serves(&gate) {
-            true => host::gate(gate, up),
-            false => activation::silu(gate) * up,
-        };
-        self.down.forward(inner)
+        match self {
+            Self::Dense(dense) => dense.forward(x),
+            Self::Experts(experts) => experts.forward(x),
+        }
     }
 
     /// Its parameters with their names.
     pub(super) fn named(&self, name: &str) -> Vec<(String, StoredParameter<'_>)> {
-        let parts = [("gate_proj", &self.gate), ("up_proj", &self.up), ("down_proj", &self.down)];
-        parts.into_iter().flat_map(|(part, linear)| linear.named(&format!("{name}.{part}"))).collect()
+        match self {
+            Self::Dense(dense) => [dense.named_inputs(name), dense.named_output(name)].into_iter().flatten().collect(),
+            Self::Experts(experts) => experts.named(name),
+        }
+    }
+}
+
+/// down(activation(gate(x)) · up(x)), or down(activation(up(x))) without a gate; [`Clamp`] has a third formula.
+#[derive(Module, Debug)]
+pub(super) struct DenseFeedForward {
+    gate: Option<Linear>,
+    up: Linear,
+    down: Linear,
+    #[module(skip)]
+    activation: Activation,
+    #[module(skip)]
+    clamp: Option<Clamp>,
+}
+
+/// The first layer of a [`DenseFeedForward`].
+pub(super) struct Inputs {
+    gate: Option<Linear>,
+    up: Linear,
+}
+
+impl DenseFeedForward {
+    /// The first layer of the network named `name`.
+    pub(super) fn build_inputs<E>(
+        parameters: &mut ParameterBuilder<'_, E>,
+        name: &str,
+        shape: &DenseShape,
+    ) -> Result<Inputs, E> {
+        let mut linear = |part: &str| Linear::build(parameters, &format!("{name}.{part}"), shape.has_bias);
+        let gate = shape.is_gated.then(|| linear("gate_proj")).transpose()?;
+        Ok(Inputs { gate, up: linear("up_proj")? })
+    }
+
+    /// x: \[n, hidden\]; output as x.
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let gate = self.gate.as_ref().map(|gate| gate.forward(x.clone()));
+        let up = self.up.forward(x);
+        self.down.forward(match (gate, self.clamp, host::serves(&up)) {
+            (Some(gate), Some(clamp), _) => clamp.apply(gate, up),
+            (Some(gate), None, true) => host::gate(gate, up, self.activation),
+            (Some(gate), None, false) => self.activation.apply(gate) * up,
+            (None, _, true) => host::activate(up, self.activation),
+            (None, _, false) => self.activation.apply(up),
+        })
+    }
+
+    pub(super) fn named_inputs(&self, name: &str) -> Vec<(String, StoredParameter<'_>)> {
+        let gate = self.gate.iter().flat_map(|gate| gate.named(&format!("{name}.gate_proj")));
+        gate.chain(self.up.named(&format!("{name}.up_proj"))).collect()
+    }
+
+    pub(super) fn named_output(&self, name: &str) -> Vec<(String, StoredParameter<'_>)> {
+        self.down.named(&format!("{name}.down_proj"))
+    }
+}
+
+impl Inputs {
+    /// The network with the second layer.
+    pub(super) fn with_output<E>(
+        self,
+        parameters: &mut ParameterBuilder<'_, E>,
+        name: &str,
+        shape: &DenseShape,
+    ) -> Result<DenseFeedForward, E> {
+        let down = Linear::build(parameters, &format!("{name}.down_proj"), shape.has_bias)?;
+        Ok(DenseFeedForward { gate: self.gate, up: self.up, down, activation: shape.activation, clamp: shape.clamp })
+    }
+}
+
+impl Clamp {
+    fn apply(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+        let gate = gate.clamp_max(self.limit);
+        let share = activation::sigmoid(gate.clone() * self.alpha);
+        (up.clamp(-self.limit, self.limit) + 1.0) * gate * share
     }
 }

@@ -1,160 +1,160 @@
 //! The decoder: one model of a few blocks, which its [`Shape`] selects. It does not know which family it belongs to.
 
 mod attention;
+mod embedding;
+mod experts;
 mod feed_forward;
+mod layer;
 mod linear;
 mod norm;
 mod shape;
+mod tensor_attention;
 
-pub(crate) use attention::TensorLayout;
+pub(crate) use shape::*;
+pub(crate) use tensor_attention::TensorLayout;
 #[cfg(test)]
-pub(crate) use attention::attend;
-pub(crate) use shape::{AttentionShape, EMBEDDING, FeedForwardShape, HEAD, LayerShape, Shape};
+pub(crate) use tensor_attention::attend;
 
-use crate::causal_lm::{KvCache, LayerCache};
-use crate::head::HeadParameter;
+use crate::causal_lm::KvCache;
+use crate::head::{HeadParameter, HeadWeights};
 use crate::host;
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use crate::rope::{RotaryAngles, RotarySpeeds};
 use crate::sequences::Sequences;
 use crate::{CausalLm, ModelConfig};
-use attention::{Attention, Layout};
+use attention::Layout;
 use burn::module::{Module, Param};
-use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
-use feed_forward::FeedForward;
+use embedding::Embedding;
+use layer::Layer;
+use linear::Linear;
 use norm::Norm;
 use std::sync::Arc;
 
 /// A model of any family.
 #[derive(Module, Debug)]
 pub struct Model {
-    embed_tokens: Param<Tensor<2>>,
+    embedding: Embedding,
     layers: Vec<Layer>,
-    norm: Norm,
+    norm: Option<Norm>,
+    project_out: Option<Linear>,
     lm_head: Option<Param<Tensor<2>>>,
     #[module(skip)]
-    speeds: RotarySpeeds,
+    head: HeadShape,
+    #[module(skip)]
+    ropes: Vec<RotarySpeeds>,
     #[module(skip)]
     config: ModelConfig,
-}
-
-/// One layer: x + attention(norm(x)), then the same with the feed-forward network.
-#[derive(Module, Debug)]
-struct Layer {
-    input_norm: Norm,
-    attention: Attention,
-    post_norm: Norm,
-    feed_forward: FeedForward,
 }
 
 impl Model {
     /// Creates the model of this config, whose parameters come from the builder.
     pub(crate) fn build<E>(config: &ModelConfig, parameters: &mut ParameterBuilder<'_, E>) -> Result<Self, E> {
         let shape = config.shape();
-        let embed_tokens = parameters.plain(EMBEDDING)?;
+        let embedding = Embedding::build(parameters, &shape)?;
         let mut layers = Vec::with_capacity(shape.layers.len());
         for (i, layer) in shape.layers.iter().enumerate() {
-            layers.push(Layer::build(parameters, i, layer, shape.norm_eps)?);
+            layers.push(Layer::build(parameters, i, layer)?);
         }
-        let norm = Norm::build(parameters, shape::NORM, shape.norm_eps)?;
-        let lm_head = (!shape.is_tied).then(|| parameters.transposed(HEAD)).transpose()?;
-        Ok(Self { embed_tokens, layers, norm, lm_head, speeds: shape.speeds, config: config.clone() })
+        let norm = shape.norm.map(|norm| Norm::build(parameters, NORM, norm)).transpose()?;
+        let is_projected = shape.embedding.size != shape.hidden_size;
+        let project_out = is_projected.then(|| Linear::build(parameters, PROJECT_OUT, false)).transpose()?;
+        let lm_head = match (shape.head.is_tied, shape.head.has_bias) {
+            (true, _) => None,
+            (false, false) => Some(parameters.transposed(HEAD)?),
+            (false, true) => Some(parameters.plain(HEAD)?),
+        };
+        let (head, ropes) = (shape.head, shape.ropes);
+        Ok(Self { embedding, layers, norm, project_out, lm_head, head, ropes, config: config.clone() })
     }
 
     /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
+
+    /// Whether an attention has sinks, which the operations of [`host`] do not know.
+    fn has_sinks(&self) -> bool {
+        self.layers.iter().any(|layer| layer.attention().shape().has_sinks)
+    }
+
+    /// The head's input, from the output of the last layer.
+    fn head_input(&self, x: Tensor<3>) -> Tensor<3> {
+        let [rows, width, d] = x.dims();
+        let mut x = x.reshape([rows * width, d]);
+        if let Some(norm) = &self.norm {
+            x = norm.forward(x);
+        }
+        if let Some(project) = &self.project_out {
+            x = project.forward(x);
+        }
+        if self.head.scale != 1.0 {
+            x = x * self.head.scale;
+        }
+        if self.head.has_bias {
+            // The bias is the last row of the head's weights.
+            let one: Tensor<2> = Tensor::ones([rows * width, 1], &x.device());
+            x = Tensor::cat(vec![x.clone(), one.cast(x.dtype())], 1);
+        }
+        let size = x.dims()[1];
+        x.reshape([rows, width, size])
+    }
 }
 
 impl CausalLm for Model {
     fn hidden(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
-        let mut x = embedding(self.embed_tokens.val(), tokens);
-        let layout = match host::serves(&x) {
+        let mut x = self.embedding.forward(tokens, sequences);
+        let layout = match host::serves(&x) && !self.has_sinks() {
             true => {
-                let angles = RotaryAngles::new(0..sequences.longest(), &self.speeds);
-                Layout::Host { sequences: sequences.clone(), angles: Arc::new(angles) }
+                let angles = |speeds| Arc::new(RotaryAngles::new(0..sequences.longest(), speeds));
+                Layout::Host { sequences: sequences.clone(), angles: self.ropes.iter().map(angles).collect() }
             }
             false => {
-                let windows = self.layers.iter().map(|layer| layer.attention.window());
-                Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.speeds, windows, &self.device())))
+                let windows = self.layers.iter().map(|layer| layer.attention().shape().heads.window);
+                Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.ropes, windows, &self.device())))
             }
         };
         for layer in &self.layers {
             x = layer.forward(x, &layout, None);
         }
-        self.norm.forward(x)
+        self.head_input(x)
     }
 
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         let (position, past) = cache.next_token(self.layers.len());
-        let layout = Layout::Tensors(Box::new(TensorLayout::at(position, &self.speeds, &self.device())));
-        let mut x = embedding(self.embed_tokens.val(), tokens.unsqueeze_dim(1));
+        let layout = Layout::Tensors(Box::new(TensorLayout::at(position, &self.ropes, &self.device())));
+        let mut x = self.embedding.step(tokens, position);
         for (layer, entry) in self.layers.iter().zip(past) {
             x = layer.forward(x, &layout, Some(entry));
         }
-        let [rows, _, d] = x.dims();
-        self.head().logits(self.norm.forward(x).reshape([rows, d]))
+        let x = self.head_input(x);
+        let [rows, _, size] = x.dims();
+        self.head().logits(x.reshape([rows, size]))
     }
 
     fn head(&self) -> HeadParameter<'_> {
-        match &self.lm_head {
-            Some(head) => HeadParameter::Own(head),
-            None => HeadParameter::Tied(&self.embed_tokens),
-        }
+        let weights = match &self.lm_head {
+            Some(head) => HeadWeights::Own(head),
+            None => HeadWeights::Tied(self.embedding.tokens()),
+        };
+        HeadParameter { weights, softcap: self.head.softcap }
     }
 
     fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)> {
-        let mut all = vec![(EMBEDDING.to_owned(), StoredParameter::Plain(&self.embed_tokens))];
+        let mut all = self.embedding.named();
         all.extend(self.layers.iter().enumerate().flat_map(|(i, layer)| layer.named(i)));
-        all.push(self.norm.named(shape::NORM));
-        all.extend(self.lm_head.as_ref().map(|head| (HEAD.to_owned(), StoredParameter::Transposed(head))));
+        all.extend(self.norm.iter().flat_map(|norm| norm.named(NORM)));
+        all.extend(self.project_out.iter().flat_map(|project| project.named(PROJECT_OUT)));
+        let stored = if self.head.has_bias { StoredParameter::Plain } else { StoredParameter::Transposed };
+        all.extend(self.lm_head.as_ref().map(|head| (HEAD.to_owned(), stored(head))));
         all
     }
 
     fn vocab_size(&self) -> usize {
         self.config.vocab_size
     }
-}
 
-/// The names of a layer's parts.
-const INPUT_NORM: &str = "input_layernorm";
-const ATTENTION: &str = "self_attn";
-const POST_NORM: &str = "post_attention_layernorm";
-const FEED_FORWARD: &str = "mlp";
-
-impl Layer {
-    fn build<E>(
-        parameters: &mut ParameterBuilder<'_, E>,
-        index: usize,
-        shape: &LayerShape,
-        eps: f64,
-    ) -> Result<Self, E> {
-        let name = |part| shape::in_layer(index, part);
-        Ok(Self {
-            input_norm: Norm::build(parameters, &name(INPUT_NORM), eps)?,
-            attention: Attention::build(parameters, &name(ATTENTION), &shape.attention, eps)?,
-            post_norm: Norm::build(parameters, &name(POST_NORM), eps)?,
-            feed_forward: FeedForward::build(parameters, &name(FEED_FORWARD), &shape.feed_forward)?,
-        })
-    }
-
-    /// x: \[rows, width, hidden\]; output as x.
-    fn forward(&self, x: Tensor<3>, layout: &Layout, past: Option<&mut LayerCache>) -> Tensor<3> {
-        let [rows, width, d] = x.dims();
-        let x = x.reshape([rows * width, d]);
-        let x = x.clone() + self.attention.forward(self.input_norm.forward(x), layout, past);
-        let x = x.clone() + self.feed_forward.forward(self.post_norm.forward(x));
-        x.reshape([rows, width, d])
-    }
-
-    fn named(&self, index: usize) -> Vec<(String, StoredParameter<'_>)> {
-        let name = |part| shape::in_layer(index, part);
-        let mut all = vec![self.input_norm.named(&name(INPUT_NORM))];
-        all.extend(self.attention.named(&name(ATTENTION)));
-        all.push(self.post_norm.named(&name(POST_NORM)));
-        all.extend(self.feed_forward.named(&name(FEED_FORWARD)));
-        all
+    fn is_faster_packed(&self) -> bool {
+        host::serves(&self.head().weights()) && !self.has_sinks()
     }
 }

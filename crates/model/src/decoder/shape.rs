@@ -1,17 +1,34 @@
-//! What a decoder is built of, whatever its family: the blocks, their sizes, and the tensors that they need.
+//! What a decoder is built of, whatever its family: the blocks, their sizes, and the parameters that they need.
+//!
+//! Parameters have the names that Llama's have in files, with further ones for what Llama lacks. How a family's files
+//! spell and arrange them is told by its [`Layout`](crate::families::Layout).
 
+use crate::activation::Activation;
 use crate::host::Heads;
 use crate::rope::RotarySpeeds;
 
 /// The embedding's name, which is also the head's if they are tied.
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The name of the embedding of positions.
+pub(crate) const POSITIONS: &str = "model.embed_positions.weight";
+/// The names of the projections between the embedding's width and the residual stream's.
+pub(crate) const PROJECT_IN: &str = "model.project_in";
+pub(crate) const PROJECT_OUT: &str = "model.project_out";
 /// The last norm's name.
-pub(super) const NORM: &str = "model.norm";
+pub(crate) const NORM: &str = "model.norm";
 /// The name of a separate head.
 pub(crate) const HEAD: &str = "lm_head.weight";
 
+/// The names of a layer's norms: of the input of attention and its output, of the input of the feed-forward network
+/// and its output.
+pub(crate) const NORMS: [&str; 4] =
+    ["input_layernorm", "attention_output_layernorm", "post_attention_layernorm", "feed_forward_output_layernorm"];
+/// The names of a layer's other parts.
+pub(crate) const ATTENTION: &str = "self_attn";
+pub(crate) const FEED_FORWARD: &str = "mlp";
+
 /// The full name of a part of a layer.
-pub(super) fn in_layer(layer: usize, part: &str) -> String {
+pub(crate) fn in_layer(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}")
 }
 
@@ -22,87 +39,298 @@ pub(crate) struct Shape {
     pub(crate) vocab_size: usize,
     /// Width of the residual stream.
     pub(crate) hidden_size: usize,
-    /// Epsilon of every norm.
-    pub(crate) norm_eps: f64,
-    /// Whether the embedding is also the head.
-    pub(crate) is_tied: bool,
-    /// The rotary embedding of every layer.
-    pub(crate) speeds: RotarySpeeds,
+    /// From tokens to the residual stream.
+    pub(crate) embedding: EmbeddingShape,
+    /// The rotary embeddings, of which each attention names one.
+    pub(crate) ropes: Vec<RotarySpeeds>,
     /// The layers, first to last.
     pub(crate) layers: Vec<LayerShape>,
+    /// The norm behind the last layer.
+    pub(crate) norm: Option<NormShape>,
+    /// From the residual stream to logits.
+    pub(crate) head: HeadShape,
+}
+
+/// The way from tokens to the residual stream: (embedding\[token\] · scale) · project_in + positions\[p + offset\].
+#[derive(Clone, Debug)]
+pub(crate) struct EmbeddingShape {
+    /// The embedding's width. If it is not the residual stream's, there is a projection before the layers and another
+    /// before the head.
+    pub(crate) size: usize,
+    /// The factor of the embedding.
+    pub(crate) scale: f64,
+    /// Number of learned positions, and the row of the first of them.
+    pub(crate) positions: Option<(usize, usize)>,
+}
+
+/// The way from the residual stream to logits: cap · tanh((scale · x · head + bias) / cap).
+#[derive(Clone, Debug)]
+pub(crate) struct HeadShape {
+    /// Whether the embedding is also the head.
+    pub(crate) is_tied: bool,
+    /// Whether it has a bias, which is the last row of its weights, \[hidden + 1, vocabulary\].
+    pub(crate) has_bias: bool,
+    /// The factor of its input.
+    pub(crate) scale: f64,
+    /// The bound that logits approach.
+    pub(crate) softcap: Option<f64>,
+}
+
+/// A norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct NormShape {
+    /// Its formula.
+    pub(crate) kind: NormKind,
+    /// Epsilon inside the square root.
+    pub(crate) eps: f64,
+    /// Whether it has weights.
+    pub(crate) has_weight: bool,
+    /// Whether it has a bias.
+    pub(crate) has_bias: bool,
+}
+
+/// The formulas of norms, over the last dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// x / sqrt(mean(x²) + eps) · weight.
+    Rms,
+    /// x / sqrt(mean(x²) + eps) · (1 + weight).
+    RmsOnePlus,
+    /// (x - mean(x)) / sqrt(variance(x) + eps) · weight + bias.
+    Layer,
 }
 
 /// The blocks of a layer.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerShape {
+    /// How its parts are added to the residual stream.
+    pub(crate) order: Order,
+    /// Which of [`NORMS`] there are.
+    pub(crate) norms: [bool; 4],
+    /// What they are.
+    pub(crate) norm: NormShape,
+    /// The factor of what is added to the residual stream.
+    pub(crate) residual: f64,
     /// Its attention.
     pub(crate) attention: AttentionShape,
     /// Its feed-forward network.
     pub(crate) feed_forward: FeedForwardShape,
 }
 
+/// How attention a and feed-forward network f are added to the residual stream x. n, o, m and p are the norms, in the
+/// order of [`NORMS`]; one that a layer lacks changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// y = x + o(a(n(x))), then y + p(f(m(y))).
+    Sequential,
+    /// x + a(n(x)) + f(m(x)); without m: x + a(n(x)) + f(n(x)).
+    Parallel,
+    /// y = o(x + a(x)), then p(y + f(y)).
+    NormAfterSum,
+}
+
 /// An attention.
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionShape {
-    /// Heads and window.
+    /// Heads, window and scores.
     pub(crate) heads: Heads,
+    /// Index of its rotary embedding.
+    pub(crate) rope: usize,
     /// Whether the projections to queries, keys and values have a bias.
     pub(crate) has_qkv_bias: bool,
     /// Whether the projection of its output has one.
     pub(crate) has_output_bias: bool,
-    /// Whether each head's queries and keys are normalised.
-    pub(crate) has_qk_norm: bool,
+    /// The norms of queries and keys, before they are turned.
+    pub(crate) qk_norm: Option<(QkNorm, NormShape)>,
+    /// The bound of every value of queries, keys and values.
+    pub(crate) clip: Option<f64>,
+    /// Whether each head has a learned logit that takes part in the softmax and whose weight is dropped.
+    pub(crate) has_sinks: bool,
+}
+
+/// What a norm of queries or keys is computed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QkNorm {
+    /// Each head, with the same weights.
+    Head,
+    /// Each head, with weights of its own.
+    OwnHead,
+    /// All heads together.
+    Whole,
 }
 
 /// A feed-forward network.
 #[derive(Clone, Debug)]
-pub(crate) struct FeedForwardShape {
+pub(crate) enum FeedForwardShape {
+    /// One for all tokens.
+    Dense(DenseShape),
+    /// Several, of which each token uses some.
+    Experts(ExpertsShape),
+}
+
+/// A network of two layers.
+#[derive(Clone, Debug)]
+pub(crate) struct DenseShape {
     /// Its inner width.
     pub(crate) size: usize,
+    /// Its nonlinearity.
+    pub(crate) activation: Activation,
+    /// Whether that is applied to a gate: down(activation(gate(x)) · up(x)) instead of down(activation(up(x))).
+    pub(crate) is_gated: bool,
+    /// What takes the place of the nonlinearity of a gate.
+    pub(crate) clamp: Option<Clamp>,
     /// Whether its projections have a bias.
     pub(crate) has_bias: bool,
 }
 
+/// down((clamp(up(x), -limit, limit) + 1) · g · sigmoid(alpha · g)) with g = min(gate(x), limit), as in gpt-oss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Clamp {
+    /// The bound.
+    pub(crate) limit: f64,
+    /// The factor within the sigmoid.
+    pub(crate) alpha: f64,
+}
+
+/// A mixture of experts.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpertsShape {
+    /// Number of experts.
+    pub(crate) count: usize,
+    /// Number of experts that each token uses.
+    pub(crate) per_token: usize,
+    /// What each of them is.
+    pub(crate) expert: DenseShape,
+    /// How the chosen ones are weighted.
+    pub(crate) weights: RouterWeights,
+    /// Whether the router has a bias.
+    pub(crate) has_router_bias: bool,
+}
+
+/// The weights of the experts that a token uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RouterWeights {
+    /// The softmax of the logits of all experts.
+    Softmax {
+        /// Divided by the sum over the chosen ones.
+        is_normalised: bool,
+    },
+    /// The softmax of the logits of the chosen ones.
+    SoftmaxOfChosen,
+}
+
+/// A parameter's name and its shape in Hugging Face's layout, in which linear weights are \[out, in\].
+pub(crate) type Named = (String, Vec<usize>);
+
 impl Shape {
-    /// Every parameter with its Hugging Face name and shape (linear weights are \[out, in\] there), in the order in
-    /// which a decoder is built.
-    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let d = self.hidden_size;
-        let mut all = vec![(EMBEDDING.to_owned(), vec![self.vocab_size, d])];
+    /// Every parameter with its name and shape, in the order in which a decoder is built. The head's is \[hidden + 1,
+    /// vocabulary\] if it has a bias.
+    pub(crate) fn parameters(&self) -> Vec<Named> {
+        let [mut all, behind] = self.outside_layers();
         for (i, layer) in self.layers.iter().enumerate() {
-            all.extend(layer.tensors(d).into_iter().map(|(part, shape)| (in_layer(i, &part), shape)));
+            let parameters = layer.parameters(self.hidden_size);
+            all.extend(parameters.into_iter().map(|(part, shape)| (in_layer(i, &part), shape)));
         }
-        all.push((format!("{NORM}.weight"), vec![d]));
-        if !self.is_tied {
-            all.push((HEAD.to_owned(), vec![self.vocab_size, d]));
-        }
+        all.extend(behind);
         all
+    }
+
+    /// The parameters before the layers and those behind them.
+    pub(crate) fn outside_layers(&self) -> [Vec<Named>; 2] {
+        let (d, size, classes) = (self.hidden_size, self.embedding.size, self.vocab_size);
+        let projection =
+            |name: &str, shape: [usize; 2]| (size != d).then(|| (format!("{name}.weight"), shape.to_vec()));
+        let mut before = vec![(EMBEDDING.to_owned(), vec![classes, size])];
+        before.extend(projection(PROJECT_IN, [d, size]));
+        before.extend(self.embedding.positions.map(|(count, first)| (POSITIONS.to_owned(), vec![count + first, d])));
+        let mut behind: Vec<Named> = self.norm.iter().flat_map(|norm| norm.parameters(NORM, d)).collect();
+        behind.extend(projection(PROJECT_OUT, [size, d]));
+        if !self.head.is_tied {
+            let shape = if self.head.has_bias { vec![size + 1, classes] } else { vec![classes, size] };
+            behind.push((HEAD.to_owned(), shape));
+        }
+        [before, behind]
+    }
+}
+
+impl NormShape {
+    /// Its parameters, where it has this name and is over this width.
+    pub(crate) fn parameters(&self, name: &str, width: usize) -> impl Iterator<Item = Named> + use<> {
+        let weight = self.has_weight.then(|| (format!("{name}.weight"), vec![width]));
+        let bias = self.has_bias.then(|| (format!("{name}.bias"), vec![width]));
+        weight.into_iter().chain(bias)
     }
 }
 
 impl LayerShape {
     /// The parameters of a layer whose input has width d, without the layer's own name.
-    pub(crate) fn tensors(&self, d: usize) -> Vec<(String, Vec<usize>)> {
-        let (attention, f) = (&self.attention, self.feed_forward.size);
-        let [q, kv] = attention.heads.token_sizes();
-        let [qkv_bias, mlp_bias] = [attention.has_qkv_bias, self.feed_forward.has_bias];
-        let linear = |name: &str, out: usize, inner: usize, has_bias: bool| {
-            let bias = has_bias.then(|| (format!("{name}.bias"), vec![out]));
-            [(format!("{name}.weight"), vec![out, inner])].into_iter().chain(bias)
+    pub(crate) fn parameters(&self, d: usize) -> Vec<Named> {
+        let norm = |place: usize| {
+            let norm = self.norms[place].then_some(self.norm);
+            norm.into_iter().flat_map(move |norm| norm.parameters(NORMS[place], d))
         };
-        let mut all = vec![("input_layernorm.weight".to_owned(), vec![d])];
-        all.extend(linear("self_attn.q_proj", q, d, qkv_bias));
-        all.extend(linear("self_attn.k_proj", kv, d, qkv_bias));
-        all.extend(linear("self_attn.v_proj", kv, d, qkv_bias));
-        all.extend(linear("self_attn.o_proj", d, q, attention.has_output_bias));
-        if attention.has_qk_norm {
-            let norms = ["self_attn.q_norm.weight", "self_attn.k_norm.weight"];
-            all.extend(norms.map(|name| (name.to_owned(), vec![attention.heads.head_dim])));
-        }
-        all.push(("post_attention_layernorm.weight".to_owned(), vec![d]));
-        all.extend(linear("mlp.gate_proj", f, d, mlp_bias));
-        all.extend(linear("mlp.up_proj", f, d, mlp_bias));
-        all.extend(linear("mlp.down_proj", d, f, mlp_bias));
+        let mut all: Vec<Named> = norm(0).collect();
+        all.extend(self.attention.parameters(d));
+        all.extend(norm(1).chain(norm(2)));
+        all.extend(self.feed_forward.parameters(d));
+        all.extend(norm(3));
         all
+    }
+}
+
+/// The parameters of a linear map.
+fn linear(name: &str, out: usize, inner: usize, has_bias: bool) -> impl Iterator<Item = Named> + use<> {
+    let bias = has_bias.then(|| (format!("{name}.bias"), vec![out]));
+    [(format!("{name}.weight"), vec![out, inner])].into_iter().chain(bias)
+}
+
+impl AttentionShape {
+    fn parameters(&self, d: usize) -> Vec<Named> {
+        let ([q, kv], bias) = (self.heads.token_sizes(), self.has_qkv_bias);
+        let name = |part: &str| format!("{ATTENTION}.{part}");
+        let mut all: Vec<Named> = linear(&name("q_proj"), q, d, bias).collect();
+        all.extend(linear(&name("k_proj"), kv, d, bias));
+        all.extend(linear(&name("v_proj"), kv, d, bias));
+        all.extend(linear(&name("o_proj"), d, q, self.has_output_bias));
+        if let Some((over, norm)) = self.qk_norm {
+            let width = |whole| if over == QkNorm::Head { self.heads.head_dim } else { whole };
+            all.extend(norm.parameters(&name("q_norm"), width(q)).chain(norm.parameters(&name("k_norm"), width(kv))));
+        }
+        all.extend(self.has_sinks.then(|| (name("sinks"), vec![self.heads.count])));
+        all
+    }
+}
+
+impl FeedForwardShape {
+    fn parameters(&self, d: usize) -> Vec<Named> {
+        match self {
+            Self::Dense(dense) => dense.inputs(FEED_FORWARD, d).chain(dense.output(FEED_FORWARD, d)).collect(),
+            Self::Experts(experts) => {
+                let name = |e| format!("{FEED_FORWARD}.experts.{e}");
+                let router = linear(&format!("{FEED_FORWARD}.router"), experts.count, d, experts.has_router_bias);
+                let inputs = (0..experts.count).flat_map(|e| experts.expert.inputs(&name(e), d));
+                let outputs = (0..experts.count).flat_map(|e| experts.expert.output(&name(e), d));
+                router.chain(inputs).chain(outputs).collect()
+            }
+        }
+    }
+
+    /// Its inner width; with experts, that of one.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Dense(dense) => dense.size,
+            Self::Experts(experts) => experts.expert.size,
+        }
+    }
+}
+
+impl DenseShape {
+    fn inputs(&self, name: &str, d: usize) -> impl Iterator<Item = Named> + use<> {
+        let gate = self.is_gated.then(|| linear(&format!("{name}.gate_proj"), self.size, d, self.has_bias));
+        gate.into_iter().flatten().chain(linear(&format!("{name}.up_proj"), self.size, d, self.has_bias))
+    }
+
+    fn output(&self, name: &str, d: usize) -> impl Iterator<Item = Named> + use<> {
+        linear(&format!("{name}.down_proj"), d, self.size, self.has_bias)
     }
 }

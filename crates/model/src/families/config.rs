@@ -1,18 +1,20 @@
 //! The config of a decoder: keys of a recipe's `[student]`, and what is read of config.json.
 
-use super::ModelType;
-use crate::Model;
+use super::{ModelType, one_or_several};
 use crate::parameters::{ParameterBuilder, Values};
-use crate::rope::RopeScaling;
+use crate::rope::{RopeScaling, RopeType, RotarySpeeds};
+use crate::{Activation, Model};
 use burn::tensor::{DType, Device};
 use logitcask_core::ConfigError;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// Shape and constants of a decoder of any family, with Hugging Face's names.
 ///
-/// Families differ in which of the optional keys they have: [`Self::resolved`] refuses a key that the family lacks.
+/// Families differ in which of the optional keys they have: [`Self::resolved`] refuses a key that the family lacks. Keys
+/// that only one family has are its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct ModelConfig {
     /// The family; if left out: `llama`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -22,8 +24,11 @@ pub struct ModelConfig {
     pub(crate) vocab_size: usize,
     /// Width of the residual stream.
     pub(crate) hidden_size: usize,
-    /// Width of the SwiGLU feed-forward network.
+    /// Width of the feed-forward network.
     pub(crate) intermediate_size: usize,
+    /// Nonlinearity of the feed-forward network; if left out: the family's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hidden_act: Option<Activation>,
     /// Number of decoder layers.
     pub(crate) num_hidden_layers: usize,
     /// Number of query heads.
@@ -42,6 +47,9 @@ pub struct ModelConfig {
     /// Base of the rotary angles.
     #[serde(default = "default_theta")]
     pub(crate) rope_theta: f64,
+    /// Part of a head's dimensions that turns; if left out: the family's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) partial_rotary_factor: Option<f64>,
     /// Scaling of the rotary angles for long texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rope_scaling: Option<RopeScaling>,
@@ -67,6 +75,34 @@ pub struct ModelConfig {
     /// number, and several are a list.
     #[serde(default, with = "one_or_several", skip_serializing_if = "Vec::is_empty")]
     pub(crate) eos_token_id: Vec<u32>,
+    /// The family's own settings, without those at their default.
+    #[serde(flatten, skip_deserializing)]
+    pub(crate) settings: Map<String, Value>,
+    /// The length of texts, where rotary angles depend on it: see [`Self::for_texts_of`].
+    #[serde(skip)]
+    pub(crate) text_length: TextLength,
+}
+
+/// A length that does not tell configs apart, because it says how a model is used and not what it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TextLength(pub(crate) Option<usize>);
+
+impl PartialEq for TextLength {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl ModelConfig {
+    /// Reads the keys that are no family's own.
+    pub(super) fn deserialize_common<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    /// Writes all keys.
+    pub(super) fn serialize_all<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
 }
 
 /// What the attention of a layer sees, with Hugging Face's names.
@@ -80,15 +116,10 @@ pub enum LayerType {
     Sliding,
 }
 
-/// More layers than any decoder has: a larger number indicates a damaged file.
-const MAX_LAYERS: usize = 4096;
-/// More parameters than any decoder has. Below it no product of sizes overflows 64 bits.
-const MAX_PARAMETERS: u128 = 1 << 44;
-
 const fn default_eps() -> f64 {
     1e-5
 }
-const fn default_theta() -> f64 {
+pub(super) const fn default_theta() -> f64 {
     10_000.0
 }
 const fn default_tied() -> bool {
@@ -106,6 +137,7 @@ impl Default for ModelConfig {
             vocab_size: 0,
             hidden_size: 0,
             intermediate_size: 0,
+            hidden_act: None,
             num_hidden_layers: 0,
             num_attention_heads: 0,
             num_key_value_heads: 0,
@@ -113,6 +145,7 @@ impl Default for ModelConfig {
             max_position_embeddings: 0,
             rms_norm_eps: default_eps(),
             rope_theta: default_theta(),
+            partial_rotary_factor: None,
             rope_scaling: None,
             attention_bias: false,
             mlp_bias: false,
@@ -121,6 +154,8 @@ impl Default for ModelConfig {
             tie_word_embeddings: default_tied(),
             bos_token_id: None,
             eos_token_id: Vec::new(),
+            settings: Map::new(),
+            text_length: TextLength::default(),
         }
     }
 }
@@ -141,12 +176,19 @@ impl ModelConfig {
         if self.head_dim == 0 {
             self.head_dim = self.hidden_size / self.num_attention_heads.max(1);
         }
+        let family = self.model_type.family();
+        let defaults = family.defaults();
+        self.hidden_act = self.hidden_act.filter(|act| *act != defaults.hidden_act);
+        self.partial_rotary_factor = self.partial_rotary_factor.filter(|part| *part != defaults.partial_rotary_factor);
+        family.resolve(&mut self)?;
         self.check_sizes()?;
         self.check_optional()?;
+        let part = self.rotary_part();
         if let Some(scaling) = &mut self.rope_scaling {
-            scaling.resolve(self.max_position_embeddings).map_err(|error| error.within("rope_scaling"))?;
+            let pairs = (self.head_dim as f64 * part) as usize / 2;
+            scaling.resolve(self.max_position_embeddings, pairs).map_err(|error| error.within("rope_scaling"))?;
         }
-        let is_finite = self.speeds().are_finite();
+        let is_finite = self.speeds().iter().all(RotarySpeeds::are_finite);
         ConfigError::unless(is_finite, "rope_theta", self.rope_theta, "a base whose angles are finite numbers")?;
         self.resolve_windows()?;
         Ok(self)
@@ -187,10 +229,38 @@ impl ModelConfig {
         Self { bos_token_id: bos, eos_token_id: eos, ..self }
     }
 
+    /// The same model for texts of up to this many tokens. With `dynamic` and `longrope` scaling rotary angles depend on
+    /// it; without it they are those of texts that are not longer than the model was trained for. `transformers` takes
+    /// the longest text of a batch instead, so that a text's logits depend on those beside it.
+    pub fn for_texts_of(self, length: usize) -> Self {
+        Self { text_length: TextLength(Some(length)), ..self }
+    }
+
+    /// Whether rotary angles depend on the length of texts.
+    pub fn depends_on_text_length(&self) -> bool {
+        let kind = self.rope_scaling.as_ref().map(|scaling| scaling.rope_type);
+        kind.is_some_and(|kind| [RopeType::Dynamic, RopeType::Longrope].contains(&kind))
+    }
+
     /// Creates a model on `device` in `dtype`. `values` returns the f32 values of the parameter with a name and a
     /// shape, both Hugging Face's, in row-major order.
     pub(crate) fn build<E>(&self, device: &Device, dtype: DType, values: Values<'_, E>) -> Result<Model, E> {
-        Model::build(self, &mut ParameterBuilder::new(self.tensors(), device, dtype, values))
+        Model::build(self, &mut ParameterBuilder::new(self.shape().parameters(), device, dtype, values))
+    }
+
+    /// The nonlinearity of the feed-forward network.
+    pub(super) fn activation(&self) -> Activation {
+        self.hidden_act.unwrap_or(self.model_type.family().defaults().hidden_act)
+    }
+
+    /// Part of a head's dimensions that turns.
+    pub(super) fn rotary_part(&self) -> f64 {
+        self.partial_rotary_factor.unwrap_or(self.model_type.family().defaults().partial_rotary_factor)
+    }
+
+    /// Number of dimensions of a head that turn.
+    pub(super) fn rotary_width(&self) -> usize {
+        (self.head_dim as f64 * self.rotary_part()) as usize
     }
 
     /// The window of a layer's attention.
@@ -202,99 +272,5 @@ impl ModelConfig {
     pub(super) fn layer_types(&self) -> Vec<LayerType> {
         let kind = |layer| if self.window(layer).is_some() { LayerType::Sliding } else { LayerType::Full };
         (0..self.num_hidden_layers).map(kind).collect()
-    }
-
-    /// Checks that sizes and constants are consistent.
-    fn check_sizes(&self) -> Result<(), ConfigError> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("max_position_embeddings", self.max_position_embeddings),
-            ("sliding_window", self.sliding_window.unwrap_or(1)),
-        ];
-        for (key, size) in sizes {
-            ConfigError::unless((1..=1 << 24).contains(&size), key, size, "at least 1 and at most 2^24")?;
-        }
-        let (layers, eps, theta) = (self.num_hidden_layers, self.rms_norm_eps, self.rope_theta);
-        ConfigError::unless(layers <= MAX_LAYERS, "num_hidden_layers", layers, format!("at most {MAX_LAYERS}"))?;
-        let is_number = eps >= 0.0 && eps.is_finite();
-        ConfigError::unless(is_number, "rms_norm_eps", eps, "a finite number, at least 0")?;
-        ConfigError::unless(theta > 0.0 && theta.is_finite(), "rope_theta", theta, "a finite number above 0")?;
-        let (heads, of_keys) = (self.num_attention_heads, self.num_key_value_heads);
-        let expected = format!("a multiple of num_key_value_heads = {of_keys}");
-        ConfigError::unless(heads.is_multiple_of(of_keys), "num_attention_heads", heads, expected)?;
-        ConfigError::unless(self.head_dim.is_multiple_of(2), "head_dim", self.head_dim, "even")
-            .map_err(|error| error.because("rotary embedding turns pairs"))?;
-        let count = self.parameter_count();
-        ConfigError::unless(count <= MAX_PARAMETERS, "hidden_size", self.hidden_size, "smaller")
-            .map_err(|error| error.because(format!("the sizes come to {count} parameters, and at most 2^44 are read")))
-    }
-
-    /// Checks that there is no key that the family's models do not have.
-    fn check_optional(&self) -> Result<(), ConfigError> {
-        let has = self.model_type.family().optional_keys();
-        let optional = [
-            ("attention_bias", self.attention_bias.to_string(), self.attention_bias),
-            ("mlp_bias", self.mlp_bias.to_string(), self.mlp_bias),
-            ("sliding_window", self.sliding_window.unwrap_or(0).to_string(), self.sliding_window.is_some()),
-            ("layer_types", format!("{:?}", self.layer_types), !self.layer_types.is_empty()),
-        ];
-        for (key, got, is_set) in optional {
-            let expected = format!("left out: `{}` models have no such setting", self.model_type.name());
-            ConfigError::unless(!is_set || has.contains(&key), key, got, expected)?;
-        }
-        Ok(())
-    }
-
-    /// Gives windows the one form that [`Self::layer_types`](field@Self::layer_types) describes, so that equal models
-    /// have equal configs: there are types only if layers differ.
-    fn resolve_windows(&mut self) -> Result<(), ConfigError> {
-        let (types, layers) = (self.layer_types.len(), self.num_hidden_layers);
-        if types == 0 {
-            return Ok(());
-        }
-        let expected = format!("one for each of the {layers} layers");
-        ConfigError::unless(types == layers, "layer_types", format!("{types} kinds"), expected)?;
-        let windowed = self.layer_types.iter().filter(|kind| **kind == LayerType::Sliding).count();
-        if windowed == 0 {
-            self.sliding_window = None;
-        } else if self.sliding_window.is_none() {
-            return Err(ConfigError::missing("sliding_window", "the window of the layers of kind `sliding_attention`"));
-        }
-        if windowed == 0 || windowed == layers {
-            self.layer_types.clear();
-        }
-        Ok(())
-    }
-}
-
-/// Hugging Face's format of a list of tokens: a number for a single token, and a list for several.
-mod one_or_several {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a token id or a list of token ids")]
-    enum OneOrSeveral {
-        One(u32),
-        Several(Vec<u32>),
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
-        Ok(match OneOrSeveral::deserialize(deserializer)? {
-            OneOrSeveral::One(id) => vec![id],
-            OneOrSeveral::Several(ids) => ids,
-        })
-    }
-
-    pub fn serialize<S: Serializer>(ids: &[u32], serializer: S) -> Result<S::Ok, S::Error> {
-        match ids {
-            [id] => id.serialize(serializer),
-            several => several.serialize(serializer),
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! Llama. SmolLM, TinyLlama and similar models use it too.
 
-use super::{Blocks, Defaults, Family, ModelConfig, hf};
-use serde_json::{Map, Value, json};
+use super::{Blocks, Defaults, Family, ModelConfig};
+#[cfg(test)]
+use serde_json::{Value, json};
 
 /// Llama's family.
 pub(super) struct Llama;
@@ -12,22 +13,11 @@ impl Family for Llama {
     }
 
     fn defaults(&self) -> Defaults {
-        Defaults { num_key_value_heads: None, head_dim: None, max_position_embeddings: 2048 }
+        Defaults::new(2048)
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
         &["attention_bias", "mlp_bias"]
-    }
-
-    fn read(&self, all: &Map<String, Value>, keys: &mut Map<String, Value>) -> Result<(), String> {
-        for key in ["attention_bias", "mlp_bias"] {
-            keys.insert(key.to_owned(), json!(hf::flag(all, key)?));
-        }
-        Ok(())
-    }
-
-    fn written(&self, config: &ModelConfig) -> Value {
-        json!({"attention_bias": config.attention_bias, "mlp_bias": config.mlp_bias})
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
@@ -45,7 +35,7 @@ impl Family for Llama {
                 "eos_token_id": [1, 2]}),
             json!({"attention_bias": true}),
             json!({"mlp_bias": true, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
-            json!({"rope_scaling": llama3}),
+            json!({"rope_scaling": llama3, "hidden_act": "gelu"}),
             json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
         ]
     }

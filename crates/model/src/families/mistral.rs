@@ -12,11 +12,15 @@ impl Family for Mistral {
     }
 
     fn defaults(&self) -> Defaults {
-        Defaults { num_key_value_heads: Some(8), head_dim: None, max_position_embeddings: 131_072 }
+        Defaults { num_key_value_heads: Some(8), ..Defaults::new(131_072) }
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
         &["sliding_window"]
+    }
+
+    fn keys_read(&self) -> &'static [&'static str] {
+        &["layer_types"]
     }
 
     /// Every layer sees the window. A config that leaves it out means 4096, and null means none.
@@ -31,10 +35,6 @@ impl Family for Mistral {
         }
         keys.insert("sliding_window".to_owned(), window);
         Ok(())
-    }
-
-    fn written(&self, config: &ModelConfig) -> Value {
-        json!({"sliding_window": config.sliding_window})
     }
 
     fn blocks(&self, _: &ModelConfig) -> Blocks {

@@ -12,19 +12,23 @@ impl Family for Qwen2 {
     }
 
     fn defaults(&self) -> Defaults {
-        Defaults { num_key_value_heads: Some(32), head_dim: None, max_position_embeddings: 32_768 }
+        Defaults { num_key_value_heads: Some(32), ..Defaults::new(32_768) }
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
         &["sliding_window", "layer_types"]
     }
 
+    fn keys_read(&self) -> &'static [&'static str] {
+        &["use_sliding_window", "max_window_layers"]
+    }
+
     fn read(&self, all: &Map<String, Value>, keys: &mut Map<String, Value>) -> Result<(), String> {
-        windows::read(all, keys)
+        windows::read_if_used(all, keys)
     }
 
     fn written(&self, config: &ModelConfig) -> Value {
-        windows::written(config)
+        windows::written_if_used(config)
     }
 
     /// Biases of queries, keys and values are no setting here: all models have them.

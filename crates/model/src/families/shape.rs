@@ -1,9 +1,14 @@
 //! What follows from a config: blocks, parameters, and their initial values.
 
-use super::ModelConfig;
-use crate::decoder::{AttentionShape, EMBEDDING, FeedForwardShape, HEAD, LayerShape, Shape};
+use super::blocks::{Blocks, Rope};
+use super::layout::{Layout, RotaryPairs};
+use super::{LayerType, ModelConfig};
+use crate::decoder::{
+    AttentionShape, DenseShape, EMBEDDING, EmbeddingShape, ExpertsShape, FeedForwardShape, HeadShape, LayerShape,
+    NormKind, NormShape, Shape,
+};
 use crate::host::Heads;
-use crate::rope::RotarySpeeds;
+use crate::rope::{RotarySpeeds, TextLengths};
 
 /// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,39 +23,111 @@ pub(crate) enum Initial {
 }
 
 impl ModelConfig {
+    fn blocks(&self) -> Blocks {
+        self.model_type.family().blocks(self)
+    }
+
     /// The blocks of the decoder.
     pub(crate) fn shape(&self) -> Shape {
+        let blocks = self.blocks();
         Shape {
             vocab_size: self.vocab_size,
             hidden_size: self.hidden_size,
-            norm_eps: self.rms_norm_eps,
-            is_tied: self.tie_word_embeddings,
-            speeds: self.speeds(),
-            layers: (0..self.num_hidden_layers).map(|layer| self.layer(layer)).collect(),
+            embedding: EmbeddingShape {
+                size: blocks.embedding_size.unwrap_or(self.hidden_size),
+                scale: blocks.embedding_scale,
+                positions: blocks.first_position.map(|first| (self.max_position_embeddings, first)),
+            },
+            ropes: self.speeds(),
+            layers: (0..self.num_hidden_layers).map(|layer| self.layer(layer, &blocks)).collect(),
+            norm: blocks.last_norm.then(|| self.norm(&blocks)),
+            head: HeadShape {
+                is_tied: self.tie_word_embeddings,
+                has_bias: blocks.head_bias,
+                scale: blocks.logit_scale,
+                softcap: blocks.softcap,
+            },
         }
     }
 
-    /// The speeds of the rotary embedding.
-    pub(super) fn speeds(&self) -> RotarySpeeds {
-        RotarySpeeds::new(self.head_dim, self.rope_theta, self.rope_scaling.as_ref())
+    /// The rotary embeddings: that of the config, and what other layers have instead.
+    pub(super) fn speeds(&self) -> Vec<RotarySpeeds> {
+        let width = self.rotary_width();
+        let lengths = TextLengths { text: self.text_length.0, trained: self.max_position_embeddings };
+        let scaling = self.rope_scaling.as_ref().map(|scaling| (scaling, lengths));
+        let own = || RotarySpeeds::new(self.head_dim, width, self.rope_theta, scaling);
+        match self.blocks().rope {
+            Rope::Everywhere => vec![own()],
+            Rope::Nowhere => vec![RotarySpeeds::still(self.head_dim)],
+            Rope::In(_) => vec![own(), RotarySpeeds::still(self.head_dim)],
+            Rope::LocalBase(theta) => vec![own(), RotarySpeeds::new(self.head_dim, width, theta, None)],
+        }
+    }
+
+    fn norm(&self, blocks: &Blocks) -> NormShape {
+        NormShape {
+            kind: blocks.norm,
+            eps: self.rms_norm_eps,
+            has_weight: blocks.norm_weight,
+            has_bias: blocks.norm_bias,
+        }
     }
 
     /// The blocks of a layer.
-    fn layer(&self, layer: usize) -> LayerShape {
-        let blocks = self.model_type.family().blocks(self);
+    fn layer(&self, layer: usize, blocks: &Blocks) -> LayerShape {
+        let norm = self.norm(blocks);
         LayerShape {
+            order: blocks.order,
+            norms: blocks.norms,
+            norm,
+            residual: blocks.residual,
             attention: AttentionShape {
-                heads: Heads {
-                    count: self.num_attention_heads,
-                    kv_count: self.num_key_value_heads,
-                    head_dim: self.head_dim,
-                    window: self.window(layer),
+                heads: self.heads(layer, blocks),
+                rope: match &blocks.rope {
+                    Rope::Everywhere | Rope::Nowhere => 0,
+                    Rope::In(layers) => usize::from(!layers.get(layer).copied().unwrap_or(true)),
+                    Rope::LocalBase(_) => usize::from(self.window(layer).is_some()),
                 },
                 has_qkv_bias: blocks.qkv_bias,
                 has_output_bias: blocks.output_bias,
-                has_qk_norm: blocks.qk_norm,
+                qk_norm: blocks.qk_norm.map(|over| (over, NormShape { has_bias: blocks.qk_norm_bias, ..norm })),
+                clip: blocks.clip_qkv,
+                has_sinks: blocks.sinks,
             },
-            feed_forward: FeedForwardShape { size: self.intermediate_size, has_bias: blocks.feed_forward_bias },
+            feed_forward: self.feed_forward(layer, blocks),
+        }
+    }
+
+    fn feed_forward(&self, layer: usize, blocks: &Blocks) -> FeedForwardShape {
+        let dense = |size| DenseShape {
+            size,
+            activation: self.activation(),
+            is_gated: blocks.gate,
+            clamp: blocks.clamp,
+            has_bias: blocks.feed_forward_bias,
+        };
+        match blocks.experts.as_ref().filter(|experts| !experts.dense_layers.contains(&layer)) {
+            None => FeedForwardShape::Dense(dense(self.intermediate_size)),
+            Some(experts) => FeedForwardShape::Experts(ExpertsShape {
+                count: experts.count,
+                per_token: experts.per_token,
+                expert: dense(experts.size),
+                weights: experts.weights,
+                has_router_bias: experts.router_bias,
+            }),
+        }
+    }
+
+    fn heads(&self, layer: usize, blocks: &Blocks) -> Heads {
+        let scale = blocks.attention_scale.unwrap_or(1.0 / (self.head_dim as f64).sqrt());
+        let divisor = if blocks.attention_scale_by_layer { layer as f64 + 1.0 } else { 1.0 };
+        Heads {
+            count: self.num_attention_heads,
+            kv_count: self.num_key_value_heads,
+            head_dim: self.head_dim,
+            window: self.window(layer),
+            scale: (scale / divisor) as f32,
+            softcap: blocks.attention_softcap.map(|cap| cap as f32),
         }
     }
 
@@ -59,46 +136,81 @@ impl ModelConfig {
         usize::try_from(self.parameter_count()).unwrap_or(usize::MAX)
     }
 
-    /// The same without a limit. All layers have the same parameters, so that those of one are enough, and nothing
-    /// overflows whatever the sizes are.
+    /// The same without a limit. Layers of one kind have the same parameters, so that those of one are enough, and
+    /// nothing overflows whatever the sizes are.
     pub(super) fn parameter_count(&self) -> u128 {
         let product = |shape: Vec<usize>| shape.into_iter().map(|n| n as u128).product::<u128>();
-        let layer: u128 = self.layer(0).tensors(self.hidden_size).into_iter().map(|(_, shape)| product(shape)).sum();
-        let embeddings = if self.tie_word_embeddings { 1 } else { 2 };
-        let embedding = product(vec![self.vocab_size, self.hidden_size]);
-        embeddings * embedding + self.num_hidden_layers as u128 * layer + self.hidden_size as u128
+        let blocks = self.blocks();
+        let shape = Self { num_hidden_layers: 0, ..self.clone() }.shape();
+        let outside: u128 = shape.parameters().into_iter().map(|(_, shape)| product(shape)).sum();
+        let of_layer = |layer: usize| -> u128 {
+            let parameters = self.layer(layer, &blocks).parameters(self.hidden_size);
+            parameters.into_iter().map(|(_, shape)| product(shape)).sum()
+        };
+        let dense = |layer: &usize| blocks.experts.as_ref().is_some_and(|experts| experts.dense_layers.contains(layer));
+        let layers = self.num_hidden_layers;
+        let (first_dense, first_other) = ((0..layers).find(dense), (0..layers).find(|layer| !dense(layer)));
+        let dense_layers = (0..layers).filter(dense).count();
+        outside
+            + first_dense.map_or(0, |layer| dense_layers as u128 * of_layer(layer))
+            + first_other.map_or(0, |layer| (layers - dense_layers) as u128 * of_layer(layer))
     }
 
-    /// Every parameter with its Hugging Face name and shape (linear weights are \[out, in\] there).
+    /// How the family's files hold the parameters.
+    pub(crate) fn layout(&self) -> Layout {
+        let family = self.model_type.family();
+        let pairs = RotaryPairs { width: self.rotary_width(), are_neighbours: family.pairs_are_neighbours() };
+        Layout::new(&self.shape(), &family.names(self), pairs)
+    }
+
+    /// Every tensor of the family's files with its Hugging Face name and shape.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        self.shape().tensors()
+        self.layout().tensors().iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
     }
 
-    /// The embedding's name if it is also the head.
-    pub(crate) fn tied_embedding(&self) -> Option<&'static str> {
-        self.tie_word_embeddings.then_some(EMBEDDING)
+    /// The name in the family's files of the embedding if it is also the head, and that which the head would have.
+    pub(crate) fn tied_names(&self) -> Option<[String; 2]> {
+        let own_head = Self { tie_word_embeddings: false, ..self.clone() }.layout();
+        let name = |parameter: &str| own_head.holders(parameter).next().map(|tensor| tensor.name.clone());
+        name(EMBEDDING).zip(name(crate::decoder::HEAD)).filter(|_| self.tie_word_embeddings).map(<[String; 2]>::from)
     }
 
-    /// Whether a file may contain this tensor although no parameter is made from it: older files contain rotary angles,
-    /// which every reader computes itself.
+    /// The name in the family's files of a separate head.
+    pub(crate) fn head_name(&self) -> Option<String> {
+        let own_head = Self { tie_word_embeddings: false, num_hidden_layers: 1, ..self.clone() }.layout();
+        own_head.holders(crate::decoder::HEAD).next().map(|tensor| tensor.name.clone())
+    }
+
+    /// The name that `transformers` has for a tensor of the family's files; `None` for one that is no part of the decoder.
+    pub(crate) fn standard_name(&self, name: &str) -> Option<String> {
+        self.model_type.family().standard_name(name)
+    }
+
+    /// Whether a file may contain this tensor although no parameter is made from it: older files contain rotary angles
+    /// and causal masks, which every reader computes itself.
     pub(crate) fn is_ignored(name: &str) -> bool {
-        name.ends_with(".rotary_emb.inv_freq")
+        let endings =
+            [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
+        endings.iter().any(|ending| name.ends_with(ending))
     }
-
-    /// The name of a separate head, whether the model has one or not.
-    pub(crate) const HEAD_NAME: &'static str = HEAD;
 
     /// Initial values of the parameter with this name: normal weights of deviation 0.02, scaled by 1 / sqrt(2 · layers)
-    /// for those that write into the residual stream; norms are one, and biases zero.
+    /// for those that write into the residual stream; norms multiply by one, and biases are zero.
     pub(crate) fn initial(&self, name: &str) -> Initial {
         if name.ends_with("norm.weight") {
-            return Initial::Constant(1.0);
+            let is_one_plus = self.blocks().norm == NormKind::RmsOnePlus;
+            return Initial::Constant(if is_one_plus { 0.0 } else { 1.0 });
         }
-        if name.ends_with(".bias") {
+        if name.ends_with(".bias") || name.ends_with(".sinks") {
             return Initial::Constant(0.0);
         }
         let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
         let scale = if into_residual { (2.0 * self.num_hidden_layers as f64).sqrt() } else { 1.0 };
         Initial::Normal { deviation: 0.02 / scale }
+    }
+
+    /// The layers that see everything before them.
+    pub(super) fn full_layers(&self) -> Vec<bool> {
+        self.layer_types().into_iter().map(|kind| kind == LayerType::Full).collect()
     }
 }

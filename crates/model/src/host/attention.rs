@@ -4,6 +4,7 @@
 //! them. They are never stored for a whole window.
 
 use super::Heads;
+use super::activations::tanh;
 use crate::matmul::{MatRef, matmul_into};
 use crate::rope::RotaryAngles;
 use crate::sequences::{Sequences, first_key};
@@ -34,7 +35,7 @@ pub(super) fn forward(
         let window = Window::new(inputs.of(tokens, wide, narrow), heads, angles);
         let mut scores = Vec::new();
         for (head, first) in window.blocks() {
-            let (n, keys) = window.probabilities(head, first, &mut scores);
+            let (n, keys) = window.probabilities(head, first, &mut scores, None);
             let out = &mut out[first * wide + head * heads.head_dim..];
             let values = window.of_key_head(window.v, head, keys.start);
             let scores = MatRef::by_rows(&scores, keys.len());
@@ -63,11 +64,11 @@ pub(super) fn backward(
     outputs.zip(sequences.ranges().collect::<Vec<_>>()).for_each(|((of_q, (of_k, of_v)), tokens)| {
         let slopes = &slopes[tokens.start * wide..tokens.end * wide];
         let window = Window::new(inputs.of(tokens, wide, narrow), heads, angles);
-        let mut scratch = [Vec::new(), Vec::new()];
+        let mut scratch = [Vec::new(), Vec::new(), Vec::new()];
         for (head, first) in window.blocks() {
             window.backward(head, first, slopes, [of_q, of_k, of_v], &mut scratch);
         }
-        angles.turn(of_q, heads.count, heads.scale(), -1.0);
+        angles.turn(of_q, heads.count, heads.scale, -1.0);
         angles.turn(of_k, heads.kv_count, 1.0, -1.0);
     });
     [of_q, of_k, of_v]
@@ -105,7 +106,7 @@ struct Window<'a> {
     heads: &'a Heads,
     /// Number of tokens.
     width: usize,
-    /// Scaled by 1 / sqrt(head_dim).
+    /// Times the factor of the scores.
     q: Vec<f32>,
     k: Vec<f32>,
     v: &'a [f32],
@@ -115,7 +116,7 @@ impl<'a> Window<'a> {
     fn new(Inputs { q, k, v }: Inputs<'a>, heads: &'a Heads, angles: &RotaryAngles) -> Self {
         let width = q.len() / heads.token_sizes()[0];
         let (mut q, mut k) = (q.to_vec(), k.to_vec());
-        angles.turn(&mut q, heads.count, heads.scale(), 1.0);
+        angles.turn(&mut q, heads.count, heads.scale, 1.0);
         angles.turn(&mut k, heads.kv_count, 1.0, 1.0);
         Self { heads, width, q, k, v }
     }
@@ -146,15 +147,24 @@ impl<'a> Window<'a> {
     }
 
     /// Computes the probabilities of a block, a row for each of its n queries and a column for each key from the first
-    /// that one of them sees to the last, 0 for keys that a query does not see. Returns n and the positions of the
-    /// keys.
-    fn probabilities(&self, head: usize, first: usize, out: &mut Vec<f32>) -> (usize, Range<usize>) {
+    /// that one of them sees to the last, 0 for keys that a query does not see. If scores have a bound, `of_cap` receives
+    /// the derivative of what they become. Returns n and the positions of the keys.
+    fn probabilities(
+        &self,
+        head: usize,
+        first: usize,
+        out: &mut Vec<f32>,
+        of_cap: Option<&mut Vec<f32>>,
+    ) -> (usize, Range<usize>) {
         let window = self.heads.window;
         let keys = first_key(first, window)..self.width.min(first + BLOCK);
         let (n, start, columns) = (keys.end - first, keys.start, keys.len());
         out.resize(n * columns, 0.0);
         let (q, k) = (self.of_head(&self.q, head, first), self.of_key_head(&self.k, head, start).transposed());
         matmul_into((n, columns, self.heads.head_dim), q, k, (out, columns), false);
+        if let Some(cap) = self.heads.softcap {
+            bound(out, cap, of_cap);
+        }
         let scores = &mut out[..];
         in_vectors!(|scores: &'a mut [f32], first: usize, start: usize, columns: usize, window: Option<usize>| {
             for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
@@ -182,10 +192,10 @@ impl<'a> Window<'a> {
         first: usize,
         slopes: &[f32],
         [of_q, of_k, of_v]: [&mut [f32]; 3],
-        [scores, of_scores]: &mut [Vec<f32>; 2],
+        [scores, of_scores, of_cap]: &mut [Vec<f32>; 3],
     ) {
         let head_dim = self.heads.head_dim;
-        let (n, keys) = self.probabilities(head, first, scores);
+        let (n, keys) = self.probabilities(head, first, scores, Some(of_cap));
         let (start, columns) = (keys.start, keys.len());
         let slopes = self.of_head(slopes, head, first);
         of_scores.resize(n * columns, 0.0);
@@ -199,6 +209,9 @@ impl<'a> Window<'a> {
                 of_p.iter_mut().zip(p).for_each(|(of_p, p)| *of_p = p * (*of_p - mean));
             }
         });
+        if self.heads.softcap.is_some() {
+            of_scores.iter_mut().zip(of_cap.iter()).for_each(|(of_score, of_cap)| *of_score *= of_cap);
+        }
         let (p, of_scores) = (MatRef::by_rows(scores, columns), MatRef::by_rows(of_scores, columns));
         let [wide, narrow] = self.heads.token_sizes();
         let key_at = self.key_at(head, start);
@@ -209,4 +222,16 @@ impl<'a> Window<'a> {
         let of_q = (&mut of_q[first * wide + head * head_dim..], wide);
         matmul_into((n, head_dim, columns), of_scores, self.of_key_head(&self.k, head, start), of_q, false);
     }
+}
+
+/// Replaces every score s by cap · tanh(s / cap), whose derivative is 1 - tanh²(s / cap).
+fn bound(scores: &mut [f32], cap: f32, of_cap: Option<&mut Vec<f32>>) {
+    in_vectors!(|scores: &'a mut [f32], cap: f32| {
+        scores.iter_mut().for_each(|s| *s = tanh(*s / cap));
+    });
+    if let Some(of_cap) = of_cap {
+        of_cap.clear();
+        of_cap.extend(scores.iter().map(|t| 1.0 - t * t));
+    }
+    scores.iter_mut().for_each(|s| *s *= cap);
 }

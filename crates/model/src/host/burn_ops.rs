@@ -1,6 +1,7 @@
 //! Registration of our own operations with burn, with and without autodiff.
 
-use super::{attention, pointwise};
+use super::{activations, attention, norms};
+use crate::activation::Activation;
 use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
 use burn::backend::autodiff::NodeId;
@@ -25,17 +26,16 @@ pub struct Heads {
     pub(crate) head_dim: usize,
     /// Number of keys that a query sees, itself among them; `None` if it sees all before it.
     pub(crate) window: Option<usize>,
+    /// The factor of the scores.
+    pub(crate) scale: f32,
+    /// The bound that scores approach: a score s becomes cap · tanh(s / cap).
+    pub(crate) softcap: Option<f32>,
 }
 
 impl Heads {
     /// Number of values of a token's queries, and of its keys or values.
     pub(crate) fn token_sizes(&self) -> [usize; 2] {
         [self.count, self.kv_count].map(|count| count * self.head_dim)
-    }
-
-    /// The factor of the scores.
-    pub(super) fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
     }
 }
 
@@ -52,9 +52,18 @@ pub trait Operations: Backend {
         angles: Arc<RotaryAngles>,
     ) -> FloatTensor<Self>;
     /// [`super::gate()`].
-    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
+    /// [`super::activate()`].
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
     /// [`super::rms_norm()`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
+    /// [`super::layer_norm()`].
+    fn layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
 }
 
 impl Operations for Flex {
@@ -70,14 +79,24 @@ impl Operations for Flex {
         tensor(attention::forward(numbers(&q), numbers(&k), numbers(&v), &heads, &sequences, &angles), &q)
     }
 
-    fn gate(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+    fn gate(gate: FlexTensor, up: FlexTensor, activation: Activation) -> FlexTensor {
         let [gate, up] = [gate, up].map(|x| x.to_contiguous());
-        tensor(pointwise::gate(numbers(&gate), numbers(&up)), &gate)
+        tensor(activations::gate(numbers(&gate), numbers(&up), activation), &gate)
+    }
+
+    fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
+        let x = x.to_contiguous();
+        tensor(activations::activate(numbers(&x), activation), &x)
     }
 
     fn rms_norm(x: FlexTensor, weight: FlexTensor, eps: f64) -> FlexTensor {
         let [x, weight] = [x, weight].map(|x| x.to_contiguous());
-        tensor(pointwise::rms_norm(numbers(&x), numbers(&weight), eps), &x)
+        tensor(norms::rms_norm(numbers(&x), numbers(&weight), eps), &x)
+    }
+
+    fn layer_norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, eps: f64) -> FlexTensor {
+        let [x, weight, bias] = [x, weight, bias].map(|x| x.to_contiguous());
+        tensor(norms::layer_norm(numbers(&x), numbers(&weight), numbers(&bias), eps), &x)
     }
 }
 
@@ -109,12 +128,21 @@ impl<C: CheckpointStrategy> Operations for Autodiff<Flex, C> {
         }
     }
 
-    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
         let (inputs, nodes) = parts([gate, up]);
         let [gate, up] = inputs.clone();
-        let out = Flex::gate(gate, up);
+        let out = Flex::gate(gate, up, activation);
         match Gate.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(inputs, out),
+            OpsKind::Tracked(prep) => prep.finish((inputs, activation), out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        let ([x], nodes) = parts([x]);
+        let out = Flex::activate(x.clone(), activation);
+        match Activate.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, activation), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
@@ -124,6 +152,21 @@ impl<C: CheckpointStrategy> Operations for Autodiff<Flex, C> {
         let [x, weight] = inputs.clone();
         let out = Flex::rms_norm(x, weight, eps);
         match RmsNorm.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, eps), out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let (inputs, nodes) = parts([x, weight, bias]);
+        let [x, weight, bias] = inputs.clone();
+        let out = Flex::layer_norm(x, weight, bias, eps);
+        match LayerNorm.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, eps), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
@@ -170,13 +213,28 @@ impl Backward<Flex, 3> for Attend {
 struct Gate;
 
 impl Backward<Flex, 2> for Gate {
-    type State = [FlexTensor; 2];
+    type State = ([FlexTensor; 2], Activation);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let [gate, up] = &ops.state;
-        let of = pointwise::gate_backward(numbers(gate), numbers(up), numbers(&slopes));
+        let ([gate, up], activation) = &ops.state;
+        let of = activations::gate_backward(numbers(gate), numbers(up), *activation, numbers(&slopes));
         register(ops.parents.map(|node| Some(node?.id)), [gate, up], of, grads);
+    }
+}
+
+/// The backward pass of [`Operations::activate`].
+#[derive(Debug)]
+struct Activate;
+
+impl Backward<Flex, 1> for Activate {
+    type State = (FlexTensor, Activation);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (x, activation) = &ops.state;
+        let of = activations::activate_backward(numbers(x), *activation, numbers(&slopes));
+        register(ops.parents.map(|node| Some(node?.id)), [x], [of], grads);
     }
 }
 
@@ -190,7 +248,22 @@ impl Backward<Flex, 2> for RmsNorm {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
         let ([x, weight], eps) = &ops.state;
-        let of = pointwise::rms_norm_backward(numbers(x), numbers(weight), *eps, numbers(&slopes));
+        let of = norms::rms_norm_backward(numbers(x), numbers(weight), *eps, numbers(&slopes));
         register(ops.parents.map(|node| Some(node?.id)), [x, weight], of, grads);
+    }
+}
+
+/// The backward pass of [`Operations::layer_norm`].
+#[derive(Debug)]
+struct LayerNorm;
+
+impl Backward<Flex, 3> for LayerNorm {
+    type State = ([FlexTensor; 3], f64);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let ([x, weight, bias], eps) = &ops.state;
+        let of = norms::layer_norm_backward(numbers(x), numbers(weight), *eps, numbers(&slopes));
+        register(ops.parents.map(|node| Some(node?.id)), [x, weight, bias], of, grads);
     }
 }

@@ -21,16 +21,19 @@ macro_rules! in_vectors {
     }};
 }
 
+mod activations;
 mod attention;
 mod burn_ops;
-mod pointwise;
+mod norms;
 #[cfg(test)]
 mod tests;
 
 /// Whether the operations support these tensors. The answer is the same for all tensors of a model.
 pub(crate) use crate::memory::is_on_host as serves;
+pub(crate) use activations::cap;
 pub(crate) use burn_ops::Heads;
 
+use crate::activation::Activation;
 use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
 use burn::backend::Dispatch;
@@ -52,12 +55,23 @@ pub(crate) fn attention(
     Tensor::from_dispatch(Dispatch::attend(q, k, v, heads, sequences, angles))
 }
 
-/// silu(gate) · up, elementwise.
-pub(crate) fn gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch()))
+/// activation(gate) · up, elementwise.
+pub(crate) fn gate(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch(), activation))
+}
+
+/// activation(x), elementwise.
+pub(crate) fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::activate(x.into_dispatch(), activation))
 }
 
 /// x / sqrt(mean(x²) + eps) · weight over the last dimension.
 pub(crate) fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps))
+}
+
+/// (x - mean(x)) / sqrt(variance(x) + eps) · weight + bias over the last dimension.
+pub(crate) fn layer_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<D> {
+    let [weight, bias] = [weight, bias].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::layer_norm(x.into_dispatch(), weight, bias, eps))
 }

@@ -1,12 +1,19 @@
 //! Each operation beside the same composed of tensor operations, forward and backward.
 
 use super::Heads;
+use crate::activation::Activation;
 use crate::decoder::{TensorLayout, attend};
 use crate::rope::{RotaryAngles, RotarySpeeds};
 use crate::sequences::Sequences;
-use burn::tensor::{DType, Device, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use logitcask_core::rng::CounterRng;
 use std::sync::Arc;
+
+const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu];
+
+fn plain_heads() -> Heads {
+    Heads { count: 1, kv_count: 1, head_dim: 4, window: None, scale: 0.5, softcap: None }
+}
 
 /// Normal numbers times `spread`, in a graph.
 fn noise(stream: u64, shape: [usize; 2], spread: f64) -> Tensor<2> {
@@ -54,26 +61,30 @@ fn assert_exact<const N: usize>(
 fn attention_is_that_of_tensors() {
     // One position; fewer than a block; exactly one; one more; several, with groups of one, two and all query heads.
     // Windows of one key, within a block, across blocks, and longer than the text.
-    for (rows, width, count, kv_count, head_dim, window) in [
-        (1, 1, 1, 1, 2, None),
-        (3, 7, 4, 2, 6, None),
-        (3, 7, 4, 2, 6, Some(1)),
-        (2, 64, 2, 2, 8, None),
-        (2, 65, 4, 1, 8, None),
-        (2, 65, 4, 1, 8, Some(3)),
-        (1, 200, 6, 3, 24, None),
-        (1, 200, 6, 3, 24, Some(70)),
-        (1, 200, 6, 3, 24, Some(300)),
+    for (rows, width, count, kv_count, head_dim, window, softcap) in [
+        (1, 1, 1, 1, 2, None, None),
+        (3, 7, 4, 2, 6, None, None),
+        (3, 7, 4, 2, 6, Some(1), None),
+        (2, 64, 2, 2, 8, None, None),
+        (2, 65, 4, 1, 8, None, None),
+        (2, 65, 4, 1, 8, Some(3), None),
+        (1, 200, 6, 3, 24, None, None),
+        (1, 200, 6, 3, 24, Some(70), None),
+        (1, 200, 6, 3, 24, Some(300), None),
+        (3, 7, 4, 2, 6, None, Some(1.5)),
+        (2, 65, 4, 1, 8, Some(3), Some(20.0)),
     ] {
-        let heads = Heads { count, kv_count, head_dim, window };
-        let speeds = RotarySpeeds::new(head_dim, 10_000.0, None);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let heads = Heads { count, kv_count, head_dim, window, scale, softcap };
+        let speeds = RotarySpeeds::new(head_dim, head_dim, 10_000.0, None);
         let n: usize = rows * width;
         // The same tokens as rows, and as sequences of uneven length without padding.
         let uneven = [n.div_ceil(3), n - n.div_ceil(3)].into_iter().filter(|&length| length > 0);
         for sequences in [Sequences::in_rows(rows, width), Sequences::packed(uneven)] {
             let angles = Arc::new(RotaryAngles::new(0..sequences.longest(), &speeds));
             let windows = std::iter::once(window);
-            let layout = TensorLayout::new(&sequences, &speeds, windows, &Device::flex().autodiff());
+            let layout =
+                TensorLayout::new(&sequences, std::slice::from_ref(&speeds), windows, &Device::flex().autodiff());
             // The second time scores of a hundred: nearly all of the probability is at one key, and slopes are what is
             // left when numbers as large as the scores cancel each other.
             for spread in [1.0, 8.0] {
@@ -82,7 +93,9 @@ fn attention_is_that_of_tensors() {
                 let what = format!("{sequences:?}, {heads:?}, spread {spread}");
                 let here =
                     |[q, k, v]: [Tensor<2>; 3]| super::attention(q, k, v, heads, sequences.clone(), angles.clone());
-                assert_exact(&what, spread * spread, &inputs, here, |[q, k, v]| attend(q, k, v, &heads, &layout, None));
+                assert_exact(&what, spread * spread, &inputs, here, |inputs| {
+                    attend(inputs, &heads, None, (&layout, 0), None)
+                });
             }
         }
     }
@@ -92,13 +105,51 @@ fn attention_is_that_of_tensors() {
 fn gates_are_those_of_tensors() {
     for (shape, spread) in [([1, 1], 1.0), ([7, 33], 3.0), ([301, 257], 40.0)] {
         let inputs = [noise(0, shape, spread), noise(1, shape, 1.0)];
-        assert_exact(
-            "gate",
-            0.0,
-            &inputs,
-            |[gate, up]| super::gate(gate, up),
-            |[gate, up]| activation::silu(gate) * up,
-        );
+        for activation in ACTIVATIONS {
+            let what = format!("{activation:?}, {shape:?}");
+            let here = |[gate, up]: [Tensor<2>; 2]| super::gate(gate, up, activation);
+            assert_exact(&what, 0.0, &inputs, here, |[gate, up]| activation.apply(gate) * up);
+            let gates = [inputs[0].clone()];
+            let here = |[x]: [Tensor<2>; 1]| super::activate(x, activation);
+            assert_exact(&what, 0.0, &gates, here, |[x]| activation.apply(x));
+        }
+    }
+}
+
+/// In f64, and within a share of a millionth of one of [`Activation::apply`]'s own formulas.
+#[test]
+fn activations_are_those_of_their_definitions() {
+    let erf = |x: f64| {
+        (0..200_000).map(|i| (-(x * (f64::from(i) + 0.5) / 200_000.0).powi(2)).exp()).sum::<f64>() * x / 200_000.0
+            * std::f64::consts::FRAC_2_SQRT_PI
+    };
+    for x in [-6.0, -3.0, -1.0, -0.1, 0.0, 0.3, 1.0, 2.5, 7.0f64] {
+        let cubic = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+        for (activation, wanted) in [
+            (Activation::Silu, x / (1.0 + (-x).exp())),
+            (Activation::Gelu, x * (1.0 + erf(x / 2f64.sqrt())) / 2.0),
+            (Activation::GeluTanh, x * (1.0 + cubic.tanh()) / 2.0),
+            (Activation::Relu, x.max(0.0)),
+        ] {
+            let x = Tensor::<2>::full([1, 1], x, &Device::flex());
+            for got in [super::activate(x.clone(), activation), activation.apply(x.clone())] {
+                let got = got.into_scalar::<f32>();
+                assert!((f64::from(got) - wanted).abs() < 1e-6, "{activation:?}: {got} is not {wanted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn capped_numbers_are_those_of_the_hyperbolic_tangent() {
+    let numbers: Vec<f32> = (-4000..=4000).map(|i| i as f32 * 0.01).collect();
+    for cap in [0.5f32, 30.0] {
+        let mut got = numbers.clone();
+        super::cap(&mut got, cap);
+        for (x, got) in numbers.iter().zip(got) {
+            let wanted = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
+            assert!((f64::from(got) - wanted).abs() <= 3e-7 * wanted.abs().max(1e-3), "{x}: {got} is not {wanted}");
+        }
     }
 }
 
@@ -116,18 +167,41 @@ fn norms_are_those_of_tensors() {
 }
 
 #[test]
+fn layer_norms_are_those_of_tensors() {
+    for (n, width) in [(1, 2), (5, 3), (40, 96), (700, 288)] {
+        let inputs = [noise(0, [n, width], 2.0), noise(1, [1, width], 1.0), noise(2, [1, width], 1.0)];
+        let vector = |x: Tensor<2>| x.reshape([width]);
+        let here = |[x, weight, bias]: [Tensor<2>; 3]| super::layer_norm(x, vector(weight), vector(bias), 1e-5);
+        assert_exact(&format!("{n} x {width}"), 0.0, &inputs, here, |[x, weight, bias]| {
+            let x = x.clone() - x.mean_dim(1);
+            let scale = (x.clone().square().mean_dim(1) + 1e-5).sqrt().recip();
+            x * scale * weight + bias
+        });
+    }
+}
+
+#[test]
 fn what_is_no_number_stays_none() {
     let ones = Tensor::<2>::ones([2, 4], &Device::flex());
     let bad = ones.clone() * f32::NAN;
-    assert!(super::gate(bad.clone(), ones.clone()).into_data().iter::<f32>().all(f32::is_nan));
+    let is_bad = |x: Tensor<2>| x.into_data().iter::<f32>().all(f32::is_nan);
+    for activation in ACTIVATIONS {
+        assert!(is_bad(super::gate(bad.clone(), ones.clone(), activation)), "{activation:?}");
+        assert!(is_bad(super::activate(bad.clone(), activation)), "{activation:?}");
+    }
+    let parameter = || Tensor::ones([4], &Device::flex());
+    assert!(is_bad(super::layer_norm(bad.clone(), parameter(), parameter(), 1e-5)));
+    let mut capped = [f32::NAN, f32::INFINITY];
+    super::cap(&mut capped, 2.0);
+    assert!(capped[0].is_nan());
     assert!(
         super::rms_norm(bad.clone(), Tensor::ones([4], &Device::flex()), 1e-5)
             .into_data()
             .iter::<f32>()
             .all(f32::is_nan)
     );
-    let (heads, sequences) = (Heads { count: 1, kv_count: 1, head_dim: 4, window: None }, Sequences::in_rows(1, 2));
-    let angles = Arc::new(RotaryAngles::new(0..2, &RotarySpeeds::new(4, 10_000.0, None)));
+    let (heads, sequences) = (plain_heads(), Sequences::in_rows(1, 2));
+    let angles = Arc::new(RotaryAngles::new(0..2, &RotarySpeeds::new(4, 4, 10_000.0, None)));
     let out = super::attention(ones.clone(), ones.clone(), bad, heads, sequences.clone(), angles.clone());
     assert!(out.into_data().iter::<f32>().all(f32::is_nan));
     // A bad key is seen by the query at its position, not by the one before.

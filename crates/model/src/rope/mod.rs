@@ -2,6 +2,7 @@
 
 mod scaling;
 
+pub(crate) use scaling::TextLengths;
 pub use scaling::{RopeScaling, RopeType};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -9,19 +10,30 @@ use burn::tensor::{Device, Tensor, TensorData};
 /// How fast each pair of a head's dimensions turns from one position to the next, and a factor of what is turned.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RotarySpeeds {
+    /// Those of pairs that stand still are 0.
     speeds: Vec<f64>,
+    /// Number of pairs that turn; they are the first.
+    turning: usize,
     factor: f64,
 }
 
 impl RotarySpeeds {
-    /// theta^(-2 i / head_dim) for pair i, adapted to long texts by `scaling`, which must be resolved.
-    pub(crate) fn new(head_dim: usize, theta: f64, scaling: Option<&RopeScaling>) -> Self {
-        let half = head_dim / 2;
-        let speeds: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        match scaling {
-            None => Self { speeds, factor: 1.0 },
-            Some(scaling) => Self { factor: scaling.attention_factor(), speeds: scaling.scaled(speeds, theta) },
-        }
+    /// theta^(-2 i / width) for the first `width` / 2 pairs of a head, adapted to long texts by `scaling`, which must
+    /// be resolved. The other pairs stand still.
+    pub(crate) fn new(head_dim: usize, width: usize, theta: f64, scaling: Option<(&RopeScaling, TextLengths)>) -> Self {
+        let turning = width / 2;
+        let speeds: Vec<f64> = (0..turning).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect();
+        let (mut speeds, factor) = match scaling {
+            None => (speeds, 1.0),
+            Some((scaling, lengths)) => (scaling.scaled(speeds, theta, lengths), scaling.attention_factor()),
+        };
+        speeds.resize(head_dim / 2, 0.0);
+        Self { speeds, turning, factor }
+    }
+
+    /// No pair turns.
+    pub(crate) fn still(head_dim: usize) -> Self {
+        Self { speeds: vec![0.0; head_dim / 2], turning: 0, factor: 1.0 }
     }
 
     /// Whether all of them are numbers, which extreme settings may prevent.
@@ -41,8 +53,14 @@ pub(crate) struct RotaryAngles {
 impl RotaryAngles {
     /// The angles of these positions, position · speed, with cos and sin times the factor.
     pub(crate) fn new(positions: impl Iterator<Item = usize> + Clone, of: &RotarySpeeds) -> Self {
-        let angles = || positions.clone().flat_map(|p| of.speeds.iter().map(move |speed| p as f64 * speed));
-        let table = |f: fn(f64) -> f64| angles().map(|a| (of.factor * f(a)) as f32).collect();
+        let factor = |pair: usize| if pair < of.turning { of.factor } else { 1.0 };
+        let pairs = || of.speeds.iter().enumerate().map(|(pair, speed)| (factor(pair), speed));
+        let table = |f: fn(f64) -> f64| {
+            positions
+                .clone()
+                .flat_map(|p| pairs().map(move |(factor, speed)| (factor * f(p as f64 * speed)) as f32))
+                .collect()
+        };
         Self { half: of.speeds.len(), cos: table(f64::cos), sin: table(f64::sin) }
     }
 

@@ -6,8 +6,9 @@ use std::f64::consts::TAU;
 
 /// The kinds of scaling, with Hugging Face's names.
 ///
-/// `dynamic` and `longrope` are missing: their speeds depend on the length of the text, so that the logits of a
-/// position would depend on what comes after it.
+/// The speeds of `dynamic` and `longrope` depend on the length of the text. Here that is one length for all texts of a
+/// model ([`ModelConfig::for_texts_of`](crate::ModelConfig::for_texts_of)), so that the logits of a position do not depend
+/// on what comes after it, nor on the texts beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RopeType {
@@ -17,6 +18,20 @@ pub enum RopeType {
     Llama3,
     /// The same with another transition, and attention scores are scaled.
     Yarn,
+    /// In texts longer than the model was trained for, theta grows with the length.
+    Dynamic,
+    /// Each pair turns slower by a factor of its own: by one in texts of at most the original length, and by another in
+    /// longer ones. Attention scores are scaled.
+    Longrope,
+}
+
+/// The lengths on which the speeds of some kinds depend, in tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TextLengths {
+    /// That of the texts; `None`: they are not longer than the model was trained for.
+    pub(crate) text: Option<usize>,
+    /// `max_position_embeddings`.
+    pub(crate) trained: usize,
 }
 
 /// `rope_scaling` with Hugging Face's names. What may be left out is filled in when a config is resolved.
@@ -27,6 +42,12 @@ pub struct RopeScaling {
     pub rope_type: RopeType,
     /// How much longer texts may be.
     pub factor: f64,
+    /// `longrope`: the factor of each pair in texts of at most the original length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_factor: Option<Vec<f64>>,
+    /// `longrope`: the factor of each pair in longer texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_factor: Option<Vec<f64>>,
     /// Context length before the scaling; if left out: `max_position_embeddings`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_max_position_embeddings: Option<usize>,
@@ -42,7 +63,8 @@ pub struct RopeScaling {
     /// `yarn`: pairs with at most this many turns in the original length are slowed down in full; if left out: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta_slow: Option<f64>,
-    /// `yarn`: factor of turned queries and keys; if left out: 0.1 ln factor + 1.
+    /// `yarn`, `longrope`: factor of turned queries and keys; if left out: 0.1 ln factor + 1, and for `longrope`
+    /// sqrt(1 + ln factor / ln original length).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_factor: Option<f64>,
     /// `yarn`: with `mscale_all_dim`, another formula of `attention_factor`.
@@ -60,7 +82,10 @@ impl RopeScaling {
     /// The keys that a kind reads besides `rope_type` and `factor`.
     pub(crate) fn keys_of(kind: RopeType) -> &'static [&'static str] {
         match kind {
-            RopeType::Linear => &[],
+            RopeType::Linear | RopeType::Dynamic => &[],
+            RopeType::Longrope => {
+                &["original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"]
+            }
             RopeType::Llama3 => &["original_max_position_embeddings", "low_freq_factor", "high_freq_factor"],
             RopeType::Yarn => &[
                 "original_max_position_embeddings",
@@ -78,9 +103,9 @@ impl RopeScaling {
     ///
     /// # Errors
     /// The key that is invalid, and what it may be.
-    pub(crate) fn resolve(&mut self, max_position_embeddings: usize) -> Result<(), ConfigError> {
+    pub(crate) fn resolve(&mut self, max_position_embeddings: usize, pairs: usize) -> Result<(), ConfigError> {
         let kind = self.rope_type;
-        if kind != RopeType::Linear {
+        if Self::keys_of(kind).contains(&"original_max_position_embeddings") {
             self.original_max_position_embeddings.get_or_insert(max_position_embeddings);
         }
         if kind == RopeType::Yarn {
@@ -92,7 +117,29 @@ impl RopeScaling {
                 (self.mscale, self.mscale_all_dim) = (None, None);
             }
         }
+        self.check_factors(pairs)?;
         self.check()
+    }
+
+    /// Checks the factors of single pairs.
+    fn check_factors(&self, pairs: usize) -> Result<(), ConfigError> {
+        let is_needed = self.rope_type == RopeType::Longrope;
+        for (key, factors) in [("short_factor", &self.short_factor), ("long_factor", &self.long_factor)] {
+            let expected = format!("{pairs} finite numbers above 0, one for each pair that turns");
+            match factors {
+                None if is_needed => return Err(ConfigError::missing(key, expected)),
+                None => {}
+                Some(_) if !is_needed => {
+                    return Err(ConfigError::new(key, "a list", "left out: only `longrope` reads it"));
+                }
+                Some(factors) => {
+                    let are_numbers = factors.iter().all(|factor| *factor > 0.0 && factor.is_finite());
+                    let got = format!("{} numbers", factors.len());
+                    ConfigError::unless(factors.len() == pairs && are_numbers, key, got, expected)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -128,6 +175,11 @@ impl RopeScaling {
 
     /// The factor of turned queries and keys.
     pub(super) fn attention_factor(&self) -> f64 {
+        if self.rope_type == RopeType::Longrope {
+            let original = self.original_max_position_embeddings.unwrap_or_default() as f64;
+            let growth = (1.0 + self.factor.ln() / original.ln()).sqrt();
+            return self.attention_factor.unwrap_or(if self.factor <= 1.0 { 1.0 } else { growth });
+        }
         if self.rope_type != RopeType::Yarn {
             return 1.0;
         }
@@ -140,7 +192,7 @@ impl RopeScaling {
     }
 
     /// The speeds after scaling, from those of theta alone.
-    pub(super) fn scaled(&self, speeds: Vec<f64>, theta: f64) -> Vec<f64> {
+    pub(super) fn scaled(&self, speeds: Vec<f64>, theta: f64, lengths: TextLengths) -> Vec<f64> {
         let original = self.original_max_position_embeddings.unwrap_or_default() as f64;
         let slow_share: Box<dyn Fn(usize, f64) -> f64> = match self.rope_type {
             RopeType::Linear => Box::new(|_, _| 1.0),
@@ -152,12 +204,32 @@ impl RopeScaling {
                 let (low, high) = self.transition(2 * speeds.len(), original, theta);
                 Box::new(move |pair, _| ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0))
             }
+            RopeType::Dynamic => return self.dynamic(speeds, theta, lengths),
+            RopeType::Longrope => {
+                let is_long = lengths.text.is_some_and(|length| length as f64 > original);
+                let factors = if is_long { &self.long_factor } else { &self.short_factor };
+                let factors = factors.iter().flatten();
+                return speeds.into_iter().zip(factors).map(|(speed, factor)| speed / factor).collect();
+            }
         };
         let scaled = |(pair, speed): (usize, f64)| {
             let slow = slow_share(pair, speed);
             slow * speed / self.factor + (1.0 - slow) * speed
         };
         speeds.into_iter().enumerate().map(scaled).collect()
+    }
+
+    /// The speeds of a base that is the larger the longer the text is.
+    fn dynamic(&self, speeds: Vec<f64>, theta: f64, lengths: TextLengths) -> Vec<f64> {
+        let (width, trained) = (2.0 * speeds.len() as f64, lengths.trained as f64);
+        match lengths.text.map(|length| length as f64).filter(|length| *length > trained) {
+            None => speeds,
+            Some(length) => {
+                let growth = self.factor * length / trained - (self.factor - 1.0);
+                let theta = theta * growth.powf(width / (width - 2.0));
+                (0..speeds.len()).map(|pair| theta.powf(-2.0 * pair as f64 / width)).collect()
+            }
+        }
     }
 
     /// The pairs between which `yarn` goes over from full speed to that divided by `factor`.

@@ -1,12 +1,18 @@
 //! Readers of weights, one file per format, all with Hugging Face's names and layout.
 
 mod llama2c;
+mod mxfp4;
+mod parameter_reader;
+mod renamed;
 mod safetensors;
 mod shards;
 
 pub use self::llama2c::Llama2cWeights;
+pub(crate) use self::mxfp4::Mxfp4Weights;
+pub(crate) use self::renamed::RenamedWeights;
 pub use self::safetensors::SafetensorsWeights;
 
+use self::parameter_reader::ParameterReader;
 use crate::families::Initial;
 use crate::{Error, Model, ModelConfig, Precision, Result};
 use burn::tensor::{DType, Device};
@@ -48,10 +54,10 @@ pub trait WeightSource {
 /// supported format with the right shape, and there are no others.
 pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<()> {
     let mut found: BTreeMap<String, Vec<usize>> = source.tensors().into_iter().collect();
-    let (path, head) = (source.path().to_owned(), ModelConfig::HEAD_NAME);
+    let (path, head) = (source.path().to_owned(), config.head_name());
     for (name, expected) in config.tensors() {
         match found.remove(&name) {
-            None if name == head => {
+            None if Some(&name) == head.as_ref() => {
                 let problem = "is missing, and config.json does not tie the head to the embedding; a model whose head is \
                                its embedding says \"tie_word_embeddings\": true";
                 return Err(Error::Tensor { path, name, problem: problem.to_owned() });
@@ -62,7 +68,7 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
         }
     }
     // Some writers save a tied head a second time; whether it equals the embedding is checked when it is read.
-    found.retain(|name, _| !ModelConfig::is_ignored(name) && name != head);
+    found.retain(|name, _| !ModelConfig::is_ignored(name) && Some(name) != head.as_ref());
     let count = found.len();
     match found.into_keys().next() {
         Some(name) => Err(Error::ExtraTensor { path, name, count }),
@@ -77,23 +83,13 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
 /// [`Error::Tensor`] if a value is not finite, or a tied head is saved a second time and differs; [`Error::Io`].
 pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Model> {
     check(config, source)?;
-    let head = ModelConfig::HEAD_NAME;
-    if let Some(embedding) = config.tied_embedding()
-        && source.tensors().iter().any(|(name, _)| name == head)
+    if let Some([embedding, head]) = config.tied_names()
+        && source.tensors().iter().any(|(name, _)| *name == head)
     {
-        check_tied_copy(source, head, embedding)?;
+        check_tied_copy(source, &head, &embedding)?;
     }
-    config.build(device, dtype, &mut |name, _| {
-        let values = source.values(name)?;
-        match values.iter().find(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(bad) => Err(Error::Tensor {
-                path: source.path().to_owned(),
-                name: name.to_owned(),
-                problem: format!("holds {bad}; a weight must be a finite number"),
-            }),
-        }
-    })
+    let mut reader = ParameterReader::new(config.layout(), source);
+    config.build(device, dtype, &mut |name, _| reader.values(name))
 }
 
 /// Checks that the second copy of a tied head equals the embedding.

@@ -62,6 +62,21 @@ impl SafetensorsWeights {
     }
 }
 
+impl SafetensorsWeights {
+    /// The bytes of a tensor that must be stored as unsigned bytes.
+    pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let place = self.place(name)?;
+        match place.info.dtype {
+            Dtype::U8 => whole(place.data()?, &place.file),
+            other => Err(Error::Tensor {
+                path: place.file.clone(),
+                name: name.to_owned(),
+                problem: format!("is stored as {other:?}; blocks of 4-bit numbers are stored as U8"),
+            }),
+        }
+    }
+}
+
 impl Place {
     /// The tensor's bytes in the file.
     fn data(&self) -> Result<Take<File>> {

@@ -63,7 +63,11 @@ pub fn head_loss(
             true => (Cow::Borrowed(batch), Cow::Borrowed(decisions)),
             false => (Cow::Owned(batch.part(start..end)), Cow::Owned(decisions.part(start..end))),
         };
-        let gradient = logits_loss(logits, &part, &decisions, loss, &mut sums);
+        let cap_slopes = head.cap_slopes(&logits);
+        let mut gradient = logits_loss(logits, &part, &decisions, loss, &mut sums);
+        if let Some(slopes) = cap_slopes {
+            gradient = gradient * slopes;
+        }
         of_hidden.push(head.backward(hidden, gradient, &mut sums.of_head));
         start = end;
     }

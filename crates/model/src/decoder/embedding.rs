@@ -1,0 +1,85 @@
+//! The way from tokens to the residual stream.
+
+use super::linear::Linear;
+use super::shape::{EMBEDDING, POSITIONS, PROJECT_IN, Shape};
+use crate::parameters::{ParameterBuilder, StoredParameter};
+use crate::sequences::Sequences;
+use burn::module::{Module, Param};
+use burn::tensor::module::embedding;
+use burn::tensor::{Int, Tensor, TensorData};
+
+/// The embedding of tokens, and that of positions if they are learned.
+#[derive(Module, Debug)]
+pub(super) struct Embedding {
+    tokens: Param<Tensor<2>>,
+    project: Option<Linear>,
+    positions: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    scale: f64,
+    /// The row of the first position.
+    #[module(skip)]
+    first: usize,
+}
+
+impl Embedding {
+    /// The embeddings of a model.
+    pub(super) fn build<E>(parameters: &mut ParameterBuilder<'_, E>, shape: &Shape) -> Result<Self, E> {
+        let is_projected = shape.embedding.size != shape.hidden_size;
+        Ok(Self {
+            tokens: parameters.plain(EMBEDDING)?,
+            project: is_projected.then(|| Linear::build(parameters, PROJECT_IN, false)).transpose()?,
+            positions: shape.embedding.positions.map(|_| parameters.plain(POSITIONS)).transpose()?,
+            scale: shape.embedding.scale,
+            first: shape.embedding.positions.map_or(0, |(_, first)| first),
+        })
+    }
+
+    /// The embedding of tokens, which can also be the head: \[vocabulary, width\].
+    pub(super) fn tokens(&self) -> &Param<Tensor<2>> {
+        &self.tokens
+    }
+
+    /// tokens: \[rows, width\]; output: \[rows, width, hidden\].
+    pub(super) fn forward(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
+        self.at(tokens, || match sequences.are_rows() {
+            true => (0..sequences.shape()[1]).collect(),
+            false => sequences.positions().collect(),
+        })
+    }
+
+    /// The same of one token in each row, \[rows\], at this position of all rows.
+    pub(super) fn step(&self, tokens: Tensor<1, Int>, position: usize) -> Tensor<3> {
+        self.at(tokens.unsqueeze_dim(1), || vec![position])
+    }
+
+    /// `positions` returns those of all tokens of a row, or of all rows if they differ.
+    fn at(&self, tokens: Tensor<2, Int>, positions: impl FnOnce() -> Vec<usize>) -> Tensor<3> {
+        let [rows, width] = tokens.dims();
+        let device = tokens.device();
+        let mut x = embedding(self.tokens.val(), tokens);
+        if self.scale != 1.0 {
+            x = x * self.scale;
+        }
+        if let Some(project) = &self.project {
+            let size = x.dims()[2];
+            let projected = project.forward(x.reshape([rows * width, size]));
+            let d = projected.dims()[1];
+            x = projected.reshape([rows, width, d]);
+        }
+        if let Some(table) = &self.positions {
+            let places: Vec<i64> = positions().into_iter().map(|position| (position + self.first) as i64).collect();
+            let shape = [places.len() / width.max(1), width];
+            let places = Tensor::<2, Int>::from_data(TensorData::new(places, shape), &device);
+            x = x + embedding(table.val(), places);
+        }
+        x
+    }
+
+    /// Its parameters with their names.
+    pub(super) fn named(&self) -> Vec<(String, StoredParameter<'_>)> {
+        let mut all = vec![(EMBEDDING.to_owned(), StoredParameter::Plain(&self.tokens))];
+        all.extend(self.project.iter().flat_map(|project| project.named(PROJECT_IN)));
+        all.extend(self.positions.iter().map(|table| (POSITIONS.to_owned(), StoredParameter::Plain(table))));
+        all
+    }
+}

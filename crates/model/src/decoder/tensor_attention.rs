@@ -1,0 +1,142 @@
+//! Attention as a composition of tensor operations, which works on any device.
+
+use crate::causal_lm::LayerCache;
+use crate::host::Heads;
+use crate::rope::{Rope, RotaryAngles, RotarySpeeds};
+use crate::sequences::Sequences;
+use burn::tensor::activation::softmax;
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Bool, Device, Tensor};
+use std::collections::BTreeMap;
+
+/// The layout for tensor operations.
+pub(crate) struct TensorLayout {
+    /// One for each of the model's rotary embeddings.
+    ropes: Vec<Rope>,
+    /// Number of tokens of a row.
+    width: usize,
+    /// Number of tokens of the longest sequence. A window of at least this size hides nothing.
+    longest: usize,
+    /// For each window, the keys that each query must not see; without an entry, each row is one sequence without a
+    /// window, or one new token.
+    masks: BTreeMap<Option<usize>, Tensor<4, Bool>>,
+}
+
+impl TensorLayout {
+    /// The tokens of a batch, for attentions with these windows.
+    pub(crate) fn new(
+        sequences: &Sequences,
+        ropes: &[RotarySpeeds],
+        windows: impl Iterator<Item = Option<usize>>,
+        device: &Device,
+    ) -> Self {
+        let ([rows, width], longest) = (sequences.shape(), sequences.longest());
+        let positions: Vec<usize> = if sequences.are_rows() { Vec::new() } else { sequences.positions().collect() };
+        let rope = |speeds: &RotarySpeeds| match sequences.are_rows() {
+            true => Rope::new(&RotaryAngles::new(0..width, speeds), 1, device),
+            false => Rope::new(&RotaryAngles::new(positions.iter().copied(), speeds), rows, device),
+        };
+        let ropes = ropes.iter().map(rope).collect();
+        let mut masks = BTreeMap::new();
+        for window in windows.map(|window| window.filter(|&size| size < longest)) {
+            if window.is_some() || !sequences.are_rows() {
+                masks.entry(window).or_insert_with(|| sequences.mask(window, device));
+            }
+        }
+        Self { ropes, width, longest, masks }
+    }
+
+    /// One new token in each row, at this position.
+    pub(super) fn at(position: usize, ropes: &[RotarySpeeds], device: &Device) -> Self {
+        let rope = |speeds| Rope::new(&RotaryAngles::new(position..position + 1, speeds), 1, device);
+        Self { ropes: ropes.iter().map(rope).collect(), width: 1, longest: 1, masks: BTreeMap::new() }
+    }
+
+    fn mask(&self, window: Option<usize>) -> Option<Tensor<4, Bool>> {
+        self.masks.get(&window.filter(|&size| size < self.longest)).cloned()
+    }
+}
+
+/// Attention by tensor operations, with operands and output as in [`host::attention`](crate::host::attention); `layout`
+/// comes with the index of the rotary embedding. A sink is a logit for each head that takes part in the softmax.
+pub(crate) fn attend(
+    [q, k, v]: [Tensor<2>; 3],
+    heads: &Heads,
+    sinks: Option<Tensor<1>>,
+    (layout, rope): (&TensorLayout, usize),
+    past: Option<&mut LayerCache>,
+) -> Tensor<2> {
+    let (n, width) = (q.dims()[0], layout.width);
+    let split = |x: Tensor<2>, count: usize| x.reshape([n / width, width, count, heads.head_dim]).swap_dims(1, 2);
+    let rope = &layout.ropes[rope];
+    let q = rope.apply(split(q, heads.count));
+    let (mut k, mut v) = (rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
+    let mask = layout.mask(heads.window);
+    let is_causal = past.is_none() && mask.is_none();
+    if let Some(entry) = past {
+        if let Some((past_k, past_v)) = entry.take() {
+            k = within(Tensor::cat(vec![past_k, k], 2), heads.window);
+            v = within(Tensor::cat(vec![past_v, v], 2), heads.window);
+        }
+        *entry = Some((k.clone(), v.clone()));
+    }
+    let group = heads.count / heads.kv_count;
+    let (k, v) = (repeat_kv(k, group), repeat_kv(v, group));
+    let a = match sinks {
+        Some(sinks) => {
+            let mask = mask.or_else(|| is_causal.then(|| causal(width, &q.device())));
+            attend_with_sinks([q, k, v], sinks, f64::from(heads.scale), mask)
+        }
+        None => {
+            let softcap = heads.softcap.map(f64::from);
+            let options = AttentionModuleOptions { is_causal, scale: Some(f64::from(heads.scale)), softcap };
+            attention(q, k, v, mask, None, options)
+        }
+    };
+    a.swap_dims(1, 2).reshape([n, heads.count * heads.head_dim])
+}
+
+/// softmax(\[q kᵀ · scale, sink\]) v without the sink's weight, all \[rows, heads, positions, head_dim\].
+fn attend_with_sinks(
+    [q, k, v]: [Tensor<4>; 3],
+    sinks: Tensor<1>,
+    scale: f64,
+    mask: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let ([rows, heads, queries, _], keys) = (q.dims(), k.dims()[2]);
+    let mut scores = q.matmul(k.swap_dims(2, 3)) * scale;
+    if let Some(mask) = mask {
+        let mask = mask.expand([rows, heads, queries, keys]);
+        scores = scores.mask_fill(mask, f32::NEG_INFINITY);
+    }
+    let sinks = sinks.reshape([1, heads, 1, 1]).expand([rows, heads, queries, 1]);
+    let weights = softmax(Tensor::cat(vec![scores, sinks], 3), 3);
+    weights.narrow(3, 0, keys).matmul(v)
+}
+
+/// Which keys each query of a row must not see, because they come later: \[1, 1, width, width\].
+fn causal(width: usize, device: &Device) -> Tensor<4, Bool> {
+    Sequences::in_rows(1, width).mask(None, device)
+}
+
+/// The last keys or values, \[rows, kv, positions, head_dim\], that a new token sees. Those before them are not needed
+/// again.
+fn within(x: Tensor<4>, window: Option<usize>) -> Tensor<4> {
+    let positions = x.dims()[2];
+    match window {
+        Some(size) if size < positions => x.narrow(2, positions - size, size),
+        _ => x,
+    }
+}
+
+/// Repeats every key-value head for the `group` query heads that share it. \[rows, kv, positions, head_dim\] in,
+/// \[rows, kv · group, positions, head_dim\] out.
+fn repeat_kv(x: Tensor<4>, group: usize) -> Tensor<4> {
+    if group == 1 {
+        return x;
+    }
+    let [rows, kv, positions, width] = x.dims();
+    let spread = x.unsqueeze_dim::<5>(2).expand([rows, kv, group, positions, width]);
+    spread.reshape([rows, kv * group, positions, width])
+}

@@ -1,0 +1,120 @@
+//! The language model of Gemma 3.
+
+use super::blocks::Rope;
+use super::gemma::Gemma;
+use super::gemma2::NORM_NAMES;
+use super::layout::Names;
+use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use crate::decoder::QkNorm;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Own {
+    /// Scores are divided by its square root.
+    query_pre_attn_scalar: u32,
+    /// The bound that scores approach.
+    attn_logit_softcapping: Option<f64>,
+    /// The bound that logits approach.
+    final_logit_softcapping: Option<f64>,
+    /// Base of the rotary angles in layers with a window.
+    rope_local_base_freq: f64,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            query_pre_attn_scalar: 256,
+            attn_logit_softcapping: None,
+            final_logit_softcapping: None,
+            rope_local_base_freq: 10_000.0,
+        }
+    }
+}
+
+/// Gemma3's family.
+pub(super) struct Gemma3;
+
+impl Family for Gemma3 {
+    fn architecture(&self) -> &'static str {
+        "Gemma3ForCausalLM"
+    }
+
+    fn defaults(&self) -> Defaults {
+        Defaults {
+            num_key_value_heads: Some(4),
+            max_position_embeddings: 131_072,
+            rope_theta: Some(1e6),
+            ..Gemma.defaults()
+        }
+    }
+
+    fn default_settings(&self) -> Map<String, Value> {
+        settings::defaults::<Own>()
+    }
+
+    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
+        settings::normalised::<Own>(given)
+    }
+
+    fn optional_keys(&self) -> &'static [&'static str] {
+        &["attention_bias", "sliding_window", "layer_types"]
+    }
+
+    fn renamed_keys(&self) -> &'static [(&'static str, &'static str)] {
+        &[("hidden_act", "hidden_activation")]
+    }
+
+    fn keys_read(&self) -> &'static [&'static str] {
+        &["sliding_window_pattern", "_sliding_window_pattern"]
+    }
+
+    /// Every sixth layer sees everything, the others the window.
+    fn read(&self, all: &Map<String, Value>, keys: &mut Map<String, Value>) -> Result<(), String> {
+        let pattern = windows::pattern(all, ["sliding_window_pattern", "_sliding_window_pattern"], 6)?;
+        windows::read_by_layer(all, keys, |layer| !(layer + 1).is_multiple_of(pattern));
+        Ok(())
+    }
+
+    fn blocks(&self, config: &ModelConfig) -> Blocks {
+        let own: Own = config.settings();
+        Blocks {
+            norms: [true; 4],
+            qk_norm: Some(QkNorm::Head),
+            rope: Rope::LocalBase(own.rope_local_base_freq),
+            attention_scale: Some(f64::from(own.query_pre_attn_scalar).powf(-0.5)),
+            attention_softcap: own.attn_logit_softcapping,
+            softcap: own.final_logit_softcapping,
+            ..Gemma.blocks(config)
+        }
+    }
+
+    fn names(&self, _: &ModelConfig) -> Names {
+        Names { parts: NORM_NAMES, ..Names::default() }
+    }
+
+    /// In files of the whole model, images have towers of their own.
+    fn standard_name(&self, name: &str) -> Option<String> {
+        let own = ["language_model.model.", "model.language_model."];
+        let part = own.into_iter().find_map(|prefix| name.strip_prefix(prefix));
+        let of_images =
+            ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
+        match part {
+            Some(part) => Some(format!("model.{part}")),
+            None if of_images.iter().any(|prefix| name.starts_with(prefix)) => None,
+            None => Some(name.strip_prefix("language_model.").unwrap_or(name).to_owned()),
+        }
+    }
+
+    #[cfg(test)]
+    fn examples(&self) -> Vec<Value> {
+        use serde_json::json;
+        let types = ["sliding_attention", "full_attention"];
+        vec![
+            json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "sliding_window": 3, "layer_types": types}),
+            json!({"query_pre_attn_scalar": 9, "final_logit_softcapping": 3.0, "sliding_window": 3,
+                "rope_local_base_freq": 50.0, "hidden_act": "relu"}),
+        ]
+    }
+}
