@@ -101,6 +101,7 @@ fn plan(tokenizer: &TextTokenizer, dataset: &TextDataset) -> Plan {
         tokenizer: pin("tokenizer.json", tokenizer.fingerprint()),
         added_tokens: Vec::new(),
         special_tokens: REFUSE_SPECIAL_TOKENS.to_owned(),
+        conversations: Default::default(),
         bos: tokenizer.bos(),
         end: tokenizer.eos(),
         dataset: pin(dataset.name(), dataset.fingerprint()),

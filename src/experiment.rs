@@ -73,7 +73,12 @@ impl Experiment {
                 recipe.cache.max_length
             ));
         }
-        let companions = files.companions()?;
+        let mut companions = files.companions()?;
+        if let Some(path) = &recipe.dataset.chat.template {
+            // Students have learned conversations in this form.
+            companions =
+                companions.with_chat_template(std::fs::read(path).with_context(|| path.display().to_string())?);
+        }
         if let Some(id) = companions.end_tokens().iter().find(|&&id| id as usize >= files.config().vocab_size()) {
             bail!(
                 "{}: generation_config.json or config.json names token {id} as an end token, but the model has only \
@@ -191,6 +196,7 @@ impl Experiment {
             tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
             added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),
             special_tokens: self.recipe.dataset.special_tokens.name().to_owned(),
+            conversations: self.dataset.rendering(),
             bos: self.tokenizer.bos(),
             end: self.tokenizer.eos(),
             dataset: ArtifactRef { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },

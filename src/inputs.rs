@@ -53,6 +53,7 @@ impl Inputs {
             files.push(teacher.model.with_file_name(LLAMA2C_TOKENIZER));
         }
         files_below(&recipe.dataset.path, 0, &mut files)?;
+        files.extend(recipe.dataset.chat.template.clone());
         let (mut stats, mut newest) = (Vec::new(), UNIX_EPOCH);
         for file in files {
             let metadata = fs::metadata(&file).ok()?;

@@ -15,6 +15,7 @@ mod recipe;
 mod recipe_file;
 mod stop;
 mod summary;
+mod taught;
 mod tokenizers;
 
 use std::process::ExitCode;

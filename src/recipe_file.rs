@@ -96,6 +96,7 @@ fn find_path(value: Option<&mut toml::Value>, find: impl Fn(&Path) -> PathBuf) {
 /// Sections and keys of the paths in a recipe.
 const PATHS: &[(&[&str], &str)] = &[
     (&["dataset"], "path"),
+    (&["dataset", "chat"], "template"),
     (&["teacher"], "model"),
     (&["tokenizer"], "path"),
     (&["cache"], "path"),

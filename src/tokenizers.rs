@@ -1,9 +1,10 @@
 //! Opens the tokenizer of a model or of a cache.
 
 use crate::output::note;
+use crate::recipe::TokenizerConfig;
 use anyhow::{Context, Result, bail};
 use logitcask_cache::CacheReader;
-use logitcask_data::{SpecialIds, TextTokenizer};
+use logitcask_data::{ChatFiles, SpecialIds, TextTokenizer};
 use logitcask_model::{PretrainedModel, TokenizerSource};
 use std::path::Path;
 
@@ -29,12 +30,21 @@ pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
     Ok(tokenizer)
 }
 
+/// The tokenizer of a run without a teacher, with the chat templates beside it.
+pub fn of_file(config: &TokenizerConfig) -> Result<TextTokenizer> {
+    let folder = config.path.parent().unwrap_or(Path::new("."));
+    let tokenizer = TextTokenizer::from_json_file(&config.path, config.eos)?;
+    Ok(tokenizer.with_chat_files(ChatFiles::in_folder(folder)?))
+}
+
 /// The tokenizer of a cache, with the settings that its samples were made with.
 pub fn of_cache(cache: &CacheReader) -> Result<TextTokenizer> {
     let (plan, path) = (cache.plan(), cache.tokenizer_path());
     let json = std::fs::read(&path).with_context(|| path.display().to_string())?;
     let added: Vec<(u32, String)> = plan.added_tokens.iter().map(|token| (token.id, token.content.clone())).collect();
-    let tokenizer = TextTokenizer::from_json_bytes(&json, &added, plan.end)?;
+    let companions = cache.companions()?;
+    let chat = ChatFiles::of(cache.folder(), companions.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
+    let tokenizer = TextTokenizer::from_json_bytes(&json, &added, plan.end)?.with_chat_files(chat);
     if tokenizer.bos() != plan.bos {
         let text = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         bail!(

@@ -9,7 +9,7 @@ use logitcask_core::{
     Blend, Divergence, ExtraSource, LogProbPrecision, PositionChoice, Projection, SamplePruning, Selection,
     TargetTransform, TemperatureRule, TokenWeight,
 };
-use logitcask_data::DatasetConfig;
+use logitcask_data::{Answers, ChatConfig, DatasetConfig};
 use logitcask_model::{ModelConfig, RopeScaling};
 use logitcask_train::loss::{LossTerm, Relations, SecondTeacher};
 use logitcask_train::{LossConfig, LrSchedule, TrainConfig};
@@ -120,6 +120,7 @@ impl Page {
             _ if of == "path" || of == "string" => "x".into(),
             _ if of == "array of integers" => vec![1, 2].into(),
             _ if of == "array of numbers" => vec![1.0, 2.0].into(),
+            _ if of == "table of values" => Table::from_iter([("x".to_owned(), 1.into())]).into(),
             _ if of == "array of two numbers" => vec![0.5, 2.0].into(),
             _ => {
                 let Some((_, link)) = of.split_once("](#") else { panic!("{}: {of} is no type", row.key) };
@@ -236,6 +237,8 @@ fn refusal<T: Part>(table: Table) -> String {
 fn sections_of_the_libraries_are_documented() {
     let page = Page::read();
     page.check_section::<DatasetConfig>("dataset");
+    page.check_section::<ChatConfig>("datasetchat");
+    page.check_section::<Answers>("datasetchatanswers");
     page.check_section::<ModelConfig>("student");
     page.check_section::<RopeScaling>("studentrope_scaling");
     page.check_section::<LossConfig>("loss");

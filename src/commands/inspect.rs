@@ -4,6 +4,7 @@ use crate::args::InspectArgs;
 use crate::caches;
 use crate::output::say;
 use crate::summary::CacheFigures;
+use crate::taught::Marks;
 use crate::tokenizers;
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
@@ -64,6 +65,9 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
         );
     }
     say!("  special      special tokens spelled out in texts: {}", plan.special_tokens);
+    for (name, value) in &plan.conversations {
+        say!("  chats        {name}: {value}");
+    }
     if !plan.positions.is_all() {
         say!("  chosen       positions: {}", plan.positions);
     }
@@ -137,7 +141,11 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
         sample.origin.offset,
         sample.input_hash()
     );
-    say!("{}\n", tokenizer.decode(&sample.input_ids)?.trim());
+    let marks = Marks::of_output();
+    match marks.write(sample, &tokenizer)? {
+        Some(text) => say!("{text}\n({})\n", marks.legend),
+        None => say!("{}\n", tokenizer.decode(&sample.input_ids)?.trim()),
+    }
     say!(
         "{:>4}  {:<14} {:<14} {:>8} {:>5}  {:>7} {:>7}  kept, largest first",
         "pos",

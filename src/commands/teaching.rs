@@ -49,9 +49,10 @@ impl Teaching {
 /// Opens the source of the recipe at `path`.
 pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     if let Some(config) = &recipe.tokenizer {
-        let tokenizer = TextTokenizer::from_json_file(&config.path, config.eos)?;
+        let tokenizer = crate::tokenizers::of_file(config)?;
         let folder = recipe.cache_folder(path);
-        let (dataset, _) = crate::datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
+        let (dataset, notes) = crate::datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
+        notes.iter().for_each(|text| note!("{text}"));
         return Ok(Teaching {
             data: dataset.fingerprint().to_string(),
             vocab_size: tokenizer.vocab_size() as usize,

@@ -36,6 +36,7 @@ fn plan(shards: u64) -> Plan {
         versions: Versions::FIRST,
         added_tokens: Vec::new(),
         special_tokens: REFUSE_SPECIAL_TOKENS.into(),
+        conversations: Default::default(),
         layout: Layout::Packed,
         vocab_size: 32_000,
         max_length: POSITIONS as u32 + 1,

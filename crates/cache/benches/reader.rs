@@ -37,6 +37,7 @@ fn plan(samples: u64, per_unit: u64, layout: Layout) -> Plan {
         versions: Versions::FIRST,
         added_tokens: Vec::new(),
         special_tokens: REFUSE_SPECIAL_TOKENS.into(),
+        conversations: Default::default(),
         layout,
         vocab_size: VOCAB,
         max_length: 128,

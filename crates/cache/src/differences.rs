@@ -58,7 +58,7 @@ impl Plan {
         differences
     }
 
-    fn described(&self) -> [(&'static str, Described); 21] {
+    fn described(&self) -> [(&'static str, Described); 22] {
         let token = |id: Option<u32>| id.map_or("no token".to_owned(), |id| format!("token {id}"));
         let pin = |pin: &ArtifactRef| Described::ArtifactRef(pin.name.clone(), pin.fingerprint);
         let text = Described::Text;
@@ -72,6 +72,11 @@ impl Plan {
         let extras = match self.extras.is_empty() {
             true => "none".to_owned(),
             false => self.extras.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        };
+        let setting = |(name, value): (&String, &String)| format!("{name} {value}");
+        let conversations = match self.conversations.is_empty() {
+            true => "none".to_owned(),
+            false => self.conversations.iter().map(setting).collect::<Vec<_>>().join(", "),
         };
         let Versions { tokenisation, selection, codec } = self.versions;
         [
@@ -94,6 +99,7 @@ impl Plan {
             ("tokenizer", pin(&self.tokenizer)),
             ("added_tokens", text(format!("{:?}", self.added_tokens))),
             ("special_tokens", text(self.special_tokens.clone())),
+            ("conversations", text(conversations)),
             ("bos and end", text(format!("{} and {}", token(self.bos), token(self.end)))),
             ("dataset", pin(&self.dataset)),
         ]

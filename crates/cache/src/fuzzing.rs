@@ -57,6 +57,7 @@ pub(crate) fn plan(layout: Layout, (selection, values): (Selection, LogProbPreci
         versions: Versions::FIRST,
         added_tokens: Vec::new(),
         special_tokens: REFUSE_SPECIAL_TOKENS.into(),
+        conversations: Default::default(),
         layout,
         vocab_size: VOCAB,
         max_length: 12,

@@ -37,6 +37,7 @@
 //!     tokenizer: pin("tokenizer.json", tokenizer),
 //!     added_tokens: Vec::new(),
 //!     special_tokens: REFUSE_SPECIAL_TOKENS.to_owned(),
+//!     conversations: Default::default(),
 //!     bos: None,
 //!     end: None,
 //!     dataset: pin("a corpus", b"its samples"),

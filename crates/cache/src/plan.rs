@@ -11,6 +11,7 @@ use crate::storage::Storage;
 use crate::store::{LocalStore, Store};
 use logitcask_core::{ExtraColumn, Fingerprint, PositionChoice, Selection, Truncation};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use check::{MAX_ROW_BYTES, MAX_SAMPLES, MAX_SPLIT_NAME, MAX_SPLITS, MAX_UNIT_BLOCKS, MAX_UNITS};
@@ -86,6 +87,10 @@ pub struct Plan {
     /// How special tokens that a text spells out were treated: `refuse`, `plain` or `parse`.
     #[serde(default = "pins::refuse", skip_serializing_if = "pins::is_refuse")]
     pub special_tokens: String,
+    /// What determines how the conversations of the dataset were written as text and what is learned of them, by name:
+    /// the hash of the chat template, its date and variables, which turns are answers. Empty for other datasets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub conversations: BTreeMap<String, String>,
     /// Token before every window, if there is one.
     pub bos: Option<u32>,
     /// Token after every document, if there is one.

@@ -59,6 +59,7 @@ fn plan(selection: Selection, splits: &[(&str, u64)], samples_per_unit: u64) -> 
         versions: Versions::FIRST,
         added_tokens: Vec::new(),
         special_tokens: REFUSE_SPECIAL_TOKENS.into(),
+        conversations: Default::default(),
         layout: Layout::Plain,
         vocab_size: VOCAB,
         max_length: 12,

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use logitcask_core::{Fingerprint, PositionChoice, Sample, SampleId};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Samples in a fixed order, each identified by its split and its index in it.
@@ -36,6 +37,12 @@ pub trait Dataset: Send + Sync {
 
     /// Maximum number of tokens of a sample.
     fn max_length(&self) -> usize;
+
+    /// What determines how its conversations are written and what is learned of them, by name: the template's hash, the
+    /// date, variables. Empty for other datasets.
+    fn rendering(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 
     /// Whether it marks positions: samples are then returned with [`Positions::Chosen`](logitcask_core::Positions).
     fn marks_positions(&self) -> bool {

@@ -1,5 +1,7 @@
 //! One document as stored in its source.
 
+use crate::chat::Conversation;
+
 /// A document that is not blank, with its index in its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -18,6 +20,8 @@ pub enum Content {
     Text(String),
     /// Tokens that another program made.
     Tokens(TokenRow),
+    /// A conversation, before it is rendered.
+    Conversation(Conversation),
 }
 
 /// A row of tokens, and which of them are to be learned.
@@ -30,11 +34,11 @@ pub struct TokenRow {
 }
 
 impl Content {
-    /// The text; `None` for tokens.
+    /// The text; `None` for tokens and conversations.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Tokens(_) => None,
+            Self::Tokens(_) | Self::Conversation(_) => None,
         }
     }
 
@@ -43,14 +47,16 @@ impl Content {
         match self {
             Self::Text(text) => text.len(),
             Self::Tokens(row) => 4 * row.ids.len() + row.marks.as_ref().map_or(0, Vec::len),
+            Self::Conversation(conversation) => conversation.bytes(),
         }
     }
 
-    /// Whether it holds nothing but white space, or no token.
+    /// Whether it holds nothing but white space, no token or no message.
     pub(crate) fn is_blank(&self) -> bool {
         match self {
             Self::Text(text) => text.trim().is_empty(),
             Self::Tokens(row) => row.ids.is_empty(),
+            Self::Conversation(conversation) => conversation.is_blank(),
         }
     }
 }

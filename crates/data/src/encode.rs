@@ -1,5 +1,6 @@
 //! From documents to tokens, in order and in bounded batches: one thread reads, the others tokenise.
 
+use crate::chat::{ChatError, Marked, Renderer};
 use crate::document::Content;
 use crate::error::{Error, Result};
 use crate::source::{Found, Source, SpecialTokens, Tally};
@@ -23,13 +24,22 @@ pub(crate) struct Encoder<'a> {
     rule: SpecialTokens,
     tokenizer: TextTokenizer,
     splits: SplitRule,
+    renderer: Option<&'a Renderer>,
 }
 
-/// A document with its tokens, without start and end tokens, and the name of its split.
+/// A document with its tokens, and the name of its split.
 pub(crate) struct Encoded {
     pub(crate) found: Found,
-    pub(crate) tokens: Vec<u32>,
+    pub(crate) tokens: Tokens,
     pub(crate) split: String,
+}
+
+/// The tokens of a document.
+pub(crate) enum Tokens {
+    /// They are divided into windows. A text has no start and end token yet.
+    Divided(Vec<u32>),
+    /// A conversation, which stays whole.
+    Conversation(Marked),
 }
 
 impl<'a> Encoder<'a> {
@@ -38,12 +48,13 @@ impl<'a> Encoder<'a> {
         rule: SpecialTokens,
         tokenizer: &TextTokenizer,
         splits: SplitRule,
+        renderer: Option<&'a Renderer>,
     ) -> Self {
         let tokenizer = match rule {
             SpecialTokens::Parse => tokenizer.parsing(),
             SpecialTokens::Refuse | SpecialTokens::Plain => tokenizer.clone(),
         };
-        Self { source, rule, tokenizer, splits }
+        Self { source, rule, tokenizer, splits, renderer }
     }
 
     /// Reads and tokenises the documents of some consecutive files. `each` receives them in order, in batches that
@@ -97,17 +108,27 @@ impl<'a> Encoder<'a> {
                 return Err(Error::SpelledOut { path, document, token, id, character });
             }
         }
-        batch.into_par_iter().map(|found| self.document(found)).collect()
+        // The first error in document order, too.
+        let encoded: Vec<Result<Encoded>> = batch.into_par_iter().map(|found| self.document(found)).collect();
+        encoded.into_iter().collect()
     }
 
     fn document(&self, mut found: Found) -> Result<Encoded> {
         let split = self.splits.name(&found.document)?;
         let tokens = match &mut found.document.content {
-            Content::Text(text) => self.tokenizer.encode(text)?,
+            Content::Text(text) => Tokens::Divided(self.tokenizer.encode(text)?),
+            Content::Conversation(conversation) => {
+                let marked = match self.renderer {
+                    Some(renderer) => renderer.encode(conversation, &self.tokenizer),
+                    None => Err("no renderer was opened for it".to_owned()),
+                };
+                let (path, document) = (self.path(&found).to_owned(), found.row);
+                Tokens::Conversation(marked.map_err(|problem| ChatError::Conversation { path, document, problem })?)
+            }
             Content::Tokens(row) => {
                 let tokens = std::mem::take(&mut row.ids);
                 self.check(&tokens, &found)?;
-                tokens
+                Tokens::Divided(tokens)
             }
         };
         Ok(Encoded { found, tokens, split })

@@ -159,6 +159,9 @@ pub enum Error {
         /// What is wrong, and what would be accepted.
         problem: String,
     },
+    /// A dataset of conversations, or one that could be.
+    #[error(transparent)]
+    Chat(#[from] crate::chat::ChatError),
     /// No token is marked, so there is nothing to learn.
     #[error(
         "{path}: `{option}` marks no token with one before it in any of its {documents} rows, so there is nothing to learn"

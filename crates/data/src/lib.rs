@@ -1,7 +1,8 @@
 //! Datasets: deterministic, ordered, addressable samples.
 //!
 //! A source ([`read_documents`]) provides documents in a fixed order, a [`TextTokenizer`] turns them into tokens, and a
-//! [`TextDataset`] divides those into windows whose [`logitcask_core::SampleId`] never depends on threads or batches.
+//! [`TextDataset`] divides those into windows (a conversation is one) whose [`logitcask_core::SampleId`] never depends
+//! on threads or batches.
 //!
 //! # Seams
 //! A dataset that does not fit into memory is prepared on disk ([`Preparation`]). The stages only use the trait
@@ -32,6 +33,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod batches;
+pub mod chat;
 pub mod dataset;
 pub mod document;
 pub mod duplicates;
@@ -52,13 +54,14 @@ mod windows;
 pub const TOKENISATION_VERSION: u32 = 1;
 
 pub use batches::{TokenBatch, batch_by_length};
+pub use chat::{Answers, ChatConfig, ChatFiles, Conversation, TooLong, Turns};
 pub use dataset::Dataset;
 pub use document::{Content, Document, TokenRow};
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
 pub use prepared::{Preparation, PreparedDataset, PreparedError};
 pub use source::{
-    Corpus, DatasetConfig, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
+    Corpus, DatasetConfig, Format, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
 };
 pub use text_dataset::TextDataset;
 pub use tokenizer::{SpecialIds, TextTokenizer, train_byte_level_bpe};

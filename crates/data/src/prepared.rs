@@ -2,8 +2,8 @@
 //!
 //! A prepared dataset is a folder of parts, one for each source file or 64 MiB of its text (small files share parts).
 //! Its samples, their order and its fingerprint are those of a [`TextDataset`](crate::TextDataset) of the same files.
-//! Nothing in it is overwritten, every file carries its hash, and `dataset.json`, which lists the parts, is written last:
-//! a preparation that was killed goes on at the part where it stopped, and several processes may share one.
+//! Nothing in it is overwritten, every file carries its hash, and `dataset.json`, which lists the parts, is written
+//! last: a preparation that was killed goes on at the part where it stopped, and several processes may share one.
 
 mod build;
 mod dataset;
@@ -17,13 +17,15 @@ mod tests;
 pub use dataset::PreparedDataset;
 pub use error::PreparedError;
 
+use crate::chat::{ChatCounts, Renderer};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::source::{DatasetConfig, Source, Tally};
 use crate::split_rule::SplitRule;
-use crate::text_dataset::{check_length, no_windows, stem};
+use crate::text_dataset::{check_length, no_windows, renderer, stem};
 use crate::tokenizer::TextTokenizer;
 use build::{Builder, Group, part_name};
+use dataset::Described;
 use key::Stats;
 use logitcask_core::Fingerprint;
 use logitcask_files::{AtomicFile, sync_folder};
@@ -58,6 +60,7 @@ pub struct Preparation<'a> {
     config: &'a DatasetConfig,
     tokenizer: &'a TextTokenizer,
     max_length: usize,
+    renderer: Option<Renderer>,
     stats: Stats,
     key: Fingerprint,
     folder: PathBuf,
@@ -77,10 +80,11 @@ impl<'a> Preparation<'a> {
         check_length(max_length)?;
         let source = Source::open(config)?;
         let stats = Stats::of(&source)?;
-        let key = stats.key(&source, config, tokenizer, max_length)?;
+        let renderer = renderer(&source, config, tokenizer)?;
+        let key = stats.key(&source, config, tokenizer, max_length, renderer.as_ref())?;
         let short: String = key.to_string().chars().take(KEY_CHARACTERS).collect();
         let folder = below.join(format!("{}-{short}", stem(&config.path)));
-        Ok(Self { source, config, tokenizer, max_length, stats, key, folder })
+        Ok(Self { source, config, tokenizer, max_length, renderer, stats, key, folder })
     }
 
     /// Its folder.
@@ -106,8 +110,8 @@ impl<'a> Preparation<'a> {
         }
     }
 
-    /// Makes the dataset, or what is missing of it, and opens it. `made` is called with the name of every part that this
-    /// process has made, and its number of tokens.
+    /// Makes the dataset, or what is missing of it, and opens it. `made` is called with the name of every part that
+    /// this process has made, and its number of tokens.
     ///
     /// # Errors
     /// Any error of [`TextDataset::load`](crate::TextDataset::load), and of [`PreparedError`].
@@ -118,7 +122,10 @@ impl<'a> Preparation<'a> {
         fs::create_dir_all(&self.folder).map_err(PreparedError::write(&self.folder))?;
         self.stats.settle();
         let rule = SplitRule::of(&self.source, self.config);
-        let encoder = Encoder::new(&self.source, self.config.special_tokens, self.tokenizer, rule);
+        let encoder = {
+            let (special, renderer) = (self.config.special_tokens, self.renderer.as_ref());
+            Encoder::new(&self.source, special, self.tokenizer, rule, renderer)
+        };
         let groups = self.stats.groups();
         let builder = Builder {
             source: &self.source,
@@ -147,7 +154,7 @@ impl<'a> Preparation<'a> {
         };
         let parts: Vec<Record> = parts.map(record).collect::<Result<_>>()?;
         if parts.iter().all(|part| part.windows() == 0) {
-            return Err(no_windows(self.config, tally.kept()));
+            return Err(no_windows(self.config, tally.kept(), &chats(&parts), self.max_length));
         }
         let unfinished = Manifest { key: self.key, fingerprint: Fingerprint::of(b""), groups, parts };
         let fingerprint = self.dataset(unfinished.clone())?.compute_fingerprint()?;
@@ -194,9 +201,11 @@ impl<'a> Preparation<'a> {
     fn dataset(&self, manifest: Manifest) -> Result<PreparedDataset> {
         let mut tally = Tally::default();
         manifest.groups.iter().for_each(|group| group.add_to(&mut tally));
-        let notes = self.source.notes(&tally)?;
+        let mut notes = self.source.notes(&tally)?;
+        notes.extend(chats(&manifest.parts).notes(&self.config.path, self.max_length));
         let name = stem(&self.config.path);
-        PreparedDataset::new(&self.folder, manifest, name, self.max_length, notes)
+        let rendering = self.renderer.as_ref().map(|renderer| renderer.settings().clone()).unwrap_or_default();
+        PreparedDataset::new(&self.folder, manifest, Described { name, max_length: self.max_length, rendering, notes })
     }
 
     /// Removes what killed processes left. Others that still work on the dataset would only make duplicates.
@@ -207,6 +216,13 @@ impl<'a> Preparation<'a> {
             }
         }
     }
+}
+
+/// What became of the conversations of all parts.
+fn chats(parts: &[Record]) -> ChatCounts {
+    let mut chats = ChatCounts::default();
+    parts.iter().flat_map(|part| &part.splits).for_each(|split| chats.add(&split.chats));
+    chats
 }
 
 /// Names of all parts, in order.

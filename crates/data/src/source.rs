@@ -1,5 +1,5 @@
-//! Sources of documents: texts in Parquet, Arrow, JSON Lines or plain text, or rows of tokens in all but the last; one
-//! file or a folder of them. Files are read one document or batch at a time.
+//! Sources of documents: texts in Parquet, Arrow, JSON Lines or plain text, or rows of tokens or conversations in all
+//! but the last; one file or a folder of them. Files are read one document or batch at a time.
 
 mod arrow;
 #[cfg(test)]
@@ -9,6 +9,9 @@ mod columns;
 #[cfg(test)]
 mod compressed_tests;
 mod config;
+#[cfg(test)]
+mod conversation_tests;
+mod conversations;
 mod data_file;
 mod folder;
 #[cfg(test)]
@@ -21,22 +24,25 @@ mod parquet;
 mod parquet_tokens;
 mod plain;
 mod saved;
+mod shape;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod token_columns;
 mod write;
 
-pub use config::{DatasetConfig, OnBadText, SpecialTokens};
+pub use config::{DatasetConfig, Format, OnBadText, SpecialTokens};
 pub use write::write_corpus;
 
+use crate::chat::{ChatError, Columns};
 use crate::document::{Content, Document};
 use crate::error::{Error, Result};
 pub(crate) use data_file::DataFile;
 use folder::Layout;
-use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+pub(crate) use tally::Tally;
 use token_columns::TokenColumns;
 use tracing::debug;
 
@@ -94,6 +100,8 @@ pub fn read_documents(config: &DatasetConfig) -> Result<Corpus> {
 pub(crate) struct Source<'a> {
     config: &'a DatasetConfig,
     layout: Layout,
+    /// Where its conversations are; `None` for texts and tokens.
+    conversations: Option<Columns>,
 }
 
 /// A document, and where it is.
@@ -112,12 +120,22 @@ impl<'a> Source<'a> {
     /// Checks the configuration and lists the files.
     pub(crate) fn open(config: &'a DatasetConfig) -> Result<Self> {
         config.check()?;
-        Ok(Self { config, layout: layout(config)? })
+        let layout = layout(config)?;
+        let conversations = shape::conversations(config, &layout.files)?;
+        if conversations.is_none() && !config.chat.is_default() {
+            return Err(ChatError::NotConversations { path: config.path.clone() }.into());
+        }
+        Ok(Self { config, layout, conversations })
     }
 
     /// The files, in the order in which they are read.
     pub(crate) fn files(&self) -> &[DataFile] {
         &self.layout.files
+    }
+
+    /// Whether its documents are conversations.
+    pub(crate) fn has_conversations(&self) -> bool {
+        self.conversations.is_some()
     }
 
     /// What determines the names of the splits.
@@ -142,13 +160,18 @@ impl<'a> Source<'a> {
             debug!(path = %file.path.display(), split = file.split, documents_before = found.tally.seen, "reading a file");
             found.number = number;
             found.tally.files.push((found.tally.seen, file.path.clone()));
+            let (conversations, split) = (self.conversations.as_ref(), config.split_column.as_deref());
             match kind(&file.path) {
-                Some(Kind::Parquet) => match TokenColumns::of(config) {
-                    None => parquet::read(file, config, &mut found)?,
-                    Some(columns) => parquet_tokens::read(file, &columns, config.split_column.as_deref(), &mut found)?,
+                Some(Kind::Parquet) => match (conversations, TokenColumns::of(config)) {
+                    (Some(columns), _) => conversations::read_parquet(file, columns, split, &mut found)?,
+                    (None, Some(columns)) => parquet_tokens::read(file, &columns, split, &mut found)?,
+                    (None, None) => parquet::read(file, config, &mut found)?,
                 },
-                Some(Kind::Arrow) => arrow::read(file, config, &mut found)?,
-                Some(Kind::Lines) => jsonl::read(file, config, &mut found)?,
+                Some(Kind::Arrow) => arrow::read(file, config, conversations, &mut found)?,
+                Some(Kind::Lines) => jsonl::read(file, config, conversations, &mut found)?,
+                Some(Kind::Text) if conversations.is_some() => {
+                    return Err(ChatError::TextOfConversations { path: file.path.clone() }.into());
+                }
                 Some(Kind::Text) => plain::read(file, config, self.layout.is_folder, &mut found)?,
                 None => return Err(Error::Extension { path: file.path.clone() }),
             }
@@ -208,41 +231,6 @@ fn kind(path: &Path) -> Option<Kind> {
         ("jsonl" | "ndjson", _) | ("json", Some(_)) => Some(Kind::Lines),
         ("txt", _) => Some(Kind::Text),
         _ => None,
-    }
-}
-
-/// Numbers of documents.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
-    /// All of them.
-    pub(crate) seen: u64,
-    /// Those that are not blank, of each split that files name; `None` is the key of all others.
-    pub(crate) of_split: BTreeMap<Option<String>, u64>,
-    pub(crate) blank: u64,
-    pub(crate) replaced: u64,
-    pub(crate) skipped: u64,
-    /// Every file that was read, with the number of documents before it.
-    pub(crate) files: Vec<(u64, PathBuf)>,
-}
-
-impl Tally {
-    /// Number of documents that are not blank.
-    pub(crate) fn kept(&self) -> u64 {
-        self.of_split.values().sum()
-    }
-
-    fn notes(&self, path: &Path) -> Vec<String> {
-        let counts = [
-            (self.replaced, "is no Unicode and was mended with U+FFFD", "are no Unicode and were mended with U+FFFD"),
-            (self.skipped, "is no Unicode and was left out", "are no Unicode and were left out"),
-            (self.blank, "is blank and was left out", "are blank and were left out"),
-        ];
-        let note = |(count, one, many): (u64, &str, &str)| match count {
-            0 => None,
-            1 => Some(format!("{}: 1 text of {} {one}", path.display(), self.seen)),
-            _ => Some(format!("{}: {count} texts of {} {many}", path.display(), self.seen)),
-        };
-        counts.into_iter().filter_map(note).collect()
     }
 }
 

@@ -63,6 +63,7 @@ fn split_by_hash(content: &Content, test: f64, validation: f64) -> &'static str 
     match content {
         Content::Text(text) => _ = hasher.update(text.as_bytes()),
         Content::Tokens(row) => row.ids.iter().for_each(|id| _ = hasher.update(&id.to_le_bytes())),
+        Content::Conversation(conversation) => _ = hasher.update(&conversation.hashed()),
     }
     first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     let share = (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64;

@@ -1,12 +1,14 @@
 //! The windows of the splits of a dataset in memory.
 
+use crate::chat::{ChatCounts, Marked, TooLong};
 use crate::document::{Content, Document};
-use crate::encode::Encoded;
+use crate::encode::{Encoded, Tokens};
 use crate::error::{Error, Result};
 use crate::tokenizer::TextTokenizer;
 use crate::windows::windows;
 use logitcask_core::{Fingerprint, InputHash, Origin};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// The windows of one split, one after the other.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(crate) struct Split {
     pub(crate) documents: u64,
     /// Number of tokens of these documents, including end tokens, without start tokens and overlaps of windows.
     pub(crate) document_tokens: u64,
+    /// What became of its conversations.
+    pub(crate) chats: ChatCounts,
 }
 
 impl Split {
@@ -77,6 +81,7 @@ impl Split {
         let (bos, eos, marks) = match &document.content {
             Content::Text(_) => (tokenizer.bos(), tokenizer.eos(), None),
             Content::Tokens(row) => (None, None, row.marks.as_deref()),
+            Content::Conversation(_) => return Ok(()),
         };
         tokens.extend(eos);
         if u32::try_from(tokens.len()).is_err() {
@@ -107,6 +112,45 @@ impl Split {
     }
 }
 
+impl Split {
+    /// Adds the sample of a conversation, unless it is left out.
+    fn append_conversation(&mut self, document: u64, marked: Marked, tokenizer: &TextTokenizer, max_length: usize) {
+        let Marked { mut tokens, marks, too_long } = marked;
+        self.chats.seen += 1;
+        if tokens.len() > max_length {
+            match too_long {
+                TooLong::Drop => {
+                    self.chats.too_long += 1;
+                    return;
+                }
+                TooLong::Cut => {
+                    self.chats.cut += 1;
+                    tokens.truncate(max_length);
+                }
+            }
+        }
+        // A position is marked if its next token is.
+        let next = marks.iter().take(tokens.len()).skip(1).zip(0u32..);
+        let positions: Vec<u32> = next.filter_map(|(&mark, position)| mark.then_some(position)).collect();
+        if positions.is_empty() {
+            self.chats.unanswered += 1;
+            return;
+        }
+        let is_end = |position: &u32| tokenizer.is_special(tokens[*position as usize + 1]);
+        self.chats.ends += u64::from(positions.iter().any(is_end));
+        self.chats.two_starts += u64::from(tokens[0] == tokens[1] && tokenizer.is_special(tokens[0]));
+        self.chats.next_tokens += tokens.len() as u64 - 1;
+        self.chats.learned += positions.len() as u64;
+        self.marked.extend(positions);
+        self.marked_ends.push(self.marked.len());
+        self.origins.push(Origin { document, offset: 0 });
+        self.documents += 1;
+        self.document_tokens += tokens.len() as u64;
+        self.tokens.extend(tokens);
+        self.ends.push(self.tokens.len());
+    }
+}
+
 /// The windows of all splits.
 #[derive(Debug)]
 pub(crate) struct Splits {
@@ -126,12 +170,19 @@ impl Splits {
             self.splits.push(Split::new(encoded.split));
             self.splits.len() - 1
         });
-        self.splits[at].append(&encoded.found.document, encoded.tokens, tokenizer, self.max_length)
+        let (split, document) = (&mut self.splits[at], &encoded.found.document);
+        match encoded.tokens {
+            Tokens::Divided(tokens) => split.append(document, tokens, tokenizer, self.max_length),
+            Tokens::Conversation(marked) => {
+                split.append_conversation(document.index, marked, tokenizer, self.max_length);
+                Ok(())
+            }
+        }
     }
 
-    /// The splits that have windows: train, validation, test, then others by name.
+    /// The splits that have windows, or conversations that were left out: train, validation, test, then others by name.
     pub(crate) fn sorted(mut self) -> Vec<Split> {
-        self.splits.retain(|split| !split.ends.is_empty());
+        self.splits.retain(|split| !split.ends.is_empty() || !split.chats.is_zero());
         self.splits.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
         self.splits
     }
@@ -151,8 +202,8 @@ fn part<'a>(all: &'a [u32], ends: &[usize], index: usize) -> Option<&'a [u32]> {
 }
 
 /// See `fingerprint` of [`TextDataset`](crate::TextDataset).
-pub(crate) fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
-    let mut fingerprint = Fingerprinter::new(max_length);
+pub(crate) fn fingerprint(splits: &[Split], max_length: usize, rendering: &BTreeMap<String, String>) -> Fingerprint {
+    let mut fingerprint = Fingerprinter::new(max_length, rendering);
     for split in splits {
         fingerprint.split(&split.name, split.ends.len() as u64);
         let inputs: Vec<InputHash> = (0..split.ends.len())
@@ -170,9 +221,13 @@ pub(crate) fn fingerprint(splits: &[Split], max_length: usize) -> Fingerprint {
 pub(crate) struct Fingerprinter(blake3::Hasher);
 
 impl Fingerprinter {
-    pub(crate) fn new(max_length: usize) -> Self {
+    pub(crate) fn new(max_length: usize, rendering: &BTreeMap<String, String>) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("logitcask dataset v2");
         hasher.update(&(max_length as u64).to_le_bytes());
+        for text in rendering.iter().flat_map(|(name, value)| [name, value]) {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
         Self(hasher)
     }
 

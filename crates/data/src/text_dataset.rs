@@ -1,5 +1,6 @@
 //! A dataset of documents divided into windows of tokens.
 
+use crate::chat::{ChatCounts, ChatError, Renderer};
 use crate::dataset::Dataset;
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
@@ -8,6 +9,7 @@ use crate::split_rule::SplitRule;
 use crate::split_windows::{Split, Splits, fingerprint};
 use crate::tokenizer::TextTokenizer;
 use logitcask_core::{Fingerprint, Positions, Sample, SampleId};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 use tracing::info;
@@ -22,6 +24,9 @@ use tracing::info;
 /// Rows of tokens that another program made are taken as they are: without start and end tokens, and divided as texts
 /// are without a start token. If their source marks tokens, the positions before these are marked
 /// ([`Positions::Chosen`]), and windows without a marked position are left out.
+///
+/// Every conversation is one sample, with the positions before the tokens of its answers marked; those without an
+/// answer, and those that are too long, are left out.
 ///
 /// [`Origin::offset`](logitcask_core::Origin::offset) is the index in `t ++ [end]` of a window's first token after the
 /// start token. Windows with fewer than two tokens and documents without tokens are left out.
@@ -46,6 +51,7 @@ pub struct TextDataset {
     fingerprint: Fingerprint,
     splits: Vec<Split>,
     splits_from: SplitsFrom,
+    rendering: BTreeMap<String, String>,
     notes: Vec<String>,
 }
 
@@ -58,22 +64,29 @@ impl TextDataset {
     pub fn load(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize) -> Result<Self> {
         check_length(max_length)?;
         let source = Source::open(config)?;
+        let renderer = renderer(&source, config, tokenizer)?;
+        let divide = |rule| split_windows(&source, config, tokenizer, max_length, rule, renderer.as_ref());
         let rule = SplitRule::of(&source, config);
-        let (splits, tally) = split_windows(&source, config, tokenizer, max_length, rule)?;
-        let (splits, tally) = match rule.holds(&source, config, &tally) {
+        let (splits, tally) = divide(rule)?;
+        let (mut splits, tally) = match rule.holds(&source, config, &tally) {
             true => (splits, tally),
-            false => split_windows(&source, config, tokenizer, max_length, SplitRule::by_hash(config))?,
+            false => divide(SplitRule::by_hash(config))?,
         };
-        let notes = source.notes(&tally)?;
+        let mut notes = source.notes(&tally)?;
+        let mut chats = ChatCounts::default();
+        splits.iter().for_each(|split| chats.add(&split.chats));
+        splits.retain(|split| !split.ends.is_empty());
         if splits.is_empty() {
-            return Err(no_windows(config, tally.kept()));
+            return Err(no_windows(config, tally.kept(), &chats, max_length));
         }
-        let fingerprint = fingerprint(&splits, max_length);
+        notes.extend(chats.notes(&config.path, max_length));
+        let rendering = renderer.map(|renderer| renderer.settings().clone()).unwrap_or_default();
+        let fingerprint = fingerprint(&splits, max_length, &rendering);
         for split in &splits {
             info!(split = split.name, documents = split.documents, windows = split.ends.len(), max_length, "split cut");
         }
         let splits_from = source.splits();
-        Ok(Self { name: stem(&config.path), max_length, fingerprint, splits, splits_from, notes })
+        Ok(Self { name: stem(&config.path), max_length, fingerprint, splits, splits_from, rendering, notes })
     }
 
     fn split(&self, name: &str) -> Option<&Split> {
@@ -141,10 +154,12 @@ impl Dataset for TextDataset {
     /// only through its tokens.
     ///
     /// It is BLAKE3 in key-derivation mode, context `logitcask dataset v2`, over these bytes, integers little-endian:
-    /// `max_length` as u64; then for every split that has samples (train, validation, test, then others in byte order
-    /// of their names): length of the name as u64, the name, number of samples as u64, and for every sample in order
-    /// the index of its document as u64, the offset of its first own token in it as u32, the 16 bytes of its input
-    /// hash, and, if the dataset marks positions, the number of its marked positions as u32 and each of them as u32.
+    /// `max_length` as u64; for conversations the names and values of [`rendering`](Dataset::rendering), in order, each
+    /// after its length as u64; then for every split that has samples (train, validation, test, then others in byte
+    /// order of their names): length of the name as u64, the name, number of samples as u64, and for every sample in
+    /// order the index of its document as u64, the offset of its first own token in it as u32, the 16 bytes of its
+    /// input hash, and, if the dataset marks positions, the number of its marked positions as u32 and each of them as
+    /// u32.
     ///
     /// A file with another name is therefore the same dataset. Files of a folder are read in byte order of their names:
     /// renaming them keeps the dataset if their order and the splits given by their names stay the same; otherwise
@@ -162,6 +177,19 @@ impl Dataset for TextDataset {
     fn max_length(&self) -> usize {
         self.max_length
     }
+
+    fn rendering(&self) -> BTreeMap<String, String> {
+        self.rendering.clone()
+    }
+}
+
+/// What renders the conversations of a source, if it has some.
+pub(crate) fn renderer(
+    source: &Source<'_>,
+    config: &DatasetConfig,
+    tokenizer: &TextTokenizer,
+) -> Result<Option<Renderer>> {
+    source.has_conversations().then(|| Renderer::open(config, tokenizer.chat_files())).transpose()
 }
 
 /// Rejects a length below 2: the last token of a window has no next one.
@@ -182,9 +210,10 @@ fn split_windows(
     tokenizer: &TextTokenizer,
     max_length: usize,
     rule: SplitRule,
+    renderer: Option<&Renderer>,
 ) -> Result<(Vec<Split>, Tally)> {
     let start = Instant::now();
-    let encoder = Encoder::new(source, config.special_tokens, tokenizer, rule);
+    let encoder = Encoder::new(source, config.special_tokens, tokenizer, rule, renderer);
     let mut splits = Splits::new(max_length);
     let tally = encoder.run(0..source.files().len(), Tally::default(), &mut |batch| {
         encoder.encode(batch)?.into_iter().try_for_each(|encoded| splits.append(encoded, tokenizer))
@@ -195,8 +224,12 @@ fn split_windows(
 }
 
 /// The error about documents of which no window is left.
-pub(crate) fn no_windows(config: &DatasetConfig, documents: u64) -> Error {
+pub(crate) fn no_windows(config: &DatasetConfig, documents: u64, chats: &ChatCounts, max_length: usize) -> Error {
     let path = config.path.clone();
+    let ChatCounts { seen, too_long, unanswered, .. } = *chats;
+    if seen > 0 {
+        return ChatError::NoAnswers { path, seen, too_long, max_length, unanswered }.into();
+    }
     match config.marks_column() {
         Some(option) => Error::NoMarks { path, option, documents },
         None => Error::NoSamples { path, documents },

@@ -21,6 +21,9 @@ pub struct Companions {
 /// generation_config.json: end tokens, and the sampling settings that the model's authors recommend.
 const GENERATION: &str = "generation_config.json";
 
+/// The chat template, which comes before any in another file.
+const TEMPLATE: &str = "chat_template.jinja";
+
 /// Keys of config.json that are not copied: they describe the files of their folder, or repeat in another form what
 /// this build writes itself.
 const OF_THE_FOLDER: [&str; 6] =
@@ -30,7 +33,7 @@ impl Companions {
     /// Names of companions, in addition to every template in [`Self::TEMPLATES`].
     pub const NAMES: [&str; 6] = [
         "added_tokens.json",
-        "chat_template.jinja",
+        TEMPLATE,
         "chat_template.json",
         GENERATION,
         "special_tokens_map.json",
@@ -95,6 +98,12 @@ impl Companions {
         }
         let passed_on = config.iter().filter(|(key, _)| !OF_THE_FOLDER.contains(&key.as_str()));
         self.config = passed_on.map(|(key, value)| (key.clone(), value.clone())).collect();
+        self
+    }
+
+    /// The same with this chat template in place of the model's own, in whatever file that was.
+    pub fn with_chat_template(mut self, template: Vec<u8>) -> Self {
+        self.files.insert(TEMPLATE.to_owned(), template);
         self
     }
 

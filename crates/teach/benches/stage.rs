@@ -77,6 +77,7 @@ fn plan(dataset: &Random) -> Plan {
         versions: Versions::FIRST,
         added_tokens: Vec::new(),
         special_tokens: REFUSE_SPECIAL_TOKENS.into(),
+        conversations: Default::default(),
         layout: Layout::Plain,
         vocab_size: dataset.vocab_size as u32,
         max_length: POSITIONS as u32 + 1,

@@ -90,7 +90,7 @@ fn versions_of_the_program_and_names_identify_nothing() {
 fn whatever_decides_the_rows_identifies() {
     type Change = fn(&mut Plan);
     let (folder, plan) = small();
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 13] = [
         ("versions: tokenisation 1, selection 1, codec 1 here", |p| p.versions.selection += 1),
         ("versions", |p| p.versions.tokenisation += 1),
         ("versions", |p| p.versions.codec += 1),
@@ -99,6 +99,9 @@ fn whatever_decides_the_rows_identifies() {
         ("teacher", |p| p.teacher.fingerprint = Fingerprint::of(b"other")),
         ("dataset", |p| p.dataset.fingerprint = Fingerprint::of(b"other")),
         ("special_tokens: refuse here, parse wanted", |p| p.special_tokens = "parse".into()),
+        ("conversations: none here, date 2026-07-26 wanted", |p| {
+            p.conversations = [("date".to_owned(), "2026-07-26".to_owned())].into();
+        }),
         ("added_tokens", |p| p.added_tokens.push(crate::AddedToken { id: 41, content: "<x>".into() })),
         ("precision", |p| p.precision = "bf16".into()),
         ("batch_tokens", |p| p.batch_tokens += 1),

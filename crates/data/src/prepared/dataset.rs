@@ -24,11 +24,20 @@ pub struct PreparedDataset {
     name: String,
     max_length: usize,
     fingerprint: Fingerprint,
+    rendering: BTreeMap<String, String>,
     notes: Vec<String>,
     parts: Vec<Part>,
     splits: Vec<SplitParts>,
     has_marks: bool,
     files: OpenFiles,
+}
+
+/// What is not in the files of a prepared dataset.
+pub(super) struct Described {
+    pub(super) name: String,
+    pub(super) max_length: usize,
+    pub(super) rendering: BTreeMap<String, String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// The windows of one split.
@@ -56,13 +65,8 @@ struct Piece {
 }
 
 impl PreparedDataset {
-    pub(super) fn new(
-        folder: &Path,
-        manifest: Manifest,
-        name: String,
-        max_length: usize,
-        notes: Vec<String>,
-    ) -> Result<Self> {
+    pub(super) fn new(folder: &Path, manifest: Manifest, described: Described) -> Result<Self> {
+        let Described { name, max_length, rendering, notes } = described;
         let mut splits: BTreeMap<String, SplitParts> = BTreeMap::new();
         let mut has_marks = false;
         let mut documents_before = 0;
@@ -90,7 +94,7 @@ impl PreparedDataset {
         let parts = names.zip(manifest.parts).map(|(name, record)| Part::new(folder, &name, record)).collect();
         let (folder, fingerprint) = (folder.to_owned(), manifest.fingerprint);
         let files = OpenFiles::default();
-        Ok(Self { folder, name, max_length, fingerprint, notes, parts, splits, has_marks, files })
+        Ok(Self { folder, name, max_length, fingerprint, rendering, notes, parts, splits, has_marks, files })
     }
 
     /// Notes in plain sentences about texts that were blank, repaired or left out, and files that were not read.
@@ -189,7 +193,7 @@ impl PreparedDataset {
 
     /// See `fingerprint` of [`TextDataset`](crate::TextDataset), computed from the parts.
     pub(super) fn compute_fingerprint(&self) -> Result<Fingerprint> {
-        let mut fingerprint = Fingerprinter::new(self.max_length);
+        let mut fingerprint = Fingerprinter::new(self.max_length, &self.rendering);
         for split in &self.splits {
             fingerprint.split(&split.name, split.windows);
             self.for_each_window(&split.name, 0..split.windows, &mut |piece, windows| {
@@ -268,6 +272,10 @@ impl Dataset for PreparedDataset {
 
     fn max_length(&self) -> usize {
         self.max_length
+    }
+
+    fn rendering(&self) -> BTreeMap<String, String> {
+        self.rendering.clone()
     }
 
     fn marks_positions(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::error::PreparedError;
 use crate::TOKENISATION_VERSION;
+use crate::chat::Renderer;
 use crate::error::{Error, Result};
 use crate::source::{DatasetConfig, Source};
 use crate::tokenizer::TextTokenizer;
@@ -61,6 +62,7 @@ impl Stats {
         config: &DatasetConfig,
         tokenizer: &TextTokenizer,
         max_length: usize,
+        renderer: Option<&Renderer>,
     ) -> Result<Fingerprint> {
         let names: Vec<_> = source
             .files()
@@ -68,10 +70,18 @@ impl Stats {
             .map(|file| (file.path.strip_prefix(&config.path).unwrap_or(&file.path), &file.split))
             .map(|(path, split)| (path.file_name().map(|_| path.as_os_str().as_encoded_bytes()), split))
             .collect();
-        let config = DatasetConfig { path: PathBuf::new(), ..config.clone() };
+        let mut config = DatasetConfig { path: PathBuf::new(), ..config.clone() };
+        // Its text counts, not its place.
+        config.chat.template = None;
         let tokenizer = (tokenizer.fingerprint(), tokenizer.added_tokens(), tokenizer.bos(), tokenizer.eos());
         let versions = (VERSION, TOKENISATION_VERSION, GROUP_BYTES);
-        let json = serde_json::to_vec(&(versions, config, tokenizer, max_length, names, &self.0));
+        let json = match renderer {
+            None => serde_json::to_vec(&(versions, config, tokenizer, max_length, names, &self.0)),
+            Some(renderer) => {
+                let rendering = (renderer.settings(), renderer.variables());
+                serde_json::to_vec(&(versions, config, tokenizer, max_length, names, &self.0, rendering))
+            }
+        };
         json.map(|json| Fingerprint::of(&json)).map_err(|cause| Error::Table {
             path: "the dataset's settings".into(),
             format: "JSON",

@@ -5,6 +5,7 @@
 //! little-endian. `NAME.json`, the [`Record`], is written last.
 
 use super::error::PreparedError;
+use crate::chat::ChatCounts;
 use crate::error::{Error, Result};
 use crate::split_windows::Split;
 use logitcask_core::Fingerprint;
@@ -39,6 +40,9 @@ pub(super) struct PartSplit {
     /// Tokens of these documents, without start tokens and overlaps of windows.
     pub(super) tokens: u64,
     pub(super) has_marks: bool,
+    /// What became of its conversations.
+    #[serde(default, skip_serializing_if = "ChatCounts::is_zero")]
+    pub(super) chats: ChatCounts,
 }
 
 /// The description of a complete part.
@@ -122,6 +126,7 @@ impl Record {
             documents: split.documents,
             tokens: split.document_tokens,
             has_marks: split.has_marks(),
+            chats: split.chats,
         };
         let record = Self { tokens, index, splits: splits.iter().map(of_split).collect() };
         super::create_json(&file(folder, name, "json"), &record)?;

@@ -5,13 +5,14 @@
 
 use super::columns::{Strings, root_of, token_rows};
 use super::token_columns::TokenColumns;
-use super::{Collector, DataFile, DatasetConfig, POINTER};
+use super::{Collector, DataFile, DatasetConfig, POINTER, conversations};
+use crate::chat::Columns;
 use crate::document::Content;
 use crate::error::{Error, Result};
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::root_as_message;
-use arrow_schema::{ArrowError, Schema};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -25,8 +26,13 @@ const MAX_PADDED: usize = 64;
 /// First bytes of every message of a stream since Arrow 0.15.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
-/// Reads the texts or the rows of tokens of a file. A text or a row that is null is a blank document.
-pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector<'_>) -> Result<()> {
+/// Reads the texts, rows of tokens or conversations of a file. A text or a row that is null is a blank document.
+pub(super) fn read(
+    file: &DataFile,
+    config: &DatasetConfig,
+    conversations: Option<&Columns>,
+    found: &mut Collector<'_>,
+) -> Result<()> {
     let path = &file.path;
     let mut source = File::open(path).map_err(Error::io(path))?;
     let start = start_of_stream(path, &mut source)?;
@@ -38,21 +44,33 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
     };
     let schema = open(None)?.schema();
     let columns = TokenColumns::of(config);
-    let roots = roots(path, &schema, config, columns.as_ref())?;
+    let split_column = config.split_column.as_deref();
+    let roots = match conversations {
+        Some(columns) => conversations::roots(path, &schema, columns, split_column)?,
+        None => roots(path, &schema, config, columns.as_ref())?,
+    };
     let mut row = 0;
     let mut batches = open(Some(roots))?;
     while let Some(batch) = next(path, &mut batches)? {
-        match &columns {
-            Some(columns) => {
-                token_rows(file, &batch, columns, config.split_column.as_deref(), &mut row, found)?;
-            }
-            None => texts(file, &batch, config, found)?,
+        match (conversations, &columns) {
+            (Some(columns), _) => conversations::rows(file, &batch, columns, split_column, &mut row, found)?,
+            (None, Some(columns)) => token_rows(file, &batch, columns, split_column, &mut row, found)?,
+            (None, None) => texts(file, &batch, config, found)?,
         }
         if found.is_full(file) {
             break;
         }
     }
     Ok(())
+}
+
+/// The columns of a file.
+pub(super) fn schema(path: &Path) -> Result<SchemaRef> {
+    let mut source = File::open(path).map_err(Error::io(path))?;
+    let start = start_of_stream(path, &mut source)?;
+    check_messages(path, &mut source, start)?;
+    source.seek(SeekFrom::Start(start)).map_err(Error::io(path))?;
+    Ok(StreamReader::try_new(BufReader::new(source), None).map_err(unreadable(path))?.schema())
 }
 
 /// The next batch. The library may panic on damaged bytes.

@@ -1,10 +1,11 @@
 //! The selection of texts, and the treatment of invalid ones.
 
+use crate::chat::ChatConfig;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The texts or tokens to read. The format of a file is determined by its extension:
+/// The texts, tokens or conversations to read. The format of a file is determined by its extension:
 /// - `.parquet`: one document per row, from a column of strings or of lists of numbers;
 /// - `.jsonl`, `.ndjson`: one object per line, from one of its fields;
 /// - `.txt`: one document per block between blank lines; in a folder, one document per file.
@@ -24,6 +25,14 @@ pub struct DatasetConfig {
     /// Column or field that contains the text.
     #[serde(default = "default_text_column")]
     pub text_column: String,
+    /// What the documents are, if the columns leave it open. By default, a file is read by its columns: as
+    /// conversations if it has `messages`, `conversations`, `prompt` and `completion` or `instruction` and `output`,
+    /// and otherwise as texts; a file that can be read in two ways is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Column or field that contains lists of messages, if it has another name than `messages` and `conversations`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_column: Option<String>,
     /// Column or field that contains lists of token ids, in place of texts: rows that another program tokenised. They
     /// are taken as they are, without a start or end token; rows longer than a window are divided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +65,38 @@ pub struct DatasetConfig {
     /// Treatment of a text that is not valid Unicode.
     #[serde(default)]
     pub on_bad_text: OnBadText,
+    /// How conversations are rendered, and what is learned of them.
+    #[serde(default, skip_serializing_if = "ChatConfig::is_default")]
+    pub chat: ChatConfig,
+}
+
+/// What the documents of a source are.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Texts in `text_column`.
+    Text,
+    /// Conversations: a list of messages in the column `messages`.
+    Messages,
+    /// Columns `prompt` and `completion`, of which only the second is learned: two texts, which are joined as they are,
+    /// or two lists of messages.
+    PromptCompletion,
+    /// Columns `instruction`, perhaps `input`, and `output`, of which only the last is learned, perhaps with `system`
+    /// and
+    /// `history`.
+    Instruction,
+}
+
+impl Format {
+    /// The name in recipes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Messages => "messages",
+            Self::PromptCompletion => "prompt_completion",
+            Self::Instruction => "instruction",
+        }
+    }
 }
 
 /// Meaning of a special token (`<|im_end|>`) that occurs in a text.
@@ -102,6 +143,8 @@ impl DatasetConfig {
         Self {
             path: path.to_owned(),
             text_column: default_text_column(),
+            format: None,
+            messages_column: None,
             tokens_column: None,
             mask_column: None,
             labels_column: None,
@@ -111,6 +154,7 @@ impl DatasetConfig {
             max_documents: None,
             special_tokens: SpecialTokens::default(),
             on_bad_text: OnBadText::default(),
+            chat: ChatConfig::default(),
         }
     }
 
@@ -125,6 +169,7 @@ impl DatasetConfig {
             return Err(Error::Option { option, got, expected: "at most what held_out leaves of 1" });
         }
         self.check_columns()?;
+        self.check_messages()?;
         if self.max_documents == Some(0) {
             return Err(Error::Option {
                 option: "max_documents",
@@ -152,7 +197,7 @@ impl DatasetConfig {
         match (&self.tokens_column, marks.as_slice()) {
             (None, [(option, got), ..]) => refused(option, got.clone(), "set only together with tokens_column"),
             (Some(_), [_, (option, got)]) => refused(option, got.clone(), "left out, because mask_column marks tokens"),
-            (Some(_), _) if self.text_column != default_text_column() => {
+            (Some(_), _) if self.has_own_text_column() => {
                 refused("text_column", self.text_column.clone(), "left out, because tokens_column names tokens")
             }
             (Some(_), _) if self.special_tokens != SpecialTokens::default() => {
@@ -161,6 +206,36 @@ impl DatasetConfig {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl DatasetConfig {
+    /// Rejects options of conversations that contradict others.
+    fn check_messages(&self) -> Result<()> {
+        let refused = |option, got: &str, expected| Err(Error::Option { option, got: got.to_owned(), expected });
+        match (&self.messages_column, self.format) {
+            (Some(column), _) if self.tokens_column.is_some() => {
+                refused("messages_column", column, "left out, because tokens_column names tokens")
+            }
+            (Some(_), Some(other)) if other != Format::Messages => {
+                refused("format", other.name(), "\"messages\", because messages_column names them")
+            }
+            (_, Some(format)) if self.tokens_column.is_some() => {
+                refused("format", format.name(), "left out, because tokens_column names tokens")
+            }
+            (_, Some(format)) if format != Format::Text && self.has_own_text_column() => {
+                refused("text_column", &self.text_column, "left out, because format names conversations")
+            }
+            (Some(_), _) if self.has_own_text_column() => {
+                refused("text_column", &self.text_column, "left out, because messages_column names conversations")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the column of texts has another name than the usual one, so that texts are meant.
+    pub(super) fn has_own_text_column(&self) -> bool {
+        self.text_column != default_text_column()
     }
 }
 

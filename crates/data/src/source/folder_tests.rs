@@ -1,6 +1,6 @@
 use super::*;
 use crate::Dataset;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tempfile::TempDir;
 
 /// A folder of JSON Lines files, each with so many texts of its own.

@@ -3,12 +3,19 @@
 use super::lines::Lines;
 use super::token_columns::TokenColumns;
 use super::{Collector, DataFile, DatasetConfig, OnBadText};
+use crate::chat::{Columns, Conversation, conversation};
 use crate::document::{Content, TokenRow};
 use crate::error::{Error, Result};
+use minijinja::value::ValueKind;
 use serde_json::{Map, Value};
 
 /// Reads the documents of a file. Empty lines are not documents; a text that is `null` is a blank document.
-pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector<'_>) -> Result<()> {
+pub(super) fn read(
+    file: &DataFile,
+    config: &DatasetConfig,
+    conversations: Option<&Columns>,
+    found: &mut Collector<'_>,
+) -> Result<()> {
     let mut lines = Lines::open(&file.path)?;
     while !found.is_full(file)
         && let Some((number, line)) = lines.next()?
@@ -33,6 +40,11 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
             }
             line = half.mended;
         }
+        if let Some(columns) = conversations {
+            let (conversation, split) = chat_row(&line, columns, config.split_column.as_deref()).map_err(refused)?;
+            found.push(file, Some(Content::Conversation(conversation)), split)?;
+            continue;
+        }
         let mut object: Map<String, Value> = serde_json::from_str(&line).map_err(|e| refused(not_an_object(&e)))?;
         let mut string = |name: &str, option| take_string(&mut object, name, option).map_err(refused);
         let split = config.split_column.as_ref().map(|name| string(name, "split_column")).transpose()?;
@@ -43,6 +55,24 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
         found.push(file, Some(content), split)?;
     }
     Ok(())
+}
+
+/// A conversation, and its split. The fields of its objects stay in their order, which templates may write.
+fn chat_row(
+    line: &str,
+    columns: &Columns,
+    split_column: Option<&str>,
+) -> Result<(Conversation, Option<String>), String> {
+    let row: minijinja::Value = serde_json::from_str(line).map_err(|e| not_an_object(&e))?;
+    if row.kind() != ValueKind::Map {
+        return Err(format!("is a {}, expected an object", row.kind()));
+    }
+    let split = |name: &str| match row.get_attr(name).ok().filter(|value| !value.is_undefined()) {
+        Some(split) if split.is_none() => Ok(String::new()),
+        Some(split) => split.as_str().map(str::to_owned).ok_or_else(|| format!("field `{name}` is no string")),
+        None => Err(format!("no field `{name}`, which `split_column` names")),
+    };
+    Ok((conversation(&row, columns)?, split_column.map(split).transpose()?))
 }
 
 /// A line with escapes that represent no character.

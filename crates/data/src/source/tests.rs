@@ -25,7 +25,7 @@ fn texts(config: &DatasetConfig) -> Vec<String> {
         .collect()
 }
 
-fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, compression: Compression) {
+pub(super) fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, compression: Compression) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let properties = WriterProperties::builder().set_compression(compression).build();
     let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();

@@ -1,6 +1,7 @@
 //! The tokenizer of a model's folder: `tokenizer.json`, supplemented by `tokenizer_config.json` and `config.json`.
 
 use super::{TextTokenizer, add_special, named, template, understand};
+use crate::chat::ChatFiles;
 use crate::error::{Error, Result};
 use crate::source::read_file;
 use serde_json::{Map, Value};
@@ -17,7 +18,7 @@ pub struct SpecialIds<'a> {
 }
 
 /// Attributes of `tokenizer_config.json` that name a special token, in the order in which `AutoTokenizer` adds them.
-const ATTRIBUTES: [&str; 7] =
+pub(crate) const ATTRIBUTES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// Attributes that name several.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
@@ -30,6 +31,7 @@ impl TextTokenizer {
     /// - A document ends with the token that the post-processor puts after a text, or otherwise with the first of
     ///   `ids.eos`.
     /// - Special tokens that only `tokenizer_config.json` names get the next ids, see [`Self::added_tokens`].
+    /// - The folder's chat templates are kept, see [`Self::chat_files`].
     ///
     /// # Errors
     /// The same as for [`Self::from_json_file`]; a `tokenizer_config.json` that cannot be interpreted.
@@ -58,7 +60,8 @@ impl TextTokenizer {
         let around = template::around(&path, &inner)?;
         let end = around.end.or(ids.eos.first().copied());
         notes.extend(contradictions(&inner, &around, ids, &config));
-        Ok((Self::assemble(inner, &bytes, added, around.bos, end)?, notes))
+        let chat = ChatFiles::in_folder(folder)?;
+        Ok((Self::assemble(inner, &bytes, added, around.bos, end)?.with_chat_files(chat), notes))
     }
 }
 

@@ -4,16 +4,20 @@
 mod explain;
 mod folder;
 mod llama2c;
+mod places;
 mod special;
 mod template;
 #[cfg(test)]
 mod tests;
 mod train;
 
+pub(crate) use folder::ATTRIBUTES;
 pub use folder::SpecialIds;
+pub(crate) use places::Token;
 pub use special::SpelledOut;
 pub use train::train_byte_level_bpe;
 
+use crate::chat::ChatFiles;
 use crate::error::{Error, Result};
 use crate::source::read_file;
 use logitcask_core::Fingerprint;
@@ -46,6 +50,7 @@ pub struct TextTokenizer {
     special: Arc<SpecialTexts>,
     json: Arc<[u8]>,
     added: Arc<[(u32, String)]>,
+    chat: Arc<ChatFiles>,
     bos: Option<u32>,
     end: Option<u32>,
     vocab_size: u32,
@@ -109,7 +114,18 @@ impl TextTokenizer {
         let fingerprint = Fingerprint::of(bytes);
         let special = Arc::new(SpecialTexts::of(&inner));
         let (inner, json, added) = (Arc::new(inner), bytes.into(), added.into());
-        Ok(Self { inner, special, json, added, bos, end, vocab_size, fingerprint })
+        let chat = Arc::default();
+        Ok(Self { inner, special, json, added, chat, bos, end, vocab_size, fingerprint })
+    }
+
+    /// The same tokenizer with the chat templates and names of special tokens from other files.
+    pub fn with_chat_files(self, files: ChatFiles) -> Self {
+        Self { chat: Arc::new(files), ..self }
+    }
+
+    /// What the model's folder says about conversations; empty for a tokenizer that came without such files.
+    pub fn chat_files(&self) -> &ChatFiles {
+        &self.chat
     }
 
     /// The `tokenizer.json`, byte for byte as it was read or generated.
@@ -172,11 +188,25 @@ impl TextTokenizer {
     /// # Errors
     /// An id that is not a token of this tokenizer.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        if let Some(&id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
-            return Err(Error::Token { id, vocab_size: self.vocab_size });
-        }
+        self.check_ids(ids)?;
         let own: Vec<u32> = ids.iter().copied().filter(|&id| Some(id) != self.bos && Some(id) != self.end).collect();
         self.inner.decode(&own, false).map_err(Error::tokenizer)
+    }
+
+    /// Text of `ids`, special tokens and all.
+    ///
+    /// # Errors
+    /// The same as for [`Self::decode`].
+    pub fn decode_verbatim(&self, ids: &[u32]) -> Result<String> {
+        self.check_ids(ids)?;
+        self.inner.decode(ids, false).map_err(Error::tokenizer)
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        match ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
+            Some(&id) => Err(Error::Token { id, vocab_size: self.vocab_size }),
+            None => Ok(()),
+        }
     }
 
     /// A token as displayed in a table: a space is `␣`, and control characters (`\n`) and bytes that are not a

@@ -15,7 +15,7 @@ pub struct SpelledOut {
 
 /// The special tokens of a tokenizer, prepared for the search in many texts.
 pub(super) struct SpecialTexts {
-    vocabulary: AddedVocabulary,
+    pub(super) vocabulary: AddedVocabulary,
     /// Whether one of them is matched in the normalised text.
     is_normalized: bool,
     contents: Vec<String>,

@@ -90,6 +90,7 @@ fn plan() -> Plan {
         versions: Versions::FIRST,
         added_tokens: Vec::new(),
         special_tokens: REFUSE_SPECIAL_TOKENS.into(),
+        conversations: Default::default(),
         layout: Layout::Plain,
         vocab_size: VOCAB as u32,
         max_length: 9,
