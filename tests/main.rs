@@ -34,6 +34,7 @@ mod runs;
 mod skips;
 mod sources;
 mod tidy;
+mod weights;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 #[cfg(not(feature = "wgpu"))]

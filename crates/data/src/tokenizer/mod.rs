@@ -3,7 +3,9 @@
 
 mod explain;
 mod folder;
+mod gguf;
 mod llama2c;
+mod sentencepiece;
 mod special;
 mod template;
 #[cfg(test)]

@@ -50,7 +50,8 @@ impl ModelConfig {
         Self::of_hf(&object(path)?).map_err(|problem| Error::Config { path: path.to_owned(), problem })
     }
 
-    pub(super) fn of_hf(all: &Map<String, Value>) -> std::result::Result<Self, String> {
+    /// The same from the keys of such a file.
+    pub(crate) fn of_hf(all: &Map<String, Value>) -> std::result::Result<Self, String> {
         let name = all.get("model_type").and_then(Value::as_str).unwrap_or("missing");
         let Some(model_type) = ModelType::ALL.into_iter().find(|model_type| model_type.name() == name) else {
             let known = ModelType::ALL.map(|model_type| format!("`{}`", model_type.name())).join(", ");
@@ -146,8 +147,14 @@ fn refuse_unsupported(all: &Map<String, Value>) -> std::result::Result<(), Strin
     if let Some(quantization) = said(all, "quantization_config") {
         let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
         return Err(format!(
-            "its weights are quantized (`quantization_config` names {method}); this build reads f32, f16 and bf16: \
-             save the model again without quantization"
+            "its weights are quantized (`quantization_config` names {method}); in safetensors this build reads f32, f16 \
+             and bf16: take the model that it was made from, or a GGUF file"
+        ));
+    }
+    if let Some(quantization) = said(all, "quantization") {
+        return Err(format!(
+            "its weights are quantized (`quantization` is {quantization}, as MLX writes it); in safetensors this build \
+             reads f32, f16 and bf16: take the model that it was made from, or a GGUF file"
         ));
     }
     Ok(())

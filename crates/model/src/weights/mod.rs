@@ -1,11 +1,14 @@
 //! Readers of weights, one file per format, all with Hugging Face's names and layout.
 
+mod gguf;
 mod llama2c;
 mod safetensors;
 mod shards;
 
+pub use self::gguf::GgufWeights;
 pub use self::llama2c::Llama2cWeights;
 pub use self::safetensors::SafetensorsWeights;
+pub(crate) use self::shards::in_gguf;
 
 use crate::families::Initial;
 use crate::{Error, Model, ModelConfig, Precision, Result};
