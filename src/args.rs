@@ -165,7 +165,7 @@ pub struct TrainArgs {
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("source").required(true).args(["cache", "data"]))]
 pub struct EvalArgs {
-    /// A Hugging Face folder or a llama2.c file
+    /// A Hugging Face folder, a GGUF or llama2.c file, or the name of a model on a hub (ORG/NAME or ORG/NAME@REVISION)
     pub model: PathBuf,
     /// A cache: compare the model with its teacher, on one of its splits. Either --cache or --data is required
     #[arg(long)]
@@ -254,7 +254,7 @@ pub struct EstimateArgs {
 /// Arguments of `generate`.
 #[derive(Debug, ClapArgs)]
 pub struct GenerateArgs {
-    /// A Hugging Face folder or a llama2.c file
+    /// A Hugging Face folder, a GGUF or llama2.c file, or the name of a model on a hub (ORG/NAME or ORG/NAME@REVISION)
     pub model: PathBuf,
     /// Beginning of every generated text
     #[arg(long, default_value = "")]

@@ -2,6 +2,7 @@
 
 use crate::datasets;
 use crate::devices;
+use crate::models;
 use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use crate::recipe_file;
@@ -62,7 +63,7 @@ impl Experiment {
             )
         })?;
         let folder = recipe.cache_folder(path);
-        let files = PretrainedModel::open(&teacher.model)?.for_texts_of(recipe.cache.max_length);
+        let files = models::open(&teacher.model)?.for_texts_of(recipe.cache.max_length);
         let tokenizer = tokenizers::of_model(&files)?;
         let (dataset, notes) = datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
         let context = files.config().max_position_embeddings();

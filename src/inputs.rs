@@ -3,6 +3,7 @@
 //! again.
 
 use crate::experiment::VERSIONS;
+use crate::models;
 use crate::recipe::Recipe;
 use anyhow::{Context, Result};
 use logitcask_cache::{FORMAT_VERSION, Plan};
@@ -48,9 +49,11 @@ impl Inputs {
     pub fn of(recipe: &Recipe) -> Option<Self> {
         let teacher = recipe.teacher.as_ref()?;
         let mut files = Vec::new();
-        files_below(&teacher.model, 0, &mut files)?;
-        if teacher.model.is_file() {
-            files.push(teacher.model.with_file_name(LLAMA2C_TOKENIZER));
+        let model = models::on_disk(&teacher.model)?;
+        files_below(&model, 0, &mut files)?;
+        let beside = model.with_file_name(LLAMA2C_TOKENIZER);
+        if model.is_file() && beside.exists() {
+            files.push(beside);
         }
         files_below(&recipe.dataset.path, 0, &mut files)?;
         files.extend(recipe.dataset.chat.template.clone());

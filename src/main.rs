@@ -7,6 +7,7 @@ mod devices;
 mod experiment;
 mod inputs;
 mod logging;
+mod models;
 mod output;
 mod paths;
 mod pins;

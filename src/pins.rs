@@ -3,11 +3,11 @@
 use crate::datasets;
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
+use crate::models;
 use crate::recipe::Recipe;
 use crate::tokenizers;
 use anyhow::Result;
 use logitcask_cache::{ArtifactRef, CacheReader, Plan};
-use logitcask_model::PretrainedModel;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -26,7 +26,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
     if inputs.as_ref().is_some_and(|inputs| inputs.match_record(cache.folder(), plan)) {
         return Ok(Comparison { differences: Vec::new(), unseen: Vec::new() });
     }
-    let has_teacher = recipe.teacher.as_ref().is_some_and(|teacher| teacher.model.exists());
+    let has_teacher = recipe.teacher.as_ref().is_some_and(|teacher| models::on_disk(&teacher.model).is_some());
     let has_texts = recipe.dataset.path.exists();
     if has_teacher && has_texts {
         let experiment = Experiment::of(recipe.clone(), path)?;
@@ -54,7 +54,7 @@ impl Comparison {
     /// Compares the teacher.
     fn teacher(&mut self, recipe: &Recipe, plan: &Plan) -> Result<()> {
         let Some(teacher) = &recipe.teacher else { return Ok(()) };
-        let files = PretrainedModel::open(&teacher.model)?;
+        let files = models::open(&teacher.model)?;
         let wanted = ArtifactRef { name: files.name(), fingerprint: files.fingerprint()? };
         self.differences.extend(plan.teacher.difference("teacher", &wanted));
         Ok(())

@@ -64,7 +64,7 @@ const fn labels() -> LossConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherConfig {
-    /// A Hugging Face folder or a llama2.c file.
+    /// A Hugging Face folder, a GGUF or llama2.c file, or a name on a hub.
     pub model: PathBuf,
     /// Number format of its weights and activations.
     #[serde(default)]

@@ -14,11 +14,12 @@ pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
     let ids = SpecialIds { bos: config.bos_token_id(), eos: config.eos_token_ids() };
     let (tokenizer, notes) = match files.tokenizer() {
         TokenizerSource::Json(path) => TextTokenizer::from_model_folder(path.parent().unwrap_or(Path::new(".")), ids),
+        TokenizerSource::Gguf(path) => TextTokenizer::from_gguf(path).map(|tokenizer| (tokenizer, vec![])),
         TokenizerSource::Llama2c(path) => {
             TextTokenizer::from_llama2c(path, config.vocab_size() as u32).map(|tokenizer| (tokenizer, vec![]))
         }
     }
-    .with_context(|| "cannot open the model's tokenizer, which must be in the same folder as its weights")?;
+    .with_context(|| "cannot open the model's tokenizer, which must be in the folder or the file of its weights")?;
     notes.iter().for_each(|text| note!("{}: {text}", files.name()));
     if tokenizer.vocab_size() as usize > config.vocab_size() {
         bail!(

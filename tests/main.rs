@@ -35,6 +35,7 @@ mod runs;
 mod skips;
 mod sources;
 mod tidy;
+mod weights;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 #[cfg(not(feature = "wgpu"))]

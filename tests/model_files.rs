@@ -261,7 +261,7 @@ fn half_a_model_is_refused() {
         move |folder: &Folder| fs::rename(folder.path().join(WEIGHTS), folder.path().join(name)).unwrap()
     };
     refused("llama-gqa", in_the_form("pytorch_model.bin"), &["pytorch_model.bin, a pickle", "save_pretrained"]);
-    refused("llama-gqa", in_the_form("model.q4.gguf"), &["model.q4.gguf", "does not read GGUF"]);
+    refused("llama-gqa", in_the_form("model.q4.gguf"), &["model.q4.gguf", "name "]);
     refused("llama-gqa", in_the_form("weights"), &["neither model.safetensors nor"]);
     refused("llama-gqa", |folder| folder.write("config.json", "[1]"), &["config.json", "not a JSON object"]);
 }
@@ -271,10 +271,19 @@ fn what_could_be_two_models_is_refused() {
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
         refused("llama-gqa", |folder| folder.write(name, "{}"), &[name, "merge_and_unload"]);
     }
-    let quantized = |folder: &Folder| {
-        folder.edit_json("config.json", |config| config["quantization_config"] = json!({"quant_method": "awq"}));
+    for method in ["awq", "bitsandbytes", "compressed-tensors", "fp8", "gptq", "mxfp4"] {
+        let quantized = |folder: &Folder| {
+            folder.edit_json("config.json", |config| config["quantization_config"] = json!({"quant_method": method}));
+        };
+        refused("llama-gqa", quantized, &["config.json", "quantized", method, "GGUF"]);
+    }
+    let by_mlx = |folder: &Folder| {
+        folder.edit_json("config.json", |config| config["quantization"] = json!({"bits": 4, "group_size": 64}));
     };
-    refused("llama-gqa", quantized, &["config.json", "quantized", "awq"]);
+    refused("llama-gqa", by_mlx, &["config.json", "MLX"]);
+    for (name, method) in [("quantize_config.json", "GPTQ"), ("hf_quant_config.json", "ModelOpt")] {
+        refused("llama-gqa", |folder| folder.write(name, "{}"), &[name, method]);
+    }
     refused("llama-gqa", |folder| folder.write(SHARD, "x"), &["holds both model.safetensors and model-00002-of-00003"]);
     let other = "model-00001-of-00004.safetensors";
     refused("llama-f16-sharded", |folder| folder.write(other, "x"), &[other, "does not name"]);

@@ -3,6 +3,7 @@
 use crate::args::EvalArgs;
 use crate::caches;
 use crate::devices;
+use crate::models;
 use crate::output::say;
 use crate::stop;
 use crate::tokenizers;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 /// Evaluates a model on a cache's split or on a text.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let files = PretrainedModel::open(&args.model)?;
+    let files = models::open(&args.model)?;
     let (source, split) = match (&args.cache, &args.data) {
         (Some(cache), _) => (open_cache(&files, cache)?, args.split.as_str()),
         (None, Some(data)) => (Source::Labels(Arc::new(open_text(&files, data, args.max_length)?)), "test"),

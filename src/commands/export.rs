@@ -2,6 +2,7 @@
 
 use crate::args::ExportArgs;
 use crate::caches;
+use crate::models;
 use crate::output::say;
 use crate::paths::are_one;
 use crate::progress::Progress;
@@ -10,7 +11,7 @@ use crate::summary::CacheFigures;
 use crate::tokenizers;
 use anyhow::{Result, anyhow, bail};
 use logitcask_cache::{Layout, PLAN_NAME, convert};
-use logitcask_model::{DeviceChoice, Precision, PretrainedModel, export};
+use logitcask_model::{DeviceChoice, Precision, export};
 
 /// Writes a model as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -29,8 +30,8 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 }
 
 fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
-    let files = PretrainedModel::open(&args.source)?;
-    export::check_target(&args.source, &args.out)?;
+    let files = models::open(&args.source)?;
+    export::check_target(files.path(), &args.out)?;
     // Reading it checks it against the model. A tokenizer.json is then copied unchanged.
     let tokenizer = tokenizers::of_model(&files)?;
     let companions = files.companions()?;

@@ -2,6 +2,7 @@
 
 use crate::args::GenerateArgs;
 use crate::devices;
+use crate::models;
 use crate::output::{note, say};
 use crate::paths::refuse_existing;
 use crate::progress::Progress;
@@ -10,7 +11,7 @@ use crate::tokenizers;
 use anyhow::{Result, bail};
 use logitcask_core::rng::CounterRng;
 use logitcask_data::{diversity, write_corpus};
-use logitcask_model::{Precision, PretrainedModel};
+use logitcask_model::Precision;
 use logitcask_teach::generate::{Generated, Sampling, generate};
 use rayon::prelude::*;
 use std::path::Path;
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 /// Generates texts, to the screen or into a corpus.
 pub fn run(args: &GenerateArgs) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), check_out)?;
-    let files = PretrainedModel::open(&args.model)?;
+    let files = models::open(&args.model)?;
     let tokenizer = tokenizers::of_model(&files)?;
     let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();
     prompt.extend(tokenizer.encode(&args.prompt)?);
@@ -65,7 +66,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let unfinished = all().filter(|text| !text.finished).count();
     let texts: Vec<String> = all()
         .filter(|text| text.finished || !(args.finished_only || is_stopped))
-        .map(|text| Ok(tokenizer.decode(&text.tokens)?.trim().to_owned()))
+        // The first token is the prompt's own where the tokenizer has no start token.
+        .map(|text| Ok(tokenizer.decode(&[&prompt[..1], &text.tokens].concat())?.trim().to_owned()))
         .collect::<Result<_>>()?;
     if args.out.is_some() {
         progress.finish();

@@ -2,9 +2,10 @@
 
 use crate::args::MeasureArgs;
 use crate::devices;
+use crate::models;
 use crate::output::say;
 use anyhow::Result;
-use logitcask_model::{Device, Precision, PretrainedModel};
+use logitcask_model::{Device, Precision};
 use logitcask_teach::{LocalTeacher, measure};
 
 /// Number of windows per batch, and tokens per window.
@@ -30,7 +31,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
         say!("| reading rows back whole | {:.2} us a row |", us(row.read));
     }
     let Some(path) = &args.model else { return Ok(()) };
-    let files = PretrainedModel::open(path)?;
+    let files = models::open(path)?;
     let [rows, width] = BATCH;
     let width = width.min(files.config().max_position_embeddings());
     let files = files.for_texts_of(width);

@@ -2,19 +2,19 @@
 
 use crate::args::PrepareArgs;
 use crate::datasets;
+use crate::models;
 use crate::output::{note, say};
 use crate::recipe_file;
 use crate::tokenizers;
 use anyhow::{Result, bail};
 use indicatif::HumanCount;
 use logitcask_data::{Dataset, Preparation};
-use logitcask_model::PretrainedModel;
 
 /// Tokenises a recipe's dataset to disk, or makes the damaged parts of a prepared one again.
 pub fn run(args: &PrepareArgs) -> Result<()> {
     let recipe = recipe_file::read(&args.recipe)?;
     let tokenizer = match (&recipe.teacher, &recipe.tokenizer) {
-        (Some(teacher), _) => tokenizers::of_model(&PretrainedModel::open(&teacher.model)?)?,
+        (Some(teacher), _) => tokenizers::of_model(&models::open(&teacher.model)?)?,
         (None, Some(config)) => tokenizers::of_file(config)?,
         (None, None) => bail!("{}: name a [teacher] or a [tokenizer]", args.recipe.display()),
     };

@@ -5,6 +5,7 @@ use super::run_folder::{Identity, claim};
 use super::teaching::{Teaching, open_teaching};
 use crate::args::TrainArgs;
 use crate::experiment::missing_split_help;
+use crate::models;
 use crate::output::{note, say};
 use crate::progress::Progress;
 use crate::recipe::{Recipe, TeacherConfig, name};
@@ -12,7 +13,7 @@ use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_core::TargetTransform;
-use logitcask_model::{CausalLm, Device, Model, ModelConfig, Precision, PretrainedModel, export};
+use logitcask_model::{CausalLm, Device, Model, ModelConfig, Precision, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::mixture::check_sources;
 use logitcask_train::similarity::Similarity;
@@ -154,7 +155,7 @@ fn head_that_is_read(recipe: &Recipe) -> Option<&TeacherConfig> {
 fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Option<Arc<Similarity>>> {
     let TargetTransform::Similar { classes, temperature } = recipe.loss.target else { return Ok(None) };
     let Some(teacher) = head_that_is_read(recipe) else { return Ok(None) };
-    let model = PretrainedModel::open(&teacher.model).and_then(|files| files.load(device, Precision::F32));
+    let model = models::open(&teacher.model).and_then(|files| Ok(files.load(device, Precision::F32)?));
     // `is_of` has checked that this is the cache's teacher. Rows of its head that belong to no token are left out.
     let head = model.context(READ_FROM_HEAD)?.head().weights().narrow(1, 0, vocab_size);
     Ok(Some(Arc::new(Similarity::of_head(head, classes as usize, temperature)?)))

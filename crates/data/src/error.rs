@@ -308,6 +308,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A GGUF file cannot be read, or its metadata lack what a tokenizer needs.
+    #[error("{problem}")]
+    Gguf {
+        /// The file, what was found, and what was expected.
+        problem: String,
+    },
     /// The tokenizer has no such token.
     #[error("token {id} is not one of the tokenizer's {vocab_size}; this id comes from another tokenizer")]
     Token {

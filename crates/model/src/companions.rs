@@ -145,6 +145,20 @@ pub(crate) fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Rejects a folder with quantised weights whose config.json may not say so: older tools describe them in a file of
+/// their own.
+pub(crate) fn refuse_quantised(folder: &Path) -> Result<()> {
+    let names = [("quantize_config.json", "GPTQ or AWQ"), ("hf_quant_config.json", "ModelOpt")];
+    let Some((name, method)) = names.into_iter().find(|(name, _)| files::is_there(&folder.join(name))) else {
+        return Ok(());
+    };
+    let problem = format!(
+        "holds {name}: its weights are quantised ({method}), and in safetensors this build reads f32, f16 and bf16. Take the \
+         model that it was made from, or a GGUF file"
+    );
+    Err(Error::Files { path: folder.to_owned(), problem })
+}
+
 /// Rejects a folder with an adapter, because other programs apply it to the weights next to it.
 pub(crate) fn refuse_adapter(folder: &Path) -> Result<()> {
     let names = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];

@@ -21,7 +21,8 @@ pub enum Error {
     },
     /// The path does not contain a model.
     #[error(
-        "{path}: {problem}. A model is a Hugging Face folder (config.json, model.safetensors) or a llama2.c .bin file"
+        "{path}: {problem}. A model is a Hugging Face folder (config.json, model.safetensors), a GGUF file or a llama2.c \
+         .bin file"
     )]
     NotAModel {
         /// The given path.
@@ -111,6 +112,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A GGUF file cannot be read.
+    #[error(transparent)]
+    Gguf(#[from] logitcask_gguf::Error),
+    /// A model that is named by `ORG/NAME` is not there.
+    #[error(transparent)]
+    Hub(#[from] logitcask_hub::Error),
     /// The requested device does not exist or lacks a feature.
     #[error("device `{asked}`: {problem}")]
     Device {

@@ -1,10 +1,13 @@
 //! Detection of a model's format, and opening it.
 
 use crate::families::{language_model, object};
-use crate::weights::{self, Llama2cWeights, Mxfp4Weights, RenamedWeights, SafetensorsWeights, WeightSource};
+use crate::weights::{self, GgufWeights, Llama2cWeights, Mxfp4Weights, RenamedWeights, SafetensorsWeights, WeightSource};
 use crate::{Companions, Error, Model, ModelConfig, Precision, Result, companions, files, identity};
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
+use logitcask_gguf::GgufFile;
+use logitcask_hub::{Settings, locate};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::info;
@@ -16,29 +19,42 @@ pub enum TokenizerSource {
     Json(PathBuf),
     /// llama2.c's tokenizer.bin.
     Llama2c(PathBuf),
+    /// The metadata of a GGUF file.
+    Gguf(PathBuf),
 }
 
 /// A model on disk whose config was read, but not its weights.
 pub struct PretrainedModel {
     path: PathBuf,
+    name: String,
     config: ModelConfig,
     source: Box<dyn WeightSource + Send + Sync>,
     tokenizer: TokenizerSource,
+    /// Companions that are inside the file with the weights.
+    inside: Vec<(String, Vec<u8>)>,
 }
 
 impl PretrainedModel {
-    /// Detects a Hugging Face folder or a llama2.c file, reads its config, and checks without reading the weights that
-    /// they are complete and match it.
+    /// Detects a Hugging Face folder, a llama2.c file or a GGUF file, reads its config, and checks without reading the
+    /// weights that they are complete and match it. `ORG/NAME` or `ORG/NAME@REVISION`, where nothing of that name
+    /// exists, is a model of a hub, see [`locate`].
     ///
     /// # Errors
-    /// [`Error::NotAModel`], [`Error::Files`] or [`Error::Config`] if it is not a model that this build can open;
-    /// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] if the weights do not
-    /// match the config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] if a file cannot be read.
+    /// [`Error::NotAModel`], [`Error::Files`], [`Error::Config`] or [`Error::Gguf`] if it is not a model that this
+    /// build can open; [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::Shape`] or [`Error::Tensor`] if the
+    /// weights do not match the config; [`Error::Io`], [`Error::Pointer`] or [`Error::DanglingLink`] if a file cannot
+    /// be read; [`Error::Hub`] if a model of a hub is not there.
     pub fn open(path: &Path) -> Result<Self> {
-        let files = if path.is_dir() { Self::open_folder(path)? } else { Self::open_file(path)? };
+        let report = &mut |file: &str, bytes: u64| info!(name = %path.display(), file, bytes, "fetching");
+        let snapshot = locate(path, &Settings::from_env(), report)?;
+        let files = match &snapshot {
+            Some(snapshot) => Self::open_folder(&snapshot.folder, snapshot.name.model().to_owned())?,
+            None if path.is_dir() => Self::open_folder(path, name_of(path.file_name()))?,
+            None => Self::open_file(path)?,
+        };
         weights::check(&files.config, files.source.as_ref())?;
         let (parameters, classes) = (files.config.parameters(), files.config.vocab_size());
-        info!(path = %path.display(), family = files.config.model_type().name(), parameters, classes, "model opened");
+        info!(path = %files.path.display(), family = files.config.model_type().name(), parameters, classes, "model opened");
         Ok(files)
     }
 
@@ -47,31 +63,45 @@ impl PretrainedModel {
             let problem = "there is no such file or folder".to_owned();
             return Err(Error::NotAModel { path: path.to_owned(), problem });
         }
-        let weights = Llama2cWeights::open(path)?;
+        // Reports a link to nothing and a Git LFS pointer as what they are.
+        files::open(path)?;
+        let (path, name) = (path.to_owned(), name_of(path.file_stem()));
+        if GgufFile::is_one(&path) || path.extension().is_some_and(|extension| extension == "gguf") {
+            let weights = GgufWeights::open(&path)?;
+            let (config, inside) = (weights.config().clone(), weights.templates());
+            let tokenizer = TokenizerSource::Gguf(path.clone());
+            return Ok(Self { path, name, config, source: Box::new(weights), tokenizer, inside });
+        }
+        let weights = Llama2cWeights::open(&path)?;
         let tokenizer = TokenizerSource::Llama2c(path.with_file_name("tokenizer.bin"));
         let config = weights.config().clone();
-        Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
+        Self { path, name, config, source: Box::new(weights), tokenizer, inside: Vec::new() }.with_whole_tokenizer()
     }
 
-    fn open_folder(path: &Path) -> Result<Self> {
+    fn open_folder(path: &Path, name: String) -> Result<Self> {
         companions::refuse_adapter(path)?;
+        companions::refuse_quantised(path)?;
         let config_path = path.join("config.json");
         if !files::is_there(&config_path) {
-            let problem = "the folder has no config.json".to_owned();
-            return Err(Error::NotAModel { path: path.to_owned(), problem });
+            let gguf = files::names(path)?.into_iter().find(|name| name.ends_with(".gguf"));
+            return Err(match gguf {
+                Some(gguf) => weights::in_gguf(path, &gguf),
+                None => Error::NotAModel { path: path.to_owned(), problem: "the folder has no config.json".to_owned() },
+            });
         }
         companions::check(path)?;
         let config = ModelConfig::read(&config_path)?;
         let weights = Mxfp4Weights::over(SafetensorsWeights::open(path)?)?;
-        let weights = RenamedWeights::new(weights, |name| config.standard_name(name))?;
+        let source = Box::new(RenamedWeights::new(weights, |name| config.standard_name(name))?);
         let tokenizer = TokenizerSource::Json(path.join("tokenizer.json"));
-        Self { path: path.to_owned(), config, source: Box::new(weights), tokenizer }.with_whole_tokenizer()
+        Self { path: path.to_owned(), name, config, source, tokenizer, inside: Vec::new() }.with_whole_tokenizer()
     }
 
     /// A model may have no tokenizer, but not an incomplete one.
     fn with_whole_tokenizer(self) -> Result<Self> {
-        let (TokenizerSource::Json(path) | TokenizerSource::Llama2c(path)) = &self.tokenizer;
-        if files::is_there(path) {
+        if let TokenizerSource::Json(path) | TokenizerSource::Llama2c(path) = &self.tokenizer
+            && files::is_there(path)
+        {
             files::open(path)?;
         }
         Ok(self)
@@ -87,10 +117,14 @@ impl PretrainedModel {
         &self.tokenizer
     }
 
-    /// A readable name: the folder's name, or the file's without its extension.
+    /// The folder or file; of a name on a hub, the folder of its snapshot.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A readable name: the folder's name, the file's without its extension, or `NAME` of `ORG/NAME`.
     pub fn name(&self) -> String {
-        let stem = if self.path.is_dir() { self.path.file_name() } else { self.path.file_stem() };
-        stem.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+        self.name.clone()
     }
 
     /// Hash of everything that affects the logits: models with the same fingerprint have the same logits. [`identity`]
@@ -111,7 +145,8 @@ impl PretrainedModel {
             let config = language_model(&object(&self.path.join("config.json"))?);
             return Ok(Companions::from_folder(&self.path)?.with_config(&config));
         }
-        Ok(Companions::default().with_config(&self.config.to_hf("float32")))
+        let inside = Companions::from_files(&self.path, self.inside.clone())?;
+        Ok(inside.with_config(&self.config.to_hf("float32")))
     }
 
     /// The same model for texts of up to this many tokens: see [`ModelConfig::for_texts_of`].
@@ -130,4 +165,8 @@ impl PretrainedModel {
         info!(path = %self.path.display(), %precision, seconds = start.elapsed().as_secs_f64(), "weights loaded");
         Ok(model)
     }
+}
+
+fn name_of(part: Option<&OsStr>) -> String {
+    part.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }

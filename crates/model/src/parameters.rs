@@ -1,7 +1,8 @@
 //! Conversion of parameters between a model's own tensors and Hugging Face's names and layout.
 
 use burn::module::Param;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
+use half::{bf16, f16};
 use std::collections::HashMap;
 
 /// A parameter on its device, in Hugging Face's layout or transposed.
@@ -66,37 +67,78 @@ impl<'a, E> ParameterBuilder<'a, E> {
         Ok(((self.values)(name, shape)?, shape.clone()))
     }
 
-    fn parameter<const D: usize>(&self, (values, shape): (Vec<f32>, Vec<usize>)) -> Param<Tensor<D>> {
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), (self.device, self.dtype)))
+    /// A parameter, transposed or not. Beside the values in f32 there is only the parameter itself.
+    fn parameter<const D: usize>(
+        &self,
+        (values, shape): (Vec<f32>, Vec<usize>),
+        is_transposed: bool,
+    ) -> Param<Tensor<D>> {
+        let data = match self.dtype {
+            DType::F16 => arranged(values, shape, is_transposed, f16::from_f32),
+            DType::BF16 => arranged(values, shape, is_transposed, bf16::from_f32),
+            _ => arranged(values, shape, is_transposed, |value| value),
+        };
+        Param::from_tensor(Tensor::from_data(data, (self.device, self.dtype)))
     }
 
     /// A matrix in Hugging Face's layout.
     pub(crate) fn plain(&mut self, name: &str) -> Result<Param<Tensor<2>>, E> {
         let data = self.data(name)?;
-        Ok(self.parameter(data))
+        Ok(self.parameter(data, false))
     }
 
     /// The transpose of a matrix in Hugging Face's layout: \[in, out\] of a linear layer's \[out, in\].
     pub(crate) fn transposed(&mut self, name: &str) -> Result<Param<Tensor<2>>, E> {
-        let data = transposed(self.data(name)?);
-        Ok(self.parameter(data))
+        let data = self.data(name)?;
+        Ok(self.parameter(data, true))
     }
 
     /// A vector.
     pub(crate) fn vector(&mut self, name: &str) -> Result<Param<Tensor<1>>, E> {
         let data = self.data(name)?;
-        Ok(self.parameter(data))
+        Ok(self.parameter(data, false))
     }
 }
 
-/// Transposes a matrix, given as values and shape.
-fn transposed((values, shape): (Vec<f32>, Vec<usize>)) -> (Vec<f32>, Vec<usize>) {
-    let (rows, columns) = (shape[0], shape[1]);
-    let mut out = vec![0f32; rows * columns];
-    for (r, row) in values.chunks_exact(columns).enumerate() {
-        for (c, &value) in row.iter().enumerate() {
-            out[c * rows + r] = value;
+/// A tensor's data in the precision of `round`, transposed or not.
+fn arranged<T: Element>(
+    values: Vec<f32>,
+    shape: Vec<usize>,
+    is_transposed: bool,
+    round: impl Fn(f32) -> T,
+) -> TensorData {
+    match is_transposed {
+        true => TensorData::new(transposed(&values, shape[0], shape[1], round), vec![shape[1], shape[0]]),
+        // For f32 this reuses the memory.
+        false => TensorData::new(values.into_iter().map(round).collect::<Vec<T>>(), shape),
+    }
+}
+
+/// The transpose of a row-major matrix, rounded. It is made in square tiles, whose lines stay in the processor's cache.
+fn transposed<T: Copy + Default>(values: &[f32], rows: usize, columns: usize, round: impl Fn(f32) -> T) -> Vec<T> {
+    const TILE: usize = 32;
+    let mut out = vec![T::default(); values.len()];
+    for (top, left) in (0..rows).step_by(TILE).flat_map(|top| (0..columns).step_by(TILE).map(move |left| (top, left))) {
+        for c in left..columns.min(left + TILE) {
+            for r in top..rows.min(top + TILE) {
+                out[c * rows + r] = round(values[r * columns + c]);
+            }
         }
     }
-    (out, vec![columns, rows])
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::transposed;
+
+    #[test]
+    fn tiles_make_the_whole_transpose() {
+        for (rows, columns) in [(1, 1), (1, 70), (70, 1), (32, 64), (33, 65), (100, 31)] {
+            let values: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let out = transposed(&values, rows, columns, |value| value as u32);
+            let is_right = |i: usize| out[i % columns * rows + i / columns] == i as u32;
+            assert!((0..rows * columns).all(is_right), "{rows} x {columns}");
+        }
+    }
 }

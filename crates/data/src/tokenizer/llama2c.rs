@@ -5,7 +5,7 @@
 //! unknown, start and end; 3..=258 are the bytes 0..=255, written as a character (older exports) or as `<0x41>` (newer
 //! ones); the rest are ordinary pieces, with SentencePiece's `▁` written as a space.
 
-use super::TextTokenizer;
+use super::{TextTokenizer, sentencepiece};
 use crate::error::{Error, Result};
 use crate::source::read_file;
 use serde_json::json;
@@ -31,7 +31,10 @@ impl TextTokenizer {
         let refused = |problem| Error::Llama2c { path: path.to_owned(), vocab_size, problem };
         let pieces = parse(&bytes, vocab_size as usize).map_err(refused)?;
         let vocabulary = vocabulary(&pieces).map_err(refused)?;
-        let json = tokenizer_json(&vocabulary, &merges(&vocabulary));
+        // Only ordinary pieces merge: `<s>` and `<0x41>` never arise from the characters that spell them.
+        let ordinary: Vec<(f32, &str)> =
+            vocabulary[FIRST_PIECE..].iter().map(|(score, text)| (*score, text.as_str())).collect();
+        let json = tokenizer_json(&vocabulary, &sentencepiece::merges(&ordinary));
         Self::parse(path, json.to_string().as_bytes(), &[], Some(DELIMITER))
     }
 }
@@ -103,26 +106,6 @@ fn byte_piece(piece: &[u8], byte: u8) -> Option<String> {
     spellings.then_some(name)
 }
 
-/// Every division of a piece into two other pieces, ordered by highest score of the merged piece, then longest left
-/// half, then lowest id: the order in which the SentencePiece converters of Hugging Face write them.
-fn merges(vocabulary: &[(f32, String)]) -> Vec<(&str, &str)> {
-    // Only ordinary pieces merge: `<s>` and `<0x41>` never arise from the characters that spell them.
-    let scores: HashMap<&str, f32> =
-        vocabulary[FIRST_PIECE..].iter().map(|(score, text)| (text.as_str(), *score)).collect();
-    let mut merges = vec![];
-    for (score, text) in &vocabulary[FIRST_PIECE..] {
-        for (left_chars, (at, _)) in text.char_indices().enumerate().skip(1) {
-            let (left, right) = text.split_at(at);
-            if scores.contains_key(left) && scores.contains_key(right) {
-                merges.push((*score, left_chars, left, right));
-            }
-        }
-    }
-    // The sort is stable: remaining ties stay in the order of the ids.
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-    merges.into_iter().map(|(_, _, left, right)| (left, right)).collect()
-}
-
 /// The `tokenizer.json` that Hugging Face's converter makes from a Llama SentencePiece model.
 fn tokenizer_json(vocabulary: &[(f32, String)], merges: &[(&str, &str)]) -> serde_json::Value {
     let ids: serde_json::Map<_, _> =
@@ -138,22 +121,14 @@ fn tokenizer_json(vocabulary: &[(f32, String)], merges: &[(&str, &str)]) -> serd
     json!({
         "version": "1.0",
         "added_tokens": [special(0), special(1), special(2)],
-        "normalizer": {"type": "Sequence", "normalizers": [
-            {"type": "Prepend", "prepend": "▁"},
-            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
-        ]},
+        "normalizer": sentencepiece::normalizer(true),
         "post_processor": {
             "type": "TemplateProcessing",
             "single": [start(0), text("A", 0)],
             "pair": [start(0), text("A", 0), start(1), text("B", 1)],
             "special_tokens": {"<s>": {"id": "<s>", "ids": [DELIMITER], "tokens": ["<s>"]}},
         },
-        "decoder": {"type": "Sequence", "decoders": [
-            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
-            {"type": "ByteFallback"},
-            {"type": "Fuse"},
-            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
-        ]},
+        "decoder": sentencepiece::decoder(true),
         "model": {
             "type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
             "vocab": ids, "merges": merges,

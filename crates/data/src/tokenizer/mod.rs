@@ -3,8 +3,10 @@
 
 mod explain;
 mod folder;
+mod gguf;
 mod llama2c;
 mod places;
+mod sentencepiece;
 mod special;
 mod template;
 #[cfg(test)]

@@ -32,7 +32,8 @@ impl ModelConfig {
         Self::of_hf(&object(path)?).map_err(|problem| Error::Config { path: path.to_owned(), problem })
     }
 
-    pub(super) fn of_hf(all: &Map<String, Value>) -> std::result::Result<Self, String> {
+    /// The same from the keys of such a file.
+    pub(crate) fn of_hf(all: &Map<String, Value>) -> std::result::Result<Self, String> {
         let all = &language_model(all);
         let name = all.get("model_type").and_then(Value::as_str).unwrap_or("missing");
         let Some(&model_type) = ModelType::ALL.iter().find(|model_type| model_type.name() == name) else {

@@ -144,10 +144,16 @@ pub(super) fn check(all: &Map<String, Value>, model_type: ModelType) -> Result<(
         let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
         if !family.quantizations().contains(&method) {
             return Err(format!(
-                "its weights are quantized (`quantization_config` names {method}); this build reads f32, f16 and bf16: \
-                 save the model again without quantization"
+                "its weights are quantized (`quantization_config` names {method}); in safetensors this build reads f32, f16 \
+                 and bf16: take the model that it was made from, or a GGUF file"
             ));
         }
+    }
+    if let Some(quantization) = said(all, "quantization") {
+        return Err(format!(
+            "its weights are quantized (`quantization` is {quantization}, as MLX writes it); in safetensors this build \
+             reads f32, f16 and bf16: take the model that it was made from, or a GGUF file"
+        ));
     }
     for key in all.keys().filter(|key| !is_read(key)) {
         let Some(value) = said(all, key) else { continue };

@@ -1,6 +1,6 @@
 //! llama2.c model files, version 0: seven integers, then f32 tensors without names.
 
-use super::{WeightSource, digest, whole};
+use super::{WeightSource, digest, floats};
 use crate::{Error, ModelConfig, Precision, Result, files};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -153,8 +153,7 @@ impl WeightSource for Llama2cWeights {
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
         let (shape, data) = self.place(name)?;
-        let bytes = whole(data, &self.path)?;
-        let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = floats(data, Precision::F32, &self.path)?;
         Ok(if is_rotated(name) { halves_from_pairs(&values, self.config.head_dim, shape[1]) } else { values })
     }
 

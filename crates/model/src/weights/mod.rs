@@ -1,5 +1,6 @@
 //! Readers of weights, one file per format, all with Hugging Face's names and layout.
 
+mod gguf;
 mod llama2c;
 mod mxfp4;
 mod parameter_reader;
@@ -7,20 +8,26 @@ mod renamed;
 mod safetensors;
 mod shards;
 
+pub use self::gguf::GgufWeights;
 pub use self::llama2c::Llama2cWeights;
 pub(crate) use self::mxfp4::Mxfp4Weights;
 pub(crate) use self::renamed::RenamedWeights;
 pub use self::safetensors::SafetensorsWeights;
+pub(crate) use self::shards::in_gguf;
 
 use self::parameter_reader::ParameterReader;
 use crate::families::Initial;
 use crate::{Error, Model, ModelConfig, Precision, Result};
 use burn::tensor::{DType, Device};
+use half::{bf16, f16};
 use logitcask_core::rng::CounterRng;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Take};
 use std::path::Path;
+
+/// How many bytes of a tensor are read at a time; a multiple of the size of any number.
+const PART_BYTES: u64 = 1 << 20;
 
 /// Named tensors on disk, read one at a time.
 pub trait WeightSource {
@@ -109,6 +116,26 @@ fn whole(mut data: Take<File>, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = vec![0; data.limit() as usize];
     data.read_exact(&mut bytes).map_err(Error::io(path, "read"))?;
     Ok(bytes)
+}
+
+/// The values of a tensor that is stored in `precision`. Its bytes are read in parts, so that beside the values there
+/// is no second copy of them.
+fn floats(mut data: Take<File>, precision: Precision, path: &Path) -> Result<Vec<f32>> {
+    let mut values = Vec::with_capacity(data.limit() as usize / precision.bytes());
+    let mut part = vec![0; data.limit().min(PART_BYTES) as usize];
+    while data.limit() > 0 {
+        part.truncate(data.limit().min(PART_BYTES) as usize);
+        data.read_exact(&mut part).map_err(Error::io(path, "read"))?;
+        let pairs = part.chunks_exact(2).map(|b| [b[0], b[1]]);
+        match precision {
+            Precision::F32 => {
+                values.extend(part.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            }
+            Precision::F16 => values.extend(pairs.map(|b| f16::from_le_bytes(b).to_f32())),
+            Precision::Bf16 => values.extend(pairs.map(|b| bf16::from_le_bytes(b).to_f32())),
+        }
+    }
+    Ok(values)
 }
 
 /// Hash of a tensor's bytes, which are streamed rather than held in memory.

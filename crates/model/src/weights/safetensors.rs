@@ -1,10 +1,9 @@
 //! Hugging Face safetensors, one file or a sharded index.
 
 use super::shards::{self, Shards};
-use super::{WeightSource, digest, whole};
+use super::{WeightSource, digest, floats, whole};
 use crate::{Error, Precision, Result, files};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use half::{bf16, f16};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Take};
@@ -141,13 +140,7 @@ impl WeightSource for SafetensorsWeights {
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
-        let bytes = whole(self.place(name)?.data()?, &self.place(name)?.file)?;
-        let pairs = bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        Ok(match self.stored(name)? {
-            Precision::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Precision::F16 => pairs.map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-            Precision::Bf16 => pairs.map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-        })
+        floats(self.place(name)?.data()?, self.stored(name)?, &self.place(name)?.file)
     }
 
     fn digest(&self, name: &str) -> Result<blake3::Hash> {

@@ -99,9 +99,16 @@ fn without_weights(folder: &Path, names: &[String]) -> Error {
              `AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER_FOLDER)` writes them as safetensors"
         )
     } else if let Some(gguf) = found(&|name| name.ends_with(".gguf")) {
-        format!("its weights are in {gguf}, and this build does not read GGUF; take the folder it was made from")
+        return in_gguf(folder, gguf);
     } else {
         return Error::NotAModel { path: folder.to_owned(), problem: format!("neither {SINGLE} nor {INDEX} is there") };
     };
+    Error::Files { path: folder.to_owned(), problem }
+}
+
+/// The error for a folder whose weights are in a GGUF file.
+pub(crate) fn in_gguf(folder: &Path, gguf: &str) -> Error {
+    let problem =
+        format!("its weights are in {gguf}; a GGUF file is a model by itself: name {}", folder.join(gguf).display());
     Error::Files { path: folder.to_owned(), problem }
 }
