@@ -26,6 +26,9 @@ const GENERATION: &str = "generation_config.json";
 const OF_THE_FOLDER: [&str; 6] =
     ["_name_or_path", "auto_map", "dtype", "quantization_config", "rope_parameters", "torch_dtype"];
 
+/// Keys of config.json that describe each layer.
+const OF_THE_LAYERS: [&str; 2] = ["layer_types", "max_window_layers"];
+
 impl Companions {
     /// Names of companions, in addition to every template in [`Self::TEMPLATES`].
     pub const NAMES: [&str; 6] = [
@@ -95,6 +98,13 @@ impl Companions {
         }
         let passed_on = config.iter().filter(|(key, _)| !OF_THE_FOLDER.contains(&key.as_str()));
         self.config = passed_on.map(|(key, value)| (key.clone(), value.clone())).collect();
+        self
+    }
+
+    /// The companions of a model with fewer layers: without the keys of config.json that describe each layer. Families
+    /// that read them write them themselves.
+    pub(crate) fn without_layers(mut self) -> Self {
+        OF_THE_LAYERS.into_iter().for_each(|key| drop(self.config.remove(key)));
         self
     }
 

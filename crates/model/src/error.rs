@@ -111,6 +111,9 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A key of a recipe does not fit the model.
+    #[error(transparent)]
+    Refused(#[from] logitcask_core::ConfigError),
     /// The requested device does not exist or lacks a feature.
     #[error("device `{asked}`: {problem}")]
     Device {

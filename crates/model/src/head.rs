@@ -2,7 +2,7 @@
 
 use crate::matmul::{MatRef, matmul};
 use crate::memory::{is_in_memory, numbers};
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -20,6 +20,20 @@ impl HeadParameter<'_> {
         match self {
             Self::Own(head) => Head::new(head.val(), false),
             Self::Tied(embedding) => Head::new(embedding.val(), true),
+        }
+    }
+
+    /// Whether the parameter is trained.
+    pub fn is_trained(&self) -> bool {
+        let (Self::Own(weights) | Self::Tied(weights)) = self;
+        weights.is_require_grad()
+    }
+
+    /// The id of the parameter, if it is nothing but the head.
+    pub fn own_id(&self) -> Option<ParamId> {
+        match self {
+            Self::Own(head) => Some(head.id),
+            Self::Tied(_) => None,
         }
     }
 
@@ -62,6 +76,8 @@ pub enum Head {
     Host(HostHead),
     /// On any device: \[hidden, vocabulary\].
     Device(Tensor<2>),
+    /// A head that is not trained, whose gradient is not computed.
+    Frozen(Box<Head>),
 }
 
 /// A head's weights in memory.
@@ -87,10 +103,17 @@ impl Head {
         Self::Host(HostHead { weights: numbers(weights), hidden_size, vocab_size, strides })
     }
 
+    /// The same head, whose gradient [`Self::backward`] does not compute.
+    #[must_use]
+    pub fn frozen(self) -> Self {
+        Self::Frozen(Box::new(self))
+    }
+
     /// hidden: \[n, hidden\], outside any graph; output: \[n, vocabulary\].
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         let head = match self {
             Self::Device(head) => return hidden.matmul(head.clone()),
+            Self::Frozen(head) => return head.logits(hidden),
             Self::Host(head) => head,
         };
         let (device, n) = (hidden.device(), hidden.dims()[0]);
@@ -104,12 +127,13 @@ impl Head {
     pub fn logits_into(&self, hidden: Tensor<2>, out: Vec<f32>) -> Result<Vec<f32>, Box<Tensor<2>>> {
         match self {
             Self::Device(_) => Err(Box::new(self.logits(hidden))),
+            Self::Frozen(head) => head.logits_into(hidden, out),
             Self::Host(head) => Ok(head.logits(hidden, out)),
         }
     }
 
     /// Returns d loss / d hidden, \[n, hidden\], from d loss / d logits, \[n, vocabulary\], and adds d loss / d head,
-    /// \[vocabulary, hidden\], to `of_head`. All tensors are outside any graph.
+    /// \[vocabulary, hidden\], to `of_head`, unless the head is frozen. All tensors are outside any graph.
     pub fn backward(&self, hidden: Tensor<2>, of_logits: Tensor<2>, of_head: &mut Option<Tensor<2>>) -> Tensor<2> {
         let head = match self {
             Self::Host(head) => head,
@@ -121,6 +145,7 @@ impl Head {
                 });
                 return of_logits.matmul(head.clone().transpose());
             }
+            Self::Frozen(head) => return head.of_hidden(of_logits),
         };
         let (device, n) = (hidden.device(), hidden.dims()[0]);
         let (d, vocab_size) = (head.hidden_size, head.vocab_size);
@@ -129,13 +154,30 @@ impl Head {
         let (sum, is_sum) = of_head.take().map_or((Vec::new(), false), |sum| (numbers(sum), true));
         let sum = matmul((vocab_size, d, n), of_logits.transposed(), hidden, sum, is_sum);
         *of_head = Some(Tensor::from_data(TensorData::new(sum, [vocab_size, d]), &device));
-        let weights = MatRef { values: &head.weights, strides: head.strides };
-        let of_hidden = matmul((n, d, vocab_size), of_logits, weights, Vec::new(), false);
-        Tensor::from_data(TensorData::new(of_hidden, [n, d]), &device)
+        Tensor::from_data(TensorData::new(head.of_hidden(n, of_logits), [n, d]), &device)
+    }
+
+    /// d loss / d hidden, \[n, hidden\], from d loss / d logits, \[n, vocabulary\].
+    fn of_hidden(&self, of_logits: Tensor<2>) -> Tensor<2> {
+        let head = match self {
+            Self::Device(head) => return of_logits.matmul(head.clone().transpose()),
+            Self::Frozen(head) => return head.of_hidden(of_logits),
+            Self::Host(head) => head,
+        };
+        let (device, n) = (of_logits.device(), of_logits.dims()[0]);
+        let of_logits = numbers(of_logits);
+        let of_hidden = head.of_hidden(n, MatRef::by_rows(&of_logits, head.vocab_size));
+        Tensor::from_data(TensorData::new(of_hidden, [n, head.hidden_size]), &device)
     }
 }
 
 impl HostHead {
+    /// d loss / d hidden of n positions, row-major.
+    fn of_hidden(&self, n: usize, of_logits: MatRef<'_>) -> Vec<f32> {
+        let weights = MatRef { values: &self.weights, strides: self.strides };
+        matmul((n, self.hidden_size, self.vocab_size), of_logits, weights, Vec::new(), false)
+    }
+
     /// Row-major in the memory of `out`.
     fn logits(&self, hidden: Tensor<2>, out: Vec<f32>) -> Vec<f32> {
         let n = hidden.dims()[0];
@@ -175,6 +217,12 @@ mod tests {
                 close(head.backward(hidden.clone(), slopes.clone(), &mut here), wanted);
             }
             close(here.unwrap(), there.unwrap());
+            let (frozen, mut none) = (head.frozen(), None);
+            let mut unused = None;
+            let wanted = device.backward(hidden.clone(), slopes.clone(), &mut unused);
+            close(frozen.backward(hidden.clone(), slopes.clone(), &mut none), wanted);
+            close(frozen.logits(hidden.clone()), device.logits(hidden.clone()));
+            assert!(none.is_none(), "a frozen head has no gradient");
         }
     }
 }

@@ -20,6 +20,8 @@ mod matmul;
 pub mod memory;
 pub mod open;
 pub mod parameters;
+pub mod parts;
+pub mod pruned;
 mod rope;
 pub mod sequences;
 pub mod weights;
@@ -33,6 +35,7 @@ pub use families::{LayerType, ModelConfig, ModelType};
 pub use head::{Head, HeadParameter};
 pub use open::{PretrainedModel, TokenizerSource};
 pub use parameters::StoredParameter;
+pub use pruned::{PrunedConfig, PrunedModel};
 pub use rope::{RopeScaling, RopeType};
 pub use sequences::Sequences;
 

@@ -76,6 +76,11 @@ impl PretrainedModel {
         Ok(self)
     }
 
+    /// The file or folder that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config

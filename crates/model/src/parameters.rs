@@ -5,6 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::collections::HashMap;
 
 /// A parameter on its device, in Hugging Face's layout or transposed.
+#[derive(Clone, Copy)]
 pub enum StoredParameter<'a> {
     /// A matrix in Hugging Face's layout.
     Plain(&'a Param<Tensor<2>>),
@@ -15,6 +16,14 @@ pub enum StoredParameter<'a> {
 }
 
 impl StoredParameter<'_> {
+    /// The id of the parameter among those of its module.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Plain(matrix) | Self::Transposed(matrix) => matrix.id.val(),
+            Self::Vector(vector) => vector.id.val(),
+        }
+    }
+
     /// The shape in Hugging Face's layout.
     pub fn shape(&self) -> Vec<usize> {
         match self {

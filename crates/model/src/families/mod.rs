@@ -11,7 +11,7 @@ mod qwen2;
 mod qwen3;
 mod shape;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod windows;
 
 pub use config::{LayerType, ModelConfig};

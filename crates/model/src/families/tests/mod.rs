@@ -16,7 +16,7 @@ const VOCAB: usize = 23;
 const WIDTH: usize = 7;
 
 /// The examples of all families, on a shape that lets every part of a decoder show.
-fn examples() -> Vec<ModelConfig> {
+pub(crate) fn examples() -> Vec<ModelConfig> {
     let of_family = |model_type: ModelType| {
         model_type.family().examples().into_iter().map(move |changes| {
             let mut keys = json!({
