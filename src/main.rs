@@ -14,6 +14,7 @@ mod progress;
 mod recipe;
 mod recipe_file;
 mod stop;
+mod student;
 mod summary;
 mod tokenizers;
 

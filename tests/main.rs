@@ -33,6 +33,7 @@ mod rules;
 mod runs;
 mod skips;
 mod sources;
+mod students;
 mod tidy;
 #[cfg(feature = "wgpu")]
 mod wgpu;

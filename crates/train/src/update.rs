@@ -7,6 +7,7 @@ use crate::metrics::StepMetrics;
 use crate::rules::{Rules, StepTotals};
 use crate::tensors::{add, int_tensor};
 use crate::{Error, Result};
+use burn::module::{ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use logitcask_core::temperature::{RequiredStats, Temperatures, TokenStats};
@@ -64,7 +65,7 @@ impl Update<'_> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
         // One copy for all parts, which share the weights.
-        let head = model.head().detached();
+        let head = detached_head(model);
         let needs = rules.needs();
         // Rules are only used if the teacher is.
         let is_soft = loss.alpha > 0.0;
@@ -181,13 +182,41 @@ fn look<'a, M: CausalLm>(
 /// # Errors
 /// [`Error::EmptyBatch`] for a batch without a position.
 pub fn gradients(model: &impl CausalLm, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
-    let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
-        return Err(Error::EmptyBatch);
-    };
+    let Some(surrogate) = sums.surrogate.take() else { return Err(Error::EmptyBatch) };
     let n = positions as f64;
-    let mut grads = GradientsParams::from_grads((surrogate / n).backward(), model);
-    model.head().add_gradient(&mut grads, of_head / n);
+    let mut grads = match trains_hidden(model) {
+        true => GradientsParams::from_grads((surrogate / n).backward(), model),
+        false => GradientsParams::new(),
+    };
+    if let Some(of_head) = sums.of_head.take() {
+        model.head().add_gradient(&mut grads, of_head / n);
+    }
     Ok(grads)
+}
+
+/// The head outside any graph. No gradient is computed of a head that is frozen.
+fn detached_head(model: &impl CausalLm) -> Head {
+    let head = model.head();
+    if head.is_trained() { head.detached() } else { head.detached().frozen() }
+}
+
+/// Whether hidden states depend on a parameter that is trained: without one they are not in any graph.
+fn trains_hidden(model: &impl CausalLm) -> bool {
+    let mut trained = Trained { head: model.head().own_id(), found: false };
+    model.visit(&mut trained);
+    trained.found
+}
+
+struct Trained {
+    /// A head that hidden states do not depend on.
+    head: Option<ParamId>,
+    found: bool,
+}
+
+impl ModuleVisitor for Trained {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found |= param.is_require_grad() && Some(param.id) != self.head;
+    }
 }
 
 impl StepTotals {
@@ -263,5 +292,5 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
 /// next token.
 pub fn loss_totals(model: &impl CausalLm, batch: &Batch, loss: &LossAtStep) -> LossTotals {
     let hidden = hidden_at(model, batch);
-    head_loss(hidden, &model.head().detached(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
+    head_loss(hidden, &detached_head(model), batch, &TokenDecisions::default(), loss, model.logits_chunk())
 }
