@@ -142,6 +142,27 @@ fn a_run_that_was_stopped_gives_the_same_bytes() {
 }
 
 #[test]
+fn layers_that_are_computed_again_give_the_same_bytes() {
+    let fixture = cached();
+    let cases = [
+        ("", ""),
+        ("layers = [0, 2]", "freeze = [\"embed_tokens\", \"layers.0\"]"),
+        ("", "lora = { rank = 2, alpha = 4, targets = [\"layers\"] }"),
+    ];
+    for (student, train) in cases {
+        let outcome = |train: &str| {
+            set(&fixture, student, train);
+            fixture.ok(&[&TRAIN[..], &["--replace"]].concat());
+            let folder = fixture.path("run/student");
+            let metrics = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+            (metrics, fs::read(folder.join("model/model.safetensors")).unwrap())
+        };
+        let kept = outcome(train);
+        assert!(outcome(&format!("gradient_checkpointing = true\n{train}")) == kept, "{student} {train}");
+    }
+}
+
+#[test]
 fn frozen_parts_stay_as_they_are_and_all_others_change() {
     let fixture = cached();
     let frozen = |name: &str| name.contains("embed_tokens") || name.contains("layers.1.") || name.contains("k_proj");

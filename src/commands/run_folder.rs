@@ -116,6 +116,7 @@ fn leave_out(loss: &mut Map<String, Value>, train: &mut Map<String, Value>) {
         second.remove("cache");
     }
     train.remove("checkpoint_every");
+    train.remove("gradient_checkpointing");
 }
 
 /// The section of the student without the path of the model that it starts from, whose fingerprint counts.

@@ -50,6 +50,10 @@ pub struct TrainConfig {
     /// Gradually reduces the samples to those on which the student is least certain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruning: Option<SamplePruning>,
+    /// Keeps only the input of each layer for the backward pass, and computes the rest again: less memory for a second
+    /// forward pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Parts of the student that stay as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,

@@ -17,6 +17,7 @@ pub mod decisions;
 mod error;
 pub mod eval;
 mod finite;
+mod layer_inputs;
 mod loader;
 pub mod loss;
 pub mod metrics;

@@ -210,7 +210,13 @@ impl Trainer<'_> {
         let c = self.config;
         let diverged = |what| Error::Diverged { step: step + 1, what };
         let relations = self.relational_loss()?;
-        let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.is_cpu(), relations };
+        let update = Update {
+            parts,
+            done: step as f64 / c.steps as f64,
+            side_by_side: self.is_cpu(),
+            by_layer: c.gradient_checkpointing,
+            relations,
+        };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
         metrics.samples_per_source = self.count_samples(parts);

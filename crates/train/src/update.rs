@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
+use crate::layer_inputs::LayerInputs;
 use crate::loss::{LossAtStep, LossTotals, RelationalLoss, collect_stats, head_loss};
 use crate::metrics::StepMetrics;
 use crate::rules::{Rules, StepTotals};
@@ -23,6 +24,8 @@ pub(crate) struct Update<'a> {
     /// Whether to process the parts in parallel. A CPU has idle cores during the small operations of one part; a GPU
     /// has not.
     pub(crate) side_by_side: bool,
+    /// Whether layers are computed a second time in the backward pass.
+    pub(crate) by_layer: bool,
     /// The loss on the relations between samples, if there is one: its mean over the parts.
     pub(crate) relations: Option<RelationalLoss>,
 }
@@ -42,6 +45,7 @@ struct Forward<'a, M> {
     model: M,
     hidden: Tensor<2>,
     batch: &'a Batch,
+    kept: Option<LayerInputs>,
 }
 
 /// A part after its backward pass.
@@ -71,7 +75,8 @@ impl Update<'_> {
         let is_soft = loss.alpha > 0.0;
         let (done, decisions, seen) = if needs.needs_positions() && is_soft {
             // Every part is examined before decisions are made: a rule sees a whole step, however it is divided.
-            let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
+            let seen = self
+                .each(self.parts.iter().collect(), |part| look(forward(model, part, self.by_layer), &head, &needs))?;
             let (forwards, seen): (Vec<Forward<M>>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
             let decisions = rules.decide(self.done, &seen.concat(), positions);
             decisions.check().map_err(diverged)?;
@@ -84,7 +89,7 @@ impl Update<'_> {
             decisions.check().map_err(diverged)?;
             let parts = self.parts.iter().zip(self.split(&decisions)).collect();
             let both = |(part, decisions): (&Batch, TokenDecisions)| {
-                self.backward(forward(model, part), &head, &decisions, &loss, positions)
+                self.backward(forward(model, part, self.by_layer), &head, &decisions, &loss, positions)
             };
             (self.each(parts, both)?, decisions, Vec::new())
         };
@@ -120,13 +125,16 @@ impl Update<'_> {
         loss: &LossAtStep,
         positions: usize,
     ) -> Result<Backward> {
-        let Forward { model, hidden, batch } = forward;
+        let Forward { model, hidden, batch, kept } = forward;
         let relations = self.relations.as_ref().and_then(|relations| relations.loss(hidden.clone(), batch));
         let mut sums = head_loss(hidden, head, batch, decisions, loss, model.logits_chunk());
         // The mean over the parts, as all else is the mean over the positions: `gradients` divides by their number.
         let factor = positions as f64 / self.parts.len() as f64;
         add(&mut sums.surrogate, relations.clone().map(|relations| relations * factor));
-        let grads = gradients(&model, &mut sums, positions)?;
+        let grads = match kept {
+            None => gradients(&model, &mut sums, positions)?,
+            Some(kept) => kept.gradients(&model, &mut sums, batch, positions)?,
+        };
         Ok(Backward {
             grads,
             loss: scalar(sums.loss.clone())?,
@@ -154,10 +162,14 @@ impl Update<'_> {
     }
 }
 
-fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch) -> Forward<'a, M> {
+fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch, by_layer: bool) -> Forward<'a, M> {
     let model = model.clone().fork(&model.device());
+    if by_layer && trains_hidden(&model) {
+        let (hidden, kept) = LayerInputs::of(&model, batch);
+        return Forward { model, hidden, batch, kept: Some(kept) };
+    }
     let hidden = hidden_at(&model, batch);
-    Forward { model, hidden, batch }
+    Forward { model, hidden, batch, kept: None }
 }
 
 /// Hidden states at the positions of a batch.
@@ -172,7 +184,7 @@ fn look<'a, M: CausalLm>(
     head: &Head,
     needs: &RequiredStats,
 ) -> Result<(Forward<'a, M>, Vec<TokenStats>)> {
-    let Forward { model, hidden, batch } = &forward;
+    let Forward { model, hidden, batch, .. } = &forward;
     let seen = collect_stats(hidden, head, batch, needs, model.logits_chunk())?;
     Ok((forward, seen))
 }

@@ -4,6 +4,7 @@ mod attention;
 mod feed_forward;
 mod linear;
 mod norm;
+mod recompute;
 mod shape;
 
 pub(crate) use attention::TensorLayout;
@@ -20,6 +21,7 @@ use crate::sequences::Sequences;
 use crate::{CausalLm, ModelConfig};
 use attention::{Attention, Layout};
 use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
 use feed_forward::FeedForward;
@@ -66,12 +68,15 @@ impl Model {
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
-}
 
-impl CausalLm for Model {
-    fn hidden(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
-        let mut x = embedding(self.embed_tokens.val(), tokens);
-        let layout = match host::serves(&x) {
+    /// The input of the first layer.
+    fn embedded(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        embedding(self.embed_tokens.val(), tokens)
+    }
+
+    /// The layout of a batch for layers whose input is x.
+    fn layout(&self, x: &Tensor<3>, sequences: &Sequences) -> Layout {
+        match host::serves(x) {
             true => {
                 let angles = RotaryAngles::new(0..sequences.longest(), &self.speeds);
                 Layout::Host { sequences: sequences.clone(), angles: Arc::new(angles) }
@@ -80,11 +85,32 @@ impl CausalLm for Model {
                 let windows = self.layers.iter().map(|layer| layer.attention.window());
                 Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.speeds, windows, &self.device())))
             }
-        };
+        }
+    }
+}
+
+impl CausalLm for Model {
+    fn hidden(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
+        let mut x = self.embedded(tokens);
+        let layout = self.layout(&x, sequences);
         for layer in &self.layers {
             x = layer.forward(x, &layout, None);
         }
         self.norm.forward(x)
+    }
+
+    fn hidden_and_inputs(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> (Tensor<3>, Vec<Tensor<3>>) {
+        self.hidden_and_inputs(tokens, sequences)
+    }
+
+    fn gradients_by_layer(
+        &self,
+        tokens: Tensor<2, Int>,
+        sequences: &Sequences,
+        inputs: Vec<Tensor<3>>,
+        of_hidden: Tensor<3>,
+    ) -> GradientsParams {
+        self.gradients_by_layer(tokens, sequences, inputs, of_hidden)
     }
 
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {

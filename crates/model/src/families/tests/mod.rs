@@ -32,7 +32,7 @@ pub(crate) fn examples() -> Vec<ModelConfig> {
 
 /// Models as they are begun, their matrices ten times as large, and norms and biases away from one and zero: logits that
 /// differ by more than rounding.
-fn models(device: &Device) -> Vec<Model> {
+pub(crate) fn models(device: &Device) -> Vec<Model> {
     models_in(DType::F32, device)
 }
 
