@@ -61,7 +61,8 @@ pub enum Command {
     /// Stage 2: train the recipe's student from its cache; resumes a run that was stopped or killed
     #[command(after_help = "Examples:
   logitcask train data/recipes/demo.toml --control        also train the same student on labels alone
-  logitcask train data/recipes/demo.toml --seed 2 --out data/runs/demo-2")]
+  logitcask train data/recipes/demo.toml --seed 2 --out data/runs/demo-2
+  logitcask train data/recipes/demo-pruned.toml --control start from every other layer of the teacher")]
     Train(TrainArgs),
     /// Measure a model's perplexity on text; with a cache, also KL from the teacher and top-1 agreement
     #[command(after_help = "Examples:

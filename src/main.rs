@@ -15,6 +15,7 @@ mod progress;
 mod recipe;
 mod recipe_file;
 mod stop;
+mod student;
 mod summary;
 mod taught;
 mod tokenizers;

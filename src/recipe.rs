@@ -1,5 +1,6 @@
 //! Recipes: one TOML file per experiment.
 
+use crate::student::StudentConfig;
 use anyhow::{Result, bail};
 use logitcask_cache::Layout;
 use logitcask_core::{
@@ -7,7 +8,7 @@ use logitcask_core::{
     Truncation,
 };
 use logitcask_data::DatasetConfig;
-use logitcask_model::{ModelConfig, Precision};
+use logitcask_model::Precision;
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,9 +40,9 @@ pub struct Recipe {
     /// Further caches that the student is trained on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<MixedCache>,
-    /// The student's shape; it inherits vocabulary and context from the cache.
+    /// The student: a shape that inherits vocabulary and context from the cache, or the model that it starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub student: Option<ModelConfig>,
+    pub student: Option<StudentConfig>,
     /// The loss.
     #[serde(default = "labels")]
     pub loss: LossConfig,

@@ -2,6 +2,7 @@
 
 use crate::paths::Bases;
 use crate::recipe::Recipe;
+use crate::student::{self, is_pretrained};
 use anyhow::{Context, Result, anyhow, bail};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ pub fn read(path: &Path) -> Result<Recipe> {
             // Parsed from the text first, so that an error names its line.
             let named = |e| anyhow!("{}: {e}", path.display());
             let mut table = parse(path, &text)?;
+            student::check(&table, Some(&text)).map_err(|e| anyhow!("{}: {e}", path.display()))?;
             let _: Recipe = toml::from_str(&text).map_err(named)?;
             find_paths(&mut table, &Bases::of(path));
             table.try_into().map_err(|e| anyhow!("{}: {e}", path.display()))?
@@ -33,8 +35,10 @@ pub fn read(path: &Path) -> Result<Recipe> {
             let (mut under, mut over) = (parse(&base, &base_text)?, parse(path, &text)?);
             find_paths(&mut under, &Bases::of(&base));
             find_paths(&mut over, &Bases::of(path));
-            let named = |e| anyhow!("{} (over {}): {e}", path.display(), base.display());
-            merge(&under, over).try_into().map_err(named)?
+            let named = |e: String| anyhow!("{} (over {}): {e}", path.display(), base.display());
+            let merged = merge(&under, over);
+            student::check(&merged, None).map_err(named)?;
+            merged.try_into().map_err(|e: toml::de::Error| named(e.to_string()))?
         }
     };
     recipe.check().with_context(|| path.display().to_string())?;
@@ -100,15 +104,22 @@ const PATHS: &[(&[&str], &str)] = &[
     (&["teacher"], "model"),
     (&["tokenizer"], "path"),
     (&["cache"], "path"),
+    (&["student"], "from"),
     (&["loss", "second_teacher"], "cache"),
 ];
 
-/// The keys of `over`, and those of `base` that `over` does not have, section by section.
+/// The keys of `over`, and those of `base` that `over` does not have, section by section. A student that starts from a
+/// model has none of the keys of a shape.
 fn merge(base: &toml::Table, over: toml::Table) -> toml::Table {
     let mut merged = base.clone();
     for (name, section) in over.into_iter().filter(|(name, _)| name != EXTENDS) {
         match (merged.get_mut(&name).and_then(toml::Value::as_table_mut), section) {
-            (Some(there), toml::Value::Table(section)) => there.extend(section),
+            (Some(there), toml::Value::Table(section)) => {
+                if name == STUDENT && is_pretrained(&section) && !is_pretrained(there) {
+                    there.clear();
+                }
+                there.extend(section);
+            }
             (_, section) => {
                 merged.insert(name, section);
             }
@@ -116,6 +127,9 @@ fn merge(base: &toml::Table, over: toml::Table) -> toml::Table {
     }
     merged
 }
+
+/// The section of the student.
+const STUDENT: &str = "student";
 
 /// The key that names another recipe.
 const EXTENDS: &str = "extends";

@@ -118,6 +118,9 @@ impl CacheRun {
 /// The content of a run's summary.json.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
+    /// Evaluation of the model that the student starts as, if it starts from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Evaluation>,
     /// Evaluation of the student.
     pub student: Evaluation,
     /// Evaluation of the control, if one was trained.

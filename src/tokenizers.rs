@@ -57,3 +57,9 @@ pub fn of_cache(cache: &CacheReader) -> Result<TextTokenizer> {
     }
     Ok(tokenizer)
 }
+
+/// Whether two tokenizer.json are the same tokenizer: another program may have formatted the same JSON differently.
+pub fn is_same_json(a: &[u8], b: &[u8]) -> bool {
+    let value = |json| serde_json::from_slice::<serde_json::Value>(json).ok();
+    a == b || value(a).is_some_and(|a| Some(a) == value(b))
+}

@@ -34,6 +34,7 @@ mod rules;
 mod runs;
 mod skips;
 mod sources;
+mod students;
 mod tidy;
 mod weights;
 #[cfg(feature = "wgpu")]

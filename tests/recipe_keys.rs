@@ -10,9 +10,9 @@ use logitcask_core::{
     TargetTransform, TemperatureRule, TokenWeight,
 };
 use logitcask_data::{Answers, ChatConfig, DatasetConfig};
-use logitcask_model::{ModelConfig, RopeScaling};
+use logitcask_model::{ModelConfig, PrunedConfig, RopeScaling};
 use logitcask_train::loss::{LossTerm, Relations, SecondTeacher};
-use logitcask_train::{LossConfig, LrSchedule, TrainConfig};
+use logitcask_train::{LoraConfig, LossConfig, LrSchedule, PartConfig, TrainConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,6 +121,7 @@ impl Page {
             _ if of == "array of integers" => vec![1, 2].into(),
             _ if of == "array of numbers" => vec![1.0, 2.0].into(),
             _ if of == "table of values" => Table::from_iter([("x".to_owned(), 1.into())]).into(),
+            _ if of == "array of strings" => vec!["x"].into(),
             _ if of == "array of two numbers" => vec![0.5, 2.0].into(),
             _ => {
                 let Some((_, link)) = of.split_once("](#") else { panic!("{}: {of} is no type", row.key) };
@@ -241,11 +242,14 @@ fn sections_of_the_libraries_are_documented() {
     page.check_section::<Answers>("datasetchatanswers");
     page.check_section::<ModelConfig>("student");
     page.check_section::<RopeScaling>("studentrope_scaling");
+    page.check_section::<PrunedConfig>("student-from-an-existing-model");
     page.check_section::<LossConfig>("loss");
     page.check_section::<LossTerm>("lossextra_terms");
     page.check_section::<SecondTeacher>("losssecond_teacher");
     page.check_section::<Relations>("lossrelations");
     page.check_section::<TrainConfig>("train");
+    page.check_section::<LoraConfig>("trainlora");
+    page.check_section::<PartConfig>("trainparts");
     page.check_section::<SamplePruning>("trainpruning");
 }
 

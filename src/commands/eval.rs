@@ -64,16 +64,10 @@ fn open_cache(files: &PretrainedModel, folder: &Path) -> Result<Source> {
     if context < window {
         bail!("{}: its windows of {window} tokens are longer than the model's context of {context}", folder.display());
     }
-    if !is_same_json(tokenizers::of_model(files)?.json(), tokenizers::of_cache(&cache)?.json()) {
+    if !tokenizers::is_same_json(tokenizers::of_model(files)?.json(), tokenizers::of_cache(&cache)?.json()) {
         bail!("{}: the model's tokenizer is not the one this cache was made with", folder.display());
     }
     Ok(Source::Cache(cache))
-}
-
-/// Whether two tokenizer.json are the same tokenizer: another program may have formatted the same JSON differently.
-fn is_same_json(a: &[u8], b: &[u8]) -> bool {
-    let value = |json| serde_json::from_slice::<serde_json::Value>(json).ok();
-    a == b || value(a).is_some_and(|a| Some(a) == value(b))
 }
 
 fn open_text(files: &PretrainedModel, data: &Path, max_length: Option<usize>) -> Result<TextDataset> {

@@ -13,6 +13,7 @@ mod measure;
 mod prepare;
 mod repair;
 mod run_folder;
+mod student;
 mod teaching;
 mod tokenizer;
 mod train;

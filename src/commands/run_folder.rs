@@ -27,6 +27,8 @@ pub struct Identity {
     pub data: String,
     /// The resolved recipe.
     pub recipe: Recipe,
+    /// Fingerprint of the model that the student starts from, if it starts from one.
+    pub source: Option<Fingerprint>,
     /// The teacher, dataset and tokenizer that the cache was made from, as comments in the record; not part of the
     /// run's id.
     pub made_from: Vec<String>,
@@ -38,6 +40,8 @@ pub struct Identity {
 struct Record {
     run: Fingerprint,
     data: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<Fingerprint>,
     recipe: Recipe,
 }
 
@@ -53,8 +57,11 @@ impl Identity {
     pub fn id(&self, loss: &LossConfig) -> Result<Fingerprint> {
         let (mut loss, mut train) = (without_defaults(loss)?, without_defaults(&self.recipe.train)?);
         leave_out(&mut loss, &mut train);
-        let student = without_defaults(&self.recipe.student)?;
-        let all = serde_json::json!({ "data": self.data, "student": student, "loss": loss, "train": train });
+        let student = without_path(without_defaults(&self.recipe.student)?);
+        let mut all = serde_json::json!({ "data": self.data, "student": student, "loss": loss, "train": train });
+        if let Some(source) = &self.source {
+            all["source"] = serde_json::json!(source);
+        }
         Ok(Fingerprint::of(&serde_json_canonicalizer::to_vec(&all)?))
     }
 
@@ -67,6 +74,11 @@ impl Identity {
         let mut found = Vec::new();
         if self.data != wanted.data {
             found.push(format!("data: {} here, {} wanted", short(&self.data), short(&wanted.data)));
+        }
+        if self.source != wanted.source {
+            let name = |source: Option<Fingerprint>| source.map_or("none".to_owned(), |source| source.short());
+            let (there, wanted) = (name(self.source), name(wanted.source));
+            found.push(format!("[student] from: the model {there} here, {wanted} wanted"));
         }
         for ((name, there), (_, wanted)) in self.sections()?.into_iter().zip(wanted.sections()?) {
             for key in there.keys().chain(wanted.keys()).collect::<BTreeSet<_>>() {
@@ -82,7 +94,8 @@ impl Identity {
     fn sections(&self) -> Result<[(&'static str, Map<String, Value>); 3]> {
         let (mut loss, mut train) = (object(&self.recipe.loss)?, object(&self.recipe.train)?);
         leave_out(&mut loss, &mut train);
-        Ok([("student", object(&self.recipe.student)?), ("loss", loss), ("train", train)])
+        let student = without_path(object(&self.recipe.student)?);
+        Ok([("student", student), ("loss", loss), ("train", train)])
     }
 
     /// The checkpoints of student and control in the folder, and whether they belong to this run; `None` if unreadable.
@@ -103,6 +116,13 @@ fn leave_out(loss: &mut Map<String, Value>, train: &mut Map<String, Value>) {
         second.remove("cache");
     }
     train.remove("checkpoint_every");
+    train.remove("gradient_checkpointing");
+}
+
+/// The section of the student without the path of the model that it starts from, whose fingerprint counts.
+fn without_path(mut student: Map<String, Value>) -> Map<String, Value> {
+    student.remove("from");
+    student
 }
 
 /// The first eight digits of each hash.
@@ -159,12 +179,13 @@ pub fn claim(folder: &Path, identity: &Identity, replace: bool) -> Result<Claim>
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot create it", folder.display()))?;
         claim.lock = Some(lock(folder)?);
     }
-    let Identity { data, recipe, made_from } = identity.clone();
+    let Identity { data, recipe, source, made_from } = identity.clone();
     let made_from: String = made_from.iter().map(|line| format!("# {line}\n")).collect();
     let text = format!(
-        "# The resolved recipe of this run. `data` is the id of the cache (or the dataset) that it is trained on, and\n\
-         # `run` is a hash of it and of [recipe.student], [recipe.loss] and [recipe.train].\n{made_from}{}",
-        toml::to_string(&Record { run: identity.own_id()?, data, recipe })?
+        "# The resolved recipe of this run. `data` is the id of the cache (or the dataset) that it is trained on, `source`\n\
+         # the fingerprint of a model that the student starts from, and `run` is a hash of them and of [recipe.student],\n\
+         # [recipe.loss] and [recipe.train].\n{made_from}{}",
+        toml::to_string(&Record { run: identity.own_id()?, data, source, recipe })?
     );
     let path = folder.join(RECORD);
     if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
@@ -233,8 +254,8 @@ fn read_record(path: &Path) -> Result<Option<Result<Identity>>> {
     let text = String::from_utf8_lossy(&bytes);
     // Only the message: the rest of a TOML error quotes the file.
     let record = toml::from_str::<Record>(&text).map_err(|e| anyhow!("{}", e.message()));
-    let checked = record.and_then(|Record { run, data, recipe }| {
-        let identity = Identity { data, recipe, made_from: Vec::new() };
+    let checked = record.and_then(|Record { run, data, source, recipe }| {
+        let identity = Identity { data, recipe, source, made_from: Vec::new() };
         let found = identity.own_id()?;
         match found == run {
             true => Ok(identity),

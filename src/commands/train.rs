@@ -2,6 +2,7 @@
 
 use super::cache::damaged;
 use super::run_folder::{Identity, claim};
+use super::student::Student;
 use super::teaching::{Teaching, open_teaching};
 use crate::args::TrainArgs;
 use crate::experiment::missing_split_help;
@@ -13,7 +14,7 @@ use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_core::TargetTransform;
-use logitcask_model::{CausalLm, Device, Model, ModelConfig, Precision, export};
+use logitcask_model::{CausalLm, Device, Model, Precision, export};
 use logitcask_train::checkpoint::{Checkpoints, Skipped, State};
 use logitcask_train::mixture::check_sources;
 use logitcask_train::similarity::Similarity;
@@ -24,25 +25,30 @@ use std::time::Instant;
 
 /// Trains the recipe's student (and its control), exports and evaluates them.
 pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
-    let (Some(student), Some(train)) = (recipe.student.clone(), recipe.train.as_mut()) else {
+    let (Some(section), Some(train)) = (recipe.student.clone(), recipe.train.as_mut()) else {
         bail!("{}: a run needs [student] and [train]", args.recipe.display());
     };
     train.seed = args.seed.unwrap_or(train.seed);
     let train = train.clone();
     let teaching = open_teaching(&recipe, &args.recipe)?;
-    let student = resolved(student, &teaching).with_context(|| format!("{}: [student]", args.recipe.display()))?;
-    recipe.student = Some(student.clone());
+    let student =
+        Student::open(&section, &teaching).with_context(|| format!("{}: [student]", args.recipe.display()))?;
+    recipe.student = Some(student.section.clone());
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
     refuse_misfits(&recipe, &train, &student, &teaching).with_context(|| args.recipe.display().to_string())?;
     check_splits(args, &recipe, &train, &teaching)?;
-    let identity =
-        Identity { recipe: recipe.clone(), data: teaching.data.clone(), made_from: teaching.made_from.clone() };
+    let identity = Identity {
+        recipe: recipe.clone(),
+        data: teaching.data.clone(),
+        source: student.source,
+        made_from: teaching.made_from.clone(),
+    };
     let claimed = claim(&folder, &identity, args.replace)?;
     claimed.note.iter().for_each(|text| note!("{text}"));
     teaching.describe_mixture().iter().for_each(|text| note!("{text}"));
 
     let (device, device_name) = crate::devices::open(args.device)?;
-    note!("student of {:.2} M parameters on {device_name}", student.parameters() as f64 / 1e6);
+    note!("{} on {device_name}", student.describe(&train));
     let similarity = similarity(&recipe, teaching.vocab_size, &device)?;
     let run =
         Run { identity: &identity, student: &student, train: &train, teaching: &teaching, device: &device, similarity };
@@ -60,7 +66,9 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
         eval::evaluate(model, &teaching.source, &recipe.eval.split, stop::flag())?
             .ok_or_else(|| anyhow!("stopped during evaluation; run the same command again to continue"))
     };
+    let before = student.start.as_ref().map(|start| evaluate(&start.load(&device)?)).transpose()?;
     let summary = Summary {
+        before,
         student: evaluate(&model)?,
         control: control.as_ref().map(|(model, _)| evaluate(model)).transpose()?,
         cache: teaching.cache.as_ref().map(|cache| CacheFigures::of(cache.manifest())),
@@ -100,45 +108,21 @@ fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching
     Ok(())
 }
 
-/// The student's shape, completed with what it inherits from its data.
-fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
-    // Rows of the head that belong to no token are only inherited if vocab_size counts them.
-    let (classes, own, most) = (teaching.vocab_size, student.vocab_size(), teaching.vocab_size + teaching.padding);
-    if own != 0 && !(classes..=most).contains(&own) {
-        let range = if most > classes { format!("{classes} to {most}") } else { classes.to_string() };
-        bail!("vocab_size = {own}, but its data has {range} classes; leave it out");
-    }
-    if student.bos_token_id().is_some() || !student.eos_token_ids().is_empty() {
-        bail!("bos_token_id and eos_token_id are inherited from the tokenizer; leave them out");
-    }
-    let mut ends = teaching.companions.end_tokens();
-    if let Some(id) = ends.iter().find(|&&id| id as usize >= most) {
-        bail!(
-            "generation_config.json in the cache names token {id} as an end token, but there are only {most} classes"
-        );
-    }
-    if ends.is_empty() {
-        ends.extend(teaching.tokenizer.eos());
-    }
-    let student = student.with_special_tokens(teaching.tokenizer.bos(), ends);
-    let student = student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))?;
-    Ok(student.for_texts_of(teaching.max_length))
-}
-
 /// Refuses a recipe that needs longer windows or other rows than the data has, before anything is written.
-fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &ModelConfig, teaching: &Teaching) -> Result<()> {
+fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &Student, teaching: &Teaching) -> Result<()> {
     let window = teaching.max_length;
     if let Some(length) = train.max_length.filter(|length| *length as usize > window) {
         bail!("[train] max_length = {length}, but the data's windows have {window} tokens at most; leave it out");
     }
     // The student is evaluated on whole windows, whatever [train] max_length is.
-    let context = student.max_position_embeddings();
+    let context = student.config.max_position_embeddings();
     if context < window {
         bail!(
             "[student] max_position_embeddings = {context}, but the windows have {window} tokens; leave it out, or set \
              {window} or more"
         );
     }
+    student.check_parts(train)?;
     let sources = WeightedSource::all(&teaching.source, &teaching.other_sources);
     Ok(check_sources(train, &recipe.loss, &sources)?)
 }
@@ -163,7 +147,7 @@ fn similarity(recipe: &Recipe, vocab_size: usize, device: &Device) -> Result<Opt
 
 struct Run<'a> {
     identity: &'a Identity,
-    student: &'a ModelConfig,
+    student: &'a Student,
     train: &'a TrainConfig,
     teaching: &'a Teaching,
     device: &'a Device,
@@ -187,7 +171,8 @@ impl Run<'_> {
         }
         let progress = Progress::new(name, "steps", self.train.steps - done.min(self.train.steps));
         let trainer = Trainer {
-            model: self.student,
+            model: &self.student.config,
+            start: self.student.start.as_ref(),
             config: self.train,
             loss,
             source: &self.teaching.source,
@@ -214,16 +199,20 @@ impl Run<'_> {
             let (seconds, waited) = (seconds - before.seconds, waited - before.waited);
             note!("{name}: {waited:.2} s of {seconds:.1} s waiting for data ({:.1} %)", 100.0 * waited / seconds);
         }
-        let tokenizer = self.teaching.tokenizer.json();
-        let (precision, companions) = (self.identity.recipe.export.precision, &self.teaching.companions);
-        export::export(&outcome.model, precision, Some(tokenizer), companions, &folder.join("model"))?;
+        let (precision, student) = (self.identity.recipe.export.precision, self.student);
+        let target = folder.join("model");
+        export::export(&outcome.model, precision, Some(&student.tokenizer), &student.companions, &target)?;
         Ok((outcome.model, seconds))
     }
 }
 
 fn print_table(summary: &Summary, folder: &Path, split: &str) {
     say!("\n{:<10} {:>12} {:>15} {:>17}", format!("on {split}"), "perplexity", "KL to teacher", "top-1 agreement");
-    let rows = [("student", Some(&summary.student)), ("control", summary.control.as_ref())];
+    let rows = [
+        ("before", summary.before.as_ref()),
+        ("student", Some(&summary.student)),
+        ("control", summary.control.as_ref()),
+    ];
     for (name, row) in rows.iter().filter_map(|(name, row)| Some((name, (*row)?))) {
         let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
         say!(

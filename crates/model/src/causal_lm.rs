@@ -4,6 +4,7 @@ use crate::head::HeadParameter;
 use crate::parameters::StoredParameter;
 use crate::sequences::Sequences;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// What both stages need of a language model; [`Model`](crate::Model) is one of any family.
@@ -40,6 +41,20 @@ pub trait CausalLm: Module + Sync {
         let [rows, width, size] = hidden.dims();
         hidden.reshape([rows * width, size]).select(0, positions)
     }
+
+    /// The same as [`hidden`](Self::hidden) outside any graph, with the inputs that
+    /// [`gradients_by_layer`](Self::gradients_by_layer) needs, each \[rows, width, hidden\]. tokens: outside any graph.
+    fn hidden_and_inputs(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> (Tensor<3>, Vec<Tensor<3>>);
+
+    /// The gradients of all parameters that are trained, by gradient checkpointing (1604.06174): each layer is computed
+    /// again from its input. of_hidden: d loss / d hidden, \[rows, width, hidden\], outside any graph.
+    fn gradients_by_layer(
+        &self,
+        tokens: Tensor<2, Int>,
+        sequences: &Sequences,
+        inputs: Vec<Tensor<3>>,
+        of_hidden: Tensor<3>,
+    ) -> GradientsParams;
 
     /// Logits after one more token in each row; `cache` holds the tokens before it. tokens: \[rows\]; output: \[rows,
     /// vocabulary\], equal to [`hidden`](Self::hidden) and the head at the last position.

@@ -29,6 +29,9 @@ const TEMPLATE: &str = "chat_template.jinja";
 const OF_THE_FOLDER: [&str; 6] =
     ["_name_or_path", "auto_map", "dtype", "quantization_config", "rope_parameters", "torch_dtype"];
 
+/// Keys of config.json that describe each layer.
+const OF_THE_LAYERS: [&str; 2] = ["layer_types", "max_window_layers"];
+
 impl Companions {
     /// Names of companions, in addition to every template in [`Self::TEMPLATES`].
     pub const NAMES: [&str; 6] = [
@@ -104,6 +107,13 @@ impl Companions {
     /// The same with this chat template in place of the model's own, in whatever file that was.
     pub fn with_chat_template(mut self, template: Vec<u8>) -> Self {
         self.files.insert(TEMPLATE.to_owned(), template);
+        self
+    }
+
+    /// The companions of a model with fewer layers: without the keys of config.json that describe each layer. Families
+    /// that read them write them themselves.
+    pub(crate) fn without_layers(mut self) -> Self {
+        OF_THE_LAYERS.into_iter().for_each(|key| drop(self.config.remove(key)));
         self
     }
 

@@ -118,6 +118,9 @@ pub enum Error {
     /// A model that is named by `ORG/NAME` is not there.
     #[error(transparent)]
     Hub(#[from] logitcask_hub::Error),
+    /// A key of a recipe does not fit the model.
+    #[error(transparent)]
+    Refused(#[from] logitcask_core::ConfigError),
     /// The requested device does not exist or lacks a feature.
     #[error("device `{asked}`: {problem}")]
     Device {

@@ -2,7 +2,7 @@
 
 use crate::matmul::{MatRef, matmul};
 use crate::memory::{is_in_memory, numbers};
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -31,6 +31,20 @@ impl HeadParameter<'_> {
             HeadWeights::Tied(embedding) => Head::new(embedding.val(), true),
         };
         Head { softcap: self.softcap, ..head }
+    }
+
+    /// Whether the parameter is trained.
+    pub fn is_trained(&self) -> bool {
+        let (HeadWeights::Own(weights) | HeadWeights::Tied(weights)) = self.weights;
+        weights.is_require_grad()
+    }
+
+    /// The id of the parameter, if it is nothing but the head.
+    pub fn own_id(&self) -> Option<ParamId> {
+        match self.weights {
+            HeadWeights::Own(head) => Some(head.id),
+            HeadWeights::Tied(_) => None,
+        }
     }
 
     /// The weights, \[hidden, vocabulary\], in the model's graph.
@@ -77,6 +91,7 @@ fn capped(x: Tensor<2>, cap: Option<f64>) -> Tensor<2> {
 pub struct Head {
     weights: Weights,
     softcap: Option<f64>,
+    is_frozen: bool,
 }
 
 enum Weights {
@@ -103,13 +118,19 @@ impl Head {
         let weights = weights.detach().without_autodiff();
         if !is_in_memory(&weights) {
             let by_unit = if is_by_class { weights.transpose() } else { weights };
-            return Self { weights: Weights::Device(by_unit), softcap: None };
+            return Self { weights: Weights::Device(by_unit), softcap: None, is_frozen: false };
         }
         let [rows, columns] = weights.dims();
         let (vocab_size, hidden_size) = if is_by_class { (rows, columns) } else { (columns, rows) };
         let strides = if is_by_class { (hidden_size, 1) } else { (1, vocab_size) };
         let host = HostHead { weights: numbers(weights), hidden_size, vocab_size, strides };
-        Self { weights: Weights::Host(host), softcap: None }
+        Self { weights: Weights::Host(host), softcap: None, is_frozen: false }
+    }
+
+    /// The same head, whose gradient [`Self::backward`] does not compute.
+    #[must_use]
+    pub fn frozen(self) -> Self {
+        Self { is_frozen: true, ..self }
     }
 
     /// hidden: \[n, hidden\], outside any graph; output: \[n, vocabulary\].
@@ -140,16 +161,18 @@ impl Head {
     }
 
     /// Returns d loss / d hidden, \[n, hidden\], from d loss / d logits before the cap, \[n, vocabulary\], and adds d loss
-    /// / d head, \[vocabulary, hidden\], to `of_head`. All tensors are outside any graph.
+    /// / d head, \[vocabulary, hidden\], to `of_head`, unless the head is frozen. All tensors are outside any graph.
     pub fn backward(&self, hidden: Tensor<2>, of_logits: Tensor<2>, of_head: &mut Option<Tensor<2>>) -> Tensor<2> {
         let head = match &self.weights {
             Weights::Host(head) => head,
             Weights::Device(head) => {
-                let one = of_logits.clone().transpose().matmul(hidden);
-                *of_head = Some(match of_head.take() {
-                    Some(sum) => sum + one,
-                    None => one,
-                });
+                if !self.is_frozen {
+                    let one = of_logits.clone().transpose().matmul(hidden);
+                    *of_head = Some(match of_head.take() {
+                        Some(sum) => sum + one,
+                        None => one,
+                    });
+                }
                 return of_logits.matmul(head.clone().transpose());
             }
         };
@@ -157,9 +180,11 @@ impl Head {
         let (d, vocab_size) = (head.hidden_size, head.vocab_size);
         let (hidden, of_logits) = (numbers(hidden), numbers(of_logits));
         let (hidden, of_logits) = (MatRef::by_rows(&hidden, d), MatRef::by_rows(&of_logits, vocab_size));
-        let (sum, is_sum) = of_head.take().map_or((Vec::new(), false), |sum| (numbers(sum), true));
-        let sum = matmul((vocab_size, d, n), of_logits.transposed(), hidden, sum, is_sum);
-        *of_head = Some(Tensor::from_data(TensorData::new(sum, [vocab_size, d]), &device));
+        if !self.is_frozen {
+            let (sum, is_sum) = of_head.take().map_or((Vec::new(), false), |sum| (numbers(sum), true));
+            let sum = matmul((vocab_size, d, n), of_logits.transposed(), hidden, sum, is_sum);
+            *of_head = Some(Tensor::from_data(TensorData::new(sum, [vocab_size, d]), &device));
+        }
         let weights = MatRef { values: &head.weights, strides: head.strides };
         let of_hidden = matmul((n, d, vocab_size), of_logits, weights, Vec::new(), false);
         Tensor::from_data(TensorData::new(of_hidden, [n, d]), &device)
@@ -199,7 +224,7 @@ mod tests {
         let (hidden, slopes) = (tensor(&count(0, n * d), [n, d]), tensor(&count(40, n * vocab_size), [n, vocab_size]));
         let by_class = tensor(&count(90, vocab_size * d), [vocab_size, d]);
         let by_unit = by_class.clone().transpose();
-        let device = Head { weights: Weights::Device(by_unit.clone()), softcap: None };
+        let device = Head { weights: Weights::Device(by_unit.clone()), softcap: None, is_frozen: false };
         for head in [Head::new(by_class.clone(), true), Head::new(by_unit, false)] {
             assert!(matches!(head.weights, Weights::Host(_)));
             let close = |a: Tensor<2>, b: Tensor<2>| assert!((a - b).abs().max().into_scalar::<f32>() < 1e-5);

@@ -21,6 +21,8 @@ mod matmul;
 pub mod memory;
 pub mod open;
 pub mod parameters;
+pub mod parts;
+pub mod pruned;
 mod rope;
 pub mod sequences;
 pub mod weights;
@@ -35,6 +37,7 @@ pub use families::{LayerType, ModelConfig, ModelType};
 pub use head::{Head, HeadParameter, HeadWeights};
 pub use open::{PretrainedModel, TokenizerSource};
 pub use parameters::StoredParameter;
+pub use pruned::{PrunedConfig, PrunedModel};
 pub use rope::{RopeScaling, RopeType};
 pub use sequences::Sequences;
 

@@ -1,7 +1,9 @@
 //! Detection of a model's format, and opening it.
 
 use crate::families::{language_model, object};
-use crate::weights::{self, GgufWeights, Llama2cWeights, Mxfp4Weights, RenamedWeights, SafetensorsWeights, WeightSource};
+use crate::weights::{
+    self, GgufWeights, Llama2cWeights, Mxfp4Weights, RenamedWeights, SafetensorsWeights, WeightSource,
+};
 use crate::{Companions, Error, Model, ModelConfig, Precision, Result, companions, files, identity};
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
@@ -107,6 +109,11 @@ impl PretrainedModel {
         Ok(self)
     }
 
+    /// The file or folder that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -115,11 +122,6 @@ impl PretrainedModel {
     /// Location of the tokenizer next to the weights, whether or not it exists.
     pub fn tokenizer(&self) -> &TokenizerSource {
         &self.tokenizer
-    }
-
-    /// The folder or file; of a name on a hub, the folder of its snapshot.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// A readable name: the folder's name, the file's without its extension, or `NAME` of `ORG/NAME`.

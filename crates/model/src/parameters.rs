@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use std::collections::HashMap;
 
 /// A parameter on its device, in Hugging Face's layout or transposed.
+#[derive(Clone, Copy)]
 pub enum StoredParameter<'a> {
     /// A matrix in Hugging Face's layout.
     Plain(&'a Param<Tensor<2>>),
@@ -16,6 +17,14 @@ pub enum StoredParameter<'a> {
 }
 
 impl StoredParameter<'_> {
+    /// The id of the parameter among those of its module.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Plain(matrix) | Self::Transposed(matrix) => matrix.id.val(),
+            Self::Vector(vector) => vector.id.val(),
+        }
+    }
+
     /// The shape in Hugging Face's layout.
     pub fn shape(&self) -> Vec<usize> {
         match self {

@@ -1,6 +1,6 @@
 //! The training section of a recipe.
 
-use crate::LrSchedule;
+use crate::{LoraConfig, LrSchedule, PartConfig};
 use logitcask_core::{ConfigError, SamplePruning};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,19 @@ pub struct TrainConfig {
     /// Gradually reduces the samples to those on which the student is least certain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruning: Option<SamplePruning>,
+    /// Keeps only the input of each layer for the backward pass, and computes the rest again: less memory for a second
+    /// forward pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
+    /// Parts of the student that stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Trains adapters of low rank instead of the student's own weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+    /// Settings of parts of the student.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartConfig>,
 }
 
 const fn one() -> usize {
@@ -100,6 +113,15 @@ impl TrainConfig {
         if let Some(pruning) = self.pruning {
             pruning.check().map_err(|error| error.within("pruning"))?;
         }
-        self.schedule.check().map_err(|error| error.within("schedule"))
+        self.schedule.check().map_err(|error| error.within("schedule"))?;
+        if let Some(lora) = &self.lora {
+            lora.check().map_err(|error| error.within("lora"))?;
+            ConfigError::unless(self.freeze.is_empty(), "freeze", format!("{:?}", self.freeze), "left out beside lora")
+                .map_err(|error| error.because("with adapters, nothing else is trained"))?;
+        }
+        for (i, part) in self.parts.iter().enumerate() {
+            part.check().map_err(|error| error.within(&format!("parts[{i}]")))?;
+        }
+        Ok(())
     }
 }

@@ -34,6 +34,9 @@ pub enum Error {
     /// The dataset could not provide a sample.
     #[error(transparent)]
     Dataset(#[from] logitcask_data::Error),
+    /// The model that the student starts from could not be read.
+    #[error(transparent)]
+    Model(#[from] logitcask_model::Error),
     /// The operating system reported an error.
     #[error("{path}: cannot {action}: {reason}")]
     Io {

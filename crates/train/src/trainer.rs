@@ -13,13 +13,14 @@ use crate::pruning::{Pruner, Stage};
 use crate::rules::Rules;
 use crate::similarity::Similarity;
 use crate::target_spec::TargetSpec;
+use crate::trained_parts::{LearningRates, optimizer, prepared};
 use crate::update::{Gradients, Update};
 use crate::{Error, Result, Source, TrainConfig, WeightedSource};
 use burn::module::Module;
-use burn::optim::{AdamWConfig, ModuleOptimizer};
+use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use logitcask_core::ConfigError;
-use logitcask_model::{CausalLm, Model, ModelConfig, weights};
+use logitcask_model::{Model, ModelConfig, PrunedModel, weights};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,8 @@ const LONG_WAIT: Duration = Duration::from_millis(100);
 
 /// The result of a run.
 pub struct Outcome {
-    /// The student, without gradients: the best one if `patience` is set, otherwise the last.
+    /// The student, without gradients and with adapters merged into its weights: the best one if `patience` is set,
+    /// otherwise the last.
     pub model: Model,
     /// The progress of the run.
     pub state: State,
@@ -42,6 +44,8 @@ pub struct Outcome {
 pub struct Trainer<'a> {
     /// The student's shape.
     pub model: &'a ModelConfig,
+    /// The model of this shape that the student starts as; `None`: from random weights.
+    pub start: Option<&'a PrunedModel>,
     /// The training settings.
     pub config: &'a TrainConfig,
     /// The loss settings.
@@ -110,7 +114,7 @@ impl Trainer<'_> {
         }
         let is_over = state.finished && self.config.patience.is_some();
         let model = if is_over { checkpoints.load_best(model)? } else { model };
-        Ok(Outcome { model: model.valid(), state })
+        Ok(Outcome { model: model.valid().materialize(), state })
     }
 
     /// Refuses numbers that make no sense together, and what the cached rows cannot answer.
@@ -118,6 +122,7 @@ impl Trainer<'_> {
         self.config.check()?;
         self.loss.check()?;
         check_sources(self.config, self.loss, &self.sources())?;
+        self.config.check_parts(self.model)?;
         match &self.similarity {
             Some(similarity) if similarity.labels() != self.model.vocab_size() => {
                 let expected = format!("left out for a student of {} classes", self.model.vocab_size());
@@ -146,15 +151,21 @@ impl Trainer<'_> {
     }
 
     /// Student, optimizer and rules as stored in the last checkpoint, or their initial state.
-    fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner, Model, ModuleOptimizer)> {
+    fn start(&self, checkpoints: &Checkpoints) -> Result<(Learner<'_>, Model, ModuleOptimizer)> {
         let sources = self.sources();
         let keeps = sources.iter().filter_map(|one| one.source.cache()).map(|cache| &cache.plan().keep);
-        let fresh = weights::init(self.model, self.config.seed, &self.device.clone().autodiff());
+        let device = self.device.clone().autodiff();
+        let fresh = match self.start {
+            None => weights::init(self.model, self.config.seed, &device),
+            Some(start) => start.load(&device)?,
+        };
+        let fresh = prepared(fresh, self.config);
         let mut learner = Learner {
             rules: Rules::new(self.loss, self.config.seed, keeps, self.model.vocab_size()),
             pruner: self.pruner()?,
+            rates: LearningRates::new(&fresh, self.config),
         };
-        let optimizer = self.optimizer(&fresh);
+        let optimizer = optimizer(&fresh, self.config);
         let Loaded { model, optimizer, memory } = checkpoints.load(fresh, optimizer)?;
         info!(folder = %self.folder.display(), step = checkpoints.state().step, steps = self.config.steps, "training begins");
         if let (Some(memory), Some(path)) = (memory, checkpoints.last()) {
@@ -165,7 +176,7 @@ impl Trainer<'_> {
     }
 
     /// The batches of every step from `first` on.
-    fn batches(&self, learner: &mut Learner, first: u64) -> Result<Batches> {
+    fn batches(&self, learner: &mut Learner<'_>, first: u64) -> Result<Batches> {
         let stages = learner.stages();
         let spec = learner.rules.spec();
         let spec = spec.map(|spec| TargetSpec { similarity: self.similarity.clone(), ..spec });
@@ -188,24 +199,24 @@ impl Trainer<'_> {
         }
     }
 
-    fn optimizer(&self, model: &Model) -> ModuleOptimizer {
-        let adamw =
-            |decay: f64| AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8).with_weight_decay(decay as f32);
-        adamw(self.config.weight_decay).init().with_group(model.no_decay(), adamw(0.0).build(), None)
-    }
-
     fn step(
         &self,
         model: Model,
         optimizer: &mut ModuleOptimizer,
-        learner: &mut Learner,
+        learner: &mut Learner<'_>,
         parts: &[Batch],
         step: u64,
     ) -> Result<(Model, StepMetrics)> {
         let c = self.config;
         let diverged = |what| Error::Diverged { step: step + 1, what };
         let relations = self.relational_loss()?;
-        let update = Update { parts, done: step as f64 / c.steps as f64, side_by_side: self.is_cpu(), relations };
+        let update = Update {
+            parts,
+            done: step as f64 / c.steps as f64,
+            side_by_side: self.is_cpu(),
+            by_layer: c.gradient_checkpointing,
+            relations,
+        };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
         metrics.step = step + 1;
         metrics.samples_per_source = self.count_samples(parts);
@@ -226,8 +237,9 @@ impl Trainer<'_> {
             parts.iter().zip(&seen).for_each(|(part, seen)| pruner.see(part, seen));
             pruner.decide((step + 1) * c.batch_size as u64, c.batch_size as u64);
         }
-        metrics.learning_rate = c.learning_rate * c.schedule.at(step, c.steps, c.warmup);
-        Ok((optimizer.step(metrics.learning_rate, model, grads), metrics))
+        let rates;
+        (rates, metrics.learning_rate) = learner.rates.at(step);
+        Ok((optimizer.step(rates, model, grads), metrics))
     }
 
     /// Number of samples of a step from each source; empty if there is only one.
@@ -274,13 +286,14 @@ fn check_weights(model: &Model, step: u64, so: &str) -> Result<()> {
     }
 }
 
-/// The parts of a run that have a state, besides the student.
-struct Learner {
+/// The parts of a run besides the student and its optimizer.
+struct Learner<'a> {
     rules: Rules,
     pruner: Option<Pruner>,
+    rates: LearningRates<'a>,
 }
 
-impl Learner {
+impl Learner<'_> {
     /// The stages of the samples, if these change.
     fn stages(&mut self) -> Option<(Vec<Stage>, Receiver<Stage>)> {
         let pruner = self.pruner.as_mut()?;

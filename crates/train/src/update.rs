@@ -2,11 +2,13 @@
 
 use crate::batch::Batch;
 use crate::decisions::TokenDecisions;
+use crate::layer_inputs::LayerInputs;
 use crate::loss::{LossAtStep, LossTotals, RelationalLoss, collect_stats, head_loss};
 use crate::metrics::StepMetrics;
 use crate::rules::{Rules, StepTotals};
 use crate::tensors::{add, int_tensor};
 use crate::{Error, Result};
+use burn::module::{ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use logitcask_core::temperature::{RequiredStats, Temperatures, TokenStats};
@@ -22,6 +24,8 @@ pub(crate) struct Update<'a> {
     /// Whether to process the parts in parallel. A CPU has idle cores during the small operations of one part; a GPU
     /// has not.
     pub(crate) side_by_side: bool,
+    /// Whether layers are computed a second time in the backward pass.
+    pub(crate) by_layer: bool,
     /// The loss on the relations between samples, if there is one: its mean over the parts.
     pub(crate) relations: Option<RelationalLoss>,
 }
@@ -41,6 +45,7 @@ struct Forward<'a, M> {
     model: M,
     hidden: Tensor<2>,
     batch: &'a Batch,
+    kept: Option<LayerInputs>,
 }
 
 /// A part after its backward pass.
@@ -64,13 +69,14 @@ impl Update<'_> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
         // One copy for all parts, which share the weights.
-        let head = model.head().detached();
+        let head = detached_head(model);
         let needs = rules.needs();
         // Rules are only used if the teacher is.
         let is_soft = loss.alpha > 0.0;
         let (done, decisions, seen) = if needs.needs_positions() && is_soft {
             // Every part is examined before decisions are made: a rule sees a whole step, however it is divided.
-            let seen = self.each(self.parts.iter().collect(), |part| look(forward(model, part), &head, &needs))?;
+            let seen = self
+                .each(self.parts.iter().collect(), |part| look(forward(model, part, self.by_layer), &head, &needs))?;
             let (forwards, seen): (Vec<Forward<M>>, Vec<Vec<TokenStats>>) = seen.into_iter().unzip();
             let decisions = rules.decide(self.done, &seen.concat(), positions);
             decisions.check().map_err(diverged)?;
@@ -83,7 +89,7 @@ impl Update<'_> {
             decisions.check().map_err(diverged)?;
             let parts = self.parts.iter().zip(self.split(&decisions)).collect();
             let both = |(part, decisions): (&Batch, TokenDecisions)| {
-                self.backward(forward(model, part), &head, &decisions, &loss, positions)
+                self.backward(forward(model, part, self.by_layer), &head, &decisions, &loss, positions)
             };
             (self.each(parts, both)?, decisions, Vec::new())
         };
@@ -119,13 +125,16 @@ impl Update<'_> {
         loss: &LossAtStep,
         positions: usize,
     ) -> Result<Backward> {
-        let Forward { model, hidden, batch } = forward;
+        let Forward { model, hidden, batch, kept } = forward;
         let relations = self.relations.as_ref().and_then(|relations| relations.loss(hidden.clone(), batch));
         let mut sums = head_loss(hidden, head, batch, decisions, loss, model.logits_chunk());
         // The mean over the parts, as all else is the mean over the positions: `gradients` divides by their number.
         let factor = positions as f64 / self.parts.len() as f64;
         add(&mut sums.surrogate, relations.clone().map(|relations| relations * factor));
-        let grads = gradients(&model, &mut sums, positions)?;
+        let grads = match kept {
+            None => gradients(&model, &mut sums, positions)?,
+            Some(kept) => kept.gradients(&model, &mut sums, batch, positions)?,
+        };
         Ok(Backward {
             grads,
             loss: scalar(sums.loss.clone())?,
@@ -153,10 +162,14 @@ impl Update<'_> {
     }
 }
 
-fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch) -> Forward<'a, M> {
+fn forward<'a, M: CausalLm>(model: &M, batch: &'a Batch, by_layer: bool) -> Forward<'a, M> {
     let model = model.clone().fork(&model.device());
+    if by_layer && trains_hidden(&model) {
+        let (hidden, kept) = LayerInputs::of(&model, batch);
+        return Forward { model, hidden, batch, kept: Some(kept) };
+    }
     let hidden = hidden_at(&model, batch);
-    Forward { model, hidden, batch }
+    Forward { model, hidden, batch, kept: None }
 }
 
 /// Hidden states at the positions of a batch.
@@ -171,7 +184,7 @@ fn look<'a, M: CausalLm>(
     head: &Head,
     needs: &RequiredStats,
 ) -> Result<(Forward<'a, M>, Vec<TokenStats>)> {
-    let Forward { model, hidden, batch } = &forward;
+    let Forward { model, hidden, batch, .. } = &forward;
     let seen = collect_stats(hidden, head, batch, needs, model.logits_chunk())?;
     Ok((forward, seen))
 }
@@ -181,13 +194,41 @@ fn look<'a, M: CausalLm>(
 /// # Errors
 /// [`Error::EmptyBatch`] for a batch without a position.
 pub fn gradients(model: &impl CausalLm, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
-    let (Some(surrogate), Some(of_head)) = (sums.surrogate.take(), sums.of_head.take()) else {
-        return Err(Error::EmptyBatch);
-    };
+    let Some(surrogate) = sums.surrogate.take() else { return Err(Error::EmptyBatch) };
     let n = positions as f64;
-    let mut grads = GradientsParams::from_grads((surrogate / n).backward(), model);
-    model.head().add_gradient(&mut grads, of_head / n);
+    let mut grads = match trains_hidden(model) {
+        true => GradientsParams::from_grads((surrogate / n).backward(), model),
+        false => GradientsParams::new(),
+    };
+    if let Some(of_head) = sums.of_head.take() {
+        model.head().add_gradient(&mut grads, of_head / n);
+    }
     Ok(grads)
+}
+
+/// The head outside any graph. No gradient is computed of a head that is frozen.
+fn detached_head(model: &impl CausalLm) -> Head {
+    let head = model.head();
+    if head.is_trained() { head.detached() } else { head.detached().frozen() }
+}
+
+/// Whether hidden states depend on a parameter that is trained: without one they are not in any graph.
+fn trains_hidden(model: &impl CausalLm) -> bool {
+    let mut trained = Trained { head: model.head().own_id(), found: false };
+    model.visit(&mut trained);
+    trained.found
+}
+
+struct Trained {
+    /// A head that hidden states do not depend on.
+    head: Option<ParamId>,
+    found: bool,
+}
+
+impl ModuleVisitor for Trained {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found |= param.is_require_grad() && Some(param.id) != self.head;
+    }
 }
 
 impl StepTotals {
@@ -263,5 +304,5 @@ fn numbers<const D: usize>(value: Tensor<D>) -> Result<Vec<f64>> {
 /// next token.
 pub fn loss_totals(model: &impl CausalLm, batch: &Batch, loss: &LossAtStep) -> LossTotals {
     let hidden = hidden_at(model, batch);
-    head_loss(hidden, &model.head().detached(), batch, &TokenDecisions::default(), loss, model.logits_chunk())
+    head_loss(hidden, &detached_head(model), batch, &TokenDecisions::default(), loss, model.logits_chunk())
 }

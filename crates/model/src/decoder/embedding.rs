@@ -39,6 +39,13 @@ impl Embedding {
         &self.tokens
     }
 
+    /// Whether one of its parameters is trained.
+    pub(super) fn is_trained(&self) -> bool {
+        let tables = [Some(&self.tokens), self.positions.as_ref()];
+        tables.into_iter().flatten().any(|table| table.is_require_grad())
+            || self.project.as_ref().is_some_and(Linear::is_trained)
+    }
+
     /// tokens: \[rows, width\]; output: \[rows, width, hidden\].
     pub(super) fn forward(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
         self.at(tokens, || match sequences.are_rows() {

@@ -4,8 +4,8 @@ use crate::parameters::{ParameterBuilder, StoredParameter};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-/// x · W, plus a bias if it has one. Weights are stored \[in, out\], the transpose of Hugging Face's layout, so that
-/// the forward pass and the gradients are plain products.
+/// x · W, plus a bias if it has one, plus scale · (x · A) · B if it has a LoRA adapter. Weights are stored \[in, out\],
+/// the transpose of Hugging Face's layout, so that the forward pass and the gradients are plain products.
 #[derive(Module, Debug)]
 pub(super) struct Linear {
     weight: Param<Tensor<2>>,
@@ -20,9 +20,20 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// Whether its weight is trained, or an adapter of it.
+    pub(super) fn is_trained(&self) -> bool {
+        self.weight.is_require_grad() || self.weight.adapter().is_some()
+    }
+
     /// x: \[n, in\]; output: \[n, out\].
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = x.matmul(self.weight.val());
+        let y = match self.weight.adapter() {
+            None => x.matmul(self.weight.val()),
+            // Not through the sum of both weights, whose gradient is as large as they are.
+            Some(lora) => {
+                x.clone().matmul(self.weight.base()) + x.matmul(lora.a.val()).matmul(lora.b.val()) * lora.scale
+            }
+        };
         match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,

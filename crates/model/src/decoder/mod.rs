@@ -4,9 +4,11 @@ mod attention;
 mod embedding;
 mod experts;
 mod feed_forward;
+mod head_input;
 mod layer;
 mod linear;
 mod norm;
+mod recompute;
 mod shape;
 mod tensor_attention;
 
@@ -24,11 +26,11 @@ use crate::sequences::Sequences;
 use crate::{CausalLm, ModelConfig};
 use attention::Layout;
 use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
 use embedding::Embedding;
+use head_input::HeadInput;
 use layer::Layer;
-use linear::Linear;
-use norm::Norm;
 use std::sync::Arc;
 
 /// A model of any family.
@@ -36,8 +38,7 @@ use std::sync::Arc;
 pub struct Model {
     embedding: Embedding,
     layers: Vec<Layer>,
-    norm: Option<Norm>,
-    project_out: Option<Linear>,
+    head_input: HeadInput,
     lm_head: Option<Param<Tensor<2>>>,
     #[module(skip)]
     head: HeadShape,
@@ -56,16 +57,14 @@ impl Model {
         for (i, layer) in shape.layers.iter().enumerate() {
             layers.push(Layer::build(parameters, i, layer)?);
         }
-        let norm = shape.norm.map(|norm| Norm::build(parameters, NORM, norm)).transpose()?;
-        let is_projected = shape.embedding.size != shape.hidden_size;
-        let project_out = is_projected.then(|| Linear::build(parameters, PROJECT_OUT, false)).transpose()?;
+        let head_input = HeadInput::build(parameters, &shape)?;
         let lm_head = match (shape.head.is_tied, shape.head.has_bias) {
             (true, _) => None,
             (false, false) => Some(parameters.transposed(HEAD)?),
             (false, true) => Some(parameters.plain(HEAD)?),
         };
         let (head, ropes) = (shape.head, shape.ropes);
-        Ok(Self { embedding, layers, norm, project_out, lm_head, head, ropes, config: config.clone() })
+        Ok(Self { embedding, layers, head_input, lm_head, head, ropes, config: config.clone() })
     }
 
     /// The shape of the model.
@@ -78,33 +77,9 @@ impl Model {
         self.layers.iter().any(|layer| layer.attention().shape().has_sinks)
     }
 
-    /// The head's input, from the output of the last layer.
-    fn head_input(&self, x: Tensor<3>) -> Tensor<3> {
-        let [rows, width, d] = x.dims();
-        let mut x = x.reshape([rows * width, d]);
-        if let Some(norm) = &self.norm {
-            x = norm.forward(x);
-        }
-        if let Some(project) = &self.project_out {
-            x = project.forward(x);
-        }
-        if self.head.scale != 1.0 {
-            x = x * self.head.scale;
-        }
-        if self.head.has_bias {
-            // The bias is the last row of the head's weights.
-            let one: Tensor<2> = Tensor::ones([rows * width, 1], &x.device());
-            x = Tensor::cat(vec![x.clone(), one.cast(x.dtype())], 1);
-        }
-        let size = x.dims()[1];
-        x.reshape([rows, width, size])
-    }
-}
-
-impl CausalLm for Model {
-    fn hidden(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
-        let mut x = self.embedding.forward(tokens, sequences);
-        let layout = match host::serves(&x) && !self.has_sinks() {
+    /// The layout of a batch for layers whose input is x.
+    fn layout(&self, x: &Tensor<3>, sequences: &Sequences) -> Layout {
+        match host::serves(x) && !self.has_sinks() {
             true => {
                 let angles = |speeds| Arc::new(RotaryAngles::new(0..sequences.longest(), speeds));
                 Layout::Host { sequences: sequences.clone(), angles: self.ropes.iter().map(angles).collect() }
@@ -113,11 +88,32 @@ impl CausalLm for Model {
                 let windows = self.layers.iter().map(|layer| layer.attention().shape().heads.window);
                 Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.ropes, windows, &self.device())))
             }
-        };
+        }
+    }
+}
+
+impl CausalLm for Model {
+    fn hidden(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
+        let mut x = self.embedding.forward(tokens, sequences);
+        let layout = self.layout(&x, sequences);
         for layer in &self.layers {
             x = layer.forward(x, &layout, None);
         }
-        self.head_input(x)
+        self.head_input.forward(x)
+    }
+
+    fn hidden_and_inputs(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> (Tensor<3>, Vec<Tensor<3>>) {
+        self.hidden_and_inputs(tokens, sequences)
+    }
+
+    fn gradients_by_layer(
+        &self,
+        tokens: Tensor<2, Int>,
+        sequences: &Sequences,
+        inputs: Vec<Tensor<3>>,
+        of_hidden: Tensor<3>,
+    ) -> GradientsParams {
+        self.gradients_by_layer(tokens, sequences, inputs, of_hidden)
     }
 
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
@@ -127,7 +123,7 @@ impl CausalLm for Model {
         for (layer, entry) in self.layers.iter().zip(past) {
             x = layer.forward(x, &layout, Some(entry));
         }
-        let x = self.head_input(x);
+        let x = self.head_input.forward(x);
         let [rows, _, size] = x.dims();
         self.head().logits(x.reshape([rows, size]))
     }
@@ -143,8 +139,7 @@ impl CausalLm for Model {
     fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)> {
         let mut all = self.embedding.named();
         all.extend(self.layers.iter().enumerate().flat_map(|(i, layer)| layer.named(i)));
-        all.extend(self.norm.iter().flat_map(|norm| norm.named(NORM)));
-        all.extend(self.project_out.iter().flat_map(|project| project.named(PROJECT_OUT)));
+        all.extend(self.head_input.named());
         let stored = if self.head.has_bias { StoredParameter::Plain } else { StoredParameter::Transposed };
         all.extend(self.lm_head.as_ref().map(|head| (HEAD.to_owned(), stored(head))));
         all

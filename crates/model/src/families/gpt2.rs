@@ -79,6 +79,13 @@ impl Family for Gpt2 {
         config.require_no_rotary()
     }
 
+    fn keep_layers(&self, config: &mut ModelConfig, layers: &[usize]) -> Result<(), ConfigError> {
+        let is_scaled = config.settings::<Own>().scale_attn_by_inverse_layer_idx;
+        let is_moved = layers.iter().enumerate().any(|(place, layer)| place != *layer);
+        let expected = "the first layers only: each divides scores by its place (`scale_attn_by_inverse_layer_idx`)";
+        ConfigError::unless(!is_scaled || !is_moved, "layers", format!("{layers:?}"), expected)
+    }
+
     fn blocks(&self, config: &ModelConfig) -> Blocks {
         Blocks {
             gate: false,

@@ -16,7 +16,7 @@ mod rotary;
 mod settings;
 mod shape;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod windows;
 
 mod cohere;
@@ -122,6 +122,14 @@ trait Family: Sync {
     /// # Errors
     /// The key that is invalid, and what it may be.
     fn resolve(&self, _config: &mut ModelConfig) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Keeps those settings of single layers that belong to these layers of a model.
+    ///
+    /// # Errors
+    /// The key of a setting that depends on a layer's place.
+    fn keep_layers(&self, _config: &mut ModelConfig, _layers: &[usize]) -> Result<(), ConfigError> {
         Ok(())
     }
 

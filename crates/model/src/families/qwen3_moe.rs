@@ -108,6 +108,13 @@ impl Family for Qwen3Moe {
         Experts::check(("num_experts", own.num_experts), own.num_experts_per_tok)
     }
 
+    fn keep_layers(&self, config: &mut ModelConfig, layers: &[usize]) -> Result<(), ConfigError> {
+        let dense = config.settings::<Own>().mlp_only_layers;
+        let kept: Vec<usize> = (0..layers.len()).filter(|&place| dense.contains(&layers[place])).collect();
+        config.settings.insert("mlp_only_layers".to_owned(), json!(kept));
+        Ok(())
+    }
+
     fn blocks(&self, config: &ModelConfig) -> Blocks {
         let own: Own = config.settings();
         let experts = Experts {

@@ -9,6 +9,7 @@ use crate::decoder::{
 };
 use crate::host::Heads;
 use crate::rope::{RotarySpeeds, TextLengths};
+use logitcask_core::ConfigError;
 
 /// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -207,6 +208,18 @@ impl ModelConfig {
         let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
         let scale = if into_residual { (2.0 * self.num_hidden_layers as f64).sqrt() } else { 1.0 };
         Initial::Normal { deviation: 0.02 / scale }
+    }
+
+    /// Checks that the feed-forward networks can be made narrower.
+    pub(crate) fn check_channels_can_be_cut(&self) -> Result<(), ConfigError> {
+        let has_experts = self.blocks().experts.is_some();
+        let expected = "left out: the experts of a mixture keep their width";
+        ConfigError::unless(!has_experts, "intermediate_size", self.intermediate_size, expected)
+    }
+
+    /// Keeps the settings of these layers of the model that this was.
+    pub(crate) fn keep_layers(&mut self, layers: &[usize]) -> Result<(), ConfigError> {
+        self.model_type.family().keep_layers(self, layers)
     }
 
     /// The layers that see everything before them.

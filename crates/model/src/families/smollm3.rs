@@ -74,6 +74,13 @@ impl Family for SmolLm3 {
         Ok(())
     }
 
+    fn keep_layers(&self, config: &mut ModelConfig, layers: &[usize]) -> Result<(), ConfigError> {
+        let list = config.settings::<Own>().no_rope_layers;
+        let kept: Vec<u8> = layers.iter().filter_map(|&layer| list.get(layer).copied()).collect();
+        config.settings.insert("no_rope_layers".to_owned(), json!(kept));
+        Ok(())
+    }
+
     fn blocks(&self, config: &ModelConfig) -> Blocks {
         let own: Own = config.settings();
         Blocks {

@@ -16,7 +16,7 @@ const VOCAB: usize = 23;
 const WIDTH: usize = 7;
 
 /// The examples of all families, on a shape that lets every part of a decoder show.
-fn examples() -> Vec<ModelConfig> {
+pub(crate) fn examples() -> Vec<ModelConfig> {
     let of_family = |model_type: ModelType| {
         model_type.family().examples().into_iter().map(move |changes| {
             let mut keys = json!({
@@ -32,7 +32,7 @@ fn examples() -> Vec<ModelConfig> {
 
 /// Models as they are begun, their matrices ten times as large, and norms and biases away from one and zero: logits that
 /// differ by more than rounding.
-fn models(device: &Device) -> Vec<Model> {
+pub(crate) fn models(device: &Device) -> Vec<Model> {
     models_in(DType::F32, device)
 }
 

@@ -1,0 +1,119 @@
+//! The student of a training run before its first step: its shape, its files, and the model that it starts from.
+
+use super::teaching::Teaching;
+use crate::models;
+use crate::student::StudentConfig;
+use crate::tokenizers::{is_same_json, of_model};
+use anyhow::{Result, anyhow, bail};
+use logitcask_core::Fingerprint;
+use logitcask_model::{Companions, ModelConfig, PrunedConfig, PrunedModel};
+use logitcask_train::TrainConfig;
+
+/// A student before its training.
+pub(super) struct Student {
+    /// The section of the recipe, completed with what follows from the data.
+    pub section: StudentConfig,
+    pub config: ModelConfig,
+    /// The model that it starts as; `None`: random weights.
+    pub start: Option<PrunedModel>,
+    /// Fingerprint of the model that it starts from.
+    pub source: Option<Fingerprint>,
+    /// tokenizer.json of the exported student.
+    pub tokenizer: Vec<u8>,
+    /// The other files of the exported student.
+    pub companions: Companions,
+}
+
+impl Student {
+    /// Opens the student of a recipe.
+    pub fn open(section: &StudentConfig, teaching: &Teaching) -> Result<Self> {
+        match section {
+            StudentConfig::Fresh(config) => {
+                let config = resolved(ModelConfig::clone(config), teaching)?;
+                let (tokenizer, companions) = (teaching.tokenizer.json().to_vec(), teaching.companions.clone());
+                let section = StudentConfig::Fresh(Box::new(config.clone()));
+                Ok(Self { section, config, start: None, source: None, tokenizer, companions })
+            }
+            StudentConfig::Pretrained(wanted) => Self::pretrained(wanted, teaching),
+        }
+    }
+
+    fn pretrained(wanted: &PrunedConfig, teaching: &Teaching) -> Result<Self> {
+        // Labels say nothing about rows that belong to no token; a teacher has a number of them.
+        let most = if teaching.cache.is_some() { teaching.vocab_size + teaching.padding } else { usize::MAX };
+        let files = models::open(&wanted.from)?.for_texts_of(teaching.max_length);
+        let start = PrunedModel::new(files, wanted, teaching.vocab_size..=most)?;
+        let (source, path) = (start.source(), wanted.from.display());
+        let tokenizer = of_model(source)?;
+        if !is_same_json(tokenizer.json(), teaching.tokenizer.json()) {
+            bail!(
+                "{path}: the model's tokenizer is not the one of the data ({} tokens, the data's has {}); start from a \
+                 model with the teacher's tokenizer",
+                tokenizer.vocab_size(),
+                teaching.vocab_size
+            );
+        }
+        let (context, window) = (start.config().max_position_embeddings(), teaching.max_length);
+        if context < window {
+            bail!("{path}: the model's context of {context} tokens is shorter than the windows of {window}");
+        }
+        let vocab_size = Some(start.config().vocab_size());
+        Ok(Self {
+            section: StudentConfig::Pretrained(PrunedConfig { vocab_size, ..wanted.clone() }),
+            config: start.config().clone(),
+            source: Some(source.fingerprint()?),
+            tokenizer: tokenizer.json().to_vec(),
+            companions: start.companions()?,
+            start: Some(start),
+        })
+    }
+
+    /// Its size, where it starts, and how much of it is trained.
+    pub fn describe(&self, train: &TrainConfig) -> String {
+        let (all, trained) = (self.config.parameters(), train.trained_parameters(&self.config));
+        let millions = |count: usize| count as f64 / 1e6;
+        let start = self.start.as_ref().map(|start| match start.is_whole() {
+            true => format!(" that starts as {}", start.source().name()),
+            false => format!(" that starts as parts of {}", start.source().name()),
+        });
+        let part = match train.lora {
+            Some(_) => format!(", with adapters of {:.3} M,", millions(trained)),
+            None if trained != all => format!(", of which {:.2} M are trained,", millions(trained)),
+            None => String::new(),
+        };
+        format!("student of {:.2} M parameters{}{part}", millions(all), start.unwrap_or_default())
+    }
+
+    /// Refuses settings of parts that it does not have, and adapters of random weights.
+    pub fn check_parts(&self, train: &TrainConfig) -> Result<()> {
+        if self.start.is_none() && train.lora.is_some() {
+            bail!("[train] lora: adapters change the weights of an existing model; name one with [student] from");
+        }
+        Ok(train.check_parts(&self.config)?)
+    }
+}
+
+/// The shape of a student with random weights, completed with what it inherits from its data.
+fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
+    // Rows of the head that belong to no token are only inherited if vocab_size counts them.
+    let (classes, own, most) = (teaching.vocab_size, student.vocab_size(), teaching.vocab_size + teaching.padding);
+    if own != 0 && !(classes..=most).contains(&own) {
+        let range = if most > classes { format!("{classes} to {most}") } else { classes.to_string() };
+        bail!("vocab_size = {own}, but its data has {range} classes; leave it out");
+    }
+    if student.bos_token_id().is_some() || !student.eos_token_ids().is_empty() {
+        bail!("bos_token_id and eos_token_id are inherited from the tokenizer; leave them out");
+    }
+    let mut ends = teaching.companions.end_tokens();
+    if let Some(id) = ends.iter().find(|&&id| id as usize >= most) {
+        bail!(
+            "generation_config.json in the cache names token {id} as an end token, but there are only {most} classes"
+        );
+    }
+    if ends.is_empty() {
+        ends.extend(teaching.tokenizer.eos());
+    }
+    let student = student.with_special_tokens(teaching.tokenizer.bos(), ends);
+    let student = student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))?;
+    Ok(student.for_texts_of(teaching.max_length))
+}
