@@ -273,7 +273,7 @@ fn the_exported_student_keeps_family_keys_and_companions() {
     let path = fixture.path("source/config.json");
     let mut config = json(&fs::read_to_string(&path).unwrap());
     config["pad_token_id"] = 7.into();
-    config["of_its_authors"] = "kept".into();
+    config["_of_its_authors"] = "kept".into();
     fs::write(&path, config.to_string()).unwrap();
     let companions = [
         ("generation_config.json", "{\"eos_token_id\": [0, 5], \"temperature\": 0.6}"),
@@ -291,7 +291,7 @@ fn the_exported_student_keeps_family_keys_and_companions() {
     let wanted = serde_json::json!({
         "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 1, "head_dim": 8, "hidden_size": 32, "sliding_window": 5, "max_window_layers": 1,
-        "layer_types": ["full_attention", "sliding_attention"], "pad_token_id": 7, "of_its_authors": "kept",
+        "layer_types": ["full_attention", "sliding_attention"], "pad_token_id": 7, "_of_its_authors": "kept",
     });
     for (key, value) in wanted.as_object().unwrap() {
         assert_eq!(&got[key], value, "{key}");

@@ -100,6 +100,15 @@ mod tests {
         }
     }
 
+    /// Equal but for a share of the largest; bit for bit if that is 0.
+    fn assert_close(got: &[f32], wanted: &[f32], bound: f32, what: &str) {
+        assert_eq!(got.len(), wanted.len(), "{what}");
+        let largest = wanted.iter().fold(0f32, |most, x| most.max(x.abs()));
+        for (got, wanted) in got.iter().zip(wanted) {
+            assert!((got - wanted).abs() <= bound * largest, "{what}: {got} is not {wanted}");
+        }
+    }
+
     #[test]
     fn gradients_by_layer_are_those_of_one_graph() {
         let device = Device::flex();
@@ -111,14 +120,23 @@ mod tests {
             let slopes = Tensor::<1>::from_data(slopes.as_slice(), &device).reshape([2, 4, size]);
             let hidden = model.hidden(tokens(&model.device()), &sequences);
             let (again, inputs) = model.hidden_and_inputs(tokens(&device), &sequences);
-            assert_eq!(hidden.to_data(), again.to_data(), "{}", model.config().model_type().name());
+            let family = model.config().model_type().name();
+            // Experts and sinks are made of tensor operations, which can round differently in another graph.
+            let bound = if ["gpt_oss", "granitemoe", "mixtral", "qwen3_moe"].contains(&family) { 1e-5 } else { 0.0 };
+            let values = |x: Tensor<3>| -> Vec<f32> { x.into_data().iter().collect() };
+            assert_close(&values(again), &values(hidden.clone()), bound, family);
             let whole = GradientsParams::from_grads((hidden * slopes.clone().autodiff()).sum().backward(), &model);
             let by_layer = model.gradients_by_layer(tokens(&model.device()), &sequences, inputs, slopes);
             let (mut wanted, mut got) = (Values(&whole, Vec::new()), Values(&by_layer, Vec::new()));
             model.visit(&mut wanted);
             model.visit(&mut got);
             assert_eq!(wanted.1.iter().flatten().count(), by_layer.len());
-            assert_eq!(wanted.1, got.1, "{}: bit for bit", model.config().model_type().name());
+            assert_eq!(wanted.1.len(), got.1.len(), "{family}");
+            for (wanted, got) in wanted.1.iter().zip(&got.1) {
+                assert_eq!(wanted.is_some(), got.is_some(), "{family}");
+                let (wanted, got) = (wanted.clone().unwrap_or_default(), got.clone().unwrap_or_default());
+                assert_close(&got, &wanted, bound, family);
+            }
         }
     }
 }
