@@ -4,8 +4,10 @@
 //! several parameters (fused projections), hold their rows in another order (heads whose rotary pairs are neighbours),
 //! or be stored as the transpose. The same description serves reading and writing.
 
+use super::rotary_pairs::RotaryPairs;
 use crate::decoder::{FeedForwardShape, HEAD, LayerShape, Named, Shape, in_layer};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The table of a family: names of tensors in its files, where they differ from the decoder's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,32 +45,6 @@ pub(super) enum Rows {
     ExpertsByColumns,
 }
 
-/// The rotary pairs of a head in files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RotaryPairs {
-    /// Number of dimensions that turn; they are the head's first.
-    pub(super) width: usize,
-    /// Whether a pair is two neighbours, (2i, 2i + 1), instead of one dimension in each half, (i, i + width / 2).
-    pub(super) are_neighbours: bool,
-}
-
-impl RotaryPairs {
-    /// The dimension in files of each dimension of the decoder's heads, whose pairs are (i, i + head_dim / 2) and the
-    /// last of which stand still.
-    fn order(self, head_dim: usize) -> Vec<usize> {
-        let (half, turning) = (head_dim / 2, self.width / 2);
-        let place = |dimension: usize| {
-            let (member, pair) = (dimension / half, dimension % half);
-            match (pair < turning, self.are_neighbours) {
-                (true, true) => 2 * pair + member,
-                (true, false) => member * turning + pair,
-                (false, _) => self.width + member * (half - turning) + (pair - turning),
-            }
-        };
-        (0..head_dim).map(place).collect()
-    }
-}
-
 /// A tensor of a family's files.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FileTensor {
@@ -91,20 +67,32 @@ pub(crate) struct Part {
     pub(crate) parameter: String,
     /// Its first row that is in the tensor.
     pub(crate) first: usize,
-    /// The tensor's row of each of its rows.
-    pub(crate) rows: Vec<usize>,
+    /// The tensor's rows of it, in its order.
+    pub(crate) rows: Vec<Range<usize>>,
+}
+
+/// Consecutive rows as one range: a model of many experts has millions of rows.
+fn ranges(rows: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows {
+        match ranges.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    ranges
 }
 
 impl FileTensor {
     /// Whether it is a parameter as it stands.
     pub(crate) fn is_whole_parameter(&self) -> bool {
-        let is_whole = |part: &Part| part.first == 0 && part.rows.iter().enumerate().all(|(row, at)| row == *at);
+        let is_whole = |part: &Part| part.first == 0 && matches!(&part.rows[..], [rows] if rows.start == 0);
         !self.is_transposed && self.parts.len() == 1 && is_whole(&self.parts[0])
     }
 
     /// Number of rows of parameters in it, and of values in each.
     fn rows_and_columns(&self) -> (usize, usize) {
-        let rows = self.parts.iter().map(|part| part.rows.len()).sum::<usize>();
+        let rows = self.parts.iter().flat_map(|part| &part.rows).map(Range::len).sum::<usize>();
         (rows, self.shape.iter().product::<usize>() / rows.max(1))
     }
 
@@ -123,7 +111,7 @@ impl FileTensor {
     /// Appends its rows of a parameter to `out`. `values` are the tensor's, row-major.
     pub(crate) fn take(&self, parameter: &str, values: &[f32], out: &mut Vec<f32>) {
         for part in self.parts.iter().filter(|part| part.parameter == parameter) {
-            for &row in &part.rows {
+            for row in part.rows.iter().cloned().flatten() {
                 let (first, width, step) = self.row(row);
                 out.extend(values[first..].iter().step_by(step).take(width));
             }
@@ -139,7 +127,8 @@ impl FileTensor {
         let mut out = vec![0.0; height * width];
         for part in &self.parts {
             let values = values_of(&part.parameter);
-            for (values, &row) in values[part.first * width..].chunks_exact(width).zip(&part.rows) {
+            let rows = part.rows.iter().cloned().flatten();
+            for (values, row) in values[part.first * width..].chunks_exact(width).zip(rows) {
                 let (first, _, step) = self.row(row);
                 out[first..].iter_mut().step_by(step).zip(values).for_each(|(out, value)| *out = *value);
             }
@@ -264,7 +253,7 @@ impl Layout {
             true => in_one * row + usize::from(is_up),
             false => row + if is_up { rows } else { 0 },
         };
-        let rows = (0..rows).map(|row| expert * height + place(row)).collect();
+        let rows = (0..rows).map(|row| expert * height + place(row));
         let is_transposed = is_by_columns && size.len() == 2;
         let shape = match size.get(1) {
             None => vec![shape.count, height],
@@ -276,7 +265,7 @@ impl Layout {
         if index == self.tensors.len() {
             self.tensors.push(FileTensor { name, shape, matrices, is_transposed, parts: Vec::new() });
         }
-        self.push(index, Part { parameter: parameter.to_owned(), first: 0, rows });
+        self.push(index, Part { parameter: parameter.to_owned(), first: 0, rows: ranges(rows) });
     }
 
     /// Adds rows of a parameter, from row `first` on, to a tensor. If others are in it already, it grows by these.
@@ -293,7 +282,7 @@ impl Layout {
             Some(there) => there.shape[axis] += shape[axis],
             None => self.tensors.push(FileTensor { name, shape, matrices: 1, is_transposed, parts: Vec::new() }),
         }
-        self.push(index, Part { parameter: parameter.to_owned(), first, rows });
+        self.push(index, Part { parameter: parameter.to_owned(), first, rows: ranges(rows) });
     }
 
     fn push(&mut self, index: usize, part: Part) {

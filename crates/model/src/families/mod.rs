@@ -13,6 +13,7 @@ mod layout;
 mod model_type;
 mod one_or_several;
 mod rotary;
+mod rotary_pairs;
 mod settings;
 mod shape;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What follows from a config: blocks, parameters, and their initial values.
 
 use super::blocks::{Blocks, Rope};
-use super::layout::{Layout, RotaryPairs};
+use super::layout::Layout;
+use super::rotary_pairs::RotaryPairs;
 use super::{LayerType, ModelConfig};
 use crate::decoder::{
     AttentionShape, DenseShape, EMBEDDING, EmbeddingShape, ExpertsShape, FeedForwardShape, HeadShape, LayerShape,
