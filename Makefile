@@ -2,14 +2,19 @@
 
 RECIPE ?= data/recipes/demo.toml
 DEVICE ?= auto
-# REPLACE=1 moves a cache or run of another recipe aside. Without it, the command stops and names the differences.
+# REPLACE=1 moves a cache or run aside that was made from the recipe before it was changed. Without it, the command stops and
+# names the differences.
 REPLACE ?=
+override REPLACE := $(filter 1,$(REPLACE))
 SEEDS  ?= 0 1 2
 CARGO  ?= cargo
 # GPU=1 builds with wgpu, which about doubles the build time; GPU=0 builds without it. The default is 1 if there may be a GPU
 # (a render node, NVIDIA's driver, or a Mac).
 ifeq ($(GPU),)
 GPU    := $(shell if ls /dev/dri/renderD* || nvidia-smi || [ "$$(uname)" = Darwin ]; then echo 1; else echo 0; fi 2>/dev/null | tail -n 1)
+endif
+ifeq ($(filter 0 1,$(GPU)),)
+$(error GPU=$(GPU) is neither 1 (with support for GPUs) nor 0 (without))
 endif
 # CUDA=1 also builds burn's CUDA backend. It has never been run, and its build downloads LLVM.
 CUDA ?=
@@ -31,25 +36,25 @@ help: ## list the targets
 	@echo "  RECIPE=data/recipes/NAME.toml (default $(RECIPE)), DEVICE=auto|cpu|wgpu|wgpu:N|cuda:N"
 	@echo "  GPU=1 builds with support for GPUs (through wgpu), GPU=0 for the CPU only, in about half the time; on this machine: GPU=$(GPU)"
 	@echo "  CUDA=1 also builds for CUDA, for DEVICE=cuda:N; this compiles but has never been run"
-	@echo "  REPLACE=1 moves a cache or run of another recipe aside; otherwise the command stops and names the differences"
+	@echo "  REPLACE=1 moves a cache or run aside that was made before the recipe was changed; otherwise the command stops and names the differences"
 
 build: ## compile the program, target/release/logitcask
 	$(CARGO) build --release --workspace $(FEATURES)
 
 # A recipe whose teacher is one of these models fetches it first. A recipe without a teacher has nothing to cache.
-FETCHED := $(foreach model,$(STORIES)/stories15M.bin $(SMOLLM2),$(if $(shell grep -s '^model = "$(model)' $(RECIPE)),$(model)))
+FETCHED := $(foreach model,$(STORIES)/stories15M.bin $(SMOLLM2),$(if $(shell grep -s '^model = "$(model)' "$(RECIPE)"),$(model)))
 
 cache-teacher: build $(FETCHED) ## stage 1: run the recipe's teacher and fill its cache, unless it is up to date
-	@if [ ! -f $(RECIPE) ] || grep -qE '^(\[teacher\]|extends)' $(RECIPE); then \
-	    echo $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
-	    $(BIN) cache $(RECIPE) --device $(DEVICE) $(if $(REPLACE),--replace); \
+	@if [ ! -f "$(RECIPE)" ] || grep -qE '^[[:space:]]*(\[[[:space:]]*teacher|teacher[[:space:]]*[.=]|extends)' "$(RECIPE)"; then \
+	    echo $(BIN) cache "$(RECIPE)" --device $(DEVICE) $(if $(REPLACE),--replace); \
+	    $(BIN) cache "$(RECIPE)" --device $(DEVICE) $(if $(REPLACE),--replace); \
 	else echo "$(RECIPE) has no teacher: nothing to cache"; fi
 
 train-student: cache-teacher ## stage 2: train the recipe's student and a control on labels alone, and print the results
-	$(BIN) train $(RECIPE) --device $(DEVICE) --control $(if $(REPLACE),--replace)
+	$(BIN) train "$(RECIPE)" --device $(DEVICE) --control $(if $(REPLACE),--replace)
 
 seeds: cache-teacher ## train student and control with SEEDS="0 1 2", and print mean and spread
-	DEVICE=$(DEVICE) REPLACE=$(REPLACE) scripts/seeds.sh $(RECIPE) $(SEEDS)
+	DEVICE=$(DEVICE) REPLACE=$(REPLACE) scripts/seeds.sh "$(RECIPE)" $(SEEDS)
 
 SKIPPED := $(or $(CARGO_TARGET_DIR),target)/tmp/skipped.txt
 
