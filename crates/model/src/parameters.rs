@@ -1,4 +1,4 @@
-//! Conversion of parameters between a model's own tensors and Hugging Face's names and layout.
+//! Conversion of parameters between a model's own tensors and values in Hugging Face's layout.
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Element, Tensor, TensorData};
@@ -49,10 +49,10 @@ fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Returns the f32 values of the parameter with a name and a shape, both Hugging Face's, in row-major order.
+/// Returns the f32 values of the parameter with a name and a shape in Hugging Face's layout, in row-major order.
 pub(crate) type Values<'a, E> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>;
 
-/// Creates parameters from values with Hugging Face's names.
+/// Creates parameters from values by the decoder's names.
 pub(crate) struct ParameterBuilder<'a, E> {
     device: &'a Device,
     dtype: DType,

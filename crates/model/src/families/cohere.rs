@@ -1,13 +1,16 @@
 //! Cohere's Command R.
 
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::decoder::{NormKind, Order, QkNorm};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+#[cfg(test)]
+use serde_json::Value;
 
-const QK_NORMS: &[(&str, &str, Rows)] =
-    &[("self_attn.q_norm", "self_attn.q_norm", Rows::Heads), ("self_attn.k_norm", "self_attn.k_norm", Rows::Heads)];
+const QK_NORMS: &[(&str, &str, Rows)] = &[
+    ("self_attn.q_norm", "self_attn.q_norm", Rows::RowPerHead),
+    ("self_attn.k_norm", "self_attn.k_norm", Rows::RowPerHead),
+];
 
 /// What this family shares with its successor: parallel layers, and layer norms without a bias.
 pub(super) fn blocks(config: &ModelConfig, logit_scale: f64) -> Blocks {
@@ -24,14 +27,14 @@ pub(super) fn blocks(config: &ModelConfig, logit_scale: f64) -> Blocks {
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// The factor of logits.
     logit_scale: f64,
     /// Whether each head's queries and keys are normalised.
     use_qk_norm: bool,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { logit_scale: 0.0625, use_qk_norm: false }
     }
@@ -49,12 +52,8 @@ impl Family for Cohere {
         Defaults { norm_eps: 1e-5, rope_theta: None, is_tied: true, ..Defaults::new(8192) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -66,7 +65,7 @@ impl Family for Cohere {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         Blocks { qk_norm: own.use_qk_norm.then_some(QkNorm::OwnHead), ..blocks(config, own.logit_scale) }
     }
 

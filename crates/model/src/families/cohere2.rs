@@ -1,18 +1,18 @@
 //! Cohere's Command R7B and Command A.
 
 use super::blocks::Rope;
-use super::{Blocks, Defaults, Family, ModelConfig, cohere, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, cohere, windows};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// The factor of logits.
     logit_scale: f64,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { logit_scale: 0.0625 }
     }
@@ -30,12 +30,8 @@ impl Family for Cohere2 {
         Defaults { norm_eps: 1e-5, is_tied: true, ..Defaults::new(8192) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -47,19 +43,17 @@ impl Family for Cohere2 {
     }
 
     fn keys_read(&self) -> &'static [&'static str] {
-        &["sliding_window_pattern", "_sliding_window_pattern"]
+        &windows::PATTERN_KEYS
     }
 
     /// Every fourth layer sees everything, the others the window.
     fn read(&self, all: &Map<String, Value>, keys: &mut Map<String, Value>) -> Result<(), String> {
-        let pattern = windows::pattern(all, ["sliding_window_pattern", "_sliding_window_pattern"], 4)?;
-        windows::read_by_layer(all, keys, |layer| !(layer + 1).is_multiple_of(pattern));
-        Ok(())
+        windows::read_by_pattern(all, keys, 4)
     }
 
     /// Layers that see everything have no rotary embedding.
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let rope = Rope::In(config.full_layers().into_iter().map(|is_full| !is_full).collect());
         Blocks { rope, ..cohere::blocks(config, own.logit_scale) }
     }

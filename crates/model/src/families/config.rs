@@ -242,8 +242,8 @@ impl ModelConfig {
         kind.is_some_and(|kind| [RopeType::Dynamic, RopeType::Longrope].contains(&kind))
     }
 
-    /// Creates a model on `device` in `dtype`. `values` returns the f32 values of the parameter with a name and a
-    /// shape, both Hugging Face's, in row-major order.
+    /// Creates a model on `device` in `dtype`. `values` returns the f32 values of the parameter with a name of
+    /// [`Shape::parameters`](crate::decoder::Shape::parameters) and its shape there, in row-major order.
     pub(crate) fn build<E>(&self, device: &Device, dtype: DType, values: Values<'_, E>) -> Result<Model, E> {
         Model::build(self, &mut ParameterBuilder::new(self.shape().parameters(), device, dtype, values))
     }

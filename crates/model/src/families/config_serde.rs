@@ -52,11 +52,11 @@ impl<'de> Deserialize<'de> for ModelConfig {
                 let common = de::value::MapAccessDeserializer::new(common);
                 let mut config = ModelConfig::deserialize_common(common)?;
                 let family = config.model_type.family();
-                let known = family.default_settings();
+                let known = family.settings().defaults();
                 if let Some(unknown) = settings.keys().find(|key| !known.contains_key(*key)) {
                     return Err(de::Error::custom(unknown_field(unknown, config.model_type)));
                 }
-                config.settings = family.normalised_settings(settings).map_err(de::Error::custom)?;
+                config.settings = family.settings().normalised(settings).map_err(de::Error::custom)?;
                 Ok(config)
             }
         }
@@ -120,7 +120,7 @@ impl<'de, E> DeserializeSeed<'de> for KnownKey<E> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
         let key = String::deserialize(deserializer)?;
-        let is_setting = || ModelType::ALL.iter().any(|kind| kind.family().default_settings().contains_key(&key));
+        let is_setting = || ModelType::ALL.iter().any(|kind| kind.family().settings().defaults().contains_key(&key));
         match KEYS.contains(&key.as_str()) || is_setting() {
             true => Ok(key),
             false => Err(de::Error::custom(unknown_field(&key, self.family))),
@@ -129,7 +129,7 @@ impl<'de, E> DeserializeSeed<'de> for KnownKey<E> {
 }
 
 fn unknown_field(key: &str, family: ModelType) -> String {
-    let own = family.family().default_settings();
+    let own = family.family().settings().defaults();
     let known = KEYS.into_iter().chain(own.keys().map(String::as_str)).map(|key| format!("`{key}`"));
     format!("unknown field `{key}`, expected one of {}", known.collect::<Vec<_>>().join(", "))
 }

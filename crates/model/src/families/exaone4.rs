@@ -2,7 +2,6 @@
 
 use super::blocks::Rope;
 use super::gemma2::NORM_NAMES;
-use super::hf::said;
 use super::layout::Names;
 use super::{Blocks, Defaults, Family, ModelConfig, windows};
 use crate::decoder::QkNorm;
@@ -31,12 +30,7 @@ impl Family for Exaone4 {
     /// Every fourth layer sees everything, the others the window. Some files write the pattern in letters, and name the
     /// kind of every layer too.
     fn read(&self, all: &Map<String, Value>, keys: &mut Map<String, Value>) -> Result<(), String> {
-        let pattern = match said(all, "layer_types") {
-            Some(_) => 4,
-            None => windows::pattern(all, ["sliding_window_pattern"; 2], 4)?,
-        };
-        windows::read_by_layer(all, keys, |layer| !(layer + 1).is_multiple_of(pattern));
-        Ok(())
+        windows::read_by_pattern(all, keys, 4)
     }
 
     /// In models with a window, layers that see everything have no rotary embedding.

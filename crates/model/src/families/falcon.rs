@@ -2,7 +2,7 @@
 
 use super::hf::{flag, said};
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::Activation;
 use crate::decoder::Order;
 use logitcask_core::ConfigError;
@@ -35,7 +35,7 @@ const NEW: &[(&str, &str, Rows)] = &[
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Whether each group of query heads has its own key head, and layers have two norms.
     new_decoder_architecture: bool,
     /// Whether attention and feed-forward network have the same input.
@@ -46,7 +46,7 @@ struct Own {
     bias: bool,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { new_decoder_architecture: false, parallel_attn: true, num_ln_in_parallel_attn: None, bias: false }
     }
@@ -64,12 +64,8 @@ impl Family for Falcon {
         Defaults { norm_eps: 1e-5, hidden_act: Activation::Gelu, is_tied: true, ..Defaults::new(2048) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn renamed_keys(&self) -> &'static [(&'static str, &'static str)] {
@@ -106,7 +102,7 @@ impl Family for Falcon {
     }
 
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         if own.new_decoder_architecture {
             // Its layers are always parallel; with two norms unless it is said otherwise.
             config.settings.remove("parallel_attn");
@@ -134,7 +130,7 @@ impl Family for Falcon {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let (is_new, is_parallel) = (own.new_decoder_architecture, own.parallel_attn);
         let has_two = !is_parallel || is_new && own.num_ln_in_parallel_attn != Some(1);
         Blocks {
@@ -146,7 +142,7 @@ impl Family for Falcon {
     }
 
     fn names(&self, config: &ModelConfig) -> Names {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let is_new = own.new_decoder_architecture && own.num_ln_in_parallel_attn != Some(1);
         Names { outside: OUTSIDE, layers: Some("transformer.h."), parts: if is_new { NEW } else { PARTS } }
     }

@@ -2,7 +2,7 @@
 
 use super::gemma::Gemma;
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ pub(super) const NORM_NAMES: &[(&str, &str, Rows)] = &[
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Scores are divided by its square root.
     query_pre_attn_scalar: u32,
     /// The bound that scores approach.
@@ -24,7 +24,7 @@ struct Own {
     final_logit_softcapping: Option<f64>,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { query_pre_attn_scalar: 256, attn_logit_softcapping: Some(50.0), final_logit_softcapping: Some(30.0) }
     }
@@ -42,12 +42,8 @@ impl Family for Gemma2 {
         Defaults { num_key_value_heads: Some(4), ..Gemma.defaults() }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -65,7 +61,7 @@ impl Family for Gemma2 {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         Blocks {
             norms: [true; 4],
             attention_scale: Some(f64::from(own.query_pre_attn_scalar).powf(-0.5)),

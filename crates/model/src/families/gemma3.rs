@@ -4,14 +4,14 @@ use super::blocks::Rope;
 use super::gemma::Gemma;
 use super::gemma2::NORM_NAMES;
 use super::layout::Names;
-use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
 use crate::decoder::QkNorm;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Scores are divided by its square root.
     query_pre_attn_scalar: u32,
     /// The bound that scores approach.
@@ -22,7 +22,7 @@ struct Own {
     rope_local_base_freq: f64,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             query_pre_attn_scalar: 256,
@@ -50,12 +50,8 @@ impl Family for Gemma3 {
         }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -67,18 +63,16 @@ impl Family for Gemma3 {
     }
 
     fn keys_read(&self) -> &'static [&'static str] {
-        &["sliding_window_pattern", "_sliding_window_pattern"]
+        &windows::PATTERN_KEYS
     }
 
     /// Every sixth layer sees everything, the others the window.
     fn read(&self, all: &Map<String, Value>, keys: &mut Map<String, Value>) -> Result<(), String> {
-        let pattern = windows::pattern(all, ["sliding_window_pattern", "_sliding_window_pattern"], 6)?;
-        windows::read_by_layer(all, keys, |layer| !(layer + 1).is_multiple_of(pattern));
-        Ok(())
+        windows::read_by_pattern(all, keys, 6)
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         Blocks {
             norms: [true; 4],
             qk_norm: Some(QkNorm::Head),

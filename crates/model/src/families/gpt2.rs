@@ -2,7 +2,7 @@
 
 use super::blocks::Rope;
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::Activation;
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ const PARTS: &[(&str, &str, Rows)] = &[
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Whether layer i divides scores by i + 1.
     scale_attn_by_inverse_layer_idx: bool,
 }
@@ -44,12 +44,8 @@ impl Family for Gpt2 {
         Defaults { norm_eps: 1e-5, hidden_act: Activation::GeluTanh, is_tied: true, ..Defaults::new(1024) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn renamed_keys(&self) -> &'static [(&'static str, &'static str)] {
@@ -80,7 +76,7 @@ impl Family for Gpt2 {
     }
 
     fn keep_layers(&self, config: &mut ModelConfig, layers: &[usize]) -> Result<(), ConfigError> {
-        let is_scaled = config.settings::<Own>().scale_attn_by_inverse_layer_idx;
+        let is_scaled = config.settings::<Settings>().scale_attn_by_inverse_layer_idx;
         let is_moved = layers.iter().enumerate().any(|(place, layer)| place != *layer);
         let expected = "the first layers only: each divides scores by its place (`scale_attn_by_inverse_layer_idx`)";
         ConfigError::unless(!is_scaled || !is_moved, "layers", format!("{layers:?}"), expected)
@@ -90,7 +86,7 @@ impl Family for Gpt2 {
         Blocks {
             gate: false,
             rope: Rope::Nowhere,
-            attention_scale_by_layer: config.settings::<Own>().scale_attn_by_inverse_layer_idx,
+            attention_scale_by_layer: config.settings::<Settings>().scale_attn_by_inverse_layer_idx,
             first_position: Some(0),
             ..Blocks::with_layer_norms().with_biases(true)
         }

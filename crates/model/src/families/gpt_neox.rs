@@ -2,7 +2,7 @@
 
 use super::hf::said;
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::Activation;
 use crate::decoder::Order;
 use logitcask_core::ConfigError;
@@ -26,12 +26,12 @@ const PARTS: &[(&str, &str, Rows)] = &[
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Whether attention and feed-forward network have the same input.
     use_parallel_residual: bool,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { use_parallel_residual: true }
     }
@@ -49,12 +49,8 @@ impl Family for GptNeox {
         Defaults { norm_eps: 1e-5, partial_rotary_factor: 0.25, hidden_act: Activation::Gelu, ..Defaults::new(2048) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -86,7 +82,7 @@ impl Family for GptNeox {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let is_parallel = config.settings::<Own>().use_parallel_residual;
+        let is_parallel = config.settings::<Settings>().use_parallel_residual;
         Blocks {
             order: if is_parallel { Order::Parallel } else { Order::Sequential },
             gate: false,

@@ -3,7 +3,7 @@
 use super::blocks::Experts;
 use super::hf::said;
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
 use crate::decoder::{Clamp, RouterWeights};
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ const PARTS: &[(&str, &str, Rows)] = &[
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Number of experts.
     num_local_experts: usize,
     /// Number of experts that each token uses.
@@ -28,7 +28,7 @@ struct Own {
     swiglu_alpha: f64,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { num_local_experts: 128, num_experts_per_tok: 4, swiglu_limit: 7.0, swiglu_alpha: 1.702 }
     }
@@ -52,18 +52,15 @@ impl Family for GptOss {
         }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
         &["sliding_window", "layer_types"]
     }
 
+    /// All but the first repeat other keys in published files; `transformers` does not look at them.
     fn keys_read(&self) -> &'static [&'static str] {
         &[
             "attention_bias",
@@ -85,17 +82,14 @@ impl Family for GptOss {
                 "truncate": false, "original_max_position_embeddings": 4096});
             keys.insert("rope_scaling".to_owned(), yarn);
         }
-        if !all.contains_key("sliding_window") {
-            let with_default = all.clone().into_iter().chain([("sliding_window".to_owned(), json!(128))]).collect();
-            windows::read_by_layer(&with_default, keys, |layer| layer.is_multiple_of(2));
-            return Ok(());
-        }
-        windows::read_by_layer(all, keys, |layer| layer.is_multiple_of(2));
+        let mut all = all.clone();
+        all.entry("sliding_window").or_insert(json!(128));
+        windows::read_by_layer(&all, keys, |layer| layer.is_multiple_of(2));
         Ok(())
     }
 
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         for (key, number) in [("swiglu_limit", own.swiglu_limit), ("swiglu_alpha", own.swiglu_alpha)] {
             ConfigError::unless(number > 0.0 && number.is_finite(), key, number, "a finite number above 0")?;
         }
@@ -107,7 +101,7 @@ impl Family for GptOss {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let experts = Experts {
             count: own.num_local_experts,
             per_token: own.num_experts_per_tok,

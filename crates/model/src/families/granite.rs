@@ -1,13 +1,15 @@
 //! Granite 3.
 
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+#[cfg(test)]
+use serde_json::Value;
 
+/// The factors of models with and without experts.
 #[derive(Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Own {
+#[serde(default)]
+pub(super) struct Factors {
     /// The factor of scores, instead of 1 / sqrt(head_dim).
     attention_multiplier: f64,
     /// The factor of the embedding.
@@ -18,29 +20,40 @@ struct Own {
     logits_scaling: f64,
 }
 
-impl Default for Own {
+impl Default for Factors {
     fn default() -> Self {
         Self { attention_multiplier: 1.0, embedding_multiplier: 1.0, residual_multiplier: 1.0, logits_scaling: 1.0 }
     }
 }
 
-/// Checks the factors.
-pub(super) fn check(config: &ModelConfig) -> Result<(), ConfigError> {
-    let defaults = settings::defaults::<Own>();
-    for (key, default) in defaults {
-        let factor = config.settings.get(&key).unwrap_or(&default).as_f64().unwrap_or(f64::NAN);
-        let is_number = factor.is_finite() && factor != 0.0;
-        ConfigError::unless(is_number, key, factor, "a finite number other than 0")?;
+impl Factors {
+    /// Checks that they are numbers by which one can multiply and divide.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (key, factor) in [
+            ("attention_multiplier", self.attention_multiplier),
+            ("embedding_multiplier", self.embedding_multiplier),
+            ("residual_multiplier", self.residual_multiplier),
+            ("logits_scaling", self.logits_scaling),
+        ] {
+            let is_number = factor.is_finite() && factor != 0.0;
+            ConfigError::unless(is_number, key, factor, "a finite number other than 0")?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// The factors among settings, which may have others too.
-fn factors(config: &ModelConfig) -> Own {
-    let known = settings::defaults::<Own>();
-    let own = config.settings.iter().filter(|(key, _)| known.contains_key(*key));
-    let own = own.map(|(key, value)| (key.clone(), value.clone())).collect();
-    serde_json::from_value(Value::Object(own)).unwrap_or_default()
+    /// The blocks of a model without experts.
+    pub(super) fn blocks(&self, config: &ModelConfig) -> Blocks {
+        Blocks {
+            qkv_bias: config.attention_bias,
+            output_bias: config.attention_bias,
+            feed_forward_bias: config.mlp_bias,
+            attention_scale: Some(self.attention_multiplier),
+            embedding_scale: self.embedding_multiplier,
+            residual: self.residual_multiplier,
+            logit_scale: 1.0 / self.logits_scaling,
+            ..Blocks::default()
+        }
+    }
 }
 
 /// Granite's family.
@@ -55,12 +68,8 @@ impl Family for Granite {
         Defaults::new(2048)
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Factors>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -68,21 +77,11 @@ impl Family for Granite {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own = factors(config);
-        Blocks {
-            qkv_bias: config.attention_bias,
-            output_bias: config.attention_bias,
-            feed_forward_bias: config.mlp_bias,
-            attention_scale: Some(own.attention_multiplier),
-            embedding_scale: own.embedding_multiplier,
-            residual: own.residual_multiplier,
-            logit_scale: 1.0 / own.logits_scaling,
-            ..Blocks::default()
-        }
+        config.settings::<Factors>().blocks(config)
     }
 
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        check(config)
+        config.settings::<Factors>().check()
     }
 
     #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Granite 3 with mixtures of experts.
 
 use super::blocks::Experts;
-use super::granite;
+use super::granite::{Factors, Granite};
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::decoder::RouterWeights;
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+#[cfg(test)]
+use serde_json::Value;
 
 const PARTS: &[(&str, &str, Rows)] = &[
     ("mlp.router", "block_sparse_moe.router.layer", Rows::Whole),
@@ -17,32 +18,20 @@ const PARTS: &[(&str, &str, Rows)] = &[
 ];
 
 #[derive(Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Own {
-    /// The factor of scores, instead of 1 / sqrt(head_dim).
-    attention_multiplier: f64,
-    /// The factor of the embedding.
-    embedding_multiplier: f64,
-    /// The factor of what a layer adds to the residual stream.
-    residual_multiplier: f64,
-    /// Logits are divided by it.
-    logits_scaling: f64,
+#[serde(default)]
+struct Settings {
+    /// Those of models without experts.
+    #[serde(flatten)]
+    factors: Factors,
     /// Number of experts.
     num_local_experts: usize,
     /// Number of experts that each token uses.
     num_experts_per_tok: usize,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
-        Self {
-            attention_multiplier: 1.0,
-            embedding_multiplier: 1.0,
-            residual_multiplier: 1.0,
-            logits_scaling: 1.0,
-            num_local_experts: 8,
-            num_experts_per_tok: 2,
-        }
+        Self { factors: Factors::default(), num_local_experts: 8, num_experts_per_tok: 2 }
     }
 }
 
@@ -55,15 +44,11 @@ impl Family for GraniteMoe {
     }
 
     fn defaults(&self) -> Defaults {
-        granite::Granite.defaults()
+        Granite.defaults()
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -71,13 +56,13 @@ impl Family for GraniteMoe {
     }
 
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        let own: Own = config.settings();
-        granite::check(config)?;
+        let own: Settings = config.settings();
+        own.factors.check()?;
         Experts::check(("num_local_experts", own.num_local_experts), own.num_experts_per_tok)
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let experts = Experts {
             count: own.num_local_experts,
             per_token: own.num_experts_per_tok,
@@ -86,7 +71,7 @@ impl Family for GraniteMoe {
             router_bias: false,
             dense_layers: Vec::new(),
         };
-        Blocks { experts: Some(experts), ..granite::Granite.blocks(config) }
+        Blocks { experts: Some(experts), ..own.factors.blocks(config) }
     }
 
     fn names(&self, _: &ModelConfig) -> Names {

@@ -74,7 +74,7 @@ impl ModelConfig {
         if let Some(act) = keys.get_mut("hidden_act") {
             *act = activation(act)?;
         }
-        let own = family.default_settings();
+        let own = family.settings().defaults();
         keys.extend(
             all.iter().filter(|(key, _)| own.contains_key(*key)).map(|(key, value)| (key.clone(), value.clone())),
         );
@@ -97,7 +97,7 @@ impl ModelConfig {
             "torch_dtype": dtype,
             "use_cache": true,
         });
-        let mut all = family.default_settings();
+        let mut all = family.settings().defaults();
         let own = [json!(self), general, rotary::written(self), self.optional_keys_written(), family.written(self)];
         all.extend(own.into_iter().filter_map(into_object).flatten());
         if family.blocks(self).rope == Rope::Nowhere {

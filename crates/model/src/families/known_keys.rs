@@ -133,7 +133,7 @@ fn has_name_without_effect(key: &str) -> bool {
 /// The first such key.
 pub(super) fn check(all: &Map<String, Value>, model_type: ModelType) -> Result<(), String> {
     let (family, name) = (model_type.family(), model_type.name());
-    let own = family.default_settings();
+    let own = family.settings().defaults();
     let is_read = |key: &str| {
         let is_optional = KEYS.contains(&key) && family.optional_keys().contains(&key);
         let is_common = COMMON_KEYS.contains(&key) || ALSO_READ.contains(&key) && key != "partial_rotary_factor";

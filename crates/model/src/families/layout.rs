@@ -34,9 +34,9 @@ pub(super) enum Rows {
     /// The tensor has for each key head the queries of its group, its key and its value.
     FusedByGroup,
     /// Each head has a tensor of its own, whose name ends in its number.
-    OfHeads,
+    TensorPerHead,
     /// The vector of each head is a row of the tensor.
-    Heads,
+    RowPerHead,
     /// The tensor has a matrix for each expert: that of its gate and up-projection one after the other, or that of its
     /// down-projection.
     Experts,
@@ -208,14 +208,14 @@ impl Layout {
         let parameter = in_layer(index, &parameter);
         let is_transposed = size.len() == 2 && [Rows::Columns, Rows::FusedColumns].contains(&how);
         match how {
-            Rows::OfHeads => {
+            Rows::TensorPerHead => {
                 for (head, rows) in rows.chunks(head_dim).enumerate() {
                     let rows = rows.iter().map(|row| row - head * head_dim).collect();
                     let name = tensor(&format!("{theirs}.{head}"));
                     self.add(name, (&parameter, head * head_dim), rows, (vec![head_dim], false));
                 }
             }
-            Rows::Heads => {
+            Rows::RowPerHead => {
                 let shape = vec![size[0] / head_dim, head_dim];
                 self.add(tensor(&theirs), (&parameter, 0), rows, (shape, false));
             }

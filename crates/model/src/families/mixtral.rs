@@ -2,7 +2,7 @@
 
 use super::blocks::Experts;
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
 use crate::decoder::RouterWeights;
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,14 @@ const PARTS: &[(&str, &str, Rows)] = &[
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Number of experts.
     num_local_experts: usize,
     /// Number of experts that each token uses.
     num_experts_per_tok: usize,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { num_local_experts: 8, num_experts_per_tok: 2 }
     }
@@ -42,12 +42,8 @@ impl Family for Mixtral {
         Defaults { num_key_value_heads: Some(8), norm_eps: 1e-5, rope_theta: Some(1e6), ..Defaults::new(131_072) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -60,12 +56,12 @@ impl Family for Mixtral {
     }
 
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         Experts::check(("num_local_experts", own.num_local_experts), own.num_experts_per_tok)
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let experts = Experts {
             count: own.num_local_experts,
             per_token: own.num_experts_per_tok,

@@ -60,6 +60,7 @@ use blocks::Blocks;
 use layout::Names;
 use logitcask_core::ConfigError;
 use serde_json::{Map, Value, json};
+use settings::{NoSettings, SettingsType};
 
 /// The interface of a family. What is left out is Llama's.
 trait Family: Sync {
@@ -79,20 +80,9 @@ trait Family: Sync {
         &[]
     }
 
-    /// The keys of settings that only this family has, with their defaults.
-    fn default_settings(&self) -> Map<String, Value> {
-        Map::new()
-    }
-
-    /// [`settings::normalised`] for the type of its settings.
-    ///
-    /// # Errors
-    /// The key that is unknown or has a value of another type.
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        match given.keys().next() {
-            Some(key) => Err(format!("unknown field `{key}`")),
-            None => Ok(given),
-        }
+    /// The settings that only this family has.
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<NoSettings>()
     }
 
     /// Further keys of config.json that [`Self::read`] reads.

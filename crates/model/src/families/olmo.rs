@@ -1,17 +1,18 @@
 //! OLMo.
 
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::decoder::NormKind;
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+#[cfg(test)]
+use serde_json::Value;
 
 /// Epsilon of every norm, which config.json does not have.
 const EPS: f64 = 1e-5;
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// The bound of every value of queries, keys and values.
     clip_qkv: Option<f64>,
 }
@@ -28,12 +29,8 @@ impl Family for Olmo {
         Defaults { norm_eps: EPS, ..Defaults::new(2048) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -41,7 +38,7 @@ impl Family for Olmo {
     }
 
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        let clip = config.settings::<Own>().clip_qkv;
+        let clip = config.settings::<Settings>().clip_qkv;
         let is_bound = clip.is_none_or(|most| most > 0.0 && most.is_finite());
         ConfigError::unless(is_bound, "clip_qkv", clip.unwrap_or_default(), "a finite number above 0")?;
         let expected = format!("{EPS:e}, which is fixed in these models");
@@ -54,7 +51,7 @@ impl Family for Olmo {
             norm_weight: false,
             qkv_bias: config.attention_bias,
             output_bias: config.attention_bias,
-            clip_qkv: config.settings::<Own>().clip_qkv,
+            clip_qkv: config.settings::<Settings>().clip_qkv,
             ..Blocks::default()
         }
     }

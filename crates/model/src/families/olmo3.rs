@@ -4,14 +4,14 @@ use super::blocks::Rope;
 use super::layout::Names;
 use super::olmo2::Olmo2;
 use super::rotary::LOCAL_BASE;
-use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Base of the rotary angles in layers with a window; if left out, that of the others.
     rope_local_base_freq: Option<f64>,
 }
@@ -28,12 +28,8 @@ impl Family for Olmo3 {
         Defaults { rope_theta: None, ..Olmo2.defaults() }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -48,14 +44,14 @@ impl Family for Olmo3 {
 
     /// The base of layers with a window is that of the others unless it is given.
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        if config.settings::<Own>().rope_local_base_freq == Some(config.rope_theta) {
+        if config.settings::<Settings>().rope_local_base_freq == Some(config.rope_theta) {
             config.settings.remove(LOCAL_BASE);
         }
         Ok(())
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let theta = config.settings::<Own>().rope_local_base_freq.unwrap_or(config.rope_theta);
+        let theta = config.settings::<Settings>().rope_local_base_freq.unwrap_or(config.rope_theta);
         Blocks { rope: Rope::LocalBase(theta), ..Olmo2.blocks(config) }
     }
 

@@ -3,7 +3,7 @@
 use super::blocks::Rope;
 use super::hf::said;
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::Activation;
 use crate::decoder::Order;
 use logitcask_core::ConfigError;
@@ -34,14 +34,14 @@ const PARTS: &[(&str, &str, Rows)] = &[
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Whether norms come before attention and feed-forward network instead of after the sum.
     do_layer_norm_before: bool,
     /// The embedding's width; if left out, that of the residual stream.
     word_embed_proj_dim: Option<usize>,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { do_layer_norm_before: true, word_embed_proj_dim: None }
     }
@@ -59,12 +59,8 @@ impl Family for Opt {
         Defaults { norm_eps: EPS, hidden_act: Activation::Relu, is_tied: true, ..Defaults::new(2048) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn renamed_keys(&self) -> &'static [(&'static str, &'static str)] {
@@ -85,10 +81,10 @@ impl Family for Opt {
     }
 
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        if config.settings::<Own>().word_embed_proj_dim == Some(config.hidden_size) {
+        if config.settings::<Settings>().word_embed_proj_dim == Some(config.hidden_size) {
             config.settings.remove("word_embed_proj_dim");
         }
-        let size = config.settings::<Own>().word_embed_proj_dim.unwrap_or(1);
+        let size = config.settings::<Settings>().word_embed_proj_dim.unwrap_or(1);
         ConfigError::unless((1..=1 << 24).contains(&size), "word_embed_proj_dim", size, "at least 1 and at most 2^24")?;
         let expected = format!("{EPS:e}, which is fixed in these models");
         ConfigError::unless(config.rms_norm_eps == EPS, "rms_norm_eps", config.rms_norm_eps, expected)?;
@@ -97,12 +93,12 @@ impl Family for Opt {
     }
 
     fn written(&self, config: &ModelConfig) -> Value {
-        let size = config.settings::<Own>().word_embed_proj_dim;
+        let size = config.settings::<Settings>().word_embed_proj_dim;
         json!({"word_embed_proj_dim": size.unwrap_or(config.hidden_size), "init_std": 0.02, "dropout": 0.0})
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let (order, norms) = match own.do_layer_norm_before {
             true => (Order::Sequential, [true, false, true, false]),
             false => (Order::NormAfterSum, [false, true, false, true]),

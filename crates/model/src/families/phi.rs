@@ -1,12 +1,13 @@
 //! Phi-1, Phi-1.5 and Phi-2.
 
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::Activation;
 use crate::decoder::{Order, QkNorm};
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+#[cfg(test)]
+use serde_json::Value;
 
 const PARTS: &[(&str, &str, Rows)] = &[
     ("self_attn.o_proj", "self_attn.dense", Rows::Whole),
@@ -18,7 +19,7 @@ const PARTS: &[(&str, &str, Rows)] = &[
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Whether each head's queries and keys are normalised.
     qk_layernorm: bool,
 }
@@ -35,12 +36,8 @@ impl Family for Phi {
         Defaults { norm_eps: 1e-5, partial_rotary_factor: 0.5, hidden_act: Activation::GeluTanh, ..Defaults::new(2048) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -56,7 +53,7 @@ impl Family for Phi {
             order: Order::Parallel,
             norms: [true, false, false, false],
             gate: false,
-            qk_norm: config.settings::<Own>().qk_layernorm.then_some(QkNorm::Head),
+            qk_norm: config.settings::<Settings>().qk_layernorm.then_some(QkNorm::Head),
             qk_norm_bias: true,
             head_bias: true,
             ..Blocks::with_layer_norms().with_biases(true)

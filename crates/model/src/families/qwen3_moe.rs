@@ -2,7 +2,7 @@
 
 use super::blocks::Experts;
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, qwen3, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, qwen3, windows};
 use crate::decoder::RouterWeights;
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ const PARTS: &[(&str, &str, Rows)] = &[("mlp.router", "mlp.gate", Rows::Whole)];
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Number of experts.
     num_experts: usize,
     /// Number of experts that each token uses.
@@ -27,7 +27,7 @@ struct Own {
     mlp_only_layers: Vec<usize>,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             num_experts: 128,
@@ -52,12 +52,8 @@ impl Family for Qwen3Moe {
         Defaults { num_key_value_heads: Some(4), ..Defaults::new(32_768) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -81,13 +77,13 @@ impl Family for Qwen3Moe {
     }
 
     fn written(&self, config: &ModelConfig) -> Value {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         json!({"num_local_experts": own.num_experts, "use_sliding_window": config.sliding_window.is_some()})
     }
 
     /// Layers without experts are named, whichever way a recipe says it.
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        let mut own: Own = config.settings();
+        let mut own: Settings = config.settings();
         let (step, layers, size) = (own.decoder_sparse_step, config.num_hidden_layers, own.moe_intermediate_size);
         ConfigError::unless(step > 0, "decoder_sparse_step", step, "at least 1")?;
         ConfigError::unless(
@@ -109,14 +105,14 @@ impl Family for Qwen3Moe {
     }
 
     fn keep_layers(&self, config: &mut ModelConfig, layers: &[usize]) -> Result<(), ConfigError> {
-        let dense = config.settings::<Own>().mlp_only_layers;
+        let dense = config.settings::<Settings>().mlp_only_layers;
         let kept: Vec<usize> = (0..layers.len()).filter(|&place| dense.contains(&layers[place])).collect();
         config.settings.insert("mlp_only_layers".to_owned(), json!(kept));
         Ok(())
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let experts = Experts {
             count: own.num_experts,
             per_token: own.num_experts_per_tok,

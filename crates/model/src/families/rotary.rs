@@ -23,7 +23,7 @@ pub(super) const LOCAL_BASE: &str = "rope_local_base_freq";
 /// Replaces a table for each kind of layer by one for those that see everything, and the base of the others.
 pub(super) fn flatten(all: &mut Map<String, Value>, family: &dyn Family) -> Result<(), String> {
     let nested = all.get("rope_parameters").filter(|table| table.get("full_attention").is_some());
-    let Some(nested) = nested.filter(|_| family.default_settings().contains_key(LOCAL_BASE)).cloned() else {
+    let Some(nested) = nested.filter(|_| family.settings().defaults().contains_key(LOCAL_BASE)).cloned() else {
         return Ok(());
     };
     if let Some(local) = nested.get("sliding_attention").filter(|local| !local.is_null()) {

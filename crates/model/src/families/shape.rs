@@ -5,7 +5,7 @@ use super::layout::Layout;
 use super::rotary_pairs::RotaryPairs;
 use super::{LayerType, ModelConfig};
 use crate::decoder::{
-    AttentionShape, DenseShape, EMBEDDING, EmbeddingShape, ExpertsShape, FeedForwardShape, HeadShape, LayerShape,
+    AttentionShape, DenseShape, EMBEDDING, EmbeddingShape, ExpertsShape, FeedForwardShape, HEAD, HeadShape, LayerShape,
     NormKind, NormShape, Shape,
 };
 use crate::host::Heads;
@@ -170,17 +170,20 @@ impl ModelConfig {
         self.layout().tensors().iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
     }
 
-    /// The name in the family's files of the embedding if it is also the head, and that which the head would have.
+    /// The names in the family's files of the embedding and of the head that it has a copy of, if both are one.
     pub(crate) fn tied_names(&self) -> Option<[String; 2]> {
-        let own_head = Self { tie_word_embeddings: false, ..self.clone() }.layout();
-        let name = |parameter: &str| own_head.holders(parameter).next().map(|tensor| tensor.name.clone());
-        name(EMBEDDING).zip(name(crate::decoder::HEAD)).filter(|_| self.tie_word_embeddings).map(<[String; 2]>::from)
+        let names = self.name_outside_layers(EMBEDDING).zip(self.head_name());
+        names.filter(|_| self.tie_word_embeddings).map(<[String; 2]>::from)
     }
 
-    /// The name in the family's files of a separate head.
+    /// The name in the family's files of a separate head, whether this model has one or not.
     pub(crate) fn head_name(&self) -> Option<String> {
-        let own_head = Self { tie_word_embeddings: false, num_hidden_layers: 1, ..self.clone() }.layout();
-        own_head.holders(crate::decoder::HEAD).next().map(|tensor| tensor.name.clone())
+        self.name_outside_layers(HEAD)
+    }
+
+    fn name_outside_layers(&self, parameter: &str) -> Option<String> {
+        let outside = Self { tie_word_embeddings: false, num_hidden_layers: 0, ..self.clone() }.layout();
+        outside.holders(parameter).next().map(|tensor| tensor.name.clone())
     }
 
     /// The name that `transformers` has for a tensor of the family's files; `None` for one that is no part of the decoder.

@@ -2,7 +2,7 @@
 
 use super::blocks::Rope;
 use super::hf::said;
-use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ fn by_interval(layers: usize, interval: usize) -> Vec<u8> {
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// For each layer whether it has a rotary embedding: despite the name 1 says that it has one, 0 that it has none.
     no_rope_layers: Vec<u8>,
 }
@@ -33,12 +33,8 @@ impl Family for SmolLm3 {
         Defaults { num_key_value_heads: Some(4), rope_theta: Some(2e6), is_tied: true, ..Defaults::new(32_768) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -64,7 +60,7 @@ impl Family for SmolLm3 {
 
     /// A recipe that leaves out `no_rope_layers` means that every fourth layer has no rotary embedding.
     fn resolve(&self, config: &mut ModelConfig) -> Result<(), ConfigError> {
-        let (own, layers): (Own, _) = (config.settings(), config.num_hidden_layers);
+        let (own, layers): (Settings, _) = (config.settings(), config.num_hidden_layers);
         let list =
             if own.no_rope_layers.is_empty() { by_interval(layers.min(1 << 16), EVERY) } else { own.no_rope_layers };
         let (key, expected) = ("no_rope_layers", format!("0 or 1 for each of the {layers} layers"));
@@ -75,14 +71,14 @@ impl Family for SmolLm3 {
     }
 
     fn keep_layers(&self, config: &mut ModelConfig, layers: &[usize]) -> Result<(), ConfigError> {
-        let list = config.settings::<Own>().no_rope_layers;
+        let list = config.settings::<Settings>().no_rope_layers;
         let kept: Vec<u8> = layers.iter().filter_map(|&layer| list.get(layer).copied()).collect();
         config.settings.insert("no_rope_layers".to_owned(), json!(kept));
         Ok(())
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         Blocks {
             rope: Rope::In(own.no_rope_layers.iter().map(|has| *has == 1).collect()),
             qkv_bias: config.attention_bias,

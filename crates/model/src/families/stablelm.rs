@@ -1,19 +1,20 @@
 //! StableLM.
 
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
 use crate::decoder::{Order, QkNorm};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+#[cfg(test)]
+use serde_json::Value;
 
 const QK_NORMS: &[(&str, &str, Rows)] = &[
-    ("self_attn.q_norm", "self_attn.q_layernorm.norms", Rows::OfHeads),
-    ("self_attn.k_norm", "self_attn.k_layernorm.norms", Rows::OfHeads),
+    ("self_attn.q_norm", "self_attn.q_layernorm.norms", Rows::TensorPerHead),
+    ("self_attn.k_norm", "self_attn.k_layernorm.norms", Rows::TensorPerHead),
 ];
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Whether queries, keys and values have biases.
     use_qkv_bias: bool,
     /// Whether each head's queries and keys are normalised.
@@ -34,12 +35,8 @@ impl Family for StableLm {
         Defaults { num_key_value_heads: Some(32), norm_eps: 1e-5, partial_rotary_factor: 0.25, ..Defaults::new(4096) }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -51,7 +48,7 @@ impl Family for StableLm {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let own: Own = config.settings();
+        let own: Settings = config.settings();
         let (order, norms) = match own.use_parallel_residual {
             true => (Order::Parallel, [true, false, false, false]),
             false => (Order::Sequential, [true, false, true, false]),

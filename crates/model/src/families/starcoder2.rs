@@ -1,7 +1,7 @@
 //! StarCoder2.
 
 use super::layout::{Names, Rows};
-use super::{Blocks, Defaults, Family, ModelConfig, settings, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
 use crate::Activation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,12 +11,12 @@ const PARTS: &[(&str, &str, Rows)] =
 
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Own {
+struct Settings {
     /// Whether projections have biases.
     use_bias: bool,
 }
 
-impl Default for Own {
+impl Default for Settings {
     fn default() -> Self {
         Self { use_bias: true }
     }
@@ -40,12 +40,8 @@ impl Family for Starcoder2 {
         }
     }
 
-    fn default_settings(&self) -> Map<String, Value> {
-        settings::defaults::<Own>()
-    }
-
-    fn normalised_settings(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        settings::normalised::<Own>(given)
+    fn settings(&self) -> SettingsType {
+        SettingsType::of::<Settings>()
     }
 
     fn optional_keys(&self) -> &'static [&'static str] {
@@ -62,7 +58,7 @@ impl Family for Starcoder2 {
     }
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
-        let has_bias = config.settings::<Own>().use_bias;
+        let has_bias = config.settings::<Settings>().use_bias;
         Blocks { gate: false, ..Blocks::with_layer_norms().with_biases(has_bias) }
     }
 

@@ -4,6 +4,9 @@ use super::hf::{self, said};
 use super::{LayerType, ModelConfig};
 use serde_json::{Map, Value, json};
 
+/// The names of the length of a pattern of layers.
+pub(super) const PATTERN_KEYS: [&str; 2] = ["sliding_window_pattern", "_sliding_window_pattern"];
+
 /// Reads which layers see which window, as Qwen's files say it. There is one only if `use_sliding_window` says so, which
 /// nearly every file sets to false beside the size of a window. `layer_types` decides where it is present; older files
 /// have `max_window_layers`, the number of layers at the beginning that see everything.
@@ -58,6 +61,25 @@ pub(super) fn pattern(all: &Map<String, Value>, keys: [&str; 2], default: u64) -
     length.map(|length| length as usize).ok_or_else(|| {
         format!("`{key}` is {value}, this build reads the length of a pattern of layers; add `layer_types` instead")
     })
+}
+
+/// The same where every layer of a repeating pattern has the window but its last, and without `layer_types` the file or
+/// `default` says how long the pattern is.
+///
+/// # Errors
+/// The length of the pattern is not a positive number.
+pub(super) fn read_by_pattern(
+    all: &Map<String, Value>,
+    keys: &mut Map<String, Value>,
+    default: u64,
+) -> Result<(), String> {
+    // Some files write the pattern in letters, beside the kind of every layer.
+    let length = match said(all, "layer_types") {
+        Some(_) => default as usize,
+        None => pattern(all, PATTERN_KEYS, default)?,
+    };
+    read_by_layer(all, keys, |layer| !(layer + 1).is_multiple_of(length));
+    Ok(())
 }
 
 /// Reads a window that all layers have, if the file has one.
