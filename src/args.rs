@@ -64,9 +64,10 @@ pub enum Command {
   logitcask train data/recipes/demo.toml --seed 2 --out data/runs/demo-2
   logitcask train data/recipes/demo-pruned.toml --control start from every other layer of the teacher")]
     Train(TrainArgs),
-    /// Measure a model's perplexity on text; with a cache, also KL from the teacher and top-1 agreement
+    /// Measure a model's perplexity on text; with a cache, also compare it with the teacher: KL, agreement, acceptance
     #[command(after_help = "Examples:
   logitcask eval data/runs/demo/student/model --cache data/caches/demo
+  logitcask eval teacher.Q4_K.gguf --cache data/caches/demo --json | jq .kl_99th_percentile
   logitcask eval data/demo/teacher --data story.txt --max-length 100")]
     Eval(EvalArgs),
     /// Show the contents of a cache

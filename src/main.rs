@@ -2,6 +2,7 @@
 mod args;
 mod caches;
 mod commands;
+mod comparison_report;
 mod datasets;
 mod devices;
 mod experiment;

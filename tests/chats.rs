@@ -68,7 +68,7 @@ fn answers_are_cached_shown_learned_and_handed_on() {
     assert_eq!(tokens["eos_token"], "<|im_end|>");
     let test: u64 = cache.in_order("test").unwrap().map(|row| row.unwrap().rows.len() as u64).sum();
     let judged = fixture.ok(&["eval", "run/student/model", "--cache", "cache", "--device", "cpu"]);
-    assert!(test < positions && judged.contains(&format!("(over {test} positions)")), "{judged}");
+    assert!(test < positions && judged.contains(&format!("(over {test} positions of ")), "{judged}");
     // A text is evaluated by the same rules.
     fixture.ok(&["eval", "run/student/model", "--data", "chats.jsonl", "--device", "cpu"]);
     // A cache without its teacher is compared by the template that it holds itself.

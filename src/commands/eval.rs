@@ -2,6 +2,7 @@
 
 use crate::args::EvalArgs;
 use crate::caches;
+use crate::comparison_report::{ComparisonReport, comparison_lines};
 use crate::devices;
 use crate::models;
 use crate::output::say;
@@ -28,21 +29,10 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         _ => args.max_length.unwrap_or(files.config().max_position_embeddings()),
     };
     let model = files.for_texts_of(length).load(&device, Precision::F32)?;
-    let evaluation = eval::evaluate(&model, &source, split, stop::flag())?.ok_or_else(|| anyhow!("stopped"))?;
-    if args.json {
-        say!("{}", serde_json::to_string_pretty(&evaluation)?);
-        return Ok(());
-    }
-    say!("perplexity       {:.4}  (over {} positions)", evaluation.perplexity, evaluation.positions);
-    if let Some(kl) = evaluation.kl_to_teacher {
-        say!("KL to teacher    {kl:.4}");
-        match evaluation.top1_agreement {
-            Some(agreement) => say!("top-1 agreement  {agreement:.4}"),
-            None => say!(
-                "top-1 agreement  -  (unknown: randomly sampled classes need not include the teacher's most probable \
-                 one)"
-            ),
-        }
+    let comparison = eval::compare(&model, &source, split, stop::flag())?.ok_or_else(|| anyhow!("stopped"))?;
+    match args.json {
+        true => say!("{}", serde_json::to_string_pretty(&ComparisonReport::of(&comparison))?),
+        false => comparison_lines(&comparison).iter().for_each(|line| say!("{line}")),
     }
     Ok(())
 }
