@@ -48,6 +48,13 @@ pub struct Experiment {
     pub companions: Companions,
 }
 
+/// The companions of students whose data the model of `companions` wrote: with the recipe's own chat template, if it
+/// names one, since they learn conversations in that form.
+pub fn companions_of_students(companions: Companions, recipe: &Recipe) -> Result<Companions> {
+    let Some(path) = &recipe.dataset.chat.template else { return Ok(companions) };
+    Ok(companions.with_chat_template(std::fs::read(path).with_context(|| path.display().to_string())?))
+}
+
 impl Experiment {
     /// Opens everything but the weights, and notes anything unusual.
     pub fn open(path: &Path) -> Result<Self> {
@@ -74,12 +81,7 @@ impl Experiment {
                 recipe.cache.max_length
             ));
         }
-        let mut companions = files.companions()?;
-        if let Some(path) = &recipe.dataset.chat.template {
-            // Students have learned conversations in this form.
-            companions =
-                companions.with_chat_template(std::fs::read(path).with_context(|| path.display().to_string())?);
-        }
+        let companions = companions_of_students(files.companions()?, &recipe)?;
         if let Some(id) = companions.end_tokens().iter().find(|&&id| id as usize >= files.config().vocab_size()) {
             bail!(
                 "{}: generation_config.json or config.json names token {id} as an end token, but the model has only \

@@ -176,4 +176,27 @@ fn students_learn_answers_without_a_teacher_too() {
     let losses = |run: &str| fs::read_to_string(fixture.path(run).join("summary.json")).unwrap();
     let positions = |run: &str| serde_json::from_str::<Value>(&losses(run)).unwrap()["student"]["positions"].clone();
     assert_eq!(positions("run"), positions("again"));
+    let template = |folder: &str| fs::read(fixture.path(folder).join("chat_template.jinja")).unwrap();
+    assert_eq!(template("run/student/model"), template("teacher"));
+}
+
+#[test]
+fn a_student_that_starts_as_a_base_model_is_written_with_the_template_that_it_learned() {
+    let fixture = fixture();
+    fixture.ok(&CACHE);
+    fs::create_dir(fixture.path("base")).unwrap();
+    for entry in fs::read_dir(fixture.path("teacher")).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), fixture.path("base").join(entry.file_name())).unwrap();
+    }
+    fs::remove_file(fixture.path("base/chat_template.jinja")).unwrap();
+    fs::write(fixture.path("base/generation_config.json"), r#"{"eos_token_id": 360, "top_p": 0.8}"#).unwrap();
+    let recipe = fs::read_to_string(fixture.recipe()).unwrap();
+    let (from, to) = (recipe.find("[student]").unwrap(), recipe.find("[loss]").unwrap());
+    let student = "[student]\nfrom = \"base\"\n\n";
+    fs::write(fixture.recipe(), format!("{}{student}{}", &recipe[..from], &recipe[to..])).unwrap();
+    fixture.ok(&TRAIN);
+    let written = |name: &str| fs::read(fixture.path("run/student/model").join(name)).unwrap();
+    assert_eq!(written("chat_template.jinja"), fs::read(fixture.path("teacher/chat_template.jinja")).unwrap());
+    let generation: Value = serde_json::from_slice(&written("generation_config.json")).unwrap();
+    assert_eq!(generation, json!({"eos_token_id": [360, 362], "top_p": 0.8}), "it stops where turns end, too");
 }

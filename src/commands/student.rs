@@ -6,6 +6,7 @@ use crate::student::StudentConfig;
 use crate::tokenizers::{is_same_json, of_model};
 use anyhow::{Result, anyhow, bail};
 use logitcask_core::Fingerprint;
+use logitcask_data::TextTokenizer;
 use logitcask_model::{Companions, ModelConfig, PrunedConfig, PrunedModel};
 use logitcask_train::TrainConfig;
 
@@ -62,8 +63,8 @@ impl Student {
             section: StudentConfig::Pretrained(PrunedConfig { vocab_size, ..wanted.clone() }),
             config: start.config().clone(),
             source: Some(source.fingerprint()?),
+            companions: inherited(start.companions()?, &tokenizer, teaching),
             tokenizer: tokenizer.json().to_vec(),
-            companions: start.companions()?,
             start: Some(start),
         })
     }
@@ -90,6 +91,17 @@ impl Student {
             bail!("[train] lora: adapters change the weights of an existing model; name one with [student] from");
         }
         Ok(train.check_parts(&self.config)?)
+    }
+}
+
+/// The companions of a student that starts as a model with `own` companions and this tokenizer. If it learns conversations
+/// that were written with another template than its own, it is the one that it knows afterwards.
+fn inherited(own: Companions, tokenizer: &TextTokenizer, teaching: &Teaching) -> Companions {
+    match &teaching.chat_template {
+        Some(template) if tokenizer.chat_files().default_template() != Some(template) => {
+            own.for_conversations(template, &teaching.companions.end_tokens())
+        }
+        _ => own,
     }
 }
 

@@ -2,15 +2,17 @@
 
 use super::cache::{damaged, owner};
 use crate::caches;
+use crate::experiment::companions_of_students;
 use crate::output::note;
 use crate::pins::{self, Comparison};
 use crate::recipe::{MixedCache, Recipe};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{ArtifactRef, CacheReader, Error, Plan};
-use logitcask_core::{PositionChoice, TailSource, Truncation};
+use logitcask_core::{Fingerprint, PositionChoice, TailSource, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::Companions;
 use logitcask_train::{Source, WeightedSource};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The source of the samples, and what the student inherits from it.
@@ -21,6 +23,8 @@ pub(super) struct Teaching {
     pub tokenizer: TextTokenizer,
     /// The other files of the teacher that students inherit.
     pub companions: Companions,
+    /// The chat template with which the data's conversations were written as text.
+    pub chat_template: Option<String>,
     /// Number of classes that are tokens.
     pub vocab_size: usize,
     /// Number of the teacher's classes that are not.
@@ -53,13 +57,16 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
         let folder = recipe.cache_folder(path);
         let (dataset, notes) = crate::datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
         notes.iter().for_each(|text| note!("{text}"));
+        let companions = Companions::from_folder(config.path.parent().unwrap_or(Path::new(".")))?;
+        let companions = companions_of_students(companions, recipe)?;
         return Ok(Teaching {
+            chat_template: chat_template(&dataset.rendering(), &companions, &tokenizer),
             data: dataset.fingerprint().to_string(),
             vocab_size: tokenizer.vocab_size() as usize,
             max_length: recipe.cache.max_length,
             source: Source::Labels(dataset),
             other_sources: Vec::new(),
-            companions: Companions::default(),
+            companions,
             padding: 0,
             made_from: Vec::new(),
             tokenizer,
@@ -79,10 +86,13 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     };
     let other_sources = mixed(recipe, &cache)?;
     let windows = other_sources.iter().filter_map(|one| one.source.cache()).map(|cache| cache.plan().max_length);
+    let tokenizer = crate::tokenizers::of_cache(&cache)?;
+    let companions = Companions::from_files(cache.folder(), cache.companions()?)?;
     Ok(Teaching {
         data: name_of(&source, &other_sources),
-        tokenizer: crate::tokenizers::of_cache(&cache)?,
-        companions: Companions::from_files(cache.folder(), cache.companions()?)?,
+        chat_template: chat_template(&plan.conversations, &companions, &tokenizer),
+        tokenizer,
+        companions,
         vocab_size: plan.vocab_size as usize,
         padding: plan.keep.padding as usize,
         max_length: windows.fold(plan.max_length, u32::max) as usize,
@@ -91,6 +101,17 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
         made_from,
         cache: Some(cache),
     })
+}
+
+/// The template with which conversations were written as text, by the hash that `rendering` has of it.
+fn chat_template(
+    rendering: &BTreeMap<String, String>,
+    companions: &Companions,
+    tokenizer: &TextTokenizer,
+) -> Option<String> {
+    let hash = rendering.get("template")?;
+    let own = companions.chat_template().into_iter().chain(tokenizer.chat_files().default_template());
+    own.map(str::to_owned).find(|template| Fingerprint::of(template.as_bytes()).to_string() == *hash)
 }
 
 /// The caches of `[[data]]`.

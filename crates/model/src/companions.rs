@@ -3,7 +3,7 @@
 
 use crate::{Error, Result, files};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// Small files that are copied byte for byte together with a model.
@@ -110,6 +110,22 @@ impl Companions {
         self
     }
 
+    /// The companions of a model that learned conversations written with `template`, whose turns end with one of `ends`:
+    /// it stops there too, and at its own end tokens.
+    pub fn for_conversations(self, template: &str, ends: &[u32]) -> Self {
+        let mut all = self.end_tokens();
+        all.extend(ends);
+        let mut seen = HashSet::new();
+        all.retain(|id| seen.insert(*id));
+        let mut this = self.with_chat_template(template.as_bytes().to_vec());
+        let generation = this.get(GENERATION).and_then(|json| serde_json::from_slice(json).ok());
+        let mut generation: Map<String, Value> = generation.unwrap_or_default();
+        generation.insert("eos_token_id".to_owned(), json!(all));
+        let text = format!("{:#}\n", Value::Object(generation));
+        this.files.insert(GENERATION.to_owned(), text.into_bytes());
+        this
+    }
+
     /// The companions of a model with fewer layers: without the keys of config.json that describe each layer. Families
     /// that read them write them themselves.
     pub(crate) fn without_layers(mut self) -> Self {
@@ -125,6 +141,11 @@ impl Companions {
     /// The bytes of the companion with this name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// The text of chat_template.jinja, if there is one.
+    pub fn chat_template(&self) -> Option<&str> {
+        str::from_utf8(self.get(TEMPLATE)?).ok()
     }
 
     /// Every token that ends a text according to generation_config.json; empty if it does not say.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// Name of the template that is used unless another is asked for.
-pub(super) const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 /// Name of the template for conversations with tools, if a model has a separate one.
 pub(super) const TOOL_USE: &str = "tool_use";
 
@@ -82,12 +82,26 @@ impl ChatFiles {
         Ok(this)
     }
 
+    /// Those that the metadata of a GGUF file hold: templates by name, and the texts of special tokens by attribute.
+    pub(crate) fn from_metadata(
+        templates: impl IntoIterator<Item = (String, String)>,
+        special_tokens: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        let special_tokens = special_tokens.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+        Self { templates: templates.into_iter().collect(), special_tokens }
+    }
+
+    /// The template that is used unless another is asked for.
+    pub fn default_template(&self) -> Option<&str> {
+        self.template(DEFAULT)
+    }
+
     pub(super) fn template(&self, name: &str) -> Option<&str> {
         self.templates.get(name).map(String::as_str)
     }
 
     /// Name of the attribute (`bos_token`) and text of each special token.
-    pub(super) fn special_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn special_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
         self.special_tokens.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 }

@@ -27,6 +27,7 @@ pub use error::ChatError;
 pub use files::ChatFiles;
 
 pub(crate) use counts::ChatCounts;
+pub(crate) use files::DEFAULT;
 pub(crate) use renderer::{Marked, Renderer};
 pub(crate) use rows::{Columns, conversation};
 

@@ -6,6 +6,7 @@
 //! is SentencePiece's BPE: `scores` order its merges.
 
 mod byte_level;
+mod chat;
 mod pieces;
 
 use super::TextTokenizer;
@@ -22,19 +23,22 @@ const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
 
 impl TextTokenizer {
-    /// Reads the tokenizer of a GGUF file. A document ends with `tokenizer.ggml.eos_token_id`.
+    /// Reads the tokenizer of a GGUF file, with its chat templates. A document ends with
+    /// `tokenizer.ggml.eos_token_id`.
     ///
     /// # Errors
     /// A file that cannot be read, or whose tokenizer is of a kind that this build does not know.
     pub fn from_gguf(path: &Path) -> Result<Self> {
         let file = GgufFile::open(path).map_err(|e| Error::Gguf { problem: e.to_string() })?;
         let refused = |problem| Error::TokenizerPart { path: path.to_owned(), problem };
-        let json = tokenizer_json(&file).map_err(|problem| match problem {
+        let named = |problem| match problem {
             Problem::Gguf(error) => Error::Gguf { problem: error.to_string() },
             Problem::Other(problem) => refused(problem),
-        })?;
+        };
+        let json = tokenizer_json(&file).map_err(named)?;
         let end = id(&file, "eos").map_err(|e| Error::Gguf { problem: e.to_string() })?;
-        Self::parse(path, json.to_string().as_bytes(), &[], end)
+        let chat = chat::files(&file).map_err(named)?;
+        Ok(Self::parse(path, json.to_string().as_bytes(), &[], end)?.with_chat_files(chat))
     }
 }
 

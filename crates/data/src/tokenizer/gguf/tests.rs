@@ -37,6 +37,21 @@ fn ids_are_those_of_the_tokenizer_it_was_made_from() {
     assert!(qwen.spelled_out("<think>").is_none() && qwen.spelled_out("<|im_start|>").is_some());
 }
 
+#[test]
+fn templates_and_special_tokens_are_those_of_the_folder_it_was_made_from() {
+    for case in ["llama3", "qwen"] {
+        let folder = crate::ChatFiles::in_folder(&golden(&format!("tokenizers/{case}"))).unwrap();
+        let tokenizer = open(case);
+        let found = tokenizer.chat_files();
+        assert!(found.default_template().is_some(), "{case}");
+        assert_eq!(found.default_template(), folder.default_template(), "{case}");
+        let in_folder: Vec<_> =
+            folder.special_tokens().filter(|(name, _)| ["bos_token", "eos_token"].contains(name)).collect();
+        assert_eq!(found.special_tokens().collect::<Vec<_>>(), in_folder, "{case}");
+    }
+    assert_eq!(open("llama2").chat_files().default_template(), None);
+}
+
 /// A cache is identified by this text among others, so that it must stay what it is.
 #[test]
 fn the_tokenizer_json_stays_the_same() {
