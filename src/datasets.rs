@@ -2,8 +2,11 @@
 
 use crate::output::note;
 use anyhow::Result;
-use logitcask_data::{Dataset, DatasetConfig, Preparation, PreparedDataset, TextDataset, TextTokenizer, source_files};
-use std::cell::RefCell;
+use indicatif::HumanDuration;
+use logitcask_data::{
+    Dataset, DatasetConfig, PartMade, Preparation, PreparedDataset, TextDataset, TextTokenizer, source_files,
+};
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,17 +46,25 @@ pub fn prepare(preparation: &Preparation<'_>) -> Result<PreparedDataset> {
     Ok(preparation.run(&report())?)
 }
 
-/// Counts the tokens of the parts that are made, and notes from time to time how many there are.
-pub fn report() -> impl Fn(&str, u64) {
-    let (start, spoken, sum) = (Instant::now(), RefCell::new(Instant::now()), RefCell::new(0u64));
-    move |part, tokens| {
-        let (mut spoken, mut sum) = (spoken.borrow_mut(), sum.borrow_mut());
-        *sum += tokens;
-        if spoken.elapsed() >= EVERY {
-            *spoken = Instant::now();
-            let rate = *sum as f64 / start.elapsed().as_secs_f64() / 1e6;
-            note!("preparing: {part}, {:.1} M tokens so far, {rate:.2} M tokens/s", *sum as f64 / 1e6);
+/// Counts the tokens of the parts that are made, and notes from time to time how many there are, their rate and the
+/// time that is left.
+pub fn report() -> impl Fn(&PartMade<'_>) {
+    let (start, spoken, tokens) = (Instant::now(), Cell::new(Instant::now()), Cell::new(0u64));
+    move |made| {
+        tokens.set(tokens.get() + made.tokens);
+        if spoken.get().elapsed() < EVERY {
+            return;
         }
+        spoken.set(Instant::now());
+        let (seconds, millions) = (start.elapsed().as_secs_f64(), tokens.get() as f64 / 1e6);
+        let (read, left) = (made.bytes_read.max(1) as f64, made.bytes_left as f64);
+        note!(
+            "preparing: {}, {:.0} % of the files, {millions:.1} M tokens so far, {:.2} M tokens/s, ETA {}",
+            made.name,
+            100.0 * read / (read + left),
+            millions / seconds,
+            HumanDuration(Duration::from_secs_f64((seconds * left / read).min(1e9)))
+        );
     }
 }
 

@@ -53,15 +53,18 @@ impl Progress {
         if self.bar.is_none() && plain.spoken.elapsed() >= PLAIN_EVERY {
             plain.spoken = Instant::now();
             let rate = plain.done as f64 / self.start.elapsed().as_secs_f64();
-            let left = plain.total.saturating_sub(plain.done) as f64 / rate.max(1e-9);
+            let left = plain.total.saturating_sub(plain.done) as f64 / rate;
+            let eta = match plain.done {
+                0 => "not known yet".to_owned(),
+                _ => HumanDuration(Duration::from_secs_f64(left.min(1e9))).to_string(),
+            };
             note!(
-                "{}: {}/{} {}, {}/s, ETA {} {}",
+                "{}: {}/{} {}, {}/s, ETA {eta} {}",
                 self.name,
                 HumanCount(plain.done),
                 HumanCount(plain.total),
                 self.unit,
                 three_digits(rate),
-                HumanDuration(Duration::from_secs_f64(left.min(1e9))),
                 plain.note,
             );
         }

@@ -78,7 +78,7 @@ fn run(step: &str, corpus: &Path, folder: &Path) {
     let clock = Instant::now();
     match step {
         "in memory" => assert!(TextDataset::load(&config, &tokenizer, MAX_LENGTH).unwrap().len("train") > 0),
-        "prepare" => assert!(preparation().run(&|_, _| {}).unwrap().len("train") > 0),
+        "prepare" => assert!(preparation().run(&|_| {}).unwrap().len("train") > 0),
         "open" => assert!(preparation().open().unwrap().unwrap().length_of("train", SampleId(0)).unwrap() > 1),
         _ => {
             let dataset = preparation().open().unwrap().unwrap();

@@ -59,7 +59,7 @@ pub use dataset::Dataset;
 pub use document::{Content, Document, TokenRow};
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
-pub use prepared::{Preparation, PreparedDataset, PreparedError};
+pub use prepared::{PartMade, Preparation, PreparedDataset, PreparedError};
 pub use source::{
     Corpus, DatasetConfig, Format, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
 };

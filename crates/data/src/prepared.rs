@@ -10,12 +10,14 @@ mod dataset;
 pub(crate) mod error;
 mod key;
 mod part;
+mod progress;
 mod reader;
 #[cfg(test)]
 mod tests;
 
 pub use dataset::PreparedDataset;
 pub use error::PreparedError;
+pub use progress::PartMade;
 
 use crate::chat::{ChatCounts, Renderer};
 use crate::encode::Encoder;
@@ -30,6 +32,7 @@ use key::Stats;
 use logitcask_core::Fingerprint;
 use logitcask_files::{AtomicFile, sync_folder};
 use part::{Record, TEMP, file};
+use progress::Progress;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -94,7 +97,7 @@ impl<'a> Preparation<'a> {
 
     /// Bytes of the source files.
     pub fn source_bytes(&self) -> u64 {
-        self.stats.bytes()
+        self.stats.all_bytes()
     }
 
     /// Opens the dataset if it is complete.
@@ -110,12 +113,12 @@ impl<'a> Preparation<'a> {
         }
     }
 
-    /// Makes the dataset, or what is missing of it, and opens it. `made` is called with the name of every part that
-    /// this process has made, and its number of tokens.
+    /// Makes the dataset, or what is missing of it, and opens it. `made` is called with every part that this process has
+    /// made.
     ///
     /// # Errors
     /// Any error of [`TextDataset::load`](crate::TextDataset::load), and of [`PreparedError`].
-    pub fn run(&self, made: &dyn Fn(&str, u64)) -> Result<PreparedDataset> {
+    pub fn run(&self, made: &dyn Fn(&PartMade<'_>)) -> Result<PreparedDataset> {
         if let Some(dataset) = self.open()? {
             return Ok(dataset);
         }
@@ -137,6 +140,7 @@ impl<'a> Preparation<'a> {
             groups: &groups,
             has_limit: self.config.max_documents.is_some(),
             made,
+            progress: Progress::new(self.stats.all_bytes()),
         };
         let groups = builder.run()?;
         self.stats.check(&self.source, 0..self.source.files().len())?;
@@ -169,7 +173,7 @@ impl<'a> Preparation<'a> {
     ///
     /// # Errors
     /// The same as for [`Self::run`]; source files that now give another dataset.
-    pub fn repair(&self, made: &dyn Fn(&str, u64)) -> Result<usize> {
+    pub fn repair(&self, made: &dyn Fn(&PartMade<'_>)) -> Result<usize> {
         let path = self.folder.join(MANIFEST);
         let Some(manifest) = read_json::<Manifest>(&path)? else { return Ok(0) };
         let mut damaged = vec![];

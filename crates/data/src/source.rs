@@ -39,7 +39,8 @@ use crate::document::{Content, Document};
 use crate::error::{Error, Result};
 pub(crate) use data_file::DataFile;
 use folder::Layout;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Seek;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 pub(crate) use tally::Tally;
@@ -111,6 +112,8 @@ pub(crate) struct Found {
     pub(crate) file: usize,
     /// Its index in its file, from 0.
     pub(crate) row: u64,
+    /// Number of the file's bytes that had been read about when it was found, which is known to some buffers' length.
+    pub(crate) bytes_read: u64,
 }
 
 /// Receives the documents that are not blank, in order.
@@ -151,7 +154,8 @@ impl<'a> Source<'a> {
     pub(crate) fn read(&self, files: Range<usize>, before: Tally, sink: Sink<'_>) -> Result<Tally> {
         let config = self.config;
         let limit = config.max_documents.unwrap_or(u64::MAX);
-        let mut found = Collector { limit, on_bad_text: config.on_bad_text, tally: before, number: 0, sink };
+        let mut found =
+            Collector { limit, on_bad_text: config.on_bad_text, tally: before, number: 0, reader: None, sink };
         for number in files {
             let file = &self.layout.files[number];
             if found.is_full(file) {
@@ -241,10 +245,17 @@ struct Collector<'a> {
     tally: Tally,
     /// Index of the file that is read.
     number: usize,
+    /// Another handle of it, which shares the reader's position.
+    reader: Option<File>,
     sink: Sink<'a>,
 }
 
 impl Collector<'_> {
+    /// Follows the position of `reader`, which reads the current file.
+    fn follow(&mut self, reader: &File) {
+        self.reader = reader.try_clone().ok();
+    }
+
     fn is_full(&self, file: &DataFile) -> bool {
         self.tally.of_split.get(&file.split).is_some_and(|kept| *kept >= self.limit)
     }
@@ -273,7 +284,9 @@ impl Collector<'_> {
                     Some(kept) => *kept += 1,
                     None => _ = self.tally.of_split.insert(file.split.clone(), 1),
                 }
-                (self.sink)(Found { document: Document { index, content, split }, file: self.number, row })?;
+                let bytes_read = self.reader.as_mut().and_then(|reader| reader.stream_position().ok()).unwrap_or(0);
+                let document = Document { index, content, split };
+                (self.sink)(Found { document, file: self.number, row, bytes_read })?;
             }
         }
         Ok(())

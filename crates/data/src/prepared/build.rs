@@ -4,6 +4,7 @@
 use super::error::PreparedError;
 use super::key::Stats;
 use super::part::{Record, TEMP, file};
+use super::progress::{PartMade, Progress};
 use super::{create_json, read_json};
 use crate::encode::Encoder;
 use crate::error::Result;
@@ -37,8 +38,9 @@ pub(super) struct Builder<'a> {
     pub(super) groups: &'a [Range<usize>],
     /// Whether the number of documents in earlier files decides how many are read.
     pub(super) has_limit: bool,
-    /// Is called with the name of every part that this process has made, and its number of tokens.
-    pub(super) made: &'a dyn Fn(&str, u64),
+    /// Is called with every part that this process has made.
+    pub(super) made: &'a dyn Fn(&PartMade<'_>),
+    pub(super) progress: Progress,
 }
 
 /// What was counted in a group of files, and the number of its parts.
@@ -104,7 +106,10 @@ impl Builder<'_> {
     fn complete(&self, group: usize, kept: &BTreeMap<Option<String>, u64>) -> Result<Group> {
         loop {
             let done = match read_json::<Group>(&self.group_path(group))? {
-                Some(done) => done,
+                Some(done) => {
+                    self.progress.exists(group, self.bytes(group));
+                    done
+                }
                 None => self.group(group, kept.clone())?,
             };
             let mut missing = vec![];
@@ -133,6 +138,11 @@ impl Builder<'_> {
         }
     }
 
+    /// Bytes of a group's files.
+    fn bytes(&self, group: usize) -> u64 {
+        self.stats.bytes(self.groups[group].clone())
+    }
+
     fn group_path(&self, group: usize) -> PathBuf {
         self.folder.join(format!("files-{group:05}.json"))
     }
@@ -153,13 +163,17 @@ impl Builder<'_> {
         let files = self.groups[group].clone();
         debug!(group, files = files.len(), "preparing files");
         let (mut batches, mut claim, mut splits) = (0, None, Splits::new(self.max_length));
+        let mut read = 0;
         let before = Tally { of_split: kept.clone(), ..Tally::default() };
         let tally = self.encoder.run(files, before, &mut |batch| {
             if batches % BATCHES == 0 {
-                self.finish(group, batches / BATCHES, claim.take(), &mut splits)?;
+                self.finish(group, batches / BATCHES, claim.take(), &mut splits, read)?;
                 claim = Some(self.claim(group, batches / BATCHES)?);
             }
             batches += 1;
+            if let Some(last) = batch.last() {
+                read = self.stats.bytes(self.groups[group].start..last.file) + last.bytes_read;
+            }
             if let Some(Claim::Mine(_)) = claim {
                 let encoded = self.encoder.encode(batch)?;
                 encoded.into_iter().try_for_each(|encoded| splits.append(encoded, self.tokenizer))?;
@@ -167,7 +181,7 @@ impl Builder<'_> {
             Ok(())
         })?;
         let parts = u64::div_ceil(batches, BATCHES);
-        self.finish(group, parts, claim, &mut splits)?;
+        self.finish(group, parts, claim, &mut splits, self.bytes(group))?;
         let of_split = tally.of_split.into_iter().map(|(split, count)| {
             let earlier = kept.get(&split).copied().unwrap_or(0);
             (split, count - earlier)
@@ -176,18 +190,20 @@ impl Builder<'_> {
         let done = Group { parts, seen, kept: of_split.collect(), blank, replaced, skipped };
         self.stats.check(self.source, self.groups[group].clone())?;
         create_json(&self.group_path(group), &done)?;
+        self.progress.read(group, self.bytes(group));
         Ok(done)
     }
 
-    /// Writes the part before `next`, if it was claimed.
-    fn finish(&self, group: usize, next: u64, claim: Option<Claim>, splits: &mut Splits) -> Result<()> {
+    /// Writes the part before `next`, if it was claimed, after `read` bytes of the group's files.
+    fn finish(&self, group: usize, next: u64, claim: Option<Claim>, splits: &mut Splits, read: u64) -> Result<()> {
         let windows = std::mem::replace(splits, Splits::new(self.max_length));
         if let Some(Claim::Mine(_)) = &claim {
             // A part of a file that changed must not be found by a later preparation of the file as it was.
             self.stats.check(self.source, self.groups[group].clone())?;
             let (name, windows) = (part_name(group, next - 1), windows.sorted());
             let record = Record::write(self.folder, &name, &windows)?;
-            (self.made)(&name, record.splits.iter().map(|split| split.tokens).sum());
+            let tokens = record.splits.iter().map(|split| split.tokens).sum();
+            (self.made)(&self.progress.made(&name, tokens, read));
         }
         drop(claim);
         Ok(())

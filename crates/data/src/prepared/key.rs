@@ -103,9 +103,14 @@ impl Stats {
         groups
     }
 
+    /// Bytes of some of the files.
+    pub(super) fn bytes(&self, files: Range<usize>) -> u64 {
+        self.0[files].iter().map(|(length, _)| length).sum()
+    }
+
     /// Bytes of all files.
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.iter().map(|(length, _)| length).sum()
+    pub(super) fn all_bytes(&self) -> u64 {
+        self.bytes(0..self.0.len())
     }
 }
 

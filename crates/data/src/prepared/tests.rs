@@ -39,7 +39,7 @@ fn source(files: &[(&str, u64)]) -> TempDir {
 const FILES: [(&str, u64); 5] = [("a.jsonl", 200), ("b.jsonl", 3), ("c.jsonl", 0), ("d.jsonl", 30), ("e.jsonl", 130)];
 
 fn prepare(config: &DatasetConfig, below: &Path) -> Result<PreparedDataset> {
-    Preparation::new(config, &BYTES, MAX_LENGTH, below)?.run(&|_, _| {})
+    Preparation::new(config, &BYTES, MAX_LENGTH, below)?.run(&|_| {})
 }
 
 /// Compares everything that the trait offers with the dataset in memory.
@@ -132,9 +132,9 @@ fn child_process() {
     let Ok(case) = std::env::var(CASE) else { return };
     let [source, below, parts] = case.split('|').collect::<Vec<_>>().try_into().unwrap();
     let (config, left) = (DatasetConfig::at(Path::new(source)), Cell::new(parts.parse::<u64>().unwrap()));
-    let made = |name: &str, _| {
+    let made = |made: &PartMade<'_>| {
         // Where the other process can be seen to make other parts.
-        writeln!(io::stdout(), "made {name}").unwrap();
+        writeln!(io::stdout(), "made {}", made.name).unwrap();
         left.set(left.get() - 1);
         if left.get() == 0 {
             std::process::abort();
@@ -179,11 +179,34 @@ fn a_killed_preparation_goes_on_where_it_stopped_and_gives_the_same_bytes() {
     fs::write(preparation.folder().join(".tmp-1a2b"), "half").unwrap();
     fs::write(preparation.folder().join(format!("{}.tokens", part_name(1, 4))), "half").unwrap();
     let last = RefCell::new(BTreeSet::new());
-    let resumed = preparation.run(&|name, _| _ = last.borrow_mut().insert(name.to_owned())).unwrap();
+    let resumed = preparation.run(&|made| _ = last.borrow_mut().insert(made.name.to_owned())).unwrap();
     assert!(made.is_disjoint(&last.borrow()));
     assert_eq!(made.len() + last.borrow().len(), expected.parts());
     assert_eq!(resumed.fingerprint(), expected.fingerprint());
     assert_eq!(contents(resumed.folder()), contents(expected.folder()));
+}
+
+#[test]
+fn progress_counts_the_bytes_of_the_source_files() {
+    let folder = source(&FILES);
+    let config = DatasetConfig::at(folder.path());
+    let below = TempDir::new().unwrap();
+    let preparation = Preparation::new(&config, &BYTES, MAX_LENGTH, below.path()).unwrap();
+    let all = preparation.source_bytes();
+    let seen: RefCell<Vec<[u64; 2]>> = RefCell::default();
+    let prepared = preparation.run(&|made| seen.borrow_mut().push([made.bytes_read, made.bytes_left])).unwrap();
+    let seen = seen.into_inner();
+    assert_eq!(seen.len(), prepared.parts());
+    assert!(seen.iter().all(|[read, left]| read + left == all && *read > 0), "{seen:?}, {all} bytes");
+    assert!(seen.is_sorted() && seen.last() == Some(&[all, 0]) && seen[0][1] > 0, "{seen:?}, {all} bytes");
+
+    // What exists already is neither read nor left.
+    fs::remove_file(prepared.folder().join(MANIFEST)).unwrap();
+    fs::remove_file(prepared.folder().join(format!("{}.json", part_name(1, 0)))).unwrap();
+    fs::remove_file(prepared.folder().join("files-00001.json")).unwrap();
+    let left = RefCell::new(vec![]);
+    preparation.run(&|made| left.borrow_mut().push((made.name.to_owned(), made.bytes_read < all))).unwrap();
+    assert_eq!(left.into_inner(), [(part_name(1, 0), true)]);
 }
 
 #[test]
@@ -207,8 +230,8 @@ fn a_damaged_part_is_refused_by_its_file_and_made_again() {
     let config = DatasetConfig::at(folder.path());
     let below = TempDir::new().unwrap();
     let preparation = Preparation::new(&config, &BYTES, MAX_LENGTH, below.path()).unwrap();
-    let expected = contents(preparation.run(&|_, _| {}).unwrap().folder());
-    assert_eq!(preparation.repair(&|_, _| {}).unwrap(), 0);
+    let expected = contents(preparation.run(&|_| {}).unwrap().folder());
+    assert_eq!(preparation.repair(&|_| {}).unwrap(), 0);
     let (first, manifest) = (part_name(0, 0), preparation.folder().join(MANIFEST));
     for ending in ["tokens", "index"] {
         let path = file(preparation.folder(), &first, ending);
@@ -229,7 +252,7 @@ fn a_damaged_part_is_refused_by_its_file_and_made_again() {
                 error.starts_with(&expected_start) && error.contains("`logitcask prepare RECIPE` makes"),
                 "{error}"
             );
-            assert_eq!(preparation.repair(&|name, _| assert_eq!(name, first)).unwrap(), 1);
+            assert_eq!(preparation.repair(&|made| assert_eq!(made.name, first)).unwrap(), 1);
             assert_eq!(contents(preparation.folder()), expected);
         }
     }
@@ -247,7 +270,7 @@ fn sources_that_cannot_be_prepared_are_refused() {
     let error = prepare(&config, &taken).unwrap_err().to_string();
     assert!(error.contains("the prepared dataset cannot be written: ") && error.contains("as much room"), "{error}");
     let below = TempDir::new().unwrap();
-    let more = |_: &str, _| fs::write(folder.path().join("e.jsonl"), "{\"text\": \"another\"}").unwrap();
+    let more = |_: &PartMade<'_>| fs::write(folder.path().join("e.jsonl"), "{\"text\": \"another\"}").unwrap();
     let preparation = Preparation::new(&config, &BYTES, MAX_LENGTH, below.path()).unwrap();
     let error = preparation.run(&more).unwrap_err().to_string();
     assert!(error.contains("e.jsonl: changed while the dataset was prepared; run the command again"), "{error}");

@@ -35,6 +35,7 @@ pub(super) fn read(
 ) -> Result<()> {
     let path = &file.path;
     let mut source = File::open(path).map_err(Error::io(path))?;
+    found.follow(&source);
     let start = start_of_stream(path, &mut source)?;
     check_messages(path, &mut source, start)?;
     let mut open = |columns| {

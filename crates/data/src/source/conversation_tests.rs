@@ -216,7 +216,7 @@ fn prepared_conversations_are_those_in_memory() {
     let config = DatasetConfig { held_out: 0.2, ..DatasetConfig::at(folder.path()) };
     let loaded = TextDataset::load(&config, &tokenizer, 40).unwrap();
     let preparation = Preparation::new(&config, &tokenizer, 40, below.path()).unwrap();
-    let prepared = preparation.run(&|_, _| {}).unwrap();
+    let prepared = preparation.run(&|_| {}).unwrap();
     assert!(prepared.parts() > 2);
     assert_eq!((prepared.fingerprint(), prepared.notes()), (loaded.fingerprint(), loaded.notes()));
     assert_eq!((prepared.splits(), prepared.rendering()), (loaded.splits(), loaded.rendering()));

@@ -28,7 +28,9 @@ pub(super) fn read_parquet(
     found: &mut Collector<'_>,
 ) -> Result<()> {
     let path = &file.path;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(parquet::open(path)?).map_err(Error::parquet(path))?;
+    let opened = parquet::open(path)?;
+    found.follow(&opened);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(Error::parquet(path))?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots(path, builder.schema(), columns, split_column)?);
     let batches = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(Error::parquet(path))?;
     let mut row = 0;

@@ -17,6 +17,7 @@ pub(super) fn read(
     found: &mut Collector<'_>,
 ) -> Result<()> {
     let mut lines = Lines::open(&file.path)?;
+    found.follow(lines.file());
     while !found.is_full(file)
         && let Some((number, line)) = lines.next()?
     {

@@ -32,6 +32,8 @@ pub(super) fn packing(path: &Path) -> (Option<Packing>, &Path) {
 /// The lines of a file, one at a time.
 pub(super) struct Lines {
     path: PathBuf,
+    /// Shares the position of `reader`.
+    file: File,
     reader: BufReader<Box<dyn Read + Send>>,
     is_packed: bool,
     line: Vec<u8>,
@@ -42,6 +44,7 @@ impl Lines {
     /// Opens a file and passes its byte order mark. A Git LFS pointer in its place and UTF-16 are errors.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
+        let same = file.try_clone().map_err(Error::io(path))?;
         let (start, raw) = peek(file, POINTER.len()).map_err(Error::io(path))?;
         if start == POINTER {
             return Err(Error::Pointer { path: path.to_owned() });
@@ -65,7 +68,12 @@ impl Lines {
         if mark == b"\xef\xbb\xbf" {
             reader.read_exact(&mut [0; 3]).map_err(refused)?;
         }
-        Ok(Self { path: path.to_owned(), reader, is_packed: packing.is_some(), line: vec![], number: 0 })
+        Ok(Self { path: path.to_owned(), file: same, reader, is_packed: packing.is_some(), line: vec![], number: 0 })
+    }
+
+    /// The file, whose position shows how much of it has been read.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     /// The next line without its `\n`, and its number from 1; `None` at the end of the file.

@@ -20,7 +20,9 @@ use std::path::Path;
 /// Reads the texts of a file. A text that is null is a blank document.
 pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collector<'_>) -> Result<()> {
     let path = &file.path;
-    let reader = SerializedFileReader::new(open(path)?).map_err(Error::parquet(path))?;
+    let opened = open(path)?;
+    found.follow(&opened);
+    let reader = SerializedFileReader::new(opened).map_err(Error::parquet(path))?;
     let schema = reader.metadata().file_metadata().schema_descr();
     // Uses the Parquet types: strings that were large, views or dictionaries in the writer's memory are plain strings
     // here.

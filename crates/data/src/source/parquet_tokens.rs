@@ -18,7 +18,9 @@ pub(super) fn read(
     found: &mut Collector<'_>,
 ) -> Result<()> {
     let path = &file.path;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(parquet::open(path)?).map_err(Error::parquet(path))?;
+    let opened = parquet::open(path)?;
+    found.follow(&opened);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(Error::parquet(path))?;
     let split = split_column.map(|name| (name, "split_column"));
     let names = columns.names().into_iter().chain(split);
     let roots: Vec<usize> =

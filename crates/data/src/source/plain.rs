@@ -16,6 +16,7 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, whole: bool, found: 
         return Err(Error::Column { path, column, found, option: "tokens_column" });
     }
     let mut lines = Lines::open(&file.path)?;
+    found.follow(lines.file());
     let mut block = Block { text: vec![], length: 0, first: 1, lines: 0 };
     while let Some((number, line)) = lines.next()? {
         let is_blank = std::str::from_utf8(line).is_ok_and(|line| line.trim().is_empty());
