@@ -87,7 +87,7 @@ impl ChatFiles {
     }
 
     /// Name of the attribute (`bos_token`) and text of each special token.
-    pub(super) fn special_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn special_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
         self.special_tokens.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 }
