@@ -7,6 +7,7 @@ use logitcask_cache::CacheReader;
 use logitcask_data::{ChatFiles, SpecialIds, TextTokenizer};
 use logitcask_model::{PretrainedModel, TokenizerSource};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The tokenizer in a model's folder.
@@ -49,6 +50,22 @@ fn with_templates_of(files: &PretrainedModel, tokenizer: TextTokenizer, path: &P
     let templates = companions.iter().chain([("special_tokens_map.json", special.as_bytes())]);
     let templates = ChatFiles::of(path, templates)?;
     Ok(tokenizer.with_chat_files(templates))
+}
+
+/// Every token that ends a text or an answer of a model, in ascending order.
+pub fn ends(files: &PretrainedModel, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
+    let (config, companions) = (files.config(), files.companions()?);
+    let own = [tokenizer.eos(), tokenizer.end_of_answer()].into_iter().flatten();
+    let ends: BTreeSet<u32> =
+        companions.end_tokens().into_iter().chain(config.eos_token_ids().iter().copied()).chain(own).collect();
+    match ends.iter().find(|&&id| id as usize >= config.vocab_size()) {
+        Some(id) => bail!(
+            "{}: token {id} is named as an end token, but the model has {} classes",
+            files.name(),
+            config.vocab_size()
+        ),
+        None => Ok(ends.into_iter().collect()),
+    }
 }
 
 /// The tokenizer of a run without a teacher, with the chat templates beside it.
