@@ -1,17 +1,19 @@
 //! Command-line arguments.
 
+mod generate;
 mod measure;
 mod values;
 
+pub use generate::GenerateArgs;
 pub use measure::MeasureArgs;
 
 use crate::logging::Verbosity;
-use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, value_parser};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
-use values::{layout, precision, probability, temperature};
+use values::{layout, precision};
 
 /// The command of scripts/gpu-check.
 const MEASURE_DEVICE: &str = "measure-device";
@@ -92,10 +94,12 @@ pub enum Command {
   logitcask estimate data/recipes/demo.toml
   logitcask estimate data/recipes/stories15m.toml --samples 64")]
     Estimate(EstimateArgs),
-    /// Generate texts with a model; with --out, write a corpus with train, validation and test splits
+    /// Generate texts with a model, or its answers to prompts; with --out, write a dataset
     #[command(after_help = "Examples:
   logitcask generate data/runs/demo/student/model --prompt 'Once upon a time'
-  logitcask generate data/demo/teacher --count 500 --out corpus.parquet")]
+  logitcask generate data/demo/teacher --count 500 --out corpus.parquet
+  logitcask generate models/Chat --prompts questions.jsonl --out answers.parquet --temperature 0.7 --top-p 0.9
+                                                         answer prompts; resumes a run that was stopped or killed")]
     Generate(GenerateArgs),
     /// Write a model as a folder that `transformers` opens, or a cache in another layout
     #[command(after_help = "Examples:
@@ -248,43 +252,6 @@ pub struct EstimateArgs {
     /// Number of calibration samples, spread over the first split
     #[arg(long, default_value_t = 32)]
     pub samples: u64,
-    /// auto, cpu, wgpu, wgpu:N or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceChoice,
-}
-
-/// Arguments of `generate`.
-#[derive(Debug, ClapArgs)]
-pub struct GenerateArgs {
-    /// A Hugging Face folder, a GGUF or llama2.c file, or the name of a model on a hub (ORG/NAME or ORG/NAME@REVISION)
-    pub model: PathBuf,
-    /// Beginning of every generated text
-    #[arg(long, default_value = "")]
-    pub prompt: String,
-    /// Number of texts to generate
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
-    pub count: u64,
-    /// Seed of the random sampling
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
-    pub seed: u64,
-    /// Sampling temperature, which divides the logits; 0 is greedy decoding
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
-    pub temperature: f64,
-    /// Nucleus sampling: sample among the fewest tokens whose probability reaches this value
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
-    pub top_p: f64,
-    /// Largest length of a text in tokens [default: the model's context]
-    #[arg(long)]
-    pub max_tokens: Option<usize>,
-    /// Number of texts generated at once
-    #[arg(long, default_value_t = 128)]
-    pub batch: u64,
-    /// Keep only texts that end with an end token, not those cut off at the largest length
-    #[arg(long)]
-    pub finished_only: bool,
-    /// Write a Parquet corpus (columns text, split; 5 % validation, 5 % test) instead of printing
-    #[arg(long)]
-    pub out: Option<PathBuf>,
     /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,

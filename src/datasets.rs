@@ -1,5 +1,6 @@
 //! Opens a recipe's dataset: a small one in memory, a large one from disk.
 
+use crate::answers;
 use crate::output::note;
 use anyhow::Result;
 use indicatif::HumanDuration;
@@ -27,8 +28,9 @@ pub fn folder(cache: &Path) -> PathBuf {
     cache.with_file_name(FOLDER)
 }
 
-/// Opens a dataset. A large one is prepared first, unless it is already.
+/// Opens a dataset, or the answers to its prompts if a teacher writes them. A large one is prepared first, unless it is already.
 pub fn open(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize, cache: &Path) -> Result<Opened> {
+    let config = &answers::dataset(config)?;
     let Some(bytes) = bytes(config)? else { return in_memory(config, tokenizer, max_length) };
     let preparation = Preparation::new(config, tokenizer, max_length, &folder(cache))?;
     let dataset = match preparation.open()? {

@@ -1,5 +1,6 @@
 //! A recipe with its teacher, tokenizer and dataset opened, as every command of stage 1 needs them.
 
+use crate::answers;
 use crate::datasets;
 use crate::devices;
 use crate::models;
@@ -42,6 +43,8 @@ pub struct Experiment {
     pub files: PretrainedModel,
     /// The teacher's tokenizer.
     pub tokenizer: TextTokenizer,
+    /// What the teacher's answers were made from, if the dataset consists of these.
+    pub answers: Option<answers::Record>,
     /// The texts, cut into windows.
     pub dataset: Arc<dyn Dataset>,
     /// Other files of the teacher that students inherit.
@@ -72,6 +75,7 @@ impl Experiment {
         let folder = recipe.cache_folder(path);
         let files = models::open(&teacher.model)?.for_texts_of(recipe.cache.max_length);
         let tokenizer = tokenizers::of_model(&files)?;
+        let answers = answers::of_experiment(&recipe, path, (&files, &tokenizer))?;
         let (dataset, notes) = datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
         let context = files.config().max_position_embeddings();
         if recipe.cache.max_length > context {
@@ -90,7 +94,7 @@ impl Experiment {
                 files.config().vocab_size()
             );
         }
-        let this = Self { recipe, teacher, folder, files, tokenizer, dataset, companions };
+        let this = Self { recipe, teacher, folder, files, tokenizer, answers, dataset, companions };
         notes.iter().for_each(|text| note!("{text}"));
         this.check_positions()?;
         for extra in this.extras() {
@@ -199,7 +203,7 @@ impl Experiment {
             tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
             added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),
             special_tokens: self.recipe.dataset.special_tokens.name().to_owned(),
-            conversations: self.dataset.rendering(),
+            conversations: self.answers.as_ref().map_or_else(|| self.dataset.rendering(), answers::Record::settings),
             bos: self.tokenizer.bos(),
             end: self.tokenizer.eos(),
             dataset: ArtifactRef { name: self.dataset.name().to_owned(), fingerprint: self.dataset.fingerprint() },

@@ -57,6 +57,7 @@ impl Inputs {
         }
         files_below(&recipe.dataset.path, 0, &mut files)?;
         files.extend(recipe.dataset.chat.template.clone());
+        files.extend(recipe.dataset.generate.as_ref().and_then(|generate| generate.path.clone()));
         let (mut stats, mut newest) = (Vec::new(), UNIX_EPOCH);
         for file in files {
             let metadata = fs::metadata(&file).ok()?;

@@ -1,4 +1,5 @@
 //! `logitcask`: run a teacher once, keep its logits, and train students from the cache as often as you like.
+mod answers;
 mod args;
 mod caches;
 mod commands;

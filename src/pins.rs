@@ -1,5 +1,6 @@
 //! Checks, before a student is trained, that a cache was made with the recipe's teacher and texts.
 
+use crate::answers;
 use crate::datasets;
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
@@ -27,7 +28,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
         return Ok(Comparison { differences: Vec::new(), unseen: Vec::new() });
     }
     let has_teacher = recipe.teacher.as_ref().is_some_and(|teacher| models::on_disk(&teacher.model).is_some());
-    let has_texts = recipe.dataset.path.exists();
+    let has_texts = answers::are_there(&recipe.dataset);
     if has_teacher && has_texts {
         let experiment = Experiment::of(recipe.clone(), path)?;
         let wanted = experiment.plan(experiment.keep(plan.keep.atoms() as u32))?;

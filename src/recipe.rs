@@ -237,6 +237,7 @@ impl Recipe {
     /// Rejects settings that do not fit together.
     pub fn check(&self) -> Result<()> {
         self.loss.check()?;
+        crate::answers::check(self)?;
         if let Some(train) = &self.train {
             train.check()?;
         }
@@ -273,6 +274,15 @@ impl Recipe {
                 bail!("[loss] alpha > 0 needs a teacher, and there is no [teacher]; name one, or set alpha = 0")
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Gives the answers of `[dataset.generate]` their place beside the cache, unless the recipe names one.
+    pub fn place_answers(&mut self, recipe: &Path) {
+        let mut file = self.cache_folder(recipe).into_os_string();
+        file.push(".answers.parquet");
+        if let Some(generate) = &mut self.dataset.generate {
+            generate.path.get_or_insert(file.into());
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Reads a recipe; an error about a key names its line. A recipe that `extends` another inherits the keys that it
 /// does not have itself. Relative paths are looked up as [`Bases`] describes.
 pub fn read(path: &Path) -> Result<Recipe> {
-    let recipe: Recipe = match read_table(path)? {
+    let mut recipe: Recipe = match read_table(path)? {
         (text, None) => {
             // Parsed from the text first, so that an error names its line.
             let named = |e| anyhow!("{}: {e}", path.display());
@@ -42,6 +42,7 @@ pub fn read(path: &Path) -> Result<Recipe> {
         }
     };
     recipe.check().with_context(|| path.display().to_string())?;
+    recipe.place_answers(path);
     Ok(recipe)
 }
 
@@ -79,7 +80,7 @@ fn find_paths(table: &mut toml::Table, bases: &Bases) {
     for (sections, key) in PATHS {
         let section = sections.iter().try_fold(&mut *table, |table, name| table.get_mut(*name)?.as_table_mut());
         find_path(section.and_then(|section| section.get_mut(*key)), |path| match *sections {
-            ["cache"] => bases.find_or_make(path),
+            ["cache"] | ["dataset", "generate"] => bases.find_or_make(path),
             _ => bases.find(path),
         });
     }
@@ -101,6 +102,7 @@ fn find_path(value: Option<&mut toml::Value>, find: impl Fn(&Path) -> PathBuf) {
 const PATHS: &[(&[&str], &str)] = &[
     (&["dataset"], "path"),
     (&["dataset", "chat"], "template"),
+    (&["dataset", "generate"], "path"),
     (&["teacher"], "model"),
     (&["tokenizer"], "path"),
     (&["cache"], "path"),

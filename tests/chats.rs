@@ -13,7 +13,7 @@ const CACHE: [&str; 4] = ["cache", "recipe.toml", "--device", "cpu"];
 const TRAIN: [&str; 6] = ["train", "recipe.toml", "--device", "cpu", "--out", "run"];
 
 /// Sixty conversations of one or two turns, and a teacher with Qwen's kind of template.
-fn fixture() -> Fixture {
+pub fn fixture() -> Fixture {
     let fixture = Fixture::new(20);
     let golden = Path::new("data/golden/tokenizers/qwen");
     let (tokenizer, _) = TextTokenizer::from_model_folder(golden, SpecialIds::default()).unwrap();

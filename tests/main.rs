@@ -1,6 +1,7 @@
 //! Integration tests in one binary, to link burn only once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod answers;
 mod assets;
 mod chats;
 mod cli;

@@ -9,7 +9,7 @@ use logitcask_core::{
     Blend, Divergence, ExtraSource, LogProbPrecision, PositionChoice, Projection, SamplePruning, Selection,
     TargetTransform, TemperatureRule, TokenWeight,
 };
-use logitcask_data::{Answers, ChatConfig, DatasetConfig};
+use logitcask_data::{Answers, ChatConfig, DatasetConfig, GenerateConfig};
 use logitcask_model::{ModelConfig, PrunedConfig, RopeScaling};
 use logitcask_train::loss::{LossTerm, Relations, SecondTeacher};
 use logitcask_train::{LoraConfig, LossConfig, LrSchedule, PartConfig, TrainConfig};
@@ -240,6 +240,7 @@ fn sections_of_the_libraries_are_documented() {
     page.check_section::<DatasetConfig>("dataset");
     page.check_section::<ChatConfig>("datasetchat");
     page.check_section::<Answers>("datasetchatanswers");
+    page.check_section::<GenerateConfig>("datasetgenerate");
     page.check_section::<ModelConfig>("student");
     page.check_section::<RopeScaling>("studentrope_scaling");
     page.check_section::<PrunedConfig>("student-from-an-existing-model");

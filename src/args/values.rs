@@ -1,7 +1,9 @@
 //! Parsers of single arguments.
 
 use logitcask_cache::Layout;
+use logitcask_data::SpecialTokens;
 use logitcask_model::Precision;
+use serde_json::Value;
 
 /// A temperature of sampling.
 pub(super) fn temperature(text: &str) -> Result<f64, String> {
@@ -31,4 +33,18 @@ pub(super) fn precision(text: &str) -> Result<Precision, String> {
         "bf16" => Ok(Precision::Bf16),
         other => Err(format!("`{other}` is none of f32, f16, bf16")),
     }
+}
+
+/// A variable of a template and its value: JSON, or otherwise a text.
+pub(super) fn variable(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("a variable is NAME=VALUE")?;
+    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+/// A treatment of special tokens.
+pub(super) fn special_tokens(text: &str) -> Result<SpecialTokens, String> {
+    [SpecialTokens::Refuse, SpecialTokens::Plain, SpecialTokens::Parse]
+        .into_iter()
+        .find(|rule| rule.name() == text)
+        .ok_or_else(|| format!("`{text}` is none of refuse, plain, parse"))
 }

@@ -1,5 +1,6 @@
 //! `logitcask cache`.
 
+use crate::answers;
 use crate::args::CacheArgs;
 use crate::caches;
 use crate::experiment::Experiment;
@@ -43,6 +44,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     {
         return up_to_date(&cache);
     }
+    answers::make(&recipe, args.device, args.replace)?;
     let experiment = Experiment::of(recipe, &args.recipe)?;
     let begun = experiment.begun()?;
     if let Some(plan) = &begun

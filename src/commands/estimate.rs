@@ -1,9 +1,11 @@
 //! `logitcask estimate`.
 
+use crate::answers;
 use crate::args::EstimateArgs;
 use crate::experiment::{Experiment, worst_log_z};
 use crate::output::{note, say};
 use crate::recipe::CacheConfig;
+use crate::recipe_file;
 use crate::stop;
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
@@ -44,7 +46,9 @@ struct Candidate {
 
 /// Estimates size, errors and time of a cache of this recipe from a few samples.
 pub fn run(args: &EstimateArgs) -> Result<()> {
-    let experiment = Experiment::open(&args.recipe)?;
+    let recipe = recipe_file::read(&args.recipe)?;
+    answers::make(&recipe, args.device, false)?;
+    let experiment = Experiment::of(recipe, &args.recipe)?;
     let splits = experiment.dataset.splits();
     let Some((split, _)) = splits.first().cloned() else { bail!("{}: no samples", experiment.dataset.name()) };
     // `cache` would refuse the recipe; its sizes can be estimated all the same.

@@ -1,5 +1,6 @@
 //! `logitcask generate`.
 
+use super::answer;
 use crate::args::GenerateArgs;
 use crate::devices;
 use crate::models;
@@ -12,13 +13,27 @@ use anyhow::{Result, bail};
 use logitcask_core::rng::CounterRng;
 use logitcask_data::{diversity, write_corpus};
 use logitcask_model::Precision;
-use logitcask_teach::generate::{Generated, Sampling, generate};
+use logitcask_teach::generate::{Beginning, Continuation, Sampling, Writer};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-/// Generates texts, to the screen or into a corpus.
+/// Number of texts that are generated at once.
+const BATCH: u64 = 128;
+
+/// Generates texts, or answers prompts.
 pub fn run(args: &GenerateArgs) -> Result<()> {
+    match (&args.prompts, &args.out) {
+        (Some(prompts), Some(out)) => {
+            check_name(out)?;
+            answer::run(args, prompts, out)
+        }
+        _ => texts(args),
+    }
+}
+
+/// Generates texts, to the screen or into a corpus.
+fn texts(args: &GenerateArgs) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), check_out)?;
     let files = models::open(&args.model)?;
     let tokenizer = tokenizers::of_model(&files)?;
@@ -28,46 +43,45 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         bail!("this model has no start token; give a --prompt");
     }
     let context = files.config().max_position_embeddings();
-    let max_tokens = args.max_tokens.unwrap_or(context);
+    let max_tokens = args.max_tokens.map_or(context, |most| most as usize);
     if max_tokens > context || prompt.len() >= max_tokens {
         bail!(
             "the prompt has {} tokens and --max-tokens is {max_tokens}; the model's context is {context}",
             prompt.len()
         );
     }
-    let sampling = Sampling { seed: args.seed, temperature: args.temperature, top_p: args.top_p, max_tokens };
+    let ends = tokenizers::ends(&files, &tokenizer)?;
     let (device, _) = devices::open(args.device)?;
     let model = files.for_texts_of(max_tokens).load(&device, Precision::F32)?;
 
     let stop = stop::flag();
-    let progress = Progress::new("writing", "tokens", args.count * max_tokens as u64);
-    let step = args.batch.max(1);
+    let most = max_tokens - prompt.len();
+    let progress = Progress::new("writing", "tokens", args.count * most as u64);
+    let step = args.batch.unwrap_or(BATCH);
+    let sampling = Sampling { temperature: args.temperature, top_p: args.top_p };
+    let writer = Writer { model: &model, sampling, ends: &ends, classes: tokenizer.vocab_size() as usize };
+    let beginning = |text: u64| {
+        let rng = CounterRng::new("logitcask generate", &[args.seed, text]);
+        Beginning { tokens: &prompt, rng, most }
+    };
     let batches: Vec<_> = (0..args.count.div_ceil(step)).map(|i| i * step..((i + 1) * step).min(args.count)).collect();
     // One batch per core: the matrix products of a single token are too small to be divided among cores.
-    let written: Vec<Vec<Generated>> = batches
+    let written: Vec<Vec<Continuation>> = batches
         .into_par_iter()
         .map(|batch| {
-            generate(
-                &model,
-                &prompt,
-                (tokenizer.eos(), tokenizer.vocab_size() as usize),
-                sampling,
-                batch,
-                &mut |alive| {
-                    progress.add(alive as u64);
-                    !stop.load(Ordering::Relaxed)
-                },
-            )
+            writer.write(&batch.map(beginning).collect::<Vec<_>>(), &mut |going_on| {
+                progress.add(going_on as u64);
+                !stop.load(Ordering::Relaxed)
+            })
         })
         .collect::<Result<_, _>>()?;
     // After a stop, only texts that ended with an end token are complete.
     let is_stopped = stop.load(Ordering::Relaxed);
     let all = || written.iter().flatten();
-    let unfinished = all().filter(|text| !text.finished).count();
+    let unfinished = all().filter(|text| !text.is_finished).count();
     let texts: Vec<String> = all()
-        .filter(|text| text.finished || !(args.finished_only || is_stopped))
-        // The first token is the prompt's own where the tokenizer has no start token.
-        .map(|text| Ok(tokenizer.decode(&[&prompt[..1], &text.tokens].concat())?.trim().to_owned()))
+        .filter(|text| text.is_finished || !(args.finished_only || is_stopped))
+        .map(|text| Ok(tokenizer.decode(&[&prompt, text.text()].concat())?.trim().to_owned()))
         .collect::<Result<_>>()?;
     if args.out.is_some() {
         progress.finish();
@@ -87,8 +101,13 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 /// Refuses an unusable output path before texts are generated.
 fn check_out(path: &Path) -> Result<()> {
     refuse_existing(path)?;
+    check_name(path)
+}
+
+/// Refuses a path that cannot become a Parquet file.
+fn check_name(path: &Path) -> Result<()> {
     if path.extension().is_none_or(|extension| extension != "parquet") {
-        bail!("{}: a corpus is a Parquet file; its name must end in .parquet", path.display());
+        bail!("{}: a dataset is written as a Parquet file; its name must end in .parquet", path.display());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match folder.filter(|folder| !folder.is_dir()) {

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod answer;
 mod cache;
 mod completions;
 mod estimate;

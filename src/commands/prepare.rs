@@ -1,5 +1,6 @@
 //! `logitcask prepare`.
 
+use crate::answers;
 use crate::args::PrepareArgs;
 use crate::datasets;
 use crate::models;
@@ -19,7 +20,8 @@ pub fn run(args: &PrepareArgs) -> Result<()> {
         (None, None) => bail!("{}: name a [teacher] or a [tokenizer]", args.recipe.display()),
     };
     let folder = datasets::folder(&recipe.cache_folder(&args.recipe));
-    let preparation = Preparation::new(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
+    let config = answers::dataset(&recipe.dataset)?;
+    let preparation = Preparation::new(&config, &tokenizer, recipe.cache.max_length, &folder)?;
     let again = preparation.repair(&datasets::report())?;
     if again > 0 {
         note!("{again} damaged parts were made again");

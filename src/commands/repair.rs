@@ -2,9 +2,11 @@
 
 use super::cache::{Run, fill};
 use super::verify::verify_aloud;
+use crate::answers;
 use crate::args::RepairArgs;
 use crate::experiment::Experiment;
 use crate::output::say;
+use crate::recipe_file;
 use anyhow::{Result, bail};
 use logitcask_cache::{Plan, repair, verify};
 use std::time::Instant;
@@ -12,7 +14,9 @@ use std::time::Instant;
 /// Verifies the recipe's cache and rebuilds only the missing and damaged parts.
 pub fn run(args: &RepairArgs) -> Result<()> {
     let start = Instant::now();
-    let experiment = Experiment::open(&args.recipe)?;
+    let recipe = recipe_file::read(&args.recipe)?;
+    answers::make(&recipe, args.device, false)?;
+    let experiment = Experiment::of(recipe, &args.recipe)?;
     let folder = &experiment.folder;
     let existing = Plan::read(folder).ok();
     let report = verify_aloud(folder, verify::Tier::Rows)?;

@@ -54,14 +54,15 @@ mod windows;
 pub const TOKENISATION_VERSION: u32 = 1;
 
 pub use batches::{TokenBatch, batch_by_length};
-pub use chat::{Answers, ChatConfig, ChatFiles, Conversation, TooLong, Turns};
+pub use chat::{Answers, ChatConfig, ChatFiles, Conversation, Prompt, Prompts, TooLong, Turns};
 pub use dataset::Dataset;
 pub use document::{Content, Document, TokenRow};
 pub use duplicates::{DiversityReport, diversity};
 pub use error::{Error, Result};
 pub use prepared::{PartMade, Preparation, PreparedDataset, PreparedError};
 pub use source::{
-    Corpus, DatasetConfig, Format, OnBadText, SpecialTokens, SplitsFrom, read_documents, source_files, write_corpus,
+    ANSWER_MASKS, ANSWER_SPLITS, ANSWER_TOKENS, AnsweredRow, Corpus, DatasetConfig, Format, GenerateConfig, OnBadText,
+    SpecialTokens, SplitsFrom, answers_record, read_documents, source_files, write_answers, write_corpus,
 };
 pub use text_dataset::TextDataset;
 pub use tokenizer::{SpecialIds, TextTokenizer, train_byte_level_bpe};

@@ -16,6 +16,7 @@ mod data_file;
 mod folder;
 #[cfg(test)]
 mod folder_tests;
+mod generate_config;
 mod glob;
 mod jsonl;
 mod lines;
@@ -23,6 +24,7 @@ mod names;
 mod parquet;
 mod parquet_tokens;
 mod plain;
+mod prompts;
 mod saved;
 mod shape;
 mod tally;
@@ -30,9 +32,12 @@ mod tally;
 mod tests;
 mod token_columns;
 mod write;
+mod write_answers;
 
 pub use config::{DatasetConfig, Format, OnBadText, SpecialTokens};
+pub use generate_config::GenerateConfig;
 pub use write::write_corpus;
+pub use write_answers::{ANSWER_MASKS, ANSWER_SPLITS, ANSWER_TOKENS, AnsweredRow, answers_record, write_answers};
 
 use crate::chat::{ChatError, Columns};
 use crate::document::{Content, Document};
@@ -123,6 +128,9 @@ impl<'a> Source<'a> {
     /// Checks the configuration and lists the files.
     pub(crate) fn open(config: &'a DatasetConfig) -> Result<Self> {
         config.check()?;
+        if config.generate.is_some() {
+            return Err(ChatError::Unanswered { path: config.path.clone() }.into());
+        }
         let layout = layout(config)?;
         let conversations = shape::conversations(config, &layout.files)?;
         if conversations.is_none() && !config.chat.is_default() {

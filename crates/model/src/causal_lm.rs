@@ -1,11 +1,12 @@
 //! The interface of a causal language model, whatever its family.
 
 use crate::head::HeadParameter;
+use crate::kv_cache::KvCache;
 use crate::parameters::StoredParameter;
 use crate::sequences::Sequences;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
 /// What both stages need of a language model; [`Model`](crate::Model) is one of any family.
 ///
@@ -55,6 +56,10 @@ pub trait CausalLm: Module + Sync {
         inputs: Vec<Tensor<3>>,
         of_hidden: Tensor<3>,
     ) -> GradientsParams;
+
+    /// Logits after texts of any lengths, and a cache of their tokens, so that [`step`](Self::step) continues them
+    /// together. texts: at least one token each; output: \[texts, vocabulary\].
+    fn prefill(&self, texts: &[&[u32]]) -> (Tensor<2>, KvCache);
 
     /// Logits after one more token in each row; `cache` holds the tokens before it. tokens: \[rows\]; output: \[rows,
     /// vocabulary\], equal to [`hidden`](Self::hidden) and the head at the last position.
@@ -121,37 +126,5 @@ impl ModuleVisitor for Vectors {
         if D == 1 {
             self.found.push(self.path.join("."));
         }
-    }
-}
-
-/// Keys and values of one layer, \[rows, heads, positions, head_dim\]; none before the first token.
-pub(crate) type LayerCache = Option<(Tensor<4>, Tensor<4>)>;
-
-/// Keys and values of the tokens that a model has processed, for generation one token at a time.
-#[derive(Clone, Debug, Default)]
-pub struct KvCache {
-    layers: Vec<LayerCache>,
-    length: usize,
-}
-
-impl KvCache {
-    /// Keeps only the given rows (sequences that are not finished), in their order.
-    pub fn keep(&mut self, rows: &[usize], device: &Device) {
-        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        let count = rows.len();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), device);
-        for entry in self.layers.iter_mut().flatten() {
-            entry.0 = entry.0.clone().select(0, rows.clone());
-            entry.1 = entry.1.clone().select(0, rows.clone());
-        }
-    }
-
-    /// Starts the next token of a model with this many layers: returns its position, and each layer's keys and values
-    /// of the previous tokens.
-    pub(crate) fn next_token(&mut self, layers: usize) -> (usize, &mut [LayerCache]) {
-        self.layers.resize(layers, None);
-        let position = self.length;
-        self.length += 1;
-        (position, &mut self.layers)
     }
 }

@@ -5,7 +5,7 @@
 //! 3. [`pipeline`] runs both in parallel with the cache writer, unit by unit. A run that is killed loses at most the
 //!    units it was working on.
 //! 4. [`calibrate`] estimates from a few samples how large and how accurate a cache will be.
-//! 5. [`generate`] lets a teacher write a corpus.
+//! 5. [`generate`] lets a teacher continue texts.
 //! 6. [`measure`] measures how fast a device computes and selects logits.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -50,6 +50,23 @@ impl Conversation {
         }
     }
 
+    /// The same without the answers at its end, so that another one can take their place.
+    pub(super) fn without_last_answer(mut self) -> Self {
+        if let Body::Messages { turns, .. } = &mut self.body {
+            while turns.last().is_some_and(Turn::is_assistant) {
+                turns.pop();
+            }
+        }
+        self
+    }
+
+    /// Role and text of every message. A message that only calls tools has no text.
+    pub(super) fn plain_messages(&self) -> Vec<(String, String)> {
+        let Body::Messages { turns, .. } = &self.body else { return vec![] };
+        let content = |turn: &Turn| turn.message.get_attr("content").ok()?.as_str().map(str::to_owned);
+        turns.iter().map(|turn| (turn.role.clone(), content(turn).unwrap_or_default())).collect()
+    }
+
     /// Bytes of its texts.
     pub(crate) fn bytes(&self) -> usize {
         let mut bytes = 0;

@@ -34,6 +34,28 @@ pub enum ChatError {
         /// The file.
         path: PathBuf,
     },
+    /// A dataset whose prompts are to be answered has none.
+    #[error(
+        "{path}: has no column `messages`, `conversations`, `prompt` or `instruction`, so that there is nothing to answer; name the column of messages with `messages_column`"
+    )]
+    NotPrompts {
+        /// File or folder.
+        path: PathBuf,
+    },
+    /// No row of a dataset asks anything.
+    #[error("{path}: none of its {rows} rows has a message before an answer, so that there is nothing to answer")]
+    NoPrompts {
+        /// File or folder.
+        path: PathBuf,
+        /// Number of rows that are not blank.
+        rows: usize,
+    },
+    /// A dataset of prompts is read before its answers are written.
+    #[error("{path}: [dataset.generate] asks for answers by the teacher, and these rows are only their prompts")]
+    Unanswered {
+        /// File or folder.
+        path: PathBuf,
+    },
     /// A chat template that is no valid one.
     #[error("the chat template {problem}")]
     Template {

@@ -11,7 +11,11 @@ mod counts;
 mod dates;
 mod error;
 mod files;
+mod from_value;
 mod generation;
+mod prompts;
+#[cfg(test)]
+mod prompts_tests;
 mod python_json;
 mod renderer;
 mod rows;
@@ -25,6 +29,7 @@ pub use config::{Answers, ChatConfig, TooLong, Turns};
 pub use conversation::Conversation;
 pub use error::ChatError;
 pub use files::ChatFiles;
+pub use prompts::{Prompt, Prompts};
 
 pub(crate) use counts::ChatCounts;
 pub(crate) use files::DEFAULT;

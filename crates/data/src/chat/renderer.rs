@@ -13,6 +13,7 @@ use crate::source::{DatasetConfig, SpecialTokens, read_file};
 use crate::tokenizer::{TextTokenizer, Token};
 use logitcask_core::Fingerprint;
 use minijinja::value::{Serde, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -88,29 +89,53 @@ impl Renderer {
 
     /// Renders and tokenises a conversation. The error says what is wrong with it.
     pub(crate) fn encode(&self, conversation: &Conversation, tokenizer: &TextTokenizer) -> Result<Marked, String> {
-        if self.special_tokens == SpecialTokens::Refuse {
-            refuse_special(conversation, tokenizer)?;
-        }
+        let conversation = self.guarded(conversation, tokenizer)?;
         let (tokens, marks) = match &conversation.body {
             Body::Texts { prompt, completion } => self.texts(prompt, completion, tokenizer)?,
-            Body::Messages { turns, prompt } => match self.special_tokens {
-                SpecialTokens::Plain => {
-                    let broken = conversation.with_texts(&|text| tokenizer.break_up(text));
-                    // Nothing else can keep the text from becoming the token.
-                    refuse_special(&broken, tokenizer)?;
-                    let Body::Messages { turns, prompt } = &broken.body else { return Ok(self.marked(vec![], vec![])) };
-                    self.messages(&broken, turns, *prompt, tokenizer)?
-                }
-                SpecialTokens::Refuse | SpecialTokens::Parse => {
-                    self.messages(conversation, turns, *prompt, tokenizer)?
-                }
-            },
+            Body::Messages { turns, prompt } => self.messages(&conversation, turns, *prompt, tokenizer)?,
         };
-        Ok(self.marked(tokens, marks))
+        Ok(Marked { tokens, marks, too_long: self.too_long })
     }
 
-    fn marked(&self, tokens: Vec<u32>, marks: Vec<bool>) -> Marked {
-        Marked { tokens, marks, too_long: self.too_long }
+    /// The tokens of a conversation and of the beginning of an answer behind it.
+    pub(super) fn prompt(&self, conversation: &Conversation, tokenizer: &TextTokenizer) -> Result<Vec<u32>, String> {
+        let conversation = self.guarded(conversation, tokenizer)?;
+        let Body::Messages { turns, .. } = &conversation.body else { return Err("has no messages".to_owned()) };
+        let (template, variables) = (self.template_of(&conversation)?, self.variables_of(&conversation));
+        let context = Context { tools: conversation.tools.as_ref(), variables: &variables };
+        let rendered = template.render(turns, true, context).map_err(of_template)?;
+        let tokens = tokenizer.encode_with_places(&rendered.text, true).map_err(|e| e.to_string())?;
+        Ok(tokens.into_iter().map(|token| token.id).collect())
+    }
+
+    /// The conversation, after a check or treatment of special tokens that its texts spell out.
+    fn guarded<'a>(
+        &self,
+        conversation: &'a Conversation,
+        tokenizer: &TextTokenizer,
+    ) -> Result<Cow<'a, Conversation>, String> {
+        match (self.special_tokens, &conversation.body) {
+            (SpecialTokens::Refuse, _) => refuse_special(conversation, tokenizer)?,
+            (SpecialTokens::Plain, Body::Messages { .. }) => {
+                let broken = conversation.with_texts(&|text| tokenizer.break_up(text));
+                // Nothing else can keep the text from becoming the token.
+                refuse_special(&broken, tokenizer)?;
+                return Ok(Cow::Owned(broken));
+            }
+            (SpecialTokens::Plain | SpecialTokens::Parse, _) => {}
+        }
+        Ok(Cow::Borrowed(conversation))
+    }
+
+    /// The template for a conversation.
+    fn template_of(&self, conversation: &Conversation) -> Result<&Template, String> {
+        let with_tools = conversation.tools.as_ref().and(self.with_tools.as_ref());
+        Ok(with_tools.or(self.template.as_ref()).ok_or(NO_TEMPLATE)?)
+    }
+
+    /// The values of the template's variables for a conversation.
+    fn variables_of(&self, conversation: &Conversation) -> Vec<(String, Value)> {
+        [self.variables.as_slice(), &conversation.variables].concat()
     }
 
     /// A prompt and its completion, joined as they are, between the tokens that start and end a document.
@@ -137,17 +162,15 @@ impl Renderer {
         prompt: usize,
         tokenizer: &TextTokenizer,
     ) -> Result<(Vec<u32>, Vec<bool>), String> {
-        let tools = conversation.tools.as_ref();
-        let template = tools.and(self.with_tools.as_ref()).or(self.template.as_ref()).ok_or(NO_TEMPLATE)?;
-        let variables = [self.variables.as_slice(), &conversation.variables].concat();
+        let (template, variables) = (self.template_of(conversation)?, self.variables_of(conversation));
         let asked = Asked {
             turns,
             prompt,
             which: self.answers.turns,
-            context: Context { tools, variables: &variables },
+            context: Context { tools: conversation.tools.as_ref(), variables: &variables },
             token_edges: &|text| tokenizer.added_token_edges(text),
         };
-        let (text, spans) = asked.find(template).map_err(|problem| format!("the chat template: {problem}"))?;
+        let (text, spans) = asked.find(template).map_err(of_template)?;
         let tokens = tokenizer.encode_with_places(&text, true).map_err(|e| e.to_string())?;
         let mut marks: Vec<bool> =
             tokens.iter().map(|token| spans.iter().any(|span| overlap(&token.place, span))).collect();
@@ -160,7 +183,11 @@ impl Renderer {
 
 const NO_TEMPLATE: &str = "there is no chat template: the model's folder has none (chat_template.jinja, or \
                            `chat_template` in tokenizer_config.json), and how its conversations are written cannot be \
-                           guessed; name one with [dataset.chat] template";
+                           guessed; name one with [dataset.chat] template (of `generate`: --template)";
+
+fn of_template(problem: String) -> String {
+    format!("the chat template: {problem}")
+}
 
 /// Whether a token holds some of the text that a span does.
 fn overlap(place: &Range<usize>, span: &Range<usize>) -> bool {

@@ -1,6 +1,7 @@
 //! From the columns of a source to conversations.
 
 use super::conversation::{Body, Conversation, Turn};
+use super::from_value::from_value;
 use minijinja::value::{Value, ValueKind};
 
 /// The columns that hold a conversation.
@@ -12,6 +13,10 @@ pub(crate) enum Columns {
     PromptCompletion,
     /// `instruction`, perhaps `input`, and `output`.
     Instruction,
+    /// `prompt` without an answer: the text of a user, or a list of messages.
+    Prompt,
+    /// `instruction`, perhaps `input`, without an answer.
+    Task,
 }
 
 impl Columns {
@@ -21,15 +26,17 @@ impl Columns {
             Self::Messages { column } => vec![column],
             Self::PromptCompletion => vec!["prompt", "completion"],
             Self::Instruction => vec!["instruction", "output"],
+            Self::Prompt => vec!["prompt"],
+            Self::Task => vec!["instruction"],
         }
     }
 
     /// The columns that are read if they are there.
     pub(crate) fn optional(&self) -> &'static [&'static str] {
         match self {
-            Self::Messages { .. } => &["system", "tools", "chat_template_kwargs"],
+            Self::Messages { .. } | Self::Prompt => &["system", "tools", "chat_template_kwargs"],
             Self::PromptCompletion => &["tools", "chat_template_kwargs"],
-            Self::Instruction => &["input", "system", "history"],
+            Self::Instruction | Self::Task => &["input", "system", "history"],
         }
     }
 }
@@ -42,24 +49,22 @@ pub(crate) fn conversation(row: &Value, columns: &Columns) -> Result<Conversatio
     let body = match columns {
         // As a text that is null.
         Columns::Messages { column } if is_null(row, column) => Body::Messages { turns: vec![], prompt: 0 },
+        Columns::Prompt if is_null(row, "prompt") => Body::Messages { turns: vec![], prompt: 0 },
         Columns::Messages { column } => {
-            let mut turns = messages(&required(row, column)?, column)?;
-            if let Some(system) = text(row, "system")?.filter(|system| !system.is_empty()) {
-                match turns.first() {
-                    Some(first) if first.role == "system" => {
-                        return Err(format!("`system` and the first message of `{column}` are both system messages"));
-                    }
-                    _ => turns.insert(0, turn("system", system)),
-                }
-            }
-            Body::Messages { turns, prompt: 0 }
+            let turns = messages(&required(row, column)?, column)?;
+            Body::Messages { turns: with_system(turns, row, column)?, prompt: 0 }
         }
+        Columns::Prompt => Body::Messages { turns: with_system(prompt(row)?, row, "prompt")?, prompt: 0 },
         Columns::PromptCompletion => prompt_completion(row)?,
-        Columns::Instruction => Body::Messages { turns: instruction(row)?, prompt: 0 },
+        Columns::Instruction => {
+            let answer = turn("assistant", whole(row, "output")?);
+            Body::Messages { turns: [instruction(row)?, vec![answer]].concat(), prompt: 0 }
+        }
+        Columns::Task => Body::Messages { turns: instruction(row)?, prompt: 0 },
     };
     let (tools, variables) = match columns {
-        Columns::Instruction => (None, vec![]),
-        Columns::Messages { .. } | Columns::PromptCompletion => (tools(row)?, variables(row)?),
+        Columns::Instruction | Columns::Task => (None, vec![]),
+        Columns::Messages { .. } | Columns::PromptCompletion | Columns::Prompt => (tools(row)?, variables(row)?),
     };
     let conversation = Conversation { body, tools, variables };
     conversation.check_marks()?;
@@ -96,6 +101,29 @@ fn turn(role: &str, content: String) -> Turn {
     Turn { role: role.to_owned(), message }
 }
 
+/// The messages with that of the column `system` before them, if there is one.
+fn with_system(mut turns: Vec<Turn>, row: &Value, column: &str) -> Result<Vec<Turn>, String> {
+    if let Some(system) = text(row, "system")?.filter(|system| !system.is_empty()) {
+        match turns.first() {
+            Some(first) if first.role == "system" => {
+                return Err(format!("`system` and the first message of `{column}` are both system messages"));
+            }
+            _ => turns.insert(0, turn("system", system)),
+        }
+    }
+    Ok(turns)
+}
+
+/// A prompt without an answer. A text without a character asks nothing.
+fn prompt(row: &Value) -> Result<Vec<Turn>, String> {
+    let prompt = required(row, "prompt")?;
+    match prompt.as_str() {
+        Some(text) if text.trim().is_empty() => Ok(vec![]),
+        Some(text) => Ok(vec![turn("user", text.to_owned())]),
+        None => messages(&prompt, "prompt"),
+    }
+}
+
 fn prompt_completion(row: &Value) -> Result<Body, String> {
     let (prompt, completion) = (required(row, "prompt")?, required(row, "completion")?);
     match (prompt.as_str(), completion.as_str()) {
@@ -112,8 +140,13 @@ fn prompt_completion(row: &Value) -> Result<Body, String> {
     }
 }
 
+/// The text of a column that every row has.
+fn whole(row: &Value, column: &str) -> Result<String, String> {
+    text(row, column)?.ok_or_else(|| format!("has no `{column}`"))
+}
+
+/// The messages before the answer to an instruction.
 fn instruction(row: &Value) -> Result<Vec<Turn>, String> {
-    let whole = |column| text(row, column)?.ok_or_else(|| format!("has no `{column}`"));
     let mut turns = Vec::new();
     if let Some(system) = text(row, "system")?.filter(|system| !system.is_empty()) {
         turns.push(turn("system", system));
@@ -126,10 +159,10 @@ fn instruction(row: &Value) -> Result<Vec<Turn>, String> {
         turns.extend([turn("user", asked.to_owned()), turn("assistant", answered.to_owned())]);
     }
     let asked = match text(row, "input")?.filter(|input| !input.is_empty()) {
-        Some(input) => format!("{}\n{input}", whole("instruction")?),
-        None => whole("instruction")?,
+        Some(input) => format!("{}\n{input}", whole(row, "instruction")?),
+        None => whole(row, "instruction")?,
     };
-    turns.extend([turn("user", asked), turn("assistant", whole("output")?)]);
+    turns.push(turn("user", asked));
     Ok(turns)
 }
 
@@ -149,7 +182,7 @@ fn tools(row: &Value) -> Result<Option<Value>, String> {
 }
 
 /// The value, or the one that a string contains as JSON. An empty string is an empty list.
-fn parsed(value: &Value, column: &str) -> Result<Value, String> {
+pub(super) fn parsed(value: &Value, column: &str) -> Result<Value, String> {
     match value.as_str() {
         None => Ok(value.clone()),
         Some("") => Ok(Value::from(Vec::<Value>::new())),
@@ -268,54 +301,5 @@ fn alias_reasoning(fields: &mut Vec<(String, Value)>) {
     match find(fields, "reasoning_content") {
         Some(at) => fields[at].1 = reasoning,
         None => fields.push(("reasoning_content".to_owned(), reasoning)),
-    }
-}
-
-/// Roles of the form `{from, value}`, and their usual names.
-const ROLES: [(&str, &str); 9] = [
-    ("system", "system"),
-    ("human", "user"),
-    ("user", "user"),
-    ("gpt", "assistant"),
-    ("assistant", "assistant"),
-    ("function_call", "assistant"),
-    ("observation", "tool"),
-    ("tool", "tool"),
-    ("developer", "developer"),
-];
-
-/// Gives a message of the form `{from, value}` the usual fields.
-fn from_value(fields: Vec<(String, Value)>) -> Result<Vec<(String, Value)>, String> {
-    let mut renamed = Vec::new();
-    let is_call = fields.iter().any(|(name, value)| name == "from" && value.as_str() == Some("function_call"));
-    for (name, value) in fields {
-        match name.as_str() {
-            "from" => {
-                let from = value.as_str().unwrap_or_default();
-                let known = || ROLES.map(|(name, _)| name).join(", ");
-                let (_, role) = ROLES
-                    .iter()
-                    .find(|(name, _)| *name == from)
-                    .ok_or_else(|| format!("is from `{value}`; the known ones are {}", known()))?;
-                renamed.push(("role".to_owned(), Value::from(*role)));
-            }
-            "value" if is_call => renamed.push(("tool_calls".to_owned(), calls(&value)?)),
-            "value" => renamed.push(("content".to_owned(), value)),
-            _ => renamed.push((name, value)),
-        }
-    }
-    Ok(renamed)
-}
-
-/// One call `{name, arguments}` or a list of them, as JSON in a string.
-fn calls(value: &Value) -> Result<Value, String> {
-    let parsed = parsed(value, "value")?;
-    let one = |call: Value| match call.kind() {
-        ValueKind::Map => Ok(Value::from_pairs([("type", Value::from("function")), ("function", call)])),
-        kind => Err(format!("calls a function by a {kind}, expected {{name, arguments}}")),
-    };
-    match parsed.kind() {
-        ValueKind::Seq => parsed.try_iter().into_iter().flatten().map(one).collect(),
-        _ => Ok([one(parsed)?].into_iter().collect()),
     }
 }

@@ -1,5 +1,6 @@
 //! The selection of texts, and the treatment of invalid ones.
 
+use super::GenerateConfig;
 use crate::chat::ChatConfig;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,9 @@ pub struct DatasetConfig {
     /// How conversations are rendered, and what is learned of them.
     #[serde(default, skip_serializing_if = "ChatConfig::is_default")]
     pub chat: ChatConfig,
+    /// Has the teacher answer the prompts, and replaces the answers that the documents have themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<GenerateConfig>,
 }
 
 /// What the documents of a source are.
@@ -155,6 +159,7 @@ impl DatasetConfig {
             special_tokens: SpecialTokens::default(),
             on_bad_text: OnBadText::default(),
             chat: ChatConfig::default(),
+            generate: None,
         }
     }
 

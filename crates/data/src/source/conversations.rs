@@ -47,7 +47,7 @@ pub(super) fn read_parquet(
 pub(super) fn roots(path: &Path, schema: &Schema, columns: &Columns, split_column: Option<&str>) -> Result<Vec<usize>> {
     let option = match columns {
         Columns::Messages { .. } => "messages_column",
-        Columns::PromptCompletion | Columns::Instruction => "format",
+        Columns::PromptCompletion | Columns::Instruction | Columns::Prompt | Columns::Task => "format",
     };
     let required = columns.required().into_iter().map(|name| (name, option));
     let split = split_column.map(|name| (name, "split_column"));

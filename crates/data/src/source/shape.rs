@@ -31,10 +31,55 @@ pub(super) fn conversations(config: &DatasetConfig, files: &[DataFile]) -> Resul
     let Some(file) = files.first() else { return Ok(None) };
     // A file without readable columns is refused when it is read, with the place of the damage.
     let columns = columns(file).unwrap_or_default();
-    let has = |names: &[&str]| names.iter().all(|name| columns.iter().any(|column| column == name));
-    let ways = [
-        (has(&["text"]), "`text`", "format = \"text\"", None),
-        (has(&["input_ids"]), "`input_ids`", "tokens_column = \"input_ids\"", None),
+    let others = [
+        (has(&columns, &["text"]), "`text`", "format = \"text\"", None),
+        (has(&columns, &["input_ids"]), "`input_ids`", "tokens_column = \"input_ids\"", None),
+    ];
+    only(file, others.into_iter().chain(ways(&columns)))
+}
+
+/// The columns of the prompts of a dataset that is to be answered.
+///
+/// # Errors
+/// A file without prompts, or one that can be read in two ways, if no option decides.
+pub(super) fn prompts(config: &DatasetConfig, files: &[DataFile]) -> Result<Columns> {
+    let messages = |column: &str| Ok(Columns::Messages { column: column.to_owned() });
+    let nothing = || ChatError::NotPrompts { path: config.path.clone() }.into();
+    match (&config.messages_column, config.format) {
+        (Some(column), _) => return messages(column),
+        (None, Some(Format::Messages)) => return messages(MESSAGES),
+        (None, Some(Format::PromptCompletion)) => return Ok(Columns::Prompt),
+        (None, Some(Format::Instruction)) => return Ok(Columns::Task),
+        (None, Some(Format::Text)) => return Err(nothing()),
+        (None, None) => {}
+    }
+    let file = files.first().ok_or_else(nothing)?;
+    let columns = columns(file).unwrap_or_default();
+    match only(file, ways(&columns).into_iter())? {
+        Some(Columns::PromptCompletion) => Ok(Columns::Prompt),
+        Some(Columns::Instruction) => Ok(Columns::Task),
+        Some(columns) => Ok(columns),
+        None if has(&columns, &["prompt"]) => Ok(Columns::Prompt),
+        None if has(&columns, &["instruction"]) => Ok(Columns::Task),
+        // What it is not is said where it is read.
+        None if kind(&file.path) == Some(Kind::Text) => messages(MESSAGES),
+        None => Err(nothing()),
+    }
+}
+
+/// Whether the first file has a column.
+pub(super) fn first_has(files: &[DataFile], column: &str) -> bool {
+    files.first().and_then(columns).is_some_and(|columns| has(&columns, &[column]))
+}
+
+/// One way to read a file: whether its columns are there, their names, the option that chooses it, and what it is.
+type Way = (bool, &'static str, &'static str, Option<Columns>);
+
+/// The ways to read a file with these columns as conversations.
+fn ways(columns: &[String]) -> [Way; 4] {
+    let messages = |column: &str| Some(Columns::Messages { column: column.to_owned() });
+    let has = |names: &[&str]| has(columns, names);
+    [
         (has(&[MESSAGES]), "`messages`", "format = \"messages\"", messages(MESSAGES)),
         (has(&[CONVERSATIONS]), "`conversations`", "messages_column = \"conversations\"", messages(CONVERSATIONS)),
         (
@@ -49,8 +94,12 @@ pub(super) fn conversations(config: &DatasetConfig, files: &[DataFile]) -> Resul
             "format = \"instruction\"",
             Some(Columns::Instruction),
         ),
-    ];
-    let mut found = ways.into_iter().filter(|(is_there, ..)| *is_there);
+    ]
+}
+
+/// The only way to read a file that is there; `None` if there is none, or if it is not as conversations.
+fn only(file: &DataFile, ways: impl Iterator<Item = Way>) -> Result<Option<Columns>> {
+    let mut found = ways.filter(|(is_there, ..)| *is_there);
     let first = found.next();
     match (first, found.next()) {
         (Some((_, first, choose_first, _)), Some((_, second, choose_second, _))) => {
@@ -59,6 +108,10 @@ pub(super) fn conversations(config: &DatasetConfig, files: &[DataFile]) -> Resul
         }
         (first, _) => Ok(first.and_then(|(.., columns)| columns)),
     }
+}
+
+fn has(columns: &[String], names: &[&str]) -> bool {
+    names.iter().all(|name| columns.iter().any(|column| column == name))
 }
 
 /// The columns or fields of a file's first row; `None` if they cannot be read, and for a text file.

@@ -162,6 +162,13 @@ impl TextTokenizer {
         self.end
     }
 
+    /// The token that the files of its chat template call `eos_token`: what ends an answer, if that is another one than
+    /// [`Self::eos`].
+    pub fn end_of_answer(&self) -> Option<u32> {
+        let (_, text) = self.chat.special_tokens().find(|(name, _)| *name == "eos_token")?;
+        self.inner.token_to_id(text)
+    }
+
     /// Tokens of `text`, without start and end tokens. A special token that the text contains (`<s>`) is treated as
     /// ordinary text; an added token that is not special (`<think>`) is a token.
     ///

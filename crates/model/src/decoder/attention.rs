@@ -2,10 +2,11 @@
 
 use super::linear::Linear;
 use super::norm::Norm;
+use super::prefill::Columns;
 use super::shape::{AttentionShape, QkNorm};
 use super::tensor_attention::{TensorLayout, attend};
-use crate::causal_lm::LayerCache;
 use crate::host;
+use crate::kv_cache::LayerCache;
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
@@ -56,12 +57,19 @@ impl Attention {
         &self.shape
     }
 
-    /// x: \[tokens, hidden\]; output as x. With a cache entry, there is one new token per row, which attends to those
-    /// before it.
-    pub(super) fn forward(&self, x: Tensor<2>, layout: &Layout, past: Option<&mut LayerCache>) -> Tensor<2> {
+    /// x: \[tokens, hidden\]; output as x.
+    pub(super) fn forward(&self, x: Tensor<2>, layout: &Layout, past: Option<Past<'_>>) -> Tensor<2> {
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|linear| self.clipped(linear.forward(x.clone())));
         let [q, k] = [(q, &self.q_norm), (k, &self.k_norm)].map(|(x, norm)| self.normed(x, norm.as_ref()));
         let (heads, rope) = (self.shape.heads, self.shape.rope);
+        let past = match past {
+            Some(Past::Step(entry)) => Some(entry),
+            Some(Past::Start(entry, columns)) => {
+                *entry = Some(columns.keys_and_values(k.clone(), v.clone(), &heads, rope));
+                None
+            }
+            None => None,
+        };
         self.o.forward(match layout {
             Layout::Host { sequences, angles } => {
                 host::attention(q, k, v, heads, sequences.clone(), angles[rope].clone())
@@ -101,6 +109,14 @@ impl Attention {
         let sinks = self.sinks.iter().map(|sinks| (format!("{name}.sinks"), StoredParameter::Vector(sinks)));
         linear.chain(norms.flatten()).chain(sinks).collect()
     }
+}
+
+/// A layer's keys and values of earlier tokens.
+pub(super) enum Past<'a> {
+    /// There is one new token per row, which attends to those in the entry and is added to them.
+    Step(&'a mut LayerCache),
+    /// The tokens are the first ones. Their keys and values become the entry.
+    Start(&'a mut LayerCache, &'a Columns),
 }
 
 /// The positions of the tokens of a pass, and which of them see each other.

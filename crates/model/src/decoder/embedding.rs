@@ -54,9 +54,9 @@ impl Embedding {
         })
     }
 
-    /// The same of one token in each row, \[rows\], at this position of all rows.
-    pub(super) fn step(&self, tokens: Tensor<1, Int>, position: usize) -> Tensor<3> {
-        self.at(tokens.unsqueeze_dim(1), || vec![position])
+    /// The same of one token in each row, \[rows\], at these positions, or at one position of all rows.
+    pub(super) fn step(&self, tokens: Tensor<1, Int>, positions: &[usize]) -> Tensor<3> {
+        self.at(tokens.unsqueeze_dim(1), || positions.to_vec())
     }
 
     /// `positions` returns those of all tokens of a row, or of all rows if they differ.

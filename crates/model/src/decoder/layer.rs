@@ -1,10 +1,9 @@
 //! A layer of a decoder.
 
-use super::attention::{Attention, Layout};
+use super::attention::{Attention, Layout, Past};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::shape::{ATTENTION, FEED_FORWARD, LayerShape, NORMS, Order, in_layer};
-use crate::causal_lm::LayerCache;
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -58,7 +57,7 @@ impl Layer {
     }
 
     /// x: \[rows, width, hidden\]; output as x.
-    pub(super) fn forward(&self, x: Tensor<3>, layout: &Layout, past: Option<&mut LayerCache>) -> Tensor<3> {
+    pub(super) fn forward(&self, x: Tensor<3>, layout: &Layout, past: Option<Past<'_>>) -> Tensor<3> {
         let [rows, width, d] = x.dims();
         let x = x.reshape([rows * width, d]);
         let attention = |x: Tensor<2>| self.attention.forward(x, layout, past);

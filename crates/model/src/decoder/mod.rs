@@ -8,6 +8,7 @@ mod head_input;
 mod layer;
 mod linear;
 mod norm;
+mod prefill;
 mod recompute;
 mod shape;
 mod tensor_attention;
@@ -17,14 +18,14 @@ pub(crate) use tensor_attention::TensorLayout;
 #[cfg(test)]
 pub(crate) use tensor_attention::attend;
 
-use crate::causal_lm::KvCache;
 use crate::head::{HeadParameter, HeadWeights};
 use crate::host;
+use crate::kv_cache::KvCache;
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use crate::rope::{RotaryAngles, RotarySpeeds};
 use crate::sequences::Sequences;
 use crate::{CausalLm, ModelConfig};
-use attention::Layout;
+use attention::{Layout, Past};
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor};
@@ -116,12 +117,18 @@ impl CausalLm for Model {
         self.gradients_by_layer(tokens, sequences, inputs, of_hidden)
     }
 
+    fn prefill(&self, texts: &[&[u32]]) -> (Tensor<2>, KvCache) {
+        self.read_texts(texts)
+    }
+
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
-        let (position, past) = cache.next_token(self.layers.len());
-        let layout = Layout::Tensors(Box::new(TensorLayout::at(position, &self.ropes, &self.device())));
-        let mut x = self.embedding.step(tokens, position);
+        let (before, padding, past) = cache.next_token(self.layers.len());
+        let windows = self.layers.iter().map(|layer| layer.attention().shape().heads.window);
+        let layout = TensorLayout::after(before, padding, &self.ropes, windows, &self.device());
+        let mut x = self.embedding.step(tokens, layout.positions());
+        let layout = Layout::Tensors(Box::new(layout));
         for (layer, entry) in self.layers.iter().zip(past) {
-            x = layer.forward(x, &layout, Some(entry));
+            x = layer.forward(x, &layout, Some(Past::Step(entry)));
         }
         let x = self.head_input.forward(x);
         let [rows, _, size] = x.dims();

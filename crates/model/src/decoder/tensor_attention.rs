@@ -1,13 +1,13 @@
 //! Attention as a composition of tensor operations, which works on any device.
 
-use crate::causal_lm::LayerCache;
 use crate::host::Heads;
+use crate::kv_cache::{LayerCache, last_columns};
 use crate::rope::{Rope, RotaryAngles, RotarySpeeds};
 use crate::sequences::Sequences;
 use burn::tensor::activation::softmax;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use std::collections::BTreeMap;
 
 /// The layout for tensor operations.
@@ -16,10 +16,12 @@ pub(crate) struct TensorLayout {
     ropes: Vec<Rope>,
     /// Number of tokens of a row.
     width: usize,
+    /// The positions of one new token in each row, or the one of all rows; empty for other batches.
+    positions: Vec<usize>,
     /// Number of tokens of the longest sequence. A window of at least this size hides nothing.
     longest: usize,
     /// For each window, the keys that each query must not see; without an entry, each row is one sequence without a
-    /// window, or one new token.
+    /// window, or one new token that sees all keys.
     masks: BTreeMap<Option<usize>, Tensor<4, Bool>>,
 }
 
@@ -44,13 +46,38 @@ impl TensorLayout {
                 masks.entry(window).or_insert_with(|| sequences.mask(window, device));
             }
         }
-        Self { ropes, width, longest, masks }
+        Self { ropes, width, positions: Vec::new(), longest, masks }
     }
 
-    /// One new token in each row, at this position.
-    pub(super) fn at(position: usize, ropes: &[RotarySpeeds], device: &Device) -> Self {
-        let rope = |speeds| Rope::new(&RotaryAngles::new(position..position + 1, speeds), 1, device);
-        Self { ropes: ropes.iter().map(rope).collect(), width: 1, longest: 1, masks: BTreeMap::new() }
+    /// One new token in each row, for attentions with these windows, after `before` columns of a cache, of which the
+    /// first `padding` of each row hold no token (empty if there are none).
+    pub(super) fn after(
+        before: usize,
+        padding: &[usize],
+        ropes: &[RotarySpeeds],
+        windows: impl Iterator<Item = Option<usize>>,
+        device: &Device,
+    ) -> Self {
+        let positions = match padding {
+            [] => vec![before],
+            padding => padding.iter().map(|unused| before - unused).collect(),
+        };
+        let rope = |speeds| Rope::new(&RotaryAngles::new(positions.iter().copied(), speeds), positions.len(), device);
+        let (ropes, longest) = (ropes.iter().map(rope).collect(), before + 1);
+        let mut masks = BTreeMap::new();
+        for window in windows.map(|window| window.filter(|&size| size < longest)) {
+            let keys = window.unwrap_or(longest);
+            let hidden: Vec<usize> = padding.iter().map(|unused| unused.saturating_sub(longest - keys)).collect();
+            if hidden.iter().any(|&count| count > 0) {
+                masks.entry(window).or_insert_with(|| first_keys(&hidden, keys, device));
+            }
+        }
+        Self { ropes, width: 1, positions, longest, masks }
+    }
+
+    /// The positions of one new token in each row, or the one of all rows.
+    pub(super) fn positions(&self) -> &[usize] {
+        &self.positions
     }
 
     fn mask(&self, window: Option<usize>) -> Option<Tensor<4, Bool>> {
@@ -74,15 +101,23 @@ pub(crate) fn attend(
     let (mut k, mut v) = (rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
     let mask = layout.mask(heads.window);
     let is_causal = past.is_none() && mask.is_none();
-    if let Some(entry) = past {
-        if let Some((past_k, past_v)) = entry.take() {
-            k = within(Tensor::cat(vec![past_k, k], 2), heads.window);
-            v = within(Tensor::cat(vec![past_v, v], 2), heads.window);
+    let (group, is_step) = (heads.count / heads.kv_count, past.is_some());
+    let (q, k, v, mask) = match past {
+        Some(entry) => {
+            if let Some((past_k, past_v)) = entry.take() {
+                // What comes before the window is not needed again.
+                let seen = |past: Tensor<4>, x| {
+                    last_columns(Tensor::cat(vec![past, x], 2), heads.window.unwrap_or(usize::MAX))
+                };
+                (k, v) = (seen(past_k, k), seen(past_v, v));
+            }
+            *entry = Some((k.clone(), v.clone()));
+            // Query heads with common keys are queries of one head, so that no key is repeated.
+            let mask = mask.map(|mask| mask.expand([n, 1, group, k.dims()[2]]));
+            (q.reshape([n, heads.kv_count, group, heads.head_dim]), k, v, mask)
         }
-        *entry = Some((k.clone(), v.clone()));
-    }
-    let group = heads.count / heads.kv_count;
-    let (k, v) = (repeat_kv(k, group), repeat_kv(v, group));
+        None => (q, repeat_kv(k, group), repeat_kv(v, group), mask),
+    };
     let a = match sinks {
         Some(sinks) => {
             let mask = mask.or_else(|| is_causal.then(|| causal(width, &q.device())));
@@ -94,7 +129,8 @@ pub(crate) fn attend(
             attention(q, k, v, mask, None, options)
         }
     };
-    a.swap_dims(1, 2).reshape([n, heads.count * heads.head_dim])
+    let a = if is_step { a } else { a.swap_dims(1, 2) };
+    a.reshape([n, heads.count * heads.head_dim])
 }
 
 /// softmax(\[q kᵀ · scale, sink\]) v without the sink's weight, all \[rows, heads, positions, head_dim\].
@@ -110,7 +146,9 @@ fn attend_with_sinks(
         let mask = mask.expand([rows, heads, queries, keys]);
         scores = scores.mask_fill(mask, f32::NEG_INFINITY);
     }
-    let sinks = sinks.reshape([1, heads, 1, 1]).expand([rows, heads, queries, 1]);
+    // One for each head, or for each of the heads that are queries of one.
+    let each = sinks.dims()[0] / heads;
+    let sinks = sinks.reshape([1, heads, each, 1]).expand([rows, heads, queries, 1]);
     let weights = softmax(Tensor::cat(vec![scores, sinks], 3), 3);
     weights.narrow(3, 0, keys).matmul(v)
 }
@@ -120,14 +158,10 @@ fn causal(width: usize, device: &Device) -> Tensor<4, Bool> {
     Sequences::in_rows(1, width).mask(None, device)
 }
 
-/// The last keys or values, \[rows, kv, positions, head_dim\], that a new token sees. Those before them are not needed
-/// again.
-fn within(x: Tensor<4>, window: Option<usize>) -> Tensor<4> {
-    let positions = x.dims()[2];
-    match window {
-        Some(size) if size < positions => x.narrow(2, positions - size, size),
-        _ => x,
-    }
+/// The first of `keys` keys that the one query of each row must not see, \[rows, 1, 1, keys\].
+fn first_keys(hidden: &[usize], keys: usize, device: &Device) -> Tensor<4, Bool> {
+    let hidden_keys: Vec<bool> = hidden.iter().flat_map(|&count| (0..keys).map(move |key| key < count)).collect();
+    Tensor::from_data(TensorData::new(hidden_keys, [hidden.len(), 1, 1, keys]), device)
 }
 
 /// Repeats every key-value head for the `group` query heads that share it. \[rows, kv, positions, head_dim\] in,
