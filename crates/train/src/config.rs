@@ -24,7 +24,8 @@ pub struct TrainConfig {
     /// Learning rate schedule after the warm-up.
     #[serde(default)]
     pub schedule: LrSchedule,
-    /// Decoupled weight decay of matrices; norms are never decayed.
+    /// Decoupled weight decay of matrices; norms and biases are never decayed, except for a head's bias, which is a row of
+    /// its matrix.
     #[serde(default = "default_decay")]
     pub weight_decay: f64,
     /// Maximum global gradient norm.
