@@ -178,6 +178,30 @@ fn answers_are_found_with_and_without_generation_blocks() {
 }
 
 #[test]
+fn a_template_whose_blocks_are_not_written_is_to_blame() {
+    let template = qwen(true)
+        .replace("{% generation %}", "{% if false %}{% generation %}")
+        .replace("{% endgeneration %}", "{% endgeneration %}{% endif %}");
+    let error = Case::new("qwen", Some(&template), |_| {}).encode(&chat(&TWO_TURNS)).err().unwrap();
+    assert!(error.contains("blocks, but writes none for the 2 answers"), "{error}");
+    // Blocks in a comment are none.
+    let commented = format!("{{# {{% generation %}} marks answers #}}{}", qwen(false));
+    let case = Case::new("qwen", Some(&commented), |_| {});
+    assert_eq!(case.learned(&chat(&TWO_TURNS)), "the dog<|im_end|>\n| once\nthere <|im_end|>\n");
+}
+
+#[test]
+fn a_template_that_cannot_be_read_is_named_with_its_file() {
+    let config = DatasetConfig::at(Path::new("chats.jsonl"));
+    for (file, name) in [("chat_template.jinja", ""), ("additional_chat_templates/tool_use.jinja", "`tool_use` ")] {
+        let good = [("chat_template.jinja", &b"{{ messages }}"[..]), (file, b"{% if %}")];
+        let files = ChatFiles::of(Path::new("model"), good).unwrap();
+        let error = Renderer::open(&config, &files).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("model/{file}: the chat template {name}cannot be read: ")), "{error}");
+    }
+}
+
+#[test]
 fn answers_at_the_edges_of_characters_and_conversations() {
     let case = Case::new("qwen", Some(&qwen(false)), |_| {});
     let learned = |messages: &[(&str, &str)]| case.learned(&chat(messages));
