@@ -164,6 +164,37 @@ fn a_model_may_be_named_wherever_there_is_one() {
     assert!(error.contains("models--org--other/refs/main") && error.contains("HF_HUB_OFFLINE"), "{error}");
 }
 
+/// Between the two, another program may fetch a newer commit of the branch.
+#[test]
+fn what_was_located_is_what_is_opened() {
+    let cache = tempfile::tempdir().unwrap();
+    let (model, commit) = (cache.path().join("models--org--name"), "89abcdef0123456789abcdef0123456789abcdef");
+    let (snapshot, golden) = (model.join("snapshots").join(commit), golden::folder().join("families/llama3"));
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(model.join("refs")).unwrap();
+    fs::write(model.join("refs/main"), commit).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden.join(name), snapshot.join(name)).unwrap();
+    }
+    let offline = logitcask_hub::Settings {
+        cache: cache.path().to_owned(),
+        endpoint: String::new(),
+        token: None,
+        token_file: PathBuf::new(),
+        offline: true,
+    };
+    let located = logitcask_hub::locate(Path::new("org/name"), &offline, &mut |_, _| (), &|_| Ok(())).unwrap().unwrap();
+    fs::write(model.join("refs/main"), "0".repeat(40)).unwrap();
+    let opened = PretrainedModel::open_snapshot(&located).unwrap();
+    assert_eq!((opened.path(), opened.name().as_str()), (snapshot.as_path(), "name"));
+    // What is refused without weights: the check before they are fetched.
+    fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+    PretrainedModel::check_folder(&snapshot).unwrap();
+    fs::write(snapshot.join("config.json"), r#"{"model_type": "mamba"}"#).unwrap();
+    let error = PretrainedModel::check_folder(&snapshot).unwrap_err().to_string();
+    assert!(error.contains("model_type is `mamba`"), "{error}");
+}
+
 /// Needs the fetched model (`make fetch-smollm2`); is skipped without it. The numbers are from numpy in float64, and
 /// the values of blocks, tokens and positions in it from nothing of ours.
 #[test]
