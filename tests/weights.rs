@@ -55,6 +55,52 @@ fn the_rotary_scaling_of_llama3_is_found_in_its_divisors() {
     assert!(other.contains("`rope_freqs.weight` scales the rotary embedding otherwise"), "{other}");
 }
 
+/// A GGUF file with further keys, each with its type and value.
+fn with_keys(name: &str, keys: &[(&str, u32, &[u8])]) -> Result<PretrainedModel, String> {
+    let mut bytes = fs::read(gguf(name)).unwrap();
+    let text = |text: &[u8]| [&(text.len() as u64).to_le_bytes(), text].concat();
+    let key = |name: &str, kind: u32, value: &[u8]| [&text(name.as_bytes()), &kind.to_le_bytes()[..], value].concat();
+    let mut more = keys.iter().flat_map(|(name, kind, value)| key(name, *kind, value)).collect::<Vec<u8>>();
+    // A text that keeps the tensors at multiples of the alignment.
+    let filler = (64 - (more.len() + key("filler", 8, &text(b"")).len()) % 32) % 32;
+    more.extend(key("filler", 8, &text(&vec![b'.'; filler])));
+    let count = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) + keys.len() as u64 + 1;
+    bytes.splice(16..24, [&count.to_le_bytes()[..], &more].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    fs::write(&path, bytes).unwrap();
+    let opened = PretrainedModel::open(&path).map_err(|error| error.to_string());
+    // The weights are read while the file is there.
+    opened.inspect(|model| _ = model.fingerprint().unwrap())
+}
+
+/// llama.cpp scales linearly by a factor unless another type is said, and by none where that is `none`.
+#[test]
+fn a_rotary_factor_without_a_type_is_linear() {
+    let factor = |factor: f32| ("llama.rope.scaling.factor", 6, factor.to_le_bytes());
+    let kind =
+        |kind: &str| ("llama.rope.scaling.type", 8, [&(kind.len() as u64).to_le_bytes(), kind.as_bytes()].concat());
+    let open = |factor: Option<(&str, u32, [u8; 4])>, kind: Option<(&str, u32, Vec<u8>)>| {
+        let factor = factor.iter().map(|(name, kind, value)| (*name, *kind, &value[..]));
+        let kind = kind.iter().map(|(name, kind, value)| (*name, *kind, &value[..]));
+        with_keys("llama-bias.gguf", &factor.chain(kind).collect::<Vec<_>>()).unwrap().config().clone()
+    };
+    let (plain, linear) = (open(None, None), open(Some(factor(4.0)), Some(kind("linear"))));
+    assert_ne!(plain, linear);
+    assert_eq!(open(Some(factor(4.0)), None), linear);
+    for (number, kind) in [(1.0, None), (0.0, None), (4.0, Some(kind("none")))] {
+        assert_eq!(open(Some(factor(number)), kind), plain, "{number}");
+    }
+    let (name, kind, value) = factor(4.0);
+    let error = with_keys("llama3.gguf", &[(name, kind, &value)]).err().unwrap();
+    assert!(error.contains("both by a factor") && error.contains("`rope_freqs.weight`"), "{error}");
+    // The name, one dimension of 4, and the type.
+    let tensor =
+        |id: u32| [b"rope_freqs.weight", &1u32.to_le_bytes()[..], &4u64.to_le_bytes(), &id.to_le_bytes()].concat();
+    let error = refused("llama3.gguf", &tensor(0), &tensor(1));
+    assert!(error.contains("`rope_freqs.weight` has the type F16, expected F32"), "{error}");
+}
+
 #[test]
 fn an_exported_gguf_file_is_the_same_model() {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
