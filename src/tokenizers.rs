@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 use logitcask_cache::CacheReader;
 use logitcask_data::{ChatFiles, SpecialIds, TextTokenizer};
 use logitcask_model::{PretrainedModel, TokenizerSource};
-use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -23,10 +22,6 @@ pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
     }
     .with_context(|| "cannot open the model's tokenizer, which must be in the folder or the file of its weights")?;
     notes.iter().for_each(|text| note!("{}: {text}", files.name()));
-    let tokenizer = match files.tokenizer() {
-        TokenizerSource::Gguf(path) => with_templates_of(files, tokenizer, path)?,
-        TokenizerSource::Json(_) | TokenizerSource::Llama2c(_) => tokenizer,
-    };
     if tokenizer.vocab_size() as usize > config.vocab_size() {
         bail!(
             "the tokenizer has {} tokens, but the model only {} classes: they do not belong together",
@@ -35,21 +30,6 @@ pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
         );
     }
     Ok(tokenizer)
-}
-
-/// The tokenizer with the chat templates in the GGUF file at `path`. These receive the texts of its special tokens,
-/// which in a folder another file names.
-fn with_templates_of(files: &PretrainedModel, tokenizer: TextTokenizer, path: &Path) -> Result<TextTokenizer> {
-    let (config, companions) = (files.config(), files.companions()?);
-    let text = |id: Option<u32>| id.map(|id| tokenizer.decode_verbatim(&[id])).transpose();
-    let special = json!({
-        "bos_token": text(config.bos_token_id())?,
-        "eos_token": text(config.eos_token_ids().first().copied())?,
-    });
-    let special = special.to_string();
-    let templates = companions.iter().chain([("special_tokens_map.json", special.as_bytes())]);
-    let templates = ChatFiles::of(path, templates)?;
-    Ok(tokenizer.with_chat_files(templates))
 }
 
 /// Every token that ends a text or an answer of a model, in ascending order.

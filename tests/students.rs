@@ -326,6 +326,10 @@ fn what_does_not_fit_is_refused_by_name() {
     write_teacher(&fixture.path("source"), 2, 300, other.json());
     set(&fixture, "", "");
     refused(&fixture, &["source", "tokenizer is not the one of the data"]);
+    // The same file, but another token is a special one.
+    write_source(&fixture, &serde_json::json!({}), 2);
+    fs::write(fixture.path("source/tokenizer_config.json"), r#"{"pad_token": "e"}"#).unwrap();
+    refused(&fixture, &["source", "tokenizer is not the one of the data", "1 of them in tokenizer_config.json"]);
     write_source(&fixture, &serde_json::json!({"max_position_embeddings": 32}), 2);
     refused(&fixture, &["context of 32", "windows of 48"]);
     fixture.write_recipe("lora = { rank = 2, alpha = 4, targets = [\"q_proj\"] }");

@@ -55,6 +55,52 @@ fn the_rotary_scaling_of_llama3_is_found_in_its_divisors() {
     assert!(other.contains("`rope_freqs.weight` scales the rotary embedding otherwise"), "{other}");
 }
 
+/// A GGUF file with further keys, each with its type and value.
+fn with_keys(name: &str, keys: &[(&str, u32, &[u8])]) -> Result<PretrainedModel, String> {
+    let mut bytes = fs::read(gguf(name)).unwrap();
+    let text = |text: &[u8]| [&(text.len() as u64).to_le_bytes(), text].concat();
+    let key = |name: &str, kind: u32, value: &[u8]| [&text(name.as_bytes()), &kind.to_le_bytes()[..], value].concat();
+    let mut more = keys.iter().flat_map(|(name, kind, value)| key(name, *kind, value)).collect::<Vec<u8>>();
+    // A text that keeps the tensors at multiples of the alignment.
+    let filler = (64 - (more.len() + key("filler", 8, &text(b"")).len()) % 32) % 32;
+    more.extend(key("filler", 8, &text(&vec![b'.'; filler])));
+    let count = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) + keys.len() as u64 + 1;
+    bytes.splice(16..24, [&count.to_le_bytes()[..], &more].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    fs::write(&path, bytes).unwrap();
+    let opened = PretrainedModel::open(&path).map_err(|error| error.to_string());
+    // The weights are read while the file is there.
+    opened.inspect(|model| _ = model.fingerprint().unwrap())
+}
+
+/// llama.cpp scales linearly by a factor unless another type is said, and by none where that is `none`.
+#[test]
+fn a_rotary_factor_without_a_type_is_linear() {
+    let factor = |factor: f32| ("llama.rope.scaling.factor", 6, factor.to_le_bytes());
+    let kind =
+        |kind: &str| ("llama.rope.scaling.type", 8, [&(kind.len() as u64).to_le_bytes(), kind.as_bytes()].concat());
+    let open = |factor: Option<(&str, u32, [u8; 4])>, kind: Option<(&str, u32, Vec<u8>)>| {
+        let factor = factor.iter().map(|(name, kind, value)| (*name, *kind, &value[..]));
+        let kind = kind.iter().map(|(name, kind, value)| (*name, *kind, &value[..]));
+        with_keys("llama-bias.gguf", &factor.chain(kind).collect::<Vec<_>>()).unwrap().config().clone()
+    };
+    let (plain, linear) = (open(None, None), open(Some(factor(4.0)), Some(kind("linear"))));
+    assert_ne!(plain, linear);
+    assert_eq!(open(Some(factor(4.0)), None), linear);
+    for (number, kind) in [(1.0, None), (0.0, None), (4.0, Some(kind("none")))] {
+        assert_eq!(open(Some(factor(number)), kind), plain, "{number}");
+    }
+    let (name, kind, value) = factor(4.0);
+    let error = with_keys("llama3.gguf", &[(name, kind, &value)]).err().unwrap();
+    assert!(error.contains("both by a factor") && error.contains("`rope_freqs.weight`"), "{error}");
+    // The name, one dimension of 4, and the type.
+    let tensor =
+        |id: u32| [b"rope_freqs.weight", &1u32.to_le_bytes()[..], &4u64.to_le_bytes(), &id.to_le_bytes()].concat();
+    let error = refused("llama3.gguf", &tensor(0), &tensor(1));
+    assert!(error.contains("`rope_freqs.weight` has the type F16, expected F32"), "{error}");
+}
+
 #[test]
 fn an_exported_gguf_file_is_the_same_model() {
     let (device, _) = DeviceChoice::Cpu.open().unwrap();
@@ -162,6 +208,37 @@ fn a_model_may_be_named_wherever_there_is_one() {
     let output = named(&["eval", "org/other", "--cache", "cache"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("models--org--other/refs/main") && error.contains("HF_HUB_OFFLINE"), "{error}");
+}
+
+/// Between the two, another program may fetch a newer commit of the branch.
+#[test]
+fn what_was_located_is_what_is_opened() {
+    let cache = tempfile::tempdir().unwrap();
+    let (model, commit) = (cache.path().join("models--org--name"), "89abcdef0123456789abcdef0123456789abcdef");
+    let (snapshot, golden) = (model.join("snapshots").join(commit), golden::folder().join("families/llama3"));
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(model.join("refs")).unwrap();
+    fs::write(model.join("refs/main"), commit).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden.join(name), snapshot.join(name)).unwrap();
+    }
+    let offline = logitcask_hub::Settings {
+        cache: cache.path().to_owned(),
+        endpoint: String::new(),
+        token: None,
+        token_file: PathBuf::new(),
+        offline: true,
+    };
+    let located = logitcask_hub::locate(Path::new("org/name"), &offline, &mut |_, _| (), &|_| Ok(())).unwrap().unwrap();
+    fs::write(model.join("refs/main"), "0".repeat(40)).unwrap();
+    let opened = PretrainedModel::open_snapshot(&located).unwrap();
+    assert_eq!((opened.path(), opened.name().as_str()), (snapshot.as_path(), "name"));
+    // What is refused without weights: the check before they are fetched.
+    fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+    PretrainedModel::check_folder(&snapshot).unwrap();
+    fs::write(snapshot.join("config.json"), r#"{"model_type": "mamba"}"#).unwrap();
+    let error = PretrainedModel::check_folder(&snapshot).unwrap_err().to_string();
+    assert!(error.contains("model_type is `mamba`"), "{error}");
 }
 
 /// Needs the fetched model (`make fetch-smollm2`); is skipped without it. The numbers are from numpy in float64, and

@@ -46,12 +46,15 @@ impl Student {
         let start = PrunedModel::new(files, wanted, teaching.vocab_size..=most)?;
         let (source, path) = (start.source(), wanted.from.display());
         let tokenizer = of_model(source)?;
-        if !is_same_json(tokenizer.json(), teaching.tokenizer.json()) {
+        let ours = &teaching.tokenizer;
+        if !is_same_json(tokenizer.json(), ours.json()) || tokenizer.added_tokens() != ours.added_tokens() {
             bail!(
-                "{path}: the model's tokenizer is not the one of the data ({} tokens, the data's has {}); start from a \
-                 model with the teacher's tokenizer",
+                "{path}: the model's tokenizer is not the one of the data ({} tokens, {} of them in tokenizer_config.json; the \
+                 data's has {}, {} of them there); start from a model with the teacher's tokenizer",
                 tokenizer.vocab_size(),
-                teaching.vocab_size
+                tokenizer.added_tokens().len(),
+                teaching.vocab_size,
+                ours.added_tokens().len()
             );
         }
         let (context, window) = (start.config().max_position_embeddings(), teaching.max_length);

@@ -117,18 +117,12 @@ impl Split {
     fn append_conversation(&mut self, document: u64, marked: Marked, tokenizer: &TextTokenizer, max_length: usize) {
         let Marked { mut tokens, marks, too_long } = marked;
         self.chats.seen += 1;
-        if tokens.len() > max_length {
-            match too_long {
-                TooLong::Drop => {
-                    self.chats.too_long += 1;
-                    return;
-                }
-                TooLong::Cut => {
-                    self.chats.cut += 1;
-                    tokens.truncate(max_length);
-                }
-            }
+        let is_too_long = tokens.len() > max_length;
+        if is_too_long && too_long == TooLong::Drop {
+            self.chats.too_long += 1;
+            return;
         }
+        tokens.truncate(max_length);
         // A position is marked if its next token is.
         let next = marks.iter().take(tokens.len()).skip(1).zip(0u32..);
         let positions: Vec<u32> = next.filter_map(|(&mark, position)| mark.then_some(position)).collect();
@@ -136,6 +130,7 @@ impl Split {
             self.chats.unanswered += 1;
             return;
         }
+        self.chats.cut += u64::from(is_too_long);
         let is_end = |position: &u32| tokenizer.is_special(tokens[*position as usize + 1]);
         self.chats.ends += u64::from(positions.iter().any(is_end));
         self.chats.two_starts += u64::from(tokens[0] == tokens[1] && tokenizer.is_special(tokens[0]));

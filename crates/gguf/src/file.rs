@@ -15,7 +15,7 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Reads and checks the header. Nothing is allocated that is larger than the file.
+    /// Reads and checks the header, whose contents take at most 256 MiB of memory, whatever the file says.
     ///
     /// # Errors
     /// [`Error::Format`] if it is not a header, is damaged, describes tensors that the file does not have, or uses a

@@ -6,6 +6,13 @@ use std::io::{ErrorKind, Read};
 
 /// Largest header: those of the largest vocabularies have 20 megabytes.
 pub(crate) const HEADER_LIMIT: u64 = 64 << 20;
+/// Most memory that the contents of a header may take: a number has 8 bytes in memory and may have 1 in a file, a text has
+/// [`TEXT_BYTES`] beside its letters and 8 in a file.
+pub(crate) const MEMORY_LIMIT: u64 = 4 * HEADER_LIMIT;
+/// Memory of a text beside its letters.
+const TEXT_BYTES: u64 = size_of::<String>() as u64;
+/// Memory of a key or a tensor beside its name and its values, with room for the tree that holds it.
+const ENTRY_BYTES: u64 = 2 * (size_of::<Tensor>() + size_of::<String>()) as u64;
 /// Largest number of dimensions of a tensor.
 const MAX_DIMENSIONS: u32 = 4;
 
@@ -49,12 +56,14 @@ struct Bytes<R> {
     inner: R,
     read: u64,
     limit: u64,
+    /// Memory that its values take.
+    memory: u64,
 }
 
 impl Header {
     /// Parses the header at the start of a file of `size` bytes.
     pub fn parse(reader: impl Read, size: u64) -> Parsed<Self> {
-        let mut bytes = Bytes { inner: reader, read: 0, limit: size.min(HEADER_LIMIT) };
+        let mut bytes = Bytes { inner: reader, read: 0, limit: size.min(HEADER_LIMIT), memory: 0 };
         let magic: [u8; 4] = bytes.array()?;
         if &magic != b"GGUF" {
             return refuse("it is not a GGUF file");
@@ -70,6 +79,7 @@ impl Header {
         let (tensors, keys) = (bytes.u64()?, bytes.u64()?);
         let mut header = Self::default();
         for _ in 0..keys {
+            bytes.charge(ENTRY_BYTES)?;
             let key = bytes.text()?;
             let kind = u32::from_le_bytes(bytes.array()?);
             let value = bytes.value(kind).map_err(|problem| problem.of("key", &key))?;
@@ -78,6 +88,7 @@ impl Header {
             }
         }
         for _ in 0..tensors {
+            bytes.charge(ENTRY_BYTES)?;
             let name = bytes.text()?;
             let tensor = bytes.tensor().map_err(|problem| problem.of("tensor", &name))?;
             if header.tensors.insert(name.clone(), tensor).is_some() {
@@ -132,14 +143,31 @@ impl Problem {
 }
 
 impl<R: Read> Bytes<R> {
-    /// The next `count` bytes.
-    fn take(&mut self, count: u64) -> Parsed<Vec<u8>> {
-        if count > self.limit - self.read {
-            return refuse(format!(
+    /// Refuses what would take more memory than a header may, before it is allocated.
+    fn charge(&mut self, bytes: u64) -> Parsed<()> {
+        self.memory = self.memory.saturating_add(bytes);
+        match self.memory <= MEMORY_LIMIT {
+            true => Ok(()),
+            false => {
+                refuse(format!("its header has more numbers and texts than fit into {MEMORY_LIMIT} bytes of memory"))
+            }
+        }
+    }
+
+    /// Refuses a header that does not have `count` more bytes.
+    fn expect(&self, count: u64) -> Parsed<()> {
+        match count <= self.limit - self.read {
+            true => Ok(()),
+            false => refuse(format!(
                 "its header goes past byte {}: it is damaged or cut off, or has more than {HEADER_LIMIT} bytes",
                 self.limit
-            ));
+            )),
         }
+    }
+
+    /// The next `count` bytes.
+    fn take(&mut self, count: u64) -> Parsed<Vec<u8>> {
+        self.expect(count)?;
         let mut bytes = vec![0; count as usize];
         match self.inner.read_exact(&mut bytes) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return refuse("its header is cut off"),
@@ -160,6 +188,7 @@ impl<R: Read> Bytes<R> {
 
     fn text(&mut self) -> Parsed<String> {
         let length = self.u64()?;
+        self.charge(length)?;
         String::from_utf8(self.take(length)?).or_else(|_| refuse("a text that is not UTF-8"))
     }
 
@@ -169,13 +198,23 @@ impl<R: Read> Bytes<R> {
             9 => {
                 let (kind, count) = (u32::from_le_bytes(self.array()?), self.u64()?);
                 match kind {
-                    8 => (0..count).map(|_| self.text()).collect::<Parsed<_>>().map(Value::TextList),
+                    8 => self.texts(count).map(Value::TextList),
                     9 => refuse("a list of lists, which this build does not read"),
                     _ => self.numbers(kind, count).map(Value::NumberList),
                 }
             }
             _ => self.numbers(kind, 1).map(Value::Number),
         }
+    }
+
+    fn texts(&mut self, count: u64) -> Parsed<Vec<String>> {
+        self.expect(count.saturating_mul(8))?;
+        self.charge(count.saturating_mul(TEXT_BYTES))?;
+        let mut texts = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            texts.push(self.text()?);
+        }
+        Ok(texts)
     }
 
     /// `count` numbers of this type.
@@ -188,10 +227,8 @@ impl<R: Read> Bytes<R> {
             _ => return refuse(format!("a value of type {kind}, which GGUF does not have")),
         };
         let total = count.saturating_mul(width);
-        // In memory a number takes eight bytes, so a list of bytes may not be as long as the header.
-        if count > HEADER_LIMIT / 8 {
-            return refuse(format!("a list of {count} numbers; at most {} are read", HEADER_LIMIT / 8));
-        }
+        self.expect(total)?;
+        self.charge(count.saturating_mul(8))?;
         let bytes = self.take(total)?;
         let words = bytes.chunks_exact(width as usize);
         let unsigned = words.clone().map(|word| word.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte)));

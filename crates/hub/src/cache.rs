@@ -12,6 +12,16 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
+/// Files beside config.json and the weights, as far as a model has them.
+pub(crate) const SMALL: [&str; 7] = [
+    "generation_config.json",
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
 
 /// A model in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +32,24 @@ pub struct Snapshot {
     pub commit: String,
     /// The folder with the files.
     pub folder: PathBuf,
+    /// Which files it lacks that the model may have, and why that is not known.
+    pub doubt: Option<String>,
 }
 
 /// The folder of a commit.
 pub(crate) fn snapshot_folder(name: &HubName, commit: &str, settings: &Settings) -> PathBuf {
     settings.cache.join(name.folder()).join("snapshots").join(commit)
+}
+
+/// The folder with the names of files that a commit does not have, as Hugging Face's tools keep it.
+pub(crate) fn absent_folder(name: &HubName, commit: &str, settings: &Settings) -> PathBuf {
+    settings.cache.join(name.folder()).join(".no_exist").join(commit)
+}
+
+/// The small files that the snapshot lacks and that are not known to be absent from the model.
+pub(crate) fn unknown(snapshot: &Snapshot, settings: &Settings) -> Vec<&'static str> {
+    let absent = absent_folder(&snapshot.name, &snapshot.commit, settings);
+    SMALL.into_iter().filter(|file| !has(&snapshot.folder, file) && !has(&absent, file)).collect()
 }
 
 /// The file that holds the commit of a branch or tag.
@@ -43,13 +66,13 @@ pub(crate) fn find(name: &HubName, settings: &Settings) -> Result<Option<Snapsho
             match fs::read_to_string(&path) {
                 Ok(commit) => commit.trim().to_owned(),
                 Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(reason) => return Err(Error::Io { path, reason }),
+                Err(reason) => return Err(Error::Io { path, action: "read it", reason }),
             }
         }
     };
     let folder = snapshot_folder(name, &commit, settings);
     let is_there = is_commit(&commit) && folder.is_dir();
-    Ok(is_there.then(|| Snapshot { name: name.clone(), commit, folder }))
+    Ok(is_there.then(|| Snapshot { name: name.clone(), commit, folder, doubt: None }))
 }
 
 /// The first file that a model cannot do without and the folder does not have.

@@ -4,15 +4,19 @@ use crate::{HubName, Settings};
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
+use tracing::info;
 use ureq::config::RedirectAuthHeaders;
-use ureq::http::{Response, StatusCode};
+use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-/// Further attempts after a connection broke, each of which goes on where the last one ended.
+/// Further attempts after a connection broke or the hub was busy, each of which goes on where the last one ended.
 const RETRIES: u32 = 3;
+/// Longest wait before an attempt, whatever a busy hub asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait for a connection, and for the next bytes.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest list of a model's files.
@@ -50,10 +54,61 @@ pub(crate) struct Lfs {
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The hub answered with this status.
-    Status(u16),
-    /// Anything else, in words.
-    Other(String),
+    /// The hub answered with this status, perhaps with the time after which to ask again.
+    Status(u16, Option<Duration>),
+    /// There is no connection, or it broke.
+    Connection(String),
+    /// What arrived is not what the hub promised.
+    Content(String),
+    /// A file of this machine cannot be read or written.
+    Local {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operation that failed.
+        action: &'static str,
+        /// The operating system's error.
+        reason: io::Error,
+    },
+}
+
+impl Failure {
+    /// A failure of this machine, which no further attempt mends.
+    pub(crate) fn local(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |reason| Self::Local { path, action, reason }
+    }
+
+    /// Whether the hub may answer if it is asked again.
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Status(429 | 500 | 502 | 503 | 504, _))
+    }
+
+    fn is_busy_or_broken(&self) -> bool {
+        self.is_busy() || matches!(self, Self::Connection(_))
+    }
+
+    /// How long to wait before attempt number `attempt`, from 0.
+    fn wait(&self, attempt: u32) -> Duration {
+        match self {
+            Self::Status(_, after) => after.unwrap_or(Duration::from_secs(1 << attempt)).min(LONGEST_WAIT),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// Makes up to [`RETRIES`] further attempts after failures that are `passing`.
+fn again<T>(passing: fn(&Failure) -> bool, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    for retry in 0..RETRIES {
+        match attempt() {
+            Err(failure) if passing(&failure) => {
+                let wait = failure.wait(retry);
+                info!(?failure, seconds = wait.as_secs_f64(), "the hub is asked again");
+                thread::sleep(wait);
+            }
+            done => return done,
+        }
+    }
+    attempt()
 }
 
 /// A connection to a hub.
@@ -70,6 +125,7 @@ impl Client {
             .timeout_recv_response(Some(TIMEOUT))
             .timeout_per_read(Some(TIMEOUT))
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .http_status_as_error(false)
             .user_agent(concat!("logitcask/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.into(), endpoint: settings.endpoint.clone(), token: settings.token() }
@@ -78,9 +134,10 @@ impl Client {
     /// The files of a model at a revision.
     pub fn list(&self, name: &HubName, revision: &str) -> Result<Listing, Failure> {
         let revision = revision.replace('/', "%2F");
-        let mut answer = self.get(&format!("api/models/{}/revision/{revision}?blobs=true", name.id()), 0)?;
+        let place = format!("api/models/{}/revision/{revision}?blobs=true", name.id());
+        let mut answer = again(Failure::is_busy, || self.get(&place, 0))?;
         let body = answer.body_mut().with_config().limit(LIST_LIMIT).read_to_vec()?;
-        let problem = |e| Failure::Other(format!("its list of files cannot be read: {e}"));
+        let problem = |e| Failure::Content(format!("its list of files cannot be read: {e}"));
         serde_json::from_slice(&body).map_err(problem)
     }
 
@@ -94,30 +151,25 @@ impl Client {
         (partial, path): (&Path, &Path),
     ) -> Result<(), Failure> {
         let place = format!("{}/resolve/{commit}/{}", name.id(), file.name);
-        let mut attempts = 0;
-        while let Err(failure) = self.append(&place, file.size, partial) {
-            attempts += 1;
-            if matches!(failure, Failure::Status(_)) || attempts > RETRIES {
-                return Err(failure);
-            }
-        }
+        again(Failure::is_busy_or_broken, || self.append(&place, file.size, partial))?;
         if let Err(problem) = check(partial, file) {
             // Going on with it would fail again.
-            fs::remove_file(partial)?;
-            return Err(Failure::Other(problem));
+            fs::remove_file(partial).map_err(Failure::local(partial, "remove it"))?;
+            return Err(problem);
         }
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            fs::create_dir_all(folder).map_err(Failure::local(folder, "create it"))?;
         }
-        Ok(fs::rename(partial, path)?)
+        fs::rename(partial, path).map_err(Failure::local(path, "create it"))
     }
 
     /// Appends the bytes that `partial` lacks of `size`.
     fn append(&self, place: &str, size: u64, partial: &Path) -> Result<(), Failure> {
-        let mut out = OpenOptions::new().create(true).append(true).open(partial)?;
-        let mut have = out.metadata()?.len();
+        let local = || Failure::local(partial, "write it");
+        let mut out = OpenOptions::new().create(true).append(true).open(partial).map_err(local())?;
+        let mut have = out.metadata().map_err(local())?.len();
         if have > size {
-            out.set_len(0)?;
+            out.set_len(0).map_err(local())?;
             have = 0;
         }
         if have == size {
@@ -126,16 +178,24 @@ impl Client {
         let mut answer = self.get(place, have)?;
         if have > 0 && answer.status() != StatusCode::PARTIAL_CONTENT {
             // It sends the whole file.
-            out.set_len(0)?;
+            out.set_len(0).map_err(local())?;
             have = 0;
         }
         let wanted = size - have;
-        let written = io::copy(&mut answer.body_mut().as_reader().take(wanted), &mut out)?;
-        out.flush()?;
-        out.sync_all()?;
+        let (mut body, mut part, mut written) = (answer.body_mut().as_reader().take(wanted), vec![0; PART_BYTES], 0);
+        // Not `io::copy`, whose errors do not say which of both sides failed.
+        loop {
+            match body.read(&mut part) {
+                Ok(0) => break,
+                Ok(n) => out.write_all(&part[..n]).map(|()| written += n as u64).map_err(local())?,
+                Err(reason) if reason.kind() == ErrorKind::Interrupted => {}
+                Err(reason) => return Err(Failure::Connection(reason.to_string())),
+            }
+        }
+        out.sync_all().map_err(local())?;
         match written == wanted {
             true => Ok(()),
-            false => Err(Failure::Other(format!("the connection ended after {written} of {wanted} bytes"))),
+            false => Err(Failure::Connection(format!("the connection ended after {written} of {wanted} bytes"))),
         }
     }
 
@@ -148,17 +208,22 @@ impl Client {
         if start > 0 {
             request = request.header("Range", format!("bytes={start}-"));
         }
-        Ok(request.call()?)
+        let answer = request.call()?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let after = answer.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+        Err(Failure::Status(answer.status().as_u16(), after.map(Duration::from_secs)))
     }
 }
 
 /// Compares a file with what the hub says of it.
-fn check(path: &Path, file: &Listed) -> Result<(), String> {
+fn check(path: &Path, file: &Listed) -> Result<(), Failure> {
     let Some(lfs) = &file.lfs else { return Ok(()) };
-    let found = sha256(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let found = sha256(path).map_err(Failure::local(path, "read it"))?;
     match found == lfs.sha256.to_lowercase() {
         true => Ok(()),
-        false => Err(format!("{} arrived with the hash {found}, expected {}", file.name, lfs.sha256)),
+        false => Err(Failure::Content(format!("{} arrived with the hash {found}, expected {}", file.name, lfs.sha256))),
     }
 }
 
@@ -177,15 +242,6 @@ fn sha256(path: &Path) -> io::Result<String> {
 
 impl From<ureq::Error> for Failure {
     fn from(error: ureq::Error) -> Self {
-        match error {
-            ureq::Error::StatusCode(status) => Self::Status(status),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Other(error.to_string())
+        Self::Connection(error.to_string())
     }
 }

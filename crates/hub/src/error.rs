@@ -41,11 +41,21 @@ pub enum Error {
         /// What happened, and what to do.
         problem: String,
     },
+    /// The model is of a kind that is not opened, so that its weights are not fetched.
+    #[error("{name}: {reason}; its weights were not fetched")]
+    Refused {
+        /// The name.
+        name: String,
+        /// What the check said of its files.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The operating system reported an error.
-    #[error("{path}: cannot read it: {reason}")]
+    #[error("{path}: cannot {action}: {reason}")]
     Io {
         /// The file.
         path: PathBuf,
+        /// The operation that failed.
+        action: &'static str,
         /// The operating system's error.
         reason: std::io::Error,
     },

@@ -69,7 +69,7 @@ pub trait CausalLm: Module + Sync {
     fn head(&self) -> HeadParameter<'_>;
 
     /// Every parameter with its name, without reading its values. Names are those that Llama's parameters have in files;
-    /// in the files of other families ([`tensors`](crate::ModelConfig::tensors)) they may have others, and several may
+    /// in the files of other families ([`file_tensors`](crate::ModelConfig::file_tensors)) they may have others, and several may
     /// be in one tensor.
     fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)>;
 

@@ -39,7 +39,7 @@ pub const TEACHER_CONTEXT: &str = "logitcask teacher v1";
 /// The fingerprint of a model: see [this module](self).
 pub(crate) fn fingerprint(config: &ModelConfig, source: &(dyn WeightSource + Send + Sync)) -> Result<Fingerprint> {
     weights::check(config, source)?;
-    let mut tensors = config.tensors();
+    let mut tensors = config.file_tensors();
     tensors.sort();
     let digests: Vec<blake3::Hash> = tensors.par_iter().map(|(name, _)| source.digest(name)).collect::<Result<_>>()?;
     let mut hasher = blake3::Hasher::new_derive_key(TEACHER_CONTEXT);

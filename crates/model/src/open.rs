@@ -8,7 +8,7 @@ use crate::{Companions, Error, Model, ModelConfig, Precision, Result, companions
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
 use logitcask_gguf::GgufFile;
-use logitcask_hub::{Settings, locate};
+use logitcask_hub::{Settings, Snapshot, locate};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -48,12 +48,40 @@ impl PretrainedModel {
     /// be read; [`Error::Hub`] if a model of a hub is not there.
     pub fn open(path: &Path) -> Result<Self> {
         let report = &mut |file: &str, bytes: u64| info!(name = %path.display(), file, bytes, "fetching");
-        let snapshot = locate(path, &Settings::from_env(), report)?;
-        let files = match &snapshot {
-            Some(snapshot) => Self::open_folder(&snapshot.folder, snapshot.name.model().to_owned())?,
-            None if path.is_dir() => Self::open_folder(path, name_of(path.file_name()))?,
-            None => Self::open_file(path)?,
-        };
+        match locate(path, &Settings::from_env(), report, &|folder| Ok(Self::check_folder(folder).map(drop)?))? {
+            Some(snapshot) => Self::open_snapshot(&snapshot),
+            None if path.is_dir() => Self::open_folder(path, name_of(path.file_name()))?.checked(),
+            None => Self::open_file(path)?.checked(),
+        }
+    }
+
+    /// Opens a model of a hub that was located before. [`Self::open`] locates it itself; a branch can be another commit by
+    /// then.
+    ///
+    /// # Errors
+    /// The same as for [`Self::open`].
+    pub fn open_snapshot(snapshot: &Snapshot) -> Result<Self> {
+        if let Some(doubt) = &snapshot.doubt {
+            info!(name = %snapshot.name, doubt, "the snapshot may be incomplete");
+        }
+        Self::open_folder(&snapshot.folder, snapshot.name.model().to_owned())?.checked()
+    }
+
+    /// Reads the config of a Hugging Face folder, and refuses what this build does not open, from small files alone: the
+    /// weights need not be there.
+    ///
+    /// # Errors
+    /// The same as for [`Self::open`], without those of weights.
+    pub fn check_folder(folder: &Path) -> Result<ModelConfig> {
+        companions::refuse_adapter(folder)?;
+        companions::refuse_quantised(folder)?;
+        companions::check(folder)?;
+        ModelConfig::read(&folder.join("config.json"))
+    }
+
+    /// Checks its weights by their headers.
+    fn checked(self) -> Result<Self> {
+        let files = self;
         weights::check(&files.config, files.source.as_ref())?;
         let (parameters, classes) = (files.config.parameters(), files.config.vocab_size());
         info!(path = %files.path.display(), family = files.config.model_type().name(), parameters, classes, "model opened");
@@ -81,18 +109,16 @@ impl PretrainedModel {
     }
 
     fn open_folder(path: &Path, name: String) -> Result<Self> {
-        companions::refuse_adapter(path)?;
-        companions::refuse_quantised(path)?;
-        let config_path = path.join("config.json");
-        if !files::is_there(&config_path) {
+        if !files::is_there(&path.join("config.json")) {
+            companions::refuse_adapter(path)?;
+            companions::refuse_quantised(path)?;
             let gguf = files::names(path)?.into_iter().find(|name| name.ends_with(".gguf"));
             return Err(match gguf {
                 Some(gguf) => weights::in_gguf(path, &gguf),
                 None => Error::NotAModel { path: path.to_owned(), problem: "the folder has no config.json".to_owned() },
             });
         }
-        companions::check(path)?;
-        let config = ModelConfig::read(&config_path)?;
+        let config = Self::check_folder(path)?;
         let weights = Mxfp4Weights::over(SafetensorsWeights::open(path)?)?;
         let source = Box::new(RenamedWeights::new(weights, |name| config.standard_name(name))?);
         let tokenizer = TokenizerSource::Json(path.join("tokenizer.json"));

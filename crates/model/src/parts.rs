@@ -1,8 +1,9 @@
 //! Names of a model's parts, as recipes write them, and the parameters that they stand for.
 //!
-//! A part is one or several consecutive components of a tensor's Hugging Face name. Of
-//! `model.layers.3.self_attn.q_proj.weight`, these are for example `layers` (all layers), `layers.3`, `self_attn`,
-//! `layers.3.self_attn` and `q_proj`.
+//! A part is one or several consecutive components of a parameter's name
+//! ([`named_parameters`](ModelConfig::named_parameters)). Of `model.layers.3.self_attn.q_proj.weight`, these are for example
+//! `layers` (all layers), `layers.3`, `self_attn`, `layers.3.self_attn` and `q_proj`. Names are Llama's in every family,
+//! whatever a family's files call their tensors.
 //!
 //! # Examples
 //! ```
@@ -18,13 +19,13 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::collections::{BTreeSet, HashMap};
 
-/// Whether a tensor with this Hugging Face name belongs to a part.
+/// Whether a parameter with this name belongs to a part.
 pub fn is_in(name: &str, part: &str) -> bool {
     let (name, part): (Vec<&str>, Vec<&str>) = (name.split('.').collect(), part.split('.').collect());
     name.windows(part.len()).any(|components| components == part)
 }
 
-/// Whether a tensor with this name and shape is the weight of a linear map within a layer, which can have an adapter.
+/// Whether a parameter with this name and shape is the weight of a linear map within a layer, which can have an adapter.
 fn is_linear(name: &str, shape: &[usize]) -> bool {
     is_in(name, "layers") && name.ends_with(".weight") && shape.len() == 2
 }
@@ -32,11 +33,24 @@ fn is_linear(name: &str, shape: &[usize]) -> bool {
 impl ModelConfig {
     /// Names of the weights of the linear maps within layers, which can have adapters.
     pub fn linear_maps(&self) -> Vec<String> {
-        self.tensors().into_iter().filter(|(name, shape)| is_linear(name, shape)).map(|(name, _)| name).collect()
+        let all = self.named_parameters().into_iter();
+        all.filter(|(name, shape)| is_linear(name, shape)).map(|(name, _)| name).collect()
+    }
+
+    /// The parameters, without the names of what they are in, that the family's files have in tensors whose names belong to
+    /// `part`: for a message about a part that is named as in the files.
+    pub fn parts_in_files(&self, part: &str) -> BTreeSet<String> {
+        let layout = self.layout();
+        let held = layout.tensors().iter().filter(|tensor| is_in(&tensor.name, part)).flat_map(|tensor| &tensor.parts);
+        let module = |parameter: &str| {
+            let (module, _) = parameter.rsplit_once('.')?;
+            Some(module.rsplit_once('.').map_or(module, |(_, last)| last).to_owned())
+        };
+        held.filter_map(|held| module(&held.parameter)).collect()
     }
 }
 
-/// The parts of these tensors that have a name of their own, for messages: neither the number of a layer nor `weight`.
+/// The parts of these parameters that have a name of their own, for messages: neither the number of a layer nor `weight`.
 pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let components = names.into_iter().flat_map(|name| name.split('.'));
     let is_part = |name: &&str| !["model", "weight", "bias"].contains(name) && name.parse::<usize>().is_err();
@@ -47,14 +61,10 @@ pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// A parameter of a model in training, which may belong to an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterPath {
-    /// The Hugging Face name of the tensor; that of the adapted weight for a parameter of an adapter.
+    /// Its name; that of the adapted weight for a parameter of an adapter.
     pub name: String,
     /// Its path among burn's modules, by which optimizers group parameters.
     pub path: String,
-    /// Whether it is trained.
-    pub is_trained: bool,
-    /// Number of dimensions.
-    pub rank: usize,
 }
 
 /// Every parameter of a model, adapters included.
@@ -87,11 +97,6 @@ impl ModuleVisitor for Paths {
         if let Some(name) = self.names.get(&parameter.id.val()) {
             self.last.clone_from(name);
         }
-        self.found.push(ParameterPath {
-            name: self.last.clone(),
-            path: self.path.join("."),
-            is_trained: parameter.is_require_grad(),
-            rank: D,
-        });
+        self.found.push(ParameterPath { name: self.last.clone(), path: self.path.join(".") });
     }
 }

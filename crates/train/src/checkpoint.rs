@@ -152,7 +152,8 @@ impl Checkpoints {
         let refuse = |name: &str, problem: &dyn std::fmt::Display| refuse(path, format!("{name}: {problem}"));
         let model = model.try_load_file(path.join(MODEL)).map_err(|e| refuse(MODEL, &e))?;
         let optimizer = optimizer.load(path.join(OPTIMIZER)).map_err(|e| refuse(OPTIMIZER, &e))?;
-        let bytes = fs::read(path.join(MEMORY)).map_err(Error::io(path, "read"))?;
+        let of_memory = path.join(MEMORY);
+        let bytes = fs::read(&of_memory).map_err(Error::io(&of_memory, "read"))?;
         let memory = from_bytes(&bytes).ok_or_else(|| refuse(MEMORY, &"no list of lists of numbers"))?;
         Ok(Loaded { model, optimizer, memory: Some(memory) })
     }
@@ -186,17 +187,20 @@ impl Checkpoints {
         let (work, start) = (self.folder.join(".work"), Instant::now());
         remove(&work)?;
         fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
-        let unwritten = |e: &dyn std::fmt::Display| Error::Unwritten { path: work.clone(), problem: e.to_string() };
-        model.clone().into_record().save(work.join(MODEL)).map_err(|e| unwritten(&e))?;
-        optimizer.save(work.join(OPTIMIZER)).map_err(|e| unwritten(&e))?;
+        let unwritten =
+            |name: &str, e: &dyn std::fmt::Display| Error::Unwritten { path: work.join(name), problem: e.to_string() };
+        model.clone().into_record().save(work.join(MODEL)).map_err(|e| unwritten(MODEL, &e))?;
+        optimizer.save(work.join(OPTIMIZER)).map_err(|e| unwritten(OPTIMIZER, &e))?;
         if is_best {
             state.best_weights = Some(Entry::of(&work, MODEL)?.blake3);
         }
         self.keep_best(&work, state, is_best)?;
         let stored = Stored { run: self.run, state: *state };
-        let json = serde_json::to_vec_pretty(&stored).map_err(|e| unwritten(&e))?;
-        fs::write(work.join(STATE), json).map_err(Error::io(&work, "write"))?;
-        fs::write(work.join(MEMORY), to_bytes(memory)).map_err(Error::io(&work, "write"))?;
+        let json = serde_json::to_vec_pretty(&stored).map_err(|e| unwritten(STATE, &e))?;
+        for (name, bytes) in [(STATE, json), (MEMORY, to_bytes(memory))] {
+            let path = work.join(name);
+            fs::write(&path, bytes).map_err(Error::io(&path, "write"))?;
+        }
         Contents::write(&work, names(state))?;
         self.publish(&work, state)?;
         info!(step = state.step, is_best, seconds = start.elapsed().as_secs_f64(), "checkpoint written");
@@ -309,4 +313,24 @@ fn from_bytes(bytes: &[u8]) -> Option<Vec<Vec<f64>>> {
         (list.len() == length).then(|| lists.push(list))?;
     }
     rest.is_empty().then_some(lists)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn::optim::AdamWConfig;
+    use burn::tensor::{Device, Tensor};
+
+    #[test]
+    fn an_error_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut checkpoints = Checkpoints::open(folder.path(), Fingerprint::of(b"run")).unwrap();
+        let model = Param::from_tensor(Tensor::<1>::ones([2], &Device::flex().autodiff()));
+        checkpoints.save(&model, &AdamWConfig::new().init(), &[], &mut State::default(), false).unwrap();
+        let memory = checkpoints.last().unwrap().join(MEMORY);
+        fs::remove_file(&memory).unwrap();
+        let error = checkpoints.load(model, AdamWConfig::new().init()).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("{}: cannot read: ", memory.display())), "{error}");
+    }
 }

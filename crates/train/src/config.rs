@@ -24,7 +24,8 @@ pub struct TrainConfig {
     /// Learning rate schedule after the warm-up.
     #[serde(default)]
     pub schedule: LrSchedule,
-    /// Decoupled weight decay of matrices; norms are never decayed.
+    /// Decoupled weight decay of matrices; norms and biases are never decayed, except for a head's bias, which is a row of
+    /// its matrix.
     #[serde(default = "default_decay")]
     pub weight_decay: f64,
     /// Maximum global gradient norm.
@@ -103,10 +104,12 @@ impl TrainConfig {
         let rate = self.learning_rate;
         ConfigError::unless(rate > 0.0 && rate.is_finite(), "learning_rate", rate, "a positive number")?;
         ConfigError::unless(self.clip_norm > 0.0, "clip_norm", self.clip_norm, "a positive number")?;
-        ConfigError::unless(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "0 or more")?;
+        let decay = self.weight_decay;
+        ConfigError::unless(decay >= 0.0 && decay.is_finite(), "weight_decay", decay, "a number of at least 0")?;
         if let Some(length) = self.max_length {
             ConfigError::unless(length >= 2, "max_length", length, "at least 2, one token and the next")?;
         }
+        ConfigError::unless(self.patience != Some(0), "patience", 0, "at least 1, or left out for none")?;
         if let Some(patience) = self.patience.filter(|_| self.validate_every == 0) {
             return Err(ConfigError::new("patience", patience, "left out where validate_every is 0"));
         }
@@ -123,5 +126,30 @@ impl TrainConfig {
             part.check().map_err(|error| error.within(&format!("parts[{i}]")))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let refused = |line: &str| {
+            let keys = format!("{{\"steps\": 1, \"batch_size\": 1, \"learning_rate\": 0.1, {line}}}");
+            let mut config: TrainConfig = serde_json::from_str(&keys).unwrap();
+            // JSON has no infinity, TOML has.
+            config.weight_decay = if config.weight_decay == 9.0 { f64::INFINITY } else { config.weight_decay };
+            config.check().err().map(|error| error.to_string())
+        };
+        assert_eq!(refused("\"validate_every\": 1, \"patience\": 1"), None);
+        for (line, expected) in [
+            ("\"weight_decay\": 9", "[train] weight_decay = inf was given, but it must be a number of at least 0"),
+            ("\"weight_decay\": -1", "[train] weight_decay = -1 was given, but it must be a number of at least 0"),
+            ("\"validate_every\": 1, \"patience\": 0", "[train] patience = 0 was given, but it must be at least 1"),
+        ] {
+            let error = refused(line).unwrap_or_else(|| panic!("{line} is accepted"));
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }

@@ -75,11 +75,12 @@ impl MetricsLog {
         }
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = opened.map_err(Error::io(path, "open"))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(Error::io(path, "read"))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
         // Steps never decrease in a log, so the kept lines are a prefix, which is not rewritten.
-        let is_kept = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= steps);
-        let kept: usize = text.split_inclusive('\n').take_while(is_kept).map(str::len).sum();
+        // A line that is damaged is none, and those behind it go with it.
+        let is_kept = |line: &&[u8]| serde_json::from_slice::<Line>(line).is_ok_and(|line| line.step <= steps);
+        let kept: usize = bytes.split_inclusive(|&byte| byte == b'\n').take_while(is_kept).map(<[u8]>::len).sum();
         file.set_len(kept as u64).map_err(Error::io(path, "write"))?;
         file.seek(SeekFrom::End(0)).map_err(Error::io(path, "write"))?;
         Ok(Self { path: path.to_owned(), file })
@@ -93,5 +94,24 @@ impl MetricsLog {
         let mut json = serde_json::to_string(line).map_err(|e| Error::io(&self.path, "write")(e.into()))?;
         json.push('\n');
         self.file.write_all(json.as_bytes()).map_err(Error::io(&self.path, "write"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A power failure can leave anything behind the last line that was synchronised.
+    #[test]
+    fn a_damaged_end_of_the_log_does_not_keep_a_run_from_resuming() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let whole = "{\"step\":1}\n{\"step\":2}\n";
+        for damage in [&b""[..], b"{\"step\":3}\n", b"\xff\xfe\n{\"step\":2}\n", b"\0\0\0", b"{\"st"] {
+            fs::write(&path, [whole.as_bytes(), damage].concat()).unwrap();
+            drop(MetricsLog::open(&path, 2).unwrap());
+            assert_eq!(fs::read_to_string(&path).unwrap(), whole, "{damage:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::TrainConfig;
 use logitcask_core::ConfigError;
 use logitcask_model::{ModelConfig, parts};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// Adapters of low rank (LoRA, 2106.09685): W + alpha / rank · A · B instead of W, where W stays as it is. A \[in, rank\]
 /// begins with uniform numbers between ±1/√in and B \[rank, out\] with zeros, so that the first step is that of W.
@@ -68,52 +69,86 @@ impl TrainConfig {
 
     /// Number of values that are trained in a student of this shape.
     pub fn trained_parameters(&self, student: &ModelConfig) -> usize {
-        let tensors = student.tensors().into_iter();
+        let trained = self.trained(student).into_iter();
         match &self.lora {
-            None => tensors
-                .filter(|(name, _)| !self.freeze.iter().any(|part| parts::is_in(name, part)))
-                .map(|(_, shape)| shape.iter().product::<usize>())
-                .sum(),
-            Some(lora) => {
-                let linear = student.linear_maps();
-                let is_target =
-                    |name: &String| linear.contains(name) && lora.targets.iter().any(|part| parts::is_in(name, part));
-                let targets = tensors.filter(|(name, _)| is_target(name));
-                targets.map(|(_, shape)| lora.rank * shape.iter().sum::<usize>()).sum()
-            }
+            None => trained.map(|(_, shape)| shape.iter().product::<usize>()).sum(),
+            Some(lora) => trained.map(|(_, shape)| lora.rank * shape.iter().sum::<usize>()).sum(),
         }
     }
 
-    fn check_names(&self, student: &ModelConfig) -> Result<(), ConfigError> {
-        let mut trained: Vec<String> = student.tensors().into_iter().map(|(name, _)| name).collect();
-        for part in &self.freeze {
-            find("freeze", part, &trained, "part of the student")?;
+    /// The parameters that are trained, with their shapes; with adapters, those that have one.
+    fn trained(&self, student: &ModelConfig) -> Vec<Parameter> {
+        let mut all = student.named_parameters();
+        match &self.lora {
+            None => all.retain(|(name, _)| !is_in_any(name, &self.freeze)),
+            Some(lora) => {
+                let linear: HashSet<String> = student.linear_maps().into_iter().collect();
+                all.retain(|(name, _)| linear.contains(name) && is_in_any(name, &lora.targets));
+            }
         }
-        trained.retain(|name| !self.freeze.iter().any(|part| parts::is_in(name, part)));
+        all
+    }
+
+    fn check_names(&self, student: &ModelConfig) -> Result<(), ConfigError> {
+        let names = |parameters: Vec<Parameter>| parameters.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let all = names(student.named_parameters());
+        for part in &self.freeze {
+            find("freeze", part, &all, "part of the student", student)?;
+        }
+        if let Some(lora) = &self.lora {
+            for part in &lora.targets {
+                let found = find("targets", part, &student.linear_maps(), "part with linear maps", student);
+                found.map_err(|error| error.within("lora"))?;
+            }
+        }
+        let trained = self.trained(student);
         if trained.is_empty() {
             let frozen = format!("{:?}", self.freeze);
             return Err(ConfigError::new("freeze", frozen, "a shorter list").because("it leaves nothing to train"));
         }
-        if let Some(lora) = &self.lora {
-            trained = student.linear_maps();
-            for part in &lora.targets {
-                find("targets", part, &trained, "part with linear maps").map_err(|error| error.within("lora"))?;
-            }
-            trained.retain(|name| lora.targets.iter().any(|part| parts::is_in(name, part)));
-        }
+        let trained_names = names(trained.clone());
         for (i, one) in self.parts.iter().enumerate() {
-            let found = find("part", &one.part, &trained, "part of the student that is trained");
-            found.map_err(|error| error.within(&format!("parts[{i}]")))?;
+            let found = find("part", &one.part, &trained_names, "part of the student that is trained", student);
+            found.and_then(|()| one.check_decay(&trained)).map_err(|error| error.within(&format!("parts[{i}]")))?;
         }
         Ok(())
     }
 }
 
-/// Checks that a part has a tensor of these.
-fn find(key: &str, part: &str, names: &[String], what: &str) -> Result<(), ConfigError> {
+impl PartConfig {
+    /// Refuses a weight decay that would decay nothing.
+    fn check_decay(&self, trained: &[Parameter]) -> Result<(), ConfigError> {
+        let Some(decay) = self.weight_decay else { return Ok(()) };
+        let is_decayed = |(name, shape): &Parameter| shape.len() == 2 && parts::is_in(name, &self.part);
+        let expected = format!("left out for {:?}, which has no matrices", self.part);
+        ConfigError::unless(trained.iter().any(is_decayed), "weight_decay", decay, expected)
+            .map_err(|error| error.because("weights of norms and biases are not decayed"))
+    }
+}
+
+/// A parameter's name and shape.
+type Parameter = (String, Vec<usize>);
+
+/// Whether a parameter belongs to one of these parts.
+pub(crate) fn is_in_any(name: &str, wanted: &[String]) -> bool {
+    wanted.iter().any(|part| parts::is_in(name, part))
+}
+
+/// Checks that a part has a parameter of these.
+fn find(key: &str, part: &str, names: &[String], what: &str, student: &ModelConfig) -> Result<(), ConfigError> {
     let known = parts::listed(names.iter().map(String::as_str));
     let expected = format!("the name of a {what}, of {known}, or of some of its layers as in `layers.0.mlp`");
-    ConfigError::unless(names.iter().any(|name| parts::is_in(name, part)), key, format!("{part:?}"), expected)
+    let found = names.iter().any(|name| parts::is_in(name, part));
+    ConfigError::unless(found, key, format!("{part:?}"), expected).map_err(|error| {
+        let held = student.parts_in_files(part);
+        match held.is_empty() || student.named_parameters().iter().any(|(name, _)| parts::is_in(name, part)) {
+            true => error,
+            false => {
+                let (family, held) = (student.model_type().name(), parts::listed(held.iter().map(String::as_str)));
+                error.because(format!("that is its name in files of `{family}`, and here it is {held}"))
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -136,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_named_as_tensors_are() {
+    fn parts_are_named_as_parameters_are() {
         for part in
             ["embed_tokens", "lm_head", "norm", "layers", "layers.1", "layers.0.mlp", "q_proj", "input_layernorm"]
         {
@@ -181,6 +216,10 @@ mod tests {
             (json!({"lora": {"rank": 1, "alpha": 0, "targets": ["mlp"]}}), &["lora.alpha = 0"]),
             (json!({"parts": [{"part": "norm"}]}), &["parts[0].learning_rate was not given"]),
             (json!({"parts": [{"part": "norm", "learning_rate": 0}]}), &["parts[0].learning_rate = 0", "freeze"]),
+            (
+                json!({"parts": [{"part": "input_layernorm", "weight_decay": 0.5}]}),
+                &["parts[0].weight_decay = 0.5", "left out for \"input_layernorm\"", "not decayed"],
+            ),
             (json!({"parts": [{"part": "norm", "weight_decay": -1}]}), &["parts[0].weight_decay = -1"]),
             (
                 json!({"freeze": ["norm"], "parts": [{"part": "norm", "weight_decay": 0}]}),

@@ -1,7 +1,7 @@
 //! Freezing of parts, adapters, and the groups of parameters that the optimizer treats alike.
 
 use crate::TrainConfig;
-use crate::part_config::LoraConfig;
+use crate::part_config::{LoraConfig, is_in_any};
 use burn::lr_scheduler::constant::ConstantLr;
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::module::{LoraAdapter, Module, Param, ParamGroup, Reparameterizer};
@@ -10,17 +10,18 @@ use burn::tensor::{Tensor, TensorData};
 use logitcask_core::rng::CounterRng;
 use logitcask_model::parts::{self, ParameterPath, is_in};
 use logitcask_model::{CausalLm, Model};
+use std::collections::{HashMap, HashSet};
 
 /// The model with the parts frozen and the adapters attached that a recipe asks for.
 pub(crate) fn prepared(model: Model, config: &TrainConfig) -> Model {
     if let Some(lora) = &config.lora {
-        let linear = model.config().linear_maps();
-        let is_target =
-            |one: &ParameterPath| linear.contains(&one.name) && lora.targets.iter().any(|part| is_in(&one.name, part));
-        let targets = parts::parameters(&model).into_iter().filter(is_target).map(|one| one.path).collect();
+        let linear: HashSet<String> = model.config().linear_maps().into_iter().collect();
+        let is_target = |one: &ParameterPath| linear.contains(&one.name) && is_in_any(&one.name, &lora.targets);
+        let targets = parts::parameters(&model).into_iter().filter(is_target).map(|one| one.path);
+        let targets = targets.zip(0..).collect();
         return model.apply_reparameterization(Adapters { lora, seed: config.seed, targets });
     }
-    let is_frozen = |one: &ParameterPath| config.freeze.iter().any(|part| is_in(&one.name, part));
+    let is_frozen = |one: &ParameterPath| is_in_any(&one.name, &config.freeze);
     let frozen: Vec<String> = parts::parameters(&model).into_iter().filter(is_frozen).map(|one| one.path).collect();
     if frozen.is_empty() { model } else { model.freeze_group(ParamGroup::from_paths(frozen)) }
 }
@@ -29,7 +30,8 @@ pub(crate) fn prepared(model: Model, config: &TrainConfig) -> Model {
 struct Adapters<'a> {
     lora: &'a LoraConfig,
     seed: u64,
-    targets: Vec<String>,
+    /// The number of each adapter by the path of its weight.
+    targets: HashMap<String, u64>,
 }
 
 impl Reparameterizer for Adapters<'_> {
@@ -42,10 +44,10 @@ impl Reparameterizer for Adapters<'_> {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
         let base = param.set_require_grad(false);
-        let Some(index) = self.targets.iter().position(|one| one == path) else { return (base, None) };
+        let Some(&index) = self.targets.get(path) else { return (base, None) };
         let &[inner, outer] = &base.dims()[..] else { return (base, None) };
         let (rank, device) = (self.lora.rank, base.device());
-        let mut rng = CounterRng::new("logitcask adapters", &[self.seed, index as u64]);
+        let mut rng = CounterRng::new("logitcask adapters", &[self.seed, index]);
         let limit = 1.0 / (inner as f64).sqrt();
         let a: Vec<f32> = (0..inner * rank).map(|_| (limit * (2.0 * rng.uniform() - 1.0)) as f32).collect();
         let adapter = LoraAdapter {
@@ -103,3 +105,7 @@ impl<'a> LearningRates<'a> {
         (rates.step(), rate)
     }
 }
+
+#[cfg(test)]
+#[path = "trained_parts_tests.rs"]
+mod tests;

@@ -49,6 +49,11 @@ impl Asked<'_> {
         };
         let Rendered { text, mut generated } = whole;
         match generated.len().checked_sub(given) {
+            Some(0) => Err(format!(
+                "it has {{% generation %}} blocks, but writes none for the {} answers of this conversation; correct it, or \
+                 name one that marks every answer, or has no such blocks, in [dataset.chat] template",
+                answers.len()
+            )),
             Some(_) => Ok((text, generated.split_off(given))),
             None => Err(format!("it marks {} answers, and {given} of the turns before them", generated.len())),
         }

@@ -87,7 +87,8 @@ impl Conversation {
         json.unwrap_or_else(|e| unreachable!("strings, numbers and lists of them are JSON: {e}"))
     }
 
-    /// Calls `each` with every string in the messages, texts, tools and variables.
+    /// Calls `each` with every string in the messages, texts, tools and variables, names of fields included: a template may
+    /// write those too, as arguments of a tool.
     pub(super) fn for_each_text(&self, each: &mut dyn FnMut(&str)) {
         match &self.body {
             Body::Messages { turns, .. } => turns.iter().for_each(|turn| for_each_string(&turn.message, each)),
@@ -98,7 +99,7 @@ impl Conversation {
         });
     }
 
-    /// The same with every string of the messages and tools replaced.
+    /// The same with every string of the messages and tools replaced, names of fields included.
     pub(super) fn with_texts(&self, replace: &dyn Fn(&str) -> String) -> Self {
         let body = match &self.body {
             Body::Messages { turns, prompt } => {
@@ -136,7 +137,10 @@ fn for_each_string(value: &Value, each: &mut dyn FnMut(&str)) {
     match value.kind() {
         ValueKind::String => value.as_str().into_iter().for_each(each),
         ValueKind::Seq => items(value).for_each(|item| for_each_string(&item, each)),
-        ValueKind::Map => items(value).for_each(|key| for_each_string(&value.get_item(&key).unwrap_or_default(), each)),
+        ValueKind::Map => items(value).for_each(|key| {
+            for_each_string(&key, each);
+            for_each_string(&value.get_item(&key).unwrap_or_default(), each);
+        }),
         _ => {}
     }
 }
@@ -147,7 +151,7 @@ fn with_strings(value: &Value, replace: &dyn Fn(&str) -> String) -> Value {
         ValueKind::Seq => items(value).map(|item| with_strings(&item, replace)).collect(),
         ValueKind::Map => Value::from_pairs(items(value).map(|key| {
             let item = value.get_item(&key).unwrap_or_default();
-            (key, with_strings(&item, replace))
+            (with_strings(&key, replace), with_strings(&item, replace))
         })),
         _ => value.clone(),
     }

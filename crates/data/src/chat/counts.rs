@@ -29,19 +29,20 @@ impl ChatCounts {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        self.seen += other.seen;
-        self.too_long += other.too_long;
-        self.cut += other.cut;
-        self.unanswered += other.unanswered;
-        self.next_tokens += other.next_tokens;
-        self.learned += other.learned;
-        self.ends += other.ends;
-        self.two_starts += other.two_starts;
+        self.seen = self.seen.saturating_add(other.seen);
+        self.too_long = self.too_long.saturating_add(other.too_long);
+        self.cut = self.cut.saturating_add(other.cut);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.next_tokens = self.next_tokens.saturating_add(other.next_tokens);
+        self.learned = self.learned.saturating_add(other.learned);
+        self.ends = self.ends.saturating_add(other.ends);
+        self.two_starts = self.two_starts.saturating_add(other.two_starts);
     }
 
     /// Notes in plain sentences; none if there are no conversations.
     pub(crate) fn notes(&self, path: &Path, max_length: usize) -> Vec<String> {
-        let kept = self.seen - self.too_long - self.unanswered;
+        // Numbers that were read from a file need not fit together.
+        let kept = self.seen.saturating_sub(self.too_long.saturating_add(self.unanswered));
         if kept == 0 {
             return vec![];
         }
@@ -80,5 +81,19 @@ impl ChatCounts {
             (self.two_starts > 0, format!("{} conversations begin with the same special token twice", self.two_starts)),
         ];
         notes.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| format!("{}: {note}", path.display())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_do_not_fit_together_are_no_accident() {
+        let damaged = ChatCounts { seen: 1, too_long: u64::MAX, unanswered: 2, ..ChatCounts::default() };
+        assert!(damaged.notes(Path::new("a"), 8).is_empty());
+        let mut sum = damaged;
+        sum.add(&damaged);
+        assert_eq!((sum.seen, sum.too_long), (2, u64::MAX));
     }
 }

@@ -57,8 +57,12 @@ pub enum ChatError {
         path: PathBuf,
     },
     /// A chat template that is no valid one.
-    #[error("the chat template {problem}")]
+    #[error("{path}: the chat template {name}cannot be read: {problem}")]
     Template {
+        /// Its file.
+        path: PathBuf,
+        /// Its name with a space behind it, empty for a model's only one.
+        name: String,
         /// What is wrong.
         problem: String,
     },

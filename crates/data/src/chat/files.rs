@@ -5,7 +5,7 @@ use crate::source::read_file;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Name of the template that is used unless another is asked for.
 pub(crate) const DEFAULT: &str = "default";
@@ -21,7 +21,8 @@ const FOLDER: &str = "additional_chat_templates";
 /// A model's chat templates, and the texts of its special tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChatFiles {
-    templates: BTreeMap<String, String>,
+    /// The file and the text of each template.
+    templates: BTreeMap<String, (PathBuf, String)>,
     special_tokens: BTreeMap<String, String>,
 }
 
@@ -38,6 +39,8 @@ impl ChatFiles {
                 let entry = entry.map_err(Error::io(&further))?;
                 names.push(format!("{FOLDER}/{}", entry.file_name().to_string_lossy()));
             }
+            // A folder may hold more than templates.
+            names.retain(|name| !name.starts_with(FOLDER) || name.ends_with(".jinja"));
         }
         let there = names.into_iter().filter(|name| folder.join(name).is_file());
         let files: Vec<(String, Vec<u8>)> =
@@ -57,9 +60,9 @@ impl ChatFiles {
         let mut this = Self::default();
         for (name, bytes) in &files {
             let further = name.strip_prefix(FOLDER).and_then(|name| name.strip_prefix('/')?.strip_suffix(".jinja"));
-            if let Some(name) = further.or((*name == JINJA).then_some(DEFAULT)) {
+            if let Some(template) = further.or((*name == JINJA).then_some(DEFAULT)) {
                 let text = str::from_utf8(bytes).map_err(|e| refused(folder, name, &format!("is no UTF-8: {e}")))?;
-                this.templates.insert(name.to_owned(), text.to_owned());
+                this.templates.insert(template.to_owned(), (folder.join(name), text.to_owned()));
             }
         }
         let read = |name: &str| files.get(name).map(|bytes| object(folder, name, bytes)).transpose();
@@ -67,7 +70,7 @@ impl ChatFiles {
         let json = read(JSON)?.unwrap_or_default();
         for (file, object) in [(CONFIG, &config), (JSON, &json)] {
             for (name, template) in templates(object).map_err(|problem| refused(folder, file, problem))? {
-                this.templates.entry(name).or_insert(template);
+                this.templates.entry(name).or_insert_with(|| (folder.join(file), template));
             }
         }
         for key in crate::tokenizer::ATTRIBUTES {
@@ -82,13 +85,16 @@ impl ChatFiles {
         Ok(this)
     }
 
-    /// Those that the metadata of a GGUF file hold: templates by name, and the texts of special tokens by attribute.
+    /// Those that the metadata of the GGUF file at `path` hold: templates by name, and the texts of special tokens by
+    /// attribute.
     pub(crate) fn from_metadata(
+        path: &Path,
         templates: impl IntoIterator<Item = (String, String)>,
         special_tokens: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
         let special_tokens = special_tokens.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        Self { templates: templates.into_iter().collect(), special_tokens }
+        let templates = templates.into_iter().map(|(name, text)| (name, (path.to_owned(), text))).collect();
+        Self { templates, special_tokens }
     }
 
     /// The template that is used unless another is asked for.
@@ -96,8 +102,14 @@ impl ChatFiles {
         self.template(DEFAULT)
     }
 
+    /// The text of a template.
     pub(super) fn template(&self, name: &str) -> Option<&str> {
-        self.templates.get(name).map(String::as_str)
+        self.templates.get(name).map(|(_, text)| text.as_str())
+    }
+
+    /// The file of a template.
+    pub(super) fn template_file(&self, name: &str) -> Option<&Path> {
+        self.templates.get(name).map(|(file, _)| file.as_path())
     }
 
     /// Name of the attribute (`bos_token`) and text of each special token.
@@ -176,6 +188,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(FOLDER)).unwrap();
         fs::write(folder.path().join(FOLDER).join("rag.jinja"), "r").unwrap();
+        // Not a template, and larger than what is read of one.
+        fs::File::create(folder.path().join(FOLDER).join("notes.bin")).unwrap().set_len(1 << 40).unwrap();
         fs::write(folder.path().join(JINJA), "d").unwrap();
         let found = ChatFiles::in_folder(folder.path()).unwrap();
         assert_eq!(["default", "rag"].map(|name| found.template(name)), [Some("d"), Some("r")]);

@@ -4,19 +4,18 @@ use super::marks::{BEGIN, END};
 use std::ops::Range;
 
 /// The template with conditions in place of the tags, which write marks around their content, and whether there are
-/// any.
+/// any. What a comment, a raw block or a text within an expression spells out is no tag.
 ///
 /// A condition is divided like the tag: its white space is removed by the same rules. `trim_blocks` removes a line feed
 /// after a tag but not after a mark, so that a second, empty condition follows the mark.
 pub(super) fn rewrite(template: &str) -> (String, bool) {
     let (mut rewritten, mut rest, mut is_there) = (String::with_capacity(template.len()), template, false);
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}").map(|end| end + 2) else { break };
-        let inner = &rest[start + 2..start + length - 2];
-        let (open, inner) = control(inner, |text, mark| text.strip_prefix(mark));
-        let (close, inner) = control(inner, |text, mark| text.strip_suffix(mark));
+    while let Some((start, kind)) = first_opening(rest) {
+        let Some(length) = element(&rest[start..], kind) else { break };
         rewritten.push_str(&rest[..start]);
-        match inner.trim() {
+        let (open, inner, close) = parts(&rest[start + 2..start + length - 2]);
+        match inner {
+            _ if kind != Kind::Tag => rewritten.push_str(&rest[start..start + length]),
             "generation" => {
                 is_there = true;
                 rewritten.push_str(&format!("{{%{open} if true %}}{{{{ \"{BEGIN}\" }}}}{{% if true {close}%}}"));
@@ -24,12 +23,74 @@ pub(super) fn rewrite(template: &str) -> (String, bool) {
             "endgeneration" => {
                 rewritten.push_str(&format!("{{%{open} endif %}}{{{{ \"{END}\" }}}}{{% endif {close}%}}"));
             }
+            "raw" => {
+                let end = end_of_raw(&rest[start + length..]);
+                rewritten.push_str(&rest[start..start + length + end]);
+                rest = &rest[start + length + end..];
+                continue;
+            }
             _ => rewritten.push_str(&rest[start..start + length]),
         }
         rest = &rest[start + length..];
     }
     rewritten.push_str(rest);
     (rewritten, is_there)
+}
+
+/// What a template has besides text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Tag,
+    Expression,
+    Comment,
+}
+
+/// Where the first element begins, and what it is.
+fn first_opening(text: &str) -> Option<(usize, Kind)> {
+    let kinds = [("{%", Kind::Tag), ("{{", Kind::Expression), ("{#", Kind::Comment)];
+    kinds.into_iter().filter_map(|(opening, kind)| Some((text.find(opening)?, kind))).min_by_key(|(start, _)| *start)
+}
+
+/// Length of the element at the beginning of a text; `None` if it has no end. Its end is not looked for within quotes,
+/// which comments do not have.
+fn element(text: &str, kind: Kind) -> Option<usize> {
+    let close = match kind {
+        Kind::Comment => return text[2..].find("#}").map(|end| end + 4),
+        Kind::Tag => "%}",
+        Kind::Expression => "}}",
+    };
+    let (mut quote, mut is_escaped) = (None, false);
+    for (at, c) in text.char_indices().skip(2) {
+        match quote {
+            Some(_) if is_escaped => is_escaped = false,
+            Some(_) if c == '\\' => is_escaped = true,
+            Some(begun) if c == begun => quote = None,
+            Some(_) => {}
+            None if text[at..].starts_with(close) => return Some(at + 2),
+            None if ['"', '\''].contains(&c) => quote = Some(c),
+            None => {}
+        }
+    }
+    None
+}
+
+/// Length of a text up to the end of the raw block that it begins in.
+fn end_of_raw(text: &str) -> usize {
+    for (start, _) in text.match_indices("{%") {
+        if let Some(length) = text[start..].find("%}").map(|end| end + 2)
+            && parts(&text[start + 2..start + length - 2]).1 == "endraw"
+        {
+            return start + length;
+        }
+    }
+    text.len()
+}
+
+/// The marks of white space control at both ends of an element, and what is within them.
+fn parts(inner: &str) -> (&'static str, &str, &'static str) {
+    let (open, inner) = control(inner, |text, mark| text.strip_prefix(mark));
+    let (close, inner) = control(inner, |text, mark| text.strip_suffix(mark));
+    (open, inner.trim(), close)
 }
 
 /// The mark of white space control at one end of a tag, and what is within it.
@@ -76,6 +137,27 @@ mod tests {
         );
         let other = "{% set generation = 1 %}{{ generation }}{# generation #}";
         assert_eq!(rewrite(other), (other.to_owned(), false));
+    }
+
+    #[test]
+    fn what_only_spells_out_a_tag_is_left_alone() {
+        for other in [
+            "{# {% generation %}x{% endgeneration %} #}{{ x }}",
+            "{#- \" {% generation %} -#}{{ x }}",
+            "{% raw %}{% generation %}{# {% endgeneration %}{% endraw %}",
+            "{%- raw -%} {% generation %} {%- endraw -%}{{ x }}",
+            "{{ '{% generation %}' }}{{ \"\\\"{% generation %}\" }}",
+            "{% set x = '%}{% generation %}' %}{{ x }}",
+            "{% raw %}{% generation %}",
+        ] {
+            assert_eq!(rewrite(other), (other.to_owned(), false), "{other}");
+        }
+        for (before, inner) in
+            [("{# ' #}", "a"), ("{% raw %}{#{% endraw %}", "b"), ("{{ '}}{#' }}", "c"), ("{% set x = \"'\" %}", "d")]
+        {
+            let (rewritten, is_there) = rewrite(&format!("{before}{{% generation %}}{inner}{{% endgeneration %}}"));
+            assert!(is_there && rewritten.starts_with(before) && rewritten.contains(BEGIN), "{rewritten}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use minijinja::value::{Serde, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
 /// Renders and tokenises the conversations of one dataset.
 pub(crate) struct Renderer {
@@ -56,9 +57,11 @@ impl Renderer {
         };
         let with_tools = own.is_none().then(|| files.template(TOOL_USE)).flatten();
         let template = own.as_deref().or_else(|| files.template(DEFAULT));
-        let compile = |text: &str| {
-            let refused = |problem| ChatError::Template { problem: format!("cannot be read: {problem}") };
-            Template::new(text, day).map_err(refused)
+        let compile = |name: &str, text: &str| {
+            let path =
+                chat.template.as_deref().or_else(|| files.template_file(name)).unwrap_or(Path::new("")).to_owned();
+            let name = if name == DEFAULT { String::new() } else { format!("`{name}` ") };
+            Template::new(text, day).map_err(|problem| ChatError::Template { path, name, problem })
         };
         if let Some(name) = chat.variables.keys().find(|name| RESERVED.contains(&name.as_str())) {
             let (option, got) = ("chat.variables", name.clone());
@@ -68,8 +71,8 @@ impl Renderer {
         let own_variables = chat.variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value))));
         Ok(Self {
             settings: settings(chat, template, with_tools),
-            template: template.map(compile).transpose()?,
-            with_tools: with_tools.map(compile).transpose()?,
+            template: template.map(|text| compile(DEFAULT, text)).transpose()?,
+            with_tools: with_tools.map(|text| compile(TOOL_USE, text)).transpose()?,
             variables: special.chain(own_variables).collect(),
             answers: chat.answers,
             too_long: chat.too_long,

@@ -35,8 +35,17 @@ impl Columns {
     pub(crate) fn optional(&self) -> &'static [&'static str] {
         match self {
             Self::Messages { .. } | Self::Prompt => &["system", "tools", "chat_template_kwargs"],
-            Self::PromptCompletion => &["tools", "chat_template_kwargs"],
-            Self::Instruction | Self::Task => &["input", "system", "history"],
+            Self::PromptCompletion => &["tools", "chat_template_kwargs", "system"],
+            Self::Instruction | Self::Task => &["input", "system", "history", "tools", "chat_template_kwargs"],
+        }
+    }
+
+    /// Those of [`Self::optional`] that are not understood beside the others, and must be empty.
+    fn refused(&self) -> &'static [&'static str] {
+        match self {
+            Self::Messages { .. } | Self::Prompt => &[],
+            Self::PromptCompletion => &["system"],
+            Self::Instruction | Self::Task => &["tools", "chat_template_kwargs"],
         }
     }
 }
@@ -46,6 +55,15 @@ impl Columns {
 /// # Errors
 /// What cannot be understood, by name.
 pub(crate) fn conversation(row: &Value, columns: &Columns) -> Result<Conversation, String> {
+    let is_empty =
+        |value: &Value| value.as_str().map_or(value.len() == Some(0), |text| ["", "[]", "{}"].contains(&text));
+    let refused = |column: &&&str| optional(row, column).is_some_and(|value| !is_empty(&value));
+    if let Some(column) = columns.refused().iter().find(refused) {
+        return Err(format!(
+            "has `{column}` beside `{}`, which is not supported; write such rows as `messages`",
+            columns.required().join("` and `")
+        ));
+    }
     let body = match columns {
         // As a text that is null.
         Columns::Messages { column } if is_null(row, column) => Body::Messages { turns: vec![], prompt: 0 },
@@ -236,17 +254,19 @@ fn message(value: &Value) -> Result<Turn, String> {
     if has(&fields, "from") && !has(&fields, "role") {
         fields = from_value(fields)?;
     }
-    if let Some((name, _)) = fields.iter().find(|(name, value)| TRAINED.contains(&name.as_str()) && !is_yes(value)) {
-        return Err(format!(
-            "has a field `{name}`, which leaves it or parts of it out of what is learned; this is not supported. Write \
-             such rows as tokens with a mask (tokens_column, mask_column)"
-        ));
-    }
     let role = match fields.iter().find(|(name, _)| name == "role") {
         Some((_, role)) => role.as_str().filter(|role| !role.is_empty()).map(str::to_owned),
         None => return Err(format!("has no `role`, only: {}", names(&fields))),
     };
     let role = role.ok_or("has a `role` that is no text")?;
+    // Only answers are learned at all.
+    let is_left_out = |(name, value): &&(String, Value)| TRAINED.contains(&name.as_str()) && !is_yes(value);
+    if let Some((name, _)) = fields.iter().filter(|_| role == "assistant").find(is_left_out) {
+        return Err(format!(
+            "has a field `{name}`, which changes how much of it is learned; this is not supported. Write such rows as tokens \
+             with a mask (tokens_column, mask_column)"
+        ));
+    }
     let may_be_silent = [&["tool_calls"], &REASONING[..]].concat().iter().any(|name| has(&fields, name));
     match fields.iter_mut().find(|(name, _)| name == "content") {
         Some((_, content)) => *content = Value::from(joined(content)?),
@@ -261,9 +281,13 @@ fn names(fields: &[(String, Value)]) -> String {
     fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether the value says that a message is learned, as all answers are.
+/// Whether the value says that a message is learned in full, as all answers are.
 fn is_yes(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::Bool | ValueKind::Number) && value.is_true()
+    match value.kind() {
+        ValueKind::Bool => value.is_true(),
+        ValueKind::Number => *value == Value::from(1),
+        _ => false,
+    }
 }
 
 /// The text of a content, which may be a list of texts.

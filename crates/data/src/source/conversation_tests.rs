@@ -127,6 +127,39 @@ fn what_is_no_conversation_is_refused_by_row_and_name() {
 }
 
 #[test]
+fn what_a_row_says_and_nobody_reads_is_refused_unless_it_says_nothing() {
+    let refused = [
+        (
+            r#"{"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}"#,
+            "has a field `weight`, which changes",
+        ),
+        (r#"{"messages": [{"role": "assistant", "content": "a", "training": false}]}"#, "has a field `training`"),
+        (
+            r#"{"instruction": "a", "output": "b", "tools": [{"name": "f"}]}"#,
+            "has `tools` beside `instruction` and `output`, which is not supported",
+        ),
+        (
+            r#"{"instruction": "a", "output": "b", "chat_template_kwargs": {"x": 1}}"#,
+            "has `chat_template_kwargs` beside `instruction` and `output`",
+        ),
+        (r#"{"prompt": "a", "completion": "b", "system": "s"}"#, "has `system` beside `prompt` and `completion`"),
+    ];
+    for (line, problem) in refused {
+        let error = read_line(line, |_| {}).unwrap_err().to_string();
+        assert!(error.contains("line 1: ") && error.contains(problem), "{line}: {error}");
+    }
+    for line in [
+        r#"{"messages": [{"role": "user", "content": "a", "training": false, "weight": 0}]}"#,
+        r#"{"messages": [{"role": "assistant", "content": "a", "training": true, "weight": 1.0}]}"#,
+        r#"{"instruction": "a", "output": "b", "tools": [], "chat_template_kwargs": {}}"#,
+        r#"{"instruction": "a", "output": "b", "tools": "[]", "chat_template_kwargs": null}"#,
+        r#"{"prompt": "a", "completion": "b", "system": ""}"#,
+    ] {
+        read_line(line, |_| {}).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
 fn a_function_call_becomes_a_tool_call() {
     let line = r#"{"conversations": [{"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"b\": 1, \"a\": 2}}"},
         {"from": "observation", "value": "3"}]}"#;
@@ -184,6 +217,20 @@ fn a_conversation_is_one_sample_whose_positions_precede_the_answers() {
     let cut = TextDataset::load(&cut, &tokenizer, 40).unwrap();
     assert_eq!(cut.splits().iter().map(|(_, count)| count).sum::<u64>(), 180);
     assert_ne!(cut.fingerprint(), dataset.fingerprint());
+    // One whose answer is cut off is left out, and not counted as cut as well.
+    let mut loses_some = false;
+    for max_length in 9..40 {
+        let mut shorter = config.clone();
+        shorter.chat.too_long = crate::TooLong::Cut;
+        let Ok(shorter) = TextDataset::load(&shorter, &tokenizer, max_length) else { continue };
+        let samples: u64 = shorter.splits().iter().map(|(_, count)| count).sum();
+        let notes = shorter.notes().join("\n");
+        let before = notes.split_once(" of 200 conversations were cut").map_or("0", |(before, _)| before);
+        let cut: u64 = before.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(cut <= samples, "max_length = {max_length}: {cut} of {samples}");
+        loses_some |= samples < 180;
+    }
+    assert!(loses_some);
     let error = TextDataset::load(&config, &tokenizer, 8).unwrap_err().to_string();
     assert!(error.contains("none of its 200 conversations is a sample: 180 have more than max_length = 8"), "{error}");
 }

@@ -56,17 +56,25 @@ impl TextTokenizer {
     /// The text with [`BREAK`] behind the first character of every special token that it spells out.
     pub(crate) fn break_up(&self, text: &str) -> String {
         let mut broken = text.to_owned();
-        while let Some(found) = self.spelled_out(&broken) {
-            // The place may begin with white space that the token takes in.
-            let from = broken.char_indices().nth(found.character).map_or(broken.len(), |(at, _)| at);
-            let first = found.token.chars().next().map_or(0, char::len_utf8);
-            match broken[from..].find(&found.token) {
+        // Once for all that it spells out, and again for those that show only where others are broken.
+        loop {
+            let (mut next, mut copied) = (String::with_capacity(broken.len()), 0);
+            for (token, from) in self.special.all(&self.inner, &broken) {
+                // The place may begin with white space that the token takes in.
+                let first = token.chars().next().map_or(0, char::len_utf8);
                 // A token of one character cannot be broken.
-                Some(at) if first < found.token.len() => broken.insert(from + at + first, BREAK),
-                _ => break,
+                if let Some(at) = broken[from..].find(&token).filter(|_| first < token.len()) {
+                    next.push_str(&broken[copied..from + at + first]);
+                    next.push(BREAK);
+                    copied = from + at + first;
+                }
             }
+            if next.is_empty() {
+                return broken;
+            }
+            next.push_str(&broken[copied..]);
+            broken = next;
         }
-        broken
     }
 
     /// Whether a token is one of the special ones.

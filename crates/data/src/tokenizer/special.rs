@@ -40,21 +40,31 @@ impl SpecialTexts {
 
     /// The first special token that `text` contains.
     pub(super) fn find(&self, tokenizer: &Tokenizer, text: &str) -> Option<SpelledOut> {
+        let (id, token, start) = self.places(tokenizer, text).into_iter().next()?;
+        Some(SpelledOut { token, id, character: text.get(..start)?.chars().count() })
+    }
+
+    /// The special tokens that `text` contains, each with the place in bytes at which it begins.
+    pub(super) fn all(&self, tokenizer: &Tokenizer, text: &str) -> Vec<(String, usize)> {
+        self.places(tokenizer, text).into_iter().map(|(_, token, start)| (token, start)).collect()
+    }
+
+    /// The id, the text and the first byte of each special token in `text`, in order.
+    fn places(&self, tokenizer: &Tokenizer, text: &str) -> Vec<(u32, String, usize)> {
         if !self.is_normalized && !self.may_contain(text) {
-            return None;
+            return vec![];
         }
         let tokens = self.vocabulary.get_added_tokens_decoder();
         // Only tokens that request it are matched in the normalised text.
         let normalizer: Option<&NormalizerWrapper> = if self.is_normalized { tokenizer.get_normalizer() } else { None };
         let pieces = self.vocabulary.extract_and_normalize(normalizer, text);
-        pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter().find_map(
-            |(_, (start, _), found)| {
-                let id = found.as_ref()?.first()?.id;
-                let token = tokens.get(&id).filter(|token| self.vocabulary.is_special_token(&token.content))?;
-                let character = text.get(..start)?.chars().count();
-                Some(SpelledOut { token: token.content.clone(), id, character })
-            },
-        )
+        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).into_iter();
+        let place = |(_, (start, _), found): (_, (usize, _), &Option<Vec<tokenizers::Token>>)| {
+            let id = found.as_ref()?.first()?.id;
+            let token = tokens.get(&id).filter(|token| self.vocabulary.is_special_token(&token.content))?;
+            text.is_char_boundary(start).then(|| (id, token.content.clone(), start))
+        };
+        splits.filter_map(place).collect()
     }
 
     /// Whether the letters of a special token occur in the text, which the library then decides: most texts have none,

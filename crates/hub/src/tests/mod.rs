@@ -1,6 +1,7 @@
 //! Fetching from a hub on this machine, and what the cache then says without it.
 
 mod server;
+mod trouble;
 
 use crate::{Settings, Snapshot, find, locate};
 use server::{COMMIT, Hub};
@@ -40,7 +41,7 @@ impl Case {
     }
 
     fn locate_with(&self, name: &str, settings: &Settings) -> Result<Snapshot, String> {
-        let found = locate(Path::new(name), settings, &mut |_, _| ()).map_err(|e| e.to_string());
+        let found = locate(Path::new(name), settings, &mut |_, _| (), &|_| Ok(())).map_err(|e| e.to_string());
         found.map(|snapshot| snapshot.expect("a hub name"))
     }
 
@@ -67,9 +68,8 @@ fn names(folder: &Path) -> Vec<String> {
 fn what_is_needed_is_fetched_once() {
     let case = Case::of(&MODEL);
     let mut told = Vec::new();
-    let snapshot = locate(Path::new(NAME), &case.settings(), &mut |file, size| told.push((file.to_owned(), size)))
-        .unwrap()
-        .unwrap();
+    let tell = &mut |file: &str, size: u64| told.push((file.to_owned(), size));
+    let snapshot = locate(Path::new(NAME), &case.settings(), tell, &|_| Ok(())).unwrap().unwrap();
     assert_eq!(snapshot.commit, COMMIT);
     let wanted = ["additional_chat_templates/tools.jinja", "config.json", "model.safetensors", "tokenizer.json"];
     assert_eq!(names(&snapshot.folder), wanted);
@@ -146,7 +146,10 @@ fn offline_nothing_is_asked_and_the_message_says_where_it_looked() {
     let asked = case.hub.asked();
     assert_eq!(case.locate_with(NAME, &offline).unwrap(), snapshot);
     fs::remove_file(snapshot.folder.join("tokenizer.json")).unwrap();
-    assert_eq!(case.locate_with(NAME, &offline).unwrap(), snapshot, "a model may have no tokenizer");
+    let doubtful = case.locate_with(NAME, &offline).unwrap();
+    assert_eq!(doubtful.folder, snapshot.folder, "a model may have no tokenizer");
+    let doubt = doubtful.doubt.unwrap();
+    assert!(doubt.contains("lacks tokenizer.json, ") && doubt.contains("HF_HUB_OFFLINE"), "{doubt}");
     fs::remove_file(snapshot.folder.join("model.safetensors")).unwrap();
     let error = case.locate_with(NAME, &offline).unwrap_err();
     assert!(error.contains("lacks model.safetensors"), "{error}");
@@ -191,7 +194,7 @@ fn what_cannot_be_opened_is_refused_before_it_is_fetched() {
 fn a_path_that_is_no_hub_name_is_left_alone() {
     let case = Case::of(&MODEL);
     for path in ["src/tests/mod.rs", "a/b/c", "./a", "model", "src"] {
-        assert!(locate(Path::new(path), &case.settings(), &mut |_, _| ()).unwrap().is_none(), "{path}");
+        assert!(locate(Path::new(path), &case.settings(), &mut |_, _| (), &|_| Ok(())).unwrap().is_none(), "{path}");
     }
     assert_eq!(case.hub.asked(), 0);
 }

@@ -21,6 +21,10 @@ pub struct State {
     pub ranges: Vec<String>,
     /// A file of which only half is sent, once.
     pub cut_off: Option<String>,
+    /// The status and the number of the next answers to requests whose path ends so, with `Retry-After: 0`.
+    pub busy: Option<(String, u16, usize)>,
+    /// A file that is listed but not served.
+    pub gone: Option<String>,
 }
 
 pub struct Hub {
@@ -64,7 +68,12 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     state.asked.push(path.clone());
     state.ranges.extend(headers.get("range").cloned());
     let wanted = state.token.as_ref().map(|token| format!("Bearer {token}"));
-    let (status, more, body) = if wanted.is_some() && headers.get("authorization") != wanted.as_ref() {
+    let busy = state.busy.as_mut().filter(|(end, _, left)| path.ends_with(end.as_str()) && *left > 0);
+    let busy = busy.map(|(_, status, left)| (*left -= 1, *status).1);
+    let (status, more, body) = if let Some(status) = busy {
+        let status = if status == 429 { "429 Too Many Requests" } else { "503 Service Unavailable" };
+        (status, "Retry-After: 0\r\n".to_owned(), Vec::new())
+    } else if wanted.is_some() && headers.get("authorization") != wanted.as_ref() {
         ("401 Unauthorized", String::new(), Vec::new())
     } else if ["main", COMMIT].iter().any(|at| path == format!("/api/models/org/model/revision/{at}?blobs=true")) {
         let lfs = |name: &str| match state.hash.as_ref().filter(|_| name == "model.safetensors") {
@@ -79,7 +88,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
         ("200 OK", String::new(), body.into_bytes())
     } else {
         let name = path.strip_prefix(&format!("/org/model/resolve/{COMMIT}/")).unwrap_or_default();
-        match state.files.get(name) {
+        match state.files.get(name).filter(|_| state.gone.as_deref() != Some(name)) {
             Some(file) => part(file, headers.get("range")),
             None => ("404 Not Found", String::new(), Vec::new()),
         }

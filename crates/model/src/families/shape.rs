@@ -165,8 +165,15 @@ impl ModelConfig {
         Layout::new(&self.shape(), &family.names(self), pairs)
     }
 
-    /// Every tensor of the family's files with its Hugging Face name and shape.
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+    /// Every parameter with its name and its shape in Hugging Face's layout. Names are Llama's in every family, and recipes
+    /// name [parts](crate::parts) by them; [`Self::file_tensors`] has the names in files.
+    pub fn named_parameters(&self) -> Vec<(String, Vec<usize>)> {
+        self.shape().parameters()
+    }
+
+    /// Every tensor of the family's files with its Hugging Face name and shape. In many families these are neither the
+    /// names nor the shapes of the [parameters](Self::named_parameters): a tensor may hold several.
+    pub fn file_tensors(&self) -> Vec<(String, Vec<usize>)> {
         self.layout().tensors().iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
     }
 

@@ -93,7 +93,7 @@ impl PrunedModel {
 
     /// Whether nothing is left out of the other model or added to it.
     pub fn is_whole(&self) -> bool {
-        self.config.tensors() == self.files.config().tensors()
+        self.config.named_parameters() == self.files.config().named_parameters()
     }
 
     /// The files that belong to the pruned model.

@@ -62,7 +62,7 @@ pub trait WeightSource {
 pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<()> {
     let mut found: BTreeMap<String, Vec<usize>> = source.tensors().into_iter().collect();
     let (path, head) = (source.path().to_owned(), config.head_name());
-    for (name, expected) in config.tensors() {
+    for (name, expected) in config.file_tensors() {
         match found.remove(&name) {
             None if Some(&name) == head.as_ref() => {
                 let problem = "is missing, and config.json does not tie the head to the embedding; a model whose head is \

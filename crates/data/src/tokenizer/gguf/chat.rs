@@ -32,5 +32,5 @@ pub(super) fn files(file: &GgufFile) -> Result<ChatFiles, Problem> {
     for (name, key) in SPECIAL {
         special.extend(id(file, key)?.and_then(|id| Some((name, tokens.get(id as usize)?.clone()))));
     }
-    Ok(ChatFiles::from_metadata(file.metadata().iter().filter_map(template), special))
+    Ok(ChatFiles::from_metadata(file.path(), file.metadata().iter().filter_map(template), special))
 }

@@ -136,7 +136,7 @@ fn parameters_are_those_that_the_config_names() {
         let numbers: usize = named.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
         assert_eq!((config.parameters(), model.num_params()), (numbers, numbers));
         assert_eq!(named.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), named.len(), "each name once");
-        let in_files = config.tensors();
+        let in_files = config.file_tensors();
         assert_eq!(in_files.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), in_files.len());
         let in_files: usize = in_files.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
         assert_eq!(in_files, numbers, "{config:?}");

@@ -125,7 +125,10 @@ fn special_tokens(file: &GgufFile) -> Result<Map<String, Json>> {
 fn scaling(file: &GgufFile, own: &str, config: &Map<String, Json>) -> Result<Option<Json>> {
     let refuse = |problem: String| Error::Config { path: file.path().to_owned(), problem };
     let key = format!("{own}.rope.scaling.type");
-    let kind = file.optional(&key, "a text", Value::as_text)?.unwrap_or("none");
+    let factor = file.optional(&format!("{own}.rope.scaling.factor"), "a number", Value::as_f64)?;
+    // As llama.cpp reads it: a factor without a type scales linearly, and none is 1 or 0.
+    let usual = if factor.is_some_and(|factor| factor != 0.0 && factor != 1.0) { "linear" } else { "none" };
+    let kind = file.optional(&key, "a text", Value::as_text)?.unwrap_or(usual);
     let factors = rotary_factors(file)?;
     match (kind, factors) {
         ("none", None) => Ok(None),
@@ -140,6 +143,10 @@ fn scaling(file: &GgufFile, own: &str, config: &Map<String, Json>) -> Result<Opt
             let factor = file.required(&format!("{own}.rope.scaling.factor"), "a number", Value::as_f64)?;
             Ok(Some(json!({"rope_type": "linear", "factor": factor})))
         }
+        ("linear", Some(_)) => Err(refuse(format!(
+            "scales the rotary embedding both by a factor (`{own}.rope.scaling.factor`) and by the divisors \
+             `{ROTARY_FACTORS}`; this build reads one of both"
+        ))),
         (other, _) => Err(refuse(format!(
             "`{key}` is `{other}`, this build reads `none` and `linear`, and the divisors `{ROTARY_FACTORS}` of `llama3`"
         ))),
@@ -148,9 +155,13 @@ fn scaling(file: &GgufFile, own: &str, config: &Map<String, Json>) -> Result<Opt
 
 fn rotary_factors(file: &GgufFile) -> Result<Option<Vec<f32>>> {
     let Some(tensor) = file.tensors().get(ROTARY_FACTORS) else { return Ok(None) };
+    if tensor.tensor_type != TensorType::F32 {
+        let problem = format!("`{ROTARY_FACTORS}` has the type {}, expected F32", tensor.tensor_type.name());
+        return Err(Error::Config { path: file.path().to_owned(), problem });
+    }
     let mut factors = Vec::new();
     file.for_each_group(ROTARY_FACTORS, tensor.row_bytes(), |bytes| TensorType::F32.dequantise(bytes, &mut factors))?;
-    Ok((tensor.tensor_type == TensorType::F32).then_some(factors))
+    Ok(Some(factors))
 }
 
 /// The scaling of type `llama3` that has these divisors, if there is one.
