@@ -62,14 +62,12 @@ impl Attention {
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|linear| self.clipped(linear.forward(x.clone())));
         let [q, k] = [(q, &self.q_norm), (k, &self.k_norm)].map(|(x, norm)| self.normed(x, norm.as_ref()));
         let (heads, rope) = (self.shape.heads, self.shape.rope);
+        let sinks = self.sinks.as_ref().map(Param::val);
         self.o.forward(match layout {
             Layout::Host { sequences, angles } => {
-                host::attention(q, k, v, heads, sequences.clone(), angles[rope].clone())
+                host::attention([q, k, v], sinks, heads, sequences.clone(), angles[rope].clone())
             }
-            Layout::Tensors(layout) => {
-                let sinks = self.sinks.as_ref().map(Param::val);
-                attend([q, k, v], &heads, sinks, (layout, rope), past)
-            }
+            Layout::Tensors(layout) => attend([q, k, v], &heads, sinks, (layout, rope), past),
         })
     }
 

@@ -72,14 +72,9 @@ impl Model {
         &self.config
     }
 
-    /// Whether an attention has sinks, which the operations of [`host`] do not know.
-    fn has_sinks(&self) -> bool {
-        self.layers.iter().any(|layer| layer.attention().shape().has_sinks)
-    }
-
     /// The layout of a batch for layers whose input is x.
     fn layout(&self, x: &Tensor<3>, sequences: &Sequences) -> Layout {
-        match host::serves(x) && !self.has_sinks() {
+        match host::serves(x) {
             true => {
                 let angles = |speeds| Arc::new(RotaryAngles::new(0..sequences.longest(), speeds));
                 Layout::Host { sequences: sequences.clone(), angles: self.ropes.iter().map(angles).collect() }
@@ -150,6 +145,6 @@ impl CausalLm for Model {
     }
 
     fn is_faster_packed(&self) -> bool {
-        host::serves(&self.head().weights()) && !self.has_sinks()
+        host::serves(&self.head().weights())
     }
 }

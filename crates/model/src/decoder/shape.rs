@@ -3,7 +3,7 @@
 //! Parameters have the names that Llama's have in files, with further ones for what Llama lacks. How a family's files
 //! spell and arrange them is told by its [`Layout`](crate::families::Layout).
 
-use crate::activation::Activation;
+use crate::activation::{Activation, Clamp};
 use crate::host::Heads;
 use crate::rope::RotarySpeeds;
 
@@ -181,15 +181,6 @@ pub(crate) struct DenseShape {
     pub(crate) clamp: Option<Clamp>,
     /// Whether its projections have a bias.
     pub(crate) has_bias: bool,
-}
-
-/// down((clamp(up(x), -limit, limit) + 1) · g · sigmoid(alpha · g)) with g = min(gate(x), limit), as in gpt-oss.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Clamp {
-    /// The bound.
-    pub(crate) limit: f64,
-    /// The factor within the sigmoid.
-    pub(crate) alpha: f64,
 }
 
 /// A mixture of experts.

@@ -86,7 +86,7 @@ pub(crate) fn attend(
     let a = match sinks {
         Some(sinks) => {
             let mask = mask.or_else(|| is_causal.then(|| causal(width, &q.device())));
-            attend_with_sinks([q, k, v], sinks, f64::from(heads.scale), mask)
+            attend_with_sinks([q, k, v], sinks, heads, mask)
         }
         None => {
             let softcap = heads.softcap.map(f64::from);
@@ -101,11 +101,14 @@ pub(crate) fn attend(
 fn attend_with_sinks(
     [q, k, v]: [Tensor<4>; 3],
     sinks: Tensor<1>,
-    scale: f64,
+    shape: &Heads,
     mask: Option<Tensor<4, Bool>>,
 ) -> Tensor<4> {
     let ([rows, heads, queries, _], keys) = (q.dims(), k.dims()[2]);
-    let mut scores = q.matmul(k.swap_dims(2, 3)) * scale;
+    let mut scores = q.matmul(k.swap_dims(2, 3)) * f64::from(shape.scale);
+    if let Some(cap) = shape.softcap {
+        scores = (scores / cap).tanh() * cap;
+    }
     if let Some(mask) = mask {
         let mask = mask.expand([rows, heads, queries, keys]);
         scores = scores.mask_fill(mask, f32::NEG_INFINITY);

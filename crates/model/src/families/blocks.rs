@@ -1,6 +1,7 @@
 //! The blocks that a family's models are built of.
 
-use crate::decoder::{Clamp, NormKind, Order, QkNorm, RouterWeights};
+use crate::activation::Clamp;
+use crate::decoder::{NormKind, Order, QkNorm, RouterWeights};
 use logitcask_core::ConfigError;
 
 /// What a family's models are built of besides their sizes. The default is Llama.
