@@ -70,7 +70,7 @@ pub(crate) fn attend(
     let (n, width) = (q.dims()[0], layout.width);
     let split = |x: Tensor<2>, count: usize| x.reshape([n / width, width, count, heads.head_dim]).swap_dims(1, 2);
     let rope = &layout.ropes[rope];
-    let q = rope.apply(split(q, heads.count));
+    let q = rope.apply_to_queries(split(q, heads.count));
     let (mut k, mut v) = (rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
     let mask = layout.mask(heads.window);
     let is_causal = past.is_none() && mask.is_none();

@@ -2,6 +2,7 @@
 
 use crate::activation::Clamp;
 use crate::decoder::{NormKind, Order, QkNorm, RouterWeights};
+use crate::rope::QueryGrowth;
 use logitcask_core::ConfigError;
 
 /// What a family's models are built of besides their sizes. The default is Llama.
@@ -41,6 +42,8 @@ pub(super) struct Blocks {
     pub(super) sinks: bool,
     /// The rotary embedding.
     pub(super) rope: Rope,
+    /// How queries grow with their position.
+    pub(super) query_growth: Option<QueryGrowth>,
     /// The factor of attention scores; `None`: 1 / sqrt(head_dim).
     pub(super) attention_scale: Option<f64>,
     /// Whether layer i divides it by i + 1.
@@ -121,6 +124,7 @@ impl Default for Blocks {
             experts: None,
             sinks: false,
             rope: Rope::Everywhere,
+            query_growth: None,
             attention_scale: None,
             attention_scale_by_layer: false,
             attention_softcap: None,

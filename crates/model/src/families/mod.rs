@@ -18,6 +18,7 @@ mod settings;
 mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
+mod towers;
 mod windows;
 
 mod cohere;
@@ -34,6 +35,7 @@ mod gpt_oss;
 mod granite;
 mod granitemoe;
 mod llama;
+mod ministral3;
 mod mistral;
 mod mixtral;
 mod olmo;

@@ -7,13 +7,14 @@ use crate::rope::{RopeScaling, RopeType};
 use serde_json::{Map, Value, json};
 
 /// Keys of a rotary table that say nothing about its scaling.
-const TABLE_KEYS: [&str; 7] = [
+const TABLE_KEYS: [&str; 8] = [
     "rope_type",
     "type",
     "rope_theta",
     "partial_rotary_factor",
     "factor",
     "finetuned",
+    "max_position_embeddings",
     "original_max_position_embeddings",
 ];
 
@@ -36,6 +37,26 @@ pub(super) fn flatten(all: &mut Map<String, Value>, family: &dyn Family) -> Resu
         all.extend(local.get("rope_theta").map(|theta| (LOCAL_BASE.to_owned(), theta.clone())));
     }
     all.insert("rope_parameters".to_owned(), nested["full_attention"].clone());
+    Ok(())
+}
+
+/// Moves settings of the family that a file keeps in a rotary table beside the other keys.
+///
+/// # Errors
+/// The file has one of them twice, with different values.
+pub(super) fn lift_settings(all: &mut Map<String, Value>, family: &dyn Family) -> Result<(), String> {
+    let own = family.settings().defaults();
+    for place in ["rope_parameters", "rope_scaling"] {
+        let Some(Value::Object(table)) = all.get_mut(place) else { continue };
+        let names: Vec<String> = table.keys().filter(|key| own.contains_key(*key)).cloned().collect();
+        let lifted: Vec<(String, Value)> = names.iter().filter_map(|name| table.remove_entry(name)).collect();
+        for (name, value) in lifted {
+            if let Some(other) = said(all, &name).filter(|other| **other != value) {
+                return Err(format!("`{name}` is {other}, and {value} in `{place}`: remove the wrong one"));
+            }
+            all.insert(name, value);
+        }
+    }
     Ok(())
 }
 

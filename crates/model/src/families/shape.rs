@@ -57,8 +57,9 @@ impl ModelConfig {
         let width = self.rotary_width();
         let lengths = TextLengths { text: self.text_length.0, trained: self.max_position_embeddings };
         let scaling = self.rope_scaling.as_ref().map(|scaling| (scaling, lengths));
-        let own = || RotarySpeeds::new(self.head_dim, width, self.rope_theta, scaling);
-        match self.blocks().rope {
+        let blocks = self.blocks();
+        let own = || RotarySpeeds::new(self.head_dim, width, self.rope_theta, scaling).with_growth(blocks.query_growth);
+        match blocks.rope {
             Rope::Everywhere => vec![own()],
             Rope::Nowhere => vec![RotarySpeeds::still(self.head_dim)],
             Rope::In(_) => vec![own(), RotarySpeeds::still(self.head_dim)],

@@ -80,8 +80,8 @@ pub(super) fn backward(
         for (head, first) in window.blocks() {
             of_sinks[head] += window.backward(head, first, slopes, [of_q, of_k, of_v], &mut scratch);
         }
-        angles.turn(of_q, heads.count, heads.scale, -1.0);
-        angles.turn(of_k, heads.kv_count, 1.0, -1.0);
+        angles.turn_queries(of_q, heads.count, heads.scale, -1.0);
+        angles.turn_keys(of_k, heads.kv_count, -1.0);
         of_sinks
     });
     // In the order of the sequences, so that the sum does not depend on the threads.
@@ -130,8 +130,8 @@ impl<'a> Window<'a> {
     fn new(Inputs { q, k, v, sinks }: Inputs<'a>, heads: &'a Heads, angles: &RotaryAngles) -> Self {
         let width = q.len() / heads.token_sizes()[0];
         let (mut q, mut k) = (q.to_vec(), k.to_vec());
-        angles.turn(&mut q, heads.count, heads.scale, 1.0);
-        angles.turn(&mut k, heads.kv_count, 1.0, 1.0);
+        angles.turn_queries(&mut q, heads.count, heads.scale, 1.0);
+        angles.turn_keys(&mut k, heads.kv_count, 1.0);
         Self { heads, width, q, k, v, sinks }
     }
 
