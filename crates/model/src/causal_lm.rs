@@ -124,10 +124,11 @@ impl ModuleVisitor for Vectors {
     }
 }
 
-/// Keys and values of one layer, \[rows, heads, positions, head_dim\]; none before the first token.
-pub(crate) type LayerCache = Option<(Tensor<4>, Tensor<4>)>;
+/// What a layer needs of previous tokens, each tensor with a row for each text; none before the first token. Of attention
+/// it is keys and values, \[rows, heads, positions, head_dim\].
+pub(crate) type LayerCache = Vec<Tensor<4>>;
 
-/// Keys and values of the tokens that a model has processed, for generation one token at a time.
+/// What layers need of the tokens that a model has processed, for generation one token at a time.
 #[derive(Clone, Debug, Default)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
@@ -140,16 +141,15 @@ impl KvCache {
         let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
         let count = rows.len();
         let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), device);
-        for entry in self.layers.iter_mut().flatten() {
-            entry.0 = entry.0.clone().select(0, rows.clone());
-            entry.1 = entry.1.clone().select(0, rows.clone());
+        for tensor in self.layers.iter_mut().flatten() {
+            *tensor = tensor.clone().select(0, rows.clone());
         }
     }
 
-    /// Starts the next token of a model with this many layers: returns its position, and each layer's keys and values
-    /// of the previous tokens.
+    /// Starts the next token of a model with this many layers: returns its position, and what each layer needs of the
+    /// previous tokens.
     pub(crate) fn next_token(&mut self, layers: usize) -> (usize, &mut [LayerCache]) {
-        self.layers.resize(layers, None);
+        self.layers.resize(layers, Vec::new());
         let position = self.length;
         self.length += 1;
         (position, &mut self.layers)

@@ -1,8 +1,8 @@
 //! Attention.
 
 use super::linear::Linear;
+use super::mixer_shape::{AttentionShape, QkNorm};
 use super::norm::Norm;
-use super::shape::{AttentionShape, QkNorm};
 use super::tensor_attention::{TensorLayout, attend};
 use crate::causal_lm::LayerCache;
 use crate::host;
@@ -112,4 +112,14 @@ pub(super) enum Layout {
     },
     /// For a composition of tensor operations.
     Tensors(Box<TensorLayout>),
+}
+
+impl Layout {
+    /// The sequences of the tokens.
+    pub(super) fn sequences(&self) -> &Sequences {
+        match self {
+            Self::Host { sequences, .. } => sequences,
+            Self::Tensors(layout) => layout.sequences(),
+        }
+    }
 }

@@ -1,17 +1,22 @@
 //! The decoder: one model of a few blocks, which its [`Shape`] selects. It does not know which family it belongs to.
 
 mod attention;
+mod causal_conv;
 mod embedding;
 mod experts;
 mod feed_forward;
 mod head_input;
 mod layer;
 mod linear;
+mod mixer;
+mod mixer_shape;
 mod norm;
 mod recompute;
 mod shape;
+mod short_conv;
 mod tensor_attention;
 
+pub(crate) use mixer_shape::*;
 pub(crate) use shape::*;
 pub(crate) use tensor_attention::TensorLayout;
 #[cfg(test)]
@@ -80,7 +85,7 @@ impl Model {
                 Layout::Host { sequences: sequences.clone(), angles: self.ropes.iter().map(angles).collect() }
             }
             false => {
-                let windows = self.layers.iter().map(|layer| layer.attention().shape().heads.window);
+                let windows = self.layers.iter().filter_map(|layer| Some(layer.attention()?.heads.window));
                 Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.ropes, windows, &self.device())))
             }
         }
@@ -113,7 +118,8 @@ impl CausalLm for Model {
 
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         let (position, past) = cache.next_token(self.layers.len());
-        let layout = Layout::Tensors(Box::new(TensorLayout::at(position, &self.ropes, &self.device())));
+        let rows = tokens.dims()[0];
+        let layout = Layout::Tensors(Box::new(TensorLayout::at(position, rows, &self.ropes, &self.device())));
         let mut x = self.embedding.step(tokens, position);
         for (layer, entry) in self.layers.iter().zip(past) {
             x = layer.forward(x, &layout, Some(entry));

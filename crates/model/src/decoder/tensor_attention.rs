@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 pub(crate) struct TensorLayout {
     /// One for each of the model's rotary embeddings.
     ropes: Vec<Rope>,
-    /// Number of tokens of a row.
-    width: usize,
+    sequences: Sequences,
     /// Number of tokens of the longest sequence. A window of at least this size hides nothing.
     longest: usize,
     /// For each window, the keys that each query must not see; without an entry, each row is one sequence without a
@@ -44,13 +43,19 @@ impl TensorLayout {
                 masks.entry(window).or_insert_with(|| sequences.mask(window, device));
             }
         }
-        Self { ropes, width, longest, masks }
+        Self { ropes, sequences: sequences.clone(), longest, masks }
     }
 
     /// One new token in each row, at this position.
-    pub(super) fn at(position: usize, ropes: &[RotarySpeeds], device: &Device) -> Self {
+    pub(super) fn at(position: usize, rows: usize, ropes: &[RotarySpeeds], device: &Device) -> Self {
         let rope = |speeds| Rope::new(&RotaryAngles::new(position..position + 1, speeds), 1, device);
-        Self { ropes: ropes.iter().map(rope).collect(), width: 1, longest: 1, masks: BTreeMap::new() }
+        let sequences = Sequences::in_rows(rows, 1);
+        Self { ropes: ropes.iter().map(rope).collect(), sequences, longest: 1, masks: BTreeMap::new() }
+    }
+
+    /// The sequences of the tokens.
+    pub(super) fn sequences(&self) -> &Sequences {
+        &self.sequences
     }
 
     fn mask(&self, window: Option<usize>) -> Option<Tensor<4, Bool>> {
@@ -67,7 +72,7 @@ pub(crate) fn attend(
     (layout, rope): (&TensorLayout, usize),
     past: Option<&mut LayerCache>,
 ) -> Tensor<2> {
-    let (n, width) = (q.dims()[0], layout.width);
+    let (n, [_, width]) = (q.dims()[0], layout.sequences.shape());
     let split = |x: Tensor<2>, count: usize| x.reshape([n / width, width, count, heads.head_dim]).swap_dims(1, 2);
     let rope = &layout.ropes[rope];
     let q = rope.apply_to_queries(split(q, heads.count));
@@ -75,11 +80,11 @@ pub(crate) fn attend(
     let mask = layout.mask(heads.window);
     let is_causal = past.is_none() && mask.is_none();
     if let Some(entry) = past {
-        if let Some((past_k, past_v)) = entry.take() {
-            k = within(Tensor::cat(vec![past_k, k], 2), heads.window);
-            v = within(Tensor::cat(vec![past_v, v], 2), heads.window);
+        if let [past_k, past_v] = &entry[..] {
+            k = within(Tensor::cat(vec![past_k.clone(), k], 2), heads.window);
+            v = within(Tensor::cat(vec![past_v.clone(), v], 2), heads.window);
         }
-        *entry = Some((k.clone(), v.clone()));
+        *entry = vec![k.clone(), v.clone()];
     }
     let group = heads.count / heads.kv_count;
     let (k, v) = (repeat_kv(k, group), repeat_kv(v, group));

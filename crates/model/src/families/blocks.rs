@@ -1,7 +1,7 @@
 //! The blocks that a family's models are built of.
 
 use crate::activation::Clamp;
-use crate::decoder::{NormKind, Order, QkNorm, RouterWeights};
+use crate::decoder::{NormKind, Order, QkNorm, RouterWeights, ShortConvShape};
 use crate::rope::QueryGrowth;
 use logitcask_core::ConfigError;
 
@@ -40,6 +40,8 @@ pub(super) struct Blocks {
     pub(super) experts: Option<Experts>,
     /// Whether attention has sinks.
     pub(super) sinks: bool,
+    /// Convolutions in place of some layers' attention.
+    pub(super) short_conv: Option<ShortConv>,
     /// The rotary embedding.
     pub(super) rope: Rope,
     /// How queries grow with their position.
@@ -91,6 +93,14 @@ impl Experts {
     }
 }
 
+/// Gated convolutions over a few tokens.
+pub(super) struct ShortConv {
+    /// Their shape.
+    pub(super) shape: ShortConvShape,
+    /// The layers that have attention instead.
+    pub(super) attention_layers: Vec<usize>,
+}
+
 /// Which layers have which rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rope {
@@ -123,6 +133,7 @@ impl Default for Blocks {
             clamp: None,
             experts: None,
             sinks: false,
+            short_conv: None,
             rope: Rope::Everywhere,
             query_growth: None,
             attention_scale: None,

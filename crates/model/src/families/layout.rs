@@ -5,7 +5,7 @@
 //! or be stored as the transpose. The same description serves reading and writing.
 
 use super::rotary_pairs::RotaryPairs;
-use crate::decoder::{FeedForwardShape, HEAD, LayerShape, Named, Shape, in_layer};
+use crate::decoder::{AttentionShape, FeedForwardShape, HEAD, LayerShape, Named, Shape, in_layer};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -33,6 +33,8 @@ pub(super) enum Rows {
     FusedColumns,
     /// The tensor has for each key head the queries of its group, its key and its value.
     FusedByGroup,
+    /// They are the filters of channels, with an axis of one between the tensor's two.
+    Filters,
     /// Each head has a tensor of its own, whose name ends in its number.
     TensorPerHead,
     /// The vector of each head is a row of the tensor.
@@ -154,7 +156,8 @@ impl Layout {
         let [before, behind] = shape.outside_layers();
         before.into_iter().for_each(|parameter| layout.add_outside(names, parameter, shape));
         for (index, layer) in shape.layers.iter().enumerate() {
-            let order = pairs.order(layer.attention.heads.head_dim);
+            let head_dim = layer.mixer.attention().map_or(0, |attention| attention.heads.head_dim);
+            let order = pairs.order(head_dim);
             for parameter in layer.parameters(shape.hidden_size) {
                 layout.add_in_layer(names, (index, layer), parameter, &order);
             }
@@ -218,6 +221,9 @@ impl Layout {
             Rows::RowPerHead => {
                 let shape = vec![size[0] / head_dim, head_dim];
                 self.add(tensor(&theirs), (&parameter, 0), rows, (shape, false));
+            }
+            Rows::Filters if size.len() == 2 => {
+                self.add(tensor(&theirs), (&parameter, 0), rows, (vec![size[0], 1, size[1]], false));
             }
             Rows::Experts | Rows::ExpertsByColumns => {
                 self.add_expert((&tensor(&theirs), how), layer, (&parameter, expert), size)
@@ -302,7 +308,7 @@ fn without_expert(part: &str) -> (String, usize) {
 
 /// The rows of a tensor at which a parameter of `count` rows lies, which is the part of a layer with this name.
 fn fused_rows(layer: &LayerShape, part: &str, how: Rows, count: usize) -> Vec<usize> {
-    let heads = layer.attention.heads;
+    let Some(AttentionShape { heads, .. }) = layer.mixer.attention() else { return (0..count).collect() };
     let ([q, kv], head_dim, group) = (heads.token_sizes(), heads.head_dim, heads.count / heads.kv_count);
     // The place among queries, keys and values: that of its first row, of its first head in a group, and the number of
     // its heads in a group.

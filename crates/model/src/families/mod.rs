@@ -34,6 +34,7 @@ mod gpt_neox;
 mod gpt_oss;
 mod granite;
 mod granitemoe;
+mod lfm2;
 mod llama;
 mod ministral3;
 mod mistral;

@@ -63,6 +63,8 @@ families! {
     Granite, "granite", granite::Granite;
     /// Granite 3 with mixtures of experts.
     GraniteMoe, "granitemoe", granitemoe::GraniteMoe;
+    /// LFM2.
+    Lfm2, "lfm2", lfm2::Lfm2;
     /// The language model of Ministral 3.
     Ministral3, "ministral3", ministral3::Ministral3;
     /// Mistral: Llama whose attention sees a window.

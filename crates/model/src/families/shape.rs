@@ -6,11 +6,12 @@ use super::rotary_pairs::RotaryPairs;
 use super::{LayerType, ModelConfig};
 use crate::decoder::{
     AttentionShape, DenseShape, EMBEDDING, EmbeddingShape, ExpertsShape, FeedForwardShape, HEAD, HeadShape, LayerShape,
-    NormKind, NormShape, Shape,
+    MixerShape, NormKind, NormShape, Shape,
 };
 use crate::host::Heads;
 use crate::rope::{RotarySpeeds, TextLengths};
 use logitcask_core::ConfigError;
+use std::collections::BTreeMap;
 
 /// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +23,13 @@ pub(crate) enum Initial {
         /// Their standard deviation.
         deviation: f64,
     },
+}
+
+/// In what the layers of a model can differ that have parameters of other shapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct LayerKind {
+    has_experts: bool,
+    has_attention: bool,
 }
 
 impl ModelConfig {
@@ -84,21 +92,29 @@ impl ModelConfig {
             norms: blocks.norms,
             norm,
             residual: blocks.residual,
-            attention: AttentionShape {
-                heads: self.heads(layer, blocks),
-                rope: match &blocks.rope {
-                    Rope::Everywhere | Rope::Nowhere => 0,
-                    Rope::In(layers) => usize::from(!layers.get(layer).copied().unwrap_or(true)),
-                    Rope::LocalBase(_) => usize::from(self.window(layer).is_some()),
-                },
-                has_qkv_bias: blocks.qkv_bias,
-                has_output_bias: blocks.output_bias,
-                qk_norm: blocks.qk_norm.map(|over| (over, NormShape { has_bias: blocks.qk_norm_bias, ..norm })),
-                clip: blocks.clip_qkv,
-                has_sinks: blocks.sinks,
-            },
+            mixer: self.mixer(layer, blocks),
             feed_forward: self.feed_forward(layer, blocks),
         }
+    }
+
+    fn mixer(&self, layer: usize, blocks: &Blocks) -> MixerShape {
+        if let Some(conv) = blocks.short_conv.as_ref().filter(|conv| !conv.attention_layers.contains(&layer)) {
+            return MixerShape::ShortConv(conv.shape.clone());
+        }
+        let norm = self.norm(blocks);
+        MixerShape::Attention(AttentionShape {
+            heads: self.heads(layer, blocks),
+            rope: match &blocks.rope {
+                Rope::Everywhere | Rope::Nowhere => 0,
+                Rope::In(layers) => usize::from(!layers.get(layer).copied().unwrap_or(true)),
+                Rope::LocalBase(_) => usize::from(self.window(layer).is_some()),
+            },
+            has_qkv_bias: blocks.qkv_bias,
+            has_output_bias: blocks.output_bias,
+            qk_norm: blocks.qk_norm.map(|over| (over, NormShape { has_bias: blocks.qk_norm_bias, ..norm })),
+            clip: blocks.clip_qkv,
+            has_sinks: blocks.sinks,
+        })
     }
 
     fn feed_forward(&self, layer: usize, blocks: &Blocks) -> FeedForwardShape {
@@ -150,13 +166,20 @@ impl ModelConfig {
             let parameters = self.layer(layer, &blocks).parameters(self.hidden_size);
             parameters.into_iter().map(|(_, shape)| product(shape)).sum()
         };
-        let dense = |layer: &usize| blocks.experts.as_ref().is_some_and(|experts| experts.dense_layers.contains(layer));
-        let layers = self.num_hidden_layers;
-        let (first_dense, first_other) = ((0..layers).find(dense), (0..layers).find(|layer| !dense(layer)));
-        let dense_layers = (0..layers).filter(dense).count();
-        outside
-            + first_dense.map_or(0, |layer| dense_layers as u128 * of_layer(layer))
-            + first_other.map_or(0, |layer| (layers - dense_layers) as u128 * of_layer(layer))
+        // The first layer of each kind, and how many there are.
+        let mut kinds: BTreeMap<LayerKind, (usize, u128)> = BTreeMap::new();
+        for layer in 0..self.num_hidden_layers {
+            kinds.entry(self.layer_kind(layer, &blocks)).or_insert((layer, 0)).1 += 1;
+        }
+        outside + kinds.into_values().map(|(layer, count)| count * of_layer(layer)).sum::<u128>()
+    }
+
+    /// Layers of one kind have parameters of the same shapes.
+    fn layer_kind(&self, layer: usize, blocks: &Blocks) -> LayerKind {
+        LayerKind {
+            has_experts: blocks.experts.as_ref().is_some_and(|experts| !experts.dense_layers.contains(&layer)),
+            has_attention: blocks.short_conv.as_ref().is_none_or(|conv| conv.attention_layers.contains(&layer)),
+        }
     }
 
     /// How the family's files hold the parameters.
@@ -210,7 +233,8 @@ impl ModelConfig {
         if name.ends_with(".bias") || name.ends_with(".sinks") {
             return Initial::Constant(0.0);
         }
-        let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+        let into_residual =
+            ["o_proj.weight", "out_proj.weight", "down_proj.weight"].iter().any(|ending| name.ends_with(ending));
         let scale = if into_residual { (2.0 * self.num_hidden_layers as f64).sqrt() } else { 1.0 };
         Initial::Normal { deviation: 0.02 / scale }
     }

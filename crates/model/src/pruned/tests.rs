@@ -95,7 +95,7 @@ fn a_model_without_layers_is_one_whose_layers_add_nothing() {
             continue;
         }
         for (name, (_, values)) in &mut values {
-            let is_output = name.contains("o_proj") || name.contains("down_proj");
+            let is_output = ["o_proj", "out_proj", "down_proj"].iter().any(|part| name.contains(part));
             if is_output && !["layers.1.", "layers.2."].iter().any(|kept| name.contains(kept)) {
                 values.fill(0.0);
             }

@@ -1,0 +1,63 @@
+//! What mixes the tokens of a layer.
+
+use super::attention::{Attention, Layout};
+use super::mixer_shape::{ATTENTION, AttentionShape, MixerShape, SHORT_CONV};
+use super::shape::in_layer;
+use super::short_conv::ShortConv;
+use crate::causal_lm::LayerCache;
+use crate::parameters::{ParameterBuilder, StoredParameter};
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+/// One of the kinds.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "the larger variant is that of nearly all layers")]
+pub(super) enum Mixer {
+    /// Attention.
+    Attention(Attention),
+    /// A gated convolution over a few tokens.
+    ShortConv(ShortConv),
+}
+
+impl Mixer {
+    /// That of the layer with this index.
+    pub(super) fn build<E>(
+        parameters: &mut ParameterBuilder<'_, E>,
+        index: usize,
+        shape: &MixerShape,
+    ) -> Result<Self, E> {
+        Ok(match shape {
+            MixerShape::Attention(shape) => {
+                Self::Attention(Attention::build(parameters, &in_layer(index, ATTENTION), shape)?)
+            }
+            MixerShape::ShortConv(shape) => {
+                Self::ShortConv(ShortConv::build(parameters, &in_layer(index, SHORT_CONV), shape)?)
+            }
+        })
+    }
+
+    /// The shape of the attention, if it is one.
+    pub(super) fn attention(&self) -> Option<&AttentionShape> {
+        match self {
+            Self::Attention(attention) => Some(attention.shape()),
+            Self::ShortConv(_) => None,
+        }
+    }
+
+    /// x: \[tokens, hidden\]; output as x. With a cache entry, there is one new token per row, which sees those before
+    /// it.
+    pub(super) fn forward(&self, x: Tensor<2>, layout: &Layout, past: Option<&mut LayerCache>) -> Tensor<2> {
+        match self {
+            Self::Attention(attention) => attention.forward(x, layout, past),
+            Self::ShortConv(conv) => conv.forward(x, layout.sequences(), past),
+        }
+    }
+
+    /// The parameters of that of the layer with this index, with their names.
+    pub(super) fn named(&self, index: usize) -> Vec<(String, StoredParameter<'_>)> {
+        match self {
+            Self::Attention(attention) => attention.named(&in_layer(index, ATTENTION)),
+            Self::ShortConv(conv) => conv.named(&in_layer(index, SHORT_CONV)),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What mixes the tokens of a layer: attention, or something in its place.
+
+use super::shape::{Named, NormShape, linear};
+use crate::host::Heads;
+
+/// The names of the kinds.
+pub(crate) const ATTENTION: &str = "self_attn";
+pub(crate) const SHORT_CONV: &str = "conv";
+
+/// One of the kinds.
+#[derive(Clone, Debug)]
+pub(crate) enum MixerShape {
+    /// Attention.
+    Attention(AttentionShape),
+    /// A gated convolution over a few tokens.
+    ShortConv(ShortConvShape),
+}
+
+/// An attention.
+#[derive(Clone, Debug)]
+pub(crate) struct AttentionShape {
+    /// Heads, window and scores.
+    pub(crate) heads: Heads,
+    /// Index of its rotary embedding.
+    pub(crate) rope: usize,
+    /// Whether the projections to queries, keys and values have a bias.
+    pub(crate) has_qkv_bias: bool,
+    /// Whether the projection of its output has one.
+    pub(crate) has_output_bias: bool,
+    /// The norms of queries and keys, before they are turned.
+    pub(crate) qk_norm: Option<(QkNorm, NormShape)>,
+    /// The bound of every value of queries, keys and values.
+    pub(crate) clip: Option<f64>,
+    /// Whether each head has a learned logit that takes part in the softmax and whose weight is dropped.
+    pub(crate) has_sinks: bool,
+}
+
+/// What a norm of queries or keys is computed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QkNorm {
+    /// Each head, with the same weights.
+    Head,
+    /// Each head, with weights of its own.
+    OwnHead,
+    /// All heads together.
+    Whole,
+}
+
+/// c · conv(b · y) for b, c and y projected from the input, each of its width, and projected again. Each channel has a
+/// filter of its own, causal within a sequence (LFM2).
+#[derive(Clone, Debug)]
+pub(crate) struct ShortConvShape {
+    /// Number of tokens that a filter sees, the current one among them.
+    pub(crate) length: usize,
+    /// Whether filters and projections have a bias.
+    pub(crate) has_bias: bool,
+}
+
+impl MixerShape {
+    /// The attention, if it is one.
+    pub(crate) fn attention(&self) -> Option<&AttentionShape> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            Self::ShortConv(_) => None,
+        }
+    }
+
+    /// The parameters of one whose input has width d, without the layer's name.
+    pub(super) fn parameters(&self, d: usize) -> Vec<Named> {
+        match self {
+            Self::Attention(attention) => attention.parameters(d),
+            Self::ShortConv(conv) => conv.parameters(d),
+        }
+    }
+}
+
+impl AttentionShape {
+    fn parameters(&self, d: usize) -> Vec<Named> {
+        let ([q, kv], bias) = (self.heads.token_sizes(), self.has_qkv_bias);
+        let name = |part: &str| format!("{ATTENTION}.{part}");
+        let mut all: Vec<Named> = linear(&name("q_proj"), q, d, bias).collect();
+        all.extend(linear(&name("k_proj"), kv, d, bias));
+        all.extend(linear(&name("v_proj"), kv, d, bias));
+        all.extend(linear(&name("o_proj"), d, q, self.has_output_bias));
+        if let Some((over, norm)) = self.qk_norm {
+            let width = |whole| if over == QkNorm::Head { self.heads.head_dim } else { whole };
+            all.extend(norm.parameters(&name("q_norm"), width(q)).chain(norm.parameters(&name("k_norm"), width(kv))));
+        }
+        all.extend(self.has_sinks.then(|| (name("sinks"), vec![self.heads.count])));
+        all
+    }
+}
+
+impl ShortConvShape {
+    fn parameters(&self, d: usize) -> Vec<Named> {
+        let name = |part: &str| format!("{SHORT_CONV}.{part}");
+        let mut all: Vec<Named> = linear(&name("in_proj"), 3 * d, d, self.has_bias).collect();
+        all.extend(linear(&name("conv"), d, self.length, self.has_bias));
+        all.extend(linear(&name("out_proj"), d, d, self.has_bias));
+        all
+    }
+}
