@@ -64,6 +64,14 @@ fn model(family: &str, device: &Device, autodiff: bool) -> Model {
         "mixtral" | "granitemoe" => set(json!({"intermediate_size": 384, "num_local_experts": 4})),
         "gpt_oss" => set(json!({"intermediate_size": 384, "num_local_experts": 4, "num_experts_per_tok": 2})),
         "qwen3_moe" => set(json!({"moe_intermediate_size": 384, "num_experts": 4, "num_experts_per_tok": 2})),
+        "gemma4_text" => set(json!({
+            "global_head_dim": 48, "sliding_window": 128,
+            "layer_types": [
+                "sliding_attention", "sliding_attention", "full_attention", "sliding_attention", "sliding_attention",
+                "full_attention",
+            ],
+        })),
+        "lfm2" => set(json!({"full_attn_idxs": [2, 5]})),
         _ => {}
     }
     match family {

@@ -5,10 +5,10 @@ use super::feed_forward::FeedForward;
 use super::mixer::Mixer;
 use super::mixer_shape::AttentionShape;
 use super::norm::Norm;
-use super::shape::{FEED_FORWARD, LayerShape, NORMS, Order, in_layer};
+use super::shape::{FEED_FORWARD, LayerShape, NORMS, Order, SCALAR, in_layer};
 use crate::causal_lm::LayerCache;
 use crate::parameters::{ParameterBuilder, StoredParameter};
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 /// Attention, or what mixes tokens in its place, and a feed-forward network, added to the residual stream as [`Order`] says.
@@ -20,6 +20,7 @@ pub(super) struct Layer {
     feed_forward_input_norm: Option<Norm>,
     feed_forward: FeedForward,
     feed_forward_output_norm: Option<Norm>,
+    scalar: Option<Param<Tensor<1>>>,
     #[module(skip)]
     order: Order,
     #[module(skip)]
@@ -49,6 +50,7 @@ impl Layer {
             feed_forward_input_norm: norm(parameters, index, shape, 2)?,
             feed_forward: FeedForward::build(parameters, &in_layer(index, FEED_FORWARD), &shape.feed_forward)?,
             feed_forward_output_norm: norm(parameters, index, shape, 3)?,
+            scalar: shape.has_scalar.then(|| parameters.vector(&in_layer(index, SCALAR))).transpose()?,
             order: shape.order,
             residual: shape.residual,
         })
@@ -84,6 +86,10 @@ impl Layer {
                 normed(x.clone() + self.scaled(self.feed_forward.forward(x)), &self.feed_forward_output_norm)
             }
         };
+        let x = match &self.scalar {
+            Some(scalar) => x * scalar.val().unsqueeze(),
+            None => x,
+        };
         x.reshape([rows, width, d])
     }
 
@@ -106,6 +112,7 @@ impl Layer {
         all.extend(norm(1).chain(norm(2)));
         all.extend(self.feed_forward.named(&in_layer(index, FEED_FORWARD)));
         all.extend(norm(3));
+        all.extend(self.scalar.iter().map(|scalar| (in_layer(index, SCALAR), StoredParameter::Vector(scalar))));
         all
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct AttentionShape {
     pub(crate) has_output_bias: bool,
     /// The norms of queries and keys, before they are turned.
     pub(crate) qk_norm: Option<(QkNorm, NormShape)>,
+    /// The norm of each head's values.
+    pub(crate) v_norm: Option<NormShape>,
+    /// Whether values have a projection of their own; otherwise they are what keys are before norm and rotation.
+    pub(crate) has_values: bool,
     /// The bound of every value of queries, keys and values.
     pub(crate) clip: Option<f64>,
     /// Whether each head has a learned logit that takes part in the softmax and whose weight is dropped.
@@ -80,7 +84,7 @@ impl AttentionShape {
         let name = |part: &str| format!("{ATTENTION}.{part}");
         let mut all: Vec<Named> = linear(&name("q_proj"), q, d, bias).collect();
         all.extend(linear(&name("k_proj"), kv, d, bias));
-        all.extend(linear(&name("v_proj"), kv, d, bias));
+        all.extend(self.has_values.then(|| linear(&name("v_proj"), kv, d, bias)).into_iter().flatten());
         all.extend(linear(&name("o_proj"), d, q, self.has_output_bias));
         if let Some((over, norm)) = self.qk_norm {
             let width = |whole| if over == QkNorm::Head { self.heads.head_dim } else { whole };

@@ -26,6 +26,9 @@ pub(crate) const NORMS: [&str; 4] =
 /// The name of a layer's feed-forward network.
 pub(crate) const FEED_FORWARD: &str = "mlp";
 
+/// The name of the number that its output is multiplied by.
+pub(crate) const SCALAR: &str = "layer_scalar";
+
 /// The full name of a part of a layer.
 pub(crate) fn in_layer(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}")
@@ -114,6 +117,8 @@ pub(crate) struct LayerShape {
     pub(crate) mixer: MixerShape,
     /// Its feed-forward network.
     pub(crate) feed_forward: FeedForwardShape,
+    /// Whether its output is multiplied by a learned number.
+    pub(crate) has_scalar: bool,
 }
 
 /// How attention a and feed-forward network f are added to the residual stream x. n, o, m and p are the norms, in the
@@ -234,6 +239,7 @@ impl LayerShape {
         all.extend(norm(1).chain(norm(2)));
         all.extend(self.feed_forward.parameters(d));
         all.extend(norm(3));
+        all.extend(self.has_scalar.then(|| (SCALAR.to_owned(), vec![1])));
         all
     }
 }

@@ -24,6 +24,12 @@ pub(super) struct Blocks {
     pub(super) qk_norm: Option<QkNorm>,
     /// Whether these have a bias.
     pub(super) qk_norm_bias: bool,
+    /// Whether the values of each head are normalised, without weights.
+    pub(super) v_norm: bool,
+    /// The heads of layers without a window, if they are not those of the config.
+    pub(super) full_heads: Option<FullHeads>,
+    /// Whether the values of these layers are what their keys are before norm and rotation.
+    pub(super) full_values_are_keys: bool,
     /// Biases of the projections to queries, keys and values.
     pub(super) qkv_bias: bool,
     /// A bias of the projection of attention's output.
@@ -62,6 +68,8 @@ pub(super) struct Blocks {
     pub(super) first_position: Option<usize>,
     /// The factor of what a layer adds to the residual stream.
     pub(super) residual: f64,
+    /// Whether each layer ends with a product with a learned number.
+    pub(super) layer_scalar: bool,
     /// The factor of logits.
     pub(super) logit_scale: f64,
     /// The bound that logits approach.
@@ -91,6 +99,15 @@ impl Experts {
         let expected = format!("at least 1 and at most {key} = {count}");
         ConfigError::unless((1..=count).contains(&per_token), "num_experts_per_tok", per_token, expected)
     }
+}
+
+/// Heads of some layers.
+#[derive(Clone, Copy)]
+pub(super) struct FullHeads {
+    /// Their width.
+    pub(super) head_dim: usize,
+    /// Number of key and value heads.
+    pub(super) kv_count: usize,
 }
 
 /// Gated convolutions over a few tokens.
@@ -125,6 +142,9 @@ impl Default for Blocks {
             last_norm: true,
             qk_norm: None,
             qk_norm_bias: false,
+            v_norm: false,
+            full_heads: None,
+            full_values_are_keys: false,
             qkv_bias: false,
             output_bias: false,
             feed_forward_bias: false,
@@ -144,6 +164,7 @@ impl Default for Blocks {
             embedding_scale: 1.0,
             first_position: None,
             residual: 1.0,
+            layer_scalar: false,
             logit_scale: 1.0,
             softcap: None,
         }

@@ -202,7 +202,8 @@ impl Layout {
         let (theirs, how) = line.map_or((part.as_str(), Rows::Whole), |(_, theirs, how)| (*theirs, *how));
         let theirs = theirs.replace("{}", &expert.to_string());
         let begin = names.layers.unwrap_or("model.layers.");
-        let tensor = |part: &str| format!("{begin}{index}.{part}.{kind}");
+        let dot = if kind.is_empty() { "" } else { "." };
+        let tensor = |part: &str| format!("{begin}{index}.{part}{dot}{kind}");
         let head_dim = order.len();
         let mut rows = fused_rows(layer, &part, how, size[0]);
         if ["q_proj", "k_proj", "q_norm", "k_norm"].iter().any(|turned| part.ends_with(turned)) {

@@ -51,6 +51,8 @@ families! {
     Gemma2, "gemma2", gemma2::Gemma2;
     /// The language model of Gemma 3.
     Gemma3, "gemma3_text", gemma3::Gemma3;
+    /// The language model of Gemma 4, where it is dense.
+    Gemma4, "gemma4_text", gemma4::Gemma4;
     /// GLM-4 (0414).
     Glm4, "glm4", glm4::Glm4;
     /// GPT-2.

@@ -68,13 +68,15 @@ pub(super) fn read(all: &Map<String, Value>, keys: &mut Map<String, Value>, defa
         let Some(table) = said(all, key) else { continue };
         let table = table.as_object().ok_or_else(|| format!("`{key}` is {table}, it must be a table"))?;
         let scaling = read_scaling(key, table, all)?;
+        // The part that turns belongs to this kind of scaling itself.
+        let is_part = scaling.as_ref().is_some_and(|scaling| scaling.rope_type == RopeType::Proportional);
         match &found {
             Some((other, before)) if *before != scaling => {
                 return Err(format!("`{other}` and `{key}` ask for different rotary embeddings: remove the wrong one"));
             }
             _ => found = Some((key, scaling)),
         }
-        for name in ["rope_theta", "partial_rotary_factor"] {
+        for name in ["rope_theta", "partial_rotary_factor"].into_iter().take(if is_part { 1 } else { 2 }) {
             if let Some(value) = said(table, name) {
                 keys.entry(name).or_insert(value.clone());
             }
@@ -103,7 +105,9 @@ pub(super) fn written(config: &ModelConfig) -> Value {
     let plain = json!({"rope_type": "default"});
     let mut table = config.rope_scaling.as_ref().map_or(plain.clone(), |scaling| json!(scaling));
     table["rope_theta"] = json!(config.rope_theta);
-    table["partial_rotary_factor"] = json!(config.rotary_part());
+    if table.get("partial_rotary_factor").is_none() {
+        table["partial_rotary_factor"] = json!(config.rotary_part());
+    }
     let blocks = config.model_type.family().blocks(config);
     if let Rope::LocalBase(theta) = blocks.rope {
         let mut local = plain;
@@ -135,22 +139,25 @@ fn read_scaling(
         Some("yarn") if table.contains_key("short_factor") => RopeType::Longrope,
         Some("yarn") => RopeType::Yarn,
         Some("dynamic") => RopeType::Dynamic,
+        Some("proportional") => RopeType::Proportional,
         other => {
             let other = other.unwrap_or("unnamed");
             return Err(format!(
                 "`{key}` asks for rotary embedding of type `{other}`, this build knows `default`, `linear`, `llama3`, \
-                 `yarn`, `dynamic` and `longrope`"
+                 `yarn`, `dynamic`, `longrope` and `proportional`"
             ));
         }
     };
     let own = RopeScaling::keys_of(kind);
-    let kinds = [RopeType::Linear, RopeType::Llama3, RopeType::Yarn, RopeType::Dynamic, RopeType::Longrope];
-    let is_read = |name: &str| kinds.into_iter().any(|kind| RopeScaling::keys_of(kind).contains(&name));
+    let is_read = |name: &str| RopeType::ALL.into_iter().any(|kind| RopeScaling::keys_of(kind).contains(&name));
     let mut names = table.keys().filter(|name| said(table, name).is_some());
     if let Some(unknown) = names.find(|name| !TABLE_KEYS.contains(&name.as_str()) && !is_read(name)) {
         return Err(format!("`{key}` has `{unknown}`, which this build does not know for a scaled rotary embedding"));
     }
     let mut scaling = Map::from_iter([("rope_type".to_owned(), json!(kind))]);
+    if kind == RopeType::Proportional {
+        scaling.insert("factor".to_owned(), json!(1.0));
+    }
     copy(table, &mut scaling, own);
     copy(table, &mut scaling, &["factor"]);
     // Some writers put it outside, where it takes precedence.

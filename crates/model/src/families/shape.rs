@@ -1,6 +1,6 @@
 //! What follows from a config: blocks, parameters, and their initial values.
 
-use super::blocks::{Blocks, Rope};
+use super::blocks::{Blocks, FullHeads, Rope};
 use super::layout::Layout;
 use super::rotary_pairs::RotaryPairs;
 use super::{LayerType, ModelConfig};
@@ -30,6 +30,7 @@ pub(crate) enum Initial {
 struct LayerKind {
     has_experts: bool,
     has_attention: bool,
+    has_window: bool,
 }
 
 impl ModelConfig {
@@ -62,16 +63,20 @@ impl ModelConfig {
 
     /// The rotary embeddings: that of the config, and what other layers have instead.
     pub(super) fn speeds(&self) -> Vec<RotarySpeeds> {
-        let width = self.rotary_width();
+        let blocks = self.blocks();
+        let head_dim = blocks.full_heads.map_or(self.head_dim, |heads| heads.head_dim);
+        let width = |head_dim: usize| (head_dim as f64 * self.rotary_part()) as usize;
         let lengths = TextLengths { text: self.text_length.0, trained: self.max_position_embeddings };
         let scaling = self.rope_scaling.as_ref().map(|scaling| (scaling, lengths));
-        let blocks = self.blocks();
-        let own = || RotarySpeeds::new(self.head_dim, width, self.rope_theta, scaling).with_growth(blocks.query_growth);
+        let own =
+            || RotarySpeeds::new(head_dim, width(head_dim), self.rope_theta, scaling).with_growth(blocks.query_growth);
         match blocks.rope {
             Rope::Everywhere => vec![own()],
             Rope::Nowhere => vec![RotarySpeeds::still(self.head_dim)],
             Rope::In(_) => vec![own(), RotarySpeeds::still(self.head_dim)],
-            Rope::LocalBase(theta) => vec![own(), RotarySpeeds::new(self.head_dim, width, theta, None)],
+            Rope::LocalBase(theta) => {
+                vec![own(), RotarySpeeds::new(self.head_dim, width(self.head_dim), theta, None)]
+            }
         }
     }
 
@@ -94,6 +99,7 @@ impl ModelConfig {
             residual: blocks.residual,
             mixer: self.mixer(layer, blocks),
             feed_forward: self.feed_forward(layer, blocks),
+            has_scalar: blocks.layer_scalar,
         }
     }
 
@@ -112,6 +118,8 @@ impl ModelConfig {
             has_qkv_bias: blocks.qkv_bias,
             has_output_bias: blocks.output_bias,
             qk_norm: blocks.qk_norm.map(|over| (over, NormShape { has_bias: blocks.qk_norm_bias, ..norm })),
+            v_norm: blocks.v_norm.then_some(NormShape { has_weight: false, has_bias: false, ..norm }),
+            has_values: !(blocks.full_values_are_keys && self.window(layer).is_none()),
             clip: blocks.clip_qkv,
             has_sinks: blocks.sinks,
         })
@@ -138,12 +146,15 @@ impl ModelConfig {
     }
 
     fn heads(&self, layer: usize, blocks: &Blocks) -> Heads {
-        let scale = blocks.attention_scale.unwrap_or(1.0 / (self.head_dim as f64).sqrt());
+        let own = FullHeads { head_dim: self.head_dim, kv_count: self.num_key_value_heads };
+        let FullHeads { head_dim, kv_count } =
+            blocks.full_heads.filter(|_| self.window(layer).is_none()).unwrap_or(own);
+        let scale = blocks.attention_scale.unwrap_or(1.0 / (head_dim as f64).sqrt());
         let divisor = if blocks.attention_scale_by_layer { layer as f64 + 1.0 } else { 1.0 };
         Heads {
             count: self.num_attention_heads,
-            kv_count: self.num_key_value_heads,
-            head_dim: self.head_dim,
+            kv_count,
+            head_dim,
             window: self.window(layer),
             scale: (scale / divisor) as f32,
             softcap: blocks.attention_softcap.map(|cap| cap as f32),
@@ -179,13 +190,14 @@ impl ModelConfig {
         LayerKind {
             has_experts: blocks.experts.as_ref().is_some_and(|experts| !experts.dense_layers.contains(&layer)),
             has_attention: blocks.short_conv.as_ref().is_none_or(|conv| conv.attention_layers.contains(&layer)),
+            has_window: self.window(layer).is_some(),
         }
     }
 
     /// How the family's files hold the parameters.
     pub(crate) fn layout(&self) -> Layout {
         let family = self.model_type.family();
-        let pairs = RotaryPairs { width: self.rotary_width(), are_neighbours: family.pairs_are_neighbours() };
+        let pairs = RotaryPairs { part: self.rotary_part(), are_neighbours: family.pairs_are_neighbours() };
         Layout::new(&self.shape(), &family.names(self), pairs)
     }
 
@@ -226,6 +238,9 @@ impl ModelConfig {
     /// Initial values of the parameter with this name: normal weights of deviation 0.02, scaled by 1 / sqrt(2 · layers)
     /// for those that write into the residual stream; norms multiply by one, and biases are zero.
     pub(crate) fn initial(&self, name: &str) -> Initial {
+        if name.ends_with(".layer_scalar") {
+            return Initial::Constant(1.0);
+        }
         if name.ends_with("norm.weight") {
             let is_one_plus = self.blocks().norm == NormKind::RmsOnePlus;
             return Initial::Constant(if is_one_plus { 0.0 } else { 1.0 });
@@ -244,6 +259,13 @@ impl ModelConfig {
         let has_experts = self.blocks().experts.is_some();
         let expected = "left out: the experts of a mixture keep their width";
         ConfigError::unless(!has_experts, "intermediate_size", self.intermediate_size, expected)
+    }
+
+    /// Checks that heads can be left out.
+    pub(crate) fn check_heads_can_be_cut(&self) -> Result<(), ConfigError> {
+        let differ = self.blocks().full_heads.is_some();
+        let expected = "left out: the layers of this model have heads of two kinds";
+        ConfigError::unless(!differ, "num_attention_heads", self.num_attention_heads, expected)
     }
 
     /// Keeps the settings of these layers of the model that this was.

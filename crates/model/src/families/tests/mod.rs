@@ -42,7 +42,10 @@ fn models_in(dtype: DType, device: &Device) -> Vec<Model> {
         let values: std::collections::HashMap<String, Vec<f32>> =
             begun.state_dict().map(|(name, _, values)| (name, values)).collect();
         let scaled = |name: &str, _: &[usize]| {
-            let is_vector = name.ends_with(".bias") || name.ends_with("norm.weight") || name.ends_with(".sinks");
+            let is_vector = name.ends_with(".bias")
+                || name.ends_with("norm.weight")
+                || name.ends_with(".sinks")
+                || name.ends_with("layer_scalar");
             let (factor, away) = if is_vector { (1.0, 0.3) } else { (10.0, 0.0) };
             let value = |(i, value): (usize, &f32)| factor * value + away * (i as f32 + 1.0).sin();
             Ok::<_, std::convert::Infallible>(values[name].iter().enumerate().map(value).collect())
@@ -320,7 +323,8 @@ fn matrices_decay_and_vectors_do_not() {
         for (path, dimensions) in paths.1 {
             let is_exempt = group.matches(&burn::module::ParamId::new(), Some(&path));
             assert_eq!(is_exempt, dimensions == 1, "{path}");
-            let is_vector = path.contains("norm") || path.ends_with("bias") || path.ends_with("sinks");
+            let is_vector =
+                path.contains("norm") || path.ends_with("bias") || path.ends_with("sinks") || path.ends_with("scalar");
             assert_eq!(is_exempt, is_vector, "{path}");
         }
     }
