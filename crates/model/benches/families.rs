@@ -72,6 +72,10 @@ fn model(family: &str, device: &Device, autodiff: bool) -> Model {
             ],
         })),
         "lfm2" => set(json!({"full_attn_idxs": [2, 5]})),
+        "qwen3_5_text" => set(json!({
+            "linear_num_key_heads": 6, "linear_num_value_heads": 6, "linear_key_head_dim": 48,
+            "linear_value_head_dim": 48,
+        })),
         _ => {}
     }
     match family {

@@ -11,12 +11,15 @@ use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
 use std::sync::Arc;
 
 /// Causal grouped-query attention with rotary positions.
 #[derive(Module, Debug)]
 pub(super) struct Attention {
     q: Linear,
+    /// The output is multiplied by the sigmoid of it.
+    gate: Option<Linear>,
     k: Linear,
     /// `None`: values are what keys are before norm and rotation.
     v: Option<Linear>,
@@ -38,7 +41,9 @@ impl Attention {
         shape: &AttentionShape,
     ) -> Result<Self, E> {
         let mut linear = |part: &str, has_bias| Linear::build(parameters, &format!("{name}.{part}"), has_bias);
-        let (q, k) = (linear("q_proj", shape.has_qkv_bias)?, linear("k_proj", shape.has_qkv_bias)?);
+        let q = linear("q_proj", shape.has_qkv_bias)?;
+        let gate = shape.has_gate.then(|| linear("gate_proj", shape.has_qkv_bias)).transpose()?;
+        let k = linear("k_proj", shape.has_qkv_bias)?;
         let v = shape.has_values.then(|| linear("v_proj", shape.has_qkv_bias)).transpose()?;
         let o = linear("o_proj", shape.has_output_bias)?;
         let mut norm = |part: &str| {
@@ -48,7 +53,7 @@ impl Attention {
         let (q_norm, k_norm) = (norm("q_norm")?, norm("k_norm")?);
         let v_norm = shape.v_norm.map(|norm| Norm::build(parameters, &format!("{name}.v_norm"), norm)).transpose()?;
         let sinks = shape.has_sinks.then(|| parameters.vector(&format!("{name}.sinks"))).transpose()?;
-        Ok(Self { q, k, v, o, q_norm, k_norm, v_norm, sinks, shape: shape.clone() })
+        Ok(Self { q, gate, k, v, o, q_norm, k_norm, v_norm, sinks, shape: shape.clone() })
     }
 
     /// What it is.
@@ -60,6 +65,7 @@ impl Attention {
     /// before it.
     pub(super) fn forward(&self, x: Tensor<2>, layout: &Layout, past: Option<&mut LayerCache>) -> Tensor<2> {
         let [q, k] = [&self.q, &self.k].map(|linear| self.clipped(linear.forward(x.clone())));
+        let gate = self.gate.as_ref().map(|gate| sigmoid(gate.forward(x.clone())));
         let v = self.v.as_ref().map_or_else(|| k.clone(), |linear| self.clipped(linear.forward(x)));
         let [q, k] = [(q, &self.q_norm), (k, &self.k_norm)].map(|(x, norm)| self.normed(x, norm.as_ref()));
         let v = match &self.v_norm {
@@ -68,11 +74,15 @@ impl Attention {
         };
         let (heads, rope) = (self.shape.heads, self.shape.rope);
         let sinks = self.sinks.as_ref().map(Param::val);
-        self.o.forward(match layout {
+        let out = match layout {
             Layout::Host { sequences, angles } => {
                 host::attention([q, k, v], sinks, heads, sequences.clone(), angles[rope].clone())
             }
             Layout::Tensors(layout) => attend([q, k, v], &heads, sinks, (layout, rope), past),
+        };
+        self.o.forward(match gate {
+            Some(gate) => out * gate,
+            None => out,
         })
     }
 
@@ -98,7 +108,13 @@ impl Attention {
     /// Its parameters with their names.
     pub(super) fn named(&self, name: &str) -> Vec<(String, StoredParameter<'_>)> {
         let [q, k, o] = [&self.q, &self.k, &self.o].map(Some);
-        let linear = [("q_proj", q), ("k_proj", k), ("v_proj", self.v.as_ref()), ("o_proj", o)];
+        let linear = [
+            ("q_proj", q),
+            ("gate_proj", self.gate.as_ref()),
+            ("k_proj", k),
+            ("v_proj", self.v.as_ref()),
+            ("o_proj", o),
+        ];
         let linear = linear.into_iter().filter_map(|(part, linear)| Some((part, linear?)));
         let norms = [("q_norm", &self.q_norm), ("k_norm", &self.k_norm)];
         let linear = linear.flat_map(|(part, linear)| linear.named(&format!("{name}.{part}")));

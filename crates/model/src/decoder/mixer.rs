@@ -1,7 +1,8 @@
 //! What mixes the tokens of a layer.
 
 use super::attention::{Attention, Layout};
-use super::mixer_shape::{ATTENTION, AttentionShape, MixerShape, SHORT_CONV};
+use super::gated_delta::GatedDelta;
+use super::mixer_shape::{ATTENTION, AttentionShape, GATED_DELTA, MixerShape, SHORT_CONV};
 use super::shape::in_layer;
 use super::short_conv::ShortConv;
 use crate::causal_lm::LayerCache;
@@ -17,6 +18,8 @@ pub(super) enum Mixer {
     Attention(Attention),
     /// A gated convolution over a few tokens.
     ShortConv(ShortConv),
+    /// Linear attention by the gated delta rule.
+    GatedDelta(GatedDelta),
 }
 
 impl Mixer {
@@ -33,6 +36,9 @@ impl Mixer {
             MixerShape::ShortConv(shape) => {
                 Self::ShortConv(ShortConv::build(parameters, &in_layer(index, SHORT_CONV), shape)?)
             }
+            MixerShape::GatedDelta(shape) => {
+                Self::GatedDelta(GatedDelta::build(parameters, &in_layer(index, GATED_DELTA), shape)?)
+            }
         })
     }
 
@@ -40,7 +46,7 @@ impl Mixer {
     pub(super) fn attention(&self) -> Option<&AttentionShape> {
         match self {
             Self::Attention(attention) => Some(attention.shape()),
-            Self::ShortConv(_) => None,
+            Self::ShortConv(_) | Self::GatedDelta(_) => None,
         }
     }
 
@@ -50,6 +56,7 @@ impl Mixer {
         match self {
             Self::Attention(attention) => attention.forward(x, layout, past),
             Self::ShortConv(conv) => conv.forward(x, layout.sequences(), past),
+            Self::GatedDelta(delta) => delta.forward(x, layout.sequences(), past),
         }
     }
 
@@ -58,6 +65,7 @@ impl Mixer {
         match self {
             Self::Attention(attention) => attention.named(&in_layer(index, ATTENTION)),
             Self::ShortConv(conv) => conv.named(&in_layer(index, SHORT_CONV)),
+            Self::GatedDelta(delta) => delta.named(&in_layer(index, GATED_DELTA)),
         }
     }
 }

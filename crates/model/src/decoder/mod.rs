@@ -5,6 +5,7 @@ mod causal_conv;
 mod embedding;
 mod experts;
 mod feed_forward;
+mod gated_delta;
 mod head_input;
 mod layer;
 mod linear;

@@ -1,7 +1,7 @@
 //! The blocks that a family's models are built of.
 
 use crate::activation::Clamp;
-use crate::decoder::{NormKind, Order, QkNorm, RouterWeights, ShortConvShape};
+use crate::decoder::{MixerShape, NormKind, Order, QkNorm, RouterWeights};
 use crate::rope::QueryGrowth;
 use logitcask_core::ConfigError;
 
@@ -46,8 +46,10 @@ pub(super) struct Blocks {
     pub(super) experts: Option<Experts>,
     /// Whether attention has sinks.
     pub(super) sinks: bool,
-    /// Convolutions in place of some layers' attention.
-    pub(super) short_conv: Option<ShortConv>,
+    /// Whether attention's output is multiplied by the sigmoid of another projection.
+    pub(super) attention_gate: bool,
+    /// What some layers have in place of attention.
+    pub(super) other_mixer: Option<OtherMixer>,
     /// The rotary embedding.
     pub(super) rope: Rope,
     /// How queries grow with their position.
@@ -110,11 +112,11 @@ pub(super) struct FullHeads {
     pub(super) kv_count: usize,
 }
 
-/// Gated convolutions over a few tokens.
-pub(super) struct ShortConv {
-    /// Their shape.
-    pub(super) shape: ShortConvShape,
-    /// The layers that have attention instead.
+/// What some layers have in place of attention.
+pub(super) struct OtherMixer {
+    /// Its kind and shape.
+    pub(super) shape: MixerShape,
+    /// The layers that have attention.
     pub(super) attention_layers: Vec<usize>,
 }
 
@@ -153,7 +155,8 @@ impl Default for Blocks {
             clamp: None,
             experts: None,
             sinks: false,
-            short_conv: None,
+            attention_gate: false,
+            other_mixer: None,
             rope: Rope::Everywhere,
             query_growth: None,
             attention_scale: None,

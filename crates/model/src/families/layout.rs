@@ -33,6 +33,8 @@ pub(super) enum Rows {
     FusedColumns,
     /// The tensor has for each key head the queries of its group, its key and its value.
     FusedByGroup,
+    /// The tensor has for each head its query and its gate.
+    FusedByHead,
     /// They are the filters of channels, with an axis of one between the tensor's two.
     Filters,
     /// Each head has a tensor of its own, whose name ends in its number.
@@ -321,6 +323,10 @@ fn fused_rows(layer: &LayerShape, part: &str, how: Rows, count: usize) -> Vec<us
     };
     match how {
         Rows::Fused | Rows::FusedColumns => (first..first + count).collect(),
+        Rows::FusedByHead => {
+            let member = usize::from(part.ends_with("gate_proj"));
+            (0..count).map(|row| (2 * (row / head_dim) + member) * head_dim + row % head_dim).collect()
+        }
         Rows::FusedByGroup => {
             let place = |row: usize| {
                 let (head, dimension) = (row / head_dim, row % head_dim);

@@ -1,10 +1,10 @@
 //! LFM2.
 
-use super::blocks::ShortConv;
+use super::blocks::OtherMixer;
 use super::hf::{flag, said};
 use super::layout::{Names, Rows};
 use super::{Blocks, Defaults, Family, ModelConfig, SettingsType};
-use crate::decoder::{QkNorm, ShortConvShape};
+use crate::decoder::{MixerShape, QkNorm, ShortConvShape};
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -151,11 +151,13 @@ impl Family for Lfm2 {
 
     fn blocks(&self, config: &ModelConfig) -> Blocks {
         let own: Settings = config.settings();
-        let shape = ShortConvShape { length: own.conv_length, has_bias: own.conv_bias };
+        let shape = MixerShape::ShortConv(ShortConvShape { length: own.conv_length, has_bias: own.conv_bias });
         let attention_layers = attention_layers(config);
-        let short_conv =
-            (attention_layers.len() < config.num_hidden_layers).then_some(ShortConv { shape, attention_layers });
-        Blocks { qk_norm: Some(QkNorm::Head), short_conv, ..Blocks::default() }
+        Blocks {
+            qk_norm: Some(QkNorm::Head),
+            other_mixer: Some(OtherMixer { shape, attention_layers }),
+            ..Blocks::default()
+        }
     }
 
     fn names(&self, _: &ModelConfig) -> Names {

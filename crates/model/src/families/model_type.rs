@@ -91,6 +91,8 @@ families! {
     Qwen3, "qwen3", qwen3::Qwen3;
     /// Qwen3 with mixtures of experts.
     Qwen3Moe, "qwen3_moe", qwen3_moe::Qwen3Moe;
+    /// The language model of Qwen3.5, where it is dense.
+    Qwen35, "qwen3_5_text", qwen3_5::Qwen35;
     /// SmolLM3.
     SmolLm3, "smollm3", smollm3::SmolLm3;
     /// StableLM.

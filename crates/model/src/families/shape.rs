@@ -104,8 +104,8 @@ impl ModelConfig {
     }
 
     fn mixer(&self, layer: usize, blocks: &Blocks) -> MixerShape {
-        if let Some(conv) = blocks.short_conv.as_ref().filter(|conv| !conv.attention_layers.contains(&layer)) {
-            return MixerShape::ShortConv(conv.shape.clone());
+        if let Some(other) = blocks.other_mixer.as_ref().filter(|other| !other.attention_layers.contains(&layer)) {
+            return other.shape.clone();
         }
         let norm = self.norm(blocks);
         MixerShape::Attention(AttentionShape {
@@ -116,6 +116,7 @@ impl ModelConfig {
                 Rope::LocalBase(_) => usize::from(self.window(layer).is_some()),
             },
             has_qkv_bias: blocks.qkv_bias,
+            has_gate: blocks.attention_gate,
             has_output_bias: blocks.output_bias,
             qk_norm: blocks.qk_norm.map(|over| (over, NormShape { has_bias: blocks.qk_norm_bias, ..norm })),
             v_norm: blocks.v_norm.then_some(NormShape { has_weight: false, has_bias: false, ..norm }),
@@ -189,7 +190,7 @@ impl ModelConfig {
     fn layer_kind(&self, layer: usize, blocks: &Blocks) -> LayerKind {
         LayerKind {
             has_experts: blocks.experts.as_ref().is_some_and(|experts| !experts.dense_layers.contains(&layer)),
-            has_attention: blocks.short_conv.as_ref().is_none_or(|conv| conv.attention_layers.contains(&layer)),
+            has_attention: blocks.other_mixer.as_ref().is_none_or(|other| other.attention_layers.contains(&layer)),
             has_window: self.window(layer).is_some(),
         }
     }
@@ -238,14 +239,14 @@ impl ModelConfig {
     /// Initial values of the parameter with this name: normal weights of deviation 0.02, scaled by 1 / sqrt(2 · layers)
     /// for those that write into the residual stream; norms multiply by one, and biases are zero.
     pub(crate) fn initial(&self, name: &str) -> Initial {
-        if name.ends_with(".layer_scalar") {
+        if [".layer_scalar", ".dt_bias", "linear_attn.norm.weight"].iter().any(|ending| name.ends_with(ending)) {
             return Initial::Constant(1.0);
         }
         if name.ends_with("norm.weight") {
             let is_one_plus = self.blocks().norm == NormKind::RmsOnePlus;
             return Initial::Constant(if is_one_plus { 0.0 } else { 1.0 });
         }
-        if name.ends_with(".bias") || name.ends_with(".sinks") {
+        if name.ends_with(".bias") || name.ends_with(".sinks") || name.ends_with(".A_log") {
             return Initial::Constant(0.0);
         }
         let into_residual =

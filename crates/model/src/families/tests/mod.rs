@@ -323,8 +323,11 @@ fn matrices_decay_and_vectors_do_not() {
         for (path, dimensions) in paths.1 {
             let is_exempt = group.matches(&burn::module::ParamId::new(), Some(&path));
             assert_eq!(is_exempt, dimensions == 1, "{path}");
-            let is_vector =
-                path.contains("norm") || path.ends_with("bias") || path.ends_with("sinks") || path.ends_with("scalar");
+            let is_vector = path.contains("norm")
+                || path.ends_with("bias")
+                || path.ends_with("sinks")
+                || path.ends_with("scalar")
+                || path.ends_with("a_log");
             assert_eq!(is_exempt, is_vector, "{path}");
         }
     }
