@@ -5,6 +5,7 @@ mod arrow;
 #[cfg(test)]
 mod arrow_tests;
 mod card;
+mod collector;
 mod columns;
 #[cfg(test)]
 mod compressed_tests;
@@ -40,12 +41,12 @@ pub use write::write_corpus;
 pub use write_answers::{ANSWER_MASKS, ANSWER_SPLITS, ANSWER_TOKENS, AnsweredRow, answers_record, write_answers};
 
 use crate::chat::{ChatError, Columns};
-use crate::document::{Content, Document};
+use crate::document::Document;
 use crate::error::{Error, Result};
+use collector::Collector;
 pub(crate) use data_file::DataFile;
 use folder::Layout;
-use std::fs::{self, File};
-use std::io::Seek;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 pub(crate) use tally::Tally;
@@ -243,84 +244,6 @@ fn kind(path: &Path) -> Option<Kind> {
         ("jsonl" | "ndjson", _) | ("json", Some(_)) => Some(Kind::Lines),
         ("txt", _) => Some(Kind::Text),
         _ => None,
-    }
-}
-
-/// Counts all documents and passes on those that are not blank.
-struct Collector<'a> {
-    limit: u64,
-    on_bad_text: OnBadText,
-    tally: Tally,
-    /// Index of the file that is read.
-    number: usize,
-    /// Another handle of it, which shares the reader's position.
-    reader: Option<File>,
-    sink: Sink<'a>,
-}
-
-impl Collector<'_> {
-    /// Follows the position of `reader`, which reads the current file.
-    fn follow(&mut self, reader: &File) {
-        self.reader = reader.try_clone().ok();
-    }
-
-    fn is_full(&self, file: &DataFile) -> bool {
-        self.tally.of_split.get(&file.split).is_some_and(|kept| *kept >= self.limit)
-    }
-
-    /// Adds a document; `column` is the split that the document itself names.
-    fn push(&mut self, file: &DataFile, content: Option<Content>, column: Option<String>) -> Result<()> {
-        let row = self.tally.seen - self.tally.files.last().map_or(0, |(first, _)| *first);
-        if let Some(column) = &column {
-            check_split(&file.path, row, column)?;
-        }
-        let split = match (column, &file.split) {
-            (Some(column), Some(file_split)) if column != *file_split => {
-                let (path, file) = (file.path.clone(), file_split.clone());
-                return Err(Error::SplitContradicted { path, document: row, column, file });
-            }
-            (Some(column), _) => Some(column),
-            (None, file_split) => file_split.clone(),
-        };
-        let index = self.tally.seen;
-        self.tally.seen += 1;
-        match content {
-            None => {}
-            Some(content) if content.is_blank() => self.tally.blank += 1,
-            Some(content) => {
-                match self.tally.of_split.get_mut(&file.split) {
-                    Some(kept) => *kept += 1,
-                    None => _ = self.tally.of_split.insert(file.split.clone(), 1),
-                }
-                let bytes_read = self.reader.as_mut().and_then(|reader| reader.stream_position().ok()).unwrap_or(0);
-                let document = Document { index, content, split };
-                (self.sink)(Found { document, file: self.number, row, bytes_read })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Decodes `bytes` as text, handling invalid ones as configured; returns `None` for a text to be left out.
-    fn text(&mut self, path: &Path, bytes: &[u8], place: impl FnOnce(usize) -> String) -> Result<Option<String>> {
-        let bad = match std::str::from_utf8(bytes) {
-            Ok(text) => return Ok(Some(text.to_owned())),
-            Err(e) => e.valid_up_to(),
-        };
-        let problem = || "not UTF-8 (Latin-1, perhaps: iconv -f latin1 -t utf-8 FILE > NEW)".to_owned();
-        self.bad(path, || place(bad), problem)?;
-        Ok((self.on_bad_text == OnBadText::Replace).then(|| String::from_utf8_lossy(bytes).into_owned()))
-    }
-
-    /// Counts a text that is not valid Unicode, or rejects it.
-    fn bad(&mut self, path: &Path, place: impl FnOnce() -> String, problem: impl FnOnce() -> String) -> Result<()> {
-        match self.on_bad_text {
-            OnBadText::Refuse => {
-                return Err(Error::BadText { path: path.to_owned(), place: place(), problem: problem() });
-            }
-            OnBadText::Replace => self.tally.replaced += 1,
-            OnBadText::Skip => self.tally.skipped += 1,
-        }
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! which is the same for all.
 //!
 //! `make bench-families`, DEVICE=cpu or wgpu; prints a table of benches/README.md. The two models of a row are measured by
-//! turns, so that what else the machine does falls on both.
+//! turns, so that what else the machine does falls on both. Names of families behind `--` select these.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use burn::module::Module;
@@ -24,7 +24,9 @@ fn main() {
     println!("\n| family | parameters | forward, ms | beside Llama | forward and backward, ms | beside Llama |");
     println!("|---|---|---|---|---|---|");
     let llama = [false, true].map(|autodiff| model("llama", &device, autodiff));
-    for family in ModelType::ALL {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
+    for family in ModelType::ALL.iter().filter(|family| wanted.is_empty() || wanted.iter().any(|n| n == family.name()))
+    {
         let own = [false, true].map(|autodiff| model(family.name(), &device, autodiff));
         let forward = by_turns(&own[0], &llama[0], |model| drop(numbers(pass(model))));
         let whole = by_turns(&own[1], &llama[1], |model| {
@@ -62,6 +64,18 @@ fn model(family: &str, device: &Device, autodiff: bool) -> Model {
         "mixtral" | "granitemoe" => set(json!({"intermediate_size": 384, "num_local_experts": 4})),
         "gpt_oss" => set(json!({"intermediate_size": 384, "num_local_experts": 4, "num_experts_per_tok": 2})),
         "qwen3_moe" => set(json!({"moe_intermediate_size": 384, "num_experts": 4, "num_experts_per_tok": 2})),
+        "gemma4_text" => set(json!({
+            "global_head_dim": 48, "sliding_window": 128,
+            "layer_types": [
+                "sliding_attention", "sliding_attention", "full_attention", "sliding_attention", "sliding_attention",
+                "full_attention",
+            ],
+        })),
+        "lfm2" => set(json!({"full_attn_idxs": [2, 5]})),
+        "qwen3_5_text" => set(json!({
+            "linear_num_key_heads": 6, "linear_num_value_heads": 6, "linear_key_head_dim": 48,
+            "linear_value_head_dim": 48,
+        })),
         _ => {}
     }
     match family {

@@ -41,3 +41,35 @@ impl Activation {
         }
     }
 }
+
+/// What a feed-forward network makes of its gate and its up-projection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Gate {
+    /// activation(gate) · up.
+    Plain(Activation),
+    /// gpt-oss' own formula.
+    Clamped(Clamp),
+}
+
+/// (clamp(up, -limit, limit) + 1) · g · sigmoid(alpha · g) with g = min(gate, limit), as in gpt-oss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Clamp {
+    /// The bound.
+    pub(crate) limit: f64,
+    /// The factor within the sigmoid.
+    pub(crate) alpha: f64,
+}
+
+impl Gate {
+    /// By tensor operations.
+    pub(crate) fn apply(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Plain(activation) => activation.apply(gate) * up,
+            Self::Clamped(Clamp { limit, alpha }) => {
+                let gate = gate.clamp_max(limit);
+                let share = activation::sigmoid(gate.clone() * alpha);
+                (up.clamp(-limit, limit) + 1.0) * gate * share
+            }
+        }
+    }
+}

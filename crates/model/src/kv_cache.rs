@@ -1,12 +1,80 @@
-//! Keys and values of the tokens that a model has processed, for generation one token at a time.
+//! What a model keeps of the tokens that it has processed, for generation one token at a time.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// Keys and values of one layer, \[rows, heads, columns, head_dim\]; none before the first token. A layer with a window
-/// keeps only the columns that it still sees.
-pub(crate) type LayerCache = Option<(Tensor<4>, Tensor<4>)>;
+/// What a layer without attention keeps of a text, whatever its length: each tensor has a row for each text.
+pub(crate) type State = Vec<Tensor<4>>;
 
-/// Keys and values of the texts that a model has read, one text per row. The last tokens of all rows are in one column,
+/// What a layer keeps of previous tokens.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum LayerCache {
+    /// Nothing, before the first token.
+    #[default]
+    Empty,
+    /// Keys and values of attention, \[rows, heads, columns, head_dim\]. A layer with a window keeps only the columns
+    /// that it still sees.
+    KeysAndValues(Box<[Tensor<4>; 2]>),
+    /// Of another layer.
+    State(State),
+}
+
+impl LayerCache {
+    /// The state of a layer without attention; none before the first token.
+    pub(crate) fn state(&mut self) -> &mut State {
+        if !matches!(self, Self::State(_)) {
+            *self = Self::State(State::new());
+        }
+        match self {
+            Self::State(state) => state,
+            Self::Empty | Self::KeysAndValues(..) => unreachable!("it was just set"),
+        }
+    }
+
+    fn rows(&self) -> Option<usize> {
+        match self {
+            Self::Empty => None,
+            Self::KeysAndValues(both) => Some(both[0].dims()[0]),
+            Self::State(state) => state.first().map(|x| x.dims()[0]),
+        }
+    }
+
+    /// The rows of several caches of one layer, in their order.
+    fn stack(parts: &[&Self]) -> Self {
+        let (mut keys, mut values, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            match part {
+                Self::Empty => {}
+                Self::KeysAndValues(both) => {
+                    keys.push(both[0].clone());
+                    values.push(both[1].clone());
+                }
+                Self::State(state) => states.push(state.clone()),
+            }
+        }
+        if let Some(first) = states.first() {
+            let tensor = |at: usize| Tensor::cat(states.iter().map(|state| state[at].clone()).collect(), 0);
+            return Self::State((0..first.len()).map(tensor).collect());
+        }
+        let Some(width) = keys.iter().map(|k| k.dims()[2]).max() else { return Self::Empty };
+        let stacked = |x: Vec<Tensor<4>>| Tensor::cat(x.into_iter().map(|x| widened(x, width)).collect(), 0);
+        Self::KeysAndValues(Box::new([keys, values].map(stacked)))
+    }
+
+    /// The given rows, with at most the last `columns` of keys and values.
+    fn keep(&mut self, rows: &Tensor<1, Int>, columns: usize) {
+        match self {
+            Self::Empty => {}
+            Self::KeysAndValues(both) => {
+                for x in both.iter_mut() {
+                    *x = last_columns(x.clone(), columns).select(0, rows.clone());
+                }
+            }
+            Self::State(state) => state.iter_mut().for_each(|x| *x = x.clone().select(0, rows.clone())),
+        }
+    }
+}
+
+/// What layers keep of the texts that a model has read, one text per row. The last tokens of all rows are in one column,
 /// so that the next ones are, too: rows of shorter texts have padding before their first token, which no query sees.
 #[derive(Clone, Debug, Default)]
 pub struct KvCache {
@@ -34,13 +102,8 @@ impl KvCache {
         };
         let padding = caches.iter().flat_map(padding_of).collect();
         let count = caches.first().map_or(0, |cache| cache.layers.len());
-        let layer = |index: usize| {
-            let parts: Vec<_> = caches.iter().filter_map(|cache| cache.layers[index].clone()).collect();
-            let width = parts.iter().map(|(k, _)| k.dims()[2]).max()?;
-            let (k, v): (Vec<_>, Vec<_>) =
-                parts.into_iter().map(|(k, v)| (widened(k, width), widened(v, width))).unzip();
-            Some((Tensor::cat(k, 0), Tensor::cat(v, 0)))
-        };
+        let layer =
+            |index: usize| LayerCache::stack(&caches.iter().map(|cache| &cache.layers[index]).collect::<Vec<_>>());
         Self { layers: (0..count).map(layer).collect(), columns, padding }.without_needless_padding()
     }
 
@@ -56,24 +119,21 @@ impl KvCache {
         let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
         let count = rows.len();
         let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), device);
-        for (k, v) in self.layers.iter_mut().flatten() {
-            *k = last_columns(k.clone(), self.columns).select(0, rows.clone());
-            *v = last_columns(v.clone(), self.columns).select(0, rows.clone());
-        }
+        self.layers.iter_mut().for_each(|layer| layer.keep(&rows, self.columns));
         self.forget_needless_padding();
     }
 
     /// Starts the next token of a model with this many layers. Returns the number of columns before it, how many of
-    /// them are padding in each row (nothing if there is no padding), and each layer's keys and values.
+    /// them are padding in each row (nothing if there is no padding), and what each layer keeps.
     pub(crate) fn next_token(&mut self, layers: usize) -> (usize, &[usize], &mut [LayerCache]) {
-        self.layers.resize(layers, None);
+        self.layers.resize(layers, LayerCache::Empty);
         let before = self.columns;
         self.columns += 1;
         (before, &self.padding, &mut self.layers)
     }
 
     fn rows(&self) -> usize {
-        self.layers.iter().flatten().next().map_or(0, |(k, _)| k.dims()[0])
+        self.layers.iter().find_map(LayerCache::rows).unwrap_or(0)
     }
 
     fn padding_of(&self, row: usize) -> usize {

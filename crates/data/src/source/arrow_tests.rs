@@ -1,6 +1,7 @@
 //! Files and streams of Arrow IPC, and the folders in which `datasets` saves them.
 
 use super::*;
+use crate::document::Content;
 use crate::document::TokenRow;
 use ::arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_array::builder::{Int64Builder, LargeListBuilder, ListBuilder, UInt8Builder};

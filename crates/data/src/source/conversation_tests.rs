@@ -1,5 +1,6 @@
 use super::tests::write_columns;
 use super::*;
+use crate::document::Content;
 use crate::text_dataset::TextDataset;
 use crate::tokenizer::{SpecialIds, TextTokenizer};
 use crate::{Dataset, Preparation};

@@ -1,9 +1,9 @@
 //! Attention.
 
 use super::linear::Linear;
+use super::mixer_shape::{AttentionShape, QkNorm};
 use super::norm::Norm;
 use super::prefill::Columns;
-use super::shape::{AttentionShape, QkNorm};
 use super::tensor_attention::{TensorLayout, attend};
 use crate::host;
 use crate::kv_cache::LayerCache;
@@ -12,18 +12,23 @@ use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
 use std::sync::Arc;
 
 /// Causal grouped-query attention with rotary positions.
 #[derive(Module, Debug)]
 pub(super) struct Attention {
     q: Linear,
+    /// The output is multiplied by the sigmoid of it.
+    gate: Option<Linear>,
     k: Linear,
-    v: Linear,
+    /// `None`: values are what keys are before norm and rotation.
+    v: Option<Linear>,
     o: Linear,
     /// Norms of queries and keys, before they are turned.
     q_norm: Option<Norm>,
     k_norm: Option<Norm>,
+    v_norm: Option<Norm>,
     sinks: Option<Param<Tensor<1>>>,
     #[module(skip)]
     shape: AttentionShape,
@@ -37,19 +42,19 @@ impl Attention {
         shape: &AttentionShape,
     ) -> Result<Self, E> {
         let mut linear = |part: &str, has_bias| Linear::build(parameters, &format!("{name}.{part}"), has_bias);
-        let [q, k, v] = [
-            linear("q_proj", shape.has_qkv_bias)?,
-            linear("k_proj", shape.has_qkv_bias)?,
-            linear("v_proj", shape.has_qkv_bias)?,
-        ];
+        let q = linear("q_proj", shape.has_qkv_bias)?;
+        let gate = shape.has_gate.then(|| linear("gate_proj", shape.has_qkv_bias)).transpose()?;
+        let k = linear("k_proj", shape.has_qkv_bias)?;
+        let v = shape.has_values.then(|| linear("v_proj", shape.has_qkv_bias)).transpose()?;
         let o = linear("o_proj", shape.has_output_bias)?;
         let mut norm = |part: &str| {
             let norm = |(_, norm)| Norm::build(parameters, &format!("{name}.{part}"), norm);
             shape.qk_norm.map(norm).transpose()
         };
         let (q_norm, k_norm) = (norm("q_norm")?, norm("k_norm")?);
+        let v_norm = shape.v_norm.map(|norm| Norm::build(parameters, &format!("{name}.v_norm"), norm)).transpose()?;
         let sinks = shape.has_sinks.then(|| parameters.vector(&format!("{name}.sinks"))).transpose()?;
-        Ok(Self { q, k, v, o, q_norm, k_norm, sinks, shape: shape.clone() })
+        Ok(Self { q, gate, k, v, o, q_norm, k_norm, v_norm, sinks, shape: shape.clone() })
     }
 
     /// What it is.
@@ -59,25 +64,34 @@ impl Attention {
 
     /// x: \[tokens, hidden\]; output as x.
     pub(super) fn forward(&self, x: Tensor<2>, layout: &Layout, past: Option<Past<'_>>) -> Tensor<2> {
-        let [q, k, v] = [&self.q, &self.k, &self.v].map(|linear| self.clipped(linear.forward(x.clone())));
+        let [q, k] = [&self.q, &self.k].map(|linear| self.clipped(linear.forward(x.clone())));
+        let gate = self.gate.as_ref().map(|gate| sigmoid(gate.forward(x.clone())));
+        let v = self.v.as_ref().map_or_else(|| k.clone(), |linear| self.clipped(linear.forward(x)));
         let [q, k] = [(q, &self.q_norm), (k, &self.k_norm)].map(|(x, norm)| self.normed(x, norm.as_ref()));
+        let v = match &self.v_norm {
+            Some(norm) => norm.forward_heads(v, self.shape.heads.head_dim),
+            None => v,
+        };
         let (heads, rope) = (self.shape.heads, self.shape.rope);
         let past = match past {
             Some(Past::Step(entry)) => Some(entry),
             Some(Past::Start(entry, columns)) => {
-                *entry = Some(columns.keys_and_values(k.clone(), v.clone(), &heads, rope));
+                let both = columns.keys_and_values(k.clone(), v.clone(), &heads, rope);
+                *entry = LayerCache::KeysAndValues(Box::new(both));
                 None
             }
             None => None,
         };
-        self.o.forward(match layout {
+        let sinks = self.sinks.as_ref().map(Param::val);
+        let out = match layout {
             Layout::Host { sequences, angles } => {
-                host::attention(q, k, v, heads, sequences.clone(), angles[rope].clone())
+                host::attention([q, k, v], sinks, heads, sequences.clone(), angles[rope].clone())
             }
-            Layout::Tensors(layout) => {
-                let sinks = self.sinks.as_ref().map(Param::val);
-                attend([q, k, v], &heads, sinks, (layout, rope), past)
-            }
+            Layout::Tensors(layout) => attend([q, k, v], &heads, sinks, (layout, rope), past),
+        };
+        self.o.forward(match gate {
+            Some(gate) => out * gate,
+            None => out,
         })
     }
 
@@ -92,9 +106,9 @@ impl Attention {
     /// Normalises queries or keys.
     fn normed(&self, x: Tensor<2>, norm: Option<&Norm>) -> Tensor<2> {
         let (Some(norm), Some((over, _))) = (norm, self.shape.qk_norm) else { return x };
-        let ([n, width], head_dim) = (x.dims(), self.shape.heads.head_dim);
+        let head_dim = self.shape.heads.head_dim;
         match over {
-            QkNorm::Head => norm.forward(x.reshape([n * width / head_dim, head_dim])).reshape([n, width]),
+            QkNorm::Head => norm.forward_heads(x, head_dim),
             QkNorm::OwnHead => norm.forward_own_heads(x, head_dim),
             QkNorm::Whole => norm.forward(x),
         }
@@ -102,9 +116,17 @@ impl Attention {
 
     /// Its parameters with their names.
     pub(super) fn named(&self, name: &str) -> Vec<(String, StoredParameter<'_>)> {
-        let linear = [("q_proj", &self.q), ("k_proj", &self.k), ("v_proj", &self.v), ("o_proj", &self.o)];
+        let [q, k, o] = [&self.q, &self.k, &self.o].map(Some);
+        let linear = [
+            ("q_proj", q),
+            ("gate_proj", self.gate.as_ref()),
+            ("k_proj", k),
+            ("v_proj", self.v.as_ref()),
+            ("o_proj", o),
+        ];
+        let linear = linear.into_iter().filter_map(|(part, linear)| Some((part, linear?)));
         let norms = [("q_norm", &self.q_norm), ("k_norm", &self.k_norm)];
-        let linear = linear.into_iter().flat_map(|(part, linear)| linear.named(&format!("{name}.{part}")));
+        let linear = linear.flat_map(|(part, linear)| linear.named(&format!("{name}.{part}")));
         let norms = norms.into_iter().filter_map(|(part, norm)| Some(norm.as_ref()?.named(&format!("{name}.{part}"))));
         let sinks = self.sinks.iter().map(|sinks| (format!("{name}.sinks"), StoredParameter::Vector(sinks)));
         linear.chain(norms.flatten()).chain(sinks).collect()
@@ -130,4 +152,14 @@ pub(super) enum Layout {
     },
     /// For a composition of tensor operations.
     Tensors(Box<TensorLayout>),
+}
+
+impl Layout {
+    /// The sequences of the tokens.
+    pub(super) fn sequences(&self) -> &Sequences {
+        match self {
+            Self::Host { sequences, .. } => sequences,
+            Self::Tensors(layout) => layout.sequences(),
+        }
+    }
 }

@@ -2,12 +2,12 @@
 
 use super::experts::Experts;
 use super::linear::Linear;
-use super::shape::{Clamp, DenseShape, FeedForwardShape};
-use crate::activation::Activation;
+use super::shape::{DenseShape, FeedForwardShape};
+use crate::activation::{Activation, Clamp, Gate};
 use crate::host;
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use burn::module::Module;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 /// One network for all tokens, or several of which each token uses some.
 #[derive(Module, Debug)]
@@ -52,7 +52,8 @@ impl FeedForward {
     }
 }
 
-/// down(activation(gate(x)) · up(x)), or down(activation(up(x))) without a gate; [`Clamp`] has a third formula.
+/// down(activation(gate(x)) · up(x)), or down(activation(up(x))) without a gate; [`Clamp`] has another formula of gate
+/// and up-projection.
 #[derive(Module, Debug)]
 pub(super) struct DenseFeedForward {
     gate: Option<Linear>,
@@ -86,12 +87,12 @@ impl DenseFeedForward {
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let gate = self.gate.as_ref().map(|gate| gate.forward(x.clone()));
         let up = self.up.forward(x);
-        self.down.forward(match (gate, self.clamp, host::serves(&up)) {
-            (Some(gate), Some(clamp), _) => clamp.apply(gate, up),
-            (Some(gate), None, true) => host::gate(gate, up, self.activation),
-            (Some(gate), None, false) => self.activation.apply(gate) * up,
-            (None, _, true) => host::activate(up, self.activation),
-            (None, _, false) => self.activation.apply(up),
+        let formula = self.clamp.map_or(Gate::Plain(self.activation), Gate::Clamped);
+        self.down.forward(match (gate, host::serves(&up)) {
+            (Some(gate), true) => host::gate(gate, up, formula),
+            (Some(gate), false) => formula.apply(gate, up),
+            (None, true) => host::activate(up, self.activation),
+            (None, false) => self.activation.apply(up),
         })
     }
 
@@ -115,13 +116,5 @@ impl Inputs {
     ) -> Result<DenseFeedForward, E> {
         let down = Linear::build(parameters, &format!("{name}.down_proj"), shape.has_bias)?;
         Ok(DenseFeedForward { gate: self.gate, up: self.up, down, activation: shape.activation, clamp: shape.clamp })
-    }
-}
-
-impl Clamp {
-    fn apply(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-        let gate = gate.clamp_max(self.limit);
-        let share = activation::sigmoid(gate.clone() * self.alpha);
-        (up.clamp(-self.limit, self.limit) + 1.0) * gate * share
     }
 }

@@ -1,22 +1,25 @@
 //! A layer of a decoder.
 
-use super::attention::{Attention, Layout, Past};
+use super::attention::{Layout, Past};
 use super::feed_forward::FeedForward;
+use super::mixer::Mixer;
+use super::mixer_shape::AttentionShape;
 use super::norm::Norm;
-use super::shape::{ATTENTION, FEED_FORWARD, LayerShape, NORMS, Order, in_layer};
+use super::shape::{FEED_FORWARD, LayerShape, NORMS, Order, SCALAR, in_layer};
 use crate::parameters::{ParameterBuilder, StoredParameter};
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-/// Attention and a feed-forward network, added to the residual stream as [`Order`] says.
+/// Attention, or what mixes tokens in its place, and a feed-forward network, added to the residual stream as [`Order`] says.
 #[derive(Module, Debug)]
 pub(super) struct Layer {
     attention_input_norm: Option<Norm>,
-    attention: Attention,
+    mixer: Mixer,
     attention_output_norm: Option<Norm>,
     feed_forward_input_norm: Option<Norm>,
     feed_forward: FeedForward,
     feed_forward_output_norm: Option<Norm>,
+    scalar: Option<Param<Tensor<1>>>,
     #[module(skip)]
     order: Order,
     #[module(skip)]
@@ -41,26 +44,27 @@ impl Layer {
         }
         Ok(Self {
             attention_input_norm: norm(parameters, index, shape, 0)?,
-            attention: Attention::build(parameters, &in_layer(index, ATTENTION), &shape.attention)?,
+            mixer: Mixer::build(parameters, index, &shape.mixer)?,
             attention_output_norm: norm(parameters, index, shape, 1)?,
             feed_forward_input_norm: norm(parameters, index, shape, 2)?,
             feed_forward: FeedForward::build(parameters, &in_layer(index, FEED_FORWARD), &shape.feed_forward)?,
             feed_forward_output_norm: norm(parameters, index, shape, 3)?,
+            scalar: shape.has_scalar.then(|| parameters.vector(&in_layer(index, SCALAR))).transpose()?,
             order: shape.order,
             residual: shape.residual,
         })
     }
 
-    /// Its attention.
-    pub(super) fn attention(&self) -> &Attention {
-        &self.attention
+    /// The shape of its attention, if it has one.
+    pub(super) fn attention(&self) -> Option<&AttentionShape> {
+        self.mixer.attention()
     }
 
     /// x: \[rows, width, hidden\]; output as x.
     pub(super) fn forward(&self, x: Tensor<3>, layout: &Layout, past: Option<Past<'_>>) -> Tensor<3> {
         let [rows, width, d] = x.dims();
         let x = x.reshape([rows * width, d]);
-        let attention = |x: Tensor<2>| self.attention.forward(x, layout, past);
+        let attention = |x: Tensor<2>| self.mixer.forward(x, layout, past);
         let x = match self.order {
             Order::Sequential => {
                 let branch = attention(normed(x.clone(), &self.attention_input_norm));
@@ -81,6 +85,10 @@ impl Layer {
                 normed(x.clone() + self.scaled(self.feed_forward.forward(x)), &self.feed_forward_output_norm)
             }
         };
+        let x = match &self.scalar {
+            Some(scalar) => x * scalar.val().unsqueeze(),
+            None => x,
+        };
         x.reshape([rows, width, d])
     }
 
@@ -99,10 +107,11 @@ impl Layer {
         ];
         let norm = |place: usize| norms[place].iter().flat_map(move |norm| norm.named(&in_layer(index, NORMS[place])));
         let mut all: Vec<_> = norm(0).collect();
-        all.extend(self.attention.named(&in_layer(index, ATTENTION)));
+        all.extend(self.mixer.named(index));
         all.extend(norm(1).chain(norm(2)));
         all.extend(self.feed_forward.named(&in_layer(index, FEED_FORWARD)));
         all.extend(norm(3));
+        all.extend(self.scalar.iter().map(|scalar| (in_layer(index, SCALAR), StoredParameter::Vector(scalar))));
         all
     }
 }

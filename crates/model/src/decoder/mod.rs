@@ -1,18 +1,24 @@
 //! The decoder: one model of a few blocks, which its [`Shape`] selects. It does not know which family it belongs to.
 
 mod attention;
+mod causal_conv;
 mod embedding;
 mod experts;
 mod feed_forward;
+mod gated_delta;
 mod head_input;
 mod layer;
 mod linear;
+mod mixer;
+mod mixer_shape;
 mod norm;
 mod prefill;
 mod recompute;
 mod shape;
+mod short_conv;
 mod tensor_attention;
 
+pub(crate) use mixer_shape::*;
 pub(crate) use shape::*;
 pub(crate) use tensor_attention::TensorLayout;
 #[cfg(test)]
@@ -73,20 +79,15 @@ impl Model {
         &self.config
     }
 
-    /// Whether an attention has sinks, which the operations of [`host`] do not know.
-    fn has_sinks(&self) -> bool {
-        self.layers.iter().any(|layer| layer.attention().shape().has_sinks)
-    }
-
     /// The layout of a batch for layers whose input is x.
     fn layout(&self, x: &Tensor<3>, sequences: &Sequences) -> Layout {
-        match host::serves(x) && !self.has_sinks() {
+        match host::serves(x) {
             true => {
                 let angles = |speeds| Arc::new(RotaryAngles::new(0..sequences.longest(), speeds));
                 Layout::Host { sequences: sequences.clone(), angles: self.ropes.iter().map(angles).collect() }
             }
             false => {
-                let windows = self.layers.iter().map(|layer| layer.attention().shape().heads.window);
+                let windows = self.layers.iter().filter_map(|layer| Some(layer.attention()?.heads.window));
                 Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.ropes, windows, &self.device())))
             }
         }
@@ -123,8 +124,9 @@ impl CausalLm for Model {
 
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         let (before, padding, past) = cache.next_token(self.layers.len());
-        let windows = self.layers.iter().map(|layer| layer.attention().shape().heads.window);
-        let layout = TensorLayout::after(before, padding, &self.ropes, windows, &self.device());
+        let windows = self.layers.iter().filter_map(Layer::attention).map(|shape| shape.heads.window);
+        let rows = tokens.dims()[0];
+        let layout = TensorLayout::after(before, padding, rows, &self.ropes, windows, &self.device());
         let mut x = self.embedding.step(tokens, layout.positions());
         let layout = Layout::Tensors(Box::new(layout));
         for (layer, entry) in self.layers.iter().zip(past) {
@@ -157,6 +159,6 @@ impl CausalLm for Model {
     }
 
     fn is_faster_packed(&self) -> bool {
-        host::serves(&self.head().weights()) && !self.has_sinks()
+        host::serves(&self.head().weights())
     }
 }

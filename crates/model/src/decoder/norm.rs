@@ -27,6 +27,12 @@ impl Norm {
         self.over(x, self.weight())
     }
 
+    /// The same over each head of x, \[n, heads · head_dim\], with the same weights for all.
+    pub(super) fn forward_heads(&self, x: Tensor<2>, head_dim: usize) -> Tensor<2> {
+        let [n, width] = x.dims();
+        self.forward(x.reshape([n * width / head_dim, head_dim])).reshape([n, width])
+    }
+
     /// The same over each head of x, \[n, heads · head_dim\], with weights for all heads, \[heads · head_dim\].
     pub(super) fn forward_own_heads(&self, x: Tensor<2>, head_dim: usize) -> Tensor<2> {
         let [n, width] = x.dims();

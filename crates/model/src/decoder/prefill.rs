@@ -3,7 +3,7 @@
 use super::Model;
 use super::attention::Past;
 use crate::host::Heads;
-use crate::kv_cache::{KvCache, last_columns};
+use crate::kv_cache::{KvCache, LayerCache, last_columns};
 use crate::rope::{Rope, RotaryAngles, RotarySpeeds};
 use crate::{CausalLm, Sequences};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -34,33 +34,30 @@ impl Columns {
 
     /// Keys and values of an attention, \[tokens of the pass, heads · head_dim\] each, as its entry in the cache;
     /// `rope` is the index of its rotary embedding.
-    pub(super) fn keys_and_values(
-        &self,
-        k: Tensor<2>,
-        v: Tensor<2>,
-        heads: &Heads,
-        rope: usize,
-    ) -> (Tensor<4>, Tensor<4>) {
+    pub(super) fn keys_and_values(&self, k: Tensor<2>, v: Tensor<2>, heads: &Heads, rope: usize) -> [Tensor<4>; 2] {
         let placed = |x: Tensor<2>| {
             let x = x.select(0, self.tokens.clone());
             x.reshape([self.rows, self.width, heads.kv_count, heads.head_dim]).swap_dims(1, 2)
         };
         let (k, v) = (self.ropes[rope].apply(placed(k)), placed(v));
         let seen = heads.window.unwrap_or(self.width);
-        (last_columns(k, seen), last_columns(v, seen))
+        [k, v].map(|x| last_columns(x, seen))
     }
 }
 
 impl Model {
     /// See [`CausalLm::prefill`].
     pub(super) fn read_texts(&self, texts: &[&[u32]]) -> (Tensor<2>, KvCache) {
+        if self.layers.iter().any(|layer| layer.attention().is_none()) {
+            return self.read_token_by_token(texts);
+        }
         let device = self.device();
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let (tokens, sequences) = laid_out(texts, self.is_faster_packed());
         let starts: Vec<usize> = sequences.ranges().map(|range| range.start).collect();
         let columns = Columns::new(&starts, &lengths, &self.ropes, &device);
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), &device);
-        let mut layers = vec![None; self.layers.len()];
+        let mut layers = vec![LayerCache::Empty; self.layers.len()];
         let mut x = self.embedding.forward(tokens, &sequences);
         let layout = self.layout(&x, &sequences);
         for (layer, entry) in self.layers.iter().zip(&mut layers) {
@@ -73,6 +70,21 @@ impl Model {
         let x = self.head_input.forward(x.unsqueeze());
         let size = x.dims()[2];
         (self.head().logits(x.reshape([lengths.len(), size])), KvCache::of(layers, &lengths))
+    }
+
+    /// The same for a model of which some layers have a state instead of keys and values, which only a step computes.
+    fn read_token_by_token(&self, texts: &[&[u32]]) -> (Tensor<2>, KvCache) {
+        let read = |text: &&[u32]| {
+            let mut cache = KvCache::default();
+            let step = |token: &u32| {
+                let token = Tensor::<1, Int>::from_data([i64::from(*token)], &self.device());
+                self.step(token, &mut cache)
+            };
+            let logits = text.iter().map(step).last();
+            (logits.unwrap_or_else(|| unreachable!("a text without tokens")), cache)
+        };
+        let (logits, caches): (Vec<_>, Vec<_>) = texts.iter().map(read).unzip();
+        (Tensor::cat(logits, 0), KvCache::stack(caches))
     }
 }
 

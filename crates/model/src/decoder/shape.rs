@@ -3,8 +3,8 @@
 //! Parameters have the names that Llama's have in files, with further ones for what Llama lacks. How a family's files
 //! spell and arrange them is told by its [`Layout`](crate::families::Layout).
 
-use crate::activation::Activation;
-use crate::host::Heads;
+use super::mixer_shape::MixerShape;
+use crate::activation::{Activation, Clamp};
 use crate::rope::RotarySpeeds;
 
 /// The embedding's name, which is also the head's if they are tied.
@@ -23,9 +23,11 @@ pub(crate) const HEAD: &str = "lm_head.weight";
 /// and its output.
 pub(crate) const NORMS: [&str; 4] =
     ["input_layernorm", "attention_output_layernorm", "post_attention_layernorm", "feed_forward_output_layernorm"];
-/// The names of a layer's other parts.
-pub(crate) const ATTENTION: &str = "self_attn";
+/// The name of a layer's feed-forward network.
 pub(crate) const FEED_FORWARD: &str = "mlp";
+
+/// The name of the number that its output is multiplied by.
+pub(crate) const SCALAR: &str = "layer_scalar";
 
 /// The full name of a part of a layer.
 pub(crate) fn in_layer(layer: usize, part: &str) -> String {
@@ -111,10 +113,12 @@ pub(crate) struct LayerShape {
     pub(crate) norm: NormShape,
     /// The factor of what is added to the residual stream.
     pub(crate) residual: f64,
-    /// Its attention.
-    pub(crate) attention: AttentionShape,
+    /// What mixes tokens.
+    pub(crate) mixer: MixerShape,
     /// Its feed-forward network.
     pub(crate) feed_forward: FeedForwardShape,
+    /// Whether its output is multiplied by a learned number.
+    pub(crate) has_scalar: bool,
 }
 
 /// How attention a and feed-forward network f are added to the residual stream x. n, o, m and p are the norms, in the
@@ -127,36 +131,6 @@ pub(crate) enum Order {
     Parallel,
     /// y = o(x + a(x)), then p(y + f(y)).
     NormAfterSum,
-}
-
-/// An attention.
-#[derive(Clone, Debug)]
-pub(crate) struct AttentionShape {
-    /// Heads, window and scores.
-    pub(crate) heads: Heads,
-    /// Index of its rotary embedding.
-    pub(crate) rope: usize,
-    /// Whether the projections to queries, keys and values have a bias.
-    pub(crate) has_qkv_bias: bool,
-    /// Whether the projection of its output has one.
-    pub(crate) has_output_bias: bool,
-    /// The norms of queries and keys, before they are turned.
-    pub(crate) qk_norm: Option<(QkNorm, NormShape)>,
-    /// The bound of every value of queries, keys and values.
-    pub(crate) clip: Option<f64>,
-    /// Whether each head has a learned logit that takes part in the softmax and whose weight is dropped.
-    pub(crate) has_sinks: bool,
-}
-
-/// What a norm of queries or keys is computed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum QkNorm {
-    /// Each head, with the same weights.
-    Head,
-    /// Each head, with weights of its own.
-    OwnHead,
-    /// All heads together.
-    Whole,
 }
 
 /// A feed-forward network.
@@ -181,15 +155,6 @@ pub(crate) struct DenseShape {
     pub(crate) clamp: Option<Clamp>,
     /// Whether its projections have a bias.
     pub(crate) has_bias: bool,
-}
-
-/// down((clamp(up(x), -limit, limit) + 1) · g · sigmoid(alpha · g)) with g = min(gate(x), limit), as in gpt-oss.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Clamp {
-    /// The bound.
-    pub(crate) limit: f64,
-    /// The factor within the sigmoid.
-    pub(crate) alpha: f64,
 }
 
 /// A mixture of experts.
@@ -270,35 +235,19 @@ impl LayerShape {
             norm.into_iter().flat_map(move |norm| norm.parameters(NORMS[place], d))
         };
         let mut all: Vec<Named> = norm(0).collect();
-        all.extend(self.attention.parameters(d));
+        all.extend(self.mixer.parameters(d));
         all.extend(norm(1).chain(norm(2)));
         all.extend(self.feed_forward.parameters(d));
         all.extend(norm(3));
+        all.extend(self.has_scalar.then(|| (SCALAR.to_owned(), vec![1])));
         all
     }
 }
 
 /// The parameters of a linear map.
-fn linear(name: &str, out: usize, inner: usize, has_bias: bool) -> impl Iterator<Item = Named> + use<> {
+pub(super) fn linear(name: &str, out: usize, inner: usize, has_bias: bool) -> impl Iterator<Item = Named> + use<> {
     let bias = has_bias.then(|| (format!("{name}.bias"), vec![out]));
     [(format!("{name}.weight"), vec![out, inner])].into_iter().chain(bias)
-}
-
-impl AttentionShape {
-    fn parameters(&self, d: usize) -> Vec<Named> {
-        let ([q, kv], bias) = (self.heads.token_sizes(), self.has_qkv_bias);
-        let name = |part: &str| format!("{ATTENTION}.{part}");
-        let mut all: Vec<Named> = linear(&name("q_proj"), q, d, bias).collect();
-        all.extend(linear(&name("k_proj"), kv, d, bias));
-        all.extend(linear(&name("v_proj"), kv, d, bias));
-        all.extend(linear(&name("o_proj"), d, q, self.has_output_bias));
-        if let Some((over, norm)) = self.qk_norm {
-            let width = |whole| if over == QkNorm::Head { self.heads.head_dim } else { whole };
-            all.extend(norm.parameters(&name("q_norm"), width(q)).chain(norm.parameters(&name("k_norm"), width(kv))));
-        }
-        all.extend(self.has_sinks.then(|| (name("sinks"), vec![self.heads.count])));
-        all
-    }
 }
 
 impl FeedForwardShape {

@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 pub(crate) struct TensorLayout {
     /// One for each of the model's rotary embeddings.
     ropes: Vec<Rope>,
-    /// Number of tokens of a row.
-    width: usize,
+    sequences: Sequences,
     /// The positions of one new token in each row, or the one of all rows; empty for other batches.
     positions: Vec<usize>,
     /// Number of tokens of the longest sequence. A window of at least this size hides nothing.
@@ -46,14 +45,15 @@ impl TensorLayout {
                 masks.entry(window).or_insert_with(|| sequences.mask(window, device));
             }
         }
-        Self { ropes, width, positions: Vec::new(), longest, masks }
+        Self { ropes, sequences: sequences.clone(), positions: Vec::new(), longest, masks }
     }
 
-    /// One new token in each row, for attentions with these windows, after `before` columns of a cache, of which the
+    /// One new token in each of `rows`, for attentions with these windows, after `before` columns of a cache, of which the
     /// first `padding` of each row hold no token (empty if there are none).
     pub(super) fn after(
         before: usize,
         padding: &[usize],
+        rows: usize,
         ropes: &[RotarySpeeds],
         windows: impl Iterator<Item = Option<usize>>,
         device: &Device,
@@ -72,12 +72,17 @@ impl TensorLayout {
                 masks.entry(window).or_insert_with(|| first_keys(&hidden, keys, device));
             }
         }
-        Self { ropes, width: 1, positions, longest, masks }
+        Self { ropes, sequences: Sequences::in_rows(rows, 1), positions, longest, masks }
     }
 
     /// The positions of one new token in each row, or the one of all rows.
     pub(super) fn positions(&self) -> &[usize] {
         &self.positions
+    }
+
+    /// The sequences of the tokens.
+    pub(super) fn sequences(&self) -> &Sequences {
+        &self.sequences
     }
 
     fn mask(&self, window: Option<usize>) -> Option<Tensor<4, Bool>> {
@@ -94,24 +99,25 @@ pub(crate) fn attend(
     (layout, rope): (&TensorLayout, usize),
     past: Option<&mut LayerCache>,
 ) -> Tensor<2> {
-    let (n, width) = (q.dims()[0], layout.width);
+    let (n, [_, width]) = (q.dims()[0], layout.sequences.shape());
     let split = |x: Tensor<2>, count: usize| x.reshape([n / width, width, count, heads.head_dim]).swap_dims(1, 2);
     let rope = &layout.ropes[rope];
-    let q = rope.apply(split(q, heads.count));
+    let q = rope.apply_to_queries(split(q, heads.count));
     let (mut k, mut v) = (rope.apply(split(k, heads.kv_count)), split(v, heads.kv_count));
     let mask = layout.mask(heads.window);
     let is_causal = past.is_none() && mask.is_none();
     let (group, is_step) = (heads.count / heads.kv_count, past.is_some());
     let (q, k, v, mask) = match past {
         Some(entry) => {
-            if let Some((past_k, past_v)) = entry.take() {
+            if let LayerCache::KeysAndValues(past) = std::mem::take(entry) {
+                let [past_k, past_v] = *past;
                 // What comes before the window is not needed again.
                 let seen = |past: Tensor<4>, x| {
                     last_columns(Tensor::cat(vec![past, x], 2), heads.window.unwrap_or(usize::MAX))
                 };
                 (k, v) = (seen(past_k, k), seen(past_v, v));
             }
-            *entry = Some((k.clone(), v.clone()));
+            *entry = LayerCache::KeysAndValues(Box::new([k.clone(), v.clone()]));
             // Query heads with common keys are queries of one head, so that no key is repeated.
             let mask = mask.map(|mask| mask.expand([n, 1, group, k.dims()[2]]));
             (q.reshape([n, heads.kv_count, group, heads.head_dim]), k, v, mask)
@@ -121,7 +127,7 @@ pub(crate) fn attend(
     let a = match sinks {
         Some(sinks) => {
             let mask = mask.or_else(|| is_causal.then(|| causal(width, &q.device())));
-            attend_with_sinks([q, k, v], sinks, f64::from(heads.scale), mask)
+            attend_with_sinks([q, k, v], sinks, heads, mask)
         }
         None => {
             let softcap = heads.softcap.map(f64::from);
@@ -137,11 +143,14 @@ pub(crate) fn attend(
 fn attend_with_sinks(
     [q, k, v]: [Tensor<4>; 3],
     sinks: Tensor<1>,
-    scale: f64,
+    shape: &Heads,
     mask: Option<Tensor<4, Bool>>,
 ) -> Tensor<4> {
     let ([rows, heads, queries, _], keys) = (q.dims(), k.dims()[2]);
-    let mut scores = q.matmul(k.swap_dims(2, 3)) * scale;
+    let mut scores = q.matmul(k.swap_dims(2, 3)) * f64::from(shape.scale);
+    if let Some(cap) = shape.softcap {
+        scores = (scores / cap).tanh() * cap;
+    }
     if let Some(mask) = mask {
         let mask = mask.expand([rows, heads, queries, keys]);
         scores = scores.mask_fill(mask, f32::NEG_INFINITY);

@@ -1,6 +1,8 @@
 //! The blocks that a family's models are built of.
 
-use crate::decoder::{Clamp, NormKind, Order, QkNorm, RouterWeights};
+use crate::activation::Clamp;
+use crate::decoder::{MixerShape, NormKind, Order, QkNorm, RouterWeights};
+use crate::rope::QueryGrowth;
 use logitcask_core::ConfigError;
 
 /// What a family's models are built of besides their sizes. The default is Llama.
@@ -22,6 +24,12 @@ pub(super) struct Blocks {
     pub(super) qk_norm: Option<QkNorm>,
     /// Whether these have a bias.
     pub(super) qk_norm_bias: bool,
+    /// Whether the values of each head are normalised, without weights.
+    pub(super) v_norm: bool,
+    /// The heads of layers without a window, if they are not those of the config.
+    pub(super) full_heads: Option<FullHeads>,
+    /// Whether the values of these layers are what their keys are before norm and rotation.
+    pub(super) full_values_are_keys: bool,
     /// Biases of the projections to queries, keys and values.
     pub(super) qkv_bias: bool,
     /// A bias of the projection of attention's output.
@@ -38,8 +46,14 @@ pub(super) struct Blocks {
     pub(super) experts: Option<Experts>,
     /// Whether attention has sinks.
     pub(super) sinks: bool,
+    /// Whether attention's output is multiplied by the sigmoid of another projection.
+    pub(super) attention_gate: bool,
+    /// What some layers have in place of attention.
+    pub(super) other_mixer: Option<OtherMixer>,
     /// The rotary embedding.
     pub(super) rope: Rope,
+    /// How queries grow with their position.
+    pub(super) query_growth: Option<QueryGrowth>,
     /// The factor of attention scores; `None`: 1 / sqrt(head_dim).
     pub(super) attention_scale: Option<f64>,
     /// Whether layer i divides it by i + 1.
@@ -56,6 +70,8 @@ pub(super) struct Blocks {
     pub(super) first_position: Option<usize>,
     /// The factor of what a layer adds to the residual stream.
     pub(super) residual: f64,
+    /// Whether each layer ends with a product with a learned number.
+    pub(super) layer_scalar: bool,
     /// The factor of logits.
     pub(super) logit_scale: f64,
     /// The bound that logits approach.
@@ -87,6 +103,23 @@ impl Experts {
     }
 }
 
+/// Heads of some layers.
+#[derive(Clone, Copy)]
+pub(super) struct FullHeads {
+    /// Their width.
+    pub(super) head_dim: usize,
+    /// Number of key and value heads.
+    pub(super) kv_count: usize,
+}
+
+/// What some layers have in place of attention.
+pub(super) struct OtherMixer {
+    /// Its kind and shape.
+    pub(super) shape: MixerShape,
+    /// The layers that have attention.
+    pub(super) attention_layers: Vec<usize>,
+}
+
 /// Which layers have which rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rope {
@@ -111,6 +144,9 @@ impl Default for Blocks {
             last_norm: true,
             qk_norm: None,
             qk_norm_bias: false,
+            v_norm: false,
+            full_heads: None,
+            full_values_are_keys: false,
             qkv_bias: false,
             output_bias: false,
             feed_forward_bias: false,
@@ -119,7 +155,10 @@ impl Default for Blocks {
             clamp: None,
             experts: None,
             sinks: false,
+            attention_gate: false,
+            other_mixer: None,
             rope: Rope::Everywhere,
+            query_growth: None,
             attention_scale: None,
             attention_scale_by_layer: false,
             attention_softcap: None,
@@ -128,6 +167,7 @@ impl Default for Blocks {
             embedding_scale: 1.0,
             first_position: None,
             residual: 1.0,
+            layer_scalar: false,
             logit_scale: 1.0,
             softcap: None,
         }

@@ -4,7 +4,7 @@ use super::blocks::Rope;
 use super::gemma::Gemma;
 use super::gemma2::NORM_NAMES;
 use super::layout::Names;
-use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, windows};
+use super::{Blocks, Defaults, Family, ModelConfig, SettingsType, towers, windows};
 use crate::decoder::QkNorm;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -88,17 +88,8 @@ impl Family for Gemma3 {
         Names { parts: NORM_NAMES, ..Names::default() }
     }
 
-    /// In files of the whole model, images have towers of their own.
     fn standard_name(&self, name: &str) -> Option<String> {
-        let own = ["language_model.model.", "model.language_model."];
-        let part = own.into_iter().find_map(|prefix| name.strip_prefix(prefix));
-        let of_images =
-            ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
-        match part {
-            Some(part) => Some(format!("model.{part}")),
-            None if of_images.iter().any(|prefix| name.starts_with(prefix)) => None,
-            None => Some(name.strip_prefix("language_model.").unwrap_or(name).to_owned()),
-        }
+        towers::name_in_text_model(name)
     }
 
     #[cfg(test)]

@@ -49,6 +49,7 @@ impl ModelConfig {
             }
         }
         rotary::flatten(&mut all, family)?;
+        rotary::lift_settings(&mut all, family)?;
         let mut keys = Map::new();
         copy(&all, &mut keys, &COMMON_KEYS);
         keys.insert("model_type".to_owned(), json!(model_type));

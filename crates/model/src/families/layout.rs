@@ -5,7 +5,7 @@
 //! or be stored as the transpose. The same description serves reading and writing.
 
 use super::rotary_pairs::RotaryPairs;
-use crate::decoder::{FeedForwardShape, HEAD, LayerShape, Named, Shape, in_layer};
+use crate::decoder::{AttentionShape, FeedForwardShape, HEAD, LayerShape, Named, Shape, in_layer};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -33,6 +33,10 @@ pub(super) enum Rows {
     FusedColumns,
     /// The tensor has for each key head the queries of its group, its key and its value.
     FusedByGroup,
+    /// The tensor has for each head its query and its gate.
+    FusedByHead,
+    /// They are the filters of channels, with an axis of one between the tensor's two.
+    Filters,
     /// Each head has a tensor of its own, whose name ends in its number.
     TensorPerHead,
     /// The vector of each head is a row of the tensor.
@@ -154,7 +158,8 @@ impl Layout {
         let [before, behind] = shape.outside_layers();
         before.into_iter().for_each(|parameter| layout.add_outside(names, parameter, shape));
         for (index, layer) in shape.layers.iter().enumerate() {
-            let order = pairs.order(layer.attention.heads.head_dim);
+            let head_dim = layer.mixer.attention().map_or(0, |attention| attention.heads.head_dim);
+            let order = pairs.order(head_dim);
             for parameter in layer.parameters(shape.hidden_size) {
                 layout.add_in_layer(names, (index, layer), parameter, &order);
             }
@@ -199,7 +204,8 @@ impl Layout {
         let (theirs, how) = line.map_or((part.as_str(), Rows::Whole), |(_, theirs, how)| (*theirs, *how));
         let theirs = theirs.replace("{}", &expert.to_string());
         let begin = names.layers.unwrap_or("model.layers.");
-        let tensor = |part: &str| format!("{begin}{index}.{part}.{kind}");
+        let dot = if kind.is_empty() { "" } else { "." };
+        let tensor = |part: &str| format!("{begin}{index}.{part}{dot}{kind}");
         let head_dim = order.len();
         let mut rows = fused_rows(layer, &part, how, size[0]);
         if ["q_proj", "k_proj", "q_norm", "k_norm"].iter().any(|turned| part.ends_with(turned)) {
@@ -218,6 +224,9 @@ impl Layout {
             Rows::RowPerHead => {
                 let shape = vec![size[0] / head_dim, head_dim];
                 self.add(tensor(&theirs), (&parameter, 0), rows, (shape, false));
+            }
+            Rows::Filters if size.len() == 2 => {
+                self.add(tensor(&theirs), (&parameter, 0), rows, (vec![size[0], 1, size[1]], false));
             }
             Rows::Experts | Rows::ExpertsByColumns => {
                 self.add_expert((&tensor(&theirs), how), layer, (&parameter, expert), size)
@@ -302,7 +311,7 @@ fn without_expert(part: &str) -> (String, usize) {
 
 /// The rows of a tensor at which a parameter of `count` rows lies, which is the part of a layer with this name.
 fn fused_rows(layer: &LayerShape, part: &str, how: Rows, count: usize) -> Vec<usize> {
-    let heads = layer.attention.heads;
+    let Some(AttentionShape { heads, .. }) = layer.mixer.attention() else { return (0..count).collect() };
     let ([q, kv], head_dim, group) = (heads.token_sizes(), heads.head_dim, heads.count / heads.kv_count);
     // The place among queries, keys and values: that of its first row, of its first head in a group, and the number of
     // its heads in a group.
@@ -314,6 +323,10 @@ fn fused_rows(layer: &LayerShape, part: &str, how: Rows, count: usize) -> Vec<us
     };
     match how {
         Rows::Fused | Rows::FusedColumns => (first..first + count).collect(),
+        Rows::FusedByHead => {
+            let member = usize::from(part.ends_with("gate_proj"));
+            (0..count).map(|row| (2 * (row / head_dim) + member) * head_dim + row % head_dim).collect()
+        }
         Rows::FusedByGroup => {
             let place = |row: usize| {
                 let (head, dimension) = (row / head_dim, row % head_dim);

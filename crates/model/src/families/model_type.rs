@@ -51,6 +51,8 @@ families! {
     Gemma2, "gemma2", gemma2::Gemma2;
     /// The language model of Gemma 3.
     Gemma3, "gemma3_text", gemma3::Gemma3;
+    /// The language model of Gemma 4, where it is dense.
+    Gemma4, "gemma4_text", gemma4::Gemma4;
     /// GLM-4 (0414).
     Glm4, "glm4", glm4::Glm4;
     /// GPT-2.
@@ -63,6 +65,10 @@ families! {
     Granite, "granite", granite::Granite;
     /// Granite 3 with mixtures of experts.
     GraniteMoe, "granitemoe", granitemoe::GraniteMoe;
+    /// LFM2.
+    Lfm2, "lfm2", lfm2::Lfm2;
+    /// The language model of Ministral 3.
+    Ministral3, "ministral3", ministral3::Ministral3;
     /// Mistral: Llama whose attention sees a window.
     Mistral, "mistral", mistral::Mistral;
     /// Mixtral.
@@ -85,6 +91,8 @@ families! {
     Qwen3, "qwen3", qwen3::Qwen3;
     /// Qwen3 with mixtures of experts.
     Qwen3Moe, "qwen3_moe", qwen3_moe::Qwen3Moe;
+    /// The language model of Qwen3.5, where it is dense.
+    Qwen35, "qwen3_5_text", qwen3_5::Qwen35;
     /// SmolLM3.
     SmolLm3, "smollm3", smollm3::SmolLm3;
     /// StableLM.

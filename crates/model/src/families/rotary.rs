@@ -7,13 +7,14 @@ use crate::rope::{RopeScaling, RopeType};
 use serde_json::{Map, Value, json};
 
 /// Keys of a rotary table that say nothing about its scaling.
-const TABLE_KEYS: [&str; 7] = [
+const TABLE_KEYS: [&str; 8] = [
     "rope_type",
     "type",
     "rope_theta",
     "partial_rotary_factor",
     "factor",
     "finetuned",
+    "max_position_embeddings",
     "original_max_position_embeddings",
 ];
 
@@ -39,6 +40,26 @@ pub(super) fn flatten(all: &mut Map<String, Value>, family: &dyn Family) -> Resu
     Ok(())
 }
 
+/// Moves settings of the family that a file keeps in a rotary table beside the other keys.
+///
+/// # Errors
+/// The file has one of them twice, with different values.
+pub(super) fn lift_settings(all: &mut Map<String, Value>, family: &dyn Family) -> Result<(), String> {
+    let own = family.settings().defaults();
+    for place in ["rope_parameters", "rope_scaling"] {
+        let Some(Value::Object(table)) = all.get_mut(place) else { continue };
+        let names: Vec<String> = table.keys().filter(|key| own.contains_key(*key)).cloned().collect();
+        let lifted: Vec<(String, Value)> = names.iter().filter_map(|name| table.remove_entry(name)).collect();
+        for (name, value) in lifted {
+            if let Some(other) = said(all, &name).filter(|other| **other != value) {
+                return Err(format!("`{name}` is {other}, and {value} in `{place}`: remove the wrong one"));
+            }
+            all.insert(name, value);
+        }
+    }
+    Ok(())
+}
+
 /// Reads base, part and scaling. A file may have both tables, but they must agree, since each version of `transformers`
 /// would read its own.
 pub(super) fn read(all: &Map<String, Value>, keys: &mut Map<String, Value>, defaults: &Defaults) -> Result<(), String> {
@@ -47,13 +68,15 @@ pub(super) fn read(all: &Map<String, Value>, keys: &mut Map<String, Value>, defa
         let Some(table) = said(all, key) else { continue };
         let table = table.as_object().ok_or_else(|| format!("`{key}` is {table}, it must be a table"))?;
         let scaling = read_scaling(key, table, all)?;
+        // The part that turns belongs to this kind of scaling itself.
+        let is_part = scaling.as_ref().is_some_and(|scaling| scaling.rope_type == RopeType::Proportional);
         match &found {
             Some((other, before)) if *before != scaling => {
                 return Err(format!("`{other}` and `{key}` ask for different rotary embeddings: remove the wrong one"));
             }
             _ => found = Some((key, scaling)),
         }
-        for name in ["rope_theta", "partial_rotary_factor"] {
+        for name in ["rope_theta", "partial_rotary_factor"].into_iter().take(if is_part { 1 } else { 2 }) {
             if let Some(value) = said(table, name) {
                 keys.entry(name).or_insert(value.clone());
             }
@@ -82,7 +105,9 @@ pub(super) fn written(config: &ModelConfig) -> Value {
     let plain = json!({"rope_type": "default"});
     let mut table = config.rope_scaling.as_ref().map_or(plain.clone(), |scaling| json!(scaling));
     table["rope_theta"] = json!(config.rope_theta);
-    table["partial_rotary_factor"] = json!(config.rotary_part());
+    if table.get("partial_rotary_factor").is_none() {
+        table["partial_rotary_factor"] = json!(config.rotary_part());
+    }
     let blocks = config.model_type.family().blocks(config);
     if let Rope::LocalBase(theta) = blocks.rope {
         let mut local = plain;
@@ -114,22 +139,25 @@ fn read_scaling(
         Some("yarn") if table.contains_key("short_factor") => RopeType::Longrope,
         Some("yarn") => RopeType::Yarn,
         Some("dynamic") => RopeType::Dynamic,
+        Some("proportional") => RopeType::Proportional,
         other => {
             let other = other.unwrap_or("unnamed");
             return Err(format!(
                 "`{key}` asks for rotary embedding of type `{other}`, this build knows `default`, `linear`, `llama3`, \
-                 `yarn`, `dynamic` and `longrope`"
+                 `yarn`, `dynamic`, `longrope` and `proportional`"
             ));
         }
     };
     let own = RopeScaling::keys_of(kind);
-    let kinds = [RopeType::Linear, RopeType::Llama3, RopeType::Yarn, RopeType::Dynamic, RopeType::Longrope];
-    let is_read = |name: &str| kinds.into_iter().any(|kind| RopeScaling::keys_of(kind).contains(&name));
+    let is_read = |name: &str| RopeType::ALL.into_iter().any(|kind| RopeScaling::keys_of(kind).contains(&name));
     let mut names = table.keys().filter(|name| said(table, name).is_some());
     if let Some(unknown) = names.find(|name| !TABLE_KEYS.contains(&name.as_str()) && !is_read(name)) {
         return Err(format!("`{key}` has `{unknown}`, which this build does not know for a scaled rotary embedding"));
     }
     let mut scaling = Map::from_iter([("rope_type".to_owned(), json!(kind))]);
+    if kind == RopeType::Proportional {
+        scaling.insert("factor".to_owned(), json!(1.0));
+    }
     copy(table, &mut scaling, own);
     copy(table, &mut scaling, &["factor"]);
     // Some writers put it outside, where it takes precedence.

@@ -1,16 +1,17 @@
 //! What follows from a config: blocks, parameters, and their initial values.
 
-use super::blocks::{Blocks, Rope};
+use super::blocks::{Blocks, FullHeads, Rope};
 use super::layout::Layout;
 use super::rotary_pairs::RotaryPairs;
 use super::{LayerType, ModelConfig};
 use crate::decoder::{
     AttentionShape, DenseShape, EMBEDDING, EmbeddingShape, ExpertsShape, FeedForwardShape, HEAD, HeadShape, LayerShape,
-    NormKind, NormShape, Shape,
+    MixerShape, NormKind, NormShape, Shape,
 };
 use crate::host::Heads;
 use crate::rope::{RotarySpeeds, TextLengths};
 use logitcask_core::ConfigError;
+use std::collections::BTreeMap;
 
 /// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +23,14 @@ pub(crate) enum Initial {
         /// Their standard deviation.
         deviation: f64,
     },
+}
+
+/// In what the layers of a model can differ that have parameters of other shapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct LayerKind {
+    has_experts: bool,
+    has_attention: bool,
+    has_window: bool,
 }
 
 impl ModelConfig {
@@ -54,15 +63,20 @@ impl ModelConfig {
 
     /// The rotary embeddings: that of the config, and what other layers have instead.
     pub(super) fn speeds(&self) -> Vec<RotarySpeeds> {
-        let width = self.rotary_width();
+        let blocks = self.blocks();
+        let head_dim = blocks.full_heads.map_or(self.head_dim, |heads| heads.head_dim);
+        let width = |head_dim: usize| (head_dim as f64 * self.rotary_part()) as usize;
         let lengths = TextLengths { text: self.text_length.0, trained: self.max_position_embeddings };
         let scaling = self.rope_scaling.as_ref().map(|scaling| (scaling, lengths));
-        let own = || RotarySpeeds::new(self.head_dim, width, self.rope_theta, scaling);
-        match self.blocks().rope {
+        let own =
+            || RotarySpeeds::new(head_dim, width(head_dim), self.rope_theta, scaling).with_growth(blocks.query_growth);
+        match blocks.rope {
             Rope::Everywhere => vec![own()],
             Rope::Nowhere => vec![RotarySpeeds::still(self.head_dim)],
             Rope::In(_) => vec![own(), RotarySpeeds::still(self.head_dim)],
-            Rope::LocalBase(theta) => vec![own(), RotarySpeeds::new(self.head_dim, width, theta, None)],
+            Rope::LocalBase(theta) => {
+                vec![own(), RotarySpeeds::new(self.head_dim, width(self.head_dim), theta, None)]
+            }
         }
     }
 
@@ -83,21 +97,33 @@ impl ModelConfig {
             norms: blocks.norms,
             norm,
             residual: blocks.residual,
-            attention: AttentionShape {
-                heads: self.heads(layer, blocks),
-                rope: match &blocks.rope {
-                    Rope::Everywhere | Rope::Nowhere => 0,
-                    Rope::In(layers) => usize::from(!layers.get(layer).copied().unwrap_or(true)),
-                    Rope::LocalBase(_) => usize::from(self.window(layer).is_some()),
-                },
-                has_qkv_bias: blocks.qkv_bias,
-                has_output_bias: blocks.output_bias,
-                qk_norm: blocks.qk_norm.map(|over| (over, NormShape { has_bias: blocks.qk_norm_bias, ..norm })),
-                clip: blocks.clip_qkv,
-                has_sinks: blocks.sinks,
-            },
+            mixer: self.mixer(layer, blocks),
             feed_forward: self.feed_forward(layer, blocks),
+            has_scalar: blocks.layer_scalar,
         }
+    }
+
+    fn mixer(&self, layer: usize, blocks: &Blocks) -> MixerShape {
+        if let Some(other) = blocks.other_mixer.as_ref().filter(|other| !other.attention_layers.contains(&layer)) {
+            return other.shape.clone();
+        }
+        let norm = self.norm(blocks);
+        MixerShape::Attention(AttentionShape {
+            heads: self.heads(layer, blocks),
+            rope: match &blocks.rope {
+                Rope::Everywhere | Rope::Nowhere => 0,
+                Rope::In(layers) => usize::from(!layers.get(layer).copied().unwrap_or(true)),
+                Rope::LocalBase(_) => usize::from(self.window(layer).is_some()),
+            },
+            has_qkv_bias: blocks.qkv_bias,
+            has_gate: blocks.attention_gate,
+            has_output_bias: blocks.output_bias,
+            qk_norm: blocks.qk_norm.map(|over| (over, NormShape { has_bias: blocks.qk_norm_bias, ..norm })),
+            v_norm: blocks.v_norm.then_some(NormShape { has_weight: false, has_bias: false, ..norm }),
+            has_values: !(blocks.full_values_are_keys && self.window(layer).is_none()),
+            clip: blocks.clip_qkv,
+            has_sinks: blocks.sinks,
+        })
     }
 
     fn feed_forward(&self, layer: usize, blocks: &Blocks) -> FeedForwardShape {
@@ -121,12 +147,15 @@ impl ModelConfig {
     }
 
     fn heads(&self, layer: usize, blocks: &Blocks) -> Heads {
-        let scale = blocks.attention_scale.unwrap_or(1.0 / (self.head_dim as f64).sqrt());
+        let own = FullHeads { head_dim: self.head_dim, kv_count: self.num_key_value_heads };
+        let FullHeads { head_dim, kv_count } =
+            blocks.full_heads.filter(|_| self.window(layer).is_none()).unwrap_or(own);
+        let scale = blocks.attention_scale.unwrap_or(1.0 / (head_dim as f64).sqrt());
         let divisor = if blocks.attention_scale_by_layer { layer as f64 + 1.0 } else { 1.0 };
         Heads {
             count: self.num_attention_heads,
-            kv_count: self.num_key_value_heads,
-            head_dim: self.head_dim,
+            kv_count,
+            head_dim,
             window: self.window(layer),
             scale: (scale / divisor) as f32,
             softcap: blocks.attention_softcap.map(|cap| cap as f32),
@@ -149,19 +178,27 @@ impl ModelConfig {
             let parameters = self.layer(layer, &blocks).parameters(self.hidden_size);
             parameters.into_iter().map(|(_, shape)| product(shape)).sum()
         };
-        let dense = |layer: &usize| blocks.experts.as_ref().is_some_and(|experts| experts.dense_layers.contains(layer));
-        let layers = self.num_hidden_layers;
-        let (first_dense, first_other) = ((0..layers).find(dense), (0..layers).find(|layer| !dense(layer)));
-        let dense_layers = (0..layers).filter(dense).count();
-        outside
-            + first_dense.map_or(0, |layer| dense_layers as u128 * of_layer(layer))
-            + first_other.map_or(0, |layer| (layers - dense_layers) as u128 * of_layer(layer))
+        // The first layer of each kind, and how many there are.
+        let mut kinds: BTreeMap<LayerKind, (usize, u128)> = BTreeMap::new();
+        for layer in 0..self.num_hidden_layers {
+            kinds.entry(self.layer_kind(layer, &blocks)).or_insert((layer, 0)).1 += 1;
+        }
+        outside + kinds.into_values().map(|(layer, count)| count * of_layer(layer)).sum::<u128>()
+    }
+
+    /// Layers of one kind have parameters of the same shapes.
+    fn layer_kind(&self, layer: usize, blocks: &Blocks) -> LayerKind {
+        LayerKind {
+            has_experts: blocks.experts.as_ref().is_some_and(|experts| !experts.dense_layers.contains(&layer)),
+            has_attention: blocks.other_mixer.as_ref().is_none_or(|other| other.attention_layers.contains(&layer)),
+            has_window: self.window(layer).is_some(),
+        }
     }
 
     /// How the family's files hold the parameters.
     pub(crate) fn layout(&self) -> Layout {
         let family = self.model_type.family();
-        let pairs = RotaryPairs { width: self.rotary_width(), are_neighbours: family.pairs_are_neighbours() };
+        let pairs = RotaryPairs { part: self.rotary_part(), are_neighbours: family.pairs_are_neighbours() };
         Layout::new(&self.shape(), &family.names(self), pairs)
     }
 
@@ -209,14 +246,18 @@ impl ModelConfig {
     /// Initial values of the parameter with this name: normal weights of deviation 0.02, scaled by 1 / sqrt(2 · layers)
     /// for those that write into the residual stream; norms multiply by one, and biases are zero.
     pub(crate) fn initial(&self, name: &str) -> Initial {
+        if [".layer_scalar", ".dt_bias", "linear_attn.norm.weight"].iter().any(|ending| name.ends_with(ending)) {
+            return Initial::Constant(1.0);
+        }
         if name.ends_with("norm.weight") {
             let is_one_plus = self.blocks().norm == NormKind::RmsOnePlus;
             return Initial::Constant(if is_one_plus { 0.0 } else { 1.0 });
         }
-        if name.ends_with(".bias") || name.ends_with(".sinks") {
+        if name.ends_with(".bias") || name.ends_with(".sinks") || name.ends_with(".A_log") {
             return Initial::Constant(0.0);
         }
-        let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+        let into_residual =
+            ["o_proj.weight", "out_proj.weight", "down_proj.weight"].iter().any(|ending| name.ends_with(ending));
         let scale = if into_residual { (2.0 * self.num_hidden_layers as f64).sqrt() } else { 1.0 };
         Initial::Normal { deviation: 0.02 / scale }
     }
@@ -226,6 +267,13 @@ impl ModelConfig {
         let has_experts = self.blocks().experts.is_some();
         let expected = "left out: the experts of a mixture keep their width";
         ConfigError::unless(!has_experts, "intermediate_size", self.intermediate_size, expected)
+    }
+
+    /// Checks that heads can be left out.
+    pub(crate) fn check_heads_can_be_cut(&self) -> Result<(), ConfigError> {
+        let differ = self.blocks().full_heads.is_some();
+        let expected = "left out: the layers of this model have heads of two kinds";
+        ConfigError::unless(!differ, "num_attention_heads", self.num_attention_heads, expected)
     }
 
     /// Keeps the settings of these layers of the model that this was.

@@ -8,15 +8,15 @@ use logitcask_core::exp::exp_nonpositive;
 use rayon::prelude::*;
 
 /// A nonlinearity: its share, and the derivative of x · share.
-trait Share {
+pub(super) trait Share {
     fn share(x: f32) -> f32;
     fn derivative(x: f32, share: f32) -> f32;
 }
 
-struct Silu;
-struct Gelu;
-struct GeluTanh;
-struct Relu;
+pub(super) struct Silu;
+pub(super) struct Gelu;
+pub(super) struct GeluTanh;
+pub(super) struct Relu;
 
 impl Share for Silu {
     #[inline(always)]
@@ -79,7 +79,7 @@ impl Share for Relu {
 
 /// 1 / (1 + e^-x).
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     let e = exp_nonpositive(-x.abs());
     let larger = 1.0 / (1.0 + e);
     if x < 0.0 { e * larger } else { larger }
@@ -95,51 +95,6 @@ macro_rules! by_activation {
             Activation::Relu => $function::<Relu>($($argument),*),
         }
     };
-}
-
-/// activation(gate) · up, elementwise.
-pub(super) fn gate(gate: &[f32], up: &[f32], activation: Activation) -> Vec<f32> {
-    #[inline(always)]
-    fn run<A: Share>(out: &mut [f32], gate: &[f32], up: &[f32]) {
-        for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-            *out = gate * A::share(gate) * up;
-        }
-    }
-    let mut out = vec![0.0; gate.len()];
-    let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK));
-    out.par_chunks_mut(CHUNK).zip(inputs).for_each(|(out, (gate, up))| {
-        in_vectors!(|out: &'a mut [f32], gate: &'a [f32], up: &'a [f32], activation: Activation| {
-            by_activation!(activation, run(out, gate, up));
-        });
-    });
-    out
-}
-
-/// d loss / d (gate, up) from `slopes`, d loss / d output.
-pub(super) fn gate_backward(gate: &[f32], up: &[f32], activation: Activation, slopes: &[f32]) -> [Vec<f32>; 2] {
-    #[inline(always)]
-    fn run<A: Share>([of_gate, of_up]: [&mut [f32]; 2], gate: &[f32], up: &[f32], slopes: &[f32]) {
-        let inputs = gate.iter().zip(up).zip(slopes);
-        for ((of_gate, of_up), ((&gate, &up), &slope)) in of_gate.iter_mut().zip(of_up).zip(inputs) {
-            let share = A::share(gate);
-            *of_up = slope * (gate * share);
-            *of_gate = slope * up * A::derivative(gate, share);
-        }
-    }
-    let [mut of_gate, mut of_up] = [gate, up].map(|x| vec![0.0; x.len()]);
-    let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(slopes.par_chunks(CHUNK));
-    let outputs = of_gate.par_chunks_mut(CHUNK).zip(of_up.par_chunks_mut(CHUNK));
-    outputs.zip(inputs).for_each(|((of_gate, of_up), ((gate, up), slopes))| {
-        in_vectors!(|of_gate: &'a mut [f32],
-                     of_up: &'a mut [f32],
-                     gate: &'a [f32],
-                     up: &'a [f32],
-                     slopes: &'a [f32],
-                     activation: Activation| {
-            by_activation!(activation, run([of_gate, of_up], gate, up, slopes));
-        });
-    });
-    [of_gate, of_up]
 }
 
 /// activation(x), elementwise.

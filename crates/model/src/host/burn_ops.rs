@@ -1,7 +1,7 @@
 //! Registration of our own operations with burn, with and without autodiff.
 
-use super::{activations, attention, norms};
-use crate::activation::Activation;
+use super::{activations, attention, gates, norms};
+use crate::activation::{Activation, Gate};
 use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
 use burn::backend::autodiff::NodeId;
@@ -47,12 +47,13 @@ pub trait Operations: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        sinks: FloatTensor<Self>,
         heads: Heads,
         sequences: Sequences,
         angles: Arc<RotaryAngles>,
     ) -> FloatTensor<Self>;
     /// [`super::gate()`].
-    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
+    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, formula: Gate) -> FloatTensor<Self>;
     /// [`super::activate()`].
     fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
     /// [`super::rms_norm()`].
@@ -71,17 +72,18 @@ impl Operations for Flex {
         q: FlexTensor,
         k: FlexTensor,
         v: FlexTensor,
+        sinks: FlexTensor,
         heads: Heads,
         sequences: Sequences,
         angles: Arc<RotaryAngles>,
     ) -> FlexTensor {
-        let [q, k, v] = [q, k, v].map(|x| x.to_contiguous());
-        tensor(attention::forward(numbers(&q), numbers(&k), numbers(&v), &heads, &sequences, &angles), &q)
+        let all = [q, k, v, sinks].map(|x| x.to_contiguous());
+        tensor(attention::forward(attention_inputs(&all), &heads, &sequences, &angles), &all[0])
     }
 
-    fn gate(gate: FlexTensor, up: FlexTensor, activation: Activation) -> FlexTensor {
+    fn gate(gate: FlexTensor, up: FlexTensor, formula: Gate) -> FlexTensor {
         let [gate, up] = [gate, up].map(|x| x.to_contiguous());
-        tensor(activations::gate(numbers(&gate), numbers(&up), activation), &gate)
+        tensor(gates::gate(numbers(&gate), numbers(&up), formula), &gate)
     }
 
     fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
@@ -105,6 +107,11 @@ fn numbers(x: &FlexTensor) -> &[f32] {
     x.as_slice().unwrap_or_else(|| unreachable!("a contiguous tensor of f32"))
 }
 
+/// The values of contiguous queries, keys, values and sinks.
+fn attention_inputs([q, k, v, sinks]: &[FlexTensor; 4]) -> attention::Inputs<'_> {
+    attention::Inputs { q: numbers(q), k: numbers(k), v: numbers(v), sinks: numbers(sinks) }
+}
+
 /// A tensor of these values with the shape of another.
 fn tensor(numbers: Vec<f32>, like: &FlexTensor) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(numbers, like.layout().shape().clone()))
@@ -115,25 +122,26 @@ impl<C: CheckpointStrategy> Operations for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        sinks: FloatTensor<Self>,
         heads: Heads,
         sequences: Sequences,
         angles: Arc<RotaryAngles>,
     ) -> FloatTensor<Self> {
-        let (inputs, nodes) = parts([q, k, v]);
-        let [q, k, v] = inputs.clone();
-        let out = Flex::attend(q, k, v, heads, sequences.clone(), angles.clone());
+        let (inputs, nodes) = parts([q, k, v, sinks]);
+        let [q, k, v, sinks] = inputs.clone();
+        let out = Flex::attend(q, k, v, sinks, heads, sequences.clone(), angles.clone());
         match Attend.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, heads, sequences, angles), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
 
-    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+    fn gate(gate: FloatTensor<Self>, up: FloatTensor<Self>, formula: Gate) -> FloatTensor<Self> {
         let (inputs, nodes) = parts([gate, up]);
         let [gate, up] = inputs.clone();
-        let out = Flex::gate(gate, up, activation);
-        match Gate.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((inputs, activation), out),
+        let out = Flex::gate(gate, up, formula);
+        match Gated.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, formula), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
@@ -197,28 +205,28 @@ fn register<const N: usize>(
 #[derive(Debug)]
 struct Attend;
 
-impl Backward<Flex, 3> for Attend {
-    type State = ([FlexTensor; 3], Heads, Sequences, Arc<RotaryAngles>);
+impl Backward<Flex, 4> for Attend {
+    type State = ([FlexTensor; 4], Heads, Sequences, Arc<RotaryAngles>);
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
         let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let ([q, k, v], heads, sequences, angles) = &ops.state;
-        let of = attention::backward(numbers(q), numbers(k), numbers(v), numbers(&slopes), heads, sequences, angles);
-        register(ops.parents.map(|node| Some(node?.id)), [q, k, v], of, grads);
+        let (inputs, heads, sequences, angles) = &ops.state;
+        let of = attention::backward(attention_inputs(inputs), numbers(&slopes), heads, sequences, angles);
+        register(ops.parents.map(|node| Some(node?.id)), inputs.each_ref(), of, grads);
     }
 }
 
 /// The backward pass of [`Operations::gate`].
 #[derive(Debug)]
-struct Gate;
+struct Gated;
 
-impl Backward<Flex, 2> for Gate {
-    type State = ([FlexTensor; 2], Activation);
+impl Backward<Flex, 2> for Gated {
+    type State = ([FlexTensor; 2], Gate);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let ([gate, up], activation) = &ops.state;
-        let of = activations::gate_backward(numbers(gate), numbers(up), *activation, numbers(&slopes));
+        let ([gate, up], formula) = &ops.state;
+        let of = gates::gate_backward(numbers(gate), numbers(up), *formula, numbers(&slopes));
         register(ops.parents.map(|node| Some(node?.id)), [gate, up], of, grads);
     }
 }

@@ -24,6 +24,7 @@ macro_rules! in_vectors {
 mod activations;
 mod attention;
 mod burn_ops;
+mod gates;
 mod norms;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ pub(crate) use crate::memory::is_on_host as serves;
 pub(crate) use activations::cap;
 pub(crate) use burn_ops::Heads;
 
-use crate::activation::Activation;
+use crate::activation::{Activation, Gate};
 use crate::rope::RotaryAngles;
 use crate::sequences::Sequences;
 use burn::backend::Dispatch;
@@ -42,22 +43,23 @@ use burn_ops::Operations;
 use std::sync::Arc;
 
 /// Causal attention with rotary positions within each of the sequences. q: \[tokens, heads · head_dim\], k and v: \[tokens,
-/// kv_heads · head_dim\], as the projections produce them; output as q. `angles` are those of positions from 0 on.
+/// kv_heads · head_dim\], as the projections produce them; output as q. A sink is a logit of each head that takes part in
+/// the softmax and has no value. `angles` are those of positions from 0 on.
 pub(crate) fn attention(
-    q: Tensor<2>,
-    k: Tensor<2>,
-    v: Tensor<2>,
+    [q, k, v]: [Tensor<2>; 3],
+    sinks: Option<Tensor<1>>,
     heads: Heads,
     sequences: Sequences,
     angles: Arc<RotaryAngles>,
 ) -> Tensor<2> {
+    let sinks = sinks.unwrap_or_else(|| Tensor::full([heads.count], f32::NEG_INFINITY, &q.device()));
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    Tensor::from_dispatch(Dispatch::attend(q, k, v, heads, sequences, angles))
+    Tensor::from_dispatch(Dispatch::attend(q, k, v, sinks.into_dispatch(), heads, sequences, angles))
 }
 
-/// activation(gate) · up, elementwise.
-pub(crate) fn gate(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch(), activation))
+/// [`Gate::apply`] in one pass.
+pub(crate) fn gate(gate: Tensor<2>, up: Tensor<2>, formula: Gate) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::gate(gate.into_dispatch(), up.into_dispatch(), formula))
 }
 
 /// activation(x), elementwise.

@@ -1,7 +1,7 @@
 //! Each operation beside the same composed of tensor operations, forward and backward.
 
 use super::Heads;
-use crate::activation::Activation;
+use crate::activation::{Activation, Clamp, Gate};
 use crate::decoder::{TensorLayout, attend};
 use crate::rope::{RotaryAngles, RotarySpeeds};
 use crate::sequences::Sequences;
@@ -91,11 +91,85 @@ fn attention_is_that_of_tensors() {
                 let sizes = [count, kv_count, kv_count].map(|count| count * head_dim);
                 let inputs = [0, 1, 2].map(|i| noise(i as u64, [n, sizes[i]], if i < 2 { spread } else { 1.0 }));
                 let what = format!("{sequences:?}, {heads:?}, spread {spread}");
-                let here =
-                    |[q, k, v]: [Tensor<2>; 3]| super::attention(q, k, v, heads, sequences.clone(), angles.clone());
+                let here = |qkv: [Tensor<2>; 3]| super::attention(qkv, None, heads, sequences.clone(), angles.clone());
                 assert_exact(&what, spread * spread, &inputs, here, |inputs| {
                     attend(inputs, &heads, None, (&layout, 0), None)
                 });
+                // Sinks as large as scores, so that some outweigh all keys and others vanish beside them.
+                let [q, k, v] = inputs;
+                let inputs = [q, k, v, noise(3, [1, count], 2.0 * spread * spread)];
+                let sinks = |sinks: Tensor<2>| Some(sinks.reshape([count]));
+                let here = |[q, k, v, s]: [Tensor<2>; 4]| {
+                    super::attention([q, k, v], sinks(s), heads, sequences.clone(), angles.clone())
+                };
+                // A sink's gradient is a sum over all queries of what the rounding of scores moves.
+                let terms = spread * spread * (n as f64).sqrt();
+                assert_exact(&format!("{what}, sinks"), terms, &inputs, here, |[q, k, v, s]| {
+                    attend([q, k, v], &heads, sinks(s), (&layout, 0), None)
+                });
+            }
+        }
+    }
+}
+
+/// Attention of one sequence by its definition in f64, without rotation: softmax over the keys in the window and the
+/// sink, whose probability is dropped. All row-major; the output is that of all positions.
+fn defined(q: &[f64], k: &[f64], v: &[f64], sinks: &[f64], heads: &Heads) -> Vec<f64> {
+    let (d, group) = (heads.head_dim, heads.count / heads.kv_count);
+    let width = q.len() / (heads.count * d);
+    let mut out = vec![0.0; q.len()];
+    for (query, head) in (0..width).flat_map(|query| (0..heads.count).map(move |head| (query, head))) {
+        let key = |position: usize| (position * heads.kv_count + head / group) * d;
+        let of_query = &q[(query * heads.count + head) * d..][..d];
+        let seen = crate::sequences::first_key(query, heads.window)..query + 1;
+        let weight = |position: usize| -> f64 {
+            let score: f64 = of_query.iter().zip(&k[key(position)..]).map(|(q, k)| q * k).sum();
+            (score * f64::from(heads.scale)).exp()
+        };
+        let total: f64 = seen.clone().map(weight).sum::<f64>() + sinks[head].exp();
+        for position in seen {
+            for i in 0..d {
+                out[(query * heads.count + head) * d + i] += weight(position) / total * v[key(position) + i];
+            }
+        }
+    }
+    out
+}
+
+/// Outputs, and gradients beside differences of the definition's outputs.
+#[test]
+fn attention_with_sinks_is_that_of_its_definition() {
+    let (width, count, kv_count, head_dim) = (9, 4, 2, 4);
+    for window in [None, Some(3)] {
+        let heads = Heads { count, kv_count, head_dim, window, scale: 0.5, softcap: None };
+        let sizes = [[width, count * head_dim], [width, kv_count * head_dim], [width, kv_count * head_dim], [1, count]];
+        let inputs = [0, 1, 2, 3].map(|i| noise(i as u64, sizes[i], 1.0));
+        let angles = Arc::new(RotaryAngles::new(0..width, &RotarySpeeds::still(head_dim)));
+        let here = |[q, k, v, s]: [Tensor<2>; 4]| {
+            let sequences = Sequences::in_rows(1, width);
+            super::attention([q, k, v], Some(s.reshape([count])), heads, sequences, angles.clone())
+        };
+        let got = passes(&inputs, DType::F32, here).into_iter().map(|x| x.into_data().iter().collect::<Vec<f64>>());
+        let got: Vec<Vec<f64>> = got.collect();
+        let values = |x: &Tensor<2>| x.clone().into_data().iter::<f64>().collect::<Vec<f64>>();
+        let exact = inputs.each_ref().map(values);
+        let slopes = values(&noise(99, [width, count * head_dim], 1.0));
+        let loss = |[q, k, v, s]: &[Vec<f64>; 4]| -> f64 {
+            defined(q, k, v, s, &heads).iter().zip(&slopes).map(|(out, slope)| out * slope).sum()
+        };
+        let [q, k, v, s] = &exact;
+        for (got, wanted) in got[0].iter().zip(defined(q, k, v, s, &heads)) {
+            assert!((got - wanted).abs() < 1e-6, "{window:?}: {got} is not {wanted}");
+        }
+        for (input, of_input) in got[1..].iter().enumerate() {
+            for (i, got) in of_input.iter().enumerate() {
+                let moved = |by: f64| {
+                    let mut moved = exact.clone();
+                    moved[input][i] += by;
+                    loss(&moved)
+                };
+                let wanted = (moved(1e-4) - moved(-1e-4)) / 2e-4;
+                assert!((got - wanted).abs() < 3e-6, "{window:?}, input {input}: {got} is not {wanted}");
             }
         }
     }
@@ -107,12 +181,17 @@ fn gates_are_those_of_tensors() {
         let inputs = [noise(0, shape, spread), noise(1, shape, 1.0)];
         for activation in ACTIVATIONS {
             let what = format!("{activation:?}, {shape:?}");
-            let here = |[gate, up]: [Tensor<2>; 2]| super::gate(gate, up, activation);
-            assert_exact(&what, 0.0, &inputs, here, |[gate, up]| activation.apply(gate) * up);
+            let formula = Gate::Plain(activation);
+            let here = |[gate, up]: [Tensor<2>; 2]| super::gate(gate, up, formula);
+            assert_exact(&what, 0.0, &inputs, here, |[gate, up]| formula.apply(gate, up));
             let gates = [inputs[0].clone()];
             let here = |[x]: [Tensor<2>; 1]| super::activate(x, activation);
             assert_exact(&what, 0.0, &gates, here, |[x]| activation.apply(x));
         }
+        // A bound that some numbers reach and others do not.
+        let formula = Gate::Clamped(Clamp { limit: 0.5, alpha: 1.702 });
+        let here = |[gate, up]: [Tensor<2>; 2]| super::gate(gate, up, formula);
+        assert_exact(&format!("{formula:?}, {shape:?}"), 0.0, &inputs, here, |[gate, up]| formula.apply(gate, up));
     }
 }
 
@@ -186,9 +265,12 @@ fn what_is_no_number_stays_none() {
     let bad = ones.clone() * f32::NAN;
     let is_bad = |x: Tensor<2>| x.into_data().iter::<f32>().all(f32::is_nan);
     for activation in ACTIVATIONS {
-        assert!(is_bad(super::gate(bad.clone(), ones.clone(), activation)), "{activation:?}");
+        assert!(is_bad(super::gate(bad.clone(), ones.clone(), Gate::Plain(activation))), "{activation:?}");
         assert!(is_bad(super::activate(bad.clone(), activation)), "{activation:?}");
     }
+    let clamped = Gate::Clamped(Clamp { limit: 0.5, alpha: 1.702 });
+    assert!(is_bad(super::gate(bad.clone(), ones.clone(), clamped)));
+    assert!(is_bad(super::gate(ones.clone(), bad.clone(), clamped)));
     let parameter = || Tensor::ones([4], &Device::flex());
     assert!(is_bad(super::layer_norm(bad.clone(), parameter(), parameter(), 1e-5)));
     let mut capped = [f32::NAN, f32::INFINITY];
@@ -202,13 +284,13 @@ fn what_is_no_number_stays_none() {
     );
     let (heads, sequences) = (plain_heads(), Sequences::in_rows(1, 2));
     let angles = Arc::new(RotaryAngles::new(0..2, &RotarySpeeds::new(4, 4, 10_000.0, None)));
-    let out = super::attention(ones.clone(), ones.clone(), bad, heads, sequences.clone(), angles.clone());
+    let out = super::attention([ones.clone(), ones.clone(), bad], None, heads, sequences.clone(), angles.clone());
     assert!(out.into_data().iter::<f32>().all(f32::is_nan));
     // A bad key is seen by the query at its position, not by the one before.
     let mut numbers = vec![1.0f32; 8];
     numbers[5] = f32::NAN;
     let keys = Tensor::from_data(TensorData::new(numbers, [2, 4]), &Device::flex());
     let out: Vec<f32> =
-        super::attention(ones.clone(), keys, ones, heads, sequences, angles).into_data().iter().collect();
+        super::attention([ones.clone(), keys, ones], None, heads, sequences, angles).into_data().iter().collect();
     assert!(out[..4].iter().all(|x| *x == 1.0) && out[4..].iter().all(|x| x.is_nan()), "{out:?}");
 }

@@ -28,8 +28,9 @@ const fn part(name: &'static str, unit: Unit, in_columns: bool, is_scored: bool)
 }
 
 /// Norms of queries and keys have units only in models that normalise all heads at once.
-const PARTS: [CutPart; 10] = [
+const PARTS: [CutPart; 11] = [
     part("self_attn.q_proj", Unit::Group, false, true),
+    part("self_attn.gate_proj", Unit::Group, false, false),
     part("self_attn.k_proj", Unit::Group, false, true),
     part("self_attn.v_proj", Unit::Group, false, true),
     part("self_attn.o_proj", Unit::Group, true, true),

@@ -9,6 +9,9 @@ pub(super) fn pruned(source: &ModelConfig, kept: &Kept) -> Result<ModelConfig, C
     if kept.channels != source.intermediate_size {
         source.check_channels_can_be_cut()?;
     }
+    if kept.groups != source.num_key_value_heads {
+        source.check_heads_can_be_cut()?;
+    }
     let shared = source.num_attention_heads / source.num_key_value_heads;
     let types = &source.layer_types;
     let layer_types = kept.layers.iter().filter_map(|&layer| types.get(layer).copied()).collect();

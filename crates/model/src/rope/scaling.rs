@@ -20,6 +20,8 @@ pub enum RopeType {
     Yarn,
     /// In texts longer than the model was trained for, theta grows with the length.
     Dynamic,
+    /// Only the first pairs of a head turn, with the speeds that they have where all of them turn, slower by `factor`.
+    Proportional,
     /// Each pair turns slower by a factor of its own: by one in texts of at most the original length, and by another in
     /// longer ones. Attention scores are scaled.
     Longrope,
@@ -73,9 +75,18 @@ pub struct RopeScaling {
     /// `yarn`: see `mscale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mscale_all_dim: Option<f64>,
+    /// `proportional`: the part of a head's dimensions that turns; if left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial_rotary_factor: Option<f64>,
     /// `yarn`: whether the ends of the transition are rounded to whole pairs; if left out: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate: Option<bool>,
+}
+
+impl RopeType {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Linear, Self::Llama3, Self::Yarn, Self::Dynamic, Self::Proportional, Self::Longrope];
 }
 
 impl RopeScaling {
@@ -83,6 +94,7 @@ impl RopeScaling {
     pub(crate) fn keys_of(kind: RopeType) -> &'static [&'static str] {
         match kind {
             RopeType::Linear | RopeType::Dynamic => &[],
+            RopeType::Proportional => &["partial_rotary_factor"],
             RopeType::Longrope => {
                 &["original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"]
             }
@@ -116,6 +128,10 @@ impl RopeScaling {
             if self.attention_factor.is_some() || !is_said(self.mscale) || !is_said(self.mscale_all_dim) {
                 (self.mscale, self.mscale_all_dim) = (None, None);
             }
+        }
+        if kind == RopeType::Proportional {
+            let part = *self.partial_rotary_factor.get_or_insert(1.0);
+            ConfigError::unless(part <= 1.0, "partial_rotary_factor", part, "at most 1")?;
         }
         self.check_factors(pairs)?;
         self.check()
@@ -154,6 +170,7 @@ impl RopeScaling {
             ("attention_factor", self.attention_factor),
             ("mscale", self.mscale),
             ("mscale_all_dim", self.mscale_all_dim),
+            ("partial_rotary_factor", self.partial_rotary_factor),
         ];
         for (key, number) in numbers {
             let Some(number) = number else { continue };
@@ -205,6 +222,11 @@ impl RopeScaling {
                 Box::new(move |pair, _| ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0))
             }
             RopeType::Dynamic => return self.dynamic(speeds, theta, lengths),
+            RopeType::Proportional => {
+                let turning = (self.partial_rotary_factor.unwrap_or(1.0) * speeds.len() as f64).floor() as usize;
+                let scaled = |(pair, speed): (usize, f64)| if pair < turning { speed / self.factor } else { 0.0 };
+                return speeds.into_iter().enumerate().map(scaled).collect();
+            }
             RopeType::Longrope => {
                 let is_long = lengths.text.is_some_and(|length| length as f64 > original);
                 let factors = if is_long { &self.long_factor } else { &self.short_factor };
