@@ -104,6 +104,9 @@ fn with_error(Estimate { value, error }: Estimate) -> String {
     if !error.is_finite() {
         return number(value);
     }
-    let decimals = if error > 0.0 { (1.0 - error.log10().floor()).clamp(4.0, 8.0) as usize } else { 4 };
+    if value > 0.0 && value < 1e-3 {
+        return format!("{value:.1e} ± {error:.1e}");
+    }
+    let decimals = if error > 0.0 { (1.0 - error.log10().floor()).clamp(4.0, 6.0) as usize } else { 4 };
     format!("{value:.decimals$} ± {error:.decimals$}")
 }
