@@ -305,3 +305,16 @@ fn a_gguf_file_answers_with_the_template_in_it() {
     let answer = tokenizer.decode_verbatim(answer).unwrap();
     assert!(answer.contains("legs") && answer.ends_with("<|im_end|>"), "{answer}");
 }
+
+#[test]
+fn answers_of_which_none_is_finished_leave_nothing_behind() {
+    let fixture = chats::fixture();
+    fs::write(fixture.path("one.jsonl"), r#"{"prompt": "the dog"}"#).unwrap();
+    let all = ["generate", "teacher", "--prompts", "one.jsonl", "--device", "cpu", "--temperature", "0"];
+    let out = ["--out", "a.parquet", "--max-tokens"];
+    let error = fixture.fails(&[&all[..], &out, &["1", "--finished-only"]].concat());
+    assert!(error.contains("none of 1 answers ends with an end token"), "{error}");
+    assert!(!fixture.path("a.parquet").exists() && !fixture.path("a.parquet.parts").exists());
+    // The advice of the error can be followed.
+    fixture.ok(&[&all[..], &out, &["2"]].concat());
+}

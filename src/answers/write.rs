@@ -50,6 +50,14 @@ pub(super) fn run(answers: &Answers<'_>, path: &Path, device: &Device, batch: us
             all[prompt] = Some(answer);
         });
     }
+    if answers.record.is_finished_only() && !all.iter().flatten().any(|answer| answer.is_finished) {
+        // They lead to no file, and other settings begin anew.
+        parts.remove()?;
+        bail!(
+            "none of {} answers ends with an end token, so that nothing is written; allow more tokens",
+            fitting.len()
+        );
+    }
     join(answers, path, all)?;
     parts.remove()
 }
@@ -201,9 +209,6 @@ fn join(answers: &Answers<'_>, path: &Path, written: Vec<Option<Answer>>) -> Res
         all += 1;
         finished += usize::from(answer.is_finished);
         tokens += answer.tokens.len();
-    }
-    if finished == 0 && record.is_finished_only() {
-        bail!("none of {all} answers ends with an end token, so that nothing is written; allow more tokens");
     }
     let kept = prompts.rows.iter().zip(written).filter_map(|(prompt, answer)| {
         let answer = answer.filter(|answer| answer.is_finished || !record.is_finished_only())?;

@@ -90,7 +90,7 @@ fn texts(args: &GenerateArgs) -> Result<()> {
     match &args.out {
         _ if count == 0 => note!("no text was finished, so nothing is written"),
         None => texts.iter().for_each(|text| say!("{text}\n")),
-        Some(path) => write(path, args, texts, unfinished)?,
+        Some(path) => write(path, args, texts, (unfinished, is_stopped))?,
     }
     if is_stopped {
         bail!("stopped: {count} finished texts of {} were kept, the others were dropped", args.count);
@@ -116,19 +116,23 @@ fn check_name(path: &Path) -> Result<()> {
     }
 }
 
-fn write(path: &Path, args: &GenerateArgs, texts: Vec<String>, unfinished: usize) -> Result<()> {
+/// Writes the corpus; `unfinished` texts did not end with an end token.
+fn write(path: &Path, args: &GenerateArgs, texts: Vec<String>, (unfinished, is_stopped): (usize, bool)) -> Result<()> {
     let report = diversity(&texts);
     let corpus: Vec<(String, &str)> =
         texts.into_iter().enumerate().map(|(i, text)| (text, split(args.seed, i as u64))).collect();
     write_corpus(path, &corpus)?;
     let share = |count: usize| 100.0 * count as f64 / report.documents.max(1) as f64;
     say!(
-        "{}: {} texts ({unfinished} of {} reached the length limit{}), {:.2} % exact duplicates, {:.2} % \
-         near-duplicates",
+        "{}: {} texts ({unfinished} of {} {}), {:.2} % exact duplicates, {:.2} % near-duplicates",
         path.display(),
         report.documents,
         args.count,
-        if args.finished_only { " or were stopped, and were left out" } else { "" },
+        match (is_stopped, args.finished_only) {
+            (true, _) => "were stopped, and were left out",
+            (false, true) => "reached the length limit, and were left out",
+            (false, false) => "reached the length limit",
+        },
         share(report.exact_duplicates),
         share(report.near_duplicates),
     );

@@ -106,6 +106,9 @@ fn what_is_no_prompt_is_refused_by_name() {
     for (name, line, expected) in [
         ("a.jsonl", r#"{"text": "a"}"#, "has no column `messages`, `conversations`, `prompt` or `instruction`"),
         ("a.txt", "a", "is a text file, which holds no conversations"),
+        ("a.jsonl", "", "holds no texts"),
+        ("a.jsonl", "no JSON", "line 1"),
+        ("a.csv", "prompt", "its name says nothing we can read"),
         ("a.jsonl", r#"{"prompt": "x <|im_end|>"}"#, "conversation 0: spells out the special token `<|im_end|>`"),
         ("a.jsonl", r#"{"prompt": 3}"#, "`prompt` is a number, expected a list of messages"),
         (

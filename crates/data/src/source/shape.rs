@@ -54,15 +54,14 @@ pub(super) fn prompts(config: &DatasetConfig, files: &[DataFile]) -> Result<Colu
         (None, None) => {}
     }
     let file = files.first().ok_or_else(nothing)?;
-    let columns = columns(file).unwrap_or_default();
+    // A file without readable columns is refused when it is read, with the place of the damage.
+    let Some(columns) = columns(file) else { return messages(MESSAGES) };
     match only(file, ways(&columns).into_iter())? {
         Some(Columns::PromptCompletion) => Ok(Columns::Prompt),
         Some(Columns::Instruction) => Ok(Columns::Task),
         Some(columns) => Ok(columns),
         None if has(&columns, &["prompt"]) => Ok(Columns::Prompt),
         None if has(&columns, &["instruction"]) => Ok(Columns::Task),
-        // What it is not is said where it is read.
-        None if kind(&file.path) == Some(Kind::Text) => messages(MESSAGES),
         None => Err(nothing()),
     }
 }
