@@ -1,49 +1,41 @@
 //! The comparison of a model with a teacher, as text and as JSON.
 
 use logitcask_train::eval::{Comparison, Estimate, TeacherComparison};
-use serde::Serialize;
+use serde_json::{Map, Value};
 
-/// The numbers of a comparison as one flat JSON object. Numbers that are not known are left out.
-#[derive(Serialize)]
-pub struct ComparisonReport {
-    samples: u64,
-    positions: u64,
-    #[serde(flatten)]
-    numbers: serde_json::Map<String, serde_json::Value>,
-}
-
-impl ComparisonReport {
-    /// Names every number of `comparison`; a standard error has the name of its number with `_error`.
-    pub fn of(comparison: &Comparison) -> Self {
-        let mut numbers = serde_json::Map::new();
-        let mut number = |name: &str, value: f64| {
-            if value.is_finite() {
-                numbers.insert(name.to_owned(), value.into());
-            }
-        };
-        let mut estimates = vec![("perplexity", comparison.perplexity)];
-        if let Some(teacher) = &comparison.teacher {
-            if let Some(label) = teacher.label {
-                number("teacher_perplexity", label.teacher_perplexity);
-                estimates.push(("perplexity_ratio", label.perplexity_ratio));
-                estimates.push(("label_probability_rms_difference", label.rms_difference));
-            }
-            if let Some(rows) = teacher.rows {
-                number("kl_median", rows.kl_median);
-                number("kl_99th_percentile", rows.kl_99th_percentile);
-                number("kl_worst", rows.kl_worst);
-                estimates.push(("kl_to_teacher", rows.kl));
-                estimates.push(("acceptance_least", rows.acceptance_least));
-                estimates.push(("acceptance_most", rows.acceptance_most));
-            }
-            estimates.extend(teacher.top1_agreement.map(|agreement| ("top1_agreement", agreement)));
+/// Every number of `comparison` in one flat JSON object; a standard error has the name of its number with `_error`.
+/// Numbers that are not known are left out.
+pub fn comparison_json(comparison: &Comparison) -> Map<String, Value> {
+    let mut json = Map::new();
+    json.insert("samples".to_owned(), comparison.samples.into());
+    json.insert("positions".to_owned(), comparison.positions.into());
+    let mut number = |name: &str, value: f64| {
+        if value.is_finite() {
+            json.insert(name.to_owned(), value.into());
         }
-        for (name, estimate) in estimates {
-            number(name, estimate.value);
-            number(&format!("{name}_error"), estimate.error);
+    };
+    let mut estimates = vec![("perplexity", comparison.perplexity)];
+    if let Some(teacher) = &comparison.teacher {
+        if let Some(label) = teacher.label {
+            number("teacher_perplexity", label.teacher_perplexity);
+            estimates.push(("perplexity_ratio", label.perplexity_ratio));
+            estimates.push(("label_probability_rms_difference", label.rms_difference));
         }
-        Self { samples: comparison.samples, positions: comparison.positions, numbers }
+        if let Some(rows) = teacher.rows {
+            number("kl_median", rows.kl_median);
+            number("kl_99th_percentile", rows.kl_99th_percentile);
+            number("kl_worst", rows.kl_worst);
+            estimates.push(("kl_to_teacher", rows.kl));
+            estimates.push(("acceptance_lower_bound", rows.acceptance_lower_bound));
+            estimates.push(("acceptance_upper_bound", rows.acceptance_upper_bound));
+        }
+        estimates.extend(teacher.top1_agreement.map(|agreement| ("top1_agreement", agreement)));
     }
+    for (name, estimate) in estimates {
+        number(name, estimate.value);
+        number(&format!("{name}_error"), estimate.error);
+    }
+    json
 }
 
 /// The lines of text that show `comparison`.
@@ -64,9 +56,10 @@ fn lines_beside_teacher(teacher: &TeacherComparison) -> Vec<String> {
         lines.push(line("  of the teacher", &format!("{}, ratio {ratio}", number(label.teacher_perplexity))));
     }
     if let Some(rows) = teacher.rows {
-        let [median, most, worst] = [rows.kl_median, rows.kl_99th_percentile, rows.kl_worst].map(number);
+        let [median, high, worst] = [rows.kl_median, rows.kl_99th_percentile, rows.kl_worst].map(number);
         let kl = with_error(rows.kl);
-        lines.push(line("KL to teacher", &format!("{kl} nats, median {median}, 99 % {most}, worst {worst}")));
+        lines
+            .push(line("KL to teacher", &format!("{kl} nats, median {median}, 99th percentile {high}, worst {worst}")));
     }
     lines.push(line(
         "top-1 agreement",
@@ -78,10 +71,10 @@ fn lines_beside_teacher(teacher: &TeacherComparison) -> Vec<String> {
         },
     ));
     if let Some(rows) = teacher.rows {
-        let (least, most) = (number(rows.acceptance_least.value), with_error(rows.acceptance_most));
+        let (lower, upper) = (number(rows.acceptance_lower_bound.value), with_error(rows.acceptance_upper_bound));
         lines.push(line(
             "acceptance",
-            &format!("{least} to {most}  (share of the tokens that it drafts and the teacher accepts)"),
+            &format!("{lower} to {upper}  (share of the tokens that it drafts and the teacher accepts)"),
         ));
     }
     if let Some(label) = teacher.label {

@@ -28,7 +28,8 @@ pub fn folder(cache: &Path) -> PathBuf {
     cache.with_file_name(FOLDER)
 }
 
-/// Opens a dataset, or the answers to its prompts if a teacher writes them. A large one is prepared first, unless it is already.
+/// Opens a dataset, or the answers to its prompts if a teacher writes them. A large one is prepared first, unless it is
+/// already.
 pub fn open(config: &DatasetConfig, tokenizer: &TextTokenizer, max_length: usize, cache: &Path) -> Result<Opened> {
     let config = &answers::dataset(config)?;
     let Some(bytes) = bytes(config)? else { return in_memory(config, tokenizer, max_length) };

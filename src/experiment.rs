@@ -86,14 +86,7 @@ impl Experiment {
             ));
         }
         let companions = companions_of_students(files.companions()?, &recipe)?;
-        if let Some(id) = companions.end_tokens().iter().find(|&&id| id as usize >= files.config().vocab_size()) {
-            bail!(
-                "{}: generation_config.json or config.json names token {id} as an end token, but the model has only \
-                 {} classes",
-                teacher.model.display(),
-                files.config().vocab_size()
-            );
-        }
+        tokenizers::ends(&files, &tokenizer)?;
         let this = Self { recipe, teacher, folder, files, tokenizer, answers, dataset, companions };
         notes.iter().for_each(|text| note!("{text}"));
         this.check_positions()?;

@@ -40,8 +40,8 @@ pub fn ends(files: &PretrainedModel, tokenizer: &TextTokenizer) -> Result<Vec<u3
         companions.end_tokens().into_iter().chain(config.eos_token_ids().iter().copied()).chain(own).collect();
     match ends.iter().find(|&&id| id as usize >= config.vocab_size()) {
         Some(id) => bail!(
-            "{}: token {id} is named as an end token, but the model has {} classes",
-            files.name(),
+            "{}: generation_config.json or config.json names token {id} as an end token, but the model has only {} classes",
+            files.path().display(),
             config.vocab_size()
         ),
         None => Ok(ends.into_iter().collect()),

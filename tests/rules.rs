@@ -27,7 +27,6 @@ const HEATS: [TemperaturePair; 6] = [
 const FACTS: TargetSpec = TargetSpec {
     include_sampled: false,
     classes: None,
-    always_kept: 0,
     target: logitcask_core::TargetTransform::Teacher {},
     label: false,
     stats: true,

@@ -53,6 +53,16 @@ impl<'a> Answers<'a> {
         Ok(Self { files, tokenizer, precision, prompts, ends, record })
     }
 
+    /// Those that a recipe with this `[dataset.generate]` asks its teacher for.
+    fn of_recipe(
+        recipe: &Recipe,
+        generate: &GenerateConfig,
+        teacher: (&'a PretrainedModel, &'a TextTokenizer),
+    ) -> Result<Self> {
+        let precision = recipe.teacher.as_ref().map(|teacher| teacher.precision).unwrap_or_default();
+        Self::of(&recipe.dataset, generate, teacher, recipe.cache.max_length, precision)
+    }
+
     /// Whether the file holds these answers; `false` if there is none.
     ///
     /// # Errors
@@ -110,8 +120,7 @@ pub fn of_experiment(
         );
         return Record::read(file).map(Some);
     }
-    let precision = recipe.teacher.as_ref().map(|teacher| teacher.precision).unwrap_or_default();
-    let answers = Answers::of(&recipe.dataset, generate, (files, tokenizer), recipe.cache.max_length, precision)?;
+    let answers = Answers::of_recipe(recipe, generate, (files, tokenizer))?;
     answers.are_in(file)?;
     Ok(Some(answers.into_record()))
 }
@@ -127,8 +136,7 @@ pub fn make(recipe: &Recipe, device: DeviceChoice, replace: bool) -> Result<()> 
     }
     let files = models::open(&teacher.model)?.for_texts_of(recipe.cache.max_length);
     let tokenizer = tokenizers::of_model(&files)?;
-    let answers =
-        Answers::of(&recipe.dataset, generate, (&files, &tokenizer), recipe.cache.max_length, teacher.precision)?;
+    let answers = Answers::of_recipe(recipe, generate, (&files, &tokenizer))?;
     if replace {
         move_others_aside(&answers, file)?;
     }

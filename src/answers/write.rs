@@ -10,7 +10,7 @@ use logitcask_core::InputHash;
 use logitcask_core::rng::CounterRng;
 use logitcask_data::{AnsweredRow, Prompt, write_answers};
 use logitcask_model::{Device, Model};
-use logitcask_teach::generate::{Beginning, Continuation, Writer};
+use logitcask_teach::generate::{Beginning, Continuation, Generator};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -162,11 +162,15 @@ impl Work<'_> {
             Beginning { tokens, rng: self.streams[index].clone(), most }
         };
         let beginnings: Vec<Beginning<'_>> = self.batches[index].iter().map(beginning).collect();
-        let writer =
-            Writer { model: self.model, sampling: record.sampling(), ends, classes: tokenizer.vocab_size() as usize };
+        let generator = Generator {
+            model: self.model,
+            sampling: record.sampling(),
+            ends,
+            classes: tokenizer.vocab_size() as usize,
+        };
         let mut going_on = beginnings.len();
         let is_over = || stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed);
-        let written = writer.write(&beginnings, &mut |count| {
+        let written = generator.generate(&beginnings, &mut |count| {
             progress.note(pace.after(count as u64));
             progress.add((going_on - count) as u64);
             going_on = count;

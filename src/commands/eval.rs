@@ -2,7 +2,7 @@
 
 use crate::args::EvalArgs;
 use crate::caches;
-use crate::comparison_report::{ComparisonReport, comparison_lines};
+use crate::comparison_report::{comparison_json, comparison_lines};
 use crate::devices;
 use crate::models;
 use crate::output::say;
@@ -31,7 +31,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let model = files.for_texts_of(length).load(&device, Precision::F32)?;
     let comparison = eval::compare(&model, &source, split, stop::flag())?.ok_or_else(|| anyhow!("stopped"))?;
     match args.json {
-        true => say!("{}", serde_json::to_string_pretty(&ComparisonReport::of(&comparison))?),
+        true => say!("{}", serde_json::to_string_pretty(&comparison_json(&comparison))?),
         false => comparison_lines(&comparison).iter().for_each(|line| say!("{line}")),
     }
     Ok(())

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use logitcask_core::rng::CounterRng;
 use logitcask_data::{diversity, write_corpus};
 use logitcask_model::Precision;
-use logitcask_teach::generate::{Beginning, Continuation, Sampling, Writer};
+use logitcask_teach::generate::{Beginning, Continuation, Generator, Sampling};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -59,7 +59,7 @@ fn texts(args: &GenerateArgs) -> Result<()> {
     let progress = Progress::new("writing", "tokens", args.count * most as u64);
     let step = args.batch.unwrap_or(BATCH);
     let sampling = Sampling { temperature: args.temperature, top_p: args.top_p };
-    let writer = Writer { model: &model, sampling, ends: &ends, classes: tokenizer.vocab_size() as usize };
+    let generator = Generator { model: &model, sampling, ends: &ends, classes: tokenizer.vocab_size() as usize };
     let beginning = |text: u64| {
         let rng = CounterRng::new("logitcask generate", &[args.seed, text]);
         Beginning { tokens: &prompt, rng, most }
@@ -69,7 +69,7 @@ fn texts(args: &GenerateArgs) -> Result<()> {
     let written: Vec<Vec<Continuation>> = batches
         .into_par_iter()
         .map(|batch| {
-            writer.write(&batch.map(beginning).collect::<Vec<_>>(), &mut |going_on| {
+            generator.generate(&batch.map(beginning).collect::<Vec<_>>(), &mut |going_on| {
                 progress.add(going_on as u64);
                 !stop.load(Ordering::Relaxed)
             })

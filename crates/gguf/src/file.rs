@@ -52,6 +52,17 @@ impl GgufFile {
         &self.header.tensors
     }
 
+    /// The texts with the keys `KEY` and `KEY.NAME`, each with its NAME, if it has one.
+    pub fn texts_of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (Option<&'a str>, &'a str)> {
+        self.header.metadata.iter().filter_map(move |(found, value)| {
+            let name = match found.strip_prefix(key)? {
+                "" => None,
+                rest => Some(rest.strip_prefix('.')?),
+            };
+            Some((name, value.as_text()?))
+        })
+    }
+
     /// The value of `key` as `read` sees it, `None` if the file does not have the key.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use logitcask_gguf::GgufFile;
 use logitcask_hub::{Settings, Snapshot, locate};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 use tracing::info;
 
@@ -34,6 +35,8 @@ pub struct PretrainedModel {
     tokenizer: TokenizerSource,
     /// Companions that are inside the file with the weights.
     inside: Vec<(String, Vec<u8>)>,
+    /// Computed when it is first asked for, because all weights are read for it.
+    fingerprint: OnceLock<Fingerprint>,
 }
 
 impl PretrainedModel {
@@ -100,12 +103,29 @@ impl PretrainedModel {
             let weights = GgufWeights::open(&path)?;
             let (config, inside) = (weights.config().clone(), weights.templates());
             let tokenizer = TokenizerSource::Gguf(path.clone());
-            return Ok(Self { path, name, config, source: Box::new(weights), tokenizer, inside });
+            return Ok(Self {
+                path,
+                name,
+                config,
+                source: Box::new(weights),
+                tokenizer,
+                inside,
+                fingerprint: OnceLock::new(),
+            });
         }
         let weights = Llama2cWeights::open(&path)?;
         let tokenizer = TokenizerSource::Llama2c(path.with_file_name("tokenizer.bin"));
         let config = weights.config().clone();
-        Self { path, name, config, source: Box::new(weights), tokenizer, inside: Vec::new() }.with_whole_tokenizer()
+        Self {
+            path,
+            name,
+            config,
+            source: Box::new(weights),
+            tokenizer,
+            inside: Vec::new(),
+            fingerprint: OnceLock::new(),
+        }
+        .with_whole_tokenizer()
     }
 
     fn open_folder(path: &Path, name: String) -> Result<Self> {
@@ -122,7 +142,16 @@ impl PretrainedModel {
         let weights = Mxfp4Weights::over(SafetensorsWeights::open(path)?)?;
         let source = Box::new(RenamedWeights::new(weights, |name| config.standard_name(name))?);
         let tokenizer = TokenizerSource::Json(path.join("tokenizer.json"));
-        Self { path: path.to_owned(), name, config, source, tokenizer, inside: Vec::new() }.with_whole_tokenizer()
+        Self {
+            path: path.to_owned(),
+            name,
+            config,
+            source,
+            tokenizer,
+            inside: Vec::new(),
+            fingerprint: OnceLock::new(),
+        }
+        .with_whole_tokenizer()
     }
 
     /// A model may have no tokenizer, but not an incomplete one.
@@ -161,7 +190,11 @@ impl PretrainedModel {
     /// # Errors
     /// The same as for [`Self::open`], because all of the weights are read.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
-        identity::fingerprint(&self.config, self.source.as_ref())
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(*known);
+        }
+        let computed = identity::fingerprint(&self.config, self.source.as_ref())?;
+        Ok(*self.fingerprint.get_or_init(|| computed))
     }
 
     /// The files next to the weights that are copied with them to another folder.
@@ -179,7 +212,7 @@ impl PretrainedModel {
 
     /// The same model for texts of up to this many tokens: see [`ModelConfig::for_texts_of`].
     pub fn for_texts_of(self, length: usize) -> Self {
-        Self { config: self.config.for_texts_of(length), ..self }
+        Self { config: self.config.for_texts_of(length), fingerprint: OnceLock::new(), ..self }
     }
 
     /// Reads the weights onto `device`.

@@ -185,7 +185,6 @@ fn joined(windows: &[Batch]) -> Batch {
         gold_ids: windows.iter().flat_map(|w| w.gold_ids.clone()).collect(),
         targets: Some(TargetBatch {
             class_ids: targets.iter().flat_map(|t| t.class_ids.clone()).collect(),
-            best_ids: targets.iter().flat_map(|t| t.best_ids.clone()).collect(),
             log_probs: all(&|t| t.log_probs.clone()),
             tail_logits: all(&|t| t.tail_logits.clone()),
             tail_log_weights: all(&|t| t.tail_log_weights.clone()),

@@ -119,8 +119,6 @@ impl Rules {
         Some(TargetSpec {
             include_sampled: self.config.tail == TailPolicy::Sampled,
             classes: self.config.classes,
-            // No loss needs the teacher's first choice.
-            always_kept: 0,
             target: self.config.target,
             label: needs_label,
             stats: needs.needs_positions() || needs.needs(StatSource::Targets) || needs_logits,

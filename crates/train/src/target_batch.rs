@@ -39,9 +39,6 @@ pub struct TargetBatch {
     pub without: Option<Vec<f32>>,
     /// \[positions, width\], 1 for the label; `None` if no loss needs it.
     pub is_label: Option<Vec<f32>>,
-    /// \[positions\], the teacher's first choice; `None` if the cache does not determine it, see
-    /// [`SoftRow::first_choice`].
-    pub best_ids: Vec<Option<u32>>,
     /// \[positions\], the teacher's log-probability of the label at T = 1.
     pub gold_log_probs: Vec<f32>,
     /// \[positions\], further statistics of the teacher's rows; `None` if they are not needed.
@@ -112,8 +109,6 @@ impl TargetBatch {
     pub fn of_rows(rows: &[SoftRow<'_>], labels: &[u32], spec: &TargetSpec) -> Self {
         let stats = spec.stats.then(|| rows.iter().map(|row| TeacherStats::new(row, spec)).collect());
         let gold_log_probs = rows.iter().map(|row| row.gold.log_prob).collect();
-        let first_choice = |(row, &label): (&SoftRow<'_>, &u32)| row.first_choice(label, spec.always_kept);
-        let best_ids = rows.iter().zip(labels).map(first_choice).collect();
         let out = if let Some(similarity) = &spec.similarity {
             let row =
                 |label: &u32| similarity.row(*label).unwrap_or_else(|| unreachable!("no label {label} in the head"));
@@ -133,7 +128,7 @@ impl TargetBatch {
             let rows: Vec<SoftRow> = edited.iter().zip(rows).map(|(edited, row)| edited.view(row)).collect();
             Self::of_known(&rows, spec).with_labels(labels, spec)
         };
-        Self { stats, gold_log_probs, best_ids, ..out }
+        Self { stats, gold_log_probs, ..out }
     }
 
     fn of_known(rows: &[SoftRow<'_>], spec: &TargetSpec) -> Self {
@@ -210,7 +205,6 @@ impl TargetBatch {
             tail_log_weights: self.tail_log_weights[atoms].to_vec(),
             without: self.without.as_ref().map(|all| all[range.clone()].to_vec()),
             is_label: cut(&self.is_label),
-            best_ids: self.best_ids[range.clone()].to_vec(),
             gold_log_probs: self.gold_log_probs[range.clone()].to_vec(),
             stats: self.stats.as_ref().map(|all| all[range].to_vec()),
         }

@@ -11,9 +11,6 @@ pub struct TargetSpec {
     pub include_sampled: bool,
     /// Number of kept classes to use; `None` means all.
     pub classes: Option<u32>,
-    /// Number of classes that the cache keeps whatever their probability. If a sampled row has more deterministically
-    /// kept classes than these, one of them is the most probable class.
-    pub always_kept: usize,
     /// How the row is edited, given its label.
     pub target: TargetTransform,
     /// Whether the label must be one of the individual classes.

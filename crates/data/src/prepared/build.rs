@@ -107,7 +107,7 @@ impl Builder<'_> {
         loop {
             let done = match read_json::<Group>(&self.group_path(group))? {
                 Some(done) => {
-                    self.progress.exists(group, self.bytes(group));
+                    self.progress.count_done(group, self.bytes(group));
                     done
                 }
                 None => self.group(group, kept.clone())?,
@@ -190,7 +190,7 @@ impl Builder<'_> {
         let done = Group { parts, seen, kept: of_split.collect(), blank, replaced, skipped };
         self.stats.check(self.source, self.groups[group].clone())?;
         create_json(&self.group_path(group), &done)?;
-        self.progress.read(group, self.bytes(group));
+        self.progress.count_read(group, self.bytes(group));
         Ok(done)
     }
 
@@ -203,7 +203,7 @@ impl Builder<'_> {
             let (name, windows) = (part_name(group, next - 1), windows.sorted());
             let record = Record::write(self.folder, &name, &windows)?;
             let tokens = record.splits.iter().map(|split| split.tokens).sum();
-            (self.made)(&self.progress.made(&name, tokens, read));
+            (self.made)(&self.progress.after_part(&name, tokens, read));
         }
         drop(claim);
         Ok(())

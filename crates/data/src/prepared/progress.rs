@@ -30,14 +30,14 @@ impl Progress {
     }
 
     /// Counts a group that this process has read.
-    pub(super) fn read(&self, group: usize, bytes: u64) {
-        if self.exists(group, bytes) {
+    pub(super) fn count_read(&self, group: usize, bytes: u64) {
+        if self.count_done(group, bytes) {
             self.read.set(self.read.get() + bytes);
         }
     }
 
     /// Counts a group of which all parts exist. Returns whether it was not counted before.
-    pub(super) fn exists(&self, group: usize, bytes: u64) -> bool {
+    pub(super) fn count_done(&self, group: usize, bytes: u64) -> bool {
         let is_new = self.groups.borrow_mut().insert(group);
         if is_new {
             self.left.set(self.left.get().saturating_sub(bytes));
@@ -45,8 +45,8 @@ impl Progress {
         is_new
     }
 
-    /// A part was made after `bytes` of its group.
-    pub(super) fn made<'a>(&self, name: &'a str, tokens: u64, bytes: u64) -> PartMade<'a> {
+    /// What to report of a part that was made after `bytes` of its group.
+    pub(super) fn after_part<'a>(&self, name: &'a str, tokens: u64, bytes: u64) -> PartMade<'a> {
         PartMade {
             name,
             tokens,

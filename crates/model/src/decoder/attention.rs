@@ -133,9 +133,9 @@ impl Attention {
     }
 }
 
-/// A layer's keys and values of earlier tokens.
+/// What a layer keeps of earlier tokens.
 pub(super) enum Past<'a> {
-    /// There is one new token per row, which attends to those in the entry and is added to them.
+    /// There is one new token per row, which sees those in the entry and is added to them.
     Step(&'a mut LayerCache),
     /// The tokens are the first ones. Their keys and values become the entry.
     Start(&'a mut LayerCache, &'a Columns),

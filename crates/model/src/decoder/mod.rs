@@ -79,6 +79,11 @@ impl Model {
         &self.config
     }
 
+    /// The windows of all attentions.
+    fn windows(&self) -> impl Iterator<Item = Option<usize>> {
+        self.layers.iter().filter_map(Layer::attention).map(|shape| shape.heads.window)
+    }
+
     /// The layout of a batch for layers whose input is x.
     fn layout(&self, x: &Tensor<3>, sequences: &Sequences) -> Layout {
         match host::serves(x) {
@@ -87,8 +92,7 @@ impl Model {
                 Layout::Host { sequences: sequences.clone(), angles: self.ropes.iter().map(angles).collect() }
             }
             false => {
-                let windows = self.layers.iter().filter_map(|layer| Some(layer.attention()?.heads.window));
-                Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.ropes, windows, &self.device())))
+                Layout::Tensors(Box::new(TensorLayout::new(sequences, &self.ropes, self.windows(), &self.device())))
             }
         }
     }
@@ -124,9 +128,8 @@ impl CausalLm for Model {
 
     fn step(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         let (before, padding, past) = cache.next_token(self.layers.len());
-        let windows = self.layers.iter().filter_map(Layer::attention).map(|shape| shape.heads.window);
         let rows = tokens.dims()[0];
-        let layout = TensorLayout::after(before, padding, rows, &self.ropes, windows, &self.device());
+        let layout = TensorLayout::after(before, padding, rows, &self.ropes, self.windows(), &self.device());
         let mut x = self.embedding.step(tokens, layout.positions());
         let layout = Layout::Tensors(Box::new(layout));
         for (layer, entry) in self.layers.iter().zip(past) {

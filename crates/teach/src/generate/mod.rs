@@ -44,7 +44,7 @@ impl Continuation {
 
 /// A model, and how it continues texts.
 #[derive(Debug)]
-pub struct Writer<'a, M> {
+pub struct Generator<'a, M> {
     /// The model.
     pub model: &'a M,
     /// How tokens are drawn.
@@ -61,7 +61,7 @@ struct ActiveText {
     most: usize,
 }
 
-impl<M: CausalLm> Writer<'_, M> {
+impl<M: CausalLm> Generator<'_, M> {
     /// Continues all texts together, in one batch. `on_token` is called before each token with the number of texts that
     /// go on, and stops the work by returning false; texts are then as they are.
     ///
@@ -71,7 +71,7 @@ impl<M: CausalLm> Writer<'_, M> {
     /// # Errors
     /// [`Error::Sampling`] if the settings are out of range or a logit is not finite. [`Error::Device`] if the logits
     /// cannot be read back.
-    pub fn write(
+    pub fn generate(
         &self,
         beginnings: &[Beginning<'_>],
         on_token: &mut dyn FnMut(usize) -> bool,

@@ -33,9 +33,9 @@ fn beginning(prompt: &[u32], stream: u64) -> Beginning<'_> {
     Beginning { tokens: prompt, rng: CounterRng::new("test", &[stream]), most: LENGTH - prompt.len() }
 }
 
-fn writer<'a>(model: &'a Model, temperature: f64, ends: &'a [u32]) -> Writer<'a, Model> {
+fn generator<'a>(model: &'a Model, temperature: f64, ends: &'a [u32]) -> Generator<'a, Model> {
     let sampling = Sampling { temperature, top_p: 0.95 };
-    Writer { model, sampling, ends, classes: model.vocab_size() }
+    Generator { model, sampling, ends, classes: model.vocab_size() }
 }
 
 /// The largest logit after each text, from whole passes without a cache.
@@ -60,14 +60,14 @@ fn texts_of_all_families_are_the_same_together_alone_and_without_a_cache() {
         let (model, what) = (open(&folder), folder.display());
         let prompts = prompts(model.vocab_size());
         // An end token that some of the texts meet.
-        let unended = writer(&model, 0.0, &[]).write(&[beginning(&prompts[0], 0)], &mut |_| true).unwrap();
+        let unended = generator(&model, 0.0, &[]).generate(&[beginning(&prompts[0], 0)], &mut |_| true).unwrap();
         let ends = [unended[0].tokens[3], unended[0].tokens[6]];
         for temperature in [0.0, 0.8] {
-            let writer = writer(&model, temperature, &ends);
+            let generator = generator(&model, temperature, &ends);
             let all: Vec<Beginning<'_>> = prompts.iter().zip(0..).map(|(prompt, i)| beginning(prompt, i)).collect();
-            let together = writer.write(&all, &mut |_| true).unwrap();
+            let together = generator.generate(&all, &mut |_| true).unwrap();
             for ((text, alone), prompt) in together.iter().zip(&all).zip(&prompts) {
-                assert_eq!(*text, writer.write(std::slice::from_ref(alone), &mut |_| true).unwrap()[0], "{what}");
+                assert_eq!(*text, generator.generate(std::slice::from_ref(alone), &mut |_| true).unwrap()[0], "{what}");
                 let (last, before) = text.tokens.split_last().unwrap();
                 assert_eq!(text.is_finished, ends.contains(last), "{what}");
                 assert!(before.iter().all(|token| !ends.contains(token)), "{what}");
@@ -84,8 +84,9 @@ fn texts_of_all_families_are_the_same_together_alone_and_without_a_cache() {
 fn texts_end_at_any_end_token_which_is_their_last() {
     let model = open(&families()[0]);
     let prompt = prompts(model.vocab_size()).remove(2);
-    let write =
-        |ends: &[u32]| writer(&model, 0.0, ends).write(&[beginning(&prompt, 0)], &mut |_| true).unwrap().remove(0);
+    let write = |ends: &[u32]| {
+        generator(&model, 0.0, ends).generate(&[beginning(&prompt, 0)], &mut |_| true).unwrap().remove(0)
+    };
     let endless = write(&[]);
     assert!(!endless.is_finished && endless.text() == endless.tokens);
     for at in [0, 2, 5] {
@@ -103,15 +104,15 @@ fn work_that_is_stopped_leaves_texts_as_they_are() {
     let prompts = prompts(model.vocab_size());
     let all: Vec<Beginning<'_>> = prompts.iter().map(|prompt| beginning(prompt, 0)).collect();
     let mut left = 3;
-    let texts = writer(&model, 1.0, &[]).write(&all, &mut |count| {
+    let texts = generator(&model, 1.0, &[]).generate(&all, &mut |count| {
         assert_eq!(count, all.len());
         left -= 1;
         left > 0
     });
     assert!(texts.unwrap().iter().all(|text| text.tokens.len() == 2 && !text.is_finished));
     let none = [Beginning { most: 0, ..beginning(&prompts[0], 0) }];
-    assert_eq!(writer(&model, 1.0, &[]).write(&none, &mut |_| panic!()).unwrap(), [Continuation::default()]);
+    assert_eq!(generator(&model, 1.0, &[]).generate(&none, &mut |_| panic!()).unwrap(), [Continuation::default()]);
     let empty = [Beginning { tokens: &[], ..beginning(&prompts[0], 0) }];
-    assert!(writer(&model, 1.0, &[]).write(&empty, &mut |_| true).is_err());
-    assert!(writer(&model, 1e-9, &[]).write(&all, &mut |_| true).is_err());
+    assert!(generator(&model, 1.0, &[]).generate(&empty, &mut |_| true).is_err());
+    assert!(generator(&model, 1e-9, &[]).generate(&all, &mut |_| true).is_err());
 }

@@ -59,9 +59,9 @@ pub struct RowComparison {
     pub kl_worst: f64,
     /// Lower bound of the mean of Σ min(p, q), which is 1 - total variation: the share of tokens drafted by the model
     /// that speculative decoding with the teacher accepts (arXiv 2211.17192, theorem 3.5). The kept classes alone.
-    pub acceptance_least: Estimate,
+    pub acceptance_lower_bound: Estimate,
     /// Upper bound of the same: with the other classes as one.
-    pub acceptance_most: Estimate,
+    pub acceptance_upper_bound: Estimate,
 }
 
 /// Sums over the positions of all samples so far.
@@ -146,8 +146,8 @@ impl Sums {
                 kl_median: quantile(&self.divergences, 0.5),
                 kl_99th_percentile: quantile(&self.divergences, 0.99),
                 kl_worst: quantile(&self.divergences, 1.0),
-                acceptance_least: self.least_overlap.estimate(),
-                acceptance_most: self.most_overlap.estimate(),
+                acceptance_lower_bound: self.least_overlap.estimate(),
+                acceptance_upper_bound: self.most_overlap.estimate(),
             }),
             top1_agreement: (self.first_choices == self.positions).then(|| self.agreement.estimate()),
         }

@@ -10,8 +10,8 @@ pub use cluster_mean::Estimate;
 pub use comparison::{Comparison, TeacherComparison, compare};
 
 use crate::batch::Batch;
-use crate::decisions::TokenDecisions;
-use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, TermAtStep, head};
+use crate::loss::logit_rows::LogitRows;
+use crate::loss::{DeviceTargets, Temperature};
 use crate::source::{DistillSample, Source};
 use crate::target_spec::TargetSpec;
 use crate::tensors::int_tensor;
@@ -122,8 +122,8 @@ struct Judge<'a, M: CausalLm> {
 impl<M: CausalLm> Judge<'_, M> {
     /// Judges every position of some samples, in order.
     fn judge(&self, samples: &[DistillSample]) -> Result<Vec<Judged>> {
-        let spec = TargetSpec { always_kept: self.always_kept(), ..TargetSpec::default() };
-        let batch = Batch::laid_out(samples, self.plan.map(|_| &spec), self.model.is_faster_packed())?;
+        let spec = self.plan.map(|_| TargetSpec::default());
+        let batch = Batch::laid_out(samples, spec.as_ref(), self.model.is_faster_packed())?;
         let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.first()).collect();
         let rows: Vec<SoftRow> = taught.iter().flat_map(|rows| rows.iter()).collect();
         let mut judged = Vec::with_capacity(batch.gold_ids.len());
@@ -135,10 +135,6 @@ impl<M: CausalLm> Judge<'_, M> {
         Ok(judged)
     }
 
-    fn always_kept(&self) -> usize {
-        self.plan.map_or(0, |plan| plan.keep.always_keep.len())
-    }
-
     /// Judges the positions of `part`, whose logits are `logits` and the teacher's rows `rows` (none without a teacher).
     /// Only the few numbers that the comparison needs leave the device.
     fn judge_part(&self, logits: Tensor<2>, part: &Batch, rows: &[SoftRow], out: &mut Vec<Judged>) -> Result<()> {
@@ -148,14 +144,13 @@ impl<M: CausalLm> Judge<'_, M> {
         // The cache covers the classes that are tokens; a head may have more.
         let tokens = self.plan.map_or(width, |plan| width.min(plan.vocab_size as usize));
         let best = logits.clone().narrow(1, 0, tokens).argmax(1).into_data();
-        // Which loss reads the student's numbers does not matter: this one reads the log-sum-exp of the others at T = 1.
-        let loss = LossAtStep { alpha: 0.5, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) };
-        let loss = ChunkLoss::new(&loss, &TokenDecisions::default(), teacher.as_ref(), &logits);
-        let student = head::student(logits, int_tensor(&part.gold_ids, [n, 1], &device), teacher.as_ref(), &loss);
-        let kept = student.kept.map(numbers).transpose()?.unwrap_or_default();
-        let others = numbers(student.views[0].1.clone())?;
-        let labels = numbers(student.gold)?;
+        let labels = int_tensor(&part.gold_ids, [n, 1], &device);
+        let read = LogitRows::new(logits, labels, teacher.as_ref(), &[Temperature::Same(1.0)]);
+        let others = read.log_sums().into_iter().map(numbers).collect::<Result<Vec<_>>>()?.concat();
+        let kept = read.kept.map(numbers).transpose()?.unwrap_or_default();
+        let labels = numbers(read.gold)?;
         let is_dense = self.plan.is_some_and(|plan| plan.keep.is_dense());
+        let always_kept = self.plan.map_or(0, |plan| plan.keep.always_keep.len());
         let columns = part.targets.as_ref().map_or(0, |targets| targets.width);
         for (position, best) in best.iter::<i64>().enumerate() {
             let (others, label, best) = (others[position], labels[position], best as u32);
@@ -165,7 +160,7 @@ impl<M: CausalLm> Judge<'_, M> {
             };
             let kept = &kept[position * columns..][..row.certain().len()];
             let model = ModelRow { kept, others, label, best };
-            out.push(Judged::new(model, row, part.gold_ids[position], is_dense, self.always_kept()));
+            out.push(Judged::new(model, row, part.gold_ids[position], is_dense, always_kept));
         }
         Ok(())
     }

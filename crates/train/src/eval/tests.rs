@@ -77,8 +77,8 @@ fn comparison_equals_scipy_and_statsmodels() {
         ("perplexity ratio", label.perplexity_ratio, power(golden.excess)),
         ("RMS difference", label.rms_difference, root(golden.square_difference)),
         ("KL", rows.kl, golden.kl),
-        ("least acceptance", rows.acceptance_least, golden.least_overlap),
-        ("most acceptance", rows.acceptance_most, golden.most_overlap),
+        ("least acceptance", rows.acceptance_lower_bound, golden.least_overlap),
+        ("most acceptance", rows.acceptance_upper_bound, golden.most_overlap),
         ("agreement", teacher.top1_agreement.unwrap(), golden.agreement),
     ] {
         close(what, found.value, value);

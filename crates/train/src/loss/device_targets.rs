@@ -34,7 +34,7 @@ pub struct RawLogits {
 impl DeviceTargets {
     /// Uploads `targets`.
     pub fn new(targets: &TargetBatch, device: &Device) -> Self {
-        let n = targets.best_ids.len();
+        let n = targets.gold_log_probs.len();
         let classes = [n, targets.width];
         let tail = |values: &[f32]| float_tensor(values, [n, targets.tail_width], device);
         let maybe = |values: &Option<Vec<f32>>| values.as_ref().map(|values| float_tensor(values, classes, device));

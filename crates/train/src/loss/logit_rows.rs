@@ -10,13 +10,13 @@ use crate::tensors::add;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 /// Rows of logits, \[n, vocabulary\], outside any graph.
-pub(super) struct LogitRows {
+pub(crate) struct LogitRows {
     class_ids: Option<Tensor<2, Int>>,
     /// Logits of the kept classes, \[n, width\]; `None` without a teacher.
-    pub(super) kept: Option<Tensor<2>>,
+    pub(crate) kept: Option<Tensor<2>>,
     gold_ids: Tensor<2, Int>,
     /// Logit of the label, \[n, 1\].
-    pub(super) gold: Tensor<2>,
+    pub(crate) gold: Tensor<2>,
     /// Logits with the kept classes masked.
     masked: Tensor<2>,
     views: Vec<View>,
@@ -44,7 +44,7 @@ pub(super) struct Slopes {
 
 impl LogitRows {
     /// logits: \[n, vocabulary\], outside any graph; gold_ids: \[n, 1\].
-    pub(super) fn new(
+    pub(crate) fn new(
         logits: Tensor<2>,
         gold_ids: Tensor<2, Int>,
         teacher: Option<&DeviceTargets>,
@@ -73,7 +73,7 @@ impl LogitRows {
     }
 
     /// log sum exp(logit / T) over the classes that are not kept, for each requested temperature, \[n, 1\] each.
-    pub(super) fn log_sums(&self) -> Vec<Tensor<2>> {
+    pub(crate) fn log_sums(&self) -> Vec<Tensor<2>> {
         self.views.iter().map(|view| view.log_sum.clone()).collect()
     }
 

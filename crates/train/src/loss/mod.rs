@@ -19,7 +19,7 @@ pub mod device_targets;
 mod fused_cpu;
 pub mod head;
 mod lanes;
-mod logit_rows;
+pub(crate) mod logit_rows;
 pub mod on_device;
 pub mod positions;
 pub mod relations;

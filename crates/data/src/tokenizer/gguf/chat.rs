@@ -2,7 +2,7 @@
 
 use super::{Problem, id, texts};
 use crate::chat::ChatFiles;
-use logitcask_gguf::{GgufFile, Value as Gguf};
+use logitcask_gguf::GgufFile;
 
 /// Key of the template that is used unless another is asked for; `KEY.NAME` is the template of another name.
 const TEMPLATE: &str = "tokenizer.chat_template";
@@ -20,17 +20,12 @@ const SPECIAL: [(&str, &str); 7] = [
 
 /// Reads the templates and the texts of the special tokens.
 pub(super) fn files(file: &GgufFile) -> Result<ChatFiles, Problem> {
-    let template = |(key, value): (&String, &Gguf)| {
-        let name = match key.strip_prefix(TEMPLATE)? {
-            "" => crate::chat::DEFAULT,
-            other => other.strip_prefix('.')?,
-        };
-        Some((name.to_owned(), value.as_text()?.to_owned()))
-    };
+    let templates = file.texts_of(TEMPLATE);
+    let templates = templates.map(|(name, text)| (name.unwrap_or(crate::chat::DEFAULT).to_owned(), text.to_owned()));
     let tokens = texts(file, "tokenizer.ggml.tokens")?;
     let mut special = Vec::new();
     for (name, key) in SPECIAL {
         special.extend(id(file, key)?.and_then(|id| Some((name, tokens.get(id as usize)?.clone()))));
     }
-    Ok(ChatFiles::from_metadata(file.path(), file.metadata().iter().filter_map(template), special))
+    Ok(ChatFiles::from_metadata(file.path(), templates, special))
 }

@@ -5,13 +5,13 @@ mod names;
 
 use super::WeightSource;
 use crate::{Error, ModelConfig, Precision, Result};
-use logitcask_gguf::{GgufFile, Tensor, TensorType, Value};
+use logitcask_gguf::{GgufFile, Tensor, TensorType};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// About how many bytes of a tensor are read at a time.
 const PART_BYTES: usize = 1 << 20;
-/// The key of the chat template, and what stands before the names of others.
+/// The key of the chat template; others have a name behind it.
 const TEMPLATE: &str = "tokenizer.chat_template";
 
 /// A model in one GGUF file. Quantised tensors are returned with the values that their blocks stand for, as f32.
@@ -48,14 +48,14 @@ impl GgufWeights {
 
     /// The chat templates, by the names of files in a Hugging Face folder.
     pub(crate) fn templates(&self) -> Vec<(String, Vec<u8>)> {
-        let template = |(key, value): (&String, &Value)| {
-            let name = match key.strip_prefix(TEMPLATE)? {
-                "" => "chat_template.jinja".to_owned(),
-                other => format!("{}/{}.jinja", crate::Companions::TEMPLATES, plain(other.strip_prefix('.')?)?),
+        let template = |(name, text): (Option<&str>, &str)| {
+            let file = match name {
+                None => "chat_template.jinja".to_owned(),
+                Some(name) => format!("{}/{}.jinja", crate::Companions::TEMPLATES, plain(name)?),
             };
-            Some((name, value.as_text()?.as_bytes().to_vec()))
+            Some((file, text.as_bytes().to_vec()))
         };
-        self.file.metadata().iter().filter_map(template).collect()
+        self.file.texts_of(TEMPLATE).filter_map(template).collect()
     }
 
     /// The name in the file of a tensor, and its place.
