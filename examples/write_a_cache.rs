@@ -62,7 +62,7 @@ pub fn write(folder: &Path) -> Result<Manifest> {
                 let logits = teacher_logits(&sample.input_ids[..=position], plan.vocab_size);
                 // It matters to `Selection::Sample` alone.
                 let offset = plan.keep.selection.sampling_offset(range.split, id, position);
-                // `logitcask_teach::select::RowSelector` does the same much faster.
+                // `logitcask_select::RowSelector` does the same much faster.
                 select_reference(&logits, label, &plan.keep, offset, &mut soft, &mut errors);
             }
             rows.push((sample, soft));

@@ -15,8 +15,8 @@ use logitcask_core::{ExtraColumn, PositionChoice, RowErrors, Selection, Truncati
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{Dataset, TOKENISATION_VERSION};
 use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
+use logitcask_select::SELECTION_VERSION;
 use logitcask_teach::calibration::Trial;
-use logitcask_teach::select::SELECTION_VERSION;
 use logitcask_teach::{LocalTeacher, calibrate, calibration_samples};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

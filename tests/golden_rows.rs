@@ -11,7 +11,7 @@ use logitcask_core::select::select_reference;
 use logitcask_core::{
     LogProbPrecision, RowErrors, RowSource, Selection, SoftRow, SoftRows, TailPolicy, TailRule, TemperedRow, Truncation,
 };
-use logitcask_teach::select::RowSelector;
+use logitcask_select::RowSelector;
 use serde_json::Value;
 
 /// Largest error of log Z within the temperature range, with 20 bytes per row.

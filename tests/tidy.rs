@@ -42,7 +42,7 @@ fn floors_keep_to_their_words() {
         ("minijinja", &["data"]),
         ("tracing-subscriber", &[]),
     ];
-    for name in ["core", "files", "gguf", "hub", "cache", "data", "model", "teach", "train"] {
+    for name in ["core", "files", "gguf", "hub", "cache", "data", "select", "model", "teach", "train"] {
         let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
         for (dependency, users) in allowed {
             let uses = manifest.lines().any(|line| {

@@ -185,6 +185,19 @@ impl Iterator for Samples {
             }
         }
     }
+
+    /// Skips `n` samples, of which no page is decoded unless another of its samples is returned.
+    fn nth(&mut self, mut n: usize) -> Option<Self::Item> {
+        while n > 0 {
+            let skipped = n.min(self.places.len());
+            self.places.by_ref().take(skipped).for_each(drop);
+            n -= skipped;
+            if n > 0 && (self.has_failed || !self.fill()) {
+                return None;
+            }
+        }
+        self.next()
+    }
 }
 
 /// The part of the ascending `ids` that lies in `range`.

@@ -1,5 +1,6 @@
 //! Reading a finished cache. Opening is cheap, and all data is checked before it is used.
 
+mod columns;
 mod rows;
 
 use crate::commit::{self, Commit};

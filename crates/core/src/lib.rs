@@ -42,6 +42,7 @@ pub mod error_sum;
 pub mod exp;
 pub mod extra_column;
 pub mod fingerprint;
+pub mod interleaving;
 pub mod lanes;
 pub mod math;
 pub mod position_choice;

@@ -7,7 +7,8 @@
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
 use logitcask_core::{LogProbPrecision, RowErrors, RowSource, Selection, SoftRows, TailRule, Truncation};
-use logitcask_teach::select::{RowSelector, select_rows};
+use logitcask_select::RowSelector;
+use logitcask_teach::select::select_rows;
 use std::hint::black_box;
 use std::time::Instant;
 

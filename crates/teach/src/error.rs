@@ -1,7 +1,7 @@
 //! Errors of stage 1.
 
-use crate::select::RowProblem;
 use logitcask_core::SampleId;
+use logitcask_select::RowProblem;
 
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

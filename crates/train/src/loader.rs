@@ -1,11 +1,12 @@
 //! Prefetching of batches.
 
 use crate::batch::Batch;
-use crate::mixture::{Interleaving, WeightedSource};
+use crate::mixture::WeightedSource;
 use crate::pruning::Stage;
 use crate::source::{DistillSample, Samples, prefix};
 use crate::target_spec::TargetSpec;
 use crate::{Error, Result, Source, TrainConfig};
+use logitcask_core::interleaving::Interleaving;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -83,8 +84,7 @@ impl Loader {
             Ok(Stream {
                 source: source.source.clone(),
                 length: source.source.len("train")?,
-                // Sources of equal length have different orders.
-                seed: config.seed.wrapping_add(number << 48),
+                seed: Interleaving::seed_of(config.seed, number),
                 place,
                 samples: Box::new(std::iter::empty()),
                 stages: stages.take().map(|(known, more)| (known.into(), more)),
@@ -121,7 +121,7 @@ impl Loader {
         let (size, part) = self.sizes;
         let (mut rows, mut sources) = (Vec::with_capacity(size), Vec::with_capacity(size));
         for _ in 0..size {
-            let source = self.order.next();
+            let source = self.order.next_source();
             rows.push(prefix(self.streams[source].next()?, self.max_length));
             sources.push(source);
         }

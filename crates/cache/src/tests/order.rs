@@ -117,6 +117,52 @@ fn some_samples_come_once_each_in_an_order_of_their_own() {
 }
 
 #[test]
+fn every_nth_sample_is_that_of_the_order_and_others_are_not_decoded() {
+    let (_folder, reader) = blocks();
+    let all = ids(&reader, 7, 3, 0);
+    for (first, step) in [(0, 1), (0, 4), (3, 4), (40, 64), (102, 2), (103, 1), (500, 1)] {
+        let mut order = reader.shuffled("train", 7, 3, 0).unwrap();
+        let mut got: Vec<u64> = order.nth(first).map(|sample| sample.unwrap().sample.id.0).into_iter().collect();
+        while let Some(sample) = order.nth(step - 1) {
+            got.push(sample.unwrap().sample.id.0);
+        }
+        let wanted: Vec<u64> = all.iter().copied().skip(first).step_by(step).collect();
+        assert_eq!(got, wanted, "from {first} in steps of {step}");
+    }
+    // The first block of the second unit is damaged: an order that skips its samples never notices.
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan { max_length: FOUR_ROWS_A_BLOCK, ..plan(TOP_K, &[("train", 103)], 90) };
+    write(folder.path(), &plan);
+    let shard = folder.path().join(plan.shard_name(1));
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[40..80].fill(7);
+    std::fs::remove_file(&shard).unwrap();
+    std::fs::write(&shard, bytes).unwrap();
+    let reader = CacheReader::open(folder.path()).unwrap();
+    let nth = |n| reader.in_order("train").unwrap().nth(n);
+    assert_eq!(nth(89).unwrap().unwrap().sample.id.0, 89);
+    assert!(nth(90).unwrap().is_err());
+    assert_eq!(nth(102).unwrap().unwrap().sample.id.0, 102);
+    assert!(nth(103).is_none());
+}
+
+#[test]
+fn columns_are_those_of_a_plain_shard_in_both_layouts() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = [Layout::Plain, Layout::Packed].map(|layout| {
+        let plan = Plan { layout, ..plan(TOP_K, &[("train", 25)], 10) };
+        let folder = folder.path().join(layout.name());
+        write(&folder, &plan);
+        let reader = CacheReader::open(&folder).unwrap();
+        let batch = reader.plain_batch(reader.range("train", 3..21).unwrap()).unwrap();
+        assert_eq!((batch.num_rows(), batch.schema()), (18, reader.plain_schema()));
+        batch
+    });
+    assert_eq!(columns[0], columns[1]);
+    assert!(columns[0].column_by_name("topk_log_probs").is_some());
+}
+
+#[test]
 fn a_range_is_what_reading_in_order_gives_there() {
     let folder = tempfile::tempdir().unwrap();
     // With blocks of four rows and units of ten, a range can begin and end within a block and span several units.

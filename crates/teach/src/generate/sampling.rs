@@ -1,9 +1,9 @@
 //! Drawing of the next token from a row of logits.
 
-use crate::select::sum_exp;
 use crate::{Error, Result};
 use logitcask_core::exp::exp_nonpositive;
 use logitcask_core::rng::CounterRng;
+use logitcask_select::sum_exp;
 
 /// How tokens are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]

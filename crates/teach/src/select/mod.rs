@@ -1,38 +1,18 @@
 //! Selection: reduces each row of logits to the part that the recipe keeps.
 
-mod cpu;
-mod exp;
-mod gauss;
 #[cfg(feature = "wgpu")]
 mod gpu;
-mod lanes;
-mod moments;
 mod problem;
-mod row;
-mod row_builder;
 mod rows;
-mod sample;
-mod scan;
-mod tail;
-#[cfg(test)]
-mod tests;
-mod top;
 
-pub use cpu::RowSelector;
 #[cfg(feature = "wgpu")]
 pub use gpu::{select_on_device, summarise_on_device};
-pub(crate) use lanes::sum_exp;
 pub use problem::SelectProblem;
-pub use row::RowProblem;
 pub use rows::select_rows;
 
 use crate::teacher::Logits;
 use burn::tensor::Tensor;
 use logitcask_core::{RowErrors, SoftRows, Truncation};
-
-/// Version of the rule that turns logits into rows, recorded in [`logitcask_cache::Versions`]. A test holds the hash of
-/// some selected rows and says when to increase this number.
-pub const SELECTION_VERSION: u32 = 2;
 
 /// Selects rows from logits wherever they are: in memory with [`select_rows`], or on their device if the feature `wgpu`
 /// is built in.

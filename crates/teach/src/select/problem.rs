@@ -1,6 +1,6 @@
 //! Why a selection fails.
 
-use super::row::RowProblem;
+use logitcask_select::RowProblem;
 use std::fmt;
 
 /// Why no rows were selected.

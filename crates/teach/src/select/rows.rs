@@ -1,10 +1,9 @@
 //! Parallel selection from many rows in memory.
 
-use super::cpu::RowSelector;
 use super::problem::SelectProblem;
-use super::row::RowProblem;
 use burn::tensor::{DType, Tensor};
 use logitcask_core::{RowErrors, SoftRows, Truncation};
+use logitcask_select::{RowProblem, RowSelector};
 use rayon::prelude::*;
 
 /// Chunks of rows for each thread. With several, no thread waits long for the last chunk to finish.
@@ -65,4 +64,47 @@ pub fn select_rows(
         parts.push(rows);
     }
     Ok((parts, errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logitcask_core::rng::CounterRng;
+    use logitcask_core::{LogProbPrecision, RowSource, Selection, TailRule};
+
+    fn keep(selection: Selection, values: LogProbPrecision) -> Truncation {
+        let tail = Some(TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 });
+        Truncation { selection, always_keep: Vec::new(), values, tail, padding: 0, source: RowSource::FULL }
+    }
+
+    #[test]
+    fn the_first_row_that_cannot_be_kept_is_named() {
+        let keep = keep(Selection::TopK { k: 8 }, LogProbPrecision::Quantised { step: 0.031_25 });
+        let mut logits = vec![0.0; 40 * 100];
+        logits[17 * 100 + 3] = -70.0;
+        logits[31 * 100 + 5] = f32::NAN;
+        let select = |label: u32, rows: usize| {
+            select_rows(&logits[..rows * 100], &vec![label; rows], &vec![0.0; rows], &keep, 100).map(|_| ())
+        };
+        assert_eq!(select(3, 17), Ok(()));
+        assert!(matches!(select(3, 40), Err((17, RowProblem::TooSmall { class_id: 3, .. }))));
+        assert_eq!(select(5, 40), Err((31, RowProblem::NotFinite)));
+    }
+
+    #[test]
+    fn chunks_hold_the_same_as_one_row_after_the_other() {
+        let keep = keep(Selection::Sample { n: 9, seed: 0 }, LogProbPrecision::F16 {});
+        let mut rng = CounterRng::new("selection test", &[3]);
+        let logits: Vec<f32> = (0..37 * 700).map(|_| (2.0 * rng.normal()) as f32).collect();
+        let sampling_offsets: Vec<f64> = (0..37).map(|_| rng.uniform()).collect();
+        let (parts, errors) = select_rows(&logits, &[11; 37], &sampling_offsets, &keep, 700).unwrap();
+        let (mut out, mut wanted) = (SoftRows::new(&keep), RowErrors::new(&keep));
+        let mut selector = RowSelector::new(&keep);
+        for (logits, &sampling_offset) in logits.chunks(700).zip(&sampling_offsets) {
+            selector.select(logits, 11, sampling_offset, &mut out, &mut wanted).unwrap();
+        }
+        assert!(parts.iter().flat_map(SoftRows::iter).eq(out.iter()) && errors == wanted);
+        let (none, _) = select_rows(&[], &[], &[], &keep, 700).unwrap();
+        assert!(none.is_empty());
+    }
 }

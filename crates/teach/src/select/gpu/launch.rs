@@ -12,36 +12,20 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::{CubeDim, ElemType};
+use logitcask_select::SummarySpec;
 
-/// What the summary of a row contains.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SummarySpec {
-    /// Number of largest classes.
-    pub(super) count: usize,
-    /// Number of classes that are kept in any case.
-    pub(super) always_kept: usize,
-    /// Number of columns at the end of a row that are not classes.
-    pub(super) padding: usize,
-    /// Number of sums at inverse temperatures of the grid.
-    pub(super) powers: usize,
-    /// The lowest inverse temperature of the grid, and its step.
-    pub(super) grid: (f64, f64),
-}
-
-impl SummarySpec {
-    /// Words of a summary.
-    pub(super) fn width(&self) -> usize {
-        width(self.count, self.always_kept, self.powers)
-    }
+/// Words of a row's summary.
+pub(super) fn words(spec: &SummarySpec) -> usize {
+    width(spec.count, spec.always_kept, spec.powers)
 }
 
 fn width(count: usize, always_kept: usize, powers: usize) -> usize {
     HEADER + 2 * (count + powers + 1) + always_kept
 }
 
-/// The summaries of rows of logits on a CubeCL device: \[rows, [`SummarySpec::width`]\]. `ids` holds the label of each
+/// The summaries of rows of logits on a CubeCL device: \[rows, [`words`]\]. `ids` holds the label of each
 /// row, followed by the ids of the always-kept classes.
-pub(super) fn row_summaries(logits: Tensor<2>, ids: Tensor<1, Int>, spec: SummarySpec) -> Tensor<2, Int> {
+pub(super) fn row_summaries(logits: Tensor<2>, ids: Tensor<1, Int>, spec: &SummarySpec) -> Tensor<2, Int> {
     let (low, step) = (spec.grid.0 as f32, spec.grid.1 as f32);
     let (logits, ids) = (logits.into_dispatch(), ids.into_dispatch());
     Tensor::from_dispatch(Dispatch::row_summaries(logits, ids, spec.count, spec.padding, spec.powers, low, step))

@@ -15,15 +15,13 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
-use super::cpu::RowSelector;
 use super::problem::SelectProblem;
-use super::row::RowProblem;
 use super::rows::{read, select_read};
-use super::tail::MIN_SUMMED_CLASSES;
 use burn::tensor::{Int, Tensor, TensorData};
 use decode::SummaryDecoder;
-use launch::{SummarySpec, row_summaries};
-use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
+use launch::{row_summaries, words};
+use logitcask_core::{RowErrors, SoftRows, Truncation};
+use logitcask_select::{RowProblem, RowSelector, SummarySpec};
 use rayon::prelude::*;
 
 /// A selected row with its encoding errors, or `None` if the summary does not determine the row.
@@ -70,20 +68,12 @@ pub fn select_on_device(
 pub fn summarise_on_device(logits: Tensor<2>, gold_ids: &[u32], keep: &Truncation) -> Option<Tensor<2, Int>> {
     let spec = summary_spec(keep, logits.dims()[1])?;
     let ids = indices(gold_ids.iter().chain(&keep.always_keep).map(|&id| id as usize), &logits.device());
-    Some(row_summaries(logits, ids, spec))
+    Some(row_summaries(logits, ids, &spec))
 }
 
-/// What the summaries have to contain. `None` if no summary would determine the rows, or if it would be as long as the
-/// row.
-fn summary_spec(keep: &Truncation, vocab_size: usize) -> Option<SummarySpec> {
-    let (Selection::TopK { k } | Selection::TopP { k, .. }) = keep.selection else { return None };
-    let rule = keep.tail?;
-    let (always_kept, padding) = (keep.always_keep.len(), keep.padding as usize);
-    let count = k as usize + always_kept + 1;
-    let (low, distance) = rule.knots();
-    let spec = SummarySpec { count, always_kept, padding, powers: rule.grid().len(), grid: (low, distance / 2.0) };
-    let are_there = count + padding <= vocab_size && vocab_size <= largest::MAX_CLASSES;
-    (are_there && spec.width() < vocab_size && vocab_size - count >= MIN_SUMMED_CLASSES).then_some(spec)
+/// What the summaries have to contain. `None` if no summary would determine the rows.
+fn summary_spec(keep: &Truncation, width: usize) -> Option<SummarySpec> {
+    SummarySpec::new(keep, width).filter(|_| width <= largest::MAX_CLASSES)
 }
 
 /// Computes the summaries and decodes each one, as far as it determines its row.
@@ -94,15 +84,15 @@ fn decode_rows(
     spec: SummarySpec,
 ) -> Result<Vec<Result<DecodedRow, RowProblem>>, SelectProblem> {
     let ids = indices(gold_ids.iter().chain(&keep.always_keep).map(|&id| id as usize), &logits.device());
-    let words = row_summaries(logits.clone(), ids, spec).try_into_vec_as::<u32>();
-    let words = words.map_err(|e| SelectProblem::Device(e.to_string()))?;
+    let summaries = row_summaries(logits.clone(), ids, &spec).try_into_vec_as::<u32>();
+    let summaries = summaries.map_err(|e| SelectProblem::Device(e.to_string()))?;
     let decode_row = |decoder: &mut SummaryDecoder, (words, &gold_id): (&[u32], &u32)| {
         let (mut out, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
         let is_decided = decoder.decode(words, gold_id, &mut out, &mut errors)?;
         Ok(is_decided.then_some((out, errors)))
     };
-    let rows = words.par_chunks_exact(spec.width()).zip(gold_ids);
-    Ok(rows.map_init(|| SummaryDecoder::new(keep, spec), decode_row).collect())
+    let rows = summaries.par_chunks_exact(words(&spec)).zip(gold_ids);
+    Ok(rows.map_init(|| SummaryDecoder::new(keep, spec.clone()), decode_row).collect())
 }
 
 /// Reads the undecided rows back and selects from them in memory.

@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::lanes::LANES;
-use super::scan::{STRIP, strip_at};
+use crate::lanes::LANES;
+use crate::scan::{STRIP, strip_at};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Groups for each requested class. With four, about 1.2 times the requested number of classes reach the threshold.
@@ -15,7 +15,7 @@ const MAX_RANK_SORT: usize = 192;
 
 /// The largest classes of a row, largest first, with ties in the order of their ids.
 #[derive(Default)]
-pub(super) struct TopClasses {
+pub(crate) struct TopClasses {
     /// Scratch: the maximum of each group.
     group_max: Vec<f32>,
     /// Scratch: lanes of strips that contain at least one candidate.
@@ -28,11 +28,11 @@ pub(super) struct TopClasses {
 
 impl TopClasses {
     /// Finds the `count` largest classes of the row, or all if it has fewer. `maxima` are those of
-    /// [`super::scan::scan`].
+    /// [`crate::scan::scan`].
     ///
     /// If `count` groups have a maximum that reaches the threshold, at least `count` classes reach it (one in each of
     /// those groups). No class below the threshold can then be among the `count` largest, and few classes are above it.
-    pub(super) fn find(&mut self, logits: &[f32], maxima: &[f32], count: usize) {
+    pub(crate) fn find(&mut self, logits: &[f32], maxima: &[f32], count: usize) {
         self.fill_groups(maxima, count);
         Arch::new().dispatch(Find { logits, maxima, count, top: self });
     }
@@ -51,20 +51,19 @@ impl TopClasses {
     }
 
     /// Sets the largest classes from ids and logits found elsewhere, in any order.
-    #[cfg(feature = "wgpu")]
-    pub(super) fn set(&mut self, classes: impl Iterator<Item = (u32, f32)>) {
+    pub(crate) fn set(&mut self, classes: impl Iterator<Item = (u32, f32)>) {
         self.keys.clear();
         self.keys.extend(classes.map(|(id, z)| ranking_key(z, id)));
         self.keys.sort_unstable();
     }
 
     /// Ids of the classes.
-    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
         self.keys.iter().map(|&key| key as u32)
     }
 
     /// Ids and logits of the classes.
-    pub(super) fn classes(&self) -> impl Iterator<Item = (u32, f32)> + Clone {
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (u32, f32)> + Clone {
         self.keys.iter().map(|&key| (key as u32, logit_of_key(key)))
     }
 }
@@ -96,7 +95,7 @@ impl WithSimd for Find<'_> {
 }
 
 /// Sorts keys that are all different, ascending.
-pub(super) fn sort(keys: &mut [u64], scratch: &mut Vec<u64>) {
+pub(crate) fn sort(keys: &mut [u64], scratch: &mut Vec<u64>) {
     match keys.len() > MAX_RANK_SORT {
         true => keys.sort_unstable(),
         false => Arch::new().dispatch(Sort { keys, scratch }),

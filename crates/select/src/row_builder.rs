@@ -1,20 +1,20 @@
 //! Builds the selected row once its largest classes are known, on the CPU or from a GPU's summary.
 
-use super::row::{LogProbs, RowProblem};
-use super::tail::TailFitter;
-use super::top::{TopClasses, sort};
+use crate::row::{LogProbs, RowProblem};
+use crate::tail::TailFitter;
+use crate::top::{TopClasses, sort};
 use logitcask_core::{Gold, RowErrors, SoftRow, SoftRows, Tail, Truncation};
 
 /// Chooses the kept classes, encodes them and counts the encoding errors. The buffers are reused from row to row.
-pub(super) struct RowBuilder {
-    pub(super) keep: Truncation,
+pub(crate) struct RowBuilder {
+    pub(crate) keep: Truncation,
     /// Must be filled before any class is chosen.
-    pub(super) top: TopClasses,
-    pub(super) tail: Option<TailFitter>,
+    pub(crate) top: TopClasses,
+    pub(crate) tail: Option<TailFitter>,
     /// Classes kept with probability 1, in any order.
-    pub(super) certain: Vec<u32>,
+    pub(crate) certain: Vec<u32>,
     /// Classes drawn at random, in any order.
-    pub(super) drawn: Vec<u32>,
+    pub(crate) drawn: Vec<u32>,
     /// Encoded value (upper 32 bits) and id (lower 32 bits) of the classes being encoded.
     codes: Vec<u64>,
     scratch: Vec<u64>,
@@ -23,7 +23,7 @@ pub(super) struct RowBuilder {
 }
 
 impl RowBuilder {
-    pub(super) fn new(keep: &Truncation) -> Self {
+    pub(crate) fn new(keep: &Truncation) -> Self {
         Self {
             keep: keep.clone(),
             top: TopClasses::default(),
@@ -38,7 +38,7 @@ impl RowBuilder {
     }
 
     /// Chooses the `count` largest classes and those that are always kept.
-    pub(super) fn choose_largest(&mut self, count: usize) {
+    pub(crate) fn choose_largest(&mut self, count: usize) {
         self.certain.clear();
         self.drawn.clear();
         self.certain.extend(self.top.ids().take(count));
@@ -50,13 +50,13 @@ impl RowBuilder {
     }
 
     /// Ids and logits of the known classes that [`Self::choose_largest`] with this `count` leaves out, largest first.
-    pub(super) fn remaining(&self, count: usize) -> impl Iterator<Item = (u32, f32)> {
+    pub(crate) fn remaining(&self, count: usize) -> impl Iterator<Item = (u32, f32)> {
         self.top.classes().skip(count).filter(|(id, _)| self.keep.always_keep.binary_search(id).is_err())
     }
 
     /// The number of largest classes whose total probability reaches `p`, and the margin of that decision: the smallest
     /// distance between `p` and any of the partial sums.
-    pub(super) fn nucleus_size(&self, row: impl LogProbs, p: f64) -> (usize, f64) {
+    pub(crate) fn nucleus_size(&self, row: impl LogProbs, p: f64) -> (usize, f64) {
         let (mut mass, mut margin) = (0.0f64, f64::INFINITY);
         let short = self.top.ids().take_while(|&id| {
             mass += row.log_prob(id).exp();
@@ -67,7 +67,7 @@ impl RowBuilder {
     }
 
     /// Encodes the chosen classes and the label, whose rank in the row is `rank`.
-    pub(super) fn encode(&mut self, row: impl LogProbs, gold_id: u32, rank: u32) -> Result<Gold, RowProblem> {
+    pub(crate) fn encode(&mut self, row: impl LogProbs, gold_id: u32, rank: u32) -> Result<Gold, RowProblem> {
         self.class_ids.clear();
         self.log_probs.clear();
         self.encode_part(row, false)?;
@@ -98,7 +98,7 @@ impl RowBuilder {
     }
 
     /// Appends the encoded row with its fitted tail to `out` and adds its errors to `errors`.
-    pub(super) fn push(&self, row: impl LogProbs, gold: Gold, out: &mut SoftRows, errors: &mut RowErrors) {
+    pub(crate) fn push(&self, row: impl LogProbs, gold: Gold, out: &mut SoftRows, errors: &mut RowErrors) {
         let certain = self.certain.len();
         if let Some(tail) = &self.tail {
             tail.count_errors(row, &self.class_ids[..certain], &self.log_probs[..certain], errors);

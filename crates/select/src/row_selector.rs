@@ -1,9 +1,9 @@
 //! Selection from one row in memory: chooses the classes, encodes them and measures the error of doing so.
 
-use super::row::{FullRow, RowProblem};
-use super::row_builder::RowBuilder;
-use super::sample::Sampler;
-use super::scan::{Extremes, scan};
+use crate::row::{FullRow, RowProblem};
+use crate::row_builder::RowBuilder;
+use crate::sample::Sampler;
+use crate::scan::{Extremes, scan};
 use logitcask_core::{RowErrors, Selection, SoftRows, Truncation};
 
 /// If a partial sum of the nucleus is closer to `p` than this, the sum is computed again in f64, because f32

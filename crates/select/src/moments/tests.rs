@@ -1,8 +1,8 @@
 //! Sums and Gauss rules in both number types, compared with f64.
 
 use super::*;
-use crate::select::gauss::gauss_rule;
-use crate::select::scan::scan;
+use crate::gauss::gauss_rule;
+use crate::scan::scan;
 use logitcask_core::TailRule;
 use logitcask_core::math::log_sum_exp;
 use logitcask_core::quadrature::{Rule, gauss};

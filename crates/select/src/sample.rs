@@ -1,11 +1,11 @@
 //! Fixed-size sampling without replacement: [`logitcask_core::Selection::Sample`].
 
-use super::lanes::{BLOCK, block_sums};
-use super::row::{FullRow, LogProbs};
+use crate::lanes::{BLOCK, block_sums};
+use crate::row::{FullRow, LogProbs};
 
 /// Draws the sample of one row at a time and reuses its buffers.
 #[derive(Default)]
-pub(super) struct Sampler {
+pub(crate) struct Sampler {
     /// The largest classes that are not always kept, one more than the sample has places.
     rest: Vec<u32>,
     /// For each class in `rest`, the total probability of this and all smaller classes.
@@ -23,7 +23,7 @@ impl Sampler {
     ///
     /// Only the `places` largest classes can be certain, so only those are examined one by one. The others are summed
     /// block by block, and the classes of a block are visited only if a sampling offset falls into it.
-    pub(super) fn sample(
+    pub(crate) fn sample(
         &mut self,
         row: FullRow<'_>,
         largest: impl Iterator<Item = u32>,

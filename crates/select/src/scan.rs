@@ -8,12 +8,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::exp::{add_exp2, log2_scale};
-use super::lanes::{LANES, add, prefetch};
+use crate::exp::{add_exp2, log2_scale};
+use crate::lanes::{LANES, add, prefetch};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Columns of a strip: 16 registers of the widest kind.
-pub(super) const STRIP: usize = 16 * LANES;
+pub(crate) const STRIP: usize = 16 * LANES;
 /// Distance in columns (16 KiB) at which a strip is prefetched. Memory answers within that time, and the prefetched
 /// data occupies a third of the L1 cache.
 const PREFETCH_DISTANCE: usize = 16 * STRIP;
@@ -21,28 +21,28 @@ const PREFETCH_DISTANCE: usize = 16 * STRIP;
 const SAFE_RANGE: f32 = 80.0;
 
 /// Statistics of one row.
-pub(super) struct RowStats {
+pub(crate) struct RowStats {
     /// The largest logit.
-    pub(super) max: f32,
+    pub(crate) max: f32,
     /// log Z = log Σ exp z over the row.
-    pub(super) log_z: f64,
+    pub(crate) log_z: f64,
     /// The label's rank: how many classes precede it when sorted by logit, largest first, with ties in the order of
     /// their ids.
-    pub(super) rank: u32,
+    pub(crate) rank: u32,
 }
 
 /// The largest and the smallest logit of every lane of every strip. A lane consists of the columns of a strip that are
 /// equal modulo LANES. The row's last strip is padded with f32::MIN.
 #[derive(Default)]
-pub(super) struct Extremes {
-    pub(super) maxima: Vec<f32>,
-    pub(super) minima: Vec<f32>,
+pub(crate) struct Extremes {
+    pub(crate) maxima: Vec<f32>,
+    pub(crate) minima: Vec<f32>,
 }
 
 impl Extremes {
     /// The smallest and the largest logit in a range of strips.
     #[inline(always)]
-    pub(super) fn range<S: Simd>(&self, s: S, strips: std::ops::Range<usize>) -> [f32; 2] {
+    pub(crate) fn range<S: Simd>(&self, s: S, strips: std::ops::Range<usize>) -> [f32; 2] {
         let lanes = strips.start * LANES..self.maxima.len().min(strips.end * LANES);
         let registers = |numbers| S::as_simd_f32s(numbers).0.iter();
         let (minima, maxima) = (registers(&self.minima[lanes.clone()]), registers(&self.maxima[lanes]));
@@ -55,7 +55,7 @@ impl Extremes {
 
 /// Computes the row's statistics and fills `extremes`. Returns `None` if a logit is a NaN or an infinity, or if the
 /// largest exceeds 2e38.
-pub(super) fn scan(logits: &[f32], gold_id: u32, extremes: &mut Extremes) -> Option<RowStats> {
+pub(crate) fn scan(logits: &[f32], gold_id: u32, extremes: &mut Extremes) -> Option<RowStats> {
     let gold_id = gold_id as usize;
     let gold = logits[gold_id];
     let lanes = logits.len().div_ceil(STRIP) * LANES;
@@ -190,7 +190,7 @@ fn add_exps<S: Simd, const IS_FAR: bool>(s: S, strip: &[S::f32s], shift: f32, su
 
 /// The i-th strip of the row. The last one is padded with f32::MIN, whose exponential is negligible.
 #[inline(always)]
-pub(super) fn strip_at<'a>(logits: &'a [f32], i: usize, padded: &'a mut [f32; STRIP]) -> &'a [f32; STRIP] {
+pub(crate) fn strip_at<'a>(logits: &'a [f32], i: usize, padded: &'a mut [f32; STRIP]) -> &'a [f32; STRIP] {
     let rest = &logits[i * STRIP..];
     if let Some(strip) = rest.first_chunk() {
         return strip;

@@ -1,30 +1,29 @@
 //! The tail (all classes outside the kept ones): fits its atoms and measures how far the encoded row is from the full
 //! one.
 
-use super::gauss::{gauss_rule, matches_knots, max_relative_error};
-use super::moments::{MAX_SUMS, PowerSums};
-use super::row::{FullRow, LogProbs};
-use super::scan::Extremes;
+use crate::gauss::{gauss_rule, matches_knots, max_relative_error};
+use crate::moments::{MAX_SUMS, PowerSums};
+use crate::row::{FullRow, LogProbs};
+use crate::scan::Extremes;
 use logitcask_core::quadrature::Rule;
 use logitcask_core::tail::ATOM_STEP;
 use logitcask_core::{RowErrors, Tail, TailAtom, TailRule};
 
 /// A tail of fewer classes is evaluated class by class in f64, where Lanczos determines how many distinct points there
 /// are.
-pub(super) const MIN_SUMMED_CLASSES: usize = 256;
+pub const MIN_SUMMED_CLASSES: usize = 256;
 /// Up to this number of atoms, sums in f32 nearly always resolve all points.
 const MAX_F32_ATOMS: u32 = 5;
 /// Largest relative error between the knots at which a rule from f32 sums is accepted. Rounding the atoms adds about as
 /// much.
 const F32_TOLERANCE: f64 = 2e-3;
-/// The same limit for a rule from a GPU's sums.
-#[cfg(feature = "wgpu")]
+/// The same limit for a rule from the sums of a summary.
 const PARTIAL_TOLERANCE: f64 = 1e-2;
 /// Terms that are added in parallel, so that the compiler can use vector instructions.
 const TERMS_AT_ONCE: usize = 8;
 
 /// Fits the atoms of one row's tail at a time and reuses its buffers.
-pub(super) struct TailFitter {
+pub(crate) struct TailFitter {
     rule: TailRule,
     /// The lowest inverse temperature of the grid, and its step.
     grid: (f64, f64),
@@ -42,7 +41,7 @@ pub(super) struct TailFitter {
 
 impl TailFitter {
     /// A fitter for tails that this rule represents.
-    pub(super) fn new(rule: TailRule) -> Self {
+    pub(crate) fn new(rule: TailRule) -> Self {
         let points = rule.grid().len();
         let (low, distance) = rule.knots();
         Self {
@@ -59,12 +58,12 @@ impl TailFitter {
     }
 
     /// The fitted tail.
-    pub(super) fn as_tail(&self) -> Tail<'_> {
+    pub(crate) fn as_tail(&self) -> Tail<'_> {
         Tail { reference: self.rule.reference(), atoms: &self.atoms, ..Tail::default() }
     }
 
     /// Fits the tail of the classes outside `certain`. `top` is the largest logit among them.
-    pub(super) fn fit(&mut self, row: FullRow<'_>, extremes: &Extremes, certain: &[u32], top: Option<f32>) {
+    pub(crate) fn fit(&mut self, row: FullRow<'_>, extremes: &Extremes, certain: &[u32], top: Option<f32>) {
         self.kept.clear();
         self.kept.extend_from_slice(certain);
         self.kept.sort_unstable();
@@ -109,8 +108,7 @@ impl TailFitter {
     /// Fits a tail of which all but a few classes were summed elsewhere. `far` holds Σ e^{b (z - bound)} over those
     /// classes, none of whose logits exceeds `bound`; `near` holds the logits of the other classes, largest first.
     /// Returns `false` if no rule reproduces these sums, or if the last bits of the sums decide which rule does.
-    #[cfg(feature = "wgpu")]
-    pub(super) fn fit_partial(&mut self, far: &[f64], bound: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
+    pub(crate) fn fit_partial(&mut self, far: &[f64], bound: f32, near: impl Iterator<Item = f32>, log_z: f64) -> bool {
         let mut near = near.map(f64::from).peekable();
         let Some(top) = near.peek().map(|&z| z.max(f64::from(bound))) else { return false };
         let (low, step) = self.grid;
@@ -140,7 +138,7 @@ impl TailFitter {
     }
 
     /// Adds the errors of log Z at each b of the grid to `errors`, given the encoded `log_probs` and the fitted atoms.
-    pub(super) fn count_errors(&self, row: impl LogProbs, certain: &[u32], log_probs: &[f32], errors: &mut RowErrors) {
+    pub(crate) fn count_errors(&self, row: impl LogProbs, certain: &[u32], log_probs: &[f32], errors: &mut RowErrors) {
         let grid = self.truth.len();
         let (low, _) = self.grid;
         let mut truth = [0.0; MAX_SUMS];

@@ -8,9 +8,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::exp::{exp2, log2_scale};
-use super::lanes::{LANES, TILE, Tile, prefetch, tile_at, zero_listed};
-use super::scan::{Extremes, STRIP};
+use crate::exp::{exp2, log2_scale};
+use crate::lanes::{LANES, TILE, Tile, prefetch, tile_at, zero_listed};
+use crate::scan::{Extremes, STRIP};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Powers that are summed before the terms are multiplied by v⁴.
@@ -20,10 +20,10 @@ const MAX_LOG2: f32 = 100.0;
 /// Columns of the next row (256 KiB) that are prefetched during this pass, which is limited by arithmetic.
 const PREFETCH: usize = 64 * TILE;
 /// The largest number of sums: 4 · atoms with at most 8 atoms.
-pub(super) const MAX_SUMS: usize = 32;
+pub(crate) const MAX_SUMS: usize = 32;
 
 /// Number type of the sums.
-pub(super) trait SumFloat: bytemuck::Pod + Default + From<f32> + Into<f64> {
+pub(crate) trait SumFloat: bytemuck::Pod + Default + From<f32> + Into<f64> {
     /// A register of such numbers.
     type Vector<S: Simd>: bytemuck::Pod;
     /// Smaller terms are set to 0 where they might become subnormal, because products of subnormal numbers are slow.
@@ -103,7 +103,7 @@ sum_float! {
 }
 
 /// Computes Σ w v^k over classes, where w = e^{low (z - top)} and v = e^{step (z - top)}, and reuses its buffers.
-pub(super) struct PowerSums<T> {
+pub(crate) struct PowerSums<T> {
     /// w v^k for the next power k.
     terms: Tile<T>,
     /// v, v², v³ and v⁴.
@@ -126,7 +126,7 @@ impl<T: SumFloat> Default for PowerSums<T> {
 impl<T: SumFloat> PowerSums<T> {
     /// Fills `totals` with the sums for k = 0, 1, ..., `totals.len()` - 1 over the classes outside `kept` (ids,
     /// ascending). `top` is the largest logit of those classes. The row is given with its extremes.
-    pub(super) fn sum(
+    pub(crate) fn sum(
         &mut self,
         (logits, extremes): (&[f32], &Extremes),
         kept: &[u32],
@@ -243,7 +243,7 @@ fn sum_in_registers<T: SumFloat, S: Simd, const FLUSHES: bool, const GROUPS: usi
     powers: &[T::Vector<S>],
     out: &mut [T::Vector<S>],
 ) {
-    let mut sums: [[T::Vector<S>; GROUP]; GROUPS] = bytemuck::Zeroable::zeroed();
+    let mut sums: [[T::Vector<S>; GROUP]; GROUPS] = [[bytemuck::Zeroable::zeroed(); GROUP]; GROUPS];
     for (&term, &v) in terms.iter().zip(powers) {
         let second = product::<T, S, FLUSHES>(s, v, v);
         let third = product::<T, S, FLUSHES>(s, second, v);

@@ -1,6 +1,6 @@
 //! The fast selection compared with the reference.
 
-use super::{RowProblem, RowSelector, select_rows};
+use crate::{RowProblem, RowSelector};
 use logitcask_core::math::log_sum_exp;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::select::select_reference;
@@ -295,35 +295,17 @@ fn what_cannot_be_kept_is_refused_and_the_first_row_named() {
         }
     }
     let quantised = Truncation { values: LogProbPrecision::Quantised { step: 0.031_25 }, ..keep };
-    let mut logits = vec![0.0; 40 * 100];
-    logits[17 * 100 + 3] = -70.0;
-    logits[31 * 100 + 5] = f32::NAN;
-    let (_, errors) = select_rows(&logits[..1700], &[3; 17], &[0.0; 17], &quantised, 100).unwrap();
+    let mut logits = vec![0.0; 100];
+    let (mut out, mut errors) = (SoftRows::new(&quantised), RowErrors::new(&quantised));
+    let mut selector = RowSelector::new(&quantised);
+    selector.select(&logits, 3, 0.0, &mut out, &mut errors).unwrap();
     assert!(errors.log_z[0].worst() < 0.02);
-    let Err((row, RowProblem::TooSmall { class_id: 3, log_prob })) =
-        select_rows(&logits, &[3; 40], &[0.0; 40], &quantised, 100)
-    else {
-        panic!("row 17 has a label that cannot be written")
+    logits[3] = -70.0;
+    let problem = selector.select(&logits, 3, 0.0, &mut out, &mut errors);
+    let Err(RowProblem::TooSmall { class_id: 3, log_prob }) = problem else {
+        panic!("the label cannot be written, but the result is {problem:?}")
     };
-    assert!(row == 17 && (log_prob + 70.0 + 99f32.ln()).abs() < 1e-4);
-    assert_eq!(select_rows(&logits, &[5; 40], &[0.0; 40], &quantised, 100).err(), Some((31, RowProblem::NotFinite)));
-}
-
-#[test]
-fn chunks_hold_the_same_as_one_row_after_the_other() {
-    let keep = keep(Selection::Sample { n: 9, seed: 0 }, WIDE);
-    let mut rng = CounterRng::new("selection test", &[3]);
-    let logits: Vec<f32> = (0..37).flat_map(|_| row(&mut rng, 0, 700)).collect();
-    let sampling_offsets: Vec<f64> = (0..37).map(|_| rng.uniform()).collect();
-    let (parts, errors) = select_rows(&logits, &[11; 37], &sampling_offsets, &keep, 700).unwrap();
-    let (mut out, mut wanted) = (SoftRows::new(&keep), RowErrors::new(&keep));
-    let mut selector = RowSelector::new(&keep);
-    for (logits, &sampling_offset) in logits.chunks(700).zip(&sampling_offsets) {
-        selector.select(logits, 11, sampling_offset, &mut out, &mut wanted).unwrap();
-    }
-    assert!(parts.iter().flat_map(SoftRows::iter).eq(out.iter()) && errors == wanted);
-    let (none, _) = select_rows(&[], &[], &[], &keep, 700).unwrap();
-    assert!(none.is_empty());
+    assert!((log_prob + 70.0 + 99f32.ln()).abs() < 1e-4);
 }
 
 #[test]
@@ -365,7 +347,7 @@ fn a_dense_row_lacks_what_its_padding_holds() {
     assert!((kept + padding - 1.0).abs() < 1e-3, "{kept} and {padding}");
 }
 
-/// If this fails, the same logits produce different rows than before. Increase [`super::SELECTION_VERSION`], and put
+/// If this fails, the same logits produce different rows than before. Increase [`crate::SELECTION_VERSION`], and put
 /// the new number and hash here.
 #[test]
 fn the_selection_has_another_version_when_its_rows_are_others() {
@@ -388,5 +370,5 @@ fn the_selection_has_another_version_when_its_rows_are_others() {
         }
     }
     let hash = logitcask_core::Fingerprint::of(text.as_bytes()).short();
-    assert_eq!((super::SELECTION_VERSION, hash.as_str()), (2, "d6f11f2a"));
+    assert_eq!((crate::SELECTION_VERSION, hash.as_str()), (2, "d6f11f2a"));
 }

@@ -13,7 +13,7 @@ const POWER_COEFFICIENTS: [f32; 6] =
 const LOWEST: f32 = -126.0;
 
 /// The factor by which to multiply x such that [`exp2`] gives e^(b x).
-pub(super) fn log2_scale(b: f32) -> f32 {
+pub(crate) fn log2_scale(b: f32) -> f32 {
     (f64::from(b) * std::f64::consts::LOG2_E) as f32
 }
 
@@ -22,14 +22,14 @@ pub(super) fn log2_scale(b: f32) -> f32 {
 /// The relative error is below 2e-7 + |t| 5e-8, where the second term is the rounding of `t`. All multiply-adds are
 /// fused, so that every machine computes the same bits.
 #[inline(always)]
-pub(super) fn exp2<S: Simd>(s: S, t: S::f32s, is_far: bool) -> S::f32s {
+pub(crate) fn exp2<S: Simd>(s: S, t: S::f32s, is_far: bool) -> S::f32s {
     let (p, power) = exp2_parts(s, t, is_far, &POWER_COEFFICIENTS);
     s.mul_f32s(p, power)
 }
 
 /// sum + 2^t, where 2^t may differ from [`exp2`] by a relative 1e-7.
 #[inline(always)]
-pub(super) fn add_exp2<S: Simd>(s: S, t: S::f32s, is_far: bool, sum: S::f32s) -> S::f32s {
+pub(crate) fn add_exp2<S: Simd>(s: S, t: S::f32s, is_far: bool, sum: S::f32s) -> S::f32s {
     let (p, power) = exp2_parts(s, t, is_far, &SUM_COEFFICIENTS);
     s.mul_add_f32s(p, power, sum)
 }

@@ -1,7 +1,7 @@
 //! The largest classes compared with sorting, and every instruction set compared with scalar code.
 
 use super::*;
-use crate::select::scan::{Extremes, scan};
+use crate::scan::{Extremes, scan};
 use logitcask_core::rng::CounterRng;
 
 /// Logits of one of four kinds: all different, on a coarse grid as in half precision, nearly all equal, and ascending.

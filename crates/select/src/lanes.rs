@@ -3,18 +3,18 @@
 //! There are 16 lanes whatever the register width, and each is summed separately. A given multiply-add is either fused
 //! on every machine or on none. Every machine therefore computes the same bits.
 
-use super::exp::{add_exp2, exp2, log2_scale};
-pub(super) use logitcask_core::lanes::LANES;
+use crate::exp::{add_exp2, exp2, log2_scale};
+pub(crate) use logitcask_core::lanes::LANES;
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 /// Columns that are summed together for sampling: two cache lines.
-pub(super) const BLOCK: usize = 2 * LANES;
+pub(crate) const BLOCK: usize = 2 * LANES;
 /// Columns processed at a time: few enough for the L1 cache, and for sums in f32.
-pub(super) const TILE: usize = 32 * BLOCK;
+pub(crate) const TILE: usize = 32 * BLOCK;
 
 /// One number for each column of a tile.
 #[repr(align(64))]
-pub(super) struct Tile<T>(pub(super) [T; TILE]);
+pub(crate) struct Tile<T>(pub(crate) [T; TILE]);
 
 impl<T: Copy + Default> Default for Tile<T> {
     fn default() -> Self {
@@ -25,7 +25,7 @@ impl<T: Copy + Default> Default for Tile<T> {
 /// The columns from `start`, a multiple of TILE: either a whole tile, or the end of the row padded to whole blocks with
 /// f32::MIN, whose exponential is negligible.
 #[inline(always)]
-pub(super) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<f32>) -> &'a [f32] {
+pub(crate) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<f32>) -> &'a [f32] {
     let rest = &logits[start..];
     if rest.len() >= TILE {
         return &rest[..TILE];
@@ -38,7 +38,7 @@ pub(super) fn tile_at<'a>(logits: &'a [f32], start: usize, padded: &'a mut Tile<
 /// Prefetches COLUMNS columns of the row from `start` on. Beyond the row's end this prefetches the next row, if the
 /// rows are contiguous, and is harmless otherwise.
 #[inline(always)]
-pub(super) fn prefetch<const COLUMNS: usize>(logits: &[f32], start: usize) {
+pub(crate) fn prefetch<const COLUMNS: usize>(logits: &[f32], start: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in 0..COLUMNS / LANES {
         let address = logits.as_ptr().wrapping_add(start + line * LANES);
@@ -52,14 +52,14 @@ pub(super) fn prefetch<const COLUMNS: usize>(logits: &[f32], start: usize) {
 
 /// Adds the numbers of a register to the f64 sums of its lanes.
 #[inline(always)]
-pub(super) fn add<V: bytemuck::Pod, T: bytemuck::Pod + Into<f64>>(sums: &mut [f64], register: V) {
+pub(crate) fn add<V: bytemuck::Pod, T: bytemuck::Pod + Into<f64>>(sums: &mut [f64], register: V) {
     for (sum, &lane) in sums.iter_mut().zip(bytemuck::cast_slice::<V, T>(std::slice::from_ref(&register))) {
         *sum += lane.into();
     }
 }
 
 /// Σ e^(b (z - max)) over the row at inverse temperature b. Sums are f32 within a tile and f64 across tiles.
-pub(crate) fn sum_exp(logits: &[f32], max: f32, b: f32) -> f64 {
+pub fn sum_exp(logits: &[f32], max: f32, b: f32) -> f64 {
     Arch::new().dispatch(SumExp { logits, max, b })
 }
 
@@ -92,7 +92,7 @@ impl WithSimd for SumExp<'_> {
 }
 
 /// Fills `sums` with Σ e^(z - max) over the columns of each block, leaving out those in `excluded` (ids, ascending).
-pub(super) fn block_sums(logits: &[f32], excluded: &[u32], max: f32, sums: &mut Vec<f64>) {
+pub(crate) fn block_sums(logits: &[f32], excluded: &[u32], max: f32, sums: &mut Vec<f64>) {
     sums.clear();
     sums.resize(logits.len().div_ceil(BLOCK), 0.0);
     Arch::new().dispatch(BlockSums { logits, excluded, max, sums });
@@ -141,7 +141,7 @@ fn sum_by_halves(mut block: [f32; BLOCK]) -> f32 {
 
 /// Sets those columns of the tile from `start` to 0 that the ascending `ids` list, and advances `ids` past them.
 #[inline(always)]
-pub(super) fn zero_listed<T: Default>(tile: &mut Tile<T>, start: usize, ids: &mut &[u32]) {
+pub(crate) fn zero_listed<T: Default>(tile: &mut Tile<T>, start: usize, ids: &mut &[u32]) {
     while let [id, rest @ ..] = *ids
         && (*id as usize) < start + TILE
     {

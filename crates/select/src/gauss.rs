@@ -1,6 +1,6 @@
 //! Gauss quadrature from power sums: a few points and weights that have the same sums.
 
-use super::moments::MAX_SUMS;
+use crate::moments::MAX_SUMS;
 use logitcask_core::quadrature::{Rule, from_jacobi};
 
 /// A polynomial's norm below this fraction of the total weight is rounding noise of f64.
@@ -12,7 +12,7 @@ const POINT_TOLERANCE: f64 = 1e-5;
 const KNOT_TOLERANCE: f64 = 1e-5;
 
 /// The Gauss rule that reproduces the sums at the knots, which are every other value of `sums`.
-pub(super) fn gauss_rule(sums: &[f64]) -> Rule {
+pub(crate) fn gauss_rule(sums: &[f64]) -> Rule {
     let mut moments = [0.0; MAX_SUMS / 2];
     let knots = sums.len().div_ceil(2);
     moments.iter_mut().zip(sums.iter().step_by(2)).for_each(|(moment, sum)| *moment = *sum);
@@ -20,7 +20,7 @@ pub(super) fn gauss_rule(sums: &[f64]) -> Rule {
 }
 
 /// Does the rule reproduce the sums at the knots?
-pub(super) fn matches_knots(rule: &Rule, sums: &[f64]) -> bool {
+pub(crate) fn matches_knots(rule: &Rule, sums: &[f64]) -> bool {
     let moment = |k: usize| rule.iter().map(|(u, weight)| weight * u.powi(k as i32)).sum::<f64>();
     sums.iter().step_by(2).enumerate().all(|(k, sum)| (moment(k) / sum - 1.0).abs() <= KNOT_TOLERANCE)
 }
@@ -28,7 +28,7 @@ pub(super) fn matches_knots(rule: &Rule, sums: &[f64]) -> bool {
 /// The largest relative error of the rule against `sums`, including those between the knots. A rule with enough points
 /// has a large error only if the temperature range is too wide for them, and then the last bits of the sums decide
 /// where its points lie.
-pub(super) fn max_relative_error(rule: &Rule, sums: &[f64]) -> f64 {
+pub(crate) fn max_relative_error(rule: &Rule, sums: &[f64]) -> f64 {
     let mut moments = [0.0; MAX_SUMS];
     for &(u, weight) in rule {
         let (step, mut term) = (u.sqrt(), weight);

@@ -31,7 +31,7 @@ impl fmt::Display for RowProblem {
 impl std::error::Error for RowProblem {}
 
 /// Log-probabilities of a row of which at least the kept classes and the label are known.
-pub(super) trait LogProbs: Copy {
+pub(crate) trait LogProbs: Copy {
     /// log Z = log Σ exp z over all logits of the row.
     fn log_z(self) -> f64;
 
@@ -41,11 +41,11 @@ pub(super) trait LogProbs: Copy {
 
 /// All logits of a row in memory, or those of its first classes, and the log-partition of the whole row.
 #[derive(Clone, Copy)]
-pub(super) struct FullRow<'a> {
+pub(crate) struct FullRow<'a> {
     /// Raw logits, indexed by class id.
-    pub(super) logits: &'a [f32],
+    pub(crate) logits: &'a [f32],
     /// log Z of the whole row, which may include padding that `logits` leaves out.
-    pub(super) log_z: f64,
+    pub(crate) log_z: f64,
 }
 
 impl LogProbs for FullRow<'_> {
