@@ -16,7 +16,7 @@ const MIN_NUCLEUS_MARGIN: f64 = 1e-5;
 const MAX_LOGIT: f32 = 2e38;
 
 /// What the summaries of rows contain.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SummarySpec {
     /// Number of largest classes: those that may be kept, and one more.
     pub count: usize,

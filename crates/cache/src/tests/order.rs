@@ -134,10 +134,10 @@ fn every_nth_sample_is_that_of_the_order_and_others_are_not_decoded() {
     let plan = Plan { max_length: FOUR_ROWS_A_BLOCK, ..plan(TOP_K, &[("train", 103)], 90) };
     write(folder.path(), &plan);
     let shard = folder.path().join(plan.shard_name(1));
-    let mut bytes = std::fs::read(&shard).unwrap();
+    let mut bytes = fs::read(&shard).unwrap();
     bytes[40..80].fill(7);
-    std::fs::remove_file(&shard).unwrap();
-    std::fs::write(&shard, bytes).unwrap();
+    fs::remove_file(&shard).unwrap();
+    fs::write(&shard, bytes).unwrap();
     let reader = CacheReader::open(folder.path()).unwrap();
     let nth = |n| reader.in_order("train").unwrap().nth(n);
     assert_eq!(nth(89).unwrap().unwrap().sample.id.0, 89);

@@ -92,7 +92,7 @@ fn decode_rows(
         Ok(is_decided.then_some((out, errors)))
     };
     let rows = summaries.par_chunks_exact(words(&spec)).zip(gold_ids);
-    Ok(rows.map_init(|| SummaryDecoder::new(keep, spec.clone()), decode_row).collect())
+    Ok(rows.map_init(|| SummaryDecoder::new(keep, spec), decode_row).collect())
 }
 
 /// Reads the undecided rows back and selects from them in memory.

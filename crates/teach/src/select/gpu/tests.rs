@@ -10,7 +10,7 @@ use super::*;
 use burn::tensor::DType;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::tail::ATOM_STEP;
-use logitcask_core::{LogProbPrecision, RowSource, TailRule};
+use logitcask_core::{LogProbPrecision, RowSource, Selection, TailRule};
 use logitcask_model::{Device, DeviceChoice};
 
 const RULE: TailRule = TailRule { lowest_temperature: 0.75, highest_temperature: 10.0, atoms: 5 };
@@ -173,8 +173,8 @@ fn summaries_count_exactly_and_sum_closely() {
         let spec =
             SummarySpec { count, always_kept: 0, padding, powers: RULE.grid().len(), grid: (low, distance / 2.0) };
         let ids = indices(gold.iter().map(|&id| id as usize), &device);
-        let words = row_summaries(tensor(logits, vocab, &device), ids, spec).try_into_vec_as::<u32>().unwrap();
-        for (i, (words, row)) in words.chunks(spec.width()).zip(logits.chunks(vocab)).enumerate() {
+        let words = row_summaries(tensor(logits, vocab, &device), ids, &spec).try_into_vec_as::<u32>().unwrap();
+        for (i, (words, row)) in words.chunks(launch::words(&spec)).zip(logits.chunks(vocab)).enumerate() {
             let (head, pairs, sums) = reference_summary(row, gold[i] as usize, spec);
             let context = format!("row {i}, {count} classes, {padding} of padding");
             let (got, words) = words.split_at(layout::HEADER);
@@ -200,7 +200,7 @@ fn sums_have_twice_the_digits_of_f32() {
     for z in [-0.3, -1.7, -2.5, -6.3] {
         // Seven equal classes follow the largest ones, and all others are negligible: the sums form a geometric series.
         let row: Vec<f32> = (0..3_000).map(|i| [0.0, z, -1e30][usize::from(i > 1) + usize::from(i > 8)]).collect();
-        let words = row_summaries(tensor(&row, 3_000, &device), indices([0].into_iter(), &device), spec);
+        let words = row_summaries(tensor(&row, 3_000, &device), indices([0].into_iter(), &device), &spec);
         let words = words.try_into_vec_as::<u32>().unwrap();
         let parts: Vec<f64> =
             words[layout::HEADER + 2 * spec.count..].iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
