@@ -25,6 +25,7 @@ mod model_files;
 mod parity;
 mod pieces;
 mod pipeline;
+mod precision;
 mod recipe_keys;
 mod recipes;
 mod refusals;

@@ -216,6 +216,27 @@ fn a_cache_made_on_a_device_holds_what_one_made_on_the_cpu_holds() {
     });
 }
 
+/// Devices differ in whether they have bf16; software devices have none.
+#[test]
+fn training_in_bf16_works_where_the_device_has_it_and_is_refused_elsewhere() {
+    on_device("wgpu::training_in_bf16_works_where_the_device_has_it_and_is_refused_elsewhere", |on| {
+        let fixture = Fixture::new(40);
+        fixture.ok(&["cache", "recipe.toml", "--device", "cpu"]);
+        fixture.write_recipe("precision = \"bf16\"\n");
+        let trained = ended(&mut fixture.command(&["train", "recipe.toml", "--device", "wgpu", "--out", "run"]));
+        let told = String::from_utf8_lossy(&trained.stderr);
+        let has_bf16 = Precision::Bf16.dtype(&on).is_ok();
+        assert_eq!(trained.status.success(), has_bf16, "{told}");
+        if !has_bf16 {
+            assert!(
+                told.contains("[train] precision") && told.contains("it has no bf16; use precision = \"f32\""),
+                "{told}"
+            );
+            assert!(!fixture.path("run").exists(), "nothing is begun");
+        }
+    });
+}
+
 /// The loss before and after one step of AdamW.
 fn two_losses(samples: &[Sample], rows: &[SoftRows], device: &Device) -> [f64; 2] {
     let loss = LossAtStep { alpha: 0.5, ..LossAtStep::teacher(TermAtStep::FORWARD_KL) };

@@ -43,11 +43,13 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
         source: student.source,
         made_from: teaching.made_from.clone(),
     };
+    let (device, device_name) = crate::devices::open(args.device)?;
+    // Before the folder belongs to a run that this device cannot do.
+    train.precision.dtype(&device).with_context(|| format!("{}: [train] precision", args.recipe.display()))?;
     let claimed = claim(&folder, &identity, args.replace)?;
     claimed.note.iter().for_each(|text| note!("{text}"));
     teaching.describe_mixture().iter().for_each(|text| note!("{text}"));
 
-    let (device, device_name) = crate::devices::open(args.device)?;
     note!("{} on {device_name}", student.describe(&train));
     let similarity = similarity(&recipe, teaching.vocab_size, &device)?;
     let run =

@@ -6,7 +6,7 @@ use crate::parameters::StoredParameter;
 use crate::sequences::Sequences;
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 /// What both stages need of a language model; [`Model`](crate::Model) is one of any family.
 ///
@@ -56,6 +56,11 @@ pub trait CausalLm: Module + Sync {
         inputs: Vec<Tensor<3>>,
         of_hidden: Tensor<3>,
     ) -> GradientsParams;
+
+    /// A copy for forward and backward passes in `dtype`. Every parameter is cast to it, except for tables of embeddings;
+    /// each keeps its id, and is trained if it was. The gradient of a parameter is in the copy's number format.
+    #[must_use]
+    fn computing_in(&self, dtype: DType) -> Self;
 
     /// Logits after texts of any lengths, and a cache of their tokens, so that [`step`](Self::step) continues them
     /// together. texts: at least one token each; output: \[texts, vocabulary\].

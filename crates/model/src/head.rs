@@ -4,7 +4,7 @@ use crate::matmul::{MatRef, matmul};
 use crate::memory::{is_in_memory, numbers};
 use burn::module::{Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// The parameter that is a model's head: logits = cap · tanh(hidden · weights / cap), or without a cap hidden ·
 /// weights.
@@ -13,6 +13,8 @@ pub struct HeadParameter<'a> {
     pub weights: HeadWeights<'a>,
     /// The bound that logits approach, if they have one.
     pub softcap: Option<f64>,
+    /// Number format of the products, to which the weights are cast.
+    pub dtype: DType,
 }
 
 /// The weights of a head.
@@ -27,8 +29,8 @@ impl HeadParameter<'_> {
     /// The current weights, for forward passes and gradients outside any graph.
     pub fn detached(&self) -> Head {
         let head = match self.weights {
-            HeadWeights::Own(head) => Head::new(head.val(), false),
-            HeadWeights::Tied(embedding) => Head::new(embedding.val(), true),
+            HeadWeights::Own(head) => Head::new(self.cast(head), false),
+            HeadWeights::Tied(embedding) => Head::new(self.cast(embedding), true),
         };
         Head { softcap: self.softcap, ..head }
     }
@@ -50,9 +52,13 @@ impl HeadParameter<'_> {
     /// The weights, \[hidden, vocabulary\], in the model's graph.
     pub fn weights(&self) -> Tensor<2> {
         match self.weights {
-            HeadWeights::Own(head) => head.val(),
-            HeadWeights::Tied(embedding) => embedding.val().swap_dims(0, 1),
+            HeadWeights::Own(head) => self.cast(head),
+            HeadWeights::Tied(embedding) => self.cast(embedding).swap_dims(0, 1),
         }
+    }
+
+    fn cast(&self, weights: &Param<Tensor<2>>) -> Tensor<2> {
+        weights.val().cast(self.dtype)
     }
 
     /// Logits in the model's graph. hidden: \[n, hidden\]; output: \[n, vocabulary\].
@@ -161,13 +167,16 @@ impl Head {
     }
 
     /// Returns d loss / d hidden, \[n, hidden\], from d loss / d logits before the cap, \[n, vocabulary\], and adds d loss
-    /// / d head, \[vocabulary, hidden\], to `of_head`, unless the head is frozen. All tensors are outside any graph.
+    /// / d head, \[vocabulary, hidden\], to `of_head`, unless the head is frozen. All tensors are outside any graph;
+    /// d loss / d logits and d loss / d head are in f32, the others in the number format of the head.
     pub fn backward(&self, hidden: Tensor<2>, of_logits: Tensor<2>, of_head: &mut Option<Tensor<2>>) -> Tensor<2> {
         let head = match &self.weights {
             Weights::Host(head) => head,
             Weights::Device(head) => {
+                let of_logits = of_logits.cast(head.dtype());
                 if !self.is_frozen {
-                    let one = of_logits.clone().transpose().matmul(hidden);
+                    // Half precision would lose what is small beside the sum.
+                    let one = of_logits.clone().transpose().matmul(hidden).cast(DType::F32);
                     *of_head = Some(match of_head.take() {
                         Some(sum) => sum + one,
                         None => one,

@@ -71,6 +71,11 @@ impl<'a, E> ParameterBuilder<'a, E> {
         Self { device, dtype, shapes: tensors.into_iter().collect(), values }
     }
 
+    /// The number format of the parameters.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     fn data(&mut self, name: &str) -> Result<(Vec<f32>, Vec<usize>), E> {
         let Some(shape) = self.shapes.get(name) else { unreachable!("`tensors` names all that is asked for: {name}") };
         Ok(((self.values)(name, shape)?, shape.clone()))

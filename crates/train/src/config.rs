@@ -1,6 +1,6 @@
 //! The training section of a recipe.
 
-use crate::{LoraConfig, LrSchedule, PartConfig};
+use crate::{LoraConfig, LrSchedule, PartConfig, TrainPrecision};
 use logitcask_core::{ConfigError, SamplePruning};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,9 @@ pub struct TrainConfig {
     /// forward pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
+    /// Number format of the forward and backward pass. Weights, moments and checkpoints are in f32.
+    #[serde(default, skip_serializing_if = "TrainPrecision::is_f32")]
+    pub precision: TrainPrecision,
     /// Parts of the student that stay as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,

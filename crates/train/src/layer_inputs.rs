@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::loss::LossTotals;
 use crate::tensors::int_tensor;
+use crate::update::with_head;
 use crate::{Error, Result};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -43,10 +44,7 @@ impl LayerInputs {
         let of_hidden = self.hidden.grad(&(surrogate / n).backward()).ok_or(Error::EmptyBatch)?;
         let of_hidden = of_hidden.reshape([rows, width, self.hidden.dims()[1]]);
         let tokens = int_tensor(&batch.tokens, [rows, width], &model.device());
-        let mut grads = model.gradients_by_layer(tokens, &batch.sequences, self.inputs, of_hidden);
-        if let Some(of_head) = sums.of_head.take() {
-            model.head().add_gradient(&mut grads, of_head / n);
-        }
-        Ok(grads)
+        let grads = model.gradients_by_layer(tokens, &batch.sequences, self.inputs, of_hidden);
+        Ok(with_head(model, grads, sums, positions))
     }
 }

@@ -15,10 +15,10 @@ use crate::similarity::Similarity;
 use crate::target_spec::TargetSpec;
 use crate::trained_parts::{LearningRates, optimizer, prepared};
 use crate::update::{Gradients, Update};
-use crate::{Error, Result, Source, TrainConfig, WeightedSource};
+use crate::{Error, Result, Source, TrainConfig, TrainPrecision, WeightedSource};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use logitcask_core::ConfigError;
 use logitcask_model::{Model, ModelConfig, PrunedModel, weights};
 use std::path::Path;
@@ -140,9 +140,14 @@ impl Trainer<'_> {
         relations.map(|(relations, cache)| RelationalLoss::new(relations, cache.plan())).transpose()
     }
 
-    /// A CPU has no use for padding, and idle cores during the small operations of one part of a step.
+    /// A CPU has idle cores during the small operations of one part of a step.
     fn is_cpu(&self) -> bool {
         self.device == &Device::flex()
+    }
+
+    /// A CPU has no use for padding where attention goes through the sequences one by one, which it does in f32.
+    fn is_packed(&self) -> bool {
+        self.is_cpu() && self.config.precision == TrainPrecision::F32
     }
 
     /// All sources with their weights, the first of them `source`.
@@ -164,6 +169,7 @@ impl Trainer<'_> {
             rules: Rules::new(self.loss, self.config.seed, keeps, self.model.vocab_size()),
             pruner: self.pruner()?,
             rates: LearningRates::new(&fresh, self.config),
+            dtype: self.config.precision.dtype(self.device)?,
         };
         let optimizer = optimizer(&fresh, self.config);
         let Loaded { model, optimizer, memory } = checkpoints.load(fresh, optimizer)?;
@@ -186,7 +192,7 @@ impl Trainer<'_> {
                 one.source = one.source.with_vectors(&relations.column)?;
             }
         }
-        Ok(Loader::new(&sources, self.config, first, self.is_cpu(), stages)?.start(spec))
+        Ok(Loader::new(&sources, self.config, first, self.is_packed(), stages)?.start(spec))
     }
 
     /// The pruner if the recipe prunes its samples. A student of labels only uses all of them.
@@ -215,6 +221,7 @@ impl Trainer<'_> {
             done: step as f64 / c.steps as f64,
             side_by_side: self.is_cpu(),
             by_layer: c.gradient_checkpointing,
+            dtype: learner.dtype,
             relations,
         };
         let Gradients { mut grads, mut metrics, seen } = update.gradients(&model, &mut learner.rules, &diverged)?;
@@ -291,6 +298,8 @@ struct Learner<'a> {
     rules: Rules,
     pruner: Option<Pruner>,
     rates: LearningRates<'a>,
+    /// Number format of the forward and backward pass.
+    dtype: DType,
 }
 
 impl Learner<'_> {

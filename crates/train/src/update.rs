@@ -10,7 +10,7 @@ use crate::tensors::{add, int_tensor};
 use crate::{Error, Result};
 use burn::module::{ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use logitcask_core::temperature::{RequiredStats, Temperatures, TokenStats};
 use logitcask_model::{CausalLm, Head};
 use rayon::prelude::*;
@@ -26,6 +26,8 @@ pub(crate) struct Update<'a> {
     pub(crate) side_by_side: bool,
     /// Whether layers are computed a second time in the backward pass.
     pub(crate) by_layer: bool,
+    /// Number format of the forward and backward pass.
+    pub(crate) dtype: DType,
     /// The loss on the relations between samples, if there is one: its mean over the parts.
     pub(crate) relations: Option<RelationalLoss>,
 }
@@ -58,16 +60,17 @@ struct Backward {
 }
 
 impl Update<'_> {
-    /// Gradients of the mean loss over the step's positions. `diverged` converts a value that is not finite to an
-    /// error.
+    /// Gradients of the mean loss over the step's positions, in f32. `diverged` converts a value that is not finite to
+    /// an error.
     pub(crate) fn gradients<M: CausalLm>(
         &self,
-        model: &M,
+        masters: &M,
         rules: &mut Rules,
         diverged: &dyn Fn(String) -> Error,
     ) -> Result<Gradients> {
         let positions: usize = self.parts.iter().map(|part| part.positions.len()).sum();
         let loss = rules.loss(self.done);
+        let model = &masters.computing_in(self.dtype);
         // One copy for all parts, which share the weights.
         let head = detached_head(model);
         let needs = rules.needs();
@@ -189,21 +192,42 @@ fn look<'a, M: CausalLm>(
     Ok((forward, seen))
 }
 
-/// Takes the gradients out of `sums` and returns them for the mean over `positions` positions.
+/// Takes the gradients out of `sums` and returns them for the mean over `positions` positions, in f32.
 ///
 /// # Errors
 /// [`Error::EmptyBatch`] for a batch without a position.
 pub fn gradients(model: &impl CausalLm, sums: &mut LossTotals, positions: usize) -> Result<GradientsParams> {
     let Some(surrogate) = sums.surrogate.take() else { return Err(Error::EmptyBatch) };
-    let n = positions as f64;
-    let mut grads = match trains_hidden(model) {
-        true => GradientsParams::from_grads((surrogate / n).backward(), model),
+    let grads = match trains_hidden(model) {
+        true => GradientsParams::from_grads((surrogate / positions as f64).backward(), model),
         false => GradientsParams::new(),
     };
+    Ok(with_head(model, grads, sums, positions))
+}
+
+/// The gradients of a backward pass in f32, so that sums of them lose nothing, with that of the head, which is taken out
+/// of `sums`.
+pub(crate) fn with_head(
+    model: &impl CausalLm,
+    mut grads: GradientsParams,
+    sums: &mut LossTotals,
+    positions: usize,
+) -> GradientsParams {
+    model.visit(&mut InF32(&mut grads));
     if let Some(of_head) = sums.of_head.take() {
-        model.head().add_gradient(&mut grads, of_head / n);
+        model.head().add_gradient(&mut grads, of_head / positions as f64);
     }
-    Ok(grads)
+    grads
+}
+
+struct InF32<'a>(&'a mut GradientsParams);
+
+impl ModuleVisitor for InF32<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.0.remove::<D>(param.id) {
+            self.0.register(param.id, grad.cast(DType::F32));
+        }
+    }
 }
 
 /// The head outside any graph. No gradient is computed of a head that is frozen.

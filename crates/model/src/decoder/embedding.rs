@@ -4,9 +4,9 @@ use super::linear::Linear;
 use super::shape::{EMBEDDING, POSITIONS, PROJECT_IN, Shape};
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use crate::sequences::Sequences;
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::module::embedding;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
 /// The embedding of tokens, and that of positions if they are learned.
 #[derive(Module, Debug)]
@@ -19,6 +19,9 @@ pub(super) struct Embedding {
     /// The row of the first position.
     #[module(skip)]
     first: usize,
+    /// Number format of the output, in which the tables need not be.
+    #[module(skip)]
+    dtype: DType,
 }
 
 impl Embedding {
@@ -31,7 +34,19 @@ impl Embedding {
             positions: shape.embedding.positions.map(|_| parameters.plain(POSITIONS)).transpose()?,
             scale: shape.embedding.scale,
             first: shape.embedding.positions.map_or(0, |(_, first)| first),
+            dtype: parameters.dtype(),
         })
+    }
+
+    /// The same with its output in `dtype`, to which `cast` casts parameters. The tables stay as they are: the gradient
+    /// of a row is a sum over all places of its token, in which half precision would lose most of the addends.
+    pub(super) fn computing_in(self, dtype: DType, cast: &mut impl ModuleMapper) -> Self {
+        Self { project: Module::map(self.project, cast), dtype, ..self }
+    }
+
+    /// Number format of the output.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// The embedding of tokens, which can also be the head: \[vocabulary, width\].
@@ -63,7 +78,7 @@ impl Embedding {
     fn at(&self, tokens: Tensor<2, Int>, positions: impl FnOnce() -> Vec<usize>) -> Tensor<3> {
         let [rows, width] = tokens.dims();
         let device = tokens.device();
-        let mut x = embedding(self.tokens.val(), tokens);
+        let mut x = embedding(self.tokens.val(), tokens).cast(self.dtype);
         if self.scale != 1.0 {
             x = x * self.scale;
         }
@@ -77,7 +92,7 @@ impl Embedding {
             let places: Vec<i64> = positions().into_iter().map(|position| (position + self.first) as i64).collect();
             let shape = [places.len() / width.max(1), width];
             let places = Tensor::<2, Int>::from_data(TensorData::new(places, shape), &device);
-            x = x + embedding(table.val(), places);
+            x = x + embedding(table.val(), places).cast(self.dtype);
         }
         x
     }

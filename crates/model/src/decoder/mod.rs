@@ -2,6 +2,7 @@
 
 mod attention;
 mod causal_conv;
+mod compute_copy;
 mod embedding;
 mod experts;
 mod feed_forward;
@@ -34,7 +35,7 @@ use crate::{CausalLm, ModelConfig};
 use attention::{Layout, Past};
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use embedding::Embedding;
 use head_input::HeadInput;
 use layer::Layer;
@@ -122,6 +123,10 @@ impl CausalLm for Model {
         self.gradients_by_layer(tokens, sequences, inputs, of_hidden)
     }
 
+    fn computing_in(&self, dtype: DType) -> Self {
+        self.computing_in(dtype)
+    }
+
     fn prefill(&self, texts: &[&[u32]]) -> (Tensor<2>, KvCache) {
         self.read_texts(texts)
     }
@@ -145,7 +150,7 @@ impl CausalLm for Model {
             Some(head) => HeadWeights::Own(head),
             None => HeadWeights::Tied(self.embedding.tokens()),
         };
-        HeadParameter { weights, softcap: self.head.softcap }
+        HeadParameter { weights, softcap: self.head.softcap, dtype: self.embedding.dtype() }
     }
 
     fn named_parameters(&self) -> Vec<(String, StoredParameter<'_>)> {

@@ -20,7 +20,7 @@ use crate::loss::positions::{token_losses, total};
 use crate::loss::student::{AllClasses, NOWHERE};
 use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student, Temperature};
 use crate::tensors::{add, int_tensor};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use logitcask_model::Head;
 use std::borrow::Cow;
 
@@ -42,8 +42,9 @@ pub struct LossTotals {
     pub slopes: Vec<Vec<Tensor<2>>>,
 }
 
-/// Computes the loss of a batch. hidden: \[positions, hidden size\], in the order of `batch.positions`; `decisions`
-/// holds the rules' choices at these positions; `piece` is the maximum number of positions whose logits exist at once.
+/// Computes the loss of a batch, in f32 whatever the head computes in. hidden: \[positions, hidden size\], in the order
+/// of `batch.positions`; `decisions` holds the rules' choices at these positions; `piece` is the maximum number of
+/// positions whose logits exist at once.
 pub fn head_loss(
     hidden: Tensor<2>,
     head: &Head,
@@ -58,7 +59,7 @@ pub fn head_loss(
     let width = batch.targets.iter().map(|targets| targets.width).max().unwrap_or(1);
     for hidden in hidden.clone().detach().without_autodiff().split(piece.min(loss.most_positions(width)), 0) {
         let end = start + hidden.dims()[0];
-        let logits = head.logits(hidden.clone());
+        let logits = head.logits(hidden.clone()).cast(DType::F32);
         let (part, decisions) = match end - start == batch.positions.len() {
             true => (Cow::Borrowed(batch), Cow::Borrowed(decisions)),
             false => (Cow::Owned(batch.part(start..end)), Cow::Owned(decisions.part(start..end))),
@@ -71,7 +72,7 @@ pub fn head_loss(
         of_hidden.push(head.backward(hidden, gradient, &mut sums.of_head));
         start = end;
     }
-    sums.surrogate = Some((hidden * Tensor::cat(of_hidden, 0)).sum());
+    sums.surrogate = Some((hidden.cast(DType::F32) * Tensor::cat(of_hidden, 0).cast(DType::F32)).sum());
     sums
 }
 

@@ -5,7 +5,7 @@ use crate::batch::Batch;
 use crate::config::TrainConfig;
 use crate::mixture::WeightedSource;
 use crate::tensors::float_tensor;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use logitcask_cache::Plan;
 use logitcask_core::{ConfigError, ExtraColumn, HiddenPositions};
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,8 @@ impl RelationalLoss {
         let (samples, device) = (batch.sample_ids.len(), hidden.device());
         let teacher = float_tensor(vectors, [samples, vectors.len() / samples], &device);
         let pooling = self.pooling_matrix(batch);
-        let student = float_tensor(&pooling, [samples, batch.positions.len()], &device).matmul(hidden);
+        let pooling = float_tensor(&pooling, [samples, batch.positions.len()], &device);
+        let student = pooling.matmul(hidden.cast(DType::F32));
         Some(self.compare(teacher, student))
     }
 

@@ -10,7 +10,7 @@ use crate::loss::{ChunkLoss, DeviceTargets, LossAtStep, Student};
 use crate::target_batch::TeacherStats;
 use crate::tensors::int_tensor;
 use crate::{Error, Result};
-use burn::tensor::{IndexingUpdateOp, Tensor};
+use burn::tensor::{DType, IndexingUpdateOp, Tensor};
 use logitcask_core::temperature::{LogitStats, RequiredStats, Stat, StatSource, TokenStats};
 use logitcask_model::Head;
 
@@ -39,7 +39,7 @@ pub fn collect_stats(
     let mut start = 0;
     for hidden in hidden.split(piece, 0) {
         let end = start + hidden.dims()[0];
-        let seen = look(head.logits(hidden), &batch.part(start..end), needs)?;
+        let seen = look(head.logits(hidden).cast(DType::F32), &batch.part(start..end), needs)?;
         positions.extend(seen);
         start = end;
     }

@@ -1,6 +1,7 @@
 //! What every family must do. A family that forgets a parameter, a name or a key fails here by itself: these tests run over
 //! the examples of all there are.
 
+mod computing;
 mod continuing;
 mod reading;
 
