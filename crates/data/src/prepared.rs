@@ -119,9 +119,14 @@ impl<'a> Preparation<'a> {
     /// # Errors
     /// Any error of [`TextDataset::load`](crate::TextDataset::load), and of [`PreparedError`].
     pub fn run(&self, made: &dyn Fn(&PartMade<'_>)) -> Result<PreparedDataset> {
-        if let Some(dataset) = self.open()? {
-            return Ok(dataset);
+        match self.open()? {
+            Some(dataset) => Ok(dataset),
+            None => self.make(made).inspect_err(|_| self.remove_without_parts()),
         }
+    }
+
+    /// Makes the dataset, or what is missing of it.
+    fn make(&self, made: &dyn Fn(&PartMade<'_>)) -> Result<PreparedDataset> {
         fs::create_dir_all(&self.folder).map_err(PreparedError::write(&self.folder))?;
         self.stats.settle();
         let rule = SplitRule::of(&self.source, self.config);
@@ -210,6 +215,17 @@ impl<'a> Preparation<'a> {
         let name = stem(&self.config.path);
         let rendering = self.renderer.as_ref().map(|renderer| renderer.settings().clone()).unwrap_or_default();
         PreparedDataset::new(&self.folder, manifest, Described { name, max_length: self.max_length, rendering, notes })
+    }
+
+    /// Removes the folder of a dataset that could not be made, if it has no part that a later run could go on from.
+    fn remove_without_parts(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        let is_record = |path: &PathBuf| path.file_name().is_some_and(|name| build::is_record(&name.to_string_lossy()));
+        if paths.iter().all(is_record) {
+            paths.iter().for_each(|path| _ = fs::remove_file(path));
+            let _ = fs::remove_dir(&self.folder);
+        }
     }
 
     /// Removes what killed processes left. Others that still work on the dataset would only make duplicates.

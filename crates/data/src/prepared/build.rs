@@ -73,6 +73,14 @@ pub(super) fn part_name(group: usize, part: u64) -> String {
     format!("part-{group:05}-{part:05}")
 }
 
+/// Beginning of the names of the files that record groups.
+const RECORD: &str = "files-";
+
+/// Whether a file of this name records a group, and holds none of its windows.
+pub(super) fn is_record(name: &str) -> bool {
+    name.starts_with(RECORD)
+}
+
 /// The answer to a claim.
 enum Claim {
     /// It is ours until this value is dropped.
@@ -144,7 +152,7 @@ impl Builder<'_> {
     }
 
     fn group_path(&self, group: usize) -> PathBuf {
-        self.folder.join(format!("files-{group:05}.json"))
+        self.folder.join(format!("{RECORD}{group:05}.json"))
     }
 
     fn exists(&self, group: usize, part: u64) -> bool {

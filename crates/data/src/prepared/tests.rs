@@ -301,3 +301,15 @@ fn a_pipe_is_refused_before_it_is_read() {
     let error = prepare(&DatasetConfig::at(&path), folder.path()).unwrap_err().to_string();
     assert!(error.contains("pipe.jsonl: is no regular file") && error.contains("write it to a file first"), "{error}");
 }
+
+#[test]
+fn a_dataset_without_a_part_leaves_no_folder() {
+    for (lines, expected) in [("", "holds no texts"), ("{\"text\": 5}\n", "line 1")] {
+        let (folder, below) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let path = folder.path().join("a.jsonl");
+        fs::write(&path, lines).unwrap();
+        let error = prepare(&DatasetConfig::at(&path), below.path()).map(drop).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(fs::read_dir(below.path()).unwrap().count(), 0, "{error}");
+    }
+}
