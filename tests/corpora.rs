@@ -49,7 +49,7 @@ fn a_text_that_spells_out_a_special_token_stops_the_run_before_the_teacher() {
     fs::write(fixture.path("texts.jsonl"), text).unwrap();
     let cache = ["cache", "recipe.toml", "--device", "cpu"];
     let error = fixture.fails(&cache);
-    let expected = "texts.jsonl: document 40 spells out the special token `<|endoftext|>` (0) at character 4; set `special_tokens` to";
+    let expected = "texts.jsonl: document 40 (counted from 0) spells out the special token `<|endoftext|>` (0) at character 4; set `special_tokens` to";
     assert!(error.contains(expected), "{error}");
     assert!(!fixture.path("cache").exists(), "nothing was begun");
     for rule in ["parse", "plain"] {

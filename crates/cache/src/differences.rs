@@ -67,7 +67,7 @@ impl Plan {
             LogProbPrecision::Quantised { step } => format!("quantised to {step} nat"),
         };
         let tail = self.keep.tail.map_or("none".to_owned(), |tail| {
-            format!("{} atoms for T = {}..{}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)
+            format!("{} atoms for T = {} to {}", tail.atoms, tail.lowest_temperature, tail.highest_temperature)
         });
         let extras = match self.extras.is_empty() {
             true => "none".to_owned(),

@@ -30,7 +30,7 @@ impl fmt::Display for ShardPart {
         match self {
             Self::RowGroup { number, samples: None } => write!(f, "row group {number}"),
             Self::RowGroup { number, samples: Some(ids) } => {
-                write!(f, "row group {number} (samples {}..{})", ids.start, ids.end)
+                write!(f, "row group {number} (samples {} to {})", ids.start, ids.end - 1)
             }
             Self::Footer => f.write_str("footer"),
         }

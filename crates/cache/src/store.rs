@@ -117,7 +117,9 @@ pub(crate) fn exists(store: &dyn Store, name: &str) -> Result<bool> {
 
 /// The length of an object that must exist.
 pub(crate) fn existing_meta(store: &dyn Store, name: &str) -> Result<ObjectMeta> {
-    let missing = || Error::io(&store.path(name), "find the file")(io::ErrorKind::NotFound.into());
+    let missing = || {
+        Error::io(&store.path(name), "find the file")(io::Error::new(io::ErrorKind::NotFound, "there is no such file"))
+    };
     store.meta(name)?.ok_or_else(missing)
 }
 

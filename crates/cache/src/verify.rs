@@ -43,7 +43,7 @@ pub struct Finding {
     pub file: String,
     /// The unit that the file belongs to.
     pub unit: Option<usize>,
-    /// The affected rows of the shard; `None` means the whole file.
+    /// The affected rows of the shard, counted from 0; `None` means the whole file.
     pub rows: Option<Range<u64>>,
     /// What is wrong, and what was expected.
     pub what: String,
@@ -53,7 +53,10 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file)?;
         if let Some(rows) = &self.rows {
-            write!(f, ", rows {}..{}", rows.start, rows.end)?;
+            match rows.end - rows.start {
+                1 => write!(f, ", row {}", rows.start)?,
+                _ => write!(f, ", rows {} to {}", rows.start, rows.end - 1)?,
+            }
         }
         // Newlines in a decoder's message are replaced, so that a finding is a single line.
         write!(f, ": {}", self.what.replace('\n', " "))

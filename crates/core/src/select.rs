@@ -50,7 +50,7 @@ impl Selection {
     pub fn check(&self, vocab_size: u32) -> Result<(), ConfigError> {
         let limit = vocab_size.min(u32::from(u16::MAX));
         let count = |key: &str, count: u32| {
-            let range = format!("within 1..={limit} (the vocabulary has {vocab_size} classes)");
+            let range = format!("1 to {limit} (the vocabulary has {vocab_size} classes)");
             ConfigError::unless((1..=limit).contains(&count), key, count, range)
         };
         match *self {
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn impossible_selections_say_why() {
-        assert!(Selection::TopK { k: 9 }.check(8).expect_err("k > V").to_string().contains("1..=8"));
+        assert!(Selection::TopK { k: 9 }.check(8).expect_err("k > V").to_string().contains("1 to 8"));
         assert!(Selection::TopK { k: 0 }.check(8).is_err());
         assert!(Selection::TopP { p: 1.5, k: 4 }.check(8).expect_err("p > 1").to_string().contains("p = 1.5"));
         assert!(Selection::Sample { n: 9, seed: 0 }.check(8).expect_err("n > V").to_string().contains("n = 9"));

@@ -86,10 +86,10 @@ impl TailRule {
     /// Names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
         let (low, high, atoms) = (self.lowest_temperature, self.highest_temperature, self.atoms);
-        ConfigError::unless((0.05..=1.0).contains(&low), "lowest_temperature", low, "within 0.05..=1")?;
-        ConfigError::unless((1.0..=1000.0).contains(&high), "highest_temperature", high, "within 1..=1000")?;
-        ConfigError::unless(low < high, "highest_temperature", high, "above lowest_temperature")?;
-        ConfigError::unless((1..=MAX_ATOMS).contains(&atoms), "atoms", atoms, format!("within 1..={MAX_ATOMS}"))
+        ConfigError::unless((0.05..=1.0).contains(&low), "lowest_temperature", low, "0.05 to 1")?;
+        ConfigError::unless((1.0..=1000.0).contains(&high), "highest_temperature", high, "1 to 1000")?;
+        ConfigError::unless(low < high, "highest_temperature", high, format!("above {low}, the lowest temperature"))?;
+        ConfigError::unless((1..=MAX_ATOMS).contains(&atoms), "atoms", atoms, format!("1 to {MAX_ATOMS}"))
     }
 
     /// Computes the atoms of tail classes from their logits relative to log_z, in f64: the reference for the fast

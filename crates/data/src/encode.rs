@@ -137,7 +137,7 @@ impl<'a> Encoder<'a> {
     fn check(&self, tokens: &[u32], found: &Found) -> Result<()> {
         let known = self.tokenizer.vocab_size();
         let Some(token) = tokens.iter().find(|&&id| id >= known) else { return Ok(()) };
-        let (path, place) = (self.path(found).to_owned(), format!("row {}", found.row));
+        let (path, place) = (self.path(found).to_owned(), format!("row {} (counted from 0)", found.row));
         let problem = format!(
             "token {token} is not one of the tokenizer's {known}; were these rows made with another tokenizer?"
         );

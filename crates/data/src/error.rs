@@ -198,7 +198,7 @@ pub enum Error {
     },
     /// A text contains a special token, and the configuration does not say what that means.
     #[error(
-        "{path}: document {document} spells out the special token `{token}` ({id}) at character {character}; set `special_tokens` to \"parse\" if such texts mean the token (rendered chats), to \"plain\" if they are text like any other"
+        "{path}: document {document} (counted from 0) spells out the special token `{token}` ({id}) at character {character}; set `special_tokens` to \"parse\" if such texts mean the token (rendered chats), to \"plain\" if they are text like any other"
     )]
     SpelledOut {
         /// The file.
@@ -214,7 +214,7 @@ pub enum Error {
     },
     /// The name of a split is not valid in a file name.
     #[error(
-        "{path}: document {document} names the split `{got}`, expected 1 to 64 lower-case letters, digits, `-` and `_`"
+        "{path}: document {document} (counted from 0) names the split `{got}`, expected 1 to 64 lower-case letters, digits, `-` and `_`"
     )]
     SplitName {
         /// The file.
@@ -226,7 +226,7 @@ pub enum Error {
     },
     /// A document has two different split names.
     #[error(
-        "{path}: document {document} names the split `{column}`, its file's name `{file}`; rename the file, or leave `split_column` out"
+        "{path}: document {document} (counted from 0) names the split `{column}`, its file's name `{file}`; rename the file, or leave `split_column` out"
     )]
     SplitContradicted {
         /// The file.
@@ -266,7 +266,7 @@ pub enum Error {
     },
     /// A document has more tokens than 32 bits can count.
     #[error(
-        "document {document} has {tokens} tokens, at most 4294967295 can be addressed; cut it into several documents"
+        "document {document} (counted from 0) has {tokens} tokens, at most 4294967295 can be addressed; cut it into several documents"
     )]
     TooLong {
         /// Its index in the source.

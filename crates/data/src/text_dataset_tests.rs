@@ -233,7 +233,7 @@ fn special_tokens_in_texts_are_refused_kept_as_text_or_parsed() {
         TextDataset::load(&config, &BYTES, 64)
     };
     let error = load(SpecialTokens::Refuse).unwrap_err().to_string();
-    let expected = "b.jsonl: document 1 spells out the special token `<|endoftext|>` (0) at character 3; set `special_tokens` to \"parse\"";
+    let expected = "b.jsonl: document 1 (counted from 0) spells out the special token `<|endoftext|>` (0) at character 3; set `special_tokens` to \"parse\"";
     assert!(error.contains(expected), "{error}");
     let last = |rule| samples(&load(rule).unwrap(), "train").pop().unwrap().input_ids;
     let text = BYTES.encode("é: ").unwrap();

@@ -141,7 +141,7 @@ fn rows_that_cannot_be_used_are_refused_by_file_and_row() {
     let refused = |config: &DatasetConfig| TextDataset::load(config, &TOKENIZER, 8).unwrap_err().to_string();
     write_jsonl(&path, &[(vec![1, 2], vec![true, true]), (vec![1, 300], vec![false, true])]);
     let text = refused(&config(&path, "labels"));
-    assert!(text.contains("rows.jsonl: row 1: token 300 is not one of the tokenizer's 257"), "{text}");
+    assert!(text.contains("rows.jsonl: row 1 (counted from 0): token 300 is not one of the tokenizer's 257"), "{text}");
     for (line, expected) in [
         (r#"{"input_ids": [1, 2], "labels": [1]}"#, "line 1: `input_ids` holds 2 items and `labels` 1"),
         (r#"{"input_ids": [1, 2.5], "labels": [1, 2]}"#, "line 1: field `input_ids` holds something other than whole"),

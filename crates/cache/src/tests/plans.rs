@@ -165,7 +165,7 @@ fn impossible_plans_say_why() {
     type Change = fn(&mut Plan);
     let broken: [(&str, Change); 8] = [
         ("format_version = 1", |p| p.format_version = 1),
-        ("1..=40", |p| p.keep.selection = Selection::TopK { k: 41 }),
+        ("1 to 40", |p| p.keep.selection = Selection::TopK { k: 41 }),
         ("max_length = 1", |p| p.max_length = 1),
         ("keep fewer classes", |p| p.max_length = u32::MAX),
         ("0 splits", |p| p.splits.clear()),

@@ -155,7 +155,7 @@ fn damage_is_found_in_the_row_group_that_has_it_and_nowhere_else() {
             let read = reader.get("train", SampleId(10 + 4 * block));
             assert_eq!(read.is_err(), block == range, "byte {at}, block {block}");
             if let Err(error) = read {
-                let samples = format!("samples {}..{}", 10 + 4 * block, (14 + 4 * block).min(20));
+                let samples = format!("samples {} to {}", 10 + 4 * block, (14 + 4 * block).min(20) - 1);
                 assert!(
                     error.to_string().contains(&format!("row group {range} ({samples}): the BLAKE3 hash is")),
                     "{error}"

@@ -133,7 +133,7 @@ fn bad_rows_are_named_though_every_hash_fits() {
     assert_eq!(shard.len(), 1, "{:#?}", lines(&report));
     assert_eq!((shard[0].rows.clone(), shard[0].unit), (Some(5..7), Some(0)));
     let line = shard[0].to_string();
-    assert!(line.starts_with("data/train-00000-of-00001.parquet, rows 5..7: row 5 (sample 5): "), "{line}");
+    assert!(line.starts_with("data/train-00000-of-00001.parquet, rows 5 to 6: row 5 (sample 5): "), "{line}");
     assert!(line.contains("another input") && report.rows == 8, "{line}");
 }
 

@@ -70,7 +70,7 @@ fn impossible_wishes_say_why() {
         (keep(sample, &[1, 2], Some(TAIL)), "would be left to draw"),
         (Truncation { padding: 3, ..keep(Selection::TopK { k: 8 }, &[], Some(TAIL)) }, "use dense"),
         (Truncation { values: LogProbPrecision::Quantised { step: 0.1 }, ..keep(top, &[], Some(TAIL)) }, "one of"),
-        (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "within 0.05..=1"),
+        (keep(top, &[], Some(TailRule { lowest_temperature: 1.5, ..TAIL })), "0.05 to 1"),
     ] {
         let error = bad.check(8).expect_err(message);
         assert!(error.to_string().contains(message), "{error}");

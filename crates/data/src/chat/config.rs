@@ -1,5 +1,8 @@
 //! How conversations become samples.
 
+use super::dates;
+use super::rows::RESERVED;
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -88,5 +91,18 @@ impl ChatConfig {
     /// Whether every setting has its default.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Rejects a day that is none, and variables that belong to the conversation itself.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.date.as_deref().map(dates::parse).transpose()?;
+        match self.variables.keys().find(|name| RESERVED.contains(&name.as_str())) {
+            Some(name) => Err(Error::Option {
+                option: "chat.variables",
+                got: name.clone(),
+                expected: "names that do not belong to the conversation itself",
+            }),
+            None => Ok(()),
+        }
     }
 }

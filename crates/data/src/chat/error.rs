@@ -67,7 +67,7 @@ pub enum ChatError {
         problem: String,
     },
     /// A conversation that cannot be rendered.
-    #[error("{path}: conversation {document}: {problem}")]
+    #[error("{path}: conversation {document} (counted from 0): {problem}")]
     Conversation {
         /// The file.
         path: PathBuf,

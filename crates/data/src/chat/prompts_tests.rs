@@ -98,7 +98,7 @@ fn splits_are_those_of_rows_or_files() {
     assert_eq!(splits, [Some("test"), Some("train")]);
     assert!(!read(&[r#"{"prompt": "a"}"#]).unwrap().has_splits);
     let error = read(&[r#"{"prompt": "a", "split": "test"}"#, r#"{"prompt": "b", "split": "No"}"#]).unwrap_err();
-    assert!(error.to_string().contains("document 1 names the split `No`"), "{error}");
+    assert!(error.to_string().contains("document 1 (counted from 0) names the split `No`"), "{error}");
 }
 
 #[test]
@@ -109,7 +109,11 @@ fn what_is_no_prompt_is_refused_by_name() {
         ("a.jsonl", "", "holds no texts"),
         ("a.jsonl", "no JSON", "line 1"),
         ("a.csv", "prompt", "its name says nothing we can read"),
-        ("a.jsonl", r#"{"prompt": "x <|im_end|>"}"#, "conversation 0: spells out the special token `<|im_end|>`"),
+        (
+            "a.jsonl",
+            r#"{"prompt": "x <|im_end|>"}"#,
+            "conversation 0 (counted from 0): spells out the special token `<|im_end|>`",
+        ),
         ("a.jsonl", r#"{"prompt": 3}"#, "`prompt` is a number, expected a list of messages"),
         (
             "a.jsonl",

@@ -5,7 +5,6 @@ use super::config::{Answers, ChatConfig, TooLong};
 use super::conversation::{Body, Conversation, Turn};
 use super::error::ChatError;
 use super::files::{ChatFiles, DEFAULT, TOOL_USE};
-use super::rows::RESERVED;
 use super::template::{Context, Template};
 use super::{BREAK, dates};
 use crate::error::{Error, Result};
@@ -63,10 +62,7 @@ impl Renderer {
             let name = if name == DEFAULT { String::new() } else { format!("`{name}` ") };
             Template::new(text, day).map_err(|problem| ChatError::Template { path, name, problem })
         };
-        if let Some(name) = chat.variables.keys().find(|name| RESERVED.contains(&name.as_str())) {
-            let (option, got) = ("chat.variables", name.clone());
-            return Err(Error::Option { option, got, expected: "names that do not belong to the conversation itself" });
-        }
+        chat.check()?;
         let special = files.special_tokens().map(|(name, text)| (name.to_owned(), Value::from(text)));
         let own_variables = chat.variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value))));
         Ok(Self {
@@ -186,7 +182,7 @@ impl Renderer {
 
 const NO_TEMPLATE: &str = "there is no chat template: the model's folder has none (chat_template.jinja, or \
                            `chat_template` in tokenizer_config.json), and how its conversations are written cannot be \
-                           guessed; name one with [dataset.chat] template (of `generate`: --template)";
+                           guessed; name one with [dataset.chat] template";
 
 fn of_template(problem: String) -> String {
     format!("the chat template: {problem}")

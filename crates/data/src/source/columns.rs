@@ -38,7 +38,7 @@ pub(super) fn token_rows(
         let (ids, marks) = (tokens.row(index), marks.as_ref().map(|marks| marks.row(index)));
         let content = columns.row(ids, marks).map_err(|problem| Error::TokenRow {
             path: path.clone(),
-            place: format!("row {row}"),
+            place: format!("row {row} (counted from 0)"),
             problem,
         })?;
         let split = splits.as_ref().map(|splits| splits.row(index).to_owned());

@@ -163,11 +163,14 @@ impl DatasetConfig {
         }
     }
 
-    /// Rejects options that are out of range.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Rejects options that are out of range or contradict each other.
+    ///
+    /// # Errors
+    /// [`Error::Option`] names the option, its value and what is accepted.
+    pub fn check(&self) -> Result<()> {
         let shares = [("held_out", self.held_out), ("held_out_validation", self.held_out_validation)];
         if let Some((option, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
-            return Err(Error::Option { option, got: share.to_string(), expected: "a share within 0..=1" });
+            return Err(Error::Option { option, got: share.to_string(), expected: "a share from 0 to 1" });
         }
         if self.held_out + self.held_out_validation > 1.0 {
             let (option, got) = ("held_out_validation", self.held_out_validation.to_string());
@@ -175,6 +178,7 @@ impl DatasetConfig {
         }
         self.check_columns()?;
         self.check_messages()?;
+        self.chat.check()?;
         if self.max_documents == Some(0) {
             return Err(Error::Option {
                 option: "max_documents",

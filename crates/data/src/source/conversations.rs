@@ -76,7 +76,8 @@ pub(super) fn rows(
         if found.is_full(file) {
             break;
         }
-        let refused = |problem| Error::TokenRow { path: path.clone(), place: format!("row {row}"), problem };
+        let refused =
+            |problem| Error::TokenRow { path: path.clone(), place: format!("row {row} (counted from 0)"), problem };
         let mut fields = Vec::new();
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
             let value = value(column, index).map_err(|problem| refused(format!("`{}` {problem}", field.name())))?;

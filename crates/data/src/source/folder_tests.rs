@@ -104,7 +104,10 @@ fn a_file_that_names_no_split_beside_one_that_does_is_refused() {
     // A column names the split of every text, but not another one than the file does.
     let column = DatasetConfig { path: folder.path().to_owned(), ..column };
     let error = read_documents(&column).unwrap_err().to_string();
-    assert!(error.contains("test.jsonl: document 0 names the split `train`, its file's name `test`"), "{error}");
+    assert!(
+        error.contains("test.jsonl: document 0 (counted from 0) names the split `train`, its file's name `test`"),
+        "{error}"
+    );
     fs::rename(folder.path().join("test.jsonl"), folder.path().join("train.jsonl")).unwrap();
     let corpus = read_documents(&column).unwrap();
     assert_eq!((splits(&corpus), corpus.splits), (BTreeMap::from([(Some("train"), 2)]), SplitsFrom::Column));

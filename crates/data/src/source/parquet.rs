@@ -39,7 +39,7 @@ pub(super) fn read(file: &DataFile, config: &DatasetConfig, found: &mut Collecto
         let mut splits = split.map(|split| Strings::open(path, group.as_ref(), split)).transpose()?;
         while !found.is_full(file) {
             let Some(text) = texts.next(path)? else { break };
-            let place = |byte: usize| format!("row {row} from its byte {byte} on");
+            let place = |byte: usize| format!("row {row} (counted from 0) from its byte {byte} on");
             let text = match text {
                 Some(text) => found.text(path, text.data(), place)?,
                 None => Some(String::new()),

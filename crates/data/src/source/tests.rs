@@ -325,12 +325,12 @@ fn splits_that_cannot_be_used_are_refused() {
     let names: ArrayRef = Arc::new(StringArray::from(vec![Some("train"), Some("../x")]));
     write_columns(&path("e.parquet"), vec![("text", names.clone()), ("split", names)], Compression::UNCOMPRESSED);
     for (name, message) in [
-        ("a.jsonl", "document 1 names the split `Train set`, expected 1 to 64 lower-case letters"),
-        ("b.jsonl", "document 0 names the split ``"),
+        ("a.jsonl", "document 1 (counted from 0) names the split `Train set`, expected 1 to 64 lower-case letters"),
+        ("b.jsonl", "document 0 (counted from 0) names the split ``"),
         ("c.jsonl", "line 1: no field `split`, it has: text; set `split_column`"),
         ("d.txt", "no column `split`, it has: nothing but text"),
-        ("e.parquet", "document 1 names the split `../x`"),
-        ("f.jsonl", "document 1 names the split `xxxxx"),
+        ("e.parquet", "document 1 (counted from 0) names the split `../x`"),
+        ("f.jsonl", "document 1 (counted from 0) names the split `xxxxx"),
     ] {
         let config = DatasetConfig { split_column: Some("split".into()), ..config(path(name)) };
         let error = read_documents(&config).unwrap_err().to_string();
@@ -350,7 +350,7 @@ fn options_have_defaults_and_ranges() {
     assert!(serde_json::from_str::<DatasetConfig>(r#"{"path":"x","column":"a"}"#).is_err());
     for held_out in [-0.1, 1.1, f64::NAN] {
         let error = read_documents(&DatasetConfig { held_out, ..config("x.txt") }).unwrap_err().to_string();
-        assert!(error.starts_with("`held_out` is ") && error.contains("a share within 0..=1"), "{error}");
+        assert!(error.starts_with("`held_out` is ") && error.contains("a share from 0 to 1"), "{error}");
     }
     let both = DatasetConfig { held_out: 0.6, held_out_validation: 0.5, ..config("x.txt") };
     let error = read_documents(&both).unwrap_err().to_string();
