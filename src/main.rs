@@ -13,6 +13,7 @@ mod models;
 mod output;
 mod paths;
 mod pins;
+mod plain_words;
 mod progress;
 mod recipe;
 mod recipe_file;

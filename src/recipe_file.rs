@@ -1,6 +1,7 @@
 //! Reading of recipes: other recipes that they extend, and the places that their relative paths lead to.
 
 use crate::paths::Bases;
+use crate::plain_words;
 use crate::recipe::Recipe;
 use crate::student::{self, is_pretrained};
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,12 +14,12 @@ pub fn read(path: &Path) -> Result<Recipe> {
     let mut recipe: Recipe = match read_table(path)? {
         (text, None) => {
             // Parsed from the text first, so that an error names its line.
-            let named = |e| anyhow!("{}: {e}", path.display());
+            let named = |e: toml::de::Error| anyhow!("{}: {}", path.display(), plain_words::shown(&e));
             let mut table = parse(path, &text)?;
             student::check(&table, Some(&text)).map_err(|e| anyhow!("{}: {e}", path.display()))?;
             let _: Recipe = toml::from_str(&text).map_err(named)?;
             find_paths(&mut table, &Bases::of(path));
-            table.try_into().map_err(|e| anyhow!("{}: {e}", path.display()))?
+            table.try_into().map_err(named)?
         }
         (text, Some(base)) => {
             let base = Bases::of(path).find(&base);
@@ -38,7 +39,7 @@ pub fn read(path: &Path) -> Result<Recipe> {
             let named = |e: String| anyhow!("{} (over {}): {e}", path.display(), base.display());
             let merged = merge(&under, over);
             student::check(&merged, None).map_err(named)?;
-            merged.try_into().map_err(|e: toml::de::Error| named(e.to_string()))?
+            merged.try_into().map_err(|e| named(plain_words::shown(&e)))?
         }
     };
     recipe.check().with_context(|| path.display().to_string())?;

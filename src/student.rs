@@ -1,5 +1,6 @@
 //! The section `[student]` of a recipe: a shape with random weights, or an existing model.
 
+use crate::plain_words;
 use logitcask_model::{ModelConfig, PrunedConfig};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -26,7 +27,7 @@ impl<'de> Deserialize<'de> for StudentConfig {
             false => table.try_into().map(Self::Fresh),
             true => table.try_into().map(Self::Pretrained),
         };
-        parsed.map_err(|e| D::Error::custom(e.message()))
+        parsed.map_err(|e| D::Error::custom(plain_words::plain(e.message())))
     }
 }
 
@@ -39,9 +40,13 @@ pub fn is_pretrained(section: &toml::Table) -> bool {
 /// line or the path of a key.
 pub fn check(recipe: &toml::Table, text: Option<&str>) -> Result<(), String> {
     match recipe.get("student").and_then(toml::Value::as_table).is_some_and(is_pretrained) {
-        false => parse::<ModelConfig>(recipe, text).map_err(|e| e.to_string()),
-        true => parse::<PrunedConfig>(recipe, text)
-            .map_err(|e| format!("{e}a student that starts from a model has everything else from that model")),
+        false => parse::<ModelConfig>(recipe, text).map_err(|e| plain_words::shown(&e)),
+        true => parse::<PrunedConfig>(recipe, text).map_err(|e| {
+            format!(
+                "{}\na student that starts from a model has everything else from that model",
+                plain_words::shown(&e)
+            )
+        }),
     }
 }
 

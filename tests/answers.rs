@@ -278,7 +278,7 @@ fn a_recipe_uses_the_answers_that_exist_and_keeps_their_splits() {
     let chat = "\n\n[dataset.chat]\nanswers = { turns = \"last\" }\n\n[teacher]";
     assert!(error("\n\n[teacher]", chat).contains("[dataset.chat] answers and too_long"));
     assert!(error("temperature = 0.7", "temperature = -1.0").contains("temperature -1 must be"));
-    assert!(error("temperature = 0.7", "temprature = 0.7").contains("unknown field `temprature`"));
+    assert!(error("temperature = 0.7", "temprature = 0.7").contains("unknown key `temprature`"));
 }
 
 /// Needs the fetched model (`make fetch-smollm2`); is skipped without it.

@@ -131,11 +131,14 @@ fn a_template_of_the_recipe_is_part_of_the_cache_and_goes_to_the_student() {
     assert!(error.contains("conversations: ") && error.contains("template ") && error.contains("dataset: "), "{error}");
     fs::write(fixture.path("own.jinja"), own.replace("{# DAY #}", "{{ strftime_now('%Y') }}")).unwrap();
     let error = fixture.fails(&CACHE);
-    assert!(error.contains("chats.jsonl: conversation 0: the chat template: it writes the current day"), "{error}");
+    assert!(
+        error.contains("chats.jsonl: conversation 0 (counted from 0): the chat template: it writes the current day"),
+        "{error}"
+    );
     fixture.edit_recipe("template = ", "date = \"2026-07-26\"\ntemplate = ");
     fixture.ok(&["cache", "recipe.toml", "--device", "cpu", "--replace"]);
     fixture.edit_recipe("turns = \"last\"", "turns = \"first\"");
-    assert!(fixture.fails(&CACHE).contains("unknown variant `first`, expected `all` or `last`"));
+    assert!(fixture.fails(&CACHE).contains("unknown value `first`, expected `all` or `last`"));
 }
 
 #[test]
@@ -155,7 +158,10 @@ fn estimates_say_what_becomes_of_the_conversations() {
     let chats = fs::read_to_string(fixture.path("chats.jsonl")).unwrap();
     fs::write(fixture.path("chats.jsonl"), format!("{chats}{forged}\n")).unwrap();
     let error = fixture.fails(&CACHE);
-    assert!(error.contains("conversation 60: spells out the special token `<|im_end|>` (362)"), "{error}");
+    assert!(
+        error.contains("conversation 60 (counted from 0): spells out the special token `<|im_end|>` (362)"),
+        "{error}"
+    );
     fixture.edit_recipe("held_out = 0.1", "held_out = 0.1\nspecial_tokens = \"plain\"");
     fixture.ok(&CACHE);
 }

@@ -332,7 +332,7 @@ fn sections_of_the_binary_are_documented() {
                 assert_eq!(row.choices(), choices, "choices of {place}");
             }
             let error = error_of(&row.key, None);
-            let is_missing = error.contains(&format!("missing field `{}`", row.key));
+            let is_missing = error.contains(&format!("missing key `{}`", row.key));
             assert_eq!(is_missing, row.is_required(), "{place}: {error}");
         }
     }
