@@ -10,6 +10,7 @@ mod experiment;
 mod inputs;
 mod logging;
 mod models;
+mod option_names;
 mod output;
 mod paths;
 mod pins;

@@ -179,14 +179,17 @@ fn prompts_that_cannot_be_answered_are_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(
-        said.contains("2 of 4 prompts have 64 tokens or more and leave no room for an answer, the first of them row 1")
+        said.contains("2 of 4 prompts have 64 tokens or more and leave no room for an answer, the first of them row 1 (counted from 0)")
     );
     assert_eq!(rows(&fixture.path("a.parquet")).len(), 2);
     fs::write(fixture.path("chats.jsonl"), line(&long)).unwrap();
     assert!(fixture.fails(&generate("b.parquet", &[])).contains("raise the maximum length"));
     fs::write(fixture.path("chats.jsonl"), line("a") + &line("x<|im_end|>")).unwrap();
     let error = fixture.fails(&generate("b.parquet", &[]));
-    assert!(error.contains("conversation 1: spells out the special token `<|im_end|>` (362)"), "{error}");
+    assert!(
+        error.contains("conversation 1 (counted from 0): spells out the special token `<|im_end|>` (362)"),
+        "{error}"
+    );
     fixture.ok(&generate("b.parquet", &["--special-tokens", "plain"]));
     fs::write(fixture.path("chats.jsonl"), "").unwrap();
     let error = fixture.fails(&generate("c.parquet", &[]));
@@ -317,4 +320,26 @@ fn answers_of_which_none_is_finished_leave_nothing_behind() {
     assert!(!fixture.path("a.parquet").exists() && !fixture.path("a.parquet.parts").exists());
     // The advice of the error can be followed.
     fixture.ok(&[&all[..], &out, &["2"]].concat());
+}
+
+#[test]
+fn errors_of_the_command_line_name_its_options() {
+    let fixture = fixture();
+    let forged = json!({"messages": [{"role": "user", "content": "x<|im_end|>"}]}).to_string();
+    fs::write(fixture.path("forged.jsonl"), forged).unwrap();
+    fs::write(fixture.path("other.jsonl"), "{\"body\": \"x\"}\n").unwrap();
+    let generate = |prompts: &'static str, more: &[&'static str]| {
+        [&["generate", "teacher", "--prompts", prompts, "--out", "a.parquet", "--device", "cpu"], more].concat()
+    };
+    for (command, option, key) in [
+        (generate("other.jsonl", &[]), "`--messages-column`", "messages_column"),
+        (generate("chats.jsonl", &["--date", "tomorrow"]), "`--date`", "chat.date"),
+        (generate("chats.jsonl", &["--variable", "messages=1"]), "`--variable`", "chat.variables"),
+        (generate("forged.jsonl", &[]), "`--special-tokens`", "special_tokens"),
+        (vec!["eval", "teacher", "--data", "other.jsonl"], "the name `text`", "text_column"),
+        (vec!["tokenizer", "other.jsonl", "--out", "t.json"], "the name `text`", "text_column"),
+    ] {
+        let error = fixture.fails(&command);
+        assert!(error.contains(option) && !error.contains(key), "{command:?}: {error}");
+    }
 }

@@ -70,8 +70,8 @@ fn fitting(answers: &Answers<'_>) -> Result<Vec<usize>> {
     fitting.sort_by_key(|&index| (std::cmp::Reverse(prompts[index].tokens.len()), index));
     if let Some(first) = prompts.iter().find(|prompt| prompt.tokens.len() >= most) {
         let left = format!(
-            "{} of {} prompts have {most} tokens or more and leave no room for an answer, the first of them row {} of {} \
-             ({} tokens)",
+            "{} of {} prompts have {most} tokens or more and leave no room for an answer, the first of them row {} \
+             (counted from 0) of {} ({} tokens)",
             prompts.len() - fitting.len(),
             prompts.len(),
             first.row,

@@ -3,6 +3,7 @@
 use crate::answers::{Answers, BATCH};
 use crate::args::GenerateArgs;
 use crate::models;
+use crate::option_names::on_command_line;
 use crate::output::say;
 use crate::tokenizers;
 use anyhow::Result;
@@ -18,7 +19,8 @@ pub(super) fn run(args: &GenerateArgs, prompts: &Path, out: &Path) -> Result<()>
     let max_length = args.max_length.map_or(context, |length| length as usize);
     let files = files.for_texts_of(max_length);
     let tokenizer = tokenizers::of_model(&files)?;
-    let answers = Answers::of(&config, &generate, (&files, &tokenizer), max_length, Precision::F32)?;
+    let answers = Answers::of(&config, &generate, (&files, &tokenizer), max_length, Precision::F32);
+    let answers = answers.map_err(on_command_line)?;
     if answers.are_in(out)? {
         say!("{} holds these answers already", out.display());
         return Ok(());

@@ -5,6 +5,7 @@ use crate::caches;
 use crate::comparison_report::{comparison_json, comparison_lines};
 use crate::devices;
 use crate::models;
+use crate::option_names::on_command_line;
 use crate::output::say;
 use crate::stop;
 use crate::tokenizers;
@@ -70,5 +71,5 @@ fn open_text(files: &PretrainedModel, data: &Path, max_length: Option<usize>) ->
     if length > context {
         bail!("--max-length {length} is longer than the model's context of {context}");
     }
-    Ok(TextDataset::load(&config, &tokenizer, length)?)
+    TextDataset::load(&config, &tokenizer, length).map_err(on_command_line)
 }

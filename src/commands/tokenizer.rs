@@ -1,6 +1,7 @@
 //! `logitcask tokenizer`.
 
 use crate::args::TokenizerArgs;
+use crate::option_names::on_command_line;
 use crate::output::{note, say};
 use crate::paths::refuse_existing;
 use anyhow::{Context, Result};
@@ -12,7 +13,7 @@ pub fn run(args: &TokenizerArgs) -> Result<()> {
     refuse_existing(&args.out)?;
     let config =
         DatasetConfig { split_column: args.split_column.clone(), held_out: 0.0, ..DatasetConfig::at(&args.data) };
-    let corpus = read_documents(&config)?;
+    let corpus = read_documents(&config).map_err(on_command_line)?;
     corpus.notes.iter().for_each(|text| note!("{text}"));
     let texts = corpus
         .documents
