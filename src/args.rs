@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
-use values::{layout, precision};
+use values::{layout, precision, whole};
 
 /// The command of scripts/gpu-check.
 const MEASURE_DEVICE: &str = "measure-device";
@@ -157,7 +157,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub control: bool,
     /// Override the recipe's seed
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = whole::<u64>(0))]
     pub seed: Option<u64>,
     /// Run folder [default: data/runs/RECIPE]
     #[arg(long)]
@@ -183,7 +183,7 @@ pub struct EvalArgs {
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Window length for --data, in tokens [default: the model's context]
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(2))]
     pub max_length: Option<usize>,
     /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
@@ -198,14 +198,15 @@ pub struct EvalArgs {
 pub struct InspectArgs {
     /// The cache's folder
     pub cache: PathBuf,
-    /// Show this sample's rows with their token texts
-    #[arg(long, conflicts_with = "json", allow_negative_numbers = true)]
+    /// Show this sample's rows with their token texts, from its first cached position on; samples and positions are
+    /// counted from 0
+    #[arg(long, conflicts_with = "json", allow_negative_numbers = true, value_parser = whole::<u64>(0))]
     pub sample: Option<u64>,
     /// The split of that sample [default: train]
     #[arg(long)]
     pub split: Option<String>,
     /// Number of positions of that sample to show [default: 16]
-    #[arg(long, requires = "sample")]
+    #[arg(long, requires = "sample", value_parser = whole::<usize>(1))]
     pub positions: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
@@ -221,7 +222,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub quick: bool,
     /// Also run the teacher again on this many samples of every split and compare
-    #[arg(long, requires = "recipe")]
+    #[arg(long, requires = "recipe", value_parser = whole::<u64>(1))]
     pub live: Option<u64>,
     /// The recipe that names the teacher
     #[arg(long, requires = "live")]
@@ -249,8 +250,8 @@ pub struct RepairArgs {
 pub struct EstimateArgs {
     /// The experiment's recipe (TOML)
     pub recipe: PathBuf,
-    /// Number of calibration samples, spread over the first split
-    #[arg(long, default_value_t = 32)]
+    /// Number of calibration samples, spread over the first split; at least 2
+    #[arg(long, default_value_t = 32, value_parser = whole::<u64>(2))]
     pub samples: u64,
     /// auto, cpu, wgpu, wgpu:N or cuda:N
     #[arg(long, default_value = "auto")]
@@ -282,7 +283,7 @@ pub struct TokenizerArgs {
     #[arg(long)]
     pub split_column: Option<String>,
     /// Number of tokens in the vocabulary
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = whole::<u32>(1))]
     pub size: u32,
     /// The tokenizer.json to write
     #[arg(long)]

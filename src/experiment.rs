@@ -3,12 +3,12 @@
 use crate::answers;
 use crate::datasets;
 use crate::devices;
-use crate::models;
 use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use crate::recipe_file;
+use crate::teacher_files::TeacherFiles;
 use crate::tokenizers;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
 use logitcask_core::{ExtraColumn, PositionChoice, RowErrors, Selection, Truncation};
@@ -49,6 +49,8 @@ pub struct Experiment {
     pub dataset: Arc<dyn Dataset>,
     /// Other files of the teacher that students inherit.
     pub companions: Companions,
+    /// Number of rows of the teacher's head that belong to no token.
+    padding: u32,
 }
 
 /// The companions of students whose data the model of `companions` wrote: with the recipe's own chat template, if it
@@ -61,40 +63,51 @@ pub fn companions_of_students(companions: Companions, recipe: &Recipe) -> Result
 impl Experiment {
     /// Opens everything but the weights, and notes anything unusual.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of(recipe_file::read(path)?, path)
+        let recipe = recipe_file::read(path)?;
+        let teacher = TeacherFiles::open(&recipe, path)?;
+        Self::of(recipe, path, teacher)
     }
 
-    /// Opens everything that a recipe names but the weights; `path` is the recipe's.
-    pub fn of(recipe: Recipe, path: &Path) -> Result<Self> {
-        let teacher = recipe.teacher.clone().ok_or_else(|| {
-            anyhow!(
-                "{}: the recipe has no [teacher], so there is nothing to cache; run `logitcask train` directly",
-                path.display()
-            )
-        })?;
-        let folder = recipe.cache_folder(path);
-        let files = models::open(&teacher.model)?.for_texts_of(recipe.cache.max_length);
-        let tokenizer = tokenizers::of_model(&files)?;
+    /// Opens everything that the recipe at `path` names but the weights, given its teacher.
+    pub fn of(recipe: Recipe, path: &Path, teacher: TeacherFiles) -> Result<Self> {
+        let (folder, padding) = (recipe.cache_folder(path), teacher.padding());
+        let TeacherFiles { config: teacher, files, tokenizer } = teacher;
         let answers = answers::of_experiment(&recipe, path, (&files, &tokenizer))?;
         let (dataset, notes) = datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
-        let context = files.config().max_position_embeddings();
-        if recipe.cache.max_length > context {
-            return Err(anyhow!(
-                "[cache] max_length = {} is longer than the teacher's context of {context}; it has not learned longer \
-                 ones",
-                recipe.cache.max_length
-            ));
-        }
         let companions = companions_of_students(files.companions()?, &recipe)?;
         tokenizers::ends(&files, &tokenizer)?;
-        let this = Self { recipe, teacher, folder, files, tokenizer, answers, dataset, companions };
+        let this = Self { recipe, teacher, folder, files, tokenizer, answers, dataset, companions, padding };
         notes.iter().for_each(|text| note!("{text}"));
-        this.check_positions()?;
-        for extra in this.extras() {
-            extra.check().map_err(|e| anyhow!("{}: [cache.extras.{}] {e}", path.display(), extra.name))?;
+        if this.answers.is_some() {
+            this.note_share()?;
         }
-        this.keep(*ATOMS.end()).check(this.vocab_size()).map_err(|e| anyhow!("{}: [cache] {e}", path.display()))?;
+        this.check().with_context(|| path.display().to_string())?;
         Ok(this)
+    }
+
+    /// Notes how many tokens of the teacher's answers and their prompts are learned, as of other conversations.
+    fn note_share(&self) -> Result<()> {
+        let of = |choice| all_positions(&*self.dataset, &choice);
+        let (learned, all) = (of(PositionChoice::Marked {})?, of(PositionChoice::All {})?);
+        let share = 100.0 * learned as f64 / all.max(1) as f64;
+        note!("{}: {learned} of {all} tokens ({share:.1} %) are answers", self.recipe.dataset.path.display());
+        Ok(())
+    }
+
+    /// Rejects a cache that the teacher or the dataset cannot serve.
+    fn check(&self) -> Result<()> {
+        let (length, context) = (self.recipe.cache.max_length, self.files.config().max_position_embeddings());
+        if length > context {
+            bail!(
+                "[cache] max_length = {length} is longer than the teacher's context of {context}; it has not learned \
+                 longer ones"
+            );
+        }
+        self.check_positions()?;
+        for extra in self.extras() {
+            extra.check().map_err(|error| error.within(&format!("[cache.extras.{}]", extra.name)))?;
+        }
+        Ok(self.keep(*ATOMS.end()).check(self.vocab_size()).map_err(|error| error.within("[cache]"))?)
     }
 
     /// Which positions are cached.
@@ -106,7 +119,7 @@ impl Experiment {
     /// Rejects a choice of positions that the dataset cannot serve.
     fn check_positions(&self) -> Result<()> {
         let choice = self.positions();
-        choice.check().map_err(|e| anyhow!("[cache] positions: {e}"))?;
+        choice.check().map_err(|error| error.within("positions").within("[cache]"))?;
         if choice == (PositionChoice::Marked {}) && !self.dataset.marks_positions() {
             bail!(
                 "[cache] positions = {{ kind = \"marked\" }}: {} marks no positions. Plain text has none to mark; use \
@@ -140,11 +153,6 @@ impl Experiment {
         self.tokenizer.vocab_size()
     }
 
-    /// Number of rows of the teacher's head that belong to no token.
-    fn padding(&self) -> u32 {
-        (self.files.config().vocab_size() as u32).saturating_sub(self.vocab_size())
-    }
-
     /// What the recipe keeps of a row, with this number of tail atoms.
     pub fn keep(&self, atoms: u32) -> Truncation {
         self.keep_of(self.recipe.cache.selection, atoms)
@@ -153,7 +161,7 @@ impl Experiment {
     /// [`Self::keep`], with another selection.
     pub fn keep_of(&self, selection: Selection, atoms: u32) -> Truncation {
         let cache = CacheConfig { selection, ..self.recipe.cache.clone() };
-        Truncation { padding: self.padding(), ..cache.keep(atoms) }
+        Truncation { padding: self.padding, ..cache.keep(atoms) }
     }
 
     /// The columns that are cached beside the logits.
@@ -166,11 +174,11 @@ impl Experiment {
         let (device, device_name) = devices::open(*choice)?;
         let parameters = self.files.config().parameters() as f64 / 1e6;
         note!("teacher {} ({parameters:.2} M parameters) on {device_name}", self.files.name());
-        if self.padding() > 0 {
+        if self.padding > 0 {
             note!(
                 "{} of the teacher's {} classes belong to no token: they are part of log Z and of the tail, and never \
                  kept",
-                self.padding(),
+                self.padding,
                 self.files.config().vocab_size()
             );
         }
@@ -266,6 +274,12 @@ pub fn missing_split_help(split: &str, there: &[String]) -> String {
         "To evaluate a student, {other}raise [dataset] held_out (a share of the texts), or name each text's split in \
          a column with [dataset] split_column"
     )
+}
+
+/// Number of positions of all splits that are chosen.
+pub fn all_positions(dataset: &dyn Dataset, choice: &PositionChoice) -> Result<u64> {
+    let of = |(split, len): (String, u64)| Ok(dataset.positions(&split, 0..len, choice)?);
+    dataset.splits().into_iter().map(of).sum()
 }
 
 /// The largest error of log Z at any measured temperature, in nats.

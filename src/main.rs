@@ -17,11 +17,13 @@ mod pins;
 mod plain_words;
 mod progress;
 mod recipe;
+mod recipe_check;
 mod recipe_file;
 mod stop;
 mod student;
 mod summary;
 mod taught;
+mod teacher_files;
 mod tokenizers;
 
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! Printing of results, notes and errors. A closed pipe ends the printing but not the work; the exit code reports it at
 //! the end.
 
+use indicatif::HumanCount;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -50,6 +51,12 @@ fn to_stderr(text: Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// A count with its noun, which is given in the plural: `1 answer`, `1,200 answers`.
+pub fn counted(count: u64, plural: &str) -> String {
+    let noun = if count == 1 { plural.strip_suffix('s').unwrap_or(plural) } else { plural };
+    format!("{} {noun}", HumanCount(count))
+}
+
 /// Suppresses all further notes.
 pub fn quieten() {
     QUIET.store(true, Ordering::Relaxed);
@@ -70,5 +77,15 @@ pub fn exit_code() -> ExitCode {
             self::error(format_args!("standard output: cannot print the results: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_has_a_noun_in_the_singular() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "texts")), ["0 texts", "1 text", "2 texts"]);
     }
 }

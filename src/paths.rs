@@ -49,6 +49,16 @@ pub fn refuse_existing(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses an output path in a folder that is missing or cannot be written, before the work is done.
+pub fn refuse_unwritable(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        bail!("{}: there is no such folder; create it first", folder.display());
+    }
+    tempfile::tempfile_in(folder).with_context(|| format!("{}: cannot be written", path.display()))?;
+    Ok(())
+}
+
 /// Renames a folder to `NAME.old-1`, or to the first such name that is free; returns the new path.
 pub fn move_aside(folder: &Path) -> Result<PathBuf> {
     let name =

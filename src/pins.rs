@@ -6,6 +6,7 @@ use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::models;
 use crate::recipe::Recipe;
+use crate::teacher_files::TeacherFiles;
 use crate::tokenizers;
 use anyhow::Result;
 use logitcask_cache::{ArtifactRef, CacheReader, Plan};
@@ -30,7 +31,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
     let has_teacher = recipe.teacher.as_ref().is_some_and(|teacher| models::on_disk(&teacher.model).is_some());
     let has_texts = answers::are_there(&recipe.dataset);
     if has_teacher && has_texts {
-        let experiment = Experiment::of(recipe.clone(), path)?;
+        let experiment = Experiment::of(recipe.clone(), path, TeacherFiles::open(recipe, path)?)?;
         let wanted = experiment.plan(experiment.keep(plan.keep.atoms() as u32))?;
         let differences = plan.differences(&wanted);
         if let (Some(inputs), true) = (inputs, differences.is_empty()) {

@@ -1,6 +1,6 @@
 //! Progress with rate and remaining time: a bar on a terminal, otherwise an occasional plain line.
 
-use crate::output::{is_quiet, note};
+use crate::output::{counted, is_quiet, note};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle, WeakProgressBar};
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -102,7 +102,7 @@ impl Progress {
         let (seconds, done) = (self.start.elapsed().as_secs_f64(), self.done());
         if done > 0 {
             let rate = three_digits(done as f64 / seconds.max(1e-9));
-            note!("{}: {} {} in {seconds:.1} s, {rate}/s", self.name, HumanCount(done), self.unit);
+            note!("{}: {} in {seconds:.1} s, {rate}/s", self.name, counted(done, self.unit));
         }
         seconds
     }

@@ -1,7 +1,6 @@
 //! Recipes: one TOML file per experiment.
 
 use crate::student::StudentConfig;
-use anyhow::{Result, bail};
 use logitcask_cache::Layout;
 use logitcask_core::{
     ColumnPrecision, ExtraColumn, ExtraSource, LogProbPrecision, PositionChoice, RowSource, Selection, TailRule,
@@ -234,49 +233,6 @@ impl CacheConfig {
 }
 
 impl Recipe {
-    /// Rejects settings that do not fit together.
-    pub fn check(&self) -> Result<()> {
-        self.loss.check()?;
-        crate::answers::check(self)?;
-        if let Some(train) = &self.train {
-            train.check()?;
-        }
-        if self.teacher.as_ref().is_some_and(|teacher| teacher.batch_tokens == 0) {
-            bail!(
-                "[teacher] batch_tokens = 0 is too small for any token; it is rows times width of a batch, 2048 by \
-                 default"
-            );
-        }
-        if self.cache.max_length < 2 || self.cache.samples_per_unit == 0 {
-            bail!("[cache] max_length must be at least 2 and samples_per_unit at least 1");
-        }
-        if self.train.as_ref().is_some_and(|train| train.pruning.is_some()) && !self.loss.needs_teacher() {
-            bail!(
-                "[train] pruning: a student that learns from labels alone ([loss] alpha = 0) uses all samples; leave \
-                 it out"
-            );
-        }
-        if let Some(data) = self.data.iter().find(|data| !(data.weight.is_finite() && data.weight > 0.0)) {
-            bail!("[[data]] {}: weight = {} must be a number above 0", data.cache.display(), data.weight);
-        }
-        if !self.data.is_empty() && self.teacher.is_none() {
-            bail!("[[data]] mixes caches into the recipe's own, so the recipe needs a [teacher]");
-        }
-        match (&self.teacher, &self.tokenizer) {
-            (None, None) => bail!("name a [teacher], or a [tokenizer] for a run on labels alone"),
-            (Some(_), Some(_)) => bail!(
-                "the recipe has both [tokenizer] and [teacher]; leave out [tokenizer], since the teacher's own is used"
-            ),
-            (Some(_), None) if self.generations.is_some() => {
-                bail!("[generations] start from labels alone; replace [teacher] with [tokenizer]")
-            }
-            (None, Some(_)) if self.loss.needs_teacher() && self.generations.is_none() => {
-                bail!("[loss] alpha > 0 needs a teacher, and there is no [teacher]; name one, or set alpha = 0")
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Gives the answers of `[dataset.generate]` their place beside the cache, unless the recipe names one.
     pub fn place_answers(&mut self, recipe: &Path) {
         let mut file = self.cache_folder(recipe).into_os_string();

@@ -4,6 +4,7 @@
 mod answers;
 mod assets;
 mod chats;
+mod checked_first;
 mod cli;
 mod content;
 mod corpora;

@@ -8,10 +8,10 @@ mod write;
 pub use record::Record;
 
 use crate::devices;
-use crate::models;
-use crate::output::note;
+use crate::output::{counted, note};
 use crate::paths::move_aside;
 use crate::recipe::Recipe;
+use crate::teacher_files::TeacherFiles;
 use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_data::{
@@ -89,7 +89,7 @@ impl<'a> Answers<'a> {
             );
         }
         let (device, name) = devices::open(device)?;
-        note!("{} answers {} prompts on {name}", self.files.name(), self.prompts.rows.len());
+        note!("{} answers {} on {name}", self.files.name(), counted(self.prompts.rows.len() as u64, "prompts"));
         write::run(self, path, &device, batch)
     }
 }
@@ -125,18 +125,16 @@ pub fn of_experiment(
     Ok(Some(answers.into_record()))
 }
 
-/// Writes the answers that a recipe's dataset consists of, if it is one of answers and they are not there. `replace`
-/// moves other answers aside.
-pub fn make(recipe: &Recipe, device: DeviceChoice, replace: bool) -> Result<()> {
-    let (Some(generate), Some(teacher)) = (&recipe.dataset.generate, &recipe.teacher) else { return Ok(()) };
+/// Has the teacher write the answers that a recipe's dataset consists of, if it is one of answers and they are not
+/// there. `replace` moves other answers aside.
+pub fn make(recipe: &Recipe, teacher: &TeacherFiles, device: DeviceChoice, replace: bool) -> Result<()> {
+    let Some(generate) = &recipe.dataset.generate else { return Ok(()) };
     let file = file(&recipe.dataset)?;
     if file.exists() && !replace {
         // They are compared with the recipe when they are opened.
         return Ok(());
     }
-    let files = models::open(&teacher.model)?.for_texts_of(recipe.cache.max_length);
-    let tokenizer = tokenizers::of_model(&files)?;
-    let answers = Answers::of_recipe(recipe, generate, (&files, &tokenizer))?;
+    let answers = Answers::of_recipe(recipe, generate, (&teacher.files, &teacher.tokenizer))?;
     if replace {
         move_others_aside(&answers, file)?;
     }

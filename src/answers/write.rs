@@ -2,7 +2,7 @@
 
 use super::Answers;
 use super::parts::{Answer, Parts};
-use crate::output::{note, say};
+use crate::output::{counted, note, say};
 use crate::progress::Progress;
 use crate::stop;
 use anyhow::{Error, Result, bail};
@@ -235,9 +235,9 @@ fn join(answers: &Answers<'_>, path: &Path, written: Vec<Option<Answer>>) -> Res
         false => "reached the maximum length",
     };
     say!(
-        "{}: {} answers of {:.0} tokens on average; {} of {all} {cut}",
+        "{}: {} of {:.0} tokens on average; {} of {all} {cut}",
         path.display(),
-        if record.is_finished_only() { finished } else { all },
+        counted(if record.is_finished_only() { finished } else { all } as u64, "answers"),
         tokens as f64 / f64::from(all.max(1) as u32),
         all - finished
     );

@@ -1,7 +1,7 @@
 //! Arguments of `generate`.
 
-use super::values::{probability, special_tokens, temperature, variable};
-use clap::{Args as ClapArgs, value_parser};
+use super::values::{probability, special_tokens, temperature, variable, whole};
+use clap::Args as ClapArgs;
 use logitcask_data::SpecialTokens;
 use logitcask_model::DeviceChoice;
 use serde_json::Value;
@@ -20,10 +20,10 @@ pub struct GenerateArgs {
     #[arg(long, requires = "out", conflicts_with_all = ["prompt", "count"])]
     pub prompts: Option<PathBuf>,
     /// Number of texts to generate
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>(1))]
     pub count: u64,
     /// Seed of the random sampling
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = whole::<u64>(0))]
     pub seed: u64,
     /// Sampling temperature, which divides the logits; 0 is greedy decoding
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
@@ -32,13 +32,13 @@ pub struct GenerateArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub top_p: f64,
     /// Largest length in tokens of a text, or with --prompts of an answer [default: what the model's context allows]
-    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = whole::<u32>(1))]
     pub max_tokens: Option<u32>,
     /// With --prompts, largest length in tokens of a prompt and its answer [default: the model's context]
-    #[arg(long, requires = "prompts", value_parser = value_parser!(u32).range(2..))]
+    #[arg(long, requires = "prompts", value_parser = whole::<u32>(2))]
     pub max_length: Option<u32>,
     /// Number of texts or answers generated at once [default: 128 texts, 32 answers]
-    #[arg(long, value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = whole::<u64>(1))]
     pub batch: Option<u64>,
     /// Keep only texts that end with an end token, not those cut off at the largest length
     #[arg(long)]

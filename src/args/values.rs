@@ -5,6 +5,15 @@ use logitcask_data::SpecialTokens;
 use logitcask_model::Precision;
 use serde_json::Value;
 
+/// A whole number that is at least `least`.
+pub(super) fn whole<N: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<N, String> + Clone {
+    move |text| {
+        let number =
+            text.parse().ok().filter(|number| *number >= least).and_then(|number: u64| N::try_from(number).ok());
+        number.ok_or_else(|| format!("it must be a whole number, {least} or more"))
+    }
+}
+
 /// A temperature of sampling.
 pub(super) fn temperature(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|t: &f64| t.is_finite() && *t >= 0.0);

@@ -1,5 +1,6 @@
 //! `logitcask cache`.
 
+use super::fit;
 use crate::answers;
 use crate::args::CacheArgs;
 use crate::caches;
@@ -12,10 +13,11 @@ use crate::recipe::Recipe;
 use crate::recipe_file;
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
+use crate::teacher_files::TeacherFiles;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
 use logitcask_cache::companions::pins;
-use logitcask_cache::{CacheReader, CacheWriter, Manifest, PLAN_NAME, Plan};
+use logitcask_cache::{CacheReader, CacheWriter, MANIFEST_NAME, Manifest, PLAN_NAME, Plan};
 use logitcask_data::Dataset;
 use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
 use std::io::ErrorKind;
@@ -44,8 +46,12 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     {
         return up_to_date(&cache);
     }
-    answers::make(&recipe, args.device, args.replace)?;
-    let experiment = Experiment::of(recipe, &args.recipe)?;
+    let teacher = TeacherFiles::open(&recipe, &args.recipe)?;
+    let fit = fit::check(&recipe, &args.recipe, &teacher);
+    // A finished cache is up to date whatever is to be learned from it.
+    let fit = if folder.join(MANIFEST_NAME).exists() && !args.replace { fit } else { Ok(fit?) };
+    answers::make(&recipe, &teacher, args.device, args.replace)?;
+    let experiment = Experiment::of(recipe, &args.recipe, teacher)?;
     let begun = experiment.begun()?;
     if let Some(plan) = &begun
         && let Some(cache) = open_whole(&folder, &args.recipe)?
@@ -60,6 +66,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         // `open_writer` would refuse it too, but only after the teacher was loaded and the number of atoms chosen.
         return Err(stale(&experiment, existing, &args.recipe)?);
     }
+    fit?;
     experiment.check_splits()?;
     // The model is loaded before the folder is created: a model that cannot be loaded leaves no unfinished cache
     // behind.
@@ -115,12 +122,17 @@ pub(super) fn damaged(recipe: &Path, error: logitcask_cache::Error) -> anyhow::E
 
 /// The error about a cache of another plan than the recipe's, with what differs.
 fn stale(experiment: &Experiment, existing: &Plan, recipe: &Path) -> Result<anyhow::Error> {
-    let wanted = experiment.plan(experiment.keep(existing.keep.atoms() as u32))?;
-    let error = OtherPlan { path: experiment.folder.clone(), differences: existing.differences(&wanted) };
+    let error = other_plan(experiment, existing)?;
     Ok(match owner(&experiment.recipe, &experiment.folder, recipe) {
         Some(owner) => anyhow!("{error}. It was made from {owner}: name another folder with [cache] path"),
         None => anyhow!("{error}. {REPLACE}"),
     })
+}
+
+/// The error about a cache of this plan, which is not the recipe's, with what differs.
+pub(super) fn other_plan(experiment: &Experiment, existing: &Plan) -> Result<logitcask_cache::Error> {
+    let wanted = experiment.plan(experiment.keep(existing.keep.atoms() as u32))?;
+    Ok(OtherPlan { path: experiment.folder.clone(), differences: existing.differences(&wanted) })
 }
 
 /// The other recipe that the cache in the folder was made from, if neither recipe names the folder: two recipes with

@@ -1,14 +1,16 @@
 //! `logitcask estimate`.
 
+use super::fit;
 use crate::answers;
 use crate::args::EstimateArgs;
-use crate::experiment::{Experiment, worst_log_z};
-use crate::output::{note, say};
+use crate::experiment::{Experiment, all_positions, worst_log_z};
+use crate::output::{counted, note, say};
 use crate::recipe::CacheConfig;
 use crate::recipe_file;
 use crate::stop;
+use crate::teacher_files::TeacherFiles;
 use anyhow::{Context, Result, bail};
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use logitcask_cache::{ArtifactRef, CacheWriter, Layout, Plan, shard_bytes};
 use logitcask_core::{LogProbPrecision, PositionChoice, Sample, Selection, SoftRows, Truncation};
 use logitcask_data::Dataset;
@@ -47,11 +49,13 @@ struct Candidate {
 /// Estimates size, errors and time of a cache of this recipe from a few samples.
 pub fn run(args: &EstimateArgs) -> Result<()> {
     let recipe = recipe_file::read(&args.recipe)?;
-    answers::make(&recipe, args.device, false)?;
-    let experiment = Experiment::of(recipe, &args.recipe)?;
+    let teacher = TeacherFiles::open(&recipe, &args.recipe)?;
+    // `cache` would refuse the recipe; its sizes can be estimated all the same.
+    fit::check(&recipe, &args.recipe, &teacher).unwrap_or_else(|problem| note!("{problem:#}"));
+    answers::make(&recipe, &teacher, args.device, false)?;
+    let experiment = Experiment::of(recipe, &args.recipe, teacher)?;
     let splits = experiment.dataset.splits();
     let Some((split, _)) = splits.first().cloned() else { bail!("{}: no samples", experiment.dataset.name()) };
-    // `cache` would refuse the recipe; its sizes can be estimated all the same.
     experiment.check_splits().unwrap_or_else(|problem| note!("{problem:#}"));
     let (teacher, _) = experiment.load_on(&args.device)?;
     let atoms = match experiment.recipe.cache.selection {
@@ -60,7 +64,7 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
         _ => experiment.choose_tail_atoms(&teacher)?,
     };
     let choice = experiment.positions();
-    let samples = calibration_samples(&*experiment.dataset, &split, args.samples.max(2), &choice)?;
+    let samples = calibration_samples(&*experiment.dataset, &split, args.samples, &choice)?;
     let keeps = keeps(&experiment, atoms);
     let outcome = calibrate(&teacher, &split, &samples, &keeps, experiment.teacher.batch_tokens)?;
     let mut candidates = Vec::new();
@@ -70,11 +74,12 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     }
     let positions = all_positions(&*experiment.dataset, &choice)?;
     say!(
-        "{} positions in {}; estimated from {} samples ({} positions)",
-        HumanCount(positions),
+        "{}{} in {}; estimated from {} ({})",
+        counted(positions, "positions"),
+        share(&*experiment.dataset, positions)?,
         splits.iter().map(|(name, len)| format!("{name} {len}")).collect::<Vec<_>>().join(", "),
-        samples.len(),
-        HumanCount(outcome.positions)
+        counted(samples.len() as u64, "samples"),
+        counted(outcome.positions, "positions")
     );
     say!(
         "tail: {atoms} atoms for T = {} to {}\n",
@@ -135,9 +140,11 @@ fn bytes_per_position(plan: &Plan, rows: &[(Sample, SoftRows)]) -> Result<f64> {
     Ok(all.saturating_sub(half) as f64 / (positions - before).max(1) as f64)
 }
 
-fn all_positions(dataset: &dyn Dataset, choice: &PositionChoice) -> Result<u64> {
-    let of = |(split, len): (String, u64)| Ok(dataset.positions(&split, 0..len, choice)?);
-    dataset.splits().into_iter().map(of).sum()
+/// The share of all positions that these are, in words; nothing if they are all.
+fn share(dataset: &dyn Dataset, positions: u64) -> Result<String> {
+    let all = all_positions(dataset, &PositionChoice::All {})?;
+    let percent = 100.0 * positions as f64 / all.max(1) as f64;
+    Ok(if positions == all { String::new() } else { format!(" ({percent:.1} % of all)") })
 }
 
 fn print_table(candidates: &[Candidate], positions: u64) {
@@ -198,13 +205,12 @@ fn print_times(experiment: &Experiment, pace: &Pace, positions: u64) {
     let seen = train.steps * train.batch_size as u64;
     let in_loop = forward * seen as f64 / samples.max(1) as f64;
     say!(
-        "a student of this recipe sees {} samples ({:.1} epochs): with the teacher in the loop, every run would spend \
-         {} in the teacher; caching pays off after {} run{}",
-        HumanCount(seen),
+        "a student of this recipe sees {} ({:.1} epochs): with the teacher in the loop, every run would spend \
+         {} in the teacher; caching pays off after {}",
+        counted(seen, "samples"),
         seen as f64 / train_len as f64,
         duration(in_loop),
-        (stage_1 / in_loop.max(1e-9)).ceil(),
-        if stage_1 <= in_loop { "" } else { "s" }
+        counted((stage_1 / in_loop.max(1e-9)).ceil() as u64, "runs")
     );
 }
 

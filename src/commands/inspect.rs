@@ -2,14 +2,15 @@
 
 use crate::args::InspectArgs;
 use crate::caches;
-use crate::output::say;
+use crate::output::{counted, say};
 use crate::summary::CacheFigures;
 use crate::taught::Marks;
 use crate::tokenizers;
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use logitcask_cache::{ArtifactRef, CacheReader, Manifest, Plan};
+use logitcask_cache::{ArtifactRef, CacheReader, CachedSample, Manifest, Plan};
 use logitcask_core::{SampleId, TailSource};
+use logitcask_data::TextTokenizer;
 use serde::Serialize;
 
 /// Number of kept classes shown per position.
@@ -79,7 +80,7 @@ fn show_cache(cache: &CacheReader) -> Result<()> {
         say!("  source       told {}", plan.keep.source);
     }
     for split in cache.splits() {
-        say!("  {split:<12} {} samples", HumanCount(cache.len(split)?));
+        say!("  {split:<12} {}", counted(cache.len(split)?, "samples"));
     }
     say!("  shards       {}, {}", plan.unit_count(), HumanBytes(figures.bytes));
     say!("  positions    {}, {:.1} bytes each", HumanCount(figures.positions), figures.bytes_per_position);
@@ -114,7 +115,7 @@ fn show_log_z_error(plan: &Plan, figures: &CacheFigures) {
     }
     let Some(tail) = plan.keep.tail else { return };
     say!(
-        "  tail         {} atoms for T = {}..{}; error of log Z in nats, over all rows:",
+        "  tail         {} atoms for T = {} to {}; error of log Z in nats, over all rows:",
         tail.atoms,
         tail.lowest_temperature,
         tail.highest_temperature
@@ -133,10 +134,10 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
     let row = cache.with_extras(&columns)?.get(split, id)?;
     let sample = &row.sample;
     say!(
-        "{} sample {}: {} tokens, document {} from its token {}, input hash {}",
+        "{} sample {}: {}, document {} from its token {}, input hash {}",
         split,
         id.0,
-        sample.input_ids.len(),
+        counted(sample.input_ids.len() as u64, "tokens"),
         sample.origin.document,
         sample.origin.offset,
         sample.input_hash()
@@ -146,6 +147,16 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
         Some(text) => say!("{text}\n({})\n", marks.legend),
         None => say!("{}\n", tokenizer.decode(&sample.input_ids)?.trim()),
     }
+    show_positions(&row, &tokenizer, args.positions.unwrap_or(POSITIONS));
+    for (extra, numbers) in cache.plan().extras.iter().zip(&row.rows.extras) {
+        let first: Vec<String> = numbers.values.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
+        say!("{}: {} numbers, {} ...", extra.name, numbers.values.len(), first.join(" "));
+    }
+    Ok(())
+}
+
+/// Shows so many positions of a sample, from the first one on that is cached.
+fn show_positions(row: &CachedSample, tokenizer: &TextTokenizer, count: usize) {
     say!(
         "{:>4}  {:<14} {:<14} {:>8} {:>5}  {:>7} {:>7}  kept, largest first",
         "pos",
@@ -156,9 +167,14 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
         "log Z",
         "mass"
     );
-    let mut cached = sample.position_indices().zip(row.rows.iter()).peekable();
-    for position in 0..sample.next_tokens().min(args.positions.unwrap_or(POSITIONS)) {
-        let [token, next] = [position, position + 1].map(|index| tokenizer.token_text(sample.input_ids[index]));
+    let mut cached = row.sample.position_indices().zip(row.rows.iter()).peekable();
+    // A conversation may begin with a long prompt, of which nothing is cached.
+    let first = cached.peek().map_or(0, |(position, _)| *position);
+    if first > 0 {
+        say!("{:>4}  positions 0 to {} are not cached", "", first - 1);
+    }
+    for position in first..row.sample.next_tokens().min(first + count) {
+        let [token, next] = [position, position + 1].map(|index| tokenizer.token_text(row.sample.input_ids[index]));
         let Some((_, soft)) = cached.next_if(|(cached, _)| *cached == position) else {
             say!("{position:>4}  {token:<14} {next:<14} not cached");
             continue;
@@ -182,9 +198,4 @@ fn show_sample(cache: &CacheReader, args: &InspectArgs, id: SampleId) -> Result<
             kept.join(" | ")
         );
     }
-    for (extra, numbers) in cache.plan().extras.iter().zip(&row.rows.extras) {
-        let first: Vec<String> = numbers.values.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
-        say!("{}: {} numbers, {} ...", extra.name, numbers.values.len(), first.join(" "));
-    }
-    Ok(())
 }

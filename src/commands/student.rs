@@ -1,6 +1,6 @@
 //! The student of a training run before its first step: its shape, its files, and the model that it starts from.
 
-use super::teaching::Teaching;
+use super::inheritance::Inheritance;
 use crate::models;
 use crate::student::StudentConfig;
 use crate::tokenizers::{is_same_json, of_model};
@@ -17,8 +17,6 @@ pub(super) struct Student {
     pub config: ModelConfig,
     /// The model that it starts as; `None`: random weights.
     pub start: Option<PrunedModel>,
-    /// Fingerprint of the model that it starts from.
-    pub source: Option<Fingerprint>,
     /// tokenizer.json of the exported student.
     pub tokenizer: Vec<u8>,
     /// The other files of the exported student.
@@ -26,38 +24,38 @@ pub(super) struct Student {
 }
 
 impl Student {
-    /// Opens the student of a recipe.
-    pub fn open(section: &StudentConfig, teaching: &Teaching) -> Result<Self> {
+    /// Opens the student of a recipe, and completes it with what it inherits.
+    pub fn open(section: &StudentConfig, inheritance: &Inheritance) -> Result<Self> {
         match section {
             StudentConfig::Fresh(config) => {
-                let config = resolved(ModelConfig::clone(config), teaching)?;
-                let (tokenizer, companions) = (teaching.tokenizer.json().to_vec(), teaching.companions.clone());
+                let config = resolved(ModelConfig::clone(config), inheritance)?;
+                let (tokenizer, companions) = (inheritance.tokenizer.json().to_vec(), inheritance.companions.clone());
                 let section = StudentConfig::Fresh(Box::new(config.clone()));
-                Ok(Self { section, config, start: None, source: None, tokenizer, companions })
+                Ok(Self { section, config, start: None, tokenizer, companions })
             }
-            StudentConfig::Pretrained(wanted) => Self::pretrained(wanted, teaching),
+            StudentConfig::Pretrained(wanted) => Self::pretrained(wanted, inheritance),
         }
     }
 
-    fn pretrained(wanted: &PrunedConfig, teaching: &Teaching) -> Result<Self> {
+    fn pretrained(wanted: &PrunedConfig, inheritance: &Inheritance) -> Result<Self> {
         // Labels say nothing about rows that belong to no token; a teacher has a number of them.
-        let most = if teaching.cache.is_some() { teaching.vocab_size + teaching.padding } else { usize::MAX };
-        let files = models::open(&wanted.from)?.for_texts_of(teaching.max_length);
-        let start = PrunedModel::new(files, wanted, teaching.vocab_size..=most)?;
+        let most = inheritance.padding.map_or(usize::MAX, |padding| inheritance.vocab_size + padding);
+        let files = models::open(&wanted.from)?.for_texts_of(inheritance.max_length);
+        let start = PrunedModel::new(files, wanted, inheritance.vocab_size..=most)?;
         let (source, path) = (start.source(), wanted.from.display());
         let tokenizer = of_model(source)?;
-        let ours = &teaching.tokenizer;
+        let ours = &inheritance.tokenizer;
         if !is_same_json(tokenizer.json(), ours.json()) || tokenizer.added_tokens() != ours.added_tokens() {
             bail!(
                 "{path}: the model's tokenizer is not the one of the data ({} tokens, {} of them in tokenizer_config.json; the \
                  data's has {}, {} of them there); start from a model with the teacher's tokenizer",
                 tokenizer.vocab_size(),
                 tokenizer.added_tokens().len(),
-                teaching.vocab_size,
+                inheritance.vocab_size,
                 ours.added_tokens().len()
             );
         }
-        let (context, window) = (start.config().max_position_embeddings(), teaching.max_length);
+        let (context, window) = (start.config().max_position_embeddings(), inheritance.max_length);
         if context < window {
             bail!("{path}: the model's context of {context} tokens is shorter than the windows of {window}");
         }
@@ -65,11 +63,15 @@ impl Student {
         Ok(Self {
             section: StudentConfig::Pretrained(PrunedConfig { vocab_size, ..wanted.clone() }),
             config: start.config().clone(),
-            source: Some(source.fingerprint()?),
-            companions: inherited(start.companions()?, &tokenizer, teaching),
+            companions: inherited(start.companions()?, &tokenizer, inheritance),
             tokenizer: tokenizer.json().to_vec(),
             start: Some(start),
         })
+    }
+
+    /// Fingerprint of the model that it starts from, if it starts from one.
+    pub fn source(&self) -> Result<Option<Fingerprint>> {
+        Ok(self.start.as_ref().map(|start| start.source().fingerprint()).transpose()?)
     }
 
     /// Its size, where it starts, and how much of it is trained.
@@ -88,8 +90,17 @@ impl Student {
         format!("student of {:.2} M parameters{}{part}", millions(all), start.unwrap_or_default())
     }
 
-    /// Refuses settings of parts that it does not have, and adapters of random weights.
-    pub fn check_parts(&self, train: &TrainConfig) -> Result<()> {
+    /// Refuses a context that is shorter than the data's windows of `window` tokens, settings of parts that the student
+    /// does not have, and adapters of random weights.
+    pub fn check_fit(&self, train: &TrainConfig, window: usize) -> Result<()> {
+        // The student is evaluated on whole windows, whatever [train] max_length is.
+        let context = self.config.max_position_embeddings();
+        if context < window {
+            bail!(
+                "[student] max_position_embeddings = {context}, but the windows have {window} tokens; leave it out, or \
+                 set {window} or more"
+            );
+        }
         if self.start.is_none() && train.lora.is_some() {
             bail!("[train] lora: adapters change the weights of an existing model; name one with [student] from");
         }
@@ -99,19 +110,20 @@ impl Student {
 
 /// The companions of a student that starts as a model with `own` companions and this tokenizer. If it learns conversations
 /// that were written with another template than its own, it is the one that it knows afterwards.
-fn inherited(own: Companions, tokenizer: &TextTokenizer, teaching: &Teaching) -> Companions {
-    match &teaching.chat_template {
+fn inherited(own: Companions, tokenizer: &TextTokenizer, inheritance: &Inheritance) -> Companions {
+    match &inheritance.chat_template {
         Some(template) if tokenizer.chat_files().default_template() != Some(template) => {
-            own.for_conversations(template, &teaching.companions.end_tokens())
+            own.for_conversations(template, &inheritance.companions.end_tokens())
         }
         _ => own,
     }
 }
 
 /// The shape of a student with random weights, completed with what it inherits from its data.
-fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
+fn resolved(student: ModelConfig, inheritance: &Inheritance) -> Result<ModelConfig> {
     // Rows of the head that belong to no token are only inherited if vocab_size counts them.
-    let (classes, own, most) = (teaching.vocab_size, student.vocab_size(), teaching.vocab_size + teaching.padding);
+    let (classes, own, most) =
+        (inheritance.vocab_size, student.vocab_size(), inheritance.vocab_size + inheritance.padding.unwrap_or(0));
     if own != 0 && !(classes..=most).contains(&own) {
         let range = if most > classes { format!("{classes} to {most}") } else { classes.to_string() };
         bail!("vocab_size = {own}, but its data has {range} classes; leave it out");
@@ -119,16 +131,16 @@ fn resolved(student: ModelConfig, teaching: &Teaching) -> Result<ModelConfig> {
     if student.bos_token_id().is_some() || !student.eos_token_ids().is_empty() {
         bail!("bos_token_id and eos_token_id are inherited from the tokenizer; leave them out");
     }
-    let mut ends = teaching.companions.end_tokens();
+    let mut ends = inheritance.companions.end_tokens();
     if let Some(id) = ends.iter().find(|&&id| id as usize >= most) {
         bail!(
             "generation_config.json in the cache names token {id} as an end token, but there are only {most} classes"
         );
     }
     if ends.is_empty() {
-        ends.extend(teaching.tokenizer.eos());
+        ends.extend(inheritance.tokenizer.eos());
     }
-    let student = student.with_special_tokens(teaching.tokenizer.bos(), ends);
-    let student = student.resolved(classes, teaching.max_length).map_err(|e| anyhow!(e))?;
-    Ok(student.for_texts_of(teaching.max_length))
+    let student = student.with_special_tokens(inheritance.tokenizer.bos(), ends);
+    let student = student.resolved(classes, inheritance.max_length).map_err(|e| anyhow!(e))?;
+    Ok(student.for_texts_of(inheritance.max_length))
 }

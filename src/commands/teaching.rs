@@ -1,6 +1,7 @@
 //! What a student is trained on: the recipe's own cache or dataset, and the caches that are mixed in.
 
 use super::cache::{damaged, owner};
+use super::inheritance::Inheritance;
 use crate::caches;
 use crate::experiment::companions_of_students;
 use crate::output::note;
@@ -20,16 +21,7 @@ pub(super) struct Teaching {
     pub source: Source,
     /// Further caches that are mixed in.
     pub other_sources: Vec<WeightedSource>,
-    pub tokenizer: TextTokenizer,
-    /// The other files of the teacher that students inherit.
-    pub companions: Companions,
-    /// The chat template with which the data's conversations were written as text.
-    pub chat_template: Option<String>,
-    /// Number of classes that are tokens.
-    pub vocab_size: usize,
-    /// Number of the teacher's classes that are not.
-    pub padding: usize,
-    pub max_length: usize,
+    pub inheritance: Inheritance,
     /// Id of the cache, or fingerprint of the dataset.
     pub data: String,
     /// Teacher, dataset and tokenizer of the cache, for the run's record.
@@ -60,16 +52,18 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
         let companions = Companions::from_folder(config.path.parent().unwrap_or(Path::new(".")))?;
         let companions = companions_of_students(companions, recipe)?;
         return Ok(Teaching {
-            chat_template: chat_template(&dataset.rendering(), &companions, &tokenizer),
             data: dataset.fingerprint().to_string(),
-            vocab_size: tokenizer.vocab_size() as usize,
-            max_length: recipe.cache.max_length,
+            inheritance: Inheritance {
+                chat_template: chat_template(&dataset.rendering(), &companions, &tokenizer),
+                vocab_size: tokenizer.vocab_size() as usize,
+                max_length: recipe.cache.max_length,
+                companions,
+                padding: None,
+                tokenizer,
+            },
             source: Source::Labels(dataset),
             other_sources: Vec::new(),
-            companions,
-            padding: 0,
             made_from: Vec::new(),
-            tokenizer,
             cache: None,
         });
     }
@@ -90,12 +84,14 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     let companions = Companions::from_files(cache.folder(), cache.companions()?)?;
     Ok(Teaching {
         data: name_of(&source, &other_sources),
-        chat_template: chat_template(&plan.conversations, &companions, &tokenizer),
-        tokenizer,
-        companions,
-        vocab_size: plan.vocab_size as usize,
-        padding: plan.keep.padding as usize,
-        max_length: windows.fold(plan.max_length, u32::max) as usize,
+        inheritance: Inheritance {
+            chat_template: chat_template(&plan.conversations, &companions, &tokenizer),
+            tokenizer,
+            companions,
+            vocab_size: plan.vocab_size as usize,
+            padding: Some(plan.keep.padding as usize),
+            max_length: windows.fold(plan.max_length, u32::max) as usize,
+        },
         source,
         other_sources,
         made_from,

@@ -3,7 +3,7 @@
 use crate::args::TokenizerArgs;
 use crate::option_names::on_command_line;
 use crate::output::{note, say};
-use crate::paths::refuse_existing;
+use crate::paths::{refuse_existing, refuse_unwritable};
 use anyhow::{Context, Result};
 use logitcask_data::tokenizer::train_byte_level_bpe;
 use logitcask_data::{DatasetConfig, read_documents};
@@ -11,6 +11,7 @@ use logitcask_data::{DatasetConfig, read_documents};
 /// Trains a byte-level BPE tokenizer on the train split, or on all documents if nothing names splits.
 pub fn run(args: &TokenizerArgs) -> Result<()> {
     refuse_existing(&args.out)?;
+    refuse_unwritable(&args.out)?;
     let config =
         DatasetConfig { split_column: args.split_column.clone(), held_out: 0.0, ..DatasetConfig::at(&args.data) };
     let corpus = read_documents(&config).map_err(on_command_line)?;

@@ -10,6 +10,7 @@ use crate::models;
 use crate::output::{note, say};
 use crate::progress::Progress;
 use crate::recipe::{Recipe, TeacherConfig, name};
+use crate::recipe_check::check_prefix;
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun, Seconds, Summary};
 use anyhow::{Context, Result, anyhow, bail};
@@ -31,8 +32,8 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
     train.seed = args.seed.unwrap_or(train.seed);
     let train = train.clone();
     let teaching = open_teaching(&recipe, &args.recipe)?;
-    let student =
-        Student::open(&section, &teaching).with_context(|| format!("{}: [student]", args.recipe.display()))?;
+    let student = Student::open(&section, &teaching.inheritance)
+        .with_context(|| format!("{}: [student]", args.recipe.display()))?;
     recipe.student = Some(student.section.clone());
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data/runs").join(name(&args.recipe)));
     refuse_misfits(&recipe, &train, &student, &teaching).with_context(|| args.recipe.display().to_string())?;
@@ -40,7 +41,7 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
     let identity = Identity {
         recipe: recipe.clone(),
         data: teaching.data.clone(),
-        source: student.source,
+        source: student.source()?,
         made_from: teaching.made_from.clone(),
     };
     let (device, device_name) = crate::devices::open(args.device)?;
@@ -51,7 +52,7 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
     teaching.describe_mixture().iter().for_each(|text| note!("{text}"));
 
     note!("{} on {device_name}", student.describe(&train));
-    let similarity = similarity(&recipe, teaching.vocab_size, &device)?;
+    let similarity = similarity(&recipe, teaching.inheritance.vocab_size, &device)?;
     let run =
         Run { identity: &identity, student: &student, train: &train, teaching: &teaching, device: &device, similarity };
     let (model, student_seconds) = run.train("student", &recipe.loss, &folder)?;
@@ -112,19 +113,9 @@ fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching
 
 /// Refuses a recipe that needs longer windows or other rows than the data has, before anything is written.
 fn refuse_misfits(recipe: &Recipe, train: &TrainConfig, student: &Student, teaching: &Teaching) -> Result<()> {
-    let window = teaching.max_length;
-    if let Some(length) = train.max_length.filter(|length| *length as usize > window) {
-        bail!("[train] max_length = {length}, but the data's windows have {window} tokens at most; leave it out");
-    }
-    // The student is evaluated on whole windows, whatever [train] max_length is.
-    let context = student.config.max_position_embeddings();
-    if context < window {
-        bail!(
-            "[student] max_position_embeddings = {context}, but the windows have {window} tokens; leave it out, or set \
-             {window} or more"
-        );
-    }
-    student.check_parts(train)?;
+    let window = teaching.inheritance.max_length;
+    check_prefix(train, window)?;
+    student.check_fit(train, window)?;
     let sources = WeightedSource::all(&teaching.source, &teaching.other_sources);
     Ok(check_sources(train, &recipe.loss, &sources)?)
 }

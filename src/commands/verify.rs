@@ -3,7 +3,7 @@
 use crate::args::VerifyArgs;
 use crate::caches;
 use crate::experiment::Experiment;
-use crate::output::say;
+use crate::output::{counted, say};
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use logitcask_cache::{CachedSample, Plan, verify};
@@ -64,10 +64,10 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         notes.iter().for_each(|note| say!("note: {note}"));
         if let Some(live) = live {
             say!(
-                "live: {} samples, {} positions; log Z differs by {:.1e} nat at most ({:.1e} between two live runs, \
+                "live: {}, {}; log Z differs by {:.1e} nat at most ({:.1e} between two live runs, \
                  {:.1e} tolerated)",
-                live.samples,
-                live.positions,
+                counted(live.samples as u64, "samples"),
+                counted(live.positions as u64, "positions"),
                 live.stored_against_live,
                 live.live_against_live,
                 live.tolerance
@@ -81,8 +81,9 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     match whole {
         true => Ok(()),
         false => bail!(
-            "{}: the cache is missing parts or damaged; `logitcask repair RECIPE` rebuilds them (without the teacher, \
-             copy the files again from where the cache came from)",
+            "{}: the cache is missing parts or damaged; `logitcask repair RECIPE` rebuilds them, or the same `logitcask \
+             export` again if that wrote it (without the teacher or the cache that was exported, copy the files again from \
+             where they came from)",
             args.cache.display()
         ),
     }

@@ -49,11 +49,24 @@ pub fn check_sources(
 ) -> std::result::Result<(), ConfigError> {
     sources.iter().try_for_each(|one| one.source.check(loss))?;
     if let Some(relations) = &loss.relations {
-        relations.check_run(config, sources).map_err(|error| error.within("[loss] relations"))?;
+        relations.check_run(config, sources)?;
     }
     if sources.len() == 1 {
         return Ok(());
     }
+    check_mixed(config, loss)?;
+    let is_weight = |one: &&WeightedSource| one.weight.is_finite() && one.weight > 0.0;
+    match sources.iter().find(|one| !is_weight(one)) {
+        Some(one) => Err(ConfigError::new("[[data]] weight", one.weight, "a number above 0")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what a mixture of several caches cannot be trained with, whichever they are.
+///
+/// # Errors
+/// Names the key of the recipe, its value and what is accepted.
+pub fn check_mixed(config: &TrainConfig, loss: &LossConfig) -> std::result::Result<(), ConfigError> {
     let refused = |key, got: &str, reason| Err(ConfigError::new(key, got, "left out with [[data]]").because(reason));
     if config.pruning.is_some() {
         return refused("[train] pruning", "a rule", "it chooses among the samples of a single cache");
@@ -61,9 +74,5 @@ pub fn check_sources(
     if loss.second_teacher.is_some() {
         return refused("[loss] second_teacher", "a cache", "it has no rows for the samples of other caches");
     }
-    let is_weight = |one: &&WeightedSource| one.weight.is_finite() && one.weight > 0.0;
-    match sources.iter().find(|one| !is_weight(one)) {
-        Some(one) => Err(ConfigError::new("[[data]] weight", one.weight, "a number above 0")),
-        None => Ok(()),
-    }
+    Ok(())
 }

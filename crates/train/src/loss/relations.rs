@@ -10,6 +10,8 @@ use logitcask_cache::Plan;
 use logitcask_core::{ConfigError, ExtraColumn, HiddenPositions};
 use serde::{Deserialize, Serialize};
 
+/// Where the keys are in a recipe.
+const SECTION: &str = "[loss] relations";
 /// Least squared length that is divided by, for samples with the same vector.
 const LEAST_SQUARE: f64 = 1e-12;
 
@@ -53,26 +55,45 @@ impl Relations {
         let mut first: Option<&ExtraColumn> = None;
         for source in sources {
             let Some(cache) = source.source.cache() else {
-                return Err(ConfigError::new("column", &self.column, "left out without a cache"));
+                let problem = ConfigError::new("column", &self.column, "left out without a cache");
+                return Err(problem.within(SECTION));
             };
-            let column = self.column_of(cache.plan())?;
-            self.check_windows(config, cache.plan())?;
+            let column = self.check_cache(config, &cache.plan().extras, cache.plan().max_length)?;
             let expected = "a column that is the same in all caches of the run";
-            ConfigError::unless(*first.get_or_insert(column) == column, "column", &self.column, expected)?;
+            ConfigError::unless(*first.get_or_insert(column) == column, "column", &self.column, expected)
+                .map_err(|error| error.within(SECTION))?;
         }
+        Ok(())
+    }
+
+    /// The column of a cache that has these beside the logits, and windows of up to `max_length` tokens.
+    ///
+    /// # Errors
+    /// Names the key of the recipe that the cache does not fit, its value and what is accepted. So it does for parts of a
+    /// step that are too small, whatever the cache.
+    pub fn check_cache<'a>(
+        &self,
+        config: &TrainConfig,
+        extras: &'a [ExtraColumn],
+        max_length: u32,
+    ) -> Result<&'a ExtraColumn, ConfigError> {
+        let column = self.column_of(extras).map_err(|error| error.within(SECTION))?;
+        self.check_windows(config, max_length)?;
         let (together, needed) = (config.batch_size / config.accumulate, if self.angle > 0.0 { 3 } else { 2 });
         let expected = format!("at least {needed} samples, which are batch_size / accumulate of [train]");
         ConfigError::unless(together >= needed, "samples that are related to one another", together, expected)
+            .map_err(|error| error.within(SECTION))?;
+        Ok(column)
     }
 
-    /// The column of a plan, which must have one vector for each sample.
-    fn column_of<'a>(&self, plan: &'a Plan) -> Result<&'a ExtraColumn, ConfigError> {
+    /// The column among these, which must have one vector for each sample.
+    fn column_of<'a>(&self, extras: &'a [ExtraColumn]) -> Result<&'a ExtraColumn, ConfigError> {
         let refused = |expected: String| ConfigError::new("column", &self.column, expected);
         let per_sample = |extra: &&ExtraColumn| extra.per_position() == 0;
-        let there: Vec<&str> = plan.extras.iter().filter(per_sample).map(|extra| extra.name.as_str()).collect();
+        let there: Vec<&str> = extras.iter().filter(per_sample).map(|extra| extra.name.as_str()).collect();
         let expected =
             if there.is_empty() { "a column of the cache, which has none".to_owned() } else { there.join(", ") };
-        match plan.extras.iter().find(|extra| extra.name == self.column) {
+        match extras.iter().find(|extra| extra.name == self.column) {
             Some(extra) if extra.per_position() == 0 => Ok(extra),
             Some(_) => {
                 Err(refused(expected).because("it has a vector for each position, and relations are between samples"))
@@ -85,10 +106,10 @@ impl Relations {
     }
 
     /// A sample's vector is that of all its tokens, so the student has to see all of them.
-    fn check_windows(&self, config: &TrainConfig, plan: &Plan) -> Result<(), ConfigError> {
-        match config.max_length.filter(|length| *length < plan.max_length) {
+    fn check_windows(&self, config: &TrainConfig, max_length: u32) -> Result<(), ConfigError> {
+        match config.max_length.filter(|length| *length < max_length) {
             Some(length) => Err(ConfigError::new("[train] max_length", length, "left out beside relations")
-                .because(format!("`{}` has the vectors of windows of up to {} tokens", self.column, plan.max_length))),
+                .because(format!("`{}` has the vectors of windows of up to {max_length} tokens", self.column))),
             None => Ok(()),
         }
     }
@@ -112,7 +133,7 @@ impl RelationalLoss {
     /// Names the column if the plan does not have it.
     pub fn new(relations: &Relations, plan: &Plan) -> Result<Self, ConfigError> {
         let Relations { distance, angle, .. } = *relations;
-        Ok(Self { distance, angle, pooling: relations.column_of(plan)?.from.positions() })
+        Ok(Self { distance, angle, pooling: relations.column_of(&plan.extras)?.from.positions() })
     }
 
     /// The loss of a batch, \[1\]; `None` without vectors of the teacher. hidden: \[positions, hidden size\], in the order
