@@ -41,6 +41,53 @@ fn damage_is_found_and_repaired_to_the_same_bytes() {
 }
 
 #[test]
+fn a_recipe_that_the_cache_was_not_made_with_is_told_from_an_intact_cache() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    let whole = fixture.cache_files();
+    fixture.edit_recipe("k = 16", "k = 8");
+    for is_damaged in [false, true] {
+        if is_damaged {
+            fs::remove_file(
+                fixture.path("cache").join(&whole.iter().find(|(name, _)| name.ends_with(".parquet")).unwrap().0),
+            )
+            .unwrap();
+        }
+        let error = fixture.fails(&REPAIR);
+        assert!(error.contains("another plan") && error.contains("k=16") && error.contains("k=8"), "{error}");
+        assert!(error.contains("the recipe that it was made with"), "{error}");
+    }
+    fixture.edit_recipe("k = 8", "k = 16");
+    fixture.ok(&REPAIR);
+    assert!(fixture.cache_files() == whole, "the same bytes");
+}
+
+#[test]
+fn an_export_into_a_damaged_one_repairs_it() {
+    let fixture = Fixture::new(40);
+    fixture.ok(&CACHE);
+    let export = ["export", "cache", "--layout", "packed", "--out", "packed"];
+    fixture.ok(&export);
+    let shard = fs::read_dir(fixture.path("packed/data")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let good = fs::read(&shard).unwrap();
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    for damaged in [Some(flipped), None] {
+        match damaged {
+            Some(bytes) => fs::write(&shard, bytes).unwrap(),
+            None => fs::remove_file(&shard).unwrap(),
+        }
+        let error = fixture.fails(&["verify", "packed"]);
+        assert!(error.contains("logitcask export"), "{error}");
+        let said = fixture.ok(&export);
+        assert!(said.contains("packed: repaired, cache id ") && !said.contains("already"), "{said}");
+        assert!(fs::read(&shard).unwrap() == good, "the same bytes");
+    }
+    assert!(fixture.ok(&export).contains("packed: already complete"));
+    fixture.ok(&["verify", "packed"]);
+}
+
+#[test]
 fn the_live_teacher_agrees_with_its_cache_and_another_does_not() {
     let fixture = Fixture::new(60);
     fixture.ok(&CACHE);

@@ -1,5 +1,6 @@
 //! `logitcask export`.
 
+use super::verify::verify_aloud;
 use crate::args::ExportArgs;
 use crate::caches;
 use crate::models;
@@ -9,17 +10,19 @@ use crate::progress::Progress;
 use crate::stop;
 use crate::summary::CacheFigures;
 use crate::tokenizers;
-use anyhow::{Result, anyhow, bail};
-use logitcask_cache::{Layout, PLAN_NAME, convert};
+use anyhow::{Context, Result, anyhow, bail};
+use logitcask_cache::{CacheReader, Layout, MANIFEST_NAME, PLAN_NAME, Plan, Tier, convert, repair};
 use logitcask_model::{DeviceChoice, Precision, export};
+use std::path::Path;
 
 /// Writes a model as a Hugging Face folder, or a cache in another layout.
 pub fn run(args: &ExportArgs) -> Result<()> {
     let (is_cache, source) = (args.source.join(PLAN_NAME).exists(), args.source.display());
     match (is_cache, args.layout, args.precision) {
-        (true, Some(_), Some(_)) => {
-            bail!("{source}: this is a cache, whose values cannot be changed; leave out --precision")
-        }
+        (true, _, Some(_)) => bail!(
+            "{source}: this is a cache, whose values cannot be changed; leave out --precision, and name a layout with \
+             --layout"
+        ),
         (true, Some(layout), None) => export_cache(args, layout),
         (true, None, _) => bail!("{source}: this is a cache; name the layout to write it in with --layout"),
         (false, Some(_), _) => {
@@ -45,10 +48,11 @@ fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
 fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let cache = caches::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
-    let progress = Progress::new("converting", "shards", cache.plan().unit_count() as u64);
     if args.out.ancestors().any(|place| are_one(place, &args.source)) {
         bail!("{}: this is, or is inside, the cache that is read; name another folder", args.out.display());
     }
+    let was_damaged = mend(&cache, &args.out, layout)?;
+    let progress = Progress::new("converting", "shards", cache.plan().unit_count() as u64);
     let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
     progress.finish();
     let was_complete = progress.done() == 0;
@@ -57,11 +61,39 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     say!(
         "{}: {}cache id {}, {} layout, {:.2} bytes per kept class ({:.2} before)",
         args.out.display(),
-        if was_complete { "already complete, " } else { "" },
+        match (was_damaged, was_complete) {
+            (true, _) => "repaired, ",
+            (false, true) => "already complete, ",
+            (false, false) => "",
+        },
         after.cache_id.short(),
         layout.name(),
         after.bytes_per_entry,
         before.bytes_per_entry
     );
     Ok(())
+}
+
+/// Removes the damaged parts of a finished export, so that they are written again; returns whether there were any. One
+/// that is not finished is continued, perhaps by several processes, and none of its parts are removed.
+fn mend(cache: &CacheReader, out: &Path, layout: Layout) -> Result<bool> {
+    let plan = Plan { layout, ..cache.plan().clone() };
+    let is_other = Plan::read(out).is_ok_and(|there| there.id() != plan.id());
+    if is_other || !out.join(MANIFEST_NAME).exists() {
+        return Ok(false);
+    }
+    let report = verify_aloud(out, Tier::Rows)?;
+    if report.is_whole() {
+        return Ok(false);
+    }
+    report.findings.iter().for_each(|finding| say!("{finding}"));
+    let (path, companions) = (cache.tokenizer_path(), cache.companions()?);
+    let tokenizer = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let companions: Vec<_> = companions.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let prepared = repair::prepare(out, plan, &tokenizer, &companions, &report)?;
+    match prepared.left.first() {
+        // A file with the name of a shard that is not of this format may be the user's own, so it is not removed.
+        Some(left) => bail!("{}: {} is not a file of this cache; move it away", out.display(), left.file),
+        None => Ok(true),
+    }
 }

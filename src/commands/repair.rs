@@ -1,9 +1,10 @@
 //! `logitcask repair`.
 
-use super::cache::{Run, fill};
+use super::cache::{Run, fill, other_plan};
 use super::verify::verify_aloud;
 use crate::answers;
 use crate::args::RepairArgs;
+use crate::caches;
 use crate::experiment::Experiment;
 use crate::output::say;
 use crate::recipe_file;
@@ -21,6 +22,12 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let experiment = Experiment::of(recipe, &args.recipe, teacher)?;
     let folder = &experiment.folder;
     let existing = Plan::read(folder).ok();
+    // A plan that the manifest names is the cache's own. Any other may be damaged, which shows further below.
+    if let Ok(cache) = caches::open(folder)
+        && experiment.begun()?.is_none()
+    {
+        bail!("{}. A cache is repaired with the recipe that it was made with", other_plan(&experiment, cache.plan())?);
+    }
     let report = verify_aloud(folder, verify::Tier::Rows)?;
     if report.is_whole() {
         report.notes.iter().for_each(|note| say!("note: {note}"));
