@@ -29,7 +29,7 @@ GUTENBERG := data/corpora/gutenberg.jsonl
 SMOLLM2 := data/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m fetch-smollm2 fetch-gutenberg demo-data gpu-check interop clean-runs
+.PHONY: help build cache-teacher train-student seeds man test crash-test fuzz bench bench-select bench-stage bench-step bench-families bench-reader bench-open bench-growth bench-prepare bench-peers bench-methods check fmt fetch-stories15m fetch-smollm2 fetch-gutenberg demo-data gpu-check interop python bench-python clean-runs
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -109,6 +109,9 @@ bench-growth: ## time of writing, resuming, opening, reading and verifying 1, 10
 bench-prepare: ## memory and rate of tokenising 1, 10 and 100 times a corpus, and of reading it from disk (ten minutes)
 	$(CARGO) bench --workspace $(FEATURES) --bench prepare
 
+bench-python: cache-teacher ## time of reading the demo's cache from Python, beside pyarrow and a loader written by hand (needs `make python`)
+	$(PYTHON_VENV)/bin/python benches/python/read.py data/caches/demo
+
 bench-peers: build fetch-stories15m ## step, selection and forward pass in PyTorch and transformers, for comparison (needs Python)
 	FEATURES="$(FEATURES)" benches/peers/run.sh
 
@@ -148,6 +151,12 @@ gpu-check: fetch-stories15m ## pack .gpu/, which compares a GPU with the CPU on 
 
 interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, duckdb and datasets, a student with transformers, and caches written in Python (needs Python)
 	tests/interop/run.sh data/caches/demo data/runs/demo/student/model
+
+PYTHON ?= python3
+PYTHON_VENV := target/python-venv
+
+python: ## build the Python package, install it into target/python-venv and test it (needs Python 3.10 or newer)
+	python/test.sh $(PYTHON) $(PYTHON_VENV)
 
 clean-runs: ## remove caches and runs, but keep fetched models
 	rm -rf data/caches data/runs

@@ -21,7 +21,7 @@ fn root() -> PathBuf {
 #[test]
 fn a_file_has_one_job() {
     let mut files = Vec::new();
-    for folder in ["crates", "src", "tests"] {
+    for folder in ["crates", "src", "tests", "python/src"] {
         rust_files(&root().join(folder), &mut files);
     }
     for path in files {

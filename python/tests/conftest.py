@@ -1,0 +1,59 @@
+"""What the tests share: the repository's caches, and a small cache of random logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import logitcask
+import numpy as np
+import pytest
+
+DATA = Path(__file__).parents[2] / "data"
+VECTORS = sorted(path.parent for path in (DATA / "vectors").glob("*/*/plan.json"))
+VOCAB = 300
+
+
+def samples(count: int, seed: int = 0, longest: int = 12) -> list[list[int]]:
+    random = np.random.default_rng(seed)
+    return [random.integers(0, VOCAB, random.integers(2, longest + 1)).tolist() for _ in range(count)]
+
+
+def logits_of(tokens: list[int], spread: float = 3.0) -> np.ndarray:
+    """Raw logits that depend on the tokens alone, one row for each position."""
+    rows = [np.random.default_rng(tokens[: i + 1]).normal(0, spread, VOCAB) for i in range(len(tokens) - 1)]
+    return np.asarray(rows, dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    path.write_text("{}")
+    return path
+
+
+def writer(folder: Path, tokenizer: Path, counts: dict[str, int], **options: Any) -> logitcask.CacheWriter:
+    given: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "max_length": 12,
+        "teacher": logitcask.Pin.of_bytes("random", b"weights"),
+        "dataset": logitcask.Pin.of_bytes("random", b"samples"),
+        "selection": logitcask.top_k(16),
+        "samples_per_unit": 40,
+    }
+    return logitcask.CacheWriter(folder, splits=counts, tokenizer=tokenizer, **{**given, **options})
+
+
+def fill(one: logitcask.CacheWriter, texts: dict[str, list[list[int]]]) -> str:
+    for split, number in one.pending():
+        tokens = texts[split][number]
+        one.add(split, number, tokens, logits_of(tokens))
+    return one.finish()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path) -> logitcask.Cache:
+    """150 training samples in four units, and 9 for tests."""
+    folder = tmp_path_factory.mktemp("cache") / "small"
+    fill(writer(folder, tokenizer, {"train": 150, "test": 9}), {"train": samples(150), "test": samples(9, 1)})
+    return logitcask.open(folder)

@@ -1,0 +1,87 @@
+"""`transformers`: training without a subclass, and caches of its models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import logitcask
+import numpy as np
+import pytest
+from conftest import DATA, VOCAB, samples
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers", minversion="4.50")
+
+from logitcask import capture, hf  # noqa: E402
+
+
+def student(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    return transformers.LlamaForCausalLM(config)
+
+
+def trainer(cache: logitcask.Cache, out: Path, **options: Any) -> Any:
+    arguments: dict[str, Any] = {
+        "remove_unused_columns": False,
+        "per_device_train_batch_size": 10,
+        "learning_rate": 1e-2,
+        "report_to": [],
+        "use_cpu": True,
+        "seed": 3,
+        "save_steps": 10,
+        "logging_steps": 5,
+        "disable_tqdm": True,
+    }
+    return transformers.Trainer(
+        model=student(),
+        args=transformers.TrainingArguments(str(out), **{**arguments, **options}),
+        train_dataset=hf.Samples(cache["train"]),
+        eval_dataset=hf.Samples(cache["test"]),
+        data_collator=hf.Collator(cache["train"]),
+        compute_loss_func=hf.Loss(temperature=2.0, alpha=0.9),
+    )
+
+
+def test_a_stock_trainer_learns_and_resumes(cache: logitcask.Cache, tmp_path: Path) -> None:
+    whole = trainer(cache, tmp_path / "a", max_steps=20)
+    whole.train()
+    losses = [entry["loss"] for entry in whole.state.log_history if "loss" in entry]
+    assert losses[-1] < losses[0]
+    half = trainer(cache, tmp_path / "b", max_steps=20)
+    half.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-10"))
+    for a, b in zip(whole.model.parameters(), half.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_columns_that_a_trainer_removed_are_missed_by_name(cache: logitcask.Cache) -> None:
+    with pytest.raises(KeyError, match="remove_unused_columns=False"):
+        hf.Collator(cache["train"])([{}])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_cache_of_a_model_has_its_logits(family: str, tmp_path: Path, tokenizer: Path) -> None:
+    folders = [path for path in sorted((DATA / "golden" / "families").iterdir()) if path.name.startswith(family)]
+    model = transformers.AutoModelForCausalLM.from_pretrained(folders[0]).eval()
+    vocab = model.get_output_embeddings().weight.shape[0]
+    texts = [[token % vocab for token in text] for text in samples(20, 4)]
+    marked = [{"input_ids": text, "mask": [i % 2 for i in range(len(text))]} for text in texts]
+    options = {"teacher": logitcask.Pin.of(folders[0]), "tokenizer": tokenizer, "selection": logitcask.top_k(8)}
+    capture.from_transformers(model, {"train": texts}, tmp_path / "all", samples_per_unit=6, **options)
+    capture.from_transformers(model, {"train": marked}, tmp_path / "marked", samples_per_unit=6, **options)
+    whole, chosen = logitcask.open(tmp_path / "all"), logitcask.open(tmp_path / "marked")
+    assert whole.verify() == [] and chosen.verify() == []
+    for number, text in enumerate(texts):
+        with torch.no_grad():
+            exact = model(torch.tensor([text])).logits[0, :-1].log_softmax(1).numpy()
+        sample = whole["train"][number]
+        want = np.take_along_axis(exact, sample.class_ids, 1)
+        assert np.abs(sample.log_probs - want).max() < 8e-3
+        assert sample.class_ids[:, 0].tolist() == exact.argmax(1).tolist()
+        places = [i for i in range(len(text) - 1) if (i + 1) % 2]
+        part = chosen["train"][number]
+        assert part.labels.tolist() == [text[i + 1] for i in places]
+        assert np.abs(part.log_probs - sample.log_probs[places]).max() < 1e-3
