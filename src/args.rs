@@ -1,10 +1,12 @@
 //! Command-line arguments.
 
 mod generate;
+mod import;
 mod measure;
 mod values;
 
 pub use generate::GenerateArgs;
+pub use import::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, NamedSource};
 pub use measure::MeasureArgs;
 
 use crate::logging::Verbosity;
@@ -13,7 +15,7 @@ use clap_complete::Shell;
 use logitcask_cache::Layout;
 use logitcask_model::{DeviceChoice, Precision};
 use std::path::PathBuf;
-use values::{layout, precision, whole};
+use values::{layout, precision, target, whole};
 
 /// The command of scripts/gpu-check.
 const MEASURE_DEVICE: &str = "measure-device";
@@ -101,10 +103,18 @@ pub enum Command {
   logitcask generate models/Chat --prompts questions.jsonl --out answers.parquet --temperature 0.7 --top-p 0.9
                                                          answer prompts; resumes a run that was stopped or killed")]
     Generate(GenerateArgs),
-    /// Write a model as a folder that `transformers` opens, or a cache in another layout
+    /// Make a cache from the files of another tool; resumes a run that was stopped or killed
+    #[command(after_help = "Examples:
+  logitcask import distillkit captured --teacher Qwen/Qwen3-0.6B --tokenizer models/Qwen3 --out data/caches/captured
+  logitcask import nemo train=train.jsonl test=test.jsonl --teacher models/Qwen3 --out data/caches/nemo
+  logitcask import llama-cpp wiki.kld --teacher models/Qwen3 --out data/caches/wiki
+  logitcask import distillkit --help                     what a format takes")]
+    Import(ImportArgs),
+    /// Write a model as a folder that `transformers` opens, or a cache in another layout or for another tool
     #[command(after_help = "Examples:
   logitcask export data/demo/teacher --out demo-f16 --precision f16
-  logitcask export data/caches/demo --layout packed --out data/caches/packed")]
+  logitcask export data/caches/demo --layout packed --out data/caches/packed
+  logitcask export data/caches/demo --to distillkit --out demo-distillkit")]
     Export(ExportArgs),
     /// Train a byte-level BPE tokenizer on a dataset's train split
     #[command(after_help = "Examples:
@@ -272,6 +282,17 @@ pub struct ExportArgs {
     /// For a cache: plain (typed lists for any Parquet reader) or packed (smallest); no value changes
     #[arg(long, value_parser = layout)]
     pub layout: Option<Layout>,
+    /// For a cache: the tool to write it for, distillkit (a folder of Parquet files and settings for each split). Kept
+    /// values do not change; what that tool has no place for is left out, and said
+    #[arg(long, value_parser = target, conflicts_with = "layout")]
+    pub to: Option<Target>,
+}
+
+/// A tool that a cache can be written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// DistillKit's Parquet files.
+    DistillKit,
 }
 
 /// Arguments of `tokenizer`.

@@ -32,6 +32,13 @@ pub fn of_model(files: &PretrainedModel) -> Result<TextTokenizer> {
     Ok(tokenizer)
 }
 
+/// The tokenizer in a folder that need not hold a model.
+pub fn of_folder(folder: &Path) -> Result<TextTokenizer> {
+    let (tokenizer, notes) = TextTokenizer::from_model_folder(folder, SpecialIds::default())?;
+    notes.iter().for_each(|text| note!("{}: {text}", folder.display()));
+    Ok(tokenizer)
+}
+
 /// Every token that ends a text or an answer of a model, in ascending order.
 pub fn ends(files: &PretrainedModel, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
     let (config, companions) = (files.config(), files.companions()?);

@@ -7,14 +7,18 @@ const SHELLS: [&str; 5] = ["bash", "zsh", "fish", "powershell", "elvish"];
 
 /// Names of the commands that the help lists.
 fn commands(fixture: &Fixture) -> Vec<String> {
-    let help = fixture.ok(&["--help"]);
+    let names = listed(&fixture.ok(&["--help"]));
+    assert!(names.len() > 10 && names.contains(&"cache".to_owned()), "{names:?}");
+    names
+}
+
+/// Names of the commands in a help text.
+fn listed(help: &str) -> Vec<String> {
     let (_, list) = help.split_once("Commands:\n").unwrap();
     let (list, _) = list.split_once("\n\n").unwrap();
     // Continuation lines of a description are indented further.
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let names: Vec<_> = names.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect();
-    assert!(names.len() > 10 && names.contains(&"cache".to_owned()), "{names:?}");
-    names
+    names.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -63,5 +67,7 @@ fn the_packers_script_writes_all_of_them() {
     assert!(packer.status().unwrap().success());
     let count = |folder: &str| fs::read_dir(fixture.path(folder)).unwrap().count();
     assert_eq!(count("assets/completions"), SHELLS.len());
-    assert_eq!(count("assets/man"), commands(&fixture).len());
+    // One for each command but `help`, for each format of `import`, and for the program.
+    let formats = listed(&fixture.ok(&["import", "--help"])).len() - 1;
+    assert_eq!(count("assets/man"), commands(&fixture).len() + formats);
 }

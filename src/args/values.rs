@@ -1,5 +1,6 @@
 //! Parsers of single arguments.
 
+use super::Target;
 use logitcask_cache::Layout;
 use logitcask_data::SpecialTokens;
 use logitcask_model::Precision;
@@ -32,6 +33,14 @@ pub(super) fn layout(text: &str) -> Result<Layout, String> {
         .into_iter()
         .find(|layout| layout.name() == text)
         .ok_or_else(|| format!("`{text}` is none of plain, packed"))
+}
+
+/// A tool that a cache can be written for.
+pub(super) fn target(text: &str) -> Result<Target, String> {
+    match text {
+        "distillkit" => Ok(Target::DistillKit),
+        other => Err(format!("`{other}` is not distillkit, the only tool that a cache can be written for")),
+    }
 }
 
 /// A number format.

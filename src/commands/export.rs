@@ -1,10 +1,10 @@
 //! `logitcask export`.
 
 use super::verify::verify_aloud;
-use crate::args::ExportArgs;
+use crate::args::{ExportArgs, Target};
 use crate::caches;
 use crate::models;
-use crate::output::say;
+use crate::output::{note, say};
 use crate::paths::are_one;
 use crate::progress::Progress;
 use crate::stop;
@@ -12,23 +12,31 @@ use crate::summary::CacheFigures;
 use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::{CacheReader, Layout, MANIFEST_NAME, PLAN_NAME, Plan, Tier, convert, repair};
+use logitcask_import::distillkit;
 use logitcask_model::{DeviceChoice, Precision, export};
 use std::path::Path;
 
-/// Writes a model as a Hugging Face folder, or a cache in another layout.
+/// Writes a model as a Hugging Face folder, or a cache in another layout or for another tool.
 pub fn run(args: &ExportArgs) -> Result<()> {
     let (is_cache, source) = (args.source.join(PLAN_NAME).exists(), args.source.display());
-    match (is_cache, args.layout, args.precision) {
-        (true, _, Some(_)) => bail!(
+    match (is_cache, args.layout, args.to, args.precision) {
+        (true, _, _, Some(_)) => bail!(
             "{source}: this is a cache, whose values cannot be changed; leave out --precision, and name a layout with \
              --layout"
         ),
-        (true, Some(layout), None) => export_cache(args, layout),
-        (true, None, _) => bail!("{source}: this is a cache; name the layout to write it in with --layout"),
-        (false, Some(_), _) => {
+        (true, Some(layout), ..) => export_cache(args, layout),
+        (true, None, Some(Target::DistillKit), _) => export_distillkit(args),
+        (true, None, None, _) => bail!(
+            "{source}: this is a cache; name the layout to write it in with --layout, or the tool to write it for with \
+             --to"
+        ),
+        (false, Some(_), ..) => {
             bail!("{source}: this is not a cache, and only caches have a layout; leave out --layout")
         }
-        (false, None, precision) => export_model(args, precision.unwrap_or_default()),
+        (false, None, Some(_), _) => {
+            bail!("{source}: this is not a cache, and only caches are written for other tools; leave out --to")
+        }
+        (false, None, None, precision) => export_model(args, precision.unwrap_or_default()),
     }
 }
 
@@ -48,9 +56,7 @@ fn export_model(args: &ExportArgs, precision: Precision) -> Result<()> {
 fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let cache = caches::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
-    if args.out.ancestors().any(|place| are_one(place, &args.source)) {
-        bail!("{}: this is, or is inside, the cache that is read; name another folder", args.out.display());
-    }
+    check_outside(args)?;
     let was_damaged = mend(&cache, &args.out, layout)?;
     let progress = Progress::new("converting", "shards", cache.plan().unit_count() as u64);
     let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
@@ -96,4 +102,31 @@ fn mend(cache: &CacheReader, out: &Path, layout: Layout) -> Result<bool> {
         Some(left) => bail!("{}: {} is not a file of this cache; move it away", out.display(), left.file),
         None => Ok(true),
     }
+}
+
+fn export_distillkit(args: &ExportArgs) -> Result<()> {
+    check_outside(args)?;
+    let cache = caches::open(&args.source)?;
+    let progress = Progress::new("exporting", "files", cache.plan().unit_count() as u64);
+    let is_whole = distillkit::export(&cache, &args.out, stop::flag(), &mut || progress.add(1))?;
+    progress.finish();
+    if !is_whole {
+        bail!("stopped; run the same command again to continue");
+    }
+    let out = args.out.display();
+    for split in cache.splits() {
+        say!("{out}/{split}: {} sequences, with compression_config.yaml", cache.len(split)?);
+    }
+    note!(
+        "left out, because DistillKit has no place for it: the tail, log Z, labels that were not kept, extra columns"
+    );
+    Ok(())
+}
+
+/// Refuses to write into the cache that is read.
+fn check_outside(args: &ExportArgs) -> Result<()> {
+    if args.out.ancestors().any(|place| are_one(place, &args.source)) {
+        bail!("{}: this is, or is inside, the cache that is read; name another folder", args.out.display());
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod export;
 mod fit;
 mod generate;
 mod generations;
+mod import;
 mod inheritance;
 mod inspect;
 mod man;
@@ -47,6 +48,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Repair(args) => repair::run(&args),
         Command::Estimate(args) => estimate::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Completions(args) => {
@@ -71,6 +73,7 @@ fn device(command: &Command) -> Option<DeviceChoice> {
         Command::MeasureDevice(args) => Some(args.device),
         Command::Prepare(_)
         | Command::Inspect(_)
+        | Command::Import(_)
         | Command::Export(_)
         | Command::Tokenizer(_)
         | Command::Completions(_)

@@ -25,6 +25,10 @@ $logitcask inspect "$home/log_probs" --sample 0 --split val --positions 4
 $logitcask export "$home/log_probs" --layout packed --out "$home/packed"
 $logitcask verify "$home/packed"
 
+# What is written for DistillKit is, by a reader in Python, what the cache holds.
+$logitcask export "$home/all" --to distillkit --out "$home/distillkit"
+$venv/bin/python tests/interop/read_distillkit.py "$home/all" "$home/distillkit"
+
 # The cache without log_z and atoms trains a student at T = 1; another temperature is refused before anything is written.
 sed "s|FOLDER|$home|" tests/interop/log_probs.toml > "$home/log_probs.toml"
 $logitcask train "$home/log_probs.toml" --device cpu --out "$home/run"
