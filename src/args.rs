@@ -3,11 +3,13 @@
 mod generate;
 mod import;
 mod measure;
+mod serve;
 mod values;
 
 pub use generate::GenerateArgs;
 pub use import::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, NamedSource};
 pub use measure::MeasureArgs;
+pub use serve::ServeArgs;
 
 use crate::logging::Verbosity;
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand};
@@ -110,6 +112,16 @@ pub enum Command {
   logitcask import llama-cpp wiki.kld --teacher models/Qwen3 --out data/caches/wiki
   logitcask import distillkit --help                     what a format takes")]
     Import(ImportArgs),
+    /// Offer a model to `[teacher] server` of recipes on other machines: log-probabilities of the tokens of prompts,
+    /// through the completions interface that vLLM has
+    #[command(after_help = "Examples:
+  logitcask serve data/demo/teacher
+  logitcask serve models/Chat --listen 0.0.0.0:8000 --precision bf16 --device wgpu
+
+It has POST /v1/completions, with prompts as token ids or texts, prompt_logprobs or echo with logprobs, and
+max_tokens 0 or 1 (the token that follows is the likeliest), GET /v1/models and GET /health. Whatever else is asked
+for is refused by name.")]
+    Serve(ServeArgs),
     /// Write a model as a folder that `transformers` opens, or a cache in another layout or for another tool
     #[command(after_help = "Examples:
   logitcask export data/demo/teacher --out demo-f16 --precision f16

@@ -6,18 +6,20 @@ use crate::devices;
 use crate::output::note;
 use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use crate::recipe_file;
-use crate::teacher_files::TeacherFiles;
+use crate::recipe_teacher::RecipeTeacher;
+use crate::server_teacher;
+use crate::teacher_source::TeacherSource;
 use crate::tokenizers;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
-use logitcask_core::{ExtraColumn, PositionChoice, RowErrors, Selection, Truncation};
+use logitcask_core::{ExtraColumn, PositionChoice, RowErrors, SampleId, Selection, TailSource, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{Dataset, TOKENISATION_VERSION};
-use logitcask_model::{Companions, DeviceChoice, PretrainedModel};
+use logitcask_model::{Companions, DeviceChoice};
 use logitcask_select::SELECTION_VERSION;
 use logitcask_teach::calibration::Trial;
-use logitcask_teach::{LocalTeacher, calibrate, calibration_samples};
+use logitcask_teach::{LocalTeacher, Teacher, calibrate, calibration_samples};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,8 +41,8 @@ pub struct Experiment {
     pub teacher: TeacherConfig,
     /// The cache's folder.
     pub folder: PathBuf,
-    /// The teacher's files.
-    pub files: PretrainedModel,
+    /// The teacher's files, or its server.
+    pub source: TeacherSource,
     /// The teacher's tokenizer.
     pub tokenizer: TextTokenizer,
     /// What the teacher's answers were made from, if the dataset consists of these.
@@ -64,19 +66,20 @@ impl Experiment {
     /// Opens everything but the weights, and notes anything unusual.
     pub fn open(path: &Path) -> Result<Self> {
         let recipe = recipe_file::read(path)?;
-        let teacher = TeacherFiles::open(&recipe, path)?;
+        let teacher = RecipeTeacher::open(&recipe, path)?;
         Self::of(recipe, path, teacher)
     }
 
     /// Opens everything that the recipe at `path` names but the weights, given its teacher.
-    pub fn of(recipe: Recipe, path: &Path, teacher: TeacherFiles) -> Result<Self> {
+    pub fn of(recipe: Recipe, path: &Path, teacher: RecipeTeacher) -> Result<Self> {
         let (folder, padding) = (recipe.cache_folder(path), teacher.padding());
-        let TeacherFiles { config: teacher, files, tokenizer } = teacher;
-        let answers = answers::of_experiment(&recipe, path, (&files, &tokenizer))?;
+        let RecipeTeacher { config: teacher, source, tokenizer } = teacher;
+        let answers = source.files().map(|files| answers::of_experiment(&recipe, path, (files, &tokenizer)));
+        let answers = answers.transpose()?.flatten();
         let (dataset, notes) = datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
-        let companions = companions_of_students(files.companions()?, &recipe)?;
-        tokenizers::ends(&files, &tokenizer)?;
-        let this = Self { recipe, teacher, folder, files, tokenizer, answers, dataset, companions, padding };
+        let companions = companions_of_students(source.companions()?, &recipe)?;
+        source.files().map(|files| tokenizers::ends(files, &tokenizer)).transpose()?;
+        let this = Self { recipe, teacher, folder, source, tokenizer, answers, dataset, companions, padding };
         notes.iter().for_each(|text| note!("{text}"));
         if this.answers.is_some() {
             this.note_share()?;
@@ -96,13 +99,7 @@ impl Experiment {
 
     /// Rejects a cache that the teacher or the dataset cannot serve.
     fn check(&self) -> Result<()> {
-        let (length, context) = (self.recipe.cache.max_length, self.files.config().max_position_embeddings());
-        if length > context {
-            bail!(
-                "[cache] max_length = {length} is longer than the teacher's context of {context}; it has not learned \
-                 longer ones"
-            );
-        }
+        check_length(self.recipe.cache.max_length, &self.source)?;
         self.check_positions()?;
         for extra in self.extras() {
             extra.check().map_err(|error| error.within(&format!("[cache.extras.{}]", extra.name)))?;
@@ -161,28 +158,44 @@ impl Experiment {
     /// [`Self::keep`], with another selection.
     pub fn keep_of(&self, selection: Selection, atoms: u32) -> Truncation {
         let cache = CacheConfig { selection, ..self.recipe.cache.clone() };
-        Truncation { padding: self.padding, ..cache.keep(atoms) }
+        server_teacher::keep(&self.teacher, Truncation { padding: self.padding, ..cache.keep(atoms) })
     }
 
     /// The columns that are cached beside the logits.
     fn extras(&self) -> Vec<ExtraColumn> {
-        self.recipe.cache.extras(self.files.config().hidden_size())
+        self.recipe.cache.extras(self.source.hidden_size())
     }
 
-    /// Loads the teacher on the chosen device; also returns the device's name.
+    /// The teacher: loaded on the chosen device, or asked on its server. Also returns the device's name.
+    pub fn teacher_on(&self, choice: &DeviceChoice) -> Result<(Box<dyn Teacher>, String)> {
+        let TeacherSource::Server(server) = &self.source else {
+            let (teacher, device) = self.load_on(choice)?;
+            return Ok((Box::new(teacher), device));
+        };
+        let (split, _) =
+            self.dataset.splits().into_iter().next().ok_or_else(|| anyhow!("the dataset has no sample"))?;
+        let sample = self.dataset.sample(&split, SampleId(0))?;
+        let teacher = server.teacher(self.keep(0), self.vocab_size(), &split, sample)?;
+        Ok((Box::new(teacher), "server".to_owned()))
+    }
+
+    /// Loads a teacher that runs here on the chosen device; also returns the device's name.
     pub fn load_on(&self, choice: &DeviceChoice) -> Result<(LocalTeacher, String)> {
+        let TeacherSource::Files(files) = &self.source else {
+            bail!("[teacher] server: this needs the teacher's logits, which a server does not give");
+        };
         let (device, device_name) = devices::open(*choice)?;
-        let parameters = self.files.config().parameters() as f64 / 1e6;
-        note!("teacher {} ({parameters:.2} M parameters) on {device_name}", self.files.name());
+        let parameters = files.config().parameters() as f64 / 1e6;
+        note!("teacher {} ({parameters:.2} M parameters) on {device_name}", files.name());
         if self.padding > 0 {
             note!(
                 "{} of the teacher's {} classes belong to no token: they are part of log Z and of the tail, and never \
                  kept",
                 self.padding,
-                self.files.config().vocab_size()
+                files.config().vocab_size()
             );
         }
-        let teacher = LocalTeacher::new(self.files.load(&device, self.teacher.precision)?);
+        let teacher = LocalTeacher::new(files.load(&device, self.teacher.precision)?);
         Ok((teacher.with_extras(self.extras()), device_name))
     }
 
@@ -195,12 +208,12 @@ impl Experiment {
             layout: self.recipe.cache.layout,
             vocab_size: self.vocab_size(),
             max_length: self.recipe.cache.max_length as u32,
-            precision: self.teacher.precision.to_string(),
+            precision: self.source.precision(&self.teacher),
             batch_tokens: self.teacher.batch_tokens as u64,
             positions: self.positions(),
             keep,
             extras: self.extras(),
-            teacher: ArtifactRef { name: self.files.name(), fingerprint: self.files.fingerprint()? },
+            teacher: self.source.pin()?,
             tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
             added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),
             special_tokens: self.recipe.dataset.special_tokens.name().to_owned(),
@@ -223,16 +236,17 @@ impl Experiment {
     }
 
     /// The fewest tail atoms whose error of log Z is at most [`TOLERATED`] over the temperature range, on a few
-    /// samples; 0 if the selection is dense.
-    pub fn choose_tail_atoms(&self, teacher: &LocalTeacher) -> Result<u32> {
+    /// samples; 0 if the selection is dense, or the teacher does not tell the shape of the tail.
+    pub fn choose_tail_atoms(&self, teacher: &dyn Teacher) -> Result<u32> {
         match self.recipe.cache.selection {
             Selection::Dense {} => Ok(0),
+            _ if self.keep(0).source.tail != TailSource::Atoms => Ok(0),
             selection => self.choose_tail_atoms_of(selection, teacher),
         }
     }
 
     /// [`Self::choose_tail_atoms`], with another selection.
-    pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &LocalTeacher) -> Result<u32> {
+    pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &dyn Teacher) -> Result<u32> {
         let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
         let samples = calibration_samples(&*self.dataset, &split, CALIBRATION_SAMPLES, &self.positions())?;
         // The rounding of the kept classes also causes an error, which does not depend on the atoms.
@@ -245,6 +259,21 @@ impl Experiment {
         let worst = worst_log_z(&outcome.trials[enough].errors);
         tracing::info!(atoms = keeps[enough].atoms(), worst, tolerated = TOLERATED, "number of tail atoms chosen");
         Ok(ATOMS.start() + enough as u32)
+    }
+}
+
+/// Refuses windows that are longer than what the teacher takes.
+fn check_length(max_length: usize, source: &TeacherSource) -> Result<()> {
+    let Some(longest) = source.longest_window().filter(|longest| max_length > *longest) else { return Ok(()) };
+    match source {
+        TeacherSource::Files(_) => bail!(
+            "[cache] max_length = {max_length} is longer than the teacher's context of {longest}; it has not learned \
+             longer ones"
+        ),
+        TeacherSource::Server(_) => bail!(
+            "[cache] max_length = {max_length}: the server takes windows of up to {longest} tokens; lower it, or let \
+             the server take longer prompts (vLLM: --max-model-len)"
+        ),
     }
 }
 

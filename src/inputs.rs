@@ -49,7 +49,10 @@ impl Inputs {
     pub fn of(recipe: &Recipe) -> Option<Self> {
         let teacher = recipe.teacher.as_ref()?;
         let mut files = Vec::new();
-        let model = models::on_disk(&teacher.model)?;
+        let model = match &teacher.server {
+            Some(_) => teacher.tokenizer.clone()?,
+            None => models::on_disk(&teacher.model)?,
+        };
         files_below(&model, 0, &mut files)?;
         let beside = model.with_file_name(LLAMA2C_TOKENIZER);
         if model.is_file() && beside.exists() {

@@ -19,11 +19,13 @@ mod progress;
 mod recipe;
 mod recipe_check;
 mod recipe_file;
+mod recipe_teacher;
+mod server_teacher;
 mod stop;
 mod student;
 mod summary;
 mod taught;
-mod teacher_files;
+mod teacher_source;
 mod tokenizers;
 
 use std::process::ExitCode;

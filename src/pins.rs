@@ -5,8 +5,8 @@ use crate::datasets;
 use crate::experiment::Experiment;
 use crate::inputs::Inputs;
 use crate::models;
-use crate::recipe::Recipe;
-use crate::teacher_files::TeacherFiles;
+use crate::recipe::{Recipe, TeacherConfig};
+use crate::recipe_teacher::RecipeTeacher;
 use crate::tokenizers;
 use anyhow::Result;
 use logitcask_cache::{ArtifactRef, CacheReader, Plan};
@@ -28,10 +28,12 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
     if inputs.as_ref().is_some_and(|inputs| inputs.match_record(cache.folder(), plan)) {
         return Ok(Comparison { differences: Vec::new(), unseen: Vec::new() });
     }
-    let has_teacher = recipe.teacher.as_ref().is_some_and(|teacher| models::on_disk(&teacher.model).is_some());
+    let is_served = recipe.teacher.as_ref().is_some_and(|teacher| teacher.server.is_some());
+    let is_here = |teacher: &TeacherConfig| models::on_disk(&teacher.model).is_some();
+    let has_teacher = !is_served && recipe.teacher.as_ref().is_some_and(is_here);
     let has_texts = answers::are_there(&recipe.dataset);
     if has_teacher && has_texts {
-        let experiment = Experiment::of(recipe.clone(), path, TeacherFiles::open(recipe, path)?)?;
+        let experiment = Experiment::of(recipe.clone(), path, RecipeTeacher::open(recipe, path)?)?;
         let wanted = experiment.plan(experiment.keep(plan.keep.atoms() as u32))?;
         let differences = plan.differences(&wanted);
         if let (Some(inputs), true) = (inputs, differences.is_empty()) {
@@ -41,7 +43,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
         return Ok(Comparison { differences, unseen: Vec::new() });
     }
     let mut compared = Comparison { differences: Vec::new(), unseen: Vec::new() };
-    match has_teacher {
+    match has_teacher || is_served {
         true => compared.teacher(recipe, plan)?,
         false => compared.unseen.push("teacher"),
     }
@@ -53,9 +55,15 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
 }
 
 impl Comparison {
-    /// Compares the teacher.
+    /// Compares the teacher; only its name if it is on a server, which need not run for a student to be trained.
     fn teacher(&mut self, recipe: &Recipe, plan: &Plan) -> Result<()> {
         let Some(teacher) = &recipe.teacher else { return Ok(()) };
+        if teacher.server.is_some() {
+            let (there, wanted) = (&plan.teacher.name, teacher.model.display().to_string());
+            let difference = || format!("teacher: {there} in the cache, {wanted} in the recipe");
+            self.differences.extend((*there != wanted).then(difference));
+            return Ok(());
+        }
         let files = models::open(&teacher.model)?;
         let wanted = ArtifactRef { name: files.name(), fingerprint: files.fingerprint()? };
         self.differences.extend(plan.teacher.difference("teacher", &wanted));

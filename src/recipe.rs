@@ -8,6 +8,7 @@ use logitcask_core::{
 };
 use logitcask_data::DatasetConfig;
 use logitcask_model::Precision;
+use logitcask_remote::Interface;
 use logitcask_train::{LossConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -64,7 +65,8 @@ const fn labels() -> LossConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherConfig {
-    /// A Hugging Face folder, a GGUF or llama2.c file, or a name on a hub.
+    /// A Hugging Face folder, a GGUF or llama2.c file, or a name on a hub; with `server`, the name that the server
+    /// knows it by.
     pub model: PathBuf,
     /// Number format of its weights and activations.
     #[serde(default)]
@@ -72,12 +74,32 @@ pub struct TeacherConfig {
     /// Largest number of tokens of a batch (rows times width, including padding).
     #[serde(default = "default_batch_tokens")]
     pub batch_tokens: usize,
+    /// The address of a server that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The folder of the tokenizer of a model on a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// How the server is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
+    /// Number of requests that are under way at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
 }
 
 impl TeacherConfig {
     /// A teacher with the default settings.
     pub fn of(model: PathBuf) -> Self {
-        Self { model, precision: Precision::default(), batch_tokens: default_batch_tokens() }
+        Self {
+            model,
+            precision: Precision::default(),
+            batch_tokens: default_batch_tokens(),
+            server: None,
+            tokenizer: None,
+            interface: None,
+            connections: None,
+        }
     }
 }
 

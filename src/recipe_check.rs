@@ -2,6 +2,7 @@
 
 use crate::answers;
 use crate::recipe::{CacheConfig, Recipe};
+use crate::server_teacher;
 use anyhow::{Context, Result, bail};
 use logitcask_core::ConfigError;
 use logitcask_train::mixture::check_mixed;
@@ -13,6 +14,7 @@ impl Recipe {
         self.dataset.check().context("[dataset]")?;
         self.loss.check()?;
         answers::check(self)?;
+        server_teacher::check(self)?;
         if let Some(train) = &self.train {
             train.check()?;
         }
@@ -26,7 +28,9 @@ impl Recipe {
         self.check_teacher()?;
         self.check_data()?;
         // A teacher may run for hours before a student could be refused.
-        self.loss.check_against(&self.cache.keep(ATOMS))?;
+        let keep = self.cache.keep(ATOMS);
+        let keep = self.teacher.as_ref().map_or(keep.clone(), |teacher| server_teacher::keep(teacher, keep));
+        self.loss.check_against(&keep)?;
         self.train.as_ref().map_or(Ok(()), |train| check_training(train, &self.loss, self))
     }
 

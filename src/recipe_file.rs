@@ -78,7 +78,15 @@ fn not_a_recipe(path: &Path) -> String {
 
 /// Replaces a recipe's relative paths by the places where they are found.
 fn find_paths(table: &mut toml::Table, bases: &Bases) {
+    // The name of a model on a server is no path, although a file may have it.
+    let is_name = |sections: &[&str], key: &str, table: &toml::Table| {
+        let teacher = table.get("teacher").and_then(toml::Value::as_table);
+        (sections, key) == (&["teacher"], "model") && teacher.is_some_and(|teacher| teacher.contains_key("server"))
+    };
     for (sections, key) in PATHS {
+        if is_name(sections, key, table) {
+            continue;
+        }
         let section = sections.iter().try_fold(&mut *table, |table, name| table.get_mut(*name)?.as_table_mut());
         find_path(section.and_then(|section| section.get_mut(*key)), |path| match *sections {
             ["cache"] | ["dataset", "generate"] => bases.find_or_make(path),
@@ -105,6 +113,7 @@ const PATHS: &[(&[&str], &str)] = &[
     (&["dataset", "chat"], "template"),
     (&["dataset", "generate"], "path"),
     (&["teacher"], "model"),
+    (&["teacher"], "tokenizer"),
     (&["tokenizer"], "path"),
     (&["cache"], "path"),
     (&["student"], "from"),

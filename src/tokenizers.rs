@@ -1,7 +1,9 @@
 //! Opens the tokenizer of a model or of a cache.
 
+use crate::models;
 use crate::output::note;
-use crate::recipe::TokenizerConfig;
+use crate::recipe::{TeacherConfig, TokenizerConfig};
+use crate::server_teacher;
 use anyhow::{Context, Result, bail};
 use logitcask_cache::CacheReader;
 use logitcask_data::{ChatFiles, SpecialIds, TextTokenizer};
@@ -37,6 +39,14 @@ pub fn of_folder(folder: &Path) -> Result<TextTokenizer> {
     let (tokenizer, notes) = TextTokenizer::from_model_folder(folder, SpecialIds::default())?;
     notes.iter().for_each(|text| note!("{}: {text}", folder.display()));
     Ok(tokenizer)
+}
+
+/// The tokenizer of a recipe's teacher, wherever that runs.
+pub fn of_teacher(teacher: &TeacherConfig) -> Result<TextTokenizer> {
+    match &teacher.tokenizer {
+        Some(folder) => server_teacher::tokenizer_of(folder),
+        None => of_model(&models::open(&teacher.model)?),
+    }
 }
 
 /// Every token that ends a text or an answer of a model, in ascending order.

@@ -19,7 +19,7 @@ const TRAIN: [&str; 6] = ["train", "recipe.toml", "--device", "cpu", "--out", "r
 #[test]
 fn help_shows_examples() {
     let fixture = Fixture::new(5);
-    for command in ["cache", "train", "eval", "inspect", "generate", "import", "export", "tokenizer"] {
+    for command in ["cache", "train", "eval", "inspect", "generate", "import", "serve", "export", "tokenizer"] {
         let help = fixture.ok(&[command, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("logitcask {command}")), "{help}");
     }

@@ -36,6 +36,7 @@ mod repair;
 mod resume;
 mod rules;
 mod runs;
+mod server;
 mod skips;
 mod sources;
 mod students;

@@ -11,7 +11,7 @@ use crate::devices;
 use crate::output::{counted, note};
 use crate::paths::move_aside;
 use crate::recipe::Recipe;
-use crate::teacher_files::TeacherFiles;
+use crate::recipe_teacher::RecipeTeacher;
 use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_data::{
@@ -127,14 +127,16 @@ pub fn of_experiment(
 
 /// Has the teacher write the answers that a recipe's dataset consists of, if it is one of answers and they are not
 /// there. `replace` moves other answers aside.
-pub fn make(recipe: &Recipe, teacher: &TeacherFiles, device: DeviceChoice, replace: bool) -> Result<()> {
+pub fn make(recipe: &Recipe, teacher: &RecipeTeacher, device: DeviceChoice, replace: bool) -> Result<()> {
     let Some(generate) = &recipe.dataset.generate else { return Ok(()) };
     let file = file(&recipe.dataset)?;
     if file.exists() && !replace {
         // They are compared with the recipe when they are opened.
         return Ok(());
     }
-    let answers = Answers::of_recipe(recipe, generate, (&teacher.files, &teacher.tokenizer))?;
+    // A recipe with a teacher on a server was refused.
+    let Some(files) = teacher.source.files() else { return Ok(()) };
+    let answers = Answers::of_recipe(recipe, generate, (files, &teacher.tokenizer))?;
     if replace {
         move_others_aside(&answers, file)?;
     }

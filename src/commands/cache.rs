@@ -11,15 +11,15 @@ use crate::paths::{are_one, move_aside};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::recipe_file;
+use crate::recipe_teacher::RecipeTeacher;
 use crate::stop;
 use crate::summary::{CacheFigures, CacheRun};
-use crate::teacher_files::TeacherFiles;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{CacheReader, CacheWriter, MANIFEST_NAME, Manifest, PLAN_NAME, Plan};
 use logitcask_data::Dataset;
-use logitcask_teach::{LocalTeacher, Pipeline, StageSeconds};
+use logitcask_teach::{Pipeline, StageSeconds, Teacher};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
@@ -46,7 +46,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     {
         return up_to_date(&cache);
     }
-    let teacher = TeacherFiles::open(&recipe, &args.recipe)?;
+    let teacher = RecipeTeacher::open(&recipe, &args.recipe)?;
     let fit = fit::check(&recipe, &args.recipe, &teacher);
     // A finished cache is up to date whatever is to be learned from it.
     let fit = if folder.join(MANIFEST_NAME).exists() && !args.replace { fit } else { Ok(fit?) };
@@ -70,14 +70,14 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     experiment.check_splits()?;
     // The model is loaded before the folder is created: a model that cannot be loaded leaves no unfinished cache
     // behind.
-    let (teacher, device) = experiment.load_on(&args.device)?;
+    let (teacher, device) = experiment.teacher_on(&args.device)?;
     let plan = match begun {
         Some(plan) => plan,
-        None => experiment.plan(experiment.keep(experiment.choose_tail_atoms(&teacher)?))?,
+        None => experiment.plan(experiment.keep(experiment.choose_tail_atoms(&*teacher)?))?,
     };
     let writer = open_writer(&experiment, plan, &args.recipe, args.replace)?;
     let run = Run { start, device, recipe: args.recipe.clone() };
-    fill(&experiment, &teacher, &writer, &run)?;
+    fill(&experiment, &*teacher, &writer, &run)?;
     remember(inputs, &folder, writer.plan(), read_at);
     Ok(())
 }
@@ -157,7 +157,7 @@ pub(super) struct Run {
 /// Runs the teacher for the writer's pending units and finishes the cache.
 pub(super) fn fill(
     experiment: &Experiment,
-    teacher: &LocalTeacher,
+    teacher: &dyn Teacher,
     writer: &CacheWriter,
     run: &Run,
 ) -> Result<Manifest> {

@@ -7,8 +7,8 @@ use crate::experiment::{Experiment, all_positions, worst_log_z};
 use crate::output::{counted, note, say};
 use crate::recipe::CacheConfig;
 use crate::recipe_file;
+use crate::recipe_teacher::RecipeTeacher;
 use crate::stop;
-use crate::teacher_files::TeacherFiles;
 use anyhow::{Context, Result, bail};
 use indicatif::HumanBytes;
 use logitcask_cache::{ArtifactRef, CacheWriter, Layout, Plan, shard_bytes};
@@ -49,7 +49,7 @@ struct Candidate {
 /// Estimates size, errors and time of a cache of this recipe from a few samples.
 pub fn run(args: &EstimateArgs) -> Result<()> {
     let recipe = recipe_file::read(&args.recipe)?;
-    let teacher = TeacherFiles::open(&recipe, &args.recipe)?;
+    let teacher = RecipeTeacher::open(&recipe, &args.recipe)?;
     // `cache` would refuse the recipe; its sizes can be estimated all the same.
     fit::check(&recipe, &args.recipe, &teacher).unwrap_or_else(|problem| note!("{problem:#}"));
     answers::make(&recipe, &teacher, args.device, false)?;

@@ -4,15 +4,15 @@ use super::inheritance::Inheritance;
 use super::student::Student;
 use crate::models;
 use crate::recipe::Recipe;
+use crate::recipe_teacher::RecipeTeacher;
 use crate::student::StudentConfig;
-use crate::teacher_files::TeacherFiles;
 use anyhow::{Context, Result};
 use logitcask_cache::Plan;
 use std::path::Path;
 
 /// Refuses a recipe whose student does not fit its teacher, or whose loss does not fit another cache that is there
 /// already. `train` refuses it too, but only after the teacher has run.
-pub(super) fn check(recipe: &Recipe, path: &Path, teacher: &TeacherFiles) -> Result<()> {
+pub(super) fn check(recipe: &Recipe, path: &Path, teacher: &RecipeTeacher) -> Result<()> {
     let second = recipe.loss.second_teacher.as_ref().map(|second| ("[loss] second_teacher", &second.cache));
     for (key, folder) in second.into_iter().chain(recipe.data.iter().map(|data| ("[[data]]", &data.cache))) {
         // A cache that is missing may be made later.

@@ -2,7 +2,7 @@
 
 use crate::experiment::companions_of_students;
 use crate::recipe::Recipe;
-use crate::teacher_files::TeacherFiles;
+use crate::recipe_teacher::RecipeTeacher;
 use anyhow::Result;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::Companions;
@@ -25,10 +25,10 @@ pub(super) struct Inheritance {
 impl Inheritance {
     /// What the cache of a recipe will pass on, without the template of its conversations, of which nothing is known
     /// before these are read.
-    pub fn of_teacher(recipe: &Recipe, teacher: &TeacherFiles) -> Result<Self> {
+    pub fn of_teacher(recipe: &Recipe, teacher: &RecipeTeacher) -> Result<Self> {
         Ok(Self {
             tokenizer: teacher.tokenizer.clone(),
-            companions: companions_of_students(teacher.files.companions()?, recipe)?,
+            companions: companions_of_students(teacher.source.companions()?, recipe)?,
             chat_template: None,
             vocab_size: teacher.tokenizer.vocab_size() as usize,
             padding: Some(teacher.padding() as usize),

@@ -17,6 +17,7 @@ mod measure;
 mod prepare;
 mod repair;
 mod run_folder;
+mod serve;
 mod student;
 mod teaching;
 mod tokenizer;
@@ -50,6 +51,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Completions(args) => {
             completions::run(&args);
@@ -70,6 +72,7 @@ fn device(command: &Command) -> Option<DeviceChoice> {
         Command::Repair(args) => Some(args.device),
         Command::Estimate(args) => Some(args.device),
         Command::Generate(args) => Some(args.device),
+        Command::Serve(args) => Some(args.device),
         Command::MeasureDevice(args) => Some(args.device),
         Command::Prepare(_)
         | Command::Inspect(_)

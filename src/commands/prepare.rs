@@ -6,7 +6,7 @@ use crate::args::PrepareArgs;
 use crate::datasets;
 use crate::output::{counted, note, say};
 use crate::recipe_file;
-use crate::teacher_files::TeacherFiles;
+use crate::recipe_teacher::RecipeTeacher;
 use crate::tokenizers;
 use anyhow::Result;
 use logitcask_data::{Dataset, Preparation};
@@ -14,10 +14,12 @@ use logitcask_data::{Dataset, Preparation};
 /// Tokenises a recipe's dataset to disk, or makes the damaged parts of a prepared one again.
 pub fn run(args: &PrepareArgs) -> Result<()> {
     let recipe = recipe_file::read(&args.recipe)?;
-    let tokenizer = match &recipe.tokenizer {
-        Some(config) => tokenizers::of_file(config)?,
-        None => {
-            let teacher = TeacherFiles::open(&recipe, &args.recipe)?;
+    let tokenizer = match (&recipe.teacher, &recipe.tokenizer) {
+        (_, Some(config)) => tokenizers::of_file(config)?,
+        // Its texts can be prepared without the server.
+        (Some(teacher), None) if teacher.server.is_some() => tokenizers::of_teacher(teacher)?,
+        (_, None) => {
+            let teacher = RecipeTeacher::open(&recipe, &args.recipe)?;
             // `cache` would refuse the recipe; its texts can be prepared all the same.
             fit::check(&recipe, &args.recipe, &teacher).unwrap_or_else(|problem| note!("{problem:#}"));
             teacher.tokenizer

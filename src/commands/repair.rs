@@ -8,7 +8,7 @@ use crate::caches;
 use crate::experiment::Experiment;
 use crate::output::say;
 use crate::recipe_file;
-use crate::teacher_files::TeacherFiles;
+use crate::recipe_teacher::RecipeTeacher;
 use anyhow::{Result, bail};
 use logitcask_cache::{Plan, repair, verify};
 use std::time::Instant;
@@ -17,7 +17,7 @@ use std::time::Instant;
 pub fn run(args: &RepairArgs) -> Result<()> {
     let start = Instant::now();
     let recipe = recipe_file::read(&args.recipe)?;
-    let teacher = TeacherFiles::open(&recipe, &args.recipe)?;
+    let teacher = RecipeTeacher::open(&recipe, &args.recipe)?;
     answers::make(&recipe, &teacher, args.device, false)?;
     let experiment = Experiment::of(recipe, &args.recipe, teacher)?;
     let folder = &experiment.folder;
@@ -35,16 +35,16 @@ pub fn run(args: &RepairArgs) -> Result<()> {
         return Ok(());
     }
     report.findings.iter().for_each(|finding| say!("{finding}"));
-    let (teacher, device) = experiment.load_on(&args.device)?;
+    let (teacher, device) = experiment.teacher_on(&args.device)?;
     let atoms = match &existing {
         Some(plan) => plan.keep.atoms() as u32,
-        None => experiment.choose_tail_atoms(&teacher)?,
+        None => experiment.choose_tail_atoms(&*teacher)?,
     };
     let plan = experiment.plan(experiment.keep(atoms))?;
     let companions: Vec<_> = experiment.companions.iter().collect();
     let prepared = repair::prepare(folder, plan, experiment.tokenizer.json(), &companions, &report)?;
     let run = Run { start, device, recipe: args.recipe.clone() };
-    let manifest = fill(&experiment, &teacher, &prepared.writer, &run)?;
+    let manifest = fill(&experiment, &*teacher, &prepared.writer, &run)?;
     let is_companion = |name: &str| prepared.writer.plan().companions.iter().any(|pin| pin.name == name);
     if let Some(lost) = prepared.left.iter().find(|finding| is_companion(&finding.file)) {
         bail!(

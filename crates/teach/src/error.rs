@@ -1,6 +1,7 @@
 //! Errors of stage 1.
 
-use logitcask_core::SampleId;
+use logitcask_core::{Sample, SampleId};
+use logitcask_remote::AnswerProblem;
 use logitcask_select::RowProblem;
 
 /// Result with this crate's [`Error`].
@@ -25,6 +26,41 @@ pub enum Error {
         /// Why the row cannot be kept.
         problem: RowProblem,
     },
+    /// The teacher's row for a token of a prompt cannot be told.
+    #[error("prompt {prompt}, position {position}: {problem}")]
+    BadPrompt {
+        /// Index of the prompt.
+        prompt: usize,
+        /// The position in the prompt, counted from 0.
+        position: usize,
+        /// Why the row cannot be told.
+        problem: RowProblem,
+    },
+    /// A server's answer that is none to what was asked, or whose numbers are not those of a model at T = 1.
+    #[error("split `{split}`, sample {}, position {position}: {problem}; no row of this unit was written", sample.0)]
+    BadAnswer {
+        /// The split of the sample.
+        split: String,
+        /// The sample's id.
+        sample: SampleId,
+        /// The position in the sample, counted from 0.
+        position: usize,
+        /// What is wrong with the answer.
+        problem: AnswerProblem,
+    },
+    /// A server could not be asked.
+    #[error("split `{split}`, samples {}: {problem}; no row of this unit was written", listed(samples))]
+    NoAnswer {
+        /// The split of the samples.
+        split: String,
+        /// The samples of the request.
+        samples: Vec<SampleId>,
+        /// Why there is no answer.
+        problem: Box<logitcask_remote::Error>,
+    },
+    /// A server failed at a request, before its samples are named ([`Self::NoAnswer`], [`Self::BadAnswer`]).
+    #[error(transparent)]
+    Remote(Box<logitcask_remote::Error>),
     /// A token for which the teacher has no embedding.
     #[error("split `{split}`, sample {}: token {token} is outside the teacher's vocabulary of {vocab_size} tokens; the tokenizer may belong to another model", sample.0)]
     Token {
@@ -65,4 +101,37 @@ pub enum Error {
         /// Number of units in the plan.
         units: usize,
     },
+}
+
+/// Numbers of samples that an error lists.
+const LISTED: usize = 4;
+
+/// The ids of the first samples.
+fn listed(samples: &[SampleId]) -> String {
+    let ids: Vec<String> = samples.iter().take(LISTED).map(|id| id.0.to_string()).collect();
+    let more = samples.len().saturating_sub(LISTED);
+    ids.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+}
+
+impl From<logitcask_remote::Error> for Error {
+    fn from(error: logitcask_remote::Error) -> Self {
+        Self::Remote(Box::new(error))
+    }
+}
+
+impl Error {
+    /// The same error of a server, with the samples named that these of `split` were asked for.
+    pub(crate) fn of_samples(self, split: &str, samples: &[Sample]) -> Self {
+        let Self::Remote(error) = self else { return self };
+        let split = split.to_owned();
+        match *error {
+            logitcask_remote::Error::Answer { prompt, position, problem } => {
+                Self::BadAnswer { split, sample: samples[prompt].id, position, problem }
+            }
+            problem => {
+                let samples = samples.iter().map(|sample| sample.id).collect();
+                Self::NoAnswer { split, samples, problem: Box::new(problem) }
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! 4. [`calibrate`] estimates from a few samples how large and how accurate a cache will be.
 //! 5. [`generate`] lets a teacher continue texts.
 //! 6. [`measure`] measures how fast a device computes and selects logits.
+//! 7. [`say`] tells what a teacher says of prompts, as a server of it does.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch_queue;
@@ -17,10 +18,11 @@ pub mod generate;
 pub mod measure;
 mod open_unit;
 pub mod pipeline;
+pub mod say;
 pub mod select;
 pub mod teacher;
 
 pub use calibration::{Calibration, CalibrationSet, calibrate, calibration_samples};
 pub use error::{Error, Result};
 pub use pipeline::{Pipeline, Progress, StageSeconds};
-pub use teacher::{LocalTeacher, Outputs, Teacher};
+pub use teacher::{LocalTeacher, Outputs, RemoteTeacher, Teacher};

@@ -91,8 +91,8 @@ impl Pipeline<'_> {
     /// # Errors
     /// [`Error::Interrupted`] if `stop` was set before the end. [`Error::Dataset`], [`Error::Short`] or
     /// [`Error::Token`] if a sample cannot be given to the teacher; [`Error::BadRow`] or [`Error::Device`] if its
-    /// logits cannot be kept; [`Error::Cache`] if the rows cannot be written. Units committed before the error stay
-    /// valid.
+    /// logits cannot be kept; [`Error::BadAnswer`] or [`Error::NoAnswer`] if a server's are not; [`Error::Cache`] if the
+    /// rows cannot be written. Units committed before the error stay valid.
     pub fn run(
         &self,
         stop: &AtomicBool,
@@ -185,7 +185,7 @@ impl Pipeline<'_> {
     ) -> Result<Duration> {
         let (start, mut waited) = (Instant::now(), Duration::ZERO);
         let batch = Arc::new(batch);
-        self.teacher.outputs(&batch, &mut |outputs: Outputs| {
+        let outputs = self.teacher.outputs(&batch, &mut |outputs: Outputs| {
             on_progress(Progress::Positions(outputs.positions.len() as u64));
             let part = ToSelect { unit: unit.clone(), batch: batch.clone(), outputs };
             let wait = Instant::now();
@@ -193,7 +193,8 @@ impl Pipeline<'_> {
             waited += wait.elapsed();
             // The selection or the writer stopped. Its error takes precedence over this one.
             if is_open { Ok(()) } else { Err(Error::Closed) }
-        })?;
+        });
+        outputs.map_err(|error| error.of_samples(self.writer.plan().unit(unit.unit).split, &batch.samples))?;
         Ok(start.elapsed().saturating_sub(waited))
     }
 

@@ -15,7 +15,7 @@ use burn::tensor::Tensor;
 use logitcask_core::{RowErrors, SoftRows, Truncation};
 
 /// Selects rows from logits wherever they are: in memory with [`select_rows`], or on their device if the feature `wgpu`
-/// is built in.
+/// is built in. Rows that are selected already stay as they are.
 ///
 /// `gold_ids` and `sampling_offsets` hold one value for each row.
 ///
@@ -37,5 +37,6 @@ pub fn select_logits(
             let width = logits.len() / gold_ids.len().max(1);
             select_rows(logits, gold_ids, sampling_offsets, keep, width).map_err(|(i, e)| SelectProblem::Row(i, e))
         }
+        Logits::Selected(selected) => Ok((vec![selected.0.clone()], selected.1.clone())),
     }
 }

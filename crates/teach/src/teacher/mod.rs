@@ -3,13 +3,15 @@
 mod buffer_pool;
 mod local;
 mod projection;
+mod remote;
 
 pub use buffer_pool::HostLogits;
 pub use local::LocalTeacher;
+pub use remote::RemoteTeacher;
 
 use crate::{Error, Result};
 use burn::tensor::{DType, Tensor};
-use logitcask_core::ExtraColumn;
+use logitcask_core::{ExtraColumn, RowErrors, SoftRows};
 use logitcask_data::batches::TokenBatch;
 use std::ops::Range;
 
@@ -18,7 +20,7 @@ pub struct Outputs {
     /// The positions, as a range of the batch's [`positions`](TokenBatch::positions) and
     /// [`labels`](TokenBatch::labels).
     pub positions: Range<usize>,
-    /// Raw logits, \[positions, vocabulary + padding\].
+    /// Raw logits, \[positions, vocabulary + padding\], or the rows that a server told in their place.
     pub logits: Logits,
     /// The vectors of each of the teacher's [`extras`](Teacher::extras), \[positions, size\], row-major, not rounded yet.
     pub extras: Vec<Vec<f32>>,
@@ -29,9 +31,9 @@ impl Outputs {
     ///
     /// # Errors
     /// [`Error::Device`] if the logits cannot be read back from their device.
-    pub(crate) fn in_memory(self) -> Result<Self> {
+    pub fn in_memory(self) -> Result<Self> {
         match self.logits {
-            Logits::Host(_) => Ok(self),
+            Logits::Host(_) | Logits::Selected(_) => Ok(self),
             Logits::Device(logits) => Ok(Self { logits: Logits::Host(host(*logits)?.into()), ..self }),
         }
     }
@@ -43,6 +45,8 @@ pub enum Logits {
     Host(HostLogits),
     /// On a CubeCL device, which is slow to read from.
     Device(Box<Tensor<2>>),
+    /// None: a server selected the classes, and these are the rows of the positions, with the errors of their rounding.
+    Selected(Box<(SoftRows, RowErrors)>),
 }
 
 /// Reads a tensor back from its device as f32, row-major.

@@ -1,24 +1,22 @@
 //! A recipe's teacher, opened without its weights.
 
-use crate::models;
 use crate::recipe::{Recipe, TeacherConfig};
-use crate::tokenizers;
+use crate::teacher_source::TeacherSource;
 use anyhow::{Result, anyhow};
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_model::PretrainedModel;
 use std::path::Path;
 
-/// A teacher whose weights have not been read.
-pub struct TeacherFiles {
+/// A teacher whose weights have not been read, or which a server runs.
+pub struct RecipeTeacher {
     /// Its section of the recipe.
     pub config: TeacherConfig,
-    /// Its files, set up for the recipe's windows.
-    pub files: PretrainedModel,
+    /// Its files, set up for the recipe's windows, or its server.
+    pub source: TeacherSource,
     /// Its tokenizer.
     pub tokenizer: TextTokenizer,
 }
 
-impl TeacherFiles {
+impl RecipeTeacher {
     /// Opens the teacher of the recipe at `path`.
     pub fn open(recipe: &Recipe, path: &Path) -> Result<Self> {
         let config = recipe.teacher.clone().ok_or_else(|| {
@@ -27,13 +25,13 @@ impl TeacherFiles {
                 path.display()
             )
         })?;
-        let files = models::open(&config.model)?.for_texts_of(recipe.cache.max_length);
-        let tokenizer = tokenizers::of_model(&files)?;
-        Ok(Self { config, files, tokenizer })
+        let source = TeacherSource::open(&config, recipe.cache.max_length)?;
+        let tokenizer = source.tokenizer()?;
+        Ok(Self { config, source, tokenizer })
     }
 
-    /// Number of rows of its head that belong to no token.
+    /// Number of rows of its head that belong to no token, as far as it is known.
     pub fn padding(&self) -> u32 {
-        (self.files.config().vocab_size() as u32).saturating_sub(self.tokenizer.vocab_size())
+        self.source.padding(self.tokenizer.vocab_size())
     }
 }

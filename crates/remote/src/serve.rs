@@ -1,0 +1,57 @@
+//! Offers the completions interface for a model.
+
+#[cfg(feature = "http")]
+mod answer;
+#[cfg_attr(not(feature = "http"), path = "serve/not_built.rs")]
+mod http;
+#[cfg(feature = "http")]
+mod request;
+
+pub use http::serve;
+
+/// What a model says of one position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SaidPosition {
+    /// The likeliest classes with their log-probabilities at T = 1, largest first, ties to the lower id.
+    pub likeliest: Vec<(u32, f32)>,
+    /// Log-probability of the next token.
+    pub label_log_prob: f32,
+    /// Number of classes that are at least as probable as the next token, itself included.
+    pub label_rank: u64,
+}
+
+/// What a model says of a prompt at every token that has a next one, and perhaps at the last, whose label is then class
+/// 0.
+pub type Said = Vec<SaidPosition>;
+
+/// A model that is offered.
+pub trait ServedModel: Sync {
+    /// The name in requests and answers.
+    fn name(&self) -> &str;
+
+    /// What tells this model from others.
+    fn fingerprint(&self) -> String;
+
+    /// Number of tokens that can be asked for.
+    fn vocab_size(&self) -> u32;
+
+    /// Largest number of tokens of a prompt and what follows it.
+    fn max_length(&self) -> usize;
+
+    /// The tokens of a text, behind the start token if `with_start`.
+    ///
+    /// # Errors
+    /// Why the text cannot be tokenised.
+    fn encode(&self, text: &str, with_start: bool) -> Result<Vec<u32>, String>;
+
+    /// The text of some tokens.
+    fn decode(&self, tokens: &[u32]) -> String;
+
+    /// What the model says of some prompts, with the `k` likeliest classes of each position, and at the last token too
+    /// if it `generates`. Prompts have at least one token and, with what is generated, at most [`Self::max_length`];
+    /// their tokens are below [`Self::vocab_size`].
+    ///
+    /// # Errors
+    /// Why the model failed.
+    fn say(&self, prompts: &[Vec<u32>], k: u32, generates: bool) -> Result<Vec<Said>, String>;
+}

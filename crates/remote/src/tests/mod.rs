@@ -1,0 +1,6 @@
+//! A client against servers that answer well, badly, late or not at all.
+
+mod asking;
+mod reference;
+mod serving;
+mod stand_in;
