@@ -171,7 +171,7 @@ fn another_format_is_refused_by_name() {
     let fixture = cached();
     fixture.write_recipe("precision = \"f16\"\n");
     let error = fixture.fails(&TRAIN);
-    assert!(error.contains("unknown variant `f16`, expected `f32` or `bf16`"), "{error}");
+    assert!(error.contains("unknown value `f16`, expected `f32` or `bf16`"), "{error}");
     fixture.write_recipe("precision = \"bf16\"\n");
     fixture.ok(&TRAIN);
     fixture.write_recipe("");

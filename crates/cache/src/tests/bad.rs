@@ -299,7 +299,7 @@ const FOLDERS: &[(&str, &str, Make)] = &[
     ),
     (
         "manifest-wrong-hash",
-        "row group 0 (samples 0..2): the BLAKE3 hash is",
+        "row group 0 (samples 0 to 1): the BLAKE3 hash is",
         Make::Commit(|commit| commit.ranges[0].blake3 = Fingerprint::of(b"other")),
     ),
     (

@@ -23,7 +23,7 @@ fn a_flipped_byte_anywhere_is_a_checksum_error() {
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
         let error = CacheReader::open(folder.path()).unwrap().get("train", SampleId(0)).unwrap_err();
-        let file = if at < footer { "row group 0 (samples 0..6): the BLAKE3" } else { "footer: the BLAKE3" };
+        let file = if at < footer { "row group 0 (samples 0 to 5): the BLAKE3" } else { "footer: the BLAKE3" };
         assert!(matches!(error, Error::Damaged { .. }) && error.to_string().contains(file), "{error}");
     }
 }
