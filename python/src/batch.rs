@@ -1,14 +1,15 @@
 //! Batches: samples of different lengths, with the teacher's rows of all their positions one after the other.
 
 use logitcask_cache::CachedSample;
+use logitcask_core::divergence::NO_CLASS;
 use logitcask_core::tail::{ATOM_STEP, KnownTail};
 use logitcask_core::{SoftRow, SoftRows, TailAtom};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// Log-probability of an empty place, and log-weight of an empty atom: e^-1e4 is 0 in every float.
-const EMPTY: f32 = -1e4;
+/// Log-probability of an empty place, and log-weight of an empty atom.
+const EMPTY: f32 = NO_CLASS as f32;
 
 /// How a batch is laid out.
 #[derive(Clone, Copy, Debug)]

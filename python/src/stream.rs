@@ -1,4 +1,4 @@
-//! An endless stream of training batches in the order of the Rust trainer, read ahead by a thread.
+//! Batches that a thread reads ahead: an endless stream in the order of the Rust trainer, or a split once in order.
 
 use crate::batch::Batch;
 use crate::cache::Cache;
@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 type Ready = Receiver<logitcask_cache::Result<Batch>>;
 
-/// Batches of some steps, each with some of the step's samples.
+/// Batches that a thread reads ahead.
 #[pyclass(frozen, module = "logitcask._core")]
 pub(crate) struct Stream {
     ready: Mutex<Ready>,

@@ -45,11 +45,12 @@ class Compared:
     is_label: Tensor
     """[n, kept], whether a kept class is the label."""
     log_z: tuple[Tensor, Tensor] | None
-    """[n] each: what makes logits over the temperature of the teacher's and the student's log-probabilities."""
+    """[n] each: what makes logits over the temperature of the teacher's and the student's log-probabilities; None unless
+    the divergence needs it."""
     mean_logit: tuple[Tensor, Tensor] | None
-    """[n] each: mean over all classes of these logits."""
-    squares: tuple[Tensor, Tensor]
-    """[n] each: sum of the squared probabilities over all classes."""
+    """[n] each: mean over all classes of these logits; None unless the divergence needs it."""
+    squares: tuple[Tensor, Tensor] | None
+    """[n] each: sum of the squared probabilities over all classes; None unless the divergence needs it."""
     vocab_size: int
 
 
@@ -61,7 +62,12 @@ class Divergence:
     """The tail policies with which the formula is a divergence."""
     sums_over_classes: ClassVar[bool] = True
     needs_logits: ClassVar[bool] = False
-    needs_label: ClassVar[bool] = False
+    needs_squares: ClassVar[bool] = False
+
+    @property
+    def needs_mean_logit(self) -> bool:
+        """Whether the mean over all classes is subtracted from the logits that it compares."""
+        return False
 
     def rows(self, compared: Compared) -> Tensor:
         """The divergence at each position, [n]."""
@@ -200,10 +206,14 @@ class MeanSquares(Divergence):
     sums_over_classes: ClassVar[bool] = False
     needs_logits: ClassVar[bool] = True
 
+    @property
+    def needs_mean_logit(self) -> bool:
+        return self.centred
+
     def rows(self, compared: Compared) -> Tensor:
-        assert compared.log_z is not None and compared.mean_logit is not None
+        assert compared.log_z is not None
         teacher, student = compared.log_z
-        if self.centred:
+        if compared.mean_logit is not None:
             teacher, student = teacher - compared.mean_logit[0], student - compared.mean_logit[1]
         offset = (student - teacher)[:, None]
 
@@ -225,7 +235,6 @@ class Decoupled(Divergence):
     name: ClassVar[str] = "decoupled"
     tails: ClassVar[tuple[str, ...]] = ("bucket",)
     sums_over_classes: ClassVar[bool] = False
-    needs_label: ClassVar[bool] = True
 
     def rows(self, compared: Compared) -> Tensor:
         kept = compared.kept
@@ -263,8 +272,10 @@ class Pearson(Divergence):
     name: ClassVar[str] = "pearson"
     tails: ClassVar[tuple[str, ...]] = ("bucket", "uniform")
     sums_over_classes: ClassVar[bool] = False
+    needs_squares: ClassVar[bool] = True
 
     def rows(self, compared: Compared) -> Tensor:
+        assert compared.squares is not None
         both = compared.kept.sum(lambda log_p, log_q: (log_p + log_q).exp())
         if compared.outside is not None:
             classes = (compared.vocab_size - (compared.kept.counts > 0).sum(1)).clamp_min(1)

@@ -14,6 +14,7 @@ from ..batch import made
 from ..cache import AHEAD, Cache
 from .batch import TorchBatch, to_torch
 
+
 class Dataset(torch.utils.data.IterableDataset[TorchBatch]):
     """An endless stream of batches for a `torch.utils.data.DataLoader` with `batch_size=None`.
 

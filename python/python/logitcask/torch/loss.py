@@ -90,7 +90,7 @@ def _check(batch: TorchBatch, kind: Divergence, tail: str, scale: str, reduction
         raise ValueError('tail = "sampled" was given, but this cache has no drawn classes; use "bucket"')
     if tail != "renorm" and batch.tail == "none":
         raise ValueError(f'tail = {tail!r} was given, but this cache knows nothing of the tail; use "renorm"')
-    if batch.tail != "atoms" and kind.name in ("pearson", "mean_squares"):
+    if batch.tail != "atoms" and (kind.needs_squares or kind.needs_logits):
         raise ValueError(f"{kind.name} needs all classes of the teacher, and the source of this cache did not tell them")
     if kind.needs_logits and batch.log_z is None:
         raise ValueError(f"{kind.name} compares logits, but the source of this cache told log-probabilities only")
@@ -138,9 +138,10 @@ def _rows(
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if logits.shape[1] < batch.vocab_size:
         raise ValueError(f"the student has {logits.shape[1]} classes, but the cache has {batch.vocab_size}")
-    cross_entropy = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")
+    # Neither part is computed where it has no weight: each is a pass over all logits.
+    of_labels = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none") if alpha < 1.0 else 0.0
     if alpha == 0.0:
-        return cross_entropy
+        return of_labels
     teacher_t = _column(temperature, logits, batch, tail)
     student_t = teacher_t if student_temperature is None else _column(student_temperature, logits, batch, "renorm")
     losses = kind.rows(compared(logits, batch, teacher_t, student_t, kind, tail))
@@ -148,7 +149,7 @@ def _rows(
         losses = losses * teacher_t.square().squeeze(1)
     if weights is not None:
         losses = losses * weights
-    return alpha * losses + (1 - alpha) * cross_entropy
+    return alpha * losses + (1 - alpha) * of_labels
 
 
 def compared(
@@ -178,18 +179,19 @@ def compared(
     ids = torch.where(shown, batch.class_ids, batch.class_ids[:, :1])
     log_q = scaled.gather(1, ids) - log_z
     kept = Terms(log_p, log_q, counts)
-    squares = (scaled.logsumexp(1) * 0, scaled.logsumexp(1) * 0)
-    if kind.name == "pearson":
+    squares = None
+    if kind.needs_squares:
         doubled = [torch.where(is_certain, 2 * log_probs / teacher_t, nothing)]
         doubled.append(atoms + batch.tail_logits.to(dtype) / teacher_t)
         theirs = (torch.cat(doubled, 1).logsumexp(1) - 2 * log_total[:, 0]).exp()
         squares = (theirs, (2 * scaled.log_softmax(1)).exp().sum(1))
     to_logits = None
-    means = None
     if kind.needs_logits:
         assert batch.log_z is not None
-        theirs_z = batch.log_z.to(dtype) / teacher_t[:, 0] + log_total[:, 0]
-        to_logits = (theirs_z, log_z[:, 0])
+        to_logits = (batch.log_z.to(dtype) / teacher_t[:, 0] + log_total[:, 0], log_z[:, 0])
+    means = None
+    if kind.needs_mean_logit:
+        assert batch.log_z is not None
         weights = torch.cat([is_certain.to(dtype), batch.tail_log_weights.to(dtype).exp()], 1)
         at = torch.cat([torch.where(is_certain, log_probs, nothing * 0), batch.tail_logits.to(dtype)], 1)
         mean = (weights * at).sum(1) / weights.sum(1) + batch.log_z.to(dtype)
