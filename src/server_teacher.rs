@@ -7,7 +7,7 @@ use logitcask_core::{Sample, Selection, TargetTransform, Truncation};
 use logitcask_data::SpecialIds;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Companions, Precision};
-use logitcask_remote::{Client, Interface, KEY_VARIABLE, Patience, ServerModel, TellingRows};
+use logitcask_remote::{Client, Interface, KEY_VARIABLE, RetryPolicy, ServerModel, ServerRowBuilder};
 use logitcask_teach::RemoteTeacher;
 use serde_json::Value;
 use std::fs;
@@ -54,7 +54,7 @@ impl ServerTeacher {
 
     /// The teacher that asks the server, after a first request for the beginning of `sample` of `split`.
     pub fn teacher(&self, keep: Truncation, vocab_size: u32, split: &str, sample: Sample) -> Result<RemoteTeacher> {
-        let rows = TellingRows::new(keep, vocab_size).ok_or_else(|| anyhow!(ONLY_LIKELIEST))?;
+        let rows = ServerRowBuilder::new(keep, vocab_size).ok_or_else(|| anyhow!(ONLY_LIKELIEST))?;
         let connections = self.config.connections.unwrap_or(CONNECTIONS);
         let client = client(&self.config, &self.url)?;
         let teacher = RemoteTeacher::new(client, rows, vocab_size as usize, connections);
@@ -79,7 +79,7 @@ pub fn keep(teacher: &TeacherConfig, keep: Truncation) -> Truncation {
 fn client(config: &TeacherConfig, url: &str) -> Result<Client> {
     let model = config.model.to_str().ok_or_else(|| anyhow!("[teacher] model: the name is not valid Unicode"))?;
     let key = std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty());
-    Ok(Client::new(url, model, config.interface.unwrap_or_default(), key, Patience::default())?)
+    Ok(Client::new(url, model, config.interface.unwrap_or_default(), key, RetryPolicy::default())?)
 }
 
 /// The tokenizer in a folder as the model's own folder has it. A document ends with the token that its config.json

@@ -130,8 +130,8 @@ impl Teacher {
 
 /// The plan of a cache with these splits.
 fn plan(target: &ImportTarget, splits: &[Split], teacher: &Teacher) -> Result<Plan> {
-    let told = splits.first().context("no source was named")?.source.told();
-    if let Some(other) = splits.iter().find(|split| split.source.told() != told) {
+    let told = splits.first().context("no source was named")?.source.info();
+    if let Some(other) = splits.iter().find(|split| split.source.info() != told) {
         bail!(
             "the splits {} and {} were made with different settings; import each into a cache of its own",
             splits[0].name,

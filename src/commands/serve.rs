@@ -10,9 +10,9 @@ use crate::tokenizers;
 use anyhow::Result;
 use logitcask_core::Fingerprint;
 use logitcask_data::TextTokenizer;
-use logitcask_remote::{Said, ServedModel, serve};
+use logitcask_remote::{PromptLogProbs, ServedModel, serve};
 use logitcask_teach::LocalTeacher;
-use logitcask_teach::say::say as say_of_prompts;
+use logitcask_teach::prompt_log_probs::prompt_log_probs;
 
 /// Offers a model until the program is stopped.
 pub fn run(args: &ServeArgs) -> Result<()> {
@@ -67,11 +67,11 @@ impl ServedModel for Offered {
         self.tokenizer.decode_verbatim(tokens).unwrap_or_default()
     }
 
-    fn say(&self, prompts: &[Vec<u32>], k: u32, generates: bool) -> Result<Vec<Said>, String> {
+    fn log_probs(&self, prompts: &[Vec<u32>], k: u32, generates: bool) -> Result<Vec<PromptLogProbs>, String> {
         let classes = self.vocab_size() as usize;
         // The last token of a prompt has a position of its own only before another token, whichever that is.
         let next = if generates { &[0][..] } else { &[] };
         let lists: Vec<Vec<u32>> = prompts.iter().map(|prompt| [prompt, next].concat()).collect();
-        say_of_prompts(&self.teacher, &lists, k, classes, self.batch_tokens).map_err(|e| e.to_string())
+        prompt_log_probs(&self.teacher, &lists, k, classes, self.batch_tokens).map_err(|e| e.to_string())
     }
 }

@@ -1,8 +1,8 @@
 //! Caches of other tools.
 //!
 //! A [`Source`] is the cache of another tool: samples, each with the kept classes of its positions and what else the
-//! tool stored. [`fill`] writes its samples into a cache of ours. What a format cannot tell is declared ([`Told`]) and
-//! stays missing. [`distillkit::export`] writes a cache of ours for DistillKit.
+//! tool stored. [`fill`] writes its samples into a cache of ours. What a format cannot tell is declared
+//! ([`SourceInfo`]) and stays missing. [`distillkit::export`] writes a cache of ours for DistillKit.
 //!
 //! # Seams
 //! Another format is a file or folder here that implements [`Source`]. Everything that all formats have in common is in
@@ -21,4 +21,4 @@ pub mod source;
 pub use error::{Error, Result};
 pub use fill::{Split, dataset_fingerprint, fill, samples_per_unit};
 pub use rows::{MASS_TOLERANCE, Rules, Tally};
-pub use source::{Entry, ForeignPosition, ForeignSample, Place, Samples, Source, Told};
+pub use source::{Entry, ForeignPosition, ForeignSample, Place, Samples, Source, SourceInfo};

@@ -8,7 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::source::{Entry, ForeignPosition, ForeignSample, Place, Samples, Source, Told};
+use crate::source::{Entry, ForeignPosition, ForeignSample, Place, Samples, Source, SourceInfo};
 use logitcask_core::{Fingerprint, GoldSource, PositionChoice, Positions, RowSource, Selection, TailSource};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -140,8 +140,8 @@ fn integers(bytes: &[u8]) -> impl Iterator<Item = u64> {
 }
 
 impl Source for LlamaCpp {
-    fn told(&self) -> Told {
-        Told {
+    fn info(&self) -> SourceInfo {
+        SourceInfo {
             // Every class that is above the clip, up to k of them.
             selection: Selection::TopP { p: 1.0, k: self.k },
             positions: PositionChoice::Marked {},

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::source::{Entry, ForeignPosition, ForeignSample, Place, Samples, Source, Told};
+use crate::source::{Entry, ForeignPosition, ForeignSample, Place, Samples, Source, SourceInfo};
 use logitcask_core::{Fingerprint, GoldSource, PositionChoice, Positions, RowSource, Selection, TailSource};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -172,8 +172,8 @@ fn parse<T: DeserializeOwned>(line: &[u8], place: &Place) -> Result<T> {
 }
 
 impl Source for Nemo {
-    fn told(&self) -> Told {
-        Told {
+    fn info(&self) -> SourceInfo {
+        SourceInfo {
             selection: Selection::TopK { k: self.k },
             positions: PositionChoice::Marked {},
             source: RowSource { log_z: true, gold: GoldSource::Kept, tail: TailSource::Mass },

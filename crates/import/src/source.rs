@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The cache of another tool.
 pub trait Source: Sync {
     /// What is known of every position.
-    fn told(&self) -> Told;
+    fn info(&self) -> SourceInfo;
 
     /// Number of tokens of each sample, in order; each is at least 2.
     fn lengths(&self) -> &[u32];
@@ -36,7 +36,7 @@ pub type Samples<'a> = Box<dyn Iterator<Item = Result<ForeignSample>> + 'a>;
 
 /// What a source tells of every position.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Told {
+pub struct SourceInfo {
     /// The rule by which it kept classes.
     pub selection: Selection,
     /// Which positions of a sample it has.

@@ -6,8 +6,8 @@ mod entries;
 mod finite;
 mod request;
 
-use crate::{Error, Interface, Patience, Result, ServerModel, Told};
-use answer::{Completion, told_of};
+use crate::{AnswerPosition, Error, Interface, Result, RetryPolicy, ServerModel};
+use answer::{Completion, positions_of};
 use connection::Connection;
 use request::Asked;
 use serde::Deserialize;
@@ -38,7 +38,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Address`].
-    pub fn new(url: &str, model: &str, interface: Interface, key: Option<String>, patience: Patience) -> Result<Self> {
+    pub fn new(url: &str, model: &str, interface: Interface, key: Option<String>, retry: RetryPolicy) -> Result<Self> {
         let url = url.trim_end_matches('/');
         let url = url.strip_suffix("/v1").unwrap_or(url);
         let is_address =
@@ -46,7 +46,7 @@ impl Client {
         if !is_address {
             return Err(Error::Address { url: url.to_owned() });
         }
-        Ok(Self { connection: Connection::new(url, key, patience), model: model.to_owned(), interface })
+        Ok(Self { connection: Connection::new(url, key, retry), model: model.to_owned(), interface })
     }
 
     /// What the server says about the model.
@@ -65,17 +65,17 @@ impl Client {
 
     /// What the server tells of every position of every prompt, after a comparison of the answer with what was sent.
     /// Each prompt has at least two tokens, and one position fewer. The numbers themselves are checked by
-    /// [`TellingRows::push`](crate::TellingRows::push).
+    /// [`ServerRowBuilder::push`](crate::ServerRowBuilder::push).
     ///
     /// # Errors
     /// [`Error::Answer`] names the prompt and position at which an answer is not one to what was asked;
     /// [`Error::Unreachable`], [`Error::Refused`], [`Error::Malformed`].
-    pub fn told(&self, prompts: &[&[u32]], k: u32) -> Result<Vec<Vec<Told>>> {
+    pub fn log_probs(&self, prompts: &[&[u32]], k: u32) -> Result<Vec<Vec<AnswerPosition>>> {
         let asked = Asked::new(&self.model, prompts, self.interface, k);
         let tokens: usize = prompts.iter().map(|prompt| prompt.len()).sum();
         let most = ANSWER_BYTES + tokens * (k as usize + 2) * ENTRY_BYTES;
         let (url, body) = self.connection.post("v1/completions", &asked, most)?;
         let completion = Completion::read(&body).map_err(|problem| Error::Malformed { url, problem })?;
-        told_of(completion, prompts, self.interface)
+        positions_of(completion, prompts, self.interface)
     }
 }

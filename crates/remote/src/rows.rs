@@ -2,20 +2,20 @@
 
 mod check;
 
-use crate::{AnswerProblem, Entry, Told};
+use crate::{AnswerPosition, AnswerProblem, Entry};
 use check::likeliest;
 use logitcask_core::{Gold, GoldSource, RowErrors, Selection, SoftRow, SoftRows, Tail, Truncation};
 
 /// Makes rows of what a server tells.
 #[derive(Clone, Debug)]
-pub struct TellingRows {
+pub struct ServerRowBuilder {
     keep: Truncation,
     vocab_size: u32,
     /// Number of likeliest classes that the server is asked for.
     k: u32,
 }
 
-impl TellingRows {
+impl ServerRowBuilder {
     /// For rows that are truncated as `keep` says, of a tokenizer with `vocab_size` tokens. `None` for a selection that
     /// a list of the likeliest classes does not determine.
     pub fn new(keep: Truncation, vocab_size: u32) -> Option<Self> {
@@ -42,12 +42,12 @@ impl TellingRows {
     /// [`AnswerProblem`] says why this cannot be what the model says there at T = 1.
     pub fn push(
         &self,
-        told: &Told,
+        answer: &AnswerPosition,
         label: u32,
         rows: &mut SoftRows,
         errors: &mut RowErrors,
     ) -> Result<(), AnswerProblem> {
-        let entries = likeliest(told, label, self.k as usize, self.vocab_size)?;
+        let entries = likeliest(answer, label, self.k as usize, self.vocab_size)?;
         let gold = self.gold(&entries, label)?;
         let chosen = &entries[..self.chosen(&entries)];
         let code = |entry: &Entry| Ok((self.code(entry)?, entry.class));

@@ -9,9 +9,9 @@ mod request;
 
 pub use http::serve;
 
-/// What a model says of one position.
+/// Log-probabilities at one position of a prompt.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SaidPosition {
+pub struct PositionLogProbs {
     /// The likeliest classes with their log-probabilities at T = 1, largest first, ties to the lower id.
     pub likeliest: Vec<(u32, f32)>,
     /// Log-probability of the next token.
@@ -20,9 +20,9 @@ pub struct SaidPosition {
     pub label_rank: u64,
 }
 
-/// What a model says of a prompt at every token that has a next one, and perhaps at the last, whose label is then class
+/// Log-probabilities at every token of a prompt that has a next one, and perhaps at the last, whose label is then class
 /// 0.
-pub type Said = Vec<SaidPosition>;
+pub type PromptLogProbs = Vec<PositionLogProbs>;
 
 /// A model that is offered.
 pub trait ServedModel: Sync {
@@ -53,5 +53,5 @@ pub trait ServedModel: Sync {
     ///
     /// # Errors
     /// Why the model failed.
-    fn say(&self, prompts: &[Vec<u32>], k: u32, generates: bool) -> Result<Vec<Said>, String>;
+    fn log_probs(&self, prompts: &[Vec<u32>], k: u32, generates: bool) -> Result<Vec<PromptLogProbs>, String>;
 }

@@ -18,7 +18,7 @@ pub mod generate;
 pub mod measure;
 mod open_unit;
 pub mod pipeline;
-pub mod say;
+pub mod prompt_log_probs;
 pub mod select;
 pub mod teacher;
 

@@ -21,7 +21,7 @@ pub use settings::{Compression, Function, LegacyCompression, NumberFormat, Resid
 
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::source::{ForeignPosition, ForeignSample, Place, Samples, Source, Told};
+use crate::source::{ForeignPosition, ForeignSample, Place, Samples, Source, SourceInfo};
 use arrow_array::RecordBatch;
 use columns::Flat;
 use decoder::Decoder;
@@ -203,12 +203,12 @@ impl Ends {
 }
 
 impl Source for DistillKit {
-    fn told(&self) -> Told {
+    fn info(&self) -> SourceInfo {
         let tail = match self.reading.legacy_values {
             Some(LegacyValues::CentredLogits) => TailSource::None,
             Some(LegacyValues::LogProbs) | None => TailSource::Mass,
         };
-        Told {
+        SourceInfo {
             selection: Selection::TopK { k: self.reading.settings.k() },
             positions: PositionChoice::All {},
             source: RowSource { log_z: false, gold: GoldSource::Kept, tail },

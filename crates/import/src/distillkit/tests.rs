@@ -69,7 +69,7 @@ fn every_kind_of_settings_is_read_as_another_program_reads_it() {
     let Expected { variants, legacy } = expected();
     for (name, Variant { tolerance, rows }) in variants {
         let source = open(&golden(&name), None, None).unwrap();
-        assert_eq!(source.told().source, RowSource { log_z: false, gold: GoldSource::Kept, tail: TailSource::Mass });
+        assert_eq!(source.info().source, RowSource { log_z: false, gold: GoldSource::Kept, tail: TailSource::Mass });
         let samples = read(&source, 0..6).unwrap();
         assert!(samples.iter().any(|sample| sample.rows.len() == 1), "a sequence with a single position");
         agree(&samples, &rows, tolerance, &name);
@@ -83,7 +83,7 @@ fn the_older_form_must_be_told_what_its_values_are() {
     let error = open(&golden("legacy"), None, None).err().unwrap().to_string();
     assert!(error.contains("--values log-probs or --values centred-logits"), "{error}");
     let source = open(&golden("legacy"), Some(LegacyValues::CentredLogits), None).unwrap();
-    assert_eq!(source.told().source.tail, TailSource::None);
+    assert_eq!(source.info().source.tail, TailSource::None);
     let sample = read(&source, 0..1).unwrap().remove(0);
     let mass: f64 = sample.rows[0].entries.iter().map(|entry| entry.log_prob.exp()).sum();
     assert!((mass - 1.0).abs() < 1e-12, "{mass}");

@@ -10,7 +10,7 @@ fn golden(name: &str) -> std::path::PathBuf {
 fn learned_positions_are_read_with_their_log_partition() {
     let expected: Value = serde_json::from_slice(&fs::read(golden("expected.json")).unwrap()).unwrap();
     let source = Nemo::open(&golden("nemo.jsonl")).unwrap();
-    assert_eq!(source.told().selection, Selection::TopK { k: 8 });
+    assert_eq!(source.info().selection, Selection::TopK { k: 8 });
     assert!(source.notes()[0].starts_with("1 lines have no position"), "{:?}", source.notes());
     let samples: Vec<ForeignSample> = source.samples(0..3).unwrap().map(Result::unwrap).collect();
     for (sample, expected) in samples.iter().zip(expected["nemo"]["samples"].as_array().unwrap()) {

@@ -2,7 +2,7 @@
 
 use super::entries::{Entries, Ranked};
 use super::finite::with_nulls;
-use crate::{AnswerProblem, Entry, Error, Interface, Result, Told};
+use crate::{AnswerPosition, AnswerProblem, Entry, Error, Interface, Result};
 use serde::Deserialize;
 
 /// What stands before an id that is given as a token's text.
@@ -45,7 +45,11 @@ impl Completion {
 }
 
 /// What an answer tells of each prompt, compared with the prompts.
-pub(super) fn told_of(completion: Completion, prompts: &[&[u32]], interface: Interface) -> Result<Vec<Vec<Told>>> {
+pub(super) fn positions_of(
+    completion: Completion,
+    prompts: &[&[u32]],
+    interface: Interface,
+) -> Result<Vec<Vec<AnswerPosition>>> {
     let mut of_prompt: Vec<Vec<Choice>> = prompts.iter().map(|_| Vec::new()).collect();
     for choice in completion.choices {
         if let Some(choices) = of_prompt.get_mut(choice.index) {
@@ -69,7 +73,7 @@ pub(super) fn told_of(completion: Completion, prompts: &[&[u32]], interface: Int
 
 impl Choice {
     /// What `prompt_logprobs` tells.
-    fn prompt_logprobs(self, sent: &[u32]) -> std::result::Result<Vec<Told>, AtPosition> {
+    fn prompt_logprobs(self, sent: &[u32]) -> std::result::Result<Vec<AnswerPosition>, AtPosition> {
         let listed = self.prompt_logprobs.ok_or((0, AnswerProblem::Missing { key: "prompt_logprobs" }))?;
         let ids = self.prompt_token_ids.ok_or((0, AnswerProblem::NoTokenIds))?;
         compare(sent, &ids.iter().map(u32::to_string).collect::<Vec<_>>())?;
@@ -80,7 +84,7 @@ impl Choice {
                 let class = class(&name).ok_or((position, AnswerProblem::Text { text: name }))?;
                 Ok(Entry { class, log_prob: ranked.logprob.unwrap_or(f64::NAN), rank: ranked.rank })
             };
-            Ok(Told {
+            Ok(AnswerPosition {
                 entries: members.into_iter().map(entry).collect::<std::result::Result<_, _>>()?,
                 label_log_prob: None,
             })
@@ -89,7 +93,7 @@ impl Choice {
     }
 
     /// What `echo` with `logprobs` tells.
-    fn echo(self, sent: &[u32]) -> std::result::Result<Vec<Told>, AtPosition> {
+    fn echo(self, sent: &[u32]) -> std::result::Result<Vec<AnswerPosition>, AtPosition> {
         let Echoed { tokens, token_logprobs, top_logprobs } =
             self.logprobs.ok_or((0, AnswerProblem::Missing { key: "logprobs" }))?;
         let listed = top_logprobs.ok_or((0, AnswerProblem::Missing { key: "top_logprobs" }))?;
@@ -107,7 +111,7 @@ impl Choice {
                 Ok(Entry { class, log_prob: log_prob.unwrap_or(f64::NAN), rank: None })
             };
             let entries = members.into_iter().map(entry).collect::<std::result::Result<_, _>>()?;
-            Ok(Told { entries, label_log_prob: Some(own.unwrap_or(f64::NAN)) })
+            Ok(AnswerPosition { entries, label_log_prob: Some(own.unwrap_or(f64::NAN)) })
         };
         listed.into_iter().zip(token_logprobs).skip(1).enumerate().map(told).collect()
     }

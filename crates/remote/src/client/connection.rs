@@ -1,6 +1,6 @@
 //! Requests that are made again while the server is busy or out of reach.
 
-use crate::{Error, KEY_VARIABLE, Patience, Result};
+use crate::{Error, KEY_VARIABLE, Result, RetryPolicy};
 use serde::Serialize;
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) struct Connection {
     agent: Agent,
     url: String,
     key: Option<String>,
-    patience: Patience,
+    retry: RetryPolicy,
 }
 
 /// Why an attempt failed.
@@ -34,17 +34,17 @@ enum Failure {
 }
 
 impl Connection {
-    pub(super) fn new(url: &str, key: Option<String>, patience: Patience) -> Self {
+    pub(super) fn new(url: &str, key: Option<String>, retry: RetryPolicy) -> Self {
         let config = Agent::config_builder()
-            .timeout_connect(Some(CONNECT.min(patience.timeout)))
-            .timeout_recv_response(Some(patience.timeout))
-            .timeout_per_read(Some(patience.timeout))
+            .timeout_connect(Some(CONNECT.min(retry.timeout)))
+            .timeout_recv_response(Some(retry.timeout))
+            .timeout_per_read(Some(retry.timeout))
             // A key must not be sent to another server, and a moved one is for its user to name.
             .max_redirects(0)
             .http_status_as_error(false)
             .user_agent(concat!("logitcask/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), url: url.to_owned(), key, patience }
+        Self { agent: config.into(), url: url.to_owned(), key, retry }
     }
 
     /// Gets a page, with further attempts only while the server says that it is busy. Returns the page's address too.
@@ -95,11 +95,11 @@ impl Connection {
                 Ok(body) => return Ok((url, body)),
                 Err(failure) => failure,
             };
-            let has_more = attempts <= self.patience.retries && failure.passes() && worth_waiting(&failure);
+            let has_more = attempts <= self.retry.retries && failure.passes() && worth_waiting(&failure);
             if !has_more {
                 return Err(failure.into_error(url, attempts));
             }
-            let wait = self.patience.wait(attempts - 1, failure.asked_wait());
+            let wait = self.retry.wait(attempts - 1, failure.asked_wait());
             warn!(url, %failure, seconds = wait.as_secs_f64(), "the server is asked again");
             thread::sleep(wait);
             attempts += 1;

@@ -1,6 +1,6 @@
 //! What stands for asking in a build without it.
 
-use crate::{Error, Interface, Patience, Result, ServerModel, Told};
+use crate::{AnswerPosition, Error, Interface, Result, RetryPolicy, ServerModel};
 
 /// A model on a server, of which there is none in this build.
 pub enum Client {}
@@ -10,7 +10,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::NotBuilt`].
-    pub fn new(_: &str, _: &str, _: Interface, _: Option<String>, _: Patience) -> Result<Self> {
+    pub fn new(_: &str, _: &str, _: Interface, _: Option<String>, _: RetryPolicy) -> Result<Self> {
         Err(Error::NotBuilt)
     }
 
@@ -26,7 +26,7 @@ impl Client {
     ///
     /// # Errors
     /// None.
-    pub fn told(&self, _: &[&[u32]], _: u32) -> Result<Vec<Vec<Told>>> {
+    pub fn log_probs(&self, _: &[&[u32]], _: u32) -> Result<Vec<Vec<AnswerPosition>>> {
         match *self {}
     }
 }

@@ -1,6 +1,6 @@
 //! Checks that what a server tells of a position can be what a model says there at T = 1.
 
-use crate::{AnswerProblem, Entry, Told};
+use crate::{AnswerPosition, AnswerProblem, Entry};
 
 /// How far the probabilities of the likeliest classes may exceed 1: servers compute in f32, and some write only four
 /// digits.
@@ -14,14 +14,19 @@ const SAME: f64 = 1e-5;
 
 /// The entries, likeliest first with ties to the lower id: the `k` likeliest, and the label behind them if it is not
 /// one of these and the server lists it.
-pub(super) fn likeliest(told: &Told, label: u32, k: usize, vocab_size: u32) -> Result<Vec<Entry>, AnswerProblem> {
-    let mut entries = told.entries.clone();
+pub(super) fn likeliest(
+    answer: &AnswerPosition,
+    label: u32,
+    k: usize,
+    vocab_size: u32,
+) -> Result<Vec<Entry>, AnswerProblem> {
+    let mut entries = answer.entries.clone();
     for entry in &entries {
         check_entry(entry, vocab_size)?;
     }
     entries.sort_by(|a, b| b.log_prob.total_cmp(&a.log_prob).then(a.class.cmp(&b.class)));
     check_twice(&entries)?;
-    check_label(told, &entries, label, k)?;
+    check_label(answer, &entries, label, k)?;
     check_mass(&entries[..k], vocab_size)?;
     check_rank(&entries, label, k)?;
     Ok(entries)
@@ -48,7 +53,7 @@ fn check_twice(entries: &[Entry]) -> Result<(), AnswerProblem> {
 
 /// Checks that there are the `k` likeliest classes and, beside them, at most the label, and that its log-probability is
 /// the same wherever it stands.
-fn check_label(told: &Told, entries: &[Entry], label: u32, k: usize) -> Result<(), AnswerProblem> {
+fn check_label(answer: &AnswerPosition, entries: &[Entry], label: u32, k: usize) -> Result<(), AnswerProblem> {
     let listed = entries.iter().find(|entry| entry.class == label);
     let got = entries.len();
     if got < k || got > k + usize::from(listed.is_some()) {
@@ -58,7 +63,7 @@ fn check_label(told: &Told, entries: &[Entry], label: u32, k: usize) -> Result<(
         });
     }
     let least = entries[got - 1].log_prob;
-    match (listed, told.label_log_prob) {
+    match (listed, answer.label_log_prob) {
         (None, None) => Err(AnswerProblem::NoLabel { label }),
         // With one class more than the likeliest, that one is the label, and no likelier than any of these.
         (Some(entry), _) if got == k + 1 && entry.log_prob > least => Err(AnswerProblem::Count { got, k }),

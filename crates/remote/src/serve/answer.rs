@@ -1,7 +1,7 @@
 //! Answers in the words of the interface.
 
 use super::request::CompletionRequest;
-use super::{SaidPosition, ServedModel};
+use super::{PositionLogProbs, ServedModel};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -77,18 +77,24 @@ impl<V: Serialize> Serialize for Members<V> {
 }
 
 impl<'a> Answer<'a> {
-    /// What the model said of the prompts of a request.
-    pub(super) fn new(asked: &CompletionRequest, said: &[super::Said], model: &'a dyn ServedModel) -> Self {
+    /// Log-probabilities of the tokens of the prompts of a request.
+    pub(super) fn new(
+        asked: &CompletionRequest,
+        log_probs: &[super::PromptLogProbs],
+        model: &'a dyn ServedModel,
+    ) -> Self {
         let prompt_tokens = asked.prompts.iter().map(Vec::len).sum();
         let completion_tokens = if asked.generates { asked.prompts.len() } else { 0 };
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let choices = asked.prompts.iter().zip(said).enumerate();
+        let choices = asked.prompts.iter().zip(log_probs).enumerate();
         Self {
             id: format!("cmpl-{created:x}"),
             object: "text_completion",
             created,
             model: model.name(),
-            choices: choices.map(|(index, (prompt, said))| choice(asked, index, prompt, said, model)).collect(),
+            choices: choices
+                .map(|(index, (prompt, log_probs))| choice(asked, index, prompt, log_probs, model))
+                .collect(),
             usage: Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens },
         }
     }
@@ -98,10 +104,10 @@ fn choice(
     asked: &CompletionRequest,
     index: usize,
     prompt: &[u32],
-    said: &[SaidPosition],
+    log_probs: &[PositionLogProbs],
     model: &dyn ServedModel,
 ) -> Choice {
-    let last = said.last().filter(|_| asked.generates);
+    let last = log_probs.last().filter(|_| asked.generates);
     let next = last.and_then(|last| last.likeliest.first()).map(|(class, _)| *class);
     // An echo is the prompt with what follows it; what follows is all there is otherwise.
     let shown: Vec<u32> = prompt.iter().copied().filter(|_| asked.echo).chain(next).collect();
@@ -109,8 +115,8 @@ fn choice(
         index,
         text: model.decode(&shown),
         finish_reason: "length",
-        logprobs: asked.logprobs.map(|k| echoed(asked, prompt, said, next, k, model)),
-        prompt_logprobs: asked.prompt_logprobs.map(|k| prompt_logprobs(prompt, said, k, model)),
+        logprobs: asked.logprobs.map(|k| echoed(asked, prompt, log_probs, next, k, model)),
+        prompt_logprobs: asked.prompt_logprobs.map(|k| prompt_logprobs(prompt, log_probs, k, model)),
         prompt_token_ids: asked.return_token_ids.then(|| prompt.to_vec()),
         token_ids: asked.return_token_ids.then(|| next.into_iter().collect()),
     }
@@ -120,26 +126,26 @@ fn choice(
 /// the first token, which follows none.
 fn prompt_logprobs(
     prompt: &[u32],
-    said: &[SaidPosition],
+    log_probs: &[PositionLogProbs],
     k: u32,
     model: &dyn ServedModel,
 ) -> Vec<Option<Members<Ranked>>> {
-    let of = |(label, said): (&u32, &SaidPosition)| {
+    let of = |(label, log_probs): (&u32, &PositionLogProbs)| {
         let ranked = |(class, log_prob, rank): (u32, f32, u64)| {
             (class.to_string(), Ranked { logprob: log_prob, rank, decoded_token: model.decode(&[class]) })
         };
-        Some(Members(listed(*label, said, k).into_iter().map(ranked).collect()))
+        Some(Members(listed(*label, log_probs, k).into_iter().map(ranked).collect()))
     };
-    std::iter::once(None).chain(prompt.iter().skip(1).zip(said).map(of)).collect()
+    std::iter::once(None).chain(prompt.iter().skip(1).zip(log_probs).map(of)).collect()
 }
 
 /// Class, log-probability and rank of the label and of the `k` likeliest classes, in this order.
-fn listed(label: u32, said: &SaidPosition, k: u32) -> Vec<(u32, f32, u64)> {
-    let likeliest = said.likeliest.iter().take(k as usize).zip(1..).map(|(&(class, lp), rank)| (class, lp, rank));
+fn listed(label: u32, log_probs: &PositionLogProbs, k: u32) -> Vec<(u32, f32, u64)> {
+    let likeliest = log_probs.likeliest.iter().take(k as usize).zip(1..).map(|(&(class, lp), rank)| (class, lp, rank));
     let mut all: Vec<(u32, f32, u64)> = likeliest.collect();
     match all.iter().position(|(class, ..)| *class == label) {
         Some(place) => all[..=place].rotate_right(1),
-        None => all.insert(0, (label, said.label_log_prob, said.label_rank)),
+        None => all.insert(0, (label, log_probs.label_log_prob, log_probs.label_rank)),
     }
     all
 }
@@ -148,7 +154,7 @@ fn listed(label: u32, said: &SaidPosition, k: u32) -> Vec<(u32, f32, u64)> {
 fn echoed(
     asked: &CompletionRequest,
     prompt: &[u32],
-    said: &[SaidPosition],
+    log_probs: &[PositionLogProbs],
     next: Option<u32>,
     k: u32,
     model: &dyn ServedModel,
@@ -159,28 +165,32 @@ fn echoed(
     };
     let mut out = Echoed::default();
     let mut offset = 0;
-    let mut push = |token: u32, told: Option<Vec<(u32, f32, u64)>>| {
+    let mut push = |token: u32, entries: Option<Vec<(u32, f32, u64)>>| {
         let text = name(token);
         out.text_offset.push(offset);
         offset += text.chars().count();
         out.tokens.push(text);
-        out.token_logprobs.push(told.as_ref().and_then(|told| told.first()).map(|(_, log_prob, _)| *log_prob));
-        out.top_logprobs.push(told.map(|told| named(told, &name)));
+        out.token_logprobs.push(entries.as_ref().and_then(|entries| entries.first()).map(|(_, log_prob, _)| *log_prob));
+        out.top_logprobs.push(entries.map(|entries| named(entries, &name)));
     };
     if asked.echo {
         prompt.first().into_iter().for_each(|first| push(*first, None));
-        prompt.iter().skip(1).zip(said).for_each(|(label, said)| push(*label, Some(listed(*label, said, k))));
+        prompt
+            .iter()
+            .skip(1)
+            .zip(log_probs)
+            .for_each(|(label, log_probs)| push(*label, Some(listed(*label, log_probs, k))));
     }
-    if let (Some(next), Some(last)) = (next, said.last()) {
+    if let (Some(next), Some(last)) = (next, log_probs.last()) {
         push(next, Some(listed(next, last, k.max(1))));
     }
     out
 }
 
 /// The log-probabilities of classes by their names. Of classes with one text, the first stands for all.
-fn named(told: Vec<(u32, f32, u64)>, name: &dyn Fn(u32) -> String) -> Members<f32> {
-    let mut members: Vec<(String, f32)> = Vec::with_capacity(told.len());
-    for (class, log_prob, _) in told {
+fn named(entries: Vec<(u32, f32, u64)>, name: &dyn Fn(u32) -> String) -> Members<f32> {
+    let mut members: Vec<(String, f32)> = Vec::with_capacity(entries.len());
+    for (class, log_prob, _) in entries {
         let name = name(class);
         if members.iter().all(|(other, _)| *other != name) {
             members.push((name, log_prob));

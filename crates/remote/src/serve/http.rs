@@ -85,11 +85,11 @@ fn answer(request: &mut Request, model: &dyn ServedModel, turn: &Mutex<()>) -> s
         (Method::Get, "/v1/models") => Ok(answer::models(model)),
         (Method::Post, "/v1/completions") => {
             let asked = CompletionRequest::read(&body(request)?, model).map_err(|problem| (400, problem))?;
-            let said = {
+            let log_probs = {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                model.say(&asked.prompts, asked.likeliest(), asked.generates).map_err(|problem| (500, problem))?
+                model.log_probs(&asked.prompts, asked.likeliest(), asked.generates).map_err(|problem| (500, problem))?
             };
-            serde_json::to_string(&Answer::new(&asked, &said, model)).map_err(|e| (500, e.to_string()))
+            serde_json::to_string(&Answer::new(&asked, &log_probs, model)).map_err(|e| (500, e.to_string()))
         }
         (_, "/health" | "/v1/models" | "/v1/completions") => {
             Err((405, format!("{path} does not take {}", request.method())))

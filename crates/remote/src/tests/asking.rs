@@ -1,13 +1,13 @@
 //! Servers that are busy, slow, or not there, and what a client sends and keeps to itself.
 
 use super::stand_in::{Reply, StandIn};
-use crate::{Client, Error, Interface, Patience};
+use crate::{Client, Error, Interface, RetryPolicy};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Few and short waits.
-const HURRIED: Patience =
-    Patience { retries: 2, first_wait: Duration::from_millis(1), timeout: Duration::from_millis(150) };
+const HURRIED: RetryPolicy =
+    RetryPolicy { retries: 2, first_wait: Duration::from_millis(1), timeout: Duration::from_millis(150) };
 
 fn client(server: &StandIn) -> Client {
     Client::new(&server.url, "m", Interface::PromptLogprobs, None, HURRIED).unwrap()
@@ -20,7 +20,7 @@ fn good() -> Reply {
 }
 
 fn ask(client: &Client) -> crate::Result<()> {
-    let told = client.told(&[&[1, 2]], 1)?;
+    let told = client.log_probs(&[&[1, 2]], 1)?;
     assert_eq!(told[0][0].entries[0].log_prob, -0.25);
     Ok(())
 }
@@ -41,8 +41,8 @@ fn what_passes_is_asked_again() {
     for (index, first) in first.into_iter().enumerate() {
         let server = StandIn::new(move |request| if request.number == 0 { first() } else { good() });
         // The one that is late lets the next request wait too.
-        let patience = Patience { timeout: Duration::from_millis(if index == 6 { 300 } else { 5000 }), ..HURRIED };
-        let client = Client::new(&server.url, "m", Interface::PromptLogprobs, None, patience).unwrap();
+        let retry = RetryPolicy { timeout: Duration::from_millis(if index == 6 { 300 } else { 5000 }), ..HURRIED };
+        let client = Client::new(&server.url, "m", Interface::PromptLogprobs, None, retry).unwrap();
         ask(&client).unwrap_or_else(|e| panic!("{index}: {e}"));
         assert_eq!(server.asked(), 2, "{index}");
     }
@@ -53,14 +53,14 @@ fn what_passes_is_asked_again() {
 
 #[test]
 fn a_server_may_say_when_to_come_back() {
-    let patience = Patience { first_wait: Duration::from_secs(60), timeout: Duration::from_secs(5), ..HURRIED };
+    let retry = RetryPolicy { first_wait: Duration::from_secs(60), timeout: Duration::from_secs(5), ..HURRIED };
     let after = |request: &super::stand_in::Request| match request.number {
         0 => Reply::Say(429, "Retry-After: 1\r\n".to_owned(), String::new()),
         _ => good(),
     };
     let server = StandIn::new(after);
     let start = Instant::now();
-    ask(&Client::new(&server.url, "m", Interface::PromptLogprobs, None, patience).unwrap()).unwrap();
+    ask(&Client::new(&server.url, "m", Interface::PromptLogprobs, None, retry).unwrap()).unwrap();
     assert!((1.0..30.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 }
 
@@ -105,8 +105,8 @@ fn what_is_no_answer_or_too_long_for_one_is_not_used() {
         ("[".repeat(100_000), "the answer is not what a completions interface gives"),
     ] {
         let server = StandIn::new(move |_| Reply::json(body.clone()));
-        let patience = Patience { timeout: Duration::from_secs(5), ..HURRIED };
-        let client = Client::new(&server.url, "m", Interface::PromptLogprobs, None, patience).unwrap();
+        let retry = RetryPolicy { timeout: Duration::from_secs(5), ..HURRIED };
+        let client = Client::new(&server.url, "m", Interface::PromptLogprobs, None, retry).unwrap();
         let error = ask(&client).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
         assert_eq!(server.asked(), 1, "{error}");
@@ -132,8 +132,8 @@ fn a_model_is_found_by_its_name_and_told_from_others_of_that_name() {
     let unknown = Client::new(&here.url, "k", Interface::Echo, None, HURRIED).unwrap().model().unwrap_err();
     assert!(unknown.to_string().contains("no model `k`; it has `other`, `m`"), "{unknown}");
     // Nobody waits minutes for a server that was never there.
-    let patience = Patience::default();
-    let gone = Client::new("http://127.0.0.1:1", "m", Interface::Echo, None, patience).unwrap();
+    let retry = RetryPolicy::default();
+    let gone = Client::new("http://127.0.0.1:1", "m", Interface::Echo, None, retry).unwrap();
     assert!(gone.model().unwrap_err().to_string().contains("no answer in 1 attempts"));
 }
 
@@ -142,7 +142,7 @@ fn a_key_is_sent_and_never_shown() {
     let server = StandIn::new(|_| Reply::status(403, "wrong key"));
     let key = "secret-key";
     let client = Client::new(&server.url, "m", Interface::Echo, Some(key.to_owned()), HURRIED).unwrap();
-    let error = format!("{0} {0:?}", client.told(&[&[1, 2]], 1).unwrap_err());
+    let error = format!("{0} {0:?}", client.log_probs(&[&[1, 2]], 1).unwrap_err());
     assert!(!error.contains(key) && error.contains("LOGITCASK_API_KEY"), "{error}");
     let head = server.requests.lock().unwrap()[0].head.to_lowercase();
     assert!(head.contains("authorization: bearer secret-key"), "{head}");
@@ -163,6 +163,6 @@ fn an_address_may_end_with_the_version_of_the_interface() {
     }
     let server = StandIn::new(|_| Reply::status(400, "no"));
     let client = Client::new(&format!("{}/v1/", server.url), "m", Interface::Echo, None, HURRIED).unwrap();
-    client.told(&[&[1, 2]], 1).unwrap_err();
+    client.log_probs(&[&[1, 2]], 1).unwrap_err();
     assert_eq!(server.requests.lock().unwrap()[0].path, "/v1/completions");
 }

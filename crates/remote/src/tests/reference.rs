@@ -1,7 +1,7 @@
 //! Answers that another program made from a model, with the rows that belong to them, and answers that lie.
 
 use super::stand_in::{Reply, StandIn};
-use crate::{AnswerProblem, Client, Entry, Error, Interface, Patience, TellingRows, Told};
+use crate::{AnswerPosition, AnswerProblem, Client, Entry, Error, Interface, RetryPolicy, ServerRowBuilder};
 use logitcask_core::{Gold, LogProbPrecision, RowErrors, Selection, SoftRows, Truncation};
 use serde_json::Value;
 use std::fs;
@@ -40,7 +40,7 @@ fn expected() -> Expected {
     Expected { prompts, k: number("k"), vocab_size: number("vocab_size"), json }
 }
 
-fn rows(expected: &Expected, interface: Interface, selection: Selection) -> TellingRows {
+fn rows(expected: &Expected, interface: Interface, selection: Selection) -> ServerRowBuilder {
     let keep = Truncation {
         selection,
         always_keep: Vec::new(),
@@ -50,16 +50,16 @@ fn rows(expected: &Expected, interface: Interface, selection: Selection) -> Tell
         source: interface.source(),
     };
     keep.check(expected.vocab_size).unwrap();
-    TellingRows::new(keep, expected.vocab_size).unwrap()
+    ServerRowBuilder::new(keep, expected.vocab_size).unwrap()
 }
 
 /// What the client makes of an answer to all prompts.
-fn told(expected: &Expected, interface: Interface, answer: &str) -> crate::Result<Vec<Vec<Told>>> {
+fn told(expected: &Expected, interface: Interface, answer: &str) -> crate::Result<Vec<Vec<AnswerPosition>>> {
     let answer = answer.to_owned();
     let server = StandIn::new(move |_| Reply::json(answer.clone()));
-    let client = Client::new(&server.url, "teacher", interface, None, Patience::default()).unwrap();
+    let client = Client::new(&server.url, "teacher", interface, None, RetryPolicy::default()).unwrap();
     let prompts: Vec<&[u32]> = expected.prompts.iter().map(|prompt| &prompt[..]).collect();
-    let told = client.told(&prompts, expected.k);
+    let told = client.log_probs(&prompts, expected.k);
     assert_eq!(server.asked(), 1, "an answer that is there is not asked for again");
     told
 }
@@ -90,9 +90,9 @@ fn requests_ask_for_what_the_samples_ask_for_and_for_an_uncut_distribution() {
     for (interface, name) in [(Interface::PromptLogprobs, "vllm_prompt_logprobs"), (Interface::Echo, "echo_token_ids")]
     {
         let server = StandIn::new(|_| Reply::status(400, "no"));
-        let client = Client::new(&server.url, "teacher", interface, None, Patience::default()).unwrap();
+        let client = Client::new(&server.url, "teacher", interface, None, RetryPolicy::default()).unwrap();
         let prompts: Vec<&[u32]> = expected.prompts.iter().map(|prompt| &prompt[..]).collect();
-        client.told(&prompts, expected.k).unwrap_err();
+        client.log_probs(&prompts, expected.k).unwrap_err();
         let request = server.requests.lock().unwrap()[0].clone();
         assert_eq!(request.path, "/v1/completions");
         let mut sent: Value = serde_json::from_str(&request.body).unwrap();
@@ -225,8 +225,8 @@ fn answers_that_lie_are_refused_by_name() {
 fn a_refusal_is_final_and_says_what_to_do() {
     let body = text("bad/error_400.json");
     let server = StandIn::new(move |_| Reply::Say(400, String::new(), body.clone()));
-    let client = Client::new(&server.url, "teacher", Interface::PromptLogprobs, None, Patience::default()).unwrap();
-    let error = client.told(&[&[0, 1]], 64).unwrap_err().to_string();
+    let client = Client::new(&server.url, "teacher", Interface::PromptLogprobs, None, RetryPolicy::default()).unwrap();
+    let error = client.log_probs(&[&[0, 1]], 64).unwrap_err().to_string();
     assert!(error.contains("HTTP 400") && error.contains("greater than max allowed: 20"), "{error}");
     assert!(error.contains("[cache] selection") && error.contains("--max-logprobs"), "{error}");
     assert_eq!(server.asked(), 1);
@@ -315,12 +315,14 @@ fn classes_that_are_equally_probable_are_taken_by_their_ids() {
     let rows = rows(&expected, Interface::PromptLogprobs, Selection::TopK { k: 2 });
     let entry = |class, probability: f64, rank| Entry { class, log_prob: probability.ln(), rank: Some(rank) };
     // The label, 3, is as probable as the second of the two that the server chose.
-    let told = Told { entries: vec![entry(3, 0.25, 4), entry(6, 0.5, 1), entry(5, 0.25, 2)], label_log_prob: None };
+    let told =
+        AnswerPosition { entries: vec![entry(3, 0.25, 4), entry(6, 0.5, 1), entry(5, 0.25, 2)], label_log_prob: None };
     let (mut out, mut errors) = (SoftRows::new(rows.keep()), RowErrors::new(rows.keep()));
     rows.push(&told, 3, &mut out, &mut errors).unwrap();
     assert_eq!((&out.class_ids[..], &out.gold_ranks[..]), (&[6, 3][..], &[1][..]));
     // With the label behind its equals, the server's rank is all that is known of it.
-    let told = Told { entries: vec![entry(7, 0.25, 3), entry(6, 0.5, 1), entry(5, 0.25, 2)], label_log_prob: None };
+    let told =
+        AnswerPosition { entries: vec![entry(7, 0.25, 3), entry(6, 0.5, 1), entry(5, 0.25, 2)], label_log_prob: None };
     rows.push(&told, 7, &mut out, &mut errors).unwrap();
     assert_eq!((&out.class_ids[2..], out.gold_ranks[1]), (&[6, 5][..], 2));
     assert_eq!(out.check(rows.keep(), &[3, 7], 8), Ok(()));

@@ -1,6 +1,6 @@
 //! Our own server, asked by our own client and by hand.
 
-use crate::{Client, Interface, Patience, Said, SaidPosition, ServedModel, serve};
+use crate::{Client, Interface, PositionLogProbs, PromptLogProbs, RetryPolicy, ServedModel, serve};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,14 +18,14 @@ impl Small {
         (weight(class) / (0..Self::CLASSES).map(weight).sum::<f64>()).ln() as f32
     }
 
-    fn says(token: u32, label: u32, k: u32) -> SaidPosition {
+    fn says(token: u32, label: u32, k: u32) -> PositionLogProbs {
         let mut likeliest: Vec<(u32, f32)> =
             (0..Self::CLASSES).map(|class| (class, Self::log_prob(token, class))).collect();
         likeliest.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         likeliest.truncate(k as usize);
         let label_log_prob = Self::log_prob(token, label);
         let before = (0..Self::CLASSES).filter(|&class| Self::log_prob(token, class) >= label_log_prob);
-        SaidPosition { likeliest, label_log_prob, label_rank: before.count() as u64 }
+        PositionLogProbs { likeliest, label_log_prob, label_rank: before.count() as u64 }
     }
 }
 
@@ -56,7 +56,7 @@ impl ServedModel for Small {
         tokens.iter().map(u32::to_string).collect()
     }
 
-    fn say(&self, prompts: &[Vec<u32>], k: u32, generates: bool) -> Result<Vec<Said>, String> {
+    fn log_probs(&self, prompts: &[Vec<u32>], k: u32, generates: bool) -> Result<Vec<PromptLogProbs>, String> {
         if prompts[0][0] == 4 {
             return Err("the device is lost".to_owned());
         }
@@ -98,11 +98,11 @@ fn send(url: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
 fn a_client_is_told_what_the_model_says() {
     with_server(|url| {
         for (interface, k) in [(Interface::PromptLogprobs, 2), (Interface::Echo, 3)] {
-            let client = Client::new(url, "small", interface, None, Patience::default()).unwrap();
+            let client = Client::new(url, "small", interface, None, RetryPolicy::default()).unwrap();
             let model = client.model().unwrap();
             assert_eq!((model.root.as_deref(), model.max_model_len), (Some("0f"), Some(6)));
             let prompts: [&[u32]; 3] = [&[0, 3, 1], &[2, 2], &[1, 0, 4, 3, 2]];
-            let told = client.told(&prompts, k).unwrap();
+            let told = client.log_probs(&prompts, k).unwrap();
             for (prompt, told) in prompts.iter().zip(&told) {
                 assert_eq!(told.len(), prompt.len() - 1);
                 for (pair, told) in prompt.windows(2).zip(told) {

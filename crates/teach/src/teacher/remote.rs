@@ -4,7 +4,7 @@ use super::{Logits, Outputs, Teacher};
 use crate::Result;
 use logitcask_core::{RowErrors, Sample, SoftRows};
 use logitcask_data::batches::{TokenBatch, batch_by_length};
-use logitcask_remote::{Client, Error, TellingRows};
+use logitcask_remote::{Client, Error, ServerRowBuilder};
 
 /// Number of tokens that are tried out.
 const TRIED_TOKENS: usize = 16;
@@ -12,7 +12,7 @@ const TRIED_TOKENS: usize = 16;
 /// A teacher on a server, which selects the classes itself.
 pub struct RemoteTeacher {
     client: Client,
-    rows: TellingRows,
+    rows: ServerRowBuilder,
     vocab_size: usize,
     connections: usize,
 }
@@ -20,7 +20,7 @@ pub struct RemoteTeacher {
 impl RemoteTeacher {
     /// A teacher with a tokenizer of `vocab_size` tokens, of which at most `connections` requests are under way at a
     /// time. It makes rows as `rows` says, whatever else is asked of it.
-    pub fn new(client: Client, rows: TellingRows, vocab_size: usize, connections: usize) -> Self {
+    pub fn new(client: Client, rows: ServerRowBuilder, vocab_size: usize, connections: usize) -> Self {
         Self { client, rows, vocab_size, connections }
     }
 
@@ -50,7 +50,7 @@ impl Teacher for RemoteTeacher {
     /// Asks for all samples of the batch in one request.
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
         let prompts: Vec<&[u32]> = batch.samples.iter().map(|sample| &sample.input_ids[..]).collect();
-        let told = self.client.told(&prompts, self.rows.k())?;
+        let told = self.client.log_probs(&prompts, self.rows.k())?;
         let keep = self.rows.keep();
         let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
         for (index, &label) in batch.labels.iter().enumerate() {

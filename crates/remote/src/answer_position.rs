@@ -1,4 +1,4 @@
-//! What a server tells of one position.
+//! One position of a server's answer.
 
 /// A class at one position.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,9 +12,9 @@ pub struct Entry {
     pub rank: Option<u64>,
 }
 
-/// One position: the entries for the token that follows it.
+/// One position of an answer: the entries for the token that follows it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct AnswerPosition {
     /// The likeliest classes in any order, and the label, which some servers leave out unless it is one of these.
     pub entries: Vec<Entry>,
     /// The label's log-probability, if the server gives it apart from the entries.
