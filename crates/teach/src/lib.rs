@@ -7,7 +7,7 @@
 //! 4. [`calibrate`] estimates from a few samples how large and how accurate a cache will be.
 //! 5. [`generate`] lets a teacher continue texts.
 //! 6. [`measure`] measures how fast a device computes and selects logits.
-//! 7. [`say`] tells what a teacher says of prompts, as a server of it does.
+//! 7. [`prompt_log_probs`] gives the log-probabilities of the tokens of prompts, as a server of a model does.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch_queue;
