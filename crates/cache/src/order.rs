@@ -1,12 +1,16 @@
 //! The orders in which a cache is read: by id or shuffled by a seed, and all samples or some of them.
 
+mod read_ahead;
+
 use crate::error::Result;
 use crate::reader::CacheReader;
 use crate::row_group::{Blocks, CachedSample, RowGroup};
 use crate::schema::ROWS_PER_PAGE;
 use logitcask_core::rng::CounterRng;
+use read_ahead::{ReadAhead, Rows};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::num::NonZero;
 use std::ops::Range;
 use std::vec;
 
@@ -38,9 +42,11 @@ pub struct Samples {
     /// Remaining places of the window, in its order.
     places: vec::IntoIter<Place>,
     /// Decoded pages of the window; each is kept until its last sample has been returned.
-    pages: HashMap<(u32, u64), HashMap<u64, CachedSample>>,
+    pages: HashMap<PageKey, Rows>,
     /// Ids of the samples that were decoded individually.
     alone: Vec<u64>,
+    /// Threads that decode pages in advance.
+    ahead: Option<ReadAhead>,
 }
 
 /// Location of a sample.
@@ -48,6 +54,49 @@ pub struct Samples {
 struct Place {
     block: RowGroup,
     id: u64,
+}
+
+/// A page's unit, and the id of its first sample.
+type PageKey = (u32, u64);
+
+impl Place {
+    fn page(self) -> PageKey {
+        let page = (self.id - self.block.first) / ROWS_PER_PAGE as u64;
+        (self.block.unit, self.block.first + page * ROWS_PER_PAGE as u64)
+    }
+}
+
+/// The requested samples of a page.
+#[derive(Debug)]
+struct Page {
+    key: PageKey,
+    block: RowGroup,
+    /// Ascending; at least one.
+    ids: Vec<u64>,
+}
+
+impl Page {
+    /// The pages of a window, in the order in which they are needed.
+    fn of(places: &[Place]) -> Vec<Self> {
+        let (mut pages, mut numbers) = (Vec::<Self>::new(), HashMap::new());
+        for &place in places {
+            let number = *numbers.entry(place.page()).or_insert_with(|| {
+                pages.push(Self { key: place.page(), block: place.block, ids: Vec::new() });
+                pages.len() - 1
+            });
+            pages[number].ids.push(place.id);
+        }
+        pages.iter_mut().for_each(|page| page.ids.sort_unstable());
+        pages
+    }
+
+    /// Decodes from the first requested row to the last.
+    fn decode(&self, reader: &CacheReader) -> Result<Rows> {
+        let (Some(first), Some(last)) = (self.ids.first(), self.ids.last()) else { return Ok(Rows::new()) };
+        let rows = reader.block(self.block, first - self.block.first..last + 1 - self.block.first)?;
+        let rows = rows.into_iter().map(|row| (row.sample.id.0, row));
+        Ok(rows.filter(|(id, _)| self.ids.binary_search(id).is_ok()).collect())
+    }
 }
 
 impl Samples {
@@ -65,7 +114,18 @@ impl Samples {
             places: Vec::new().into_iter(),
             pages: HashMap::new(),
             alone: Vec::new(),
+            ahead: None,
         }
+    }
+
+    /// Decodes pages in `threads` other threads, before their samples are requested: those of the current window, and as
+    /// many of the next as were used up of this one. It suits readers of all samples, because a page is decoded even if
+    /// each of its samples is skipped.
+    #[must_use]
+    pub fn read_ahead(mut self, threads: NonZero<usize>) -> Self {
+        let mut ahead = ReadAhead::start(&self.reader, threads);
+        ahead.begin(self.next_window());
+        Self { ahead: Some(ahead), ..self }
     }
 
     pub(crate) fn shuffled(reader: CacheReader, blocks: Blocks, seed: u64, epoch: u64, skip: u64) -> Self {
@@ -102,13 +162,12 @@ impl Samples {
         numbers.map(|place| self.blocks.get(number(place))).collect()
     }
 
-    /// Orders the next window, skipping windows that lie entirely within `skip`; returns `false` at the end. Nothing is
-    /// decoded.
-    fn fill(&mut self) -> bool {
+    /// Orders the next window, skipping windows that lie entirely within `skip`; `None` at the end. Nothing is decoded.
+    fn next_window(&mut self) -> Option<Vec<Place>> {
         loop {
             let blocks = self.window_at(self.window);
             if blocks.is_empty() {
-                return false;
+                return None;
             }
             let samples = blocks.iter().map(|block| self.samples_in(block.ids())).sum::<u64>();
             let window = self.window as u64;
@@ -124,18 +183,32 @@ impl Samples {
             }
             places.drain(..self.skip as usize);
             self.skip = 0;
-            self.places = places.into_iter();
-            self.pages.clear();
-            return true;
+            return Some(places);
         }
+    }
+
+    /// Begins the next window; returns `false` at the end.
+    fn fill(&mut self) -> bool {
+        let next = self.next_window();
+        let places = match &mut self.ahead {
+            Some(ahead) => ahead.begin(next),
+            None => next,
+        };
+        self.pages.clear();
+        let is_there = places.is_some();
+        self.places = places.unwrap_or_default().into_iter();
+        is_there
     }
 
     /// Returns the sample at a place. A page is decoded when the first of its samples is requested; the first few
     /// samples of an order are decoded individually, so that the first batch of an epoch does not wait for a whole
     /// window. A page without requested samples is never read.
-    fn take(&mut self, Place { block, id }: Place) -> Result<CachedSample> {
-        let page = (id - block.first) / ROWS_PER_PAGE as u64;
-        let key = (block.unit, block.first + page * ROWS_PER_PAGE as u64);
+    fn take(&mut self, place: Place) -> Result<CachedSample> {
+        let Place { block, id } = place;
+        let key = place.page();
+        if let Some(rows) = self.ahead.as_mut().and_then(|ahead| ahead.take(key)) {
+            self.pages.insert(key, rows);
+        }
         if let Entry::Occupied(mut page) = self.pages.entry(key)
             && let Some(sample) = page.get_mut().remove(&id)
         {
@@ -144,7 +217,7 @@ impl Samples {
             }
             return Ok(sample);
         }
-        let wanted = if self.shuffle.is_some() && self.alone.len() < ALONE {
+        let ids = if self.shuffle.is_some() && self.alone.len() < ALONE {
             self.alone.push(id);
             vec![id]
         } else {
@@ -153,12 +226,7 @@ impl Samples {
             wanted.retain(|id| !self.alone.contains(id));
             wanted
         };
-        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
-            unreachable!("a place is of a sample that is wanted")
-        };
-        let rows = self.reader.block(block, first - block.first..last + 1 - block.first)?;
-        let rows = rows.into_iter().map(|row| (row.sample.id.0, row));
-        let mut rows: HashMap<u64, CachedSample> = rows.filter(|(id, _)| wanted.binary_search(id).is_ok()).collect();
+        let mut rows = Page { key, block, ids }.decode(&self.reader)?;
         let sample = rows.remove(&id);
         if !rows.is_empty() {
             self.pages.insert(key, rows);

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::Error;
-use crate::order::WINDOW_BLOCKS;
+use crate::order::{Samples, WINDOW_BLOCKS};
 use std::collections::BTreeSet;
+use std::num::NonZero;
 
 /// Two units of 90 and 13 samples, 27 blocks, two windows; the last block of each unit is smaller than the others.
 fn blocks() -> (tempfile::TempDir, CacheReader) {
@@ -66,6 +67,44 @@ fn an_error_ends_the_order() {
     let read: Vec<_> = CacheReader::open(folder.path()).unwrap().in_order("train").unwrap().collect();
     assert_eq!((read.len(), read.iter().filter(|sample| sample.is_ok()).count()), (7, 6));
     assert!(read[6].as_ref().is_err_and(|e| matches!(e, Error::Size { .. })));
+}
+
+#[test]
+fn reading_ahead_changes_neither_the_samples_nor_their_order() {
+    let (_folder, reader) = blocks();
+    for threads in [1, 3].map(|threads| NonZero::new(threads).unwrap()) {
+        let samples = |samples: Samples| samples.collect::<Result<Vec<_>, _>>().unwrap();
+        let in_order = || reader.in_order("train").unwrap();
+        assert_eq!(samples(in_order().read_ahead(threads)), samples(in_order()));
+        for skip in [0, 1, 40, 70, 102, 103] {
+            let shuffled = || reader.shuffled("train", 7, 3, skip).unwrap();
+            assert_eq!(samples(shuffled().read_ahead(threads)), samples(shuffled()), "skip {skip}");
+            let some = || reader.shuffled_among("train", (5..95).step_by(3).collect(), 7, 3, skip.min(20)).unwrap();
+            assert_eq!(samples(some().read_ahead(threads)), samples(some()), "some, skip {skip}");
+        }
+        let every_fifth = |mut samples: Samples| (0..20).map(|_| samples.nth(4).unwrap().unwrap()).collect::<Vec<_>>();
+        let shuffled = || reader.shuffled("train", 7, 3, 0).unwrap();
+        assert_eq!(every_fifth(shuffled().read_ahead(threads)), every_fifth(shuffled()));
+    }
+}
+
+#[test]
+fn an_error_ends_an_order_that_is_read_ahead_at_the_same_sample() {
+    let (folder, reader) = blocks();
+    let shard = folder.path().join(reader.plan().shard_name(1));
+    let mut bytes = fs::read(&shard).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    for seed in 0..5 {
+        let read = |threads: Option<NonZero<usize>>| {
+            let samples = CacheReader::open(folder.path()).unwrap().shuffled("train", seed, 0, 0).unwrap();
+            let samples = threads.into_iter().fold(samples, Samples::read_ahead);
+            samples.map(|sample| sample.map(|sample| sample.sample.id).map_err(|e| e.to_string())).collect::<Vec<_>>()
+        };
+        let alone = read(None);
+        assert!(alone.last().unwrap().as_ref().is_err_and(|e| e.contains("train-00001-of")), "{:?}", alone.last());
+        assert_eq!(read(NonZero::new(2)), alone);
+    }
 }
 
 #[test]
