@@ -7,9 +7,13 @@ use logitcask_cache::{CacheReader, CachedSample, Error, Samples};
 use logitcask_core::interleaving::Interleaving;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
+
+/// Number of threads that decode for a reader of all samples.
+const DECODERS: NonZero<usize> = NonZero::new(2).expect("2 is not 0");
 
 type Ready = Receiver<logitcask_cache::Result<Batch>>;
 
@@ -50,7 +54,8 @@ impl Stream {
         let shape = leader.shape(classes, max_length, packed)?;
         let readers: Vec<CacheReader> = caches.iter().map(|cache| cache.get().reader.clone()).collect();
         let start = first * batch_size;
-        let make = || Steps::new(&readers, &weights, split, seed, start);
+        let reads_all = stride == 1 && share == (0, batch_size);
+        let make = || Steps::new(&readers, &weights, split, seed, start, reads_all);
         let mut steps = py.detach(make).map_err(exception)?;
         let skipped = stride.saturating_sub(1) * batch_size;
         let mut is_first = true;
@@ -81,6 +86,9 @@ impl Stream {
     ) -> PyResult<Self> {
         let shape = cache.shape(classes, max_length, packed)?;
         let mut samples = cache.reader.in_order(split).map_err(exception)?;
+        if stride == 1 {
+            samples = samples.read_ahead(DECODERS);
+        }
         let mut skipped = first * batch_size;
         let next = move || {
             let first = samples.nth(skipped)?;
@@ -135,6 +143,8 @@ struct Epochs {
     length: u64,
     /// Number of samples that were taken or skipped.
     place: u64,
+    /// Whether no sample is skipped but at the start.
+    reads_all: bool,
     open: Option<Epoch>,
 }
 
@@ -152,12 +162,21 @@ impl Steps {
         split: &str,
         seed: u64,
         start: u64,
+        reads_all: bool,
     ) -> logitcask_cache::Result<Self> {
         let order = Interleaving::after(weights, start);
         let epochs = |(number, (reader, &place)): (u64, (&CacheReader, &u64))| {
             let length = reader.len(split)?;
             let (reader, split) = (reader.clone(), split.to_owned());
-            Ok(Epochs { reader, split, seed: Interleaving::seed_of(seed, number), length, place, open: None })
+            Ok(Epochs {
+                reader,
+                split,
+                seed: Interleaving::seed_of(seed, number),
+                length,
+                place,
+                reads_all,
+                open: None,
+            })
         };
         let streams =
             (0..).zip(readers.iter().zip(order.taken())).map(epochs).collect::<logitcask_cache::Result<_>>()?;
@@ -185,7 +204,9 @@ impl Epochs {
         let mut open = match self.open.take().filter(|open| open.number == number) {
             Some(open) => open,
             None => {
-                Epoch { samples: self.reader.shuffled(&self.split, self.seed, number, within)?, number, place: within }
+                let samples = self.reader.shuffled(&self.split, self.seed, number, within)?;
+                let samples = if self.reads_all { samples.read_ahead(DECODERS) } else { samples };
+                Epoch { samples, number, place: within }
             }
         };
         // Skipped samples are not decoded. Only an error ends an order before its length.
