@@ -155,7 +155,7 @@ interop: cache-teacher ## open the demo's cache with pyarrow, pandas, polars, du
 PYTHON ?= python3
 PYTHON_VENV := target/python-venv
 
-python: ## build the Python package, install it into target/python-venv and test it (needs Python 3.10 or newer)
+python: build ## build the Python package with the program in it, install it into target/python-venv and test it (needs Python 3.10 or newer)
 	python/test.sh $(PYTHON) $(PYTHON_VENV)
 
 clean-runs: ## remove caches and runs, but keep fetched models

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it into a fresh virtual environment and tests it there:  python/test.sh PYTHON VENV
+# Builds the wheel, with the program if `make build` made it, installs it into a fresh virtual environment and tests it there:  python/test.sh PYTHON VENV
 #
 # The losses and loaders need PyTorch, which is large: it is used where PYTHON has it, or where Debian's package can be
 # installed (PyTorch 1.13 for CPUs, 150 MB). Their tests are skipped without it, and those of `transformers` without that.
@@ -13,6 +13,12 @@ if ! "$python" -c 'import torch' 2>/dev/null && [ -x /usr/bin/python3 ] && comma
             echo "PyTorch could not be installed; its tests will be skipped"
     fi
     ! /usr/bin/python3 -c 'import torch, venv' 2>/dev/null || python=/usr/bin/python3
+fi
+
+# The program travels in the wheel, and `pip install` puts it beside the interpreter.
+rm -rf logitcask.data
+if [ -x ../target/release/logitcask ]; then
+    install -D ../target/release/logitcask logitcask.data/scripts/logitcask
 fi
 
 rm -rf "$venv"
