@@ -68,7 +68,7 @@ pub enum Error {
         url: String,
     },
     /// No connection can be accepted at an address.
-    #[error("{address}: cannot listen there: {reason}")]
+    #[error("{address}: cannot listen there: {reason}; name another address or port with --listen HOST:PORT")]
     Listen {
         /// The address.
         address: String,

@@ -29,7 +29,7 @@ pub use error::{Error, Result};
 pub use interface::{Interface, ServerModel};
 pub use retry_policy::RetryPolicy;
 pub use rows::ServerRowBuilder;
-pub use serve::{PositionLogProbs, PromptLogProbs, ServedModel, serve};
+pub use serve::{Listener, PositionLogProbs, PromptLogProbs, ServedModel, serve};
 
 /// Name of the environment variable with the key that a server asks for.
 pub const KEY_VARIABLE: &str = "LOGITCASK_API_KEY";

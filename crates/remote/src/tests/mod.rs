@@ -1,6 +1,7 @@
 //! A client against servers that answer well, badly, late or not at all.
 
 mod asking;
+mod connections;
 mod reference;
 mod serving;
 mod stand_in;
