@@ -20,7 +20,7 @@ struct Served {
 impl Served {
     fn new(fixture: &Fixture) -> Self {
         let mut command = fixture.command(&["serve", "teacher", "--listen", "127.0.0.1:0", "--device", "cpu"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
         Self { child, url: url.trim().to_owned() }
@@ -123,10 +123,20 @@ fn a_finished_cache_needs_no_server() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_server() {
-    let mut served = Served::new(&Fixture::new(5));
+    let fixture = Fixture::new(5);
+    let mut served = Served::new(&fixture);
+    // A client that asks for nothing does not keep it.
+    let _idle = TcpStream::connect(&served.url["http://".len()..]).unwrap();
     let process = served.child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
     assert!(served.child.wait().unwrap().success());
+    let mut said = String::new();
+    served.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("stopping once the request that is computed is answered; press Ctrl-C again"), "{said}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = fixture.fails(&["serve", "teacher", "--device", "cpu", "--listen", &address]);
+    assert!(error.contains(&format!("{address}: cannot listen there")) && error.contains("--listen"), "{error}");
 }
 
 /// Passes requests on to a server, and changes its answers by their number.

@@ -166,7 +166,8 @@ pub(super) fn fill(
     let pipeline =
         Pipeline { dataset: &*experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
     let mut stages = StageSeconds::default();
-    let filled = pipeline.run(stop::flag(), &mut stages, &|event| match event {
+    let stop = stop::flag("stopping once the units that were begun are written");
+    let filled = pipeline.run(stop, &mut stages, &|event| match event {
         logitcask_teach::Progress::Positions(count) => progress.add(count),
         logitcask_teach::Progress::Elsewhere(count) => progress.less(count),
         logitcask_teach::Progress::Committed { committed, units } => {

@@ -25,9 +25,10 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let teacher = LocalTeacher::new(files.for_texts_of(max_length).load(&device, args.precision)?);
     let batch_tokens = TeacherConfig::of(args.model.clone()).batch_tokens;
     let offered = Offered { name, fingerprint, tokenizer, teacher, max_length, batch_tokens };
+    let stop = stop::flag("stopping once the request that is computed is answered");
     note!("{} in {} on {device_name}; Ctrl-C ends it", offered.name, args.precision);
     say!("{}", listener.url());
-    serve(&offered, &listener, stop::flag());
+    serve(&offered, &listener, stop);
     Ok(())
 }
 
