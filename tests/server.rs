@@ -202,9 +202,13 @@ fn a_server_that_lies_leaves_nothing_and_an_honest_one_goes_on() {
     });
     ask(&fixture, &lies, "connections = 1");
     let error = fixture.fails(&CACHE);
-    for words in
-        ["split `train`, sample ", "position 0: ", "no log-probabilities here", "no row of this unit was written"]
-    {
+    for words in [
+        "split `train`, sample ",
+        "position 0: ",
+        "no log-probabilities here",
+        "no row of this unit was written",
+        "Up to the token that follows this position, the sample ends with \"<|endoftext|>",
+    ] {
         assert!(error.contains(words), "{words}: {error}");
     }
     let commits = |fixture: &Fixture| fs::read_dir(fixture.path("cache/_commits")).map_or(0, Iterator::count);
