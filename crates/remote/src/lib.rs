@@ -1,7 +1,7 @@
-//! Teachers on servers, through the completions interface that vLLM and other servers share.
+//! Teachers on servers, through the completions interface that vLLM and other servers share, or SGLang's own.
 //!
-//! - [`Client`] asks a server for the log-probabilities of the tokens of a prompt, in one of two ways
-//!   ([`Interface`]), and compares the answer with what was asked.
+//! - [`Client`] asks a server for the log-probabilities of the tokens of a prompt, in one of several
+//!   ways ([`Interface`]), and compares the answer with what was asked.
 //! - [`ServerRowBuilder`] makes rows of a server's answers, and refuses what cannot be the log-probabilities of a model
 //!   at T = 1.
 //! - [`serve()`] offers the same interface for a model of ours ([`ServedModel`]).

@@ -4,4 +4,5 @@ mod asking;
 mod connections;
 mod reference;
 mod serving;
+mod sglang;
 mod stand_in;
