@@ -101,7 +101,7 @@ pub enum Command {
     /// Generate texts with a model, or its answers to prompts; with --out, write a dataset
     #[command(after_help = "Examples:
   logitcask generate data/runs/demo/student/model --prompt 'Once upon a time'
-  logitcask generate data/demo/teacher --count 500 --out corpus.parquet
+  logitcask generate data/demo/teacher --count 500 --out corpus.parquet     resumes a run that was stopped or killed
   logitcask generate models/Chat --prompts questions.jsonl --out answers.parquet --temperature 0.7 --top-p 0.9
                                                          answer prompts; resumes a run that was stopped or killed")]
     Generate(GenerateArgs),

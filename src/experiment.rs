@@ -272,7 +272,7 @@ fn check_length(max_length: usize, source: &TeacherSource) -> Result<()> {
         ),
         TeacherSource::Server(_) => bail!(
             "[cache] max_length = {max_length}: the server takes windows of up to {longest} tokens; lower it, or let \
-             the server take longer prompts (vLLM: --max-model-len)"
+             the server take longer prompts (vLLM: --max-model-len, SGLang: --context-length)"
         ),
     }
 }

@@ -12,6 +12,7 @@ mod logging;
 mod models;
 mod option_names;
 mod output;
+mod parts;
 mod paths;
 mod pins;
 mod plain_words;

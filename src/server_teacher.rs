@@ -7,7 +7,7 @@ use logitcask_core::{Sample, Selection, TargetTransform, Truncation};
 use logitcask_data::SpecialIds;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Companions, Precision};
-use logitcask_remote::{Client, Interface, KEY_VARIABLE, RetryPolicy, ServerModel, ServerRowBuilder};
+use logitcask_remote::{Client, KEY_VARIABLE, RetryPolicy, ServerModel, ServerRowBuilder};
 use logitcask_teach::RemoteTeacher;
 use serde_json::Value;
 use std::fs;
@@ -43,13 +43,10 @@ impl ServerTeacher {
         Ok(Companions::from_folder(&self.folder)?)
     }
 
-    /// Largest length of a window, of which a server generates the next token too, if the server says so.
+    /// Largest length of a window, if the server says how long the model's context is.
     pub fn longest_window(&self) -> Option<usize> {
-        let room = match self.interface() {
-            Interface::PromptLogprobs => 1,
-            Interface::Echo => 0,
-        };
-        self.model.max_model_len.map(|length| (length as usize).saturating_sub(room))
+        let reserved = self.config.interface.unwrap_or_default().reserved_tokens();
+        self.model.max_model_len.map(|length| (length as usize).saturating_sub(reserved))
     }
 
     /// The teacher that asks the server, after a first request for the beginning of `sample` of `split`.
@@ -61,10 +58,6 @@ impl ServerTeacher {
         teacher.try_out(split, sample)?;
         note!("teacher {} on {}, {connections} requests at a time", self.model.id, self.url);
         Ok(teacher)
-    }
-
-    fn interface(&self) -> Interface {
-        self.config.interface.unwrap_or_default()
     }
 }
 

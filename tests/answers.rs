@@ -148,12 +148,12 @@ fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     }
     assert!(there() >= 20 && !fixture.path("a.parquet").exists());
     let error = fixture.fails(&generate("a.parquet", &["--batch", "1", "--top-p", "0.9"]));
-    assert!(error.contains("holds a part of other answers (top_p: 1.0 there, 0.9 wanted)"), "{error}");
+    assert!(error.contains("holds a part of other texts (top_p: 1.0 there, 0.9 wanted)"), "{error}");
     let error = fixture.fails(&generate("a.parquet", &["--batch", "2"]));
     assert!(error.contains("batch: 1 there, 2 wanted"), "{error}");
     let held = LockFile::try_hold(&folder.join("lock")).unwrap();
     let error = fixture.fails(&command);
-    assert!(error.contains("a.parquet: another process is writing these answers"), "{error}");
+    assert!(error.contains("a.parquet: another process is writing it"), "{error}");
     drop(held);
     fs::write(folder.join("part-000000.json"), "[").unwrap();
     let error = fixture.fails(&command);

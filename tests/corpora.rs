@@ -4,6 +4,11 @@ use crate::fixture::{Fixture, texts};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+#[cfg(unix)]
+use std::process::Child;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The splits of a cache's plan and their numbers of samples.
 fn planned(fixture: &Fixture) -> Vec<(String, u64)> {
@@ -159,4 +164,53 @@ fn a_large_dataset_is_prepared_on_disk_without_being_asked_to() {
     fs::remove_dir_all(fixture.path("cache")).unwrap();
     let (again, said) = cached();
     assert!(!said.contains("preparing") && again == small, "{said}");
+}
+
+#[test]
+fn generated_texts_that_were_interrupted_are_completed_to_the_same_bytes() {
+    let fixture = Fixture::new(20);
+    let generate = |out| ["generate", "teacher", "--count", "300", "--batch", "1", "--device", "cpu", "--out", out];
+    fixture.ok(&generate("whole.parquet"));
+    let (command, folder) = (generate("a.parquet"), fixture.path("a.parquet.parts"));
+    let there = || {
+        let names = fs::read_dir(&folder).map(|files| files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>());
+        names.unwrap_or_default().iter().filter(|name| name.to_string_lossy().starts_with("part-")).count()
+    };
+    let begin = |least: usize| {
+        let mut child = fixture.command(&command).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        while there() < least && child.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(1));
+        }
+        child
+    };
+    let mut killed = begin(1);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!fixture.path("a.parquet").exists());
+    #[cfg(unix)]
+    interrupt(begin(there() + 20));
+    let before = there();
+    assert!(before > 0 && !fixture.path("a.parquet").exists());
+    let error = fixture.fails(&[&command[..], &["--seed", "1"]].concat());
+    assert!(error.contains("holds a part of other texts (seed: 0 there, 1 wanted)"), "{error}");
+    let output = fixture.run(&command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(&format!("{before} of 300 batches are already written")), "{said}");
+    let [whole, completed] = ["whole.parquet", "a.parquet"].map(|name| fs::read(fixture.path(name)).unwrap());
+    assert!(whole == completed && !folder.exists());
+    assert!(fixture.fails(&command).contains("a.parquet: this file already exists"));
+}
+
+/// Presses Ctrl-C, which says what is lost and what to do.
+#[cfg(unix)]
+fn interrupt(child: Child) {
+    let process = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    for words in ["stopping; batches that are not finished are dropped", "the same command goes on with the others"] {
+        assert!(said.contains(words), "{said}");
+    }
 }

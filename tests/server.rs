@@ -2,6 +2,7 @@
 
 use crate::fixture::Fixture;
 use logitcask_cache::{CacheReader, CachedSample};
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +21,7 @@ struct Served {
 impl Served {
     fn new(fixture: &Fixture) -> Self {
         let mut command = fixture.command(&["serve", "teacher", "--listen", "127.0.0.1:0", "--device", "cpu"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
         Self { child, url: url.trim().to_owned() }
@@ -98,6 +99,65 @@ fn a_server_tells_the_rows_of_its_teacher() {
 }
 
 #[test]
+fn a_server_with_sglangs_interface_tells_them_too() {
+    let fixture = Fixture::new(120);
+    let wanted = of_the_teacher(&fixture);
+    let served = Served::new(&fixture);
+    ask(&fixture, &as_sglang(&served.url), "interface = \"sglang\"");
+    fixture.ok(&CACHE);
+    assert_same(&samples(&fixture), &wanted);
+    assert!(fixture.ok(&["inspect", "cache"]).contains("no log_z, gold kept, tail mass"));
+    fixture.edit_recipe("max_length = 48", "max_length = 58");
+    let error = fixture.fails(&[&CACHE[..], &["--replace"]].concat());
+    assert!(error.contains("the server takes windows of up to 57 tokens"), "{error}");
+}
+
+/// Has a server of ours behind an interface like SGLang's.
+fn as_sglang(upstream: &str) -> String {
+    let upstream = upstream.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let (head, body) = request(&client);
+            let answer = match head.starts_with("POST /generate ") {
+                true => answer(200, &generated(&upstream, &serde_json::from_slice(&body).unwrap()).to_string()),
+                false => exchange(&upstream, &head, &body),
+            };
+            client.write_all(&answer).unwrap();
+        }
+    });
+    url
+}
+
+/// What SGLang would answer to a request.
+fn generated(upstream: &str, asked: &Value) -> Value {
+    assert!(asked["return_logprob"] == true && asked["logprob_start_len"] == 0);
+    let k = asked["top_logprobs_num"].as_u64().unwrap() as usize;
+    let request = json!({"prompt": asked["input_ids"], "max_tokens": 0, "prompt_logprobs": k}).to_string();
+    let head = format!("POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n", request.len());
+    let text = String::from_utf8(exchange(upstream, &head, request.as_bytes())).unwrap();
+    let told: Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let choices = told["choices"].as_array().unwrap().iter().zip(asked["input_ids"].as_array().unwrap());
+    choices.map(|(choice, ids)| of_choice(choice, ids, k)).collect()
+}
+
+fn of_choice(choice: &Value, ids: &Value, k: usize) -> Value {
+    let positions = choice["prompt_logprobs"].as_array().unwrap().iter().zip(ids.as_array().unwrap());
+    let of = |(classes, id): (&Value, &Value)| {
+        let Some(classes) = classes.as_object() else { return (json!([null, id, null]), Value::Null) };
+        let own = json!([classes[&id.to_string()]["logprob"], id, null]);
+        let mut all: Vec<(f64, u32)> =
+            classes.iter().map(|(class, told)| (told["logprob"].as_f64().unwrap(), class.parse().unwrap())).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        (own, all.iter().take(k).map(|(log_prob, class)| json!([log_prob, class, null])).collect())
+    };
+    let (own, top): (Vec<Value>, Vec<Value>) = positions.map(of).unzip();
+    json!({"text": "", "meta_info": {"id": "0", "input_token_logprobs": own, "input_top_logprobs": top}})
+}
+
+#[test]
 fn a_finished_cache_needs_no_server() {
     let fixture = Fixture::new(60);
     let served = Served::new(&fixture);
@@ -123,10 +183,20 @@ fn a_finished_cache_needs_no_server() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_server() {
-    let mut served = Served::new(&Fixture::new(5));
+    let fixture = Fixture::new(5);
+    let mut served = Served::new(&fixture);
+    // A client that asks for nothing does not keep it.
+    let _idle = TcpStream::connect(&served.url["http://".len()..]).unwrap();
     let process = served.child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
     assert!(served.child.wait().unwrap().success());
+    let mut said = String::new();
+    served.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("stopping once the request that is computed is answered; press Ctrl-C again"), "{said}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = fixture.fails(&["serve", "teacher", "--device", "cpu", "--listen", &address]);
+    assert!(error.contains(&format!("{address}: cannot listen there")) && error.contains("--listen"), "{error}");
 }
 
 /// Passes requests on to a server, and changes its answers by their number.
@@ -138,16 +208,22 @@ fn between(upstream: &str, change: impl Fn(usize, Vec<u8>) -> Vec<u8> + Send + '
         for (number, client) in listener.incoming().enumerate() {
             let mut client = client.unwrap();
             let (head, body) = request(&client);
-            let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-            let mut server = TcpStream::connect(&upstream).unwrap();
-            server.write_all(head.as_bytes()).and_then(|()| server.write_all(&body)).unwrap();
-            let mut answer = Vec::new();
-            server.read_to_end(&mut answer).unwrap();
+            let honest = exchange(&upstream, &head, &body);
             // The program may have ended already.
-            let _ = client.write_all(&change(number, answer));
+            let _ = client.write_all(&change(number, honest));
         }
     });
     url
+}
+
+/// What a server answers to a request.
+fn exchange(server: &str, head: &str, body: &[u8]) -> Vec<u8> {
+    let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let mut server = TcpStream::connect(server).unwrap();
+    server.write_all(head.as_bytes()).and_then(|()| server.write_all(body)).unwrap();
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).unwrap();
+    answer
 }
 
 fn request(client: &TcpStream) -> (String, Vec<u8>) {
@@ -192,9 +268,13 @@ fn a_server_that_lies_leaves_nothing_and_an_honest_one_goes_on() {
     });
     ask(&fixture, &lies, "connections = 1");
     let error = fixture.fails(&CACHE);
-    for words in
-        ["split `train`, sample ", "position 0: ", "no log-probabilities here", "no row of this unit was written"]
-    {
+    for words in [
+        "split `train`, sample ",
+        "position 0: ",
+        "no log-probabilities here",
+        "no row of this unit was written",
+        "Up to the token that follows this position, the sample ends with \"<|endoftext|>",
+    ] {
         assert!(error.contains(words), "{words}: {error}");
     }
     let commits = |fixture: &Fixture| fs::read_dir(fixture.path("cache/_commits")).map_or(0, Iterator::count);
@@ -214,7 +294,7 @@ fn a_server_that_lies_or_refuses_from_the_start_leaves_no_folder() {
     let changes: [(Change, &[&str]); 3] = [
         (|_| answer(400, "PLACE"), &["greater than max allowed: 5", "--max-logprobs", "[cache] selection"]),
         (|_| answer(200, "{\"choices\": []}"), &["split `", "sample 0, position 0", "0 choices"]),
-        (|_| answer(200, "<html>"), &["samples 0", "not what a completions interface gives"]),
+        (|_| answer(200, "<html>"), &["samples 0", "the answer is not of this interface"]),
     ];
     for (change, words) in changes {
         let lies = between(&served.url, move |number, honest| match number {

@@ -37,7 +37,7 @@ fn floors_keep_to_their_words() {
     let allowed: [(&str, &[&str]); 7] = [
         ("burn", &["model", "teach", "train"]),
         ("ureq", &["hub", "remote"]),
-        ("tiny_http", &["remote"]),
+        ("httparse", &["remote"]),
         ("parquet", &["cache", "data", "import"]),
         ("tokenizers", &["data"]),
         ("minijinja", &["data"]),

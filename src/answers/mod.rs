@@ -1,7 +1,6 @@
 //! Answers of a teacher to the prompts of a dataset: written once, kept in a file, and cached like rows that another
 //! program tokenised.
 
-mod parts;
 mod record;
 mod write;
 
@@ -9,6 +8,7 @@ pub use record::Record;
 
 use crate::devices;
 use crate::output::{counted, note};
+use crate::parts;
 use crate::paths::move_aside;
 use crate::recipe::Recipe;
 use crate::recipe_teacher::RecipeTeacher;

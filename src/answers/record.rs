@@ -1,13 +1,13 @@
 //! What a file of answers was made from.
 
 use super::record_in;
+use crate::parts::differences;
 use anyhow::{Context, Result, bail};
 use logitcask_core::Fingerprint;
 use logitcask_data::{GenerateConfig, Prompts};
 use logitcask_model::Precision;
 use logitcask_teach::generate::Sampling;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -128,25 +128,6 @@ impl Record {
         settings.extend(own.map(|(name, value)| (name.to_owned(), value)));
         settings
     }
-}
-
-/// One part of a sentence for each field in which two records differ.
-pub(super) fn differences(there: &impl Serialize, wanted: &impl Serialize) -> Result<Vec<String>> {
-    let (there, wanted) = (serde_json::to_value(there)?, serde_json::to_value(wanted)?);
-    let fields = |value: &Value| value.as_object().cloned().unwrap_or_default();
-    let (there, wanted) = (fields(&there), fields(&wanted));
-    let names: std::collections::BTreeSet<&String> = there.keys().chain(wanted.keys()).collect();
-    let shown = |value: Option<&Value>| match value {
-        None | Some(Value::Null) => "none".to_owned(),
-        // A hash.
-        Some(Value::String(text)) if text.len() == 64 => text.chars().take(8).collect(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let differ = names.into_iter().filter(|name| there.get(*name) != wanted.get(*name));
-    Ok(differ
-        .map(|name| format!("{name}: {} there, {} wanted", shown(there.get(name)), shown(wanted.get(name))))
-        .collect())
 }
 
 /// Hash of everything about the prompts that affects the file: their tokens, and their splits.

@@ -1,8 +1,8 @@
 //! Writes answers in batches, and puts them together.
 
 use super::Answers;
-use super::parts::{Answer, Parts};
 use crate::output::{counted, note, say};
+use crate::parts::{Parts, WrittenText};
 use crate::progress::Progress;
 use crate::stop;
 use anyhow::{Error, Result, bail};
@@ -30,7 +30,7 @@ pub(super) fn run(answers: &Answers<'_>, path: &Path, device: &Device, batch: us
     }
     let mut pending = Vec::new();
     for (index, batch) in batches.iter().enumerate() {
-        if parts.read(index, batch)?.is_none() {
+        if parts.read(index, batch.iter().copied())?.is_none() {
             pending.push(index);
         }
     }
@@ -42,11 +42,13 @@ pub(super) fn run(answers: &Answers<'_>, path: &Path, device: &Device, batch: us
         let work = Work { answers, model: &model, parts: &parts, batches: &batches, streams: streams(answers) };
         work.run(&pending, device)?;
     }
-    let mut all: Vec<Option<Answer>> = vec![None; prompts.len()];
+    let mut all: Vec<Option<WrittenText>> = vec![None; prompts.len()];
     for (index, batch) in batches.iter().enumerate() {
-        let Some(part) = parts.read(index, batch)? else { bail!("{}: a part is gone", parts.folder().display()) };
+        let Some(part) = parts.read(index, batch.iter().copied())? else {
+            bail!("{}: a part is gone", parts.folder().display())
+        };
         part.into_iter().for_each(|answer| {
-            let prompt = answer.prompt;
+            let prompt = answer.index;
             all[prompt] = Some(answer);
         });
     }
@@ -116,7 +118,7 @@ impl Work<'_> {
     /// divided among cores, and one at a time on a GPU.
     fn run(&self, pending: &[usize], device: &Device) -> Result<()> {
         // From here on, Ctrl-C stops the work between two tokens.
-        stop::flag();
+        stop::flag("stopping; batches that are not finished are dropped");
         let workers = match *device == Device::flex() {
             true => thread::available_parallelism().map_or(1, std::num::NonZero::get),
             false => 1,
@@ -145,17 +147,14 @@ impl Work<'_> {
             return Err(error);
         }
         if stop::was_asked() {
-            let folder = self.parts.folder().display();
-            bail!(
-                "stopped; the batches that are answered are in {folder}, and the same command goes on with the others"
-            );
+            return Err(self.parts.stopped());
         }
         Ok(())
     }
 
     /// Writes one batch. If the work is to stop, nothing of it is kept.
     fn batch(&self, index: usize, progress: &Progress, pace: &Pace, has_failed: &AtomicBool) -> Result<()> {
-        let (stop, Answers { record, tokenizer, ends, prompts, .. }) = (stop::flag(), self.answers);
+        let Answers { record, tokenizer, ends, prompts, .. } = self.answers;
         let beginning = |&index: &usize| {
             let tokens = &prompts.rows[index].tokens;
             let most = record.most_after(tokens.len());
@@ -169,7 +168,7 @@ impl Work<'_> {
             classes: tokenizer.vocab_size() as usize,
         };
         let mut going_on = beginnings.len();
-        let is_over = || stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed);
+        let is_over = || stop::was_asked() || has_failed.load(Ordering::Relaxed);
         let written = generator.generate(&beginnings, &mut |count| {
             progress.note(pace.after(count as u64));
             progress.add((going_on - count) as u64);
@@ -179,12 +178,12 @@ impl Work<'_> {
         if is_over() {
             return Ok(());
         }
-        let answer = |(&prompt, written): (&usize, Continuation)| Answer {
-            prompt,
+        let answer = |(&index, written): (&usize, Continuation)| WrittenText {
+            index,
             tokens: written.tokens,
             is_finished: written.is_finished,
         };
-        let answers: Vec<Answer> = self.batches[index].iter().zip(written).map(answer).collect();
+        let answers: Vec<WrittenText> = self.batches[index].iter().zip(written).map(answer).collect();
         self.parts.write(index, &answers)?;
         progress.add(going_on as u64);
         Ok(())
@@ -206,7 +205,7 @@ impl Pace {
 }
 
 /// Writes all answers into one file, in the order of their prompts.
-fn join(answers: &Answers<'_>, path: &Path, written: Vec<Option<Answer>>) -> Result<()> {
+fn join(answers: &Answers<'_>, path: &Path, written: Vec<Option<WrittenText>>) -> Result<()> {
     let (prompts, record) = (&answers.prompts, &answers.record);
     let (mut finished, mut all, mut tokens) = (0, 0, 0);
     for answer in written.iter().flatten() {

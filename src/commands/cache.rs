@@ -19,13 +19,16 @@ use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Ve
 use logitcask_cache::companions::pins;
 use logitcask_cache::{CacheReader, CacheWriter, MANIFEST_NAME, Manifest, PLAN_NAME, Plan};
 use logitcask_data::Dataset;
-use logitcask_teach::{Pipeline, StageSeconds, Teacher};
+use logitcask_teach::{Error, Pipeline, StageSeconds, Teacher};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 /// What the user can do about a folder that holds another cache.
 const REPLACE: &str = "--replace (with `make`: REPLACE=1) moves the existing cache aside and starts a new one";
+
+/// Number of characters that an error shows of the text before a position.
+const SHOWN_CHARACTERS: usize = 80;
 
 /// Fills the recipe's cache, or reports that it is up to date.
 pub fn run(args: &CacheArgs) -> Result<()> {
@@ -166,7 +169,8 @@ pub(super) fn fill(
     let pipeline =
         Pipeline { dataset: &*experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
     let mut stages = StageSeconds::default();
-    let filled = pipeline.run(stop::flag(), &mut stages, &|event| match event {
+    let stop = stop::flag("stopping once the units that were begun are written");
+    let filled = pipeline.run(stop, &mut stages, &|event| match event {
         logitcask_teach::Progress::Positions(count) => progress.add(count),
         logitcask_teach::Progress::Elsewhere(count) => progress.less(count),
         logitcask_teach::Progress::Committed { committed, units } => {
@@ -182,13 +186,27 @@ pub(super) fn fill(
         stages: stages.into(),
     };
     let recorded = this.add_to(folder);
-    filled.with_context(|| folder.display().to_string())?;
+    filled.map_err(|error| explained(error, experiment)).with_context(|| folder.display().to_string())?;
     if let Err(error) = recorded {
         note!("the time that caching took is not recorded: {error:#}");
     }
     let manifest = writer.finish()?;
     report(folder, &manifest, stages, seconds);
     Ok(manifest)
+}
+
+/// The error, with the text that leads to the position that it names, by which the text is found in the dataset.
+fn explained(error: Error, experiment: &Experiment) -> anyhow::Error {
+    let (Error::BadAnswer { split, sample, position, .. } | Error::BadRow { split, sample, position, .. }) = &error
+    else {
+        return error.into();
+    };
+    let Ok(sample) = experiment.dataset.sample(split, *sample) else { return error.into() };
+    let read = &sample.input_ids[..sample.input_ids.len().min(position + 2)];
+    let Ok(text) = experiment.tokenizer.decode_verbatim(read) else { return error.into() };
+    let before = text.chars().count().saturating_sub(SHOWN_CHARACTERS);
+    let end: String = text.chars().skip(before).collect();
+    anyhow!("{error}. Up to the token that follows this position, the sample ends with {end:?}")
 }
 
 /// Number of positions in the units without a commit.

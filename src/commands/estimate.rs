@@ -191,7 +191,8 @@ fn dry_run(experiment: &Experiment, teacher: &LocalTeacher, plan: Plan) -> Resul
     let writer = CacheWriter::open(&folder.path().join("cache"), plan, experiment.tokenizer.json())?;
     let start = Instant::now();
     let mut stages = StageSeconds::default();
-    Pipeline { dataset: &set, teacher, writer: &writer, batch_tokens }.run(stop::flag(), &mut stages, &|_| {})?;
+    let stop = stop::flag("stopping once the units that were begun are measured");
+    Pipeline { dataset: &set, teacher, writer: &writer, batch_tokens }.run(stop, &mut stages, &|_| {})?;
     let per_position = |seconds: f64| seconds / positions.max(1) as f64;
     Ok(Pace { forward: per_position(stages.forward), stage_1: per_position(start.elapsed().as_secs_f64()) })
 }

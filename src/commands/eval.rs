@@ -30,7 +30,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         _ => args.max_length.unwrap_or(files.config().max_position_embeddings()),
     };
     let model = files.for_texts_of(length).load(&device, Precision::F32)?;
-    let comparison = eval::compare(&model, &source, split, stop::flag())?.ok_or_else(|| anyhow!("stopped"))?;
+    let comparison =
+        eval::compare(&model, &source, split, stop::flag("stopping"))?.ok_or_else(|| anyhow!("stopped"))?;
     match args.json {
         true => say!("{}", serde_json::to_string_pretty(&comparison_json(&comparison))?),
         false => comparison_lines(&comparison).iter().for_each(|line| say!("{line}")),

@@ -59,7 +59,8 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     check_outside(args)?;
     let was_damaged = mend(&cache, &args.out, layout)?;
     let progress = Progress::new("converting", "shards", cache.plan().unit_count() as u64);
-    let manifest = convert(&cache, &args.out, layout, stop::flag(), &mut || progress.add(1))?;
+    let stop = stop::flag("stopping once this shard is written");
+    let manifest = convert(&cache, &args.out, layout, stop, &mut || progress.add(1))?;
     progress.finish();
     let was_complete = progress.done() == 0;
     let manifest = manifest.ok_or_else(|| anyhow!("stopped; run the same command again to continue"))?;
@@ -108,7 +109,8 @@ fn export_distillkit(args: &ExportArgs) -> Result<()> {
     check_outside(args)?;
     let cache = caches::open(&args.source)?;
     let progress = Progress::new("exporting", "files", cache.plan().unit_count() as u64);
-    let is_whole = distillkit::export(&cache, &args.out, stop::flag(), &mut || progress.add(1))?;
+    let stop = stop::flag("stopping once this file is written");
+    let is_whole = distillkit::export(&cache, &args.out, stop, &mut || progress.add(1))?;
     progress.finish();
     if !is_whole {
         bail!("stopped; run the same command again to continue");

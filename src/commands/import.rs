@@ -78,7 +78,8 @@ fn import(target: &ImportTarget, open: Open<'_>) -> Result<()> {
     writer.lay_companions(teacher.companions.iter())?;
     let total = writer.pending()?.into_iter().map(|unit| writer.plan().unit(unit).samples()).sum();
     let progress = Progress::new("importing", "samples", total);
-    let filled = fill(&splits, &writer, &rules, stop::flag(), &|| progress.add(1));
+    let stop = stop::flag("stopping once the units that were begun are written");
+    let filled = fill(&splits, &writer, &rules, stop, &|| progress.add(1));
     progress.finish();
     let tally = filled?.ok_or_else(|| anyhow!("stopped; run the same command again to continue"))?;
     report(&target.out, writer.plan(), &writer.finish()?, tally);

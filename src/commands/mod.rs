@@ -3,6 +3,7 @@
 mod answer;
 mod cache;
 mod completions;
+mod corpus;
 mod estimate;
 mod eval;
 mod export;
@@ -20,6 +21,7 @@ mod run_folder;
 mod serve;
 mod student;
 mod teaching;
+mod texts;
 mod tokenizer;
 mod train;
 mod verify;

@@ -10,12 +10,14 @@ use crate::tokenizers;
 use anyhow::Result;
 use logitcask_core::Fingerprint;
 use logitcask_data::TextTokenizer;
-use logitcask_remote::{PromptLogProbs, ServedModel, serve};
+use logitcask_remote::{Listener, PromptLogProbs, ServedModel, serve};
 use logitcask_teach::LocalTeacher;
 use logitcask_teach::prompt_log_probs::prompt_log_probs;
 
 /// Offers a model until the program is stopped.
 pub fn run(args: &ServeArgs) -> Result<()> {
+    // Before the model is loaded, which may take long.
+    let listener = Listener::bind(&args.listen)?;
     let files = models::open(&args.model)?;
     let (tokenizer, fingerprint) = (tokenizers::of_model(&files)?, files.fingerprint()?);
     let (name, max_length) = (files.name(), files.config().max_position_embeddings());
@@ -23,10 +25,10 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let teacher = LocalTeacher::new(files.for_texts_of(max_length).load(&device, args.precision)?);
     let batch_tokens = TeacherConfig::of(args.model.clone()).batch_tokens;
     let offered = Offered { name, fingerprint, tokenizer, teacher, max_length, batch_tokens };
-    serve(&offered, &args.listen, stop::flag(), &|url| {
-        note!("{} in {} on {device_name}; Ctrl-C ends it", offered.name, args.precision);
-        say!("{url}");
-    })?;
+    let stop = stop::flag("stopping once the request that is computed is answered");
+    note!("{} in {} on {device_name}; Ctrl-C ends it", offered.name, args.precision);
+    say!("{}", listener.url());
+    serve(&offered, &listener, stop);
     Ok(())
 }
 

@@ -66,7 +66,8 @@ pub fn run(args: &TrainArgs, mut recipe: Recipe) -> Result<()> {
 
     let start = Instant::now();
     let evaluate = |model: &Model| -> Result<Evaluation> {
-        eval::evaluate(model, &teaching.source, &recipe.eval.split, stop::flag())?
+        let stop = stop::flag("stopping; the evaluation begins anew");
+        eval::evaluate(model, &teaching.source, &recipe.eval.split, stop)?
             .ok_or_else(|| anyhow!("stopped during evaluation; run the same command again to continue"))
     };
     let before = student.start.as_ref().map(|start| evaluate(&start.load(&device)?)).transpose()?;
@@ -174,7 +175,8 @@ impl Run<'_> {
             device: self.device,
             similarity: self.similarity.clone().filter(|_| loss.needs_teacher()),
         };
-        let outcome = trainer.run(checkpoints, stop::flag(), &mut |step| {
+        let stop = stop::flag("stopping once this step and a checkpoint are finished");
+        let outcome = trainer.run(checkpoints, stop, &mut |step| {
             progress.note(format!("loss {:.3}", step.loss));
             progress.add(1);
         })?;

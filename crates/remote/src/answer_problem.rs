@@ -1,5 +1,9 @@
 //! Why what a server tells of a position is not what the model says there.
 
+/// What to do where the model itself gives a class no probability.
+const LEAVE_OUT: &str = "if the model itself rules it out, take this text out of the dataset, or this position with marks \
+                         ([dataset] mask_column or labels_column)";
+
 /// Why what a server tells of a position is not what the model says there at T = 1.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -69,7 +73,11 @@ pub enum AnswerProblem {
         class: u32,
     },
     /// A log-probability that is no finite number.
-    #[error("class {class} has a log-probability that is no finite number")]
+    #[error(
+        "class {class} has a log-probability that is no finite number: the server masks it, or the model's numbers \
+         overflow; {}",
+        LEAVE_OUT
+    )]
     NotFinite {
         /// The class.
         class: u32,
@@ -77,7 +85,8 @@ pub enum AnswerProblem {
     /// A class that the server masked.
     #[error(
         "class {class} has log-probability {log_prob}, with which servers mask classes; the server must give the \
-         log-probabilities of the model itself, without top_p, min_p, biases or lists of forbidden tokens"
+         log-probabilities of the model itself, without top_p, min_p, biases or lists of forbidden tokens; {}",
+        LEAVE_OUT
     )]
     Masked {
         /// The class.

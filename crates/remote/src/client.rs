@@ -5,6 +5,7 @@ mod connection;
 mod entries;
 mod finite;
 mod request;
+mod sglang;
 
 use crate::{AnswerPosition, Error, Interface, Result, RetryPolicy, ServerModel};
 use answer::{Completion, positions_of};
@@ -52,15 +53,22 @@ impl Client {
     /// What the server says about the model.
     ///
     /// # Errors
-    /// [`Error::NoModel`]; [`Error::Unreachable`] at once if nothing answers, since nothing is lost yet;
-    /// [`Error::Refused`]; [`Error::Malformed`].
+    /// [`Error::NoModel`]; [`Error::Adapter`] where a request cannot choose one; [`Error::Unreachable`] at once if
+    /// nothing answers, since nothing is lost yet; [`Error::Refused`]; [`Error::Malformed`].
     pub fn model(&self) -> Result<ServerModel> {
         let (url, body) = self.connection.get("v1/models", LIST_BYTES)?;
         let models: Models = serde_json::from_slice(&body)
             .map_err(|e| Error::Malformed { url: url.clone(), problem: format!("its list of models: {e}") })?;
         let there = models.data.iter().map(|model| model.id.clone()).collect();
         let found = models.data.into_iter().find(|model| model.id == self.model);
-        found.ok_or(Error::NoModel { url, model: self.model.clone(), there })
+        match found {
+            // `/generate` names no model: it would answer for the one that the adapter belongs to.
+            Some(ServerModel { parent: Some(parent), .. }) if self.interface == Interface::Sglang => {
+                Err(Error::Adapter { url, model: self.model.clone(), parent })
+            }
+            Some(model) => Ok(model),
+            None => Err(Error::NoModel { url, model: self.model.clone(), there }),
+        }
     }
 
     /// What the server tells of every position of every prompt, after a comparison of the answer with what was sent.
@@ -71,11 +79,19 @@ impl Client {
     /// [`Error::Answer`] names the prompt and position at which an answer is not one to what was asked;
     /// [`Error::Unreachable`], [`Error::Refused`], [`Error::Malformed`].
     pub fn log_probs(&self, prompts: &[&[u32]], k: u32) -> Result<Vec<Vec<AnswerPosition>>> {
-        let asked = Asked::new(&self.model, prompts, self.interface, k);
         let tokens: usize = prompts.iter().map(|prompt| prompt.len()).sum();
         let most = ANSWER_BYTES + tokens * (k as usize + 2) * ENTRY_BYTES;
+        let is_echo = match self.interface {
+            Interface::Echo => true,
+            Interface::PromptLogprobs => false,
+            Interface::Sglang => {
+                let (url, body) = self.connection.post("generate", &sglang::Asked::new(prompts, k), most)?;
+                return sglang::positions_of(url, &body, prompts);
+            }
+        };
+        let asked = Asked::new(&self.model, prompts, is_echo, k);
         let (url, body) = self.connection.post("v1/completions", &asked, most)?;
         let completion = Completion::read(&body).map_err(|problem| Error::Malformed { url, problem })?;
-        positions_of(completion, prompts, self.interface)
+        positions_of(completion, prompts, is_echo)
     }
 }

@@ -34,7 +34,7 @@ pub enum Error {
         advice: String,
     },
     /// The answer is not of the interface.
-    #[error("{url}: the answer is not what a completions interface gives: {problem}")]
+    #[error("{url}: the answer is not of this interface: {problem}")]
     Malformed {
         /// What was asked.
         url: String,
@@ -61,6 +61,19 @@ pub enum Error {
         /// The names that there are.
         there: Vec<String>,
     },
+    /// The model is an adapter, which the interface cannot choose.
+    #[error(
+        "{url}: `{model}` is an adapter of `{parent}`, and interface = \"sglang\" cannot ask for one; let the server run \
+         the model with the adapter merged into it"
+    )]
+    Adapter {
+        /// What was asked.
+        url: String,
+        /// The name that was wanted.
+        model: String,
+        /// The model that it belongs to.
+        parent: String,
+    },
     /// The address is none of a server.
     #[error("`{url}` is no address of a server; it looks like http://HOST:PORT")]
     Address {
@@ -68,7 +81,7 @@ pub enum Error {
         url: String,
     },
     /// No connection can be accepted at an address.
-    #[error("{address}: cannot listen there: {reason}")]
+    #[error("{address}: cannot listen there: {reason}; name another address or port with --listen HOST:PORT")]
     Listen {
         /// The address.
         address: String,

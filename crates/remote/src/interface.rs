@@ -1,4 +1,4 @@
-//! The two ways of asking for the log-probabilities of a prompt's tokens.
+//! The ways of asking for the log-probabilities of a prompt's tokens.
 
 use logitcask_core::{Fingerprint, GoldSource, RowSource, TailSource};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ pub enum Interface {
     PromptLogprobs,
     /// `echo` with `logprobs`: the likeliest classes, and the label's log-probability without its rank.
     Echo,
+    /// `/generate`, which SGLang has: the likeliest classes, and the label's log-probability without its rank.
+    Sglang,
 }
 
 impl Interface {
@@ -19,16 +21,19 @@ impl Interface {
     pub fn source(self) -> RowSource {
         let gold = match self {
             Self::PromptLogprobs => GoldSource::Always,
-            Self::Echo => GoldSource::Kept,
+            Self::Echo | Self::Sglang => GoldSource::Kept,
         };
         RowSource { log_z: false, gold, tail: TailSource::Mass }
     }
 
-    /// The key of a request that asks so.
-    pub fn name(self) -> &'static str {
+    /// How many tokens a prompt must have fewer than the model's context.
+    pub fn reserved_tokens(self) -> usize {
         match self {
-            Self::PromptLogprobs => "prompt_logprobs",
-            Self::Echo => "echo",
+            // The token that is generated.
+            Self::PromptLogprobs => 1,
+            Self::Echo => 0,
+            // What the scheduler of SGLang (0.4.6 to 0.5.23) keeps free, the token that is generated among it.
+            Self::Sglang => 7,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Teachers on servers, through the completions interface that vLLM and other servers share.
+//! Teachers on servers, through the completions interface that vLLM and other servers share, or SGLang's own.
 //!
-//! - [`Client`] asks a server for the log-probabilities of the tokens of a prompt, in one of two ways
-//!   ([`Interface`]), and compares the answer with what was asked.
+//! - [`Client`] asks a server for the log-probabilities of the tokens of a prompt, in one of several
+//!   ways ([`Interface`]), and compares the answer with what was asked.
 //! - [`ServerRowBuilder`] makes rows of a server's answers, and refuses what cannot be the log-probabilities of a model
 //!   at T = 1.
 //! - [`serve()`] offers the same interface for a model of ours ([`ServedModel`]).
@@ -29,7 +29,7 @@ pub use error::{Error, Result};
 pub use interface::{Interface, ServerModel};
 pub use retry_policy::RetryPolicy;
 pub use rows::ServerRowBuilder;
-pub use serve::{PositionLogProbs, PromptLogProbs, ServedModel, serve};
+pub use serve::{Listener, PositionLogProbs, PromptLogProbs, ServedModel, serve};
 
 /// Name of the environment variable with the key that a server asks for.
 pub const KEY_VARIABLE: &str = "LOGITCASK_API_KEY";

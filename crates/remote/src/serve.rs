@@ -2,12 +2,16 @@
 
 #[cfg(feature = "http")]
 mod answer;
+#[cfg(feature = "http")]
+mod connection;
 #[cfg_attr(not(feature = "http"), path = "serve/not_built.rs")]
 mod http;
 #[cfg(feature = "http")]
 mod request;
+#[cfg(feature = "http")]
+mod routes;
 
-pub use http::serve;
+pub use http::{Listener, serve};
 
 /// Log-probabilities at one position of a prompt.
 #[derive(Clone, Debug, PartialEq)]

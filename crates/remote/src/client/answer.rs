@@ -2,7 +2,7 @@
 
 use super::entries::{Entries, Ranked};
 use super::finite::with_nulls;
-use crate::{AnswerPosition, AnswerProblem, Entry, Error, Interface, Result};
+use crate::{AnswerPosition, AnswerProblem, Entry, Error, Result};
 use serde::Deserialize;
 
 /// What stands before an id that is given as a token's text.
@@ -35,7 +35,7 @@ struct Echoed {
 type Top = Entries<Option<f64>>;
 
 /// A position and what is wrong there.
-type AtPosition = (usize, AnswerProblem);
+pub(super) type AtPosition = (usize, AnswerProblem);
 
 impl Completion {
     /// Reads an answer; fails with the problem in words.
@@ -44,11 +44,12 @@ impl Completion {
     }
 }
 
-/// What an answer tells of each prompt, compared with the prompts.
+/// What an answer tells of each prompt, compared with the prompts. The request was for an echo, or for
+/// `prompt_logprobs`.
 pub(super) fn positions_of(
     completion: Completion,
     prompts: &[&[u32]],
-    interface: Interface,
+    is_echo: bool,
 ) -> Result<Vec<Vec<AnswerPosition>>> {
     let mut of_prompt: Vec<Vec<Choice>> = prompts.iter().map(|_| Vec::new()).collect();
     for choice in completion.choices {
@@ -60,10 +61,8 @@ pub(super) fn positions_of(
         let got = choices.len();
         let mut choices = choices.into_iter();
         let told = match (choices.next(), got) {
-            (Some(choice), 1) => match interface {
-                Interface::PromptLogprobs => choice.prompt_logprobs(sent),
-                Interface::Echo => choice.echo(sent),
-            },
+            (Some(choice), 1) if is_echo => choice.echo(sent),
+            (Some(choice), 1) => choice.prompt_logprobs(sent),
             _ => Err((0, AnswerProblem::Choices { got })),
         };
         told.map_err(|(position, problem)| Error::Answer { prompt, position, problem })
@@ -124,7 +123,7 @@ fn class(name: &str) -> Option<u32> {
 
 /// Compares the tokens of an answer with those of its prompt. The position of the first that differs is the one that
 /// predicts it.
-fn compare(sent: &[u32], got: &[String]) -> std::result::Result<(), AtPosition> {
+pub(super) fn compare(sent: &[u32], got: &[String]) -> std::result::Result<(), AtPosition> {
     let is_other =
         |index: &usize| got.get(*index).map(String::as_str) != sent.get(*index).map(u32::to_string).as_deref();
     match (0..sent.len().max(got.len())).find(is_other) {
@@ -137,7 +136,8 @@ fn compare(sent: &[u32], got: &[String]) -> std::result::Result<(), AtPosition> 
     }
 }
 
-fn check_length(expected: usize, got: usize) -> std::result::Result<(), AtPosition> {
+/// Compares the number of tokens of an answer with that of its prompt.
+pub(super) fn check_length(expected: usize, got: usize) -> std::result::Result<(), AtPosition> {
     if expected == got { Ok(()) } else { Err(positions(expected, got)) }
 }
 

@@ -186,18 +186,29 @@ fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
+/// Whether the words of a refusal say that a prompt is too long.
+fn is_about_length(text: &str) -> bool {
+    ["context length", "max_model_len", "maximum length", "maximum allowed length"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
 /// What to do about a refusal.
 fn advice(status: u16, text: &str) -> String {
     let text = text.to_lowercase();
     match status {
         300..=399 => "; name the address that it redirects to".to_owned(),
         401 | 403 => format!("; set {KEY_VARIABLE} to the key that the server asks for"),
-        404 | 405 => "; the address of [teacher] server is what comes before /v1".to_owned(),
+        404 | 405 => {
+            "; the address of [teacher] server is what comes before /v1 or /generate, and [teacher] interface one that the \
+             server offers"
+                .to_owned()
+        },
         _ if text.contains("logprobs") => {
             "; keep fewer classes with [cache] selection, or let the server give more (vLLM: --max-logprobs)".to_owned()
         }
-        _ if text.contains("context length") || text.contains("max_model_len") || text.contains("maximum length") => {
-            "; lower [cache] max_length, or let the server take longer prompts (vLLM: --max-model-len)".to_owned()
+        _ if is_about_length(&text) => {
+            "; lower [cache] max_length, or let the server take longer prompts (vLLM: --max-model-len, SGLang: --context-length)".to_owned()
         }
         _ => String::new(),
     }

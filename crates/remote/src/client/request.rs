@@ -1,6 +1,5 @@
-//! What a server is asked.
+//! What a completions interface is asked.
 
-use crate::Interface;
 use serde::Serialize;
 
 /// A request for the log-probabilities of the tokens of some prompts, at T = 1 and without a cut of the distribution.
@@ -16,7 +15,7 @@ pub(super) struct Asked<'a> {
     how: How,
 }
 
-/// The keys of the two interfaces.
+/// The keys of the two ways of asking.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum How {
@@ -35,13 +34,11 @@ enum How {
 }
 
 impl<'a> Asked<'a> {
-    /// For the `k` likeliest classes at every position.
-    pub(super) fn new(model: &'a str, prompt: &'a [&'a [u32]], interface: Interface, k: u32) -> Self {
-        let how = match interface {
-            Interface::PromptLogprobs => {
-                How::PromptLogprobs { max_tokens: 1, prompt_logprobs: k, return_token_ids: true }
-            }
-            Interface::Echo => How::Echo { max_tokens: 0, echo: true, logprobs: k, return_tokens_as_token_ids: true },
+    /// For the `k` likeliest classes at every position, by an echo or by `prompt_logprobs`.
+    pub(super) fn new(model: &'a str, prompt: &'a [&'a [u32]], is_echo: bool, k: u32) -> Self {
+        let how = match is_echo {
+            true => How::Echo { max_tokens: 0, echo: true, logprobs: k, return_tokens_as_token_ids: true },
+            false => How::PromptLogprobs { max_tokens: 1, prompt_logprobs: k, return_token_ids: true },
         };
         Self { model, prompt, temperature: 1.0, top_p: 1.0, add_special_tokens: false, how }
     }

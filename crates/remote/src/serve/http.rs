@@ -1,73 +1,125 @@
-//! Listens and hands requests to the model, one at a time.
+//! Listens, and gives each connection a thread of its own.
 
 use super::ServedModel;
-use super::answer::{self, Answer};
-use super::request::CompletionRequest;
+use super::connection::{Connection, Request};
+use super::routes::answer;
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::io::Read;
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use tiny_http::{Header, Method, Request, Response, Server};
 use tracing::info;
 
-/// Threads that read requests and write answers, so that a slow client keeps only itself waiting. The model works on
-/// one request at a time.
-const HANDLERS: usize = 8;
-/// How often the handlers look whether to stop.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Largest request, in bytes.
-const REQUEST_BYTES: u64 = 64 << 20;
+/// Connections that are served at a time; others wait until one of them ends. It bounds threads, files and memory.
+const CONNECTIONS: usize = 512;
+/// How often the listener looks for connections, and whether to stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A status and what is wrong.
-type Refusal = (u16, String);
-
-/// Offers `model` at `address` (HOST:PORT) until `stop` is set. `on_listening` is called with the URL once connections
-/// are accepted.
-///
-/// # Errors
-/// [`Error::Listen`].
-pub fn serve(model: &dyn ServedModel, address: &str, stop: &AtomicBool, on_listening: &dyn Fn(&str)) -> Result<()> {
-    let refused = |reason: String| Error::Listen { address: address.to_owned(), reason };
-    let listener = TcpListener::bind(address).map_err(|e| refused(e.to_string()))?;
-    let local = listener.local_addr().map_err(|e| refused(e.to_string()))?;
-    let server = Server::from_listener(listener, None).map_err(|e| refused(e.to_string()))?;
-    on_listening(&format!("http://{local}"));
-    let turn = Mutex::new(());
-    let handle = || {
-        while !stop.load(Ordering::Relaxed) {
-            match server.recv_timeout(POLL_INTERVAL) {
-                Ok(Some(request)) => respond(request, model, &turn),
-                Ok(None) => {}
-                Err(error) => info!(%error, "a connection failed"),
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..HANDLERS {
-            scope.spawn(handle);
-        }
-    });
-    Ok(())
+/// An address at which connections are accepted.
+pub struct Listener {
+    socket: TcpListener,
+    url: String,
 }
 
-/// Answers one request.
-fn respond(mut request: Request, model: &dyn ServedModel, turn: &Mutex<()>) {
-    let start = Instant::now();
-    let (status, body) = match answer(&mut request, model, turn) {
-        Ok(body) => (200, body),
-        Err((status, message)) => (status, refusal(status, &message)),
-    };
-    info!(method = %request.method(), url = request.url(), status, seconds = start.elapsed().as_secs_f64(), "answered");
-    // With its length, by which a client notices that the end is missing.
-    let mut response = Response::from_string(body).with_status_code(status).with_chunked_threshold(usize::MAX);
-    if let Ok(kind) = Header::from_bytes("Content-Type", "application/json") {
-        response.add_header(kind);
+impl Listener {
+    /// Connections to `address` (HOST:PORT) wait from now on until they are served.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub fn bind(address: &str) -> Result<Self> {
+        let refused = |e: std::io::Error| Error::Listen { address: address.to_owned(), reason: e.to_string() };
+        let socket = TcpListener::bind(address).map_err(refused)?;
+        socket.set_nonblocking(true).map_err(refused)?;
+        let url = format!("http://{}", socket.local_addr().map_err(refused)?);
+        Ok(Self { socket, url })
     }
-    if let Err(error) = request.respond(response) {
-        info!(%error, "the client did not wait for the answer");
+
+    /// Its address, `http://HOST:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A connection, if one waits. What fails for a moment, such as too many open files, is tried again later.
+    fn accept(&self) -> Option<TcpStream> {
+        match self.socket.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+            Err(error) => {
+                info!(%error, "a connection cannot be accepted");
+                None
+            }
+        }
+    }
+}
+
+/// Offers `model` until `stop` is set. It works on one request at a time, and after `stop` on no other.
+pub fn serve(model: &dyn ServedModel, listener: &Listener, stop: &AtomicBool) {
+    let server = Server { model, turn: Mutex::new(()), stop, open: AtomicUsize::new(0) };
+    thread::scope(|scope| {
+        while !stop.load(Ordering::Relaxed) {
+            let has_room = server.open.load(Ordering::Relaxed) < CONNECTIONS;
+            let Some(stream) = has_room.then(|| listener.accept()).flatten() else {
+                thread::sleep(POLL_INTERVAL);
+                continue;
+            };
+            server.open.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, || server.connection(stream)) {
+                server.open.fetch_sub(1, Ordering::Relaxed);
+                info!(%error, "a connection cannot be served");
+            }
+        }
+    });
+}
+
+/// What all connections share.
+struct Server<'a> {
+    model: &'a dyn ServedModel,
+    /// Held while the model works.
+    turn: Mutex<()>,
+    stop: &'a AtomicBool,
+    /// Number of connections.
+    open: AtomicUsize,
+}
+
+impl Server<'_> {
+    /// Answers the requests of one connection.
+    fn connection(&self, stream: TcpStream) {
+        if let Err(error) = self.requests(stream) {
+            info!(%error, "a connection ended early");
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn requests(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut connection = Connection::new(stream, self.stop)?;
+        while let Some(request) = connection.next()? {
+            match request {
+                Ok(request) => {
+                    let (status, body) = self.response(&request);
+                    connection.respond(&request, status, &body)?;
+                    if !request.keeps_alive {
+                        break;
+                    }
+                }
+                // Where the next request would begin is unknown.
+                Err((status, message)) => return connection.refuse(status, &refusal(status, &message)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Status and body of the answer to one request.
+    fn response(&self, request: &Request) -> (u16, String) {
+        let start = Instant::now();
+        let (status, body) = match answer(request, self.model, &self.turn, self.stop) {
+            Ok(body) => (200, body),
+            Err((status, message)) => (status, refusal(status, &message)),
+        };
+        let Request { method, path, .. } = request;
+        info!(method, path, status, seconds = start.elapsed().as_secs_f64(), "answered");
+        (status, body)
     }
 }
 
@@ -75,36 +127,4 @@ fn respond(mut request: Request, model: &dyn ServedModel, turn: &Mutex<()>) {
 fn refusal(status: u16, message: &str) -> String {
     let kind = if status < 500 { "BadRequestError" } else { "InternalServerError" };
     json!({"error": {"message": message, "type": kind, "param": Value::Null, "code": status}}).to_string()
-}
-
-/// The body of the answer to one request.
-fn answer(request: &mut Request, model: &dyn ServedModel, turn: &Mutex<()>) -> std::result::Result<String, Refusal> {
-    let path = request.url().split('?').next().unwrap_or_default().to_owned();
-    match (request.method(), path.as_str()) {
-        (Method::Get, "/health") => Ok("{}".to_owned()),
-        (Method::Get, "/v1/models") => Ok(answer::models(model)),
-        (Method::Post, "/v1/completions") => {
-            let asked = CompletionRequest::read(&body(request)?, model).map_err(|problem| (400, problem))?;
-            let log_probs = {
-                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                model.log_probs(&asked.prompts, asked.likeliest(), asked.generates).map_err(|problem| (500, problem))?
-            };
-            serde_json::to_string(&Answer::new(&asked, &log_probs, model)).map_err(|e| (500, e.to_string()))
-        }
-        (_, "/health" | "/v1/models" | "/v1/completions") => {
-            Err((405, format!("{path} does not take {}", request.method())))
-        }
-        _ => Err((404, format!("there is no {path}; there are /v1/completions, /v1/models and /health"))),
-    }
-}
-
-/// The bytes of a request.
-fn body(request: &mut Request) -> std::result::Result<Vec<u8>, Refusal> {
-    let mut body = Vec::new();
-    let read = request.as_reader().take(REQUEST_BYTES + 1).read_to_end(&mut body);
-    read.map_err(|e| (400, format!("the request cannot be read: {e}")))?;
-    match body.len() as u64 > REQUEST_BYTES {
-        true => Err((413, format!("the request is longer than {REQUEST_BYTES} bytes; send fewer prompts at once"))),
-        false => Ok(body),
-    }
 }

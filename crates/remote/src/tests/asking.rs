@@ -98,11 +98,11 @@ fn what_does_not_pass_is_asked_once() {
 #[test]
 fn what_is_no_answer_or_too_long_for_one_is_not_used() {
     for (body, words) in [
-        ("<html>".to_owned(), "the answer is not what a completions interface gives"),
-        ("{\"choices\": 3}".to_owned(), "the answer is not what a completions interface gives"),
-        ("{\"choices\": [".to_owned(), "the answer is not what a completions interface gives"),
+        ("<html>".to_owned(), "the answer is not of this interface"),
+        ("{\"choices\": 3}".to_owned(), "the answer is not of this interface"),
+        ("{\"choices\": [".to_owned(), "the answer is not of this interface"),
         (" ".repeat(2 << 20), "it is longer than"),
-        ("[".repeat(100_000), "the answer is not what a completions interface gives"),
+        ("[".repeat(100_000), "the answer is not of this interface"),
     ] {
         let server = StandIn::new(move |_| Reply::json(body.clone()));
         let retry = RetryPolicy { timeout: Duration::from_secs(5), ..HURRIED };

@@ -17,15 +17,15 @@ fn text(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap()
 }
 
-fn json(name: &str) -> Value {
+pub(super) fn json(name: &str) -> Value {
     serde_json::from_str(&text(name)).unwrap()
 }
 
 /// The prompts and the expected rows.
-struct Expected {
+pub(super) struct Expected {
     prompts: Vec<Vec<u32>>,
     json: Value,
-    k: u32,
+    pub(super) k: u32,
     vocab_size: u32,
 }
 
@@ -33,7 +33,7 @@ fn ids(list: &Value) -> Vec<u32> {
     list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
-fn expected() -> Expected {
+pub(super) fn expected() -> Expected {
     let json = json("expected.json");
     let prompts = json["prompts"].as_array().unwrap().iter().map(|prompt| ids(&prompt["input_ids"])).collect();
     let number = |key: &str| json[key].as_u64().unwrap() as u32;
@@ -54,7 +54,7 @@ fn rows(expected: &Expected, interface: Interface, selection: Selection) -> Serv
 }
 
 /// What the client makes of an answer to all prompts.
-fn told(expected: &Expected, interface: Interface, answer: &str) -> crate::Result<Vec<Vec<AnswerPosition>>> {
+pub(super) fn told(expected: &Expected, interface: Interface, answer: &str) -> crate::Result<Vec<Vec<AnswerPosition>>> {
     let answer = answer.to_owned();
     let server = StandIn::new(move |_| Reply::json(answer.clone()));
     let client = Client::new(&server.url, "teacher", interface, None, RetryPolicy::default()).unwrap();
@@ -65,7 +65,7 @@ fn told(expected: &Expected, interface: Interface, answer: &str) -> crate::Resul
 }
 
 /// The first problem of an answer, with its prompt and position.
-fn problem(expected: &Expected, interface: Interface, answer: &str) -> (usize, usize, AnswerProblem) {
+pub(super) fn problem(expected: &Expected, interface: Interface, answer: &str) -> (usize, usize, AnswerProblem) {
     let told = match told(expected, interface, answer) {
         Ok(told) => told,
         Err(Error::Answer { prompt, position, problem }) => return (prompt, position, problem),
@@ -103,33 +103,36 @@ fn requests_ask_for_what_the_samples_ask_for_and_for_an_uncut_distribution() {
 
 #[test]
 fn rows_are_what_the_model_said() {
+    assert_rows(Interface::PromptLogprobs, &text("vllm_prompt_logprobs.response.json"));
+    assert_rows(Interface::Echo, &text("echo_token_ids.response.json"));
+}
+
+/// Compares the rows of an answer to all prompts with the expected ones.
+pub(super) fn assert_rows(interface: Interface, answer: &str) {
     let expected = expected();
-    for (interface, name) in [(Interface::PromptLogprobs, "vllm_prompt_logprobs"), (Interface::Echo, "echo_token_ids")]
-    {
-        let told = told(&expected, interface, &text(&format!("{name}.response.json"))).unwrap();
-        let rows = rows(&expected, interface, Selection::TopK { k: expected.k });
-        let mut masked = 0;
-        for (prompt, (tokens, told)) in expected.prompts.iter().zip(&told).enumerate() {
-            let wanted = expected.json["prompts"][prompt]["positions"].as_array().unwrap();
-            assert_eq!((told.len(), wanted.len()), (tokens.len() - 1, tokens.len() - 1));
-            for (position, (told, wanted)) in told.iter().zip(wanted).enumerate() {
-                let label = tokens[position + 1];
-                let (mut out, mut errors) = (SoftRows::new(rows.keep()), RowErrors::new(rows.keep()));
-                let pushed = rows.push(told, label, &mut out, &mut errors);
-                if wanted["label_log_prob"].is_null() {
-                    let refused = matches!(pushed, Err(AnswerProblem::Masked { class: 7, log_prob: -9999.0 }));
-                    assert!(refused, "{pushed:?}");
-                    masked += 1;
-                    continue;
-                }
-                assert_eq!(pushed, Ok(()), "{name}, prompt {prompt}, position {position}");
-                assert_eq!(out.check(rows.keep(), &[label], expected.vocab_size), Ok(()));
-                assert_row(&out, wanted, interface);
-                assert!(errors.codec.worst() < 0.01, "{errors:?}");
+    let told = told(&expected, interface, answer).unwrap();
+    let rows = rows(&expected, interface, Selection::TopK { k: expected.k });
+    let mut masked = 0;
+    for (prompt, (tokens, told)) in expected.prompts.iter().zip(&told).enumerate() {
+        let wanted = expected.json["prompts"][prompt]["positions"].as_array().unwrap();
+        assert_eq!((told.len(), wanted.len()), (tokens.len() - 1, tokens.len() - 1));
+        for (position, (told, wanted)) in told.iter().zip(wanted).enumerate() {
+            let label = tokens[position + 1];
+            let (mut out, mut errors) = (SoftRows::new(rows.keep()), RowErrors::new(rows.keep()));
+            let pushed = rows.push(told, label, &mut out, &mut errors);
+            if wanted["label_log_prob"].is_null() {
+                let refused = matches!(pushed, Err(AnswerProblem::Masked { class: 7, log_prob: -9999.0 }));
+                assert!(refused, "{pushed:?}");
+                masked += 1;
+                continue;
             }
+            assert_eq!(pushed, Ok(()), "{interface:?}, prompt {prompt}, position {position}");
+            assert_eq!(out.check(rows.keep(), &[label], expected.vocab_size), Ok(()));
+            assert_row(&out, wanted, interface);
+            assert!(errors.codec.worst() < 0.01, "{errors:?}");
         }
-        assert_eq!(masked, 1);
     }
+    assert_eq!(masked, 1);
 }
 
 /// Compares a row with the expected one.
@@ -146,7 +149,7 @@ fn assert_row(rows: &SoftRows, wanted: &Value, interface: Interface) {
     assert!(row.log_z.is_nan());
     let rank = match interface {
         Interface::PromptLogprobs => &wanted["label_rank"],
-        Interface::Echo => &wanted["label_rank_from_echo"],
+        Interface::Echo | Interface::Sglang => &wanted["label_rank_from_echo"],
     };
     match rank.as_u64() {
         None => assert_eq!(row.gold.rank, Gold::UNKNOWN_RANK),

@@ -1,14 +1,13 @@
 //! Our own server, asked by our own client and by hand.
 
-use crate::{Client, Interface, PositionLogProbs, PromptLogProbs, RetryPolicy, ServedModel, serve};
+use crate::{Client, Interface, Listener, PositionLogProbs, PromptLogProbs, RetryPolicy, ServedModel, serve};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 
 /// A model that gives class c at token t the weight 1 / (1 + (c + t) mod 5).
-struct Small;
+pub(super) struct Small;
 
 impl Small {
     const CLASSES: u32 = 5;
@@ -69,21 +68,23 @@ impl ServedModel for Small {
 }
 
 /// Runs a test against a server of the small model, which ends with it.
-fn with_server(test: impl FnOnce(&str) + Send) {
-    let stop = AtomicBool::new(false);
-    let (tell, told) = channel();
+pub(super) fn with_server(test: impl FnOnce(&str)) {
+    with_server_of(&Small, &AtomicBool::new(false), test);
+}
+
+/// Runs a test against a server of a model, which ends with it, or as soon as the test sets `stop`.
+pub(super) fn with_server_of(model: &dyn ServedModel, stop: &AtomicBool, test: impl FnOnce(&str)) {
+    let listener = Listener::bind("127.0.0.1:0").unwrap();
     std::thread::scope(|scope| {
-        let stop = &stop;
-        scope.spawn(move || serve(&Small, "127.0.0.1:0", stop, &|url| tell.send(url.to_owned()).unwrap()).unwrap());
-        let url = told.recv().unwrap();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&url)));
+        scope.spawn(|| serve(model, &listener, stop));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(listener.url())));
         stop.store(true, Ordering::Relaxed);
         outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
 }
 
 /// Sends a request by hand; returns status and body.
-fn send(url: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+pub(super) fn send(url: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     let length = body.len();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
@@ -173,7 +174,7 @@ fn what_is_not_understood_is_refused_by_name() {
         assert_eq!(send(url, "GET", "/v1/completions", "").0, 405);
         assert_eq!(send(url, "POST", "/v1/chat/completions", "{}").0, 404);
         assert_eq!(send(url, "GET", "/health", ""), (200, json!({})));
-        let taken = serve(&Small, &url["http://".len()..], &AtomicBool::new(true), &|_| ()).unwrap_err();
+        let taken = Listener::bind(&url["http://".len()..]).err().unwrap();
         assert!(taken.to_string().contains("cannot listen there"), "{taken}");
     });
 }
