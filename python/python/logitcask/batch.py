@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+UNKNOWN_RANK = 2**32 - 1
+"""Stands for the rank of a label that the source of a cache did not tell."""
 
 
 @dataclass
@@ -48,7 +50,8 @@ class Batch:
     gold_log_probs: Floats | None = None
     """[P], log-probability of the label; None if the source did not tell it of every label."""
     gold_ranks: Ints | None = None
-    """[P], number of classes that the teacher ranks before the label; None if the source did not tell it."""
+    """[P], number of classes that the teacher ranks before the label; None if the source told it of no label, and
+    `UNKNOWN_RANK` at a label of which it did not."""
     counts: Floats | None = None
     """[P, k], number of classes that each stands for; None unless classes were drawn."""
     is_drawn: NDArray[np.bool_] | None = None

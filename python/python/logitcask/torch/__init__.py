@@ -6,6 +6,7 @@
 ...     loss.backward()
 """
 
+from . import temperature_rules, token_weights
 from .batch import TorchBatch, to_torch
 from .divergences import (
     AlphaBeta,
@@ -47,5 +48,7 @@ __all__ = [
     "TotalVariation",
     "kd_loss",
     "summarise",
+    "temperature_rules",
     "to_torch",
+    "token_weights",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,14 +10,15 @@ import torch.utils.checkpoint
 from torch import Tensor
 
 from ..batch import check_temperature
+from . import temperature_rules
 from .batch import TorchBatch
-from .divergences import Compared, Divergence, Terms, find
+from .compared import compared
+from .divergences import Divergence, find
+from .statistics import collect
+from .temperature_rules import LogitStd, TemperatureRule, within
+from .token_weights import TokenWeight
 
-EMPTY = -1e4
-"""Stands for the logarithm of zero; e^-1e4 is 0 in every float, and 0 times -1e4 is still 0."""
-NO_MASS = -500.0
-"""Log-mass at which nothing is left: every stored tail has more."""
-SCALES = ("squared", "none")
+SCALES = ("squared", "product", "none")
 
 
 def kd_loss(
@@ -29,74 +31,176 @@ def kd_loss(
     alpha: float = 1.0,
     scale: str = "squared",
     student_temperature: float | Tensor | None = None,
+    temperature_rule: str | TemperatureRule | None = None,
     reduction: str = "mean",
-    weights: Tensor | None = None,
+    weights: Tensor | TokenWeight | None = None,
     hidden: Tensor | None = None,
     lm_head: Tensor | None = None,
     bias: Tensor | None = None,
     chunk: int = 1024,
 ) -> Tensor:
-    """alpha * scale * divergence(teacher, student) + (1 - alpha) * cross entropy of the labels, in nats.
+    """alpha * weight * scale * divergence(teacher, student) + (1 - alpha) * cross entropy of the labels, in nats.
 
     `logits` are the student's, of all tokens in the shape of `batch.input_ids` ([B, L, V]) or of the positions alone
     ([P, V]). Instead, `hidden` ([B, L, d] or [P, d]) and `lm_head` ([V, d], with an optional `bias` [V]) may be given; then
     the logits of at most `chunk` positions exist at once, also in the backward pass.
 
     `temperature` is a number, or a tensor with one value or one for each position ([P]); gradients flow into it.
-    `student_temperature` is the same for the student, if it differs. `scale="squared"` multiplies by the teacher's
-    temperature squared, which keeps gradients from fading.
+    `student_temperature` is the same for the student, if it differs. A `temperature_rule` (a name, or one of
+    `logitcask.torch.temperature_rules`) chooses both for each position, from `temperature` and the rows of the whole batch;
+    with `hidden`, one that looks at the student computes the head's product a second time. `scale="squared"` multiplies by the
+    teacher's temperature squared and `"product"` by the teacher's times the student's, which keeps gradients from fading;
+    `"none"` does not.
 
     `tail` says how the classes that were not cached count: "bucket" makes them one class on both sides, with the teacher's
     exact probability at the temperature; "uniform" spreads it evenly; "renorm" leaves them out; "sampled" lets drawn classes
-    stand for them, without bias. `weights` [P] multiply the divergence of each position.
+    stand for them, without bias. `weights` multiply the divergence of each position: a tensor [P], or one of
+    `logitcask.torch.token_weights`.
 
-    `reduction` is "mean" or "sum" over positions, or "none" for [P]. Raises ValueError for a temperature, tail or divergence
-    that the cache cannot serve.
+    `reduction` is "mean" or "sum" over positions, or "none" for [P]. Raises ValueError for a temperature, tail, divergence or
+    rule that the cache cannot serve.
     """
-    kind = find(divergence)
-    _check(batch, kind, tail, scale, reduction)
+    rule = None if temperature_rule is None else temperature_rules.find(temperature_rule)
+    if rule is not None and student_temperature is not None:
+        raise ValueError("student_temperature was given beside temperature_rule, which decides the student's temperature too")
+    term = _Term(find(divergence), tail, alpha, scale, temperature, student_temperature, rule, None)
+    term.check(batch, reduction)
     if (logits is None) == (hidden is None or lm_head is None):
         raise ValueError("either logits or hidden and lm_head must be given")
     given = logits if logits is not None else hidden
     assert given is not None
-    at_positions = _at_positions(given, batch)
+    student = _Student(_at_positions(given, batch), lm_head, bias)
     positions, pieces = len(batch.rows), []
+    if alpha > 0.0 and positions > 0:
+        term = term.decided(student, batch, weights, chunk)
     for start in range(0, positions, chunk):
         end = min(start + chunk, positions)
-        part = batch.part(start, end)
-        of_part = [_part(value, start, end) for value in (temperature, student_temperature, weights)]
-
-        def piece(rows: Tensor, part: TorchBatch = part, of_part: list[Any] = of_part) -> Tensor:
-            if lm_head is not None:
-                rows = torch.nn.functional.linear(rows, lm_head.to(rows.dtype), None if bias is None else bias.to(rows.dtype))
-            return _rows(rows, part, of_part[0], of_part[1], of_part[2], kind, tail, alpha, scale)
-
-        rows = at_positions[start:end]
-        if lm_head is not None and torch.is_grad_enabled():
-            # The logits are computed again in the backward pass, piece by piece.
-            pieces.append(torch.utils.checkpoint.checkpoint(piece, rows, use_reentrant=False))
-        else:
-            pieces.append(piece(rows))
-    losses = torch.cat(pieces) if pieces else at_positions.new_zeros(0)
+        pieces.append(student.apply(start, end, batch.part(start, end), term.part(start, end)))
+    losses = torch.cat(pieces) if pieces else student.rows.new_zeros(0)
     if reduction == "none":
         return losses
     return losses.sum() / max(positions, 1) if reduction == "mean" else losses.sum()
 
 
-def _check(batch: TorchBatch, kind: Divergence, tail: str, scale: str, reduction: str) -> None:
-    if tail not in kind.tails:
-        raise ValueError(f"tail = {tail!r} was given, but {kind.name} needs one of {', '.join(kind.tails)}")
-    if tail == "sampled" and batch.counts is None:
-        raise ValueError('tail = "sampled" was given, but this cache has no drawn classes; use "bucket"')
-    if tail != "renorm" and batch.tail == "none":
-        raise ValueError(f'tail = {tail!r} was given, but this cache knows nothing of the tail; use "renorm"')
-    if batch.tail != "atoms" and (kind.needs_squares or kind.needs_logits):
-        raise ValueError(f"{kind.name} needs all classes of the teacher, and the source of this cache did not tell them")
-    if kind.needs_logits and batch.log_z is None:
-        raise ValueError(f"{kind.name} compares logits, but the source of this cache told log-probabilities only")
-    for name, value, accepted in (("scale", scale, SCALES), ("reduction", reduction, ("mean", "sum", "none"))):
-        if value not in accepted:
-            raise ValueError(f"{name} = {value!r} was given, but it must be one of {', '.join(accepted)}")
+@dataclass(frozen=True)
+class _Term:
+    """What is computed at each position. Temperatures and weights are numbers, or tensors of one value or one a position."""
+
+    kind: Divergence
+    tail: str
+    alpha: float
+    scale: str
+    temperature: float | Tensor
+    student_temperature: float | Tensor | None
+    rule: TemperatureRule | None
+    weights: Tensor | None
+
+    def check(self, batch: TorchBatch, reduction: str) -> None:
+        kind, tail = self.kind, self.tail
+        if tail not in kind.tails:
+            raise ValueError(f"tail = {tail!r} was given, but {kind.name} needs one of {', '.join(kind.tails)}")
+        if tail == "sampled" and batch.counts is None:
+            raise ValueError('tail = "sampled" was given, but this cache has no drawn classes; use "bucket"')
+        if tail != "renorm" and batch.tail == "none":
+            raise ValueError(f'tail = {tail!r} was given, but this cache knows nothing of the tail; use "renorm"')
+        if batch.tail != "atoms" and (kind.needs_squares or kind.needs_logits):
+            raise ValueError(f"{kind.name} needs all classes of the teacher, and the source of this cache did not tell them")
+        if kind.needs_logits and batch.log_z is None:
+            raise ValueError(f"{kind.name} compares logits, but the source of this cache told log-probabilities only")
+        if self.rule is not None:
+            self.rule.check(batch)
+        for name, value, accepted in (("scale", self.scale, SCALES), ("reduction", reduction, ("mean", "sum", "none"))):
+            if value not in accepted:
+                raise ValueError(f"{name} = {value!r} was given, but it must be one of {', '.join(accepted)}")
+
+    def decided(self, student: _Student, batch: TorchBatch, weights: Tensor | TokenWeight | None, chunk: int) -> _Term:
+        """With the temperatures and weights that rules choose for the whole batch."""
+        needs = [] if self.rule is None else list(self.rule.needs)
+        if isinstance(weights, TokenWeight):
+            needs += weights.needs
+        seen = collect(needs, student.logits, batch, chunk)
+        if isinstance(weights, TokenWeight):
+            weights = weights.weights(seen, batch.vocab_size)
+        term = replace(self, weights=weights)
+        if self.rule is None or isinstance(self.rule, LogitStd):
+            return term
+        base = torch.as_tensor(self.temperature, dtype=torch.float64, device=student.rows.device).reshape(-1)
+        theirs, ours = self.rule.temperatures(seen, base, batch)
+        return replace(term, rule=None, temperature=within(theirs, batch), student_temperature=ours)
+
+    def part(self, start: int, end: int) -> _Term:
+        """For some of the positions."""
+
+        def of(value: Any) -> Any:
+            return value[start:end] if isinstance(value, Tensor) and value.numel() > 1 else value
+
+        return replace(
+            self,
+            temperature=of(self.temperature),
+            student_temperature=of(self.student_temperature),
+            weights=of(self.weights),
+        )
+
+    def temperatures(self, logits: Tensor, batch: TorchBatch) -> tuple[Tensor, Tensor]:
+        """The teacher's and the student's, [n or 1, 1]. Raises ValueError for one that the rows are not accurate at."""
+        theirs = _column(self.temperature, logits)
+        if isinstance(self.rule, LogitStd):
+            theirs, ours = (t[:, None] for t in self.rule.of_rows(logits, theirs[:, 0], batch))
+        else:
+            ours = theirs if self.student_temperature is None else _column(self.student_temperature, logits)
+        if self.tail != "renorm":
+            check_temperature(float(theirs.detach().min()), batch.temperatures, batch.tail)
+            check_temperature(float(theirs.detach().max()), batch.temperatures, batch.tail)
+        return theirs, ours
+
+    def rows(self, logits: Tensor, batch: TorchBatch) -> Tensor:
+        """The loss at each position, [n]. logits: [n, V]."""
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        if logits.shape[1] < batch.vocab_size:
+            raise ValueError(f"the student has {logits.shape[1]} classes, but the cache has {batch.vocab_size}")
+        # Neither part is computed where it has no weight: each is a pass over all logits.
+        of_labels: Tensor | float = 0.0
+        if self.alpha < 1.0:
+            of_labels = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")
+            if self.alpha == 0.0:
+                return of_labels
+        theirs, ours = self.temperatures(logits, batch)
+        losses = self.kind.rows(compared(logits, batch, theirs, ours, self.kind, self.tail))
+        if self.scale != "none":
+            losses = losses * (theirs * (theirs if self.scale == "squared" else ours)).squeeze(1)
+        if self.weights is not None:
+            losses = losses * self.weights.to(losses.dtype)
+        return self.alpha * losses + (1 - self.alpha) * of_labels
+
+
+@dataclass(frozen=True)
+class _Student:
+    """The student's logits at the positions [P, V], or its hidden states [P, d] and what makes logits of them."""
+
+    rows: Tensor
+    lm_head: Tensor | None
+    bias: Tensor | None
+
+    def logits(self, start: int, end: int) -> Tensor:
+        """The logits of some positions, [n, V]."""
+        return self._of(self.rows[start:end])
+
+    def _of(self, rows: Tensor) -> Tensor:
+        if self.lm_head is None:
+            return rows
+        bias = None if self.bias is None else self.bias.to(rows.dtype)
+        return torch.nn.functional.linear(rows, self.lm_head.to(rows.dtype), bias)
+
+    def apply(self, start: int, end: int, batch: TorchBatch, term: _Term) -> Tensor:
+        """The loss at some positions, [n]."""
+        rows = self.rows[start:end]
+        if self.lm_head is None or not torch.is_grad_enabled():
+            return term.rows(self._of(rows), batch)
+        # The logits are computed again in the backward pass, piece by piece.
+        computed: Tensor = torch.utils.checkpoint.checkpoint(
+            lambda rows: term.rows(self._of(rows), batch), rows, use_reentrant=False
+        )
+        return computed
 
 
 def _at_positions(values: Tensor, batch: TorchBatch) -> Tensor:
@@ -110,117 +214,6 @@ def _at_positions(values: Tensor, batch: TorchBatch) -> Tensor:
     return values
 
 
-def _part(value: Any, start: int, end: int) -> Any:
-    return value[start:end] if isinstance(value, Tensor) and value.numel() > 1 else value
-
-
-def _column(temperature: float | Tensor, like: Tensor, batch: TorchBatch, tail: str) -> Tensor:
-    """The temperature as [n or 1, 1], which must be one that the teacher's rows are accurate at."""
-    column = torch.as_tensor(temperature, dtype=like.dtype, device=like.device).reshape(-1, 1)
-    if tail != "renorm":
-        lowest, highest = float(column.detach().min()), float(column.detach().max())
-        check_temperature(lowest, batch.temperatures, batch.tail)
-        check_temperature(highest, batch.temperatures, batch.tail)
-    return column
-
-
-def _rows(
-    logits: Tensor,
-    batch: TorchBatch,
-    temperature: float | Tensor,
-    student_temperature: float | Tensor | None,
-    weights: Tensor | None,
-    kind: Divergence,
-    tail: str,
-    alpha: float,
-    scale: str,
-) -> Tensor:
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    if logits.shape[1] < batch.vocab_size:
-        raise ValueError(f"the student has {logits.shape[1]} classes, but the cache has {batch.vocab_size}")
-    # Neither part is computed where it has no weight: each is a pass over all logits.
-    of_labels = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none") if alpha < 1.0 else 0.0
-    if alpha == 0.0:
-        return of_labels
-    teacher_t = _column(temperature, logits, batch, tail)
-    student_t = teacher_t if student_temperature is None else _column(student_temperature, logits, batch, "renorm")
-    losses = kind.rows(compared(logits, batch, teacher_t, student_t, kind, tail))
-    if scale == "squared":
-        losses = losses * teacher_t.square().squeeze(1)
-    if weights is not None:
-        losses = losses * weights
-    return alpha * losses + (1 - alpha) * of_labels
-
-
-def compared(
-    logits: Tensor, batch: TorchBatch, teacher_t: Tensor, student_t: Tensor, kind: Divergence, tail: str
-) -> Compared:
-    """Teacher and student at their temperatures ([n, 1] or [1, 1]), with the tail policy applied. logits: [n, V]."""
-    dtype = logits.dtype
-    log_probs = batch.log_probs.to(dtype)
-    is_there = batch.log_probs > EMPTY / 2
-    is_certain = is_there if batch.is_drawn is None else is_there & ~batch.is_drawn
-    shown = is_there if tail == "sampled" else is_certain
-    counts = shown.to(dtype) if batch.counts is None or tail != "sampled" else batch.counts.to(dtype) * shown
-
-    nothing = torch.full_like(log_probs, EMPTY)
-    inside = torch.where(is_certain, log_probs / teacher_t, nothing)
-    atoms = batch.tail_log_weights.to(dtype) + batch.tail_logits.to(dtype) / teacher_t
-    has_tail = atoms.shape[1] > 0
-    log_tail = atoms.logsumexp(1, keepdim=True) if has_tail else nothing[:, :1]
-    log_total = torch.cat([inside, log_tail], 1).logsumexp(1, keepdim=True)
-    if tail == "renorm":
-        log_total = inside.logsumexp(1, keepdim=True)
-    log_p = log_probs / teacher_t - log_total
-
-    scaled = logits / student_t
-    log_z = scaled.logsumexp(1, keepdim=True)
-    # An empty place repeats the first class, so that it never hides one that was not kept.
-    ids = torch.where(shown, batch.class_ids, batch.class_ids[:, :1])
-    log_q = scaled.gather(1, ids) - log_z
-    kept = Terms(log_p, log_q, counts)
-    squares = None
-    if kind.needs_squares:
-        doubled = [torch.where(is_certain, 2 * log_probs / teacher_t, nothing)]
-        doubled.append(atoms + batch.tail_logits.to(dtype) / teacher_t)
-        theirs = (torch.cat(doubled, 1).logsumexp(1) - 2 * log_total[:, 0]).exp()
-        squares = (theirs, (2 * scaled.log_softmax(1)).exp().sum(1))
-    to_logits = None
-    if kind.needs_logits:
-        assert batch.log_z is not None
-        to_logits = (batch.log_z.to(dtype) / teacher_t[:, 0] + log_total[:, 0], log_z[:, 0])
-    means = None
-    if kind.needs_mean_logit:
-        assert batch.log_z is not None
-        weights = torch.cat([is_certain.to(dtype), batch.tail_log_weights.to(dtype).exp()], 1)
-        at = torch.cat([torch.where(is_certain, log_probs, nothing * 0), batch.tail_logits.to(dtype)], 1)
-        mean = (weights * at).sum(1) / weights.sum(1) + batch.log_z.to(dtype)
-        means = (mean / teacher_t[:, 0], scaled.mean(1))
-    return Compared(
-        kept=kept,
-        outside=_outside(scaled, log_z, ids, log_tail - log_total, shown, kind, tail) if has_tail else None,
-        is_label=batch.class_ids == batch.labels[:, None],
-        log_z=to_logits,
-        mean_logit=means,
-        squares=squares,
-        vocab_size=logits.shape[1],
-    )
-
-
-def _outside(
-    scaled: Tensor, log_z: Tensor, ids: Tensor, log_mass: Tensor, shown: Tensor, kind: Divergence, tail: str
-) -> Terms | None:
-    """The classes that were not kept: one term, or each its own."""
-    if tail not in ("bucket", "uniform"):
-        return None
-    # A row that holds every class has no term for others, whatever probability the student gives them.
-    is_there = (log_mass > NO_MASS).to(scaled.dtype)
-    is_kept = torch.zeros_like(scaled, dtype=torch.bool).scatter(1, ids, True)
-    # Without any class shown, nothing is kept.
-    is_kept = is_kept & shown.any(1, keepdim=True)
-    if tail == "uniform" and kind.sums_over_classes:
-        each = (~is_kept).to(scaled.dtype)
-        classes = each.sum(1, keepdim=True).clamp_min(1.0)
-        return Terms(log_mass - classes.log(), scaled - log_z, each * is_there)
-    log_other = scaled.masked_fill(is_kept, -1e30).logsumexp(1, keepdim=True) - log_z
-    return Terms(log_mass, log_other, is_there)
+def _column(value: float | Tensor, like: Tensor) -> Tensor:
+    """One value, or one a position, as [n or 1, 1]."""
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1)
