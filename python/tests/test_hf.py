@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="4.50")
 
 from logitcask import capture, hf  # noqa: E402
+from logitcask.torch import kd_loss, to_torch  # noqa: E402
 
 
 def student(seed: int = 0) -> Any:
@@ -24,21 +26,27 @@ def student(seed: int = 0) -> Any:
     return transformers.LlamaForCausalLM(config)
 
 
-def trainer(cache: logitcask.Cache, out: Path, **options: Any) -> Any:
-    arguments: dict[str, Any] = {
+def arguments(**options: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
         "remove_unused_columns": False,
         "per_device_train_batch_size": 10,
         "learning_rate": 1e-2,
         "report_to": [],
         "use_cpu": True,
+        "bf16": False,
         "seed": 3,
         "save_steps": 10,
         "logging_steps": 5,
         "disable_tqdm": True,
+        "max_steps": 20,
     }
+    return {**given, **options}
+
+
+def trainer(cache: logitcask.Cache, out: Path, **options: Any) -> Any:
     return transformers.Trainer(
         model=student(),
-        args=transformers.TrainingArguments(str(out), **{**arguments, **options}),
+        args=transformers.TrainingArguments(str(out), **arguments(**options)),
         train_dataset=hf.Samples(cache["train"]),
         eval_dataset=hf.Samples(cache["test"]),
         data_collator=hf.Collator(cache["train"]),
@@ -46,15 +54,73 @@ def trainer(cache: logitcask.Cache, out: Path, **options: Any) -> Any:
     )
 
 
-def test_a_stock_trainer_learns_and_resumes(cache: logitcask.Cache, tmp_path: Path) -> None:
-    whole = trainer(cache, tmp_path / "a", max_steps=20)
+def sft_trainer(cache: logitcask.Cache, out: Path, **options: Any) -> Any:
+    trl = pytest.importorskip("trl")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"w{i}": i for i in range(VOCAB)}, unk_token="w0"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w1", pad_token="w2")
+    return trl.SFTTrainer(
+        model=student(),
+        args=trl.SFTConfig(str(out), dataset_kwargs={"skip_prepare_dataset": True}, **arguments(**options)),
+        train_dataset=hf.Samples(cache["train"]).to_datasets(),
+        eval_dataset=hf.Samples(cache["test"]).to_datasets(),
+        data_collator=hf.Collator(cache["train"]),
+        compute_loss_func=hf.Loss(temperature=2.0, alpha=0.9),
+        processing_class=tokenizer,
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(torch.allclose(x, y, atol=1e-6) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("make", [trainer, sft_trainer])
+def test_a_stock_trainer_learns_and_resumes(make: Any, cache: logitcask.Cache, tmp_path: Path) -> None:
+    whole = make(cache, tmp_path / "a")
     whole.train()
     losses = [entry["loss"] for entry in whole.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0]
-    half = trainer(cache, tmp_path / "b", max_steps=20)
+    half = make(cache, tmp_path / "b")
     half.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-10"))
-    for a, b in zip(whole.model.parameters(), half.model.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
+    assert same(whole, half)
+
+
+@pytest.mark.parametrize("make", [trainer, sft_trainer])
+def test_a_step_is_the_same_in_parts_and_with_workers(make: Any, cache: logitcask.Cache, tmp_path: Path) -> None:
+    whole = make(cache, tmp_path / "a", max_steps=3)
+    parts = make(
+        cache,
+        tmp_path / "b",
+        max_steps=3,
+        per_device_train_batch_size=5,
+        gradient_accumulation_steps=2,
+        dataloader_num_workers=2,
+    )
+    whole.train(), parts.train()
+    assert same(whole, parts)
+
+
+def test_the_loss_of_an_evaluation_is_that_of_the_split(cache: logitcask.Cache, tmp_path: Path) -> None:
+    one = trainer(cache, tmp_path / "a", per_device_eval_batch_size=9)
+    one.data_collator = hf.Collator(cache["test"])
+    batch = to_torch(cache["test"].batch(range(9)))
+    with torch.no_grad():
+        logits = one.model.eval()(batch.input_ids, batch.attention_mask).logits
+    assert abs(one.evaluate()["eval_loss"] - float(kd_loss(logits, batch, 2.0, alpha=0.9))) < 1e-5
+
+
+def test_labels_travel_with_their_batch(cache: logitcask.Cache) -> None:
+    batch = to_torch(cache["train"].batch([3, 8, 1]))
+    labels = hf.Labels.of(batch)
+    copied = pickle.loads(pickle.dumps(labels)).to("cpu")
+    assert torch.equal(copied, labels) and torch.equal(copied.batch.log_probs, batch.log_probs)
+    for sample, row, length in zip(batch.input_ids, labels, batch.lengths, strict=True):
+        assert row[0] == hf.IGNORED and torch.equal(row[1:length], sample[1:length])
+        assert bool((row[length:] == hf.IGNORED).all())
+    assert int((labels != hf.IGNORED).sum()) == len(batch.rows)
+    assert type(labels + 0) is torch.Tensor
+    with pytest.raises(TypeError, match="labels of logitcask.hf.Collator are needed, but Tensor"):
+        hf.Loss()({"logits": torch.zeros(3, 12, VOCAB)}, labels + 0)
 
 
 def test_columns_that_a_trainer_removed_are_missed_by_name(cache: logitcask.Cache) -> None:
