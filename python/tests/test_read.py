@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import logitcask
 import numpy as np
@@ -149,3 +150,22 @@ def test_damage_is_found_when_the_rows_are_read(tmp_path: Path) -> None:
     with pytest.raises(logitcask.DamagedError, match=shard.name):
         for split in cache:
             cache[split].batch(range(len(cache[split])))
+
+
+def test_a_stream_has_the_steps_of_its_ranks_and_resumes(cache: logitcask.Cache) -> None:
+    def steps(stream: Any) -> list[list[int]]:
+        return [batch.sample_ids.tolist() for batch in stream]
+
+    whole = steps(logitcask.TrainingStream(cache, 12, steps=20, seed=4))
+    assert sorted(sum(whole, [])[:150]) == list(range(150))
+    first = logitcask.TrainingStream(cache, 12, steps=20, seed=4)
+    for _ in range(6):
+        next(first)
+    shares = []
+    for rank in range(3):
+        share = logitcask.TrainingStream(cache, 12, steps=20, seed=4, rank=rank, world_size=3)
+        share.set_state(first.get_state())
+        shares.append(steps(share))
+    assert [sum(step, []) for step in zip(*shares, strict=True)] == whole[6:]
+    with pytest.raises(ValueError, match="seed was 4 and is 0"):
+        logitcask.TrainingStream(cache, 12).set_state(first.get_state())

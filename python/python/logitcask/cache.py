@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -259,8 +260,10 @@ def _temperature(measured: Mapping[str, float]) -> float:
     return measured["temperature"]
 
 
-def _reopen(folder: Path, extras: Sequence[str], mapped: bool, cache_id: str) -> Cache:
-    """Opens a pickled cache, which must still be the same."""
+@functools.lru_cache(maxsize=8)
+def _reopen(folder: Path, extras: tuple[str, ...], mapped: bool, cache_id: str) -> Cache:
+    """Opens a pickled cache, which must still be the same. Samples that a worker sends bring their cache along, each for itself:
+    it is opened once."""
     cache = Cache(folder, extras=extras, mapped=mapped)
     if cache.cache_id != cache_id:
         raise _core.CacheError(f"{folder}: the cache has the id {cache.cache_id[:8]}, but {cache_id[:8]} was pickled")
