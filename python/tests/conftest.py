@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 DATA = Path(__file__).parents[2] / "data"
 VECTORS = sorted(path.parent for path in (DATA / "vectors").glob("*/*/plan.json"))
 VOCAB = 300
+TEACHER = DATA / "demo" / "teacher"
 
 
 def samples(count: int, seed: int = 0, longest: int = 12) -> list[list[int]]:
@@ -57,3 +60,51 @@ def cache(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path) -> logitcas
     folder = tmp_path_factory.mktemp("cache") / "small"
     fill(writer(folder, tokenizer, {"train": 150, "test": 9}), {"train": samples(150), "test": samples(9, 1)})
     return logitcask.open(folder)
+
+
+RECIPE = """
+[dataset]
+path = "texts.jsonl"
+text_column = "text"
+held_out = 0.25
+[teacher]
+model = {teacher}
+[cache]
+path = "cache"
+max_length = 64
+selection = {selection}
+"""
+
+
+class Program:
+    """The program `logitcask`, in a folder with a cache that it made of a few texts of the demo."""
+
+    path = DATA.parent / "target" / "release" / "logitcask"
+
+    def __init__(self, folder: Path, selection: str) -> None:
+        if not self.path.exists():
+            pytest.skip(f"{self.path} was not built")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        texts = parquet.read_table(DATA / "demo" / "corpus.parquet")["text"].slice(0, 12).to_pylist()
+        self.folder, self.cache = folder, folder / "cache"
+        self.head = RECIPE.format(teacher=json.dumps(str(TEACHER)), selection=selection)
+        (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        self.run("cache", "")
+
+    def run(self, command: str, more: str, *arguments: str) -> None:
+        """Runs a command for the recipe with `more` at its end."""
+        (self.folder / "recipe.toml").write_text(self.head + more)
+        words = [str(self.path), command, "recipe.toml", "--device", "cpu", *arguments]
+        done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return Program(tmp_path_factory.mktemp("program"), '{ kind = "top_k", k = 16 }')
+
+
+@pytest.fixture(scope="session")
+def drawing_program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """With classes drawn at random."""
+    return Program(tmp_path_factory.mktemp("drawing-program"), '{ kind = "sample", n = 12 }')

@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import logitcask
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import TEACHER, Program
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="4.50")
 
 from logitcask import capture  # noqa: E402
 
-PROGRAM = DATA.parent / "target" / "release" / "logitcask"
-TEACHER = DATA / "demo" / "teacher"
-RECIPE = """
-[dataset]
-path = "texts.jsonl"
-text_column = "text"
-held_out = 0.25
-[teacher]
-model = {teacher}
-[cache]
-path = "by-the-program"
-max_length = 64
-selection = {{ kind = "top_k", k = 16 }}
-"""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the cache that the program makes of a few texts of the demo."""
-    if not PROGRAM.exists():
-        pytest.skip(f"{PROGRAM} was not built")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    folder = tmp_path_factory.mktemp("capture")
-    texts = parquet.read_table(DATA / "demo" / "corpus.parquet").slice(0, 12).to_pylist()
-    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in texts))
-    (folder / "recipe.toml").write_text(RECIPE.format(teacher=json.dumps(str(TEACHER))))
-    command = [str(PROGRAM), "cache", "recipe.toml", "--device", "cpu"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-def test_both_have_the_same_rows(folder: Path) -> None:
-    expected = logitcask.open(folder / "by-the-program")
+def test_both_have_the_same_rows(program: Program, tmp_path: Path) -> None:
+    expected = logitcask.open(program.cache)
     samples = {split: [sample.input_ids.tolist() for sample in expected[split][:]] for split in expected}
     assert set(samples) == {"train", "test"} and sum(map(len, samples.values())) > 12
     model = transformers.AutoModelForCausalLM.from_pretrained(TEACHER).float().eval()
     capture.from_transformers(
         model,
         samples,
-        folder / "by-python",
+        tmp_path / "by-python",
         tokenizer=TEACHER,
         teacher=logitcask.Pin.of(TEACHER),
         selection=logitcask.top_k(16),
         max_length=64,
     )
-    captured = logitcask.open(folder / "by-python")
+    captured = logitcask.open(tmp_path / "by-python")
     assert captured.verify() == [] and captured.temperatures == expected.temperatures
     for split in samples:
         ours, theirs = (cache[split].batch(range(len(samples[split]))) for cache in (captured, expected))

@@ -61,6 +61,7 @@ def batch_of(case: dict[str, Any], temperature: float) -> TorchBatch:
         tail_logits=order,
         tail_log_weights=torch.zeros_like(order),
         log_z=log_z,
+        gold_log_probs=log_p.gather(1, labels[:, None])[:, 0],
         vocab_size=teacher.shape[1],
         temperatures=(0.0, float("inf")),
     )
@@ -111,6 +112,31 @@ def exact_kl(cache: logitcask.Cache, number: int, student: Any, temperature: flo
     kept = (p.gather(1, ids).exp() * (p.gather(1, ids) - q.gather(1, ids))).sum(1)
     rest_p, rest_q = (x.scatter(1, ids, -torch.inf).logsumexp(1) for x in (p, q))
     return kept + rest_p.exp() * (rest_p - rest_q)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("classes", [None, 5])
+def test_decoupled_has_the_label_as_a_term_where_it_was_not_kept(
+    cache: logitcask.Cache, temperature: float, classes: int | None
+) -> None:
+    generator = torch.manual_seed(6)
+    outside = 0
+    for number in range(8):
+        batch = to_torch(cache["train"].batch([number], classes=classes))
+        logits = torch.tensor(logits_of(batch.input_ids[0].tolist()), dtype=torch.float64)
+        student = torch.randn(logits.shape, dtype=torch.float64, generator=generator)
+        got = kd_loss(student, batch, temperature, divergence="decoupled", scale="none", reduction="none")
+        for row, loss in enumerate(got):
+            label, kept = int(batch.labels[row]), batch.class_ids[row].tolist()
+            outside += label not in kept
+            others = [i for i in kept if i != label]
+            rest = [i for i in range(300) if i != label and i not in kept]
+            p, q = ((x[row] / temperature).softmax(0) for x in (logits, student))
+            against = sum(a * (a / b).log() for a, b in [(p[label], q[label]), (1 - p[label], 1 - q[label])])
+            p, q = (torch.cat([x[others], x[rest].sum()[None]]) / (1 - x[label]) for x in (p, q))
+            want = against + 8 * (p * (p / q).log()).sum()
+            assert abs(loss - want) < 2e-2 * want + 1e-2, (number, row, loss, want)
+    assert outside > 20
 
 
 @pytest.mark.parametrize("temperature", [0.75, 1.0, 2.0, 4.0, 10.0])
@@ -194,5 +220,7 @@ def test_what_a_cache_cannot_serve_is_refused(cache: logitcask.Cache) -> None:
     assert bool(torch.isfinite(kd_loss(rows, partial)))
     with pytest.raises(ValueError, match="T = 1 only"):
         kd_loss(rows, partial, 2.0)
+    with pytest.raises(ValueError, match="decoupled takes labels out .* not known"):
+        kd_loss(rows, partial, divergence="decoupled")
     with pytest.raises(ValueError, match="log-probabilities only|all classes"):
         kd_loss(rows, partial, divergence="mean_squares")

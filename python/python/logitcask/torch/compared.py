@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ EMPTY = -1e4
 """Stands for the logarithm of zero; e^-1e4 is 0 in every float, and 0 times -1e4 is still 0."""
 NO_MASS = -500.0
 """Log-mass at which nothing is left: every stored tail has more."""
+LEAST_LEFT = 1e-4
+"""Least share of a tail that is left without the label: the atoms' rounding could otherwise make it negative."""
 
 
 def compared(
@@ -19,6 +23,9 @@ def compared(
 ) -> Compared:
     """Teacher and student at their temperatures ([n, 1] or [1, 1]), with the tail policy applied. logits: [n, V]."""
     dtype = logits.dtype
+    without = None
+    if kind.needs_label:
+        batch, without = _with_labels(batch)
     log_probs = batch.log_probs.to(dtype)
     is_there = batch.log_probs > EMPTY / 2
     is_certain = is_there if batch.is_drawn is None else is_there & ~batch.is_drawn
@@ -30,6 +37,9 @@ def compared(
     atoms = batch.tail_log_weights.to(dtype) + batch.tail_logits.to(dtype) / teacher_t
     has_tail = atoms.shape[1] > 0
     log_tail = atoms.logsumexp(1, keepdim=True) if has_tail else nothing[:, :1]
+    if without is not None:
+        share = torch.where(without > EMPTY / 2, without.to(dtype) / teacher_t - log_tail, nothing[:, :1]).exp()
+        log_tail = log_tail + (1 - share).clamp_min(LEAST_LEFT).log()
     log_total = torch.cat([inside, log_tail], 1).logsumexp(1, keepdim=True)
     if tail == "renorm":
         log_total = inside.logsumexp(1, keepdim=True)
@@ -67,6 +77,16 @@ def compared(
         squares=squares,
         vocab_size=logits.shape[1],
     )
+
+
+def _with_labels(batch: TorchBatch) -> tuple[TorchBatch, Tensor]:
+    """The batch with a column for the labels that were not kept, and their log-probabilities, which leave the tail, [n, 1]."""
+    assert batch.gold_log_probs is not None
+    is_kept = ((batch.class_ids == batch.labels[:, None]) & (batch.log_probs > EMPTY / 2)).any(1, keepdim=True)
+    without = batch.gold_log_probs[:, None].masked_fill(is_kept, EMPTY)
+    ids = torch.where(is_kept, batch.class_ids[:, :1], batch.labels[:, None])
+    class_ids, log_probs = torch.cat([batch.class_ids, ids], 1), torch.cat([batch.log_probs, without], 1)
+    return replace(batch, class_ids=class_ids, log_probs=log_probs), without
 
 
 def _outside(

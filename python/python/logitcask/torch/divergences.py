@@ -63,6 +63,8 @@ class Divergence:
     sums_over_classes: ClassVar[bool] = True
     needs_logits: ClassVar[bool] = False
     needs_squares: ClassVar[bool] = False
+    needs_label: ClassVar[bool] = False
+    """Whether the label is a term of its own, also where it was not kept."""
 
     @property
     def needs_mean_logit(self) -> bool:
@@ -235,6 +237,7 @@ class Decoupled(Divergence):
     name: ClassVar[str] = "decoupled"
     tails: ClassVar[tuple[str, ...]] = ("bucket",)
     sums_over_classes: ClassVar[bool] = False
+    needs_label: ClassVar[bool] = True
 
     def rows(self, compared: Compared) -> Tensor:
         kept = compared.kept
@@ -345,5 +348,3 @@ def find(divergence: str | Divergence) -> Divergence:
     if divergence not in ALL:
         raise ValueError(f"divergence = {divergence!r} was given, but it must be one of {', '.join(ALL)}")
     return ALL[divergence]()
-
-

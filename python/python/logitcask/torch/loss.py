@@ -107,6 +107,9 @@ class _Term:
             raise ValueError(f"{kind.name} needs all classes of the teacher, and the source of this cache did not tell them")
         if kind.needs_logits and batch.log_z is None:
             raise ValueError(f"{kind.name} compares logits, but the source of this cache told log-probabilities only")
+        if kind.needs_label and (batch.gold_log_probs is None or batch.is_drawn is not None):
+            why = "their probabilities are not known" if batch.gold_log_probs is None else "classes were drawn at random"
+            raise ValueError(f"{kind.name} takes labels out of the other classes, but in this cache {why}")
         if self.rule is not None:
             self.rule.check(batch)
         for name, value, accepted in (("scale", self.scale, SCALES), ("reduction", reduction, ("mean", "sum", "none"))):
