@@ -108,3 +108,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 def drawing_program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """With classes drawn at random."""
     return Program(tmp_path_factory.mktemp("drawing-program"), '{ kind = "sample", n = 12 }')
+
+
+@pytest.fixture(scope="session")
+def dense_program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """With all classes."""
+    return Program(tmp_path_factory.mktemp("dense-program"), '{ kind = "dense" }')

@@ -206,6 +206,7 @@ def test_what_a_cache_cannot_serve_is_refused(cache: logitcask.Cache) -> None:
         ({"divergence": "kl"}, "divergence = 'kl'.*forward_kl"),
         ({"divergence": "reverse_kl", "tail": "renorm"}, "reverse_kl needs one of bucket"),
         ({"tail": "sampled"}, "no drawn classes"),
+        ({"divergence": divergences.Pearson(1.0)}, "does not have every class"),
         ({"scale": "double"}, "scale = 'double'"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -89,7 +89,12 @@ def test_with_drawn_classes_too(loss: str, options: dict[str, Any], drawing_prog
     check(loss, options, drawing_program)
 
 
-def check(loss: str, options: dict[str, Any], program: Program) -> None:
+def test_positions_are_compared_over_a_batch(dense_program: Program) -> None:
+    loss = 'alpha = 0.7\ntemperature = 2.0\ndivergence = { kind = "pearson", columns = 1.5 }'
+    check(loss, {"divergence": divergences.Pearson(1.5)}, dense_program, chunks=(4096,))
+
+
+def check(loss: str, options: dict[str, Any], program: Program, chunks: tuple[int, ...] = (100, 4096)) -> None:
     program.run("train", RUN.format(teacher=json.dumps(str(TEACHER))) + loss, "--replace")
     run = program.folder / "data" / "runs" / "recipe" / "student"
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -98,6 +103,6 @@ def check(loss: str, options: dict[str, Any], program: Program) -> None:
         for batch, expected in zip(Loader(logitcask.open(program.cache), 8, steps=STEPS), metrics, strict=True):
             assert len(batch.rows) == expected["positions"]
             logits = student(batch.input_ids, batch.attention_mask).logits
-            for chunk in (100, 4096):
+            for chunk in chunks:
                 got = float(kd_loss(logits, batch, 2.0, alpha=0.7, chunk=chunk, **options))
                 assert got == pytest.approx(expected["loss"], rel=2e-5), (loss, got, expected)

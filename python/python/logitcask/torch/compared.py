@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .batch import TorchBatch
-from .divergences import Compared, Divergence, Terms
+from .divergences import Divergence
+from .terms import Compared, Terms
 
 EMPTY = -1e4
 """Stands for the logarithm of zero; e^-1e4 is 0 in every float, and 0 times -1e4 is still 0."""
@@ -26,6 +27,10 @@ def compared(
     without = None
     if kind.needs_label:
         batch, without = _with_labels(batch)
+    if kind.compares_positions:
+        # The same class in the same column.
+        order = batch.class_ids.argsort(1)
+        batch = replace(batch, class_ids=batch.class_ids.gather(1, order), log_probs=batch.log_probs.gather(1, order))
     log_probs = batch.log_probs.to(dtype)
     is_there = batch.log_probs > EMPTY / 2
     is_certain = is_there if batch.is_drawn is None else is_there & ~batch.is_drawn

@@ -6,52 +6,13 @@ Every divergence is a formula over `Compared`: the kept classes and what the tai
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-
-@dataclass
-class Terms:
-    """Pairs of log-probabilities at n positions, with the temperature applied."""
-
-    log_p: Tensor
-    """[n, terms], the teacher's; [n, 1] if all terms have the same."""
-    log_q: Tensor
-    """[n, terms], the student's."""
-    counts: Tensor
-    """[n, terms], number of classes that each term stands for: 0 for an empty place."""
-
-    def sum(self, term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Sum of the terms, [n]."""
-        # Empty places must not meet an exponential: its slope could be infinite, and infinity times 0 is NaN.
-        is_there = self.counts > 0
-        log_q = torch.where(is_there, self.log_q, torch.zeros_like(self.log_q))
-        log_p = torch.where(is_there, self.log_p.expand_as(log_q), torch.zeros_like(log_q))
-        return (torch.where(is_there, term(log_p, log_q), torch.zeros_like(log_q)) * self.counts).sum(1)
-
-
-@dataclass
-class Compared:
-    """The inputs of a divergence at n positions."""
-
-    kept: Terms
-    outside: Terms | None
-    """The other classes as one term, or one term each for a sum over classes with `tail="uniform"`; None if they do not
-    count."""
-    is_label: Tensor
-    """[n, kept], whether a kept class is the label."""
-    log_z: tuple[Tensor, Tensor] | None
-    """[n] each: what makes logits over the temperature of the teacher's and the student's log-probabilities; None unless
-    the divergence needs it."""
-    mean_logit: tuple[Tensor, Tensor] | None
-    """[n] each: mean over all classes of these logits; None unless the divergence needs it."""
-    squares: tuple[Tensor, Tensor] | None
-    """[n] each: sum of the squared probabilities over all classes; None unless the divergence needs it."""
-    vocab_size: int
+from .terms import Compared
 
 
 class Divergence:
@@ -65,6 +26,11 @@ class Divergence:
     needs_squares: ClassVar[bool] = False
     needs_label: ClassVar[bool] = False
     """Whether the label is a term of its own, also where it was not kept."""
+
+    @property
+    def compares_positions(self) -> bool:
+        """Whether it compares the positions that are computed together with each other, class by class."""
+        return False
 
     @property
     def needs_mean_logit(self) -> bool:
@@ -269,13 +235,19 @@ SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Pearson(Divergence):
-    """1 - correlation of p and q over all classes, those outside taken as equally probable in the sum of p q (DIST,
-    2205.10536)."""
+    """1 - correlation of p and q over all classes, those outside taken as equally probable in the sum of p q, plus `columns`
+    times the mean over classes of the same over the positions that are computed together (DIST, 2205.10536). The second part
+    needs every class of the teacher."""
 
+    columns: float = 0.0
     name: ClassVar[str] = "pearson"
     tails: ClassVar[tuple[str, ...]] = ("bucket", "uniform")
     sums_over_classes: ClassVar[bool] = False
     needs_squares: ClassVar[bool] = True
+
+    @property
+    def compares_positions(self) -> bool:
+        return self.columns > 0
 
     def rows(self, compared: Compared) -> Tensor:
         assert compared.squares is not None
@@ -285,7 +257,14 @@ class Pearson(Divergence):
             both = both + compared.outside.sum(lambda log_p, log_q: (log_p + log_q).exp()) / classes
         inverse = 1.0 / compared.vocab_size
         theirs, ours = ((squares - inverse).clamp_min(SMALLEST) for squares in compared.squares)
-        return 1 - (both - inverse) / (theirs * ours).sqrt()
+        of_rows = 1 - (both - inverse) / (theirs * ours).sqrt()
+        return of_rows + self.columns * self._of_columns(compared) if self.columns > 0 else of_rows
+
+    def _of_columns(self, compared: Compared) -> Tensor:
+        p, q = compared.kept.log_p.exp(), compared.kept.log_q.exp()
+        p, q = p - p.mean(0), q - q.mean(0)
+        scale = (p.square().mean(0) * q.square().mean(0)).clamp_min(SMALLEST**2).sqrt()
+        return (1 - (p * q).mean(0) / scale).mean()
 
 
 @dataclass(frozen=True)

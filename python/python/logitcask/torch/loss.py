@@ -110,6 +110,8 @@ class _Term:
         if kind.needs_label and (batch.gold_log_probs is None or batch.is_drawn is not None):
             why = "their probabilities are not known" if batch.gold_log_probs is None else "classes were drawn at random"
             raise ValueError(f"{kind.name} takes labels out of the other classes, but in this cache {why}")
+        if kind.compares_positions and batch.class_ids.shape[1] < batch.vocab_size:
+            raise ValueError(f"{kind} compares each class over positions, and this cache does not have every class")
         if self.rule is not None:
             self.rule.check(batch)
         for name, value, accepted in (("scale", self.scale, SCALES), ("reduction", reduction, ("mean", "sum", "none"))):
