@@ -1,6 +1,7 @@
 """A student in JAX, with batches by Grain:  python jax_grain.py data/caches/demo
 
-The student predicts a token from the last four: small enough for one page, and it learns from the teacher like any other.
+The student predicts a token from the last four: small enough for one page, and it learns from the teacher like any
+other.
 """
 
 import sys
@@ -26,8 +27,9 @@ def arrays(numbers):
     inside = batch.log_probs / TEMPERATURE - batch.log_partition(TEMPERATURE)[:, None]
     whole = {"context": tokens[start[:, None] + np.arange(CONTEXT)], "ids": batch.class_ids,
              "log_p": inside.astype(np.float32), "weight": np.ones(len(batch.rows), np.float32)}  # fmt: skip
-    return {name: np.resize(a, (positions, *a.shape[1:])) * (np.arange(positions) < len(a)).reshape(-1, *[1] * (a.ndim - 1))
-            for name, a in whole.items()}  # fmt: skip
+    return {
+        name: np.concatenate([a, np.zeros((positions - len(a), *a.shape[1:]), a.dtype)]) for name, a in whole.items()
+    }
 
 
 def loss(student, batch):
@@ -49,7 +51,10 @@ def step(student, momentum, batch):
 
 
 keys = jax.random.split(jax.random.key(0))
-student = {"embed": jax.random.normal(keys[0], (vocab, SIZE)) / 8, "mix": jax.random.normal(keys[1], (CONTEXT * SIZE, SIZE)) / 8}
+student = {
+    "embed": jax.random.normal(keys[0], (vocab, SIZE)) / 8,
+    "mix": jax.random.normal(keys[1], (CONTEXT * SIZE, SIZE)) / 8,
+}
 momentum = jax.tree.map(jnp.zeros_like, student)
 batches = grain.MapDataset.range(len(split)).shuffle(seed=0).repeat().batch(BATCH).map(arrays).to_iter_dataset()
 for number, batch in zip(range(STEPS), batches):

@@ -14,6 +14,7 @@ transformers = pytest.importorskip("transformers", minversion="4.50")
 
 from logitcask import capture  # noqa: E402
 
+
 def test_both_have_the_same_rows(program: Program, tmp_path: Path) -> None:
     expected = logitcask.open(program.cache)
     samples = {split: [sample.input_ids.tolist() for sample in expected[split][:]] for split in expected}

@@ -31,7 +31,9 @@ def run(name: str, *arguments: Path) -> str:
     if "PYTHONPATH" in environment:
         environment["PYTHONPATH"] = os.pathsep.join([str(PYTHON / "python"), environment["PYTHONPATH"]])
     command = [sys.executable, str(PYTHON / "examples" / f"{name}.py"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=arguments[0].parent)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=environment, cwd=arguments[0].parent
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

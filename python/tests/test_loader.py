@@ -168,3 +168,30 @@ def test_every_way_to_start_a_process(cache: logitcask.Cache, method: str, tmp_p
         env=environment,
     )
     assert done.stdout.strip() == "read the same", done.stderr
+
+
+def rank_of_a_group(rank: int, folder: Path, meeting: Path, queue: Any) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    loader = Loader(logitcask.open(folder), 12, steps=14)
+    taken = numbers(itertools.islice(loader, 5))
+    # The state of one rank is that of all.
+    states: list[Any] = [loader.state_dict()]
+    torch.distributed.broadcast_object_list(states, 0)
+    again = Loader(logitcask.open(folder), 12, steps=14)
+    again.load_state_dict(states[0])
+    queue.put((rank, taken + numbers(again)))
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_are_those_of_the_process_group(cache: logitcask.Cache, tmp_path: Path) -> None:
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    arguments = (cache.folder, tmp_path / "meeting", queue)
+    group = [context.Process(target=rank_of_a_group, args=(rank, *arguments), daemon=True) for rank in range(2)]
+    for process in group:
+        process.start()
+    for process in group:
+        process.join(120)
+        assert process.exitcode == 0
+    shares = dict(queue.get() for _ in group)
+    assert [a + b for a, b in zip(shares[0], shares[1], strict=True)] == steps(cache, 14)

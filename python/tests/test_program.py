@@ -1,4 +1,5 @@
-"""Losses of whole steps beside those that `logitcask train` writes into its metrics, for the same student and the same cache."""
+"""Losses of whole steps beside those that `logitcask train` writes into its metrics, for the same student and the same
+cache."""
 
 from __future__ import annotations
 
@@ -29,7 +30,10 @@ learning_rate = 1e-30
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *(
-        (f'alpha = 0.7\ntemperature = 2.0\ndivergence = {{ kind = "{name}" }}\ntail = "{tail}"', {"divergence": name, "tail": tail})
+        (
+            f'alpha = 0.7\ntemperature = 2.0\ndivergence = {{ kind = "{name}" }}\ntail = "{tail}"',
+            {"divergence": name, "tail": tail},
+        )
         for name, kind in divergences.ALL.items()
         for tail in kind.tails
         if tail != "sampled"
@@ -43,9 +47,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {"divergence": divergences.MeanSquares(True)},
     ),
     *(
-        (f'alpha = 0.7\ntemperature = 2.0\ntemperature_rule = {{ kind = "{name}"{given} }}\nscale = "{scale}"', {
-            "temperature_rule": rule, "scale": scale,
-        })
+        (
+            f'alpha = 0.7\ntemperature = 2.0\ntemperature_rule = {{ kind = "{name}"{given} }}\nscale = "{scale}"',
+            {
+                "temperature_rule": rule,
+                "scale": scale,
+            },
+        )
         for name, given, rule in [
             ("dtkd", "", "dtkd"),
             ("difficulty", ', measure = "cosine"', temperature_rules.Difficulty("cosine")),
@@ -72,7 +80,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 DRAWN: list[tuple[str, dict[str, Any]]] = [
-    (f'alpha = 0.7\ntemperature = 2.0\ndivergence = {{ kind = "{name}" }}\ntail = "{tail}"', {"divergence": name, "tail": tail})
+    (
+        f'alpha = 0.7\ntemperature = 2.0\ndivergence = {{ kind = "{name}" }}\ntail = "{tail}"',
+        {"divergence": name, "tail": tail},
+    )
     for name, kind in divergences.ALL.items()
     for tail in kind.tails
     if not (kind.needs_label or kind.needs_squares)
@@ -80,7 +91,9 @@ DRAWN: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("loss, options", CASES, ids=lambda value: None)
-def test_the_steps_of_a_run_have_the_losses_of_the_program(loss: str, options: dict[str, Any], program: Program) -> None:
+def test_the_steps_of_a_run_have_the_losses_of_the_program(
+    loss: str, options: dict[str, Any], program: Program
+) -> None:
     check(loss, options, program)
 
 

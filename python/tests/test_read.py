@@ -106,7 +106,10 @@ def test_fewer_classes_and_tokens_keep_the_partition_function(cache: logitcask.C
 def test_batches_cover_a_split_once_over_all_ranks(cache: logitcask.Cache) -> None:
     for ranks in (1, 2, 3):
         numbers = [
-            n for rank in range(ranks) for b in cache["train"].batches(16, rank=rank, world_size=ranks) for n in b.sample_ids
+            n
+            for rank in range(ranks)
+            for b in cache["train"].batches(16, rank=rank, world_size=ranks)
+            for n in b.sample_ids
         ]
         assert sorted(numbers) == list(range(150))
 

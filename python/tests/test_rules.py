@@ -77,7 +77,13 @@ def test_temperatures_and_losses_are_those_on_record(entry: dict[str, Any], chun
     assert np.allclose(ours, entry["student"], rtol=2e-6, atol=0)
     for divergence in ("forward_kl", "reverse_kl"):
         losses = kd_loss(
-            student, batch, entry["temperature"], divergence=divergence, temperature_rule=rule, reduction="none", chunk=chunk
+            student,
+            batch,
+            entry["temperature"],
+            divergence=divergence,
+            temperature_rule=rule,
+            reduction="none",
+            chunk=chunk,
         )
         assert np.allclose(losses, entry[divergence], rtol=1e-5, atol=1e-6)
 

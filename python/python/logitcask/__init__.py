@@ -5,10 +5,10 @@
 >>> sample = cache["train"][17]
 >>> sample.log_z_at(2.0)  # log-partition of every position at T = 2, in nats
 
-`TrainingStream` has batches in the order of `logitcask train`, for Grain and JAX among others. `logitcask.torch` has a loader and
-the losses for PyTorch, `logitcask.hf` what `transformers.Trainer` and TRL need, and `logitcask.capture` writes a cache from a
-teacher in `transformers`. No file of a cache may be changed or cut while it is open: replace a cache by another folder, never in
-place.
+`TrainingStream` has batches in the order of `logitcask train`, for Grain and JAX among others. `logitcask.torch` has a
+loader and the losses for PyTorch, `logitcask.hf` what `transformers.Trainer` and TRL need, and `logitcask.capture`
+writes a cache from a teacher in `transformers`. No file of a cache may be changed or cut while it is open: replace a
+cache by another folder, never in place.
 """
 
 from ._core import (

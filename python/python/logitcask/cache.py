@@ -262,8 +262,8 @@ def _temperature(measured: Mapping[str, float]) -> float:
 
 @functools.lru_cache(maxsize=8)
 def _reopen(folder: Path, extras: tuple[str, ...], mapped: bool, cache_id: str) -> Cache:
-    """Opens a pickled cache, which must still be the same. Samples that a worker sends bring their cache along, each for itself:
-    it is opened once."""
+    """Opens a pickled cache, which must still be the same. Samples that a worker sends bring their cache along, each for
+    itself: it is opened once."""
     cache = Cache(folder, extras=extras, mapped=mapped)
     if cache.cache_id != cache_id:
         raise _core.CacheError(f"{folder}: the cache has the id {cache.cache_id[:8]}, but {cache_id[:8]} was pickled")

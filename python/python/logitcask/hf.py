@@ -9,8 +9,9 @@
 ...     compute_loss_func=Loss(temperature=2.0, alpha=0.9),
 ... )
 
-Order, ranks and resuming are the trainer's own. `labels` are what they are everywhere in `transformers`, so that trainers can count
-them and measure accuracy; the teacher's rows travel with them, because nothing else reaches a loss and not the model.
+Order, ranks and resuming are the trainer's own. `labels` are what they are everywhere in `transformers`, so that
+trainers can count them and measure accuracy; the teacher's rows travel with them, because nothing else reaches a loss
+and not the model.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Samples(torch.utils.data.Dataset[dict[str, int]]):
 
 
 class Labels(Tensor):
-    """The label of each token, [B, L], and the batch that they are of. Operations on it give plain tensors, but a copy on another
-    device or in page-locked memory, or in another process, has its batch there."""
+    """The label of each token, [B, L], and the batch that they are of. Operations on it give plain tensors, but a copy
+    on another device or in page-locked memory, or in another process, has its batch there."""
 
     batch: TorchBatch
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -86,8 +87,8 @@ class Collator:
     """Reads the samples of a batch: `input_ids` and `attention_mask` for the model, and `Labels` for the loss."""
 
     def __init__(self, split: Split, *, classes: int | None = None, max_length: int | None = None) -> None:
-        """`classes` uses so many of the kept classes and moves the others to the tail, exactly; `max_length` uses the first
-        tokens of each sample."""
+        """`classes` uses so many of the kept classes and moves the others to the tail, exactly; `max_length` uses the
+        first tokens of each sample."""
         self.split, self.classes, self.max_length = split, classes, max_length
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
@@ -102,8 +103,8 @@ class Collator:
 
 
 class Loss:
-    """`kd_loss` as a trainer's `compute_loss_func`, with the same keyword arguments: the mean over all positions of a step, however
-    many batches gradients are accumulated over."""
+    """`kd_loss` as a trainer's `compute_loss_func`, with the same keyword arguments: the mean over all positions of a
+    step, however many batches gradients are accumulated over."""
 
     def __init__(self, temperature: float = 1.0, **options: Any) -> None:
         self.temperature, self.options = temperature, options

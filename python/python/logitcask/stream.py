@@ -13,11 +13,12 @@ from .cache import AHEAD, Cache
 
 
 class Run:
-    """What determines the batches of a run, and the place in it: base of `TrainingStream` and of the datasets for PyTorch.
+    """What determines the batches of a run, and the place in it: base of `TrainingStream` and of the datasets for
+    PyTorch.
 
     Each step has `batch_size` samples over all ranks; rank r of W gets the r-th W-th part of them. The order depends on
-    `seed` alone: it is that of `logitcask train`, and ranks do not change which samples a step has. Epochs follow each other
-    without a gap, and a step may span two.
+    `seed` alone: it is that of `logitcask train`, and ranks do not change which samples a step has. Epochs follow each
+    other without a gap, and a step may span two.
 
     Several caches are mixed by `weights`: each sample is from the cache that is furthest below its share.
     """
@@ -37,9 +38,9 @@ class Run:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """`steps` is the number of the step at which the stream ends; None means never. `classes` uses so many of the kept
-        classes and moves the others to the tail, exactly. `max_length` uses the first tokens of each sample. `packed` puts
-        the samples of a batch into one row.
+        """`steps` is the number of the step at which the stream ends; None means never. `classes` uses so many of the
+        kept classes and moves the others to the tail, exactly. `max_length` uses the first tokens of each sample.
+        `packed` puts the samples of a batch into one row.
 
         Raises ValueError for a batch size that the ranks do not divide, and for caches whose tokens differ.
         """
@@ -125,8 +126,9 @@ class TrainingStream(Run):
     >>> for batch in stream:
     ...     state = stream.get_state()
 
-    `get_state`, `set_state` and `start_prefetch` are those of Grain's iterators, so that its checkpoints hold the place. The state
-    is the number of the next step: any number of ranks may load it. `logitcask.torch.Loader` is the same for PyTorch.
+    `get_state`, `set_state` and `start_prefetch` are those of Grain's iterators, so that its checkpoints hold the
+    place. The state is the number of the next step: any number of ranks may load it. `logitcask.torch.Loader` is the
+    same for PyTorch.
     """
 
     _stream: _core.Stream | None = None

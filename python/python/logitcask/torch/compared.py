@@ -85,7 +85,8 @@ def compared(
 
 
 def _with_labels(batch: TorchBatch) -> tuple[TorchBatch, Tensor]:
-    """The batch with a column for the labels that were not kept, and their log-probabilities, which leave the tail, [n, 1]."""
+    """The batch with a column for the labels that were not kept, and their log-probabilities, which leave the tail, [n,
+    1]."""
     assert batch.gold_log_probs is not None
     is_kept = ((batch.class_ids == batch.labels[:, None]) & (batch.log_probs > EMPTY / 2)).any(1, keepdim=True)
     without = batch.gold_log_probs[:, None].masked_fill(is_kept, EMPTY)

@@ -1,4 +1,5 @@
-"""Divergences between a teacher's and a student's probabilities, in nats, as the recipes of `logitcask train` name them.
+"""Divergences between a teacher's and a student's probabilities, in nats, as the recipes of `logitcask train` name
+them.
 
 Every divergence is a formula over `Compared`: the kept classes and what the tail policy makes of the others.
 """
@@ -165,8 +166,8 @@ class Renyi(Divergence):
 
 @dataclass(frozen=True)
 class MeanSquares(Divergence):
-    """Mean over the terms of the squared difference of logits over T; the other classes are one term with the log-sum-exp
-    as its logit (1312.6184). With `centred`, the mean over all classes is subtracted on either side."""
+    """Mean over the terms of the squared difference of logits over T; the other classes are one term with the
+    log-sum-exp as its logit (1312.6184). With `centred`, the mean over all classes is subtracted on either side."""
 
     centred: bool = False
     name: ClassVar[str] = "mean_squares"
@@ -235,9 +236,9 @@ SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Pearson(Divergence):
-    """1 - correlation of p and q over all classes, those outside taken as equally probable in the sum of p q, plus `columns`
-    times the mean over classes of the same over the positions that are computed together (DIST, 2205.10536). The second part
-    needs every class of the teacher."""
+    """1 - correlation of p and q over all classes, those outside taken as equally probable in the sum of p q, plus
+    `columns` times the mean over classes of the same over the positions that are computed together (DIST, 2205.10536).
+    The second part needs every class of the teacher."""
 
     columns: float = 0.0
     name: ClassVar[str] = "pearson"

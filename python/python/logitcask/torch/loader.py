@@ -24,10 +24,10 @@ class Dataset(Run, torch.utils.data.IterableDataset[TorchBatch]):
 
     Several caches are mixed by `weights`: each sample is from the cache that is furthest below its share.
 
-    The state is the number of the next step: it may be loaded by any number of ranks and workers, before or after iteration
-    began. In a worker process it is that worker's own, which `torchdata`'s StatefulDataLoader keeps; a plain DataLoader
-    forgets it. The state of a StatefulDataLoader may be loaded into the dataset itself, which then goes on with any number of
-    workers.
+    The state is the number of the next step: it may be loaded by any number of ranks and workers, before or after
+    iteration began. In a worker process it is that worker's own, which `torchdata`'s StatefulDataLoader keeps; a plain
+    DataLoader forgets it. The state of a StatefulDataLoader may be loaded into the dataset itself, which then goes on
+    with any number of workers.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class Dataset(Run, torch.utils.data.IterableDataset[TorchBatch]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        """`steps` is the number of the step at which the stream ends; None means never. `classes` uses so many of the kept
-        classes and moves the others to the tail, exactly. `max_length` uses the first tokens of each sample. `packed` puts
-        the samples of a batch into one row. `rank` and `world_size` are those of `torch.distributed` unless given.
+        """`steps` is the number of the step at which the stream ends; None means never. `classes` uses so many of the
+        kept classes and moves the others to the tail, exactly. `max_length` uses the first tokens of each sample.
+        `packed` puts the samples of a batch into one row. `rank` and `world_size` are those of `torch.distributed`
+        unless given.
 
         Raises ValueError for a batch size that the ranks do not divide, and for caches whose tokens differ.
         """
@@ -81,8 +82,8 @@ class Dataset(Run, torch.utils.data.IterableDataset[TorchBatch]):
             self.step, self._workers = self.step + number, workers
         elif self._workers != workers:
             raise ValueError(
-                f"the state is that of one of {self._workers} workers, but there are {workers}: load the state of the whole "
-                "loader into the dataset instead, with load_state_dict"
+                f"the state is that of one of {self._workers} workers, but there are {workers}: load the state of the "
+                "whole loader into the dataset instead, with load_state_dict"
             )
         stream: _core.Stream | None = None
         place = (-1, -1)
@@ -108,8 +109,8 @@ class Dataset(Run, torch.utils.data.IterableDataset[TorchBatch]):
 
 
 class Loader(Dataset):
-    """A `Dataset` that is iterated without a DataLoader: a thread of Rust reads ahead, which is faster than any number of
-    worker processes. `device` is where the batches go."""
+    """A `Dataset` that is iterated without a DataLoader: a thread of Rust reads ahead, which is faster than any number
+    of worker processes. `device` is where the batches go."""
 
     def __init__(self, *args: Any, device: torch.device | str | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -121,7 +122,8 @@ class Loader(Dataset):
 
 
 def _of_loader(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The place of the dataset in the state of a StatefulDataLoader: the least next step of its workers is that of all."""
+    """The place of the dataset in the state of a StatefulDataLoader: the least next step of its workers is that of
+    all."""
     if "_snapshot" not in state:
         own: Mapping[str, Any] = state["dataset_state"]
         return own

@@ -42,27 +42,29 @@ def kd_loss(
     """alpha * weight * scale * divergence(teacher, student) + (1 - alpha) * cross entropy of the labels, in nats.
 
     `logits` are the student's, of all tokens in the shape of `batch.input_ids` ([B, L, V]) or of the positions alone
-    ([P, V]). Instead, `hidden` ([B, L, d] or [P, d]) and `lm_head` ([V, d], with an optional `bias` [V]) may be given; then
-    the logits of at most `chunk` positions exist at once, also in the backward pass.
+    ([P, V]). Instead, `hidden` ([B, L, d] or [P, d]) and `lm_head` ([V, d], with an optional `bias` [V]) may be given;
+    then the logits of at most `chunk` positions exist at once, also in the backward pass.
 
     `temperature` is a number, or a tensor with one value or one for each position ([P]); gradients flow into it.
     `student_temperature` is the same for the student, if it differs. A `temperature_rule` (a name, or one of
-    `logitcask.torch.temperature_rules`) chooses both for each position, from `temperature` and the rows of the whole batch;
-    with `hidden`, one that looks at the student computes the head's product a second time. `scale="squared"` multiplies by the
-    teacher's temperature squared and `"product"` by the teacher's times the student's, which keeps gradients from fading;
-    `"none"` does not.
+    `logitcask.torch.temperature_rules`) chooses both for each position, from `temperature` and the rows of the whole
+    batch; with `hidden`, one that looks at the student computes the head's product a second time. `scale="squared"`
+    multiplies by the teacher's temperature squared and `"product"` by the teacher's times the student's, which keeps
+    gradients from fading; `"none"` does not.
 
-    `tail` says how the classes that were not cached count: "bucket" makes them one class on both sides, with the teacher's
-    exact probability at the temperature; "uniform" spreads it evenly; "renorm" leaves them out; "sampled" lets drawn classes
-    stand for them, without bias. `weights` multiply the divergence of each position: a tensor [P], or one of
-    `logitcask.torch.token_weights`.
+    `tail` says how the classes that were not cached count: "bucket" makes them one class on both sides, with the
+    teacher's exact probability at the temperature; "uniform" spreads it evenly; "renorm" leaves them out; "sampled"
+    lets drawn classes stand for them, without bias. `weights` multiply the divergence of each position: a tensor [P],
+    or one of `logitcask.torch.token_weights`.
 
-    `reduction` is "mean" or "sum" over positions, or "none" for [P]. Raises ValueError for a temperature, tail, divergence or
-    rule that the cache cannot serve.
+    `reduction` is "mean" or "sum" over positions, or "none" for [P]. Raises ValueError for a temperature, tail,
+    divergence or rule that the cache cannot serve.
     """
     rule = None if temperature_rule is None else temperature_rules.find(temperature_rule)
     if rule is not None and student_temperature is not None:
-        raise ValueError("student_temperature was given beside temperature_rule, which decides the student's temperature too")
+        raise ValueError(
+            "student_temperature was given beside temperature_rule, which decides the student's temperature too"
+        )
     term = _Term(find(divergence), tail, alpha, scale, temperature, student_temperature, rule, None)
     term.check(batch, reduction)
     if (logits is None) == (hidden is None or lm_head is None):
@@ -84,7 +86,8 @@ def kd_loss(
 
 @dataclass(frozen=True)
 class _Term:
-    """What is computed at each position. Temperatures and weights are numbers, or tensors of one value or one a position."""
+    """What is computed at each position. Temperatures and weights are numbers, or tensors of one value or one a
+    position."""
 
     kind: Divergence
     tail: str
@@ -104,11 +107,15 @@ class _Term:
         if tail != "renorm" and batch.tail == "none":
             raise ValueError(f'tail = {tail!r} was given, but this cache knows nothing of the tail; use "renorm"')
         if batch.tail != "atoms" and (kind.needs_squares or kind.needs_logits):
-            raise ValueError(f"{kind.name} needs all classes of the teacher, and the source of this cache did not tell them")
+            raise ValueError(
+                f"{kind.name} needs all classes of the teacher, and the source of this cache did not tell them"
+            )
         if kind.needs_logits and batch.log_z is None:
             raise ValueError(f"{kind.name} compares logits, but the source of this cache told log-probabilities only")
         if kind.needs_label and (batch.gold_log_probs is None or batch.is_drawn is not None):
-            why = "their probabilities are not known" if batch.gold_log_probs is None else "classes were drawn at random"
+            why = (
+                "their probabilities are not known" if batch.gold_log_probs is None else "classes were drawn at random"
+            )
             raise ValueError(f"{kind.name} takes labels out of the other classes, but in this cache {why}")
         if kind.compares_positions and batch.class_ids.shape[1] < batch.vocab_size:
             raise ValueError(f"{kind} compares each class over positions, and this cache does not have every class")

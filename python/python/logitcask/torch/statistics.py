@@ -25,8 +25,8 @@ NO_TAIL = "the probability of the tail, and the source of this cache did not tel
 
 
 def collect(names: Iterable[str], logits: Logits, batch: TorchBatch, chunk: int) -> Statistics:
-    """The statistics of these names at all positions of `batch`. The student's logits are computed only if one of them needs
-    them, at most `chunk` positions at once. Raises ValueError for a statistic that the cache cannot serve."""
+    """The statistics of these names at all positions of `batch`. The student's logits are computed only if one of them
+    needs them, at most `chunk` positions at once. Raises ValueError for a statistic that the cache cannot serve."""
     wanted = set(names)
     for name in sorted(wanted):
         why = missing(name, batch)
@@ -57,8 +57,8 @@ def missing(name: str, batch: TorchBatch) -> str | None:
 
 
 def measure(batch: TorchBatch) -> tuple[Tensor, Tensor]:
-    """The teacher's rows as weighted logits: log-weights and logits relative to log_z, [P, k + a] each, in f64. At inverse
-    temperature b, the sum of exp(log-weight + b * logit) is the partition function."""
+    """The teacher's rows as weighted logits: log-weights and logits relative to log_z, [P, k + a] each, in f64. At
+    inverse temperature b, the sum of exp(log-weight + b * logit) is the partition function."""
     log_probs = batch.log_probs.double()
     is_certain = log_probs > EMPTY / 2
     if batch.is_drawn is not None:
@@ -81,7 +81,8 @@ def moments(batch: TorchBatch, inverse: Tensor | float) -> tuple[Tensor, Tensor,
 
 
 def entropy(batch: TorchBatch, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
-    """The teacher's entropy in nats at a temperature ([P, 1] or a number), and its slope along the temperature: [P] each."""
+    """The teacher's entropy in nats at a temperature ([P, 1] or a number), and its slope along the temperature: [P]
+    each."""
     log_partition, mean, variance = moments(batch, 1.0 / temperature)
     at = temperature[:, 0] if isinstance(temperature, Tensor) else temperature
     return log_partition - mean / at, variance / at**3
@@ -137,5 +138,6 @@ OF_STUDENT: dict[str, Callable[[Tensor, TorchBatch], Tensor]] = {
     "distance": _distance,
     "cosine": _cosine,
 }
-"""Largest raw logit, probability of the first choice, its distance to the second, and entropy at T = 1; Hellinger distance to the
-teacher at T = 1 with one bucket, within 0..1, and cosine of the two vectors of raw logits of the kept classes."""
+"""Largest raw logit, probability of the first choice, its distance to the second, and entropy at T = 1; Hellinger
+distance to the teacher at T = 1 with one bucket, within 0..1, and cosine of the two vectors of raw logits of the kept
+classes."""

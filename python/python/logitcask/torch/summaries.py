@@ -19,8 +19,9 @@ def summarise(
     always_keep: Sequence[int],
     padding: int,
 ) -> dict[str, Any]:
-    """What determines the selection from rows of logits [P, V + padding]: the largest classes, the label's logit and rank,
-    and sums of exponentials of all others at a few inverse temperatures. Some hundred numbers a row go to the CPU.
+    """What determines the selection from rows of logits [P, V + padding]: the largest classes, the label's logit and
+    rank, and sums of exponentials of all others at a few inverse temperatures. Some hundred numbers a row go to the
+    CPU.
 
     `spec` is (number of largest classes, lowest inverse temperature, step, number of sums), from `Writer.summary`.
     """
@@ -43,7 +44,9 @@ def _of_rows(
     logits, ids = classes.topk(count, dim=1)
     gold = classes.gather(1, gold_ids[:, None])
     # Ties go to the lower id.
-    before = (classes > gold) | ((classes == gold) & (torch.arange(classes.shape[1], device=rows.device) < gold_ids[:, None]))
+    before = (classes > gold) | (
+        (classes == gold) & (torch.arange(classes.shape[1], device=rows.device) < gold_ids[:, None])
+    )
     always_kept = classes[:, always]
     rest = rows.scatter(1, ids, -torch.inf)
     rest[:, always] = -torch.inf

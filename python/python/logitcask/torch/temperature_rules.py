@@ -1,7 +1,8 @@
-"""Temperatures that depend on the teacher's and the student's rows of one step, as the recipes of `logitcask train` name them.
+"""Temperatures that depend on the teacher's and the student's rows of one step, as the recipes of `logitcask train`
+name them.
 
-Rules that keep a state from step to step stay there: `dts`, `curriculum` and `agent`. A curriculum is also a temperature tensor with
-a gradient, which an optimizer with `maximize=True` follows.
+Rules that keep a state from step to step stay there: `dts`, `curriculum` and `agent`. A curriculum is also a
+temperature tensor with a gradient, which an optimizer with `maximize=True` follows.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ FOR_MOMENTS = 10.0
 
 
 class TemperatureRule:
-    """Base of all rules. A rule starts from the temperature of the loss and gives each position one for the teacher and one for
-    the student; the teacher's stays within the cache's temperatures. A step is the batch that one call of the loss gets."""
+    """Base of all rules. A rule starts from the temperature of the loss and gives each position one for the teacher and
+    one for the student; the teacher's stays within the cache's temperatures. A step is the batch that one call of the
+    loss gets."""
 
     name: ClassVar[str]
 
@@ -33,22 +35,23 @@ class TemperatureRule:
         return ()
 
     def temperatures(self, seen: Statistics, temperature: Tensor, batch: TorchBatch) -> tuple[Tensor, Tensor]:
-        """The teacher's and the student's temperatures, [P] each. `temperature` is that of the loss, [P] or [1], in f64."""
+        """The teacher's and the student's temperatures, [P] each. `temperature` is that of the loss, [P] or [1], in
+        f64."""
         raise NotImplementedError
 
     def check(self, batch: TorchBatch) -> None:
         """Raises ValueError for rows that the rule is not defined for."""
         if batch.tail != "atoms":
             raise ValueError(
-                f"temperature_rule = {self.name!r} was given, but it moves the temperature, and the source of this cache told "
-                "no shape of the tail: it is for T = 1"
+                f"temperature_rule = {self.name!r} was given, but it moves the temperature, and the source of this "
+                "cache told no shape of the tail: it is for T = 1"
             )
 
 
 @dataclass(frozen=True)
 class Dtkd(TemperatureRule):
-    """2 x T / (x + y) for the teacher and 2 y T / (x + y) for the student, with x and y their largest raw logits, and at least
-    T / 4; T where one of them is not positive (DTKD, 2404.12711)."""
+    """2 x T / (x + y) for the teacher and 2 y T / (x + y) for the student, with x and y their largest raw logits, and
+    at least T / 4; T where one of them is not positive (DTKD, 2404.12711)."""
 
     name: ClassVar[str] = "dtkd"
 
@@ -71,8 +74,8 @@ class Dtkd(TemperatureRule):
 class Difficulty(TemperatureRule):
     """T + beta (mean of w - w), at least T / 10, where w is larger at harder positions (KA + DTD, 1911.07471).
 
-    `measure="confidence"`: w = 1 / the student's largest probability. `measure="cosine"`: w = (1 - cosine of the two vectors of
-    raw logits of the kept classes)^gamma."""
+    `measure="confidence"`: w = 1 / the student's largest probability. `measure="cosine"`: w = (1 - cosine of the two
+    vectors of raw logits of the kept classes)^gamma."""
 
     measure: str = "confidence"
     beta: float = 1.0
@@ -100,8 +103,8 @@ class Difficulty(TemperatureRule):
 
 @dataclass(frozen=True)
 class Idts(TemperatureRule):
-    """T exp(-strength tanh(log(d / median of d))), with d the Hellinger distance of teacher and student (AdaKD, 2510.11615).
-    `inverted` reverses the sign."""
+    """T exp(-strength tanh(log(d / median of d))), with d the Hellinger distance of teacher and student (AdaKD,
+    2510.11615). `inverted` reverses the sign."""
 
     strength: float = 0.5
     inverted: bool = False
@@ -126,8 +129,8 @@ class Idts(TemperatureRule):
 
 @dataclass(frozen=True)
 class LogitStd(TemperatureRule):
-    """T times the standard deviation of the logits over all classes, for teacher and student separately; the gradient flows
-    through the student's (NormKD, 2308.00520; logit standardisation, 2403.01427)."""
+    """T times the standard deviation of the logits over all classes, for teacher and student separately; the gradient
+    flows through the student's (NormKD, 2308.00520; logit standardisation, 2403.01427)."""
 
     name: ClassVar[str] = "logit_std"
 
@@ -135,8 +138,9 @@ class LogitStd(TemperatureRule):
         super().check(batch)
         if batch.temperatures[1] < FOR_MOMENTS:
             raise ValueError(
-                f"temperature_rule = {self.name!r} was given, but the deviation of all logits follows only from temperatures up to "
-                f"{FOR_MOMENTS:g} on, and the cache has {batch.temperatures[0]} to {batch.temperatures[1]}"
+                f"temperature_rule = {self.name!r} was given, but the deviation of all logits follows only from "
+                f"temperatures up to {FOR_MOMENTS:g} on, and the cache has {batch.temperatures[0]} to "
+                f"{batch.temperatures[1]}"
             )
 
     def of_rows(self, logits: Tensor, temperature: Tensor, batch: TorchBatch) -> tuple[Tensor, Tensor]:
@@ -171,8 +175,8 @@ MET = 1e-6
 
 @torch.no_grad()
 def temperature_of_entropy(batch: TorchBatch, nats: float) -> Tensor:
-    """The temperature at each position at which the teacher's entropy is nearest to `nats`, [P], by Newton's method on a bracket:
-    entropy grows with the temperature."""
+    """The temperature at each position at which the teacher's entropy is nearest to `nats`, [P], by Newton's method on
+    a bracket: entropy grows with the temperature."""
     lowest, highest = bounds(batch)
     at = batch.log_probs.new_ones(len(batch.rows), dtype=torch.float64).clamp(lowest, highest)
     low, high = torch.full_like(at, lowest), torch.full_like(at, highest)
@@ -214,7 +218,9 @@ def find(rule: str | TemperatureRule) -> TemperatureRule:
     if isinstance(rule, TemperatureRule):
         return rule
     if rule == Entropy.name:
-        raise ValueError('temperature_rule = "entropy" was given without its number of nats: use temperature_rules.Entropy(nats)')
+        raise ValueError(
+            'temperature_rule = "entropy" was given without its number of nats: use temperature_rules.Entropy(nats)'
+        )
     if rule not in ALL:
         raise ValueError(f"temperature_rule = {rule!r} was given, but it must be one of {', '.join(ALL)}")
     return ALL[rule]()

@@ -40,8 +40,8 @@ class Compared:
     is_label: Tensor
     """[n, kept], whether a kept class is the label."""
     log_z: tuple[Tensor, Tensor] | None
-    """[n] each: what makes logits over the temperature of the teacher's and the student's log-probabilities; None unless
-    the divergence needs it."""
+    """[n] each: what makes logits over the temperature of the teacher's and the student's log-probabilities; None
+    unless the divergence needs it."""
     mean_logit: tuple[Tensor, Tensor] | None
     """[n] each: mean over all classes of these logits; None unless the divergence needs it."""
     squares: tuple[Tensor, Tensor] | None

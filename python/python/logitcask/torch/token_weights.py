@@ -61,11 +61,12 @@ CRITERIA = {
 
 @dataclass(frozen=True)
 class Top(TokenWeight):
-    """The `share` of the positions that comes first by a criterion counts, with equal weights and a mean of 1 (Dynamic KD,
-    2109.11295; AdaKD, 2510.11615).
+    """The `share` of the positions that comes first by a criterion counts, with equal weights and a mean of 1 (Dynamic
+    KD, 2109.11295; AdaKD, 2510.11615).
 
-    `by` is "distance" (Hellinger, teacher and student), "entropy" (the student's), "margin" (a small one between the student's
-    first and second choice) or "least_confidence" (of the student in its first choice). At least one position counts."""
+    `by` is "distance" (Hellinger, teacher and student), "entropy" (the student's), "margin" (a small one between the
+    student's first and second choice) or "least_confidence" (of the student in its first choice). At least one position
+    counts."""
 
     by: str
     share: float
