@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import logitcask
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import DATA, fill, samples, writer
 
 torch = pytest.importorskip("torch")
 
@@ -143,6 +144,22 @@ def test_a_scale_is_the_product_of_the_temperatures() -> None:
     plain = kd_loss(student, batch, 4.0, student_temperature=2.0, scale="none")
     assert torch.allclose(kd_loss(student, batch, 4.0, student_temperature=2.0, scale="product"), 8 * plain)
     assert torch.allclose(kd_loss(student, batch, 4.0, student_temperature=2.0), 16 * plain)
+
+
+def test_the_ends_of_a_range_are_within_it_in_f32(tmp_path: Path, tokenizer: Path) -> None:
+    fill(writer(tmp_path / "c", tokenizer, {"train": 9}, temperatures=(0.7, 10.1)), {"train": samples(9)})
+    batch = to_torch(logitcask.open(tmp_path / "c")["train"].batch(range(9)))
+    student = torch.randn(len(batch.rows), batch.vocab_size, generator=torch.manual_seed(0))
+    for options in (
+        {"temperature": 0.7},
+        {"temperature": 10.1},
+        {"temperature": 0.7, "temperature_rule": "idts"},
+        {"temperature": 10.1, "temperature_rule": "logit_std"},
+    ):
+        assert bool(torch.isfinite(kd_loss(student, batch, **options)))
+    for outside in (0.69, 10.2, float("nan")):
+        with pytest.raises(ValueError, match="0.7 to 10.1"):
+            kd_loss(student, batch, outside)
 
 
 def test_rules_that_a_cache_cannot_serve_are_refused(cache: logitcask.Cache) -> None:

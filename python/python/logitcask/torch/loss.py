@@ -161,8 +161,7 @@ class _Term:
         else:
             ours = theirs if self.student_temperature is None else _column(self.student_temperature, logits)
         if self.tail != "renorm":
-            check_temperature(float(theirs.detach().min()), batch.temperatures, batch.tail)
-            check_temperature(float(theirs.detach().max()), batch.temperatures, batch.tail)
+            _check_range(theirs.detach(), batch)
         return theirs, ours
 
     def rows(self, logits: Tensor, batch: TorchBatch) -> Tensor:
@@ -224,6 +223,14 @@ def _at_positions(values: Tensor, batch: TorchBatch) -> Tensor:
     if len(values) != len(batch.rows):
         raise ValueError(f"{len(values)} rows were given for {len(batch.rows)} positions")
     return values
+
+
+def _check_range(temperature: Tensor, batch: TorchBatch) -> None:
+    low, high = batch.temperatures
+    for value in (float(temperature.min()), float(temperature.max())):
+        # An end of the range may have been rounded to f32.
+        if not low * (1 - 1e-6) <= value <= high * (1 + 1e-6):
+            check_temperature(value, batch.temperatures, batch.tail)
 
 
 def _column(value: float | Tensor, like: Tensor) -> Tensor:
