@@ -1,5 +1,5 @@
-//! What temperature rules and token weights decide for one step, and the losses that follow, on record: a package for another
-//! language, which has the same rules, is tested against the same record (data/golden/step_rules.json).
+//! What temperature rules and token weights decide for one step, and the losses that follow, on record: a package for
+//! another language, which has the same rules, is tested against the same record (data/golden/step_rules.json).
 #![allow(clippy::unwrap_used)]
 
 use logitcask_core::divergence::{ForwardKl, Hellinger, ReverseKl, compare};
