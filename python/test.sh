@@ -26,7 +26,7 @@ rm -rf "$venv"
 pip() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
 # The newest pyarrow for the NumPy that is there.
 newest=$("$venv/bin/python" -c 'import numpy; print("pyarrow" if numpy.__version__ >= "2" else "pyarrow<19")' 2>/dev/null || echo pyarrow)
-pip 'maturin>=1.9,<2' pytest mypy "$newest" numpy
+pip 'maturin>=1.9,<2' pytest mypy polars "$newest" numpy
 "$venv/bin/maturin" build --quiet --release --locked --out dist --interpreter "$venv/bin/python"
 wheel=$(ls -t dist/logitcask-*.whl | head -n 1)
 echo "$(du -k "$wheel" | cut -f1) KiB: $(basename "$wheel")"
