@@ -123,7 +123,7 @@ fn a_reader_can_be_shared_and_its_samples_sent() {
     fn shared<T: Send + Sync + Clone + 'static>() {}
     fn sent<T: Send + 'static>() {}
     shared::<CacheReader>();
-    sent::<crate::Samples>();
+    sent::<Samples>();
 }
 
 #[test]
