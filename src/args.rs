@@ -7,7 +7,7 @@ mod serve;
 mod values;
 
 pub use generate::GenerateArgs;
-pub use import::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, NamedSource};
+pub use import::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, MegatronArgs, NamedSource};
 pub use measure::MeasureArgs;
 pub use serve::ServeArgs;
 

@@ -71,7 +71,7 @@ fn distillkits_files_become_a_whole_cache_that_says_what_is_missing() {
         let told = RowSource { log_z: false, gold: GoldSource::Kept, tail: TailSource::Mass };
         assert_eq!(cache.plan().keep.source, told);
         agrees(&cache, name);
-        assert!(out.contains("max_length = 36") || name == "legacy", "{out}");
+        assert!(out.contains(&format!("  [cache]\n  path = \"{name}\"\n")), "{out}");
         let shown = fixture.ok(&["inspect", name, "--sample", "0"]);
         assert!(shown.contains(" - "), "{shown}");
         let shown = fixture.ok(&["inspect", name]);
@@ -318,4 +318,44 @@ fn the_other_formats_become_whole_caches_too() {
             }
         }
     }
+}
+
+#[test]
+fn megatrons_files_and_their_tokens_become_whole_caches() {
+    let fixture = Fixture::new(5);
+    let teacher = repository("data/demo/teacher").display().to_string();
+    let folder = |name: &str| repository("data/golden/imports/megatron").join(name).display().to_string();
+    let expected: Value = serde_json::from_slice(&fs::read(folder("expected.json")).unwrap()).unwrap();
+    let command = |name: &str, tokens: &str| {
+        let args = ["import", "megatron", &folder(name), "--tokens", tokens, "--teacher", &teacher, "--out", name];
+        args.map(str::to_owned)
+    };
+    for (name, selection) in [("version-1", "top_p p=0.3 k=8"), ("version-2", "top_k k=8")] {
+        let said = ok(&fixture, &command(name, &folder(&format!("{name}/tokens.jsonl"))));
+        assert!(said.contains(" have their label among the kept classes"), "{said}");
+        fixture.ok(&["verify", name]);
+        let cache = CacheReader::open(&fixture.path(name)).unwrap();
+        let told = RowSource { log_z: false, gold: GoldSource::Kept, tail: TailSource::Mass };
+        assert_eq!((cache.plan().keep.source, &*cache.plan().selection()), (told, selection));
+        let samples = expected[name]["samples"].as_array().unwrap();
+        assert_eq!(cache.len("train").unwrap(), samples.len() as u64);
+        for id in 0..samples.len() as u64 {
+            let cached = cache.get("train", SampleId(id)).unwrap();
+            let sample = &samples[cached.sample.origin.document as usize];
+            assert_eq!(serde_json::json!(cached.sample.input_ids), sample["input_ids"]);
+            for (place, row) in cached.rows.iter().enumerate() {
+                let ids: Vec<u32> = serde_json::from_value(sample["ids"][place].clone()).unwrap();
+                let log_probs: Vec<f64> = serde_json::from_value(sample["log_probs"][place].clone()).unwrap();
+                assert_eq!(row.class_ids.len(), ids.len());
+                for (class, stored) in row.class_ids.iter().zip(row.log_probs) {
+                    let exact = log_probs[ids.iter().position(|id| id == class).unwrap()];
+                    assert!((f64::from(*stored) - exact).abs() <= exact.abs() / 2048.0 + 1e-6, "{stored}, {exact}");
+                }
+            }
+        }
+    }
+    let error = fails(&fixture, &command("wide", &folder("wide/tokens.jsonl")));
+    assert!(error.contains("but the tokenizer has 2048 tokens"), "{error}");
+    let error = fails(&fixture, &command("version-2", &format!("test={}", folder("version-2/tokens.jsonl"))));
+    assert!(error.contains("the files hold no tokens; name those of the split with --tokens train=PATH"), "{error}");
 }

@@ -38,6 +38,18 @@ Examples:
 Examples:
   logitcask import llama-cpp wiki.kld --classes 64 --teacher models/Qwen3 --out data/caches/wiki")]
     LlamaCpp(LlamaCppArgs),
+    /// Megatron-LM's offline log-probabilities, a folder of --logits-save-dir
+    #[command(
+        after_help = "The files hold no tokens. --tokens has a line {\"input_ids\": [...]} for every sample that they hold, in the
+order of training, with as many tokens as positions were saved or one more. If few labels are then among the kept
+classes, the tokens are in another order.
+
+Examples:
+  logitcask import megatron teacher-logits --tokens tokens.jsonl --teacher models/Qwen3 --out data/caches/megatron
+  logitcask import megatron train=a test=b --tokens train=a.jsonl --tokens test=b.jsonl --teacher models/Qwen3 \
+    --out data/caches/megatron"
+    )]
+    Megatron(MegatronArgs),
 }
 
 /// What every format takes.
@@ -98,6 +110,17 @@ pub struct LlamaCppArgs {
     /// Number of the likeliest classes that are kept at a position
     #[arg(long, default_value_t = 64)]
     pub classes: u32,
+}
+
+/// Arguments of `import megatron`.
+#[derive(Debug, ClapArgs)]
+pub struct MegatronArgs {
+    /// What every format takes.
+    #[command(flatten)]
+    pub target: ImportTarget,
+    /// The token sequences of each split as JSON lines; without a name those of the split train
+    #[arg(long, required = true, value_parser = named_source, value_name = "[SPLIT=]PATH")]
+    pub tokens: Vec<NamedSource>,
 }
 
 /// A split and where its samples are.

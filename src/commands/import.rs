@@ -1,6 +1,6 @@
 //! `logitcask import`.
 
-use crate::args::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, NamedSource};
+use crate::args::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, MegatronArgs, NamedSource};
 use crate::models;
 use crate::output::{note, say};
 use crate::paths::move_aside;
@@ -19,6 +19,7 @@ use logitcask_core::{Fingerprint, GoldSource, LogProbPrecision, Selection, TailS
 use logitcask_data::TextTokenizer;
 use logitcask_import::distillkit::{DistillKit, Reading, Settings};
 use logitcask_import::llama_cpp::LlamaCpp;
+use logitcask_import::megatron::Megatron;
 use logitcask_import::nemo::Nemo;
 use logitcask_import::{MASS_TOLERANCE, Rules, Source, Split, Tally, dataset_fingerprint, fill, samples_per_unit};
 use logitcask_model::{Companions, PretrainedModel};
@@ -30,14 +31,26 @@ const UNKNOWN_PRECISION: &str = "unknown";
 /// Makes a cache from the files of another tool.
 pub fn run(args: &ImportArgs) -> Result<()> {
     match &args.format {
-        ImportFormat::DistillKit(args) => import(&args.target, &|path, _| open_distillkit(args, path)),
-        ImportFormat::Nemo(args) => import(&args.target, &|path, _| Ok(Box::new(Nemo::open(path)?))),
-        ImportFormat::LlamaCpp(args) => import(&args.target, &|path, tokenizer| open_llama_cpp(args, path, tokenizer)),
+        ImportFormat::DistillKit(args) => import(&args.target, &|source, _| open_distillkit(args, &source.path)),
+        ImportFormat::Nemo(args) => import(&args.target, &|source, _| Ok(Box::new(Nemo::open(&source.path)?))),
+        ImportFormat::LlamaCpp(args) => {
+            import(&args.target, &|source, tokenizer| open_llama_cpp(args, &source.path, tokenizer))
+        }
+        ImportFormat::Megatron(args) => import(&args.target, &|source, _| open_megatron(args, source)),
     }
 }
 
 fn open_llama_cpp(args: &LlamaCppArgs, path: &Path, tokenizer: &TextTokenizer) -> Result<Box<dyn Source>> {
     Ok(Box::new(LlamaCpp::open(path, args.classes, tokenizer.bos())?))
+}
+
+fn open_megatron(args: &MegatronArgs, NamedSource { split, path }: &NamedSource) -> Result<Box<dyn Source>> {
+    match args.tokens.iter().find(|tokens| tokens.split == *split) {
+        Some(tokens) => Ok(Box::new(Megatron::open(path, &tokens.path)?)),
+        None => {
+            bail!("{}: the files hold no tokens; name those of the split with --tokens {split}=PATH", path.display())
+        }
+    }
 }
 
 fn open_distillkit(args: &DistillKitArgs, path: &Path) -> Result<Box<dyn Source>> {
@@ -55,20 +68,21 @@ struct Teacher {
     padding: u32,
 }
 
-/// Opens the source at a path; the tokenizer is that of the model which made it.
-type Open<'a> = &'a dyn Fn(&Path, &TextTokenizer) -> Result<Box<dyn Source>>;
+/// Opens the source of a split; the tokenizer is that of the model which made it.
+type Open<'a> = &'a dyn Fn(&NamedSource, &TextTokenizer) -> Result<Box<dyn Source>>;
 
 fn import(target: &ImportTarget, open: Open<'_>) -> Result<()> {
     let teacher = Teacher::of(target)?;
     let mut splits: Vec<Split> = Vec::new();
-    for NamedSource { split, path } in &target.sources {
+    for source in &target.sources {
+        let NamedSource { split, path } = source;
         if splits.iter().any(|there| there.name == *split) {
             bail!("{}: the split `{split}` has a source already; name another split with SPLIT=PATH", path.display());
         }
         if !path.exists() {
             bail!("{}: there is no such file or folder", path.display());
         }
-        let source = open(path, &teacher.tokenizer)?;
+        let source = open(source, &teacher.tokenizer)?;
         source.notes().iter().for_each(|text| note!("{}: {text}", path.display()));
         splits.push(Split { name: split.clone(), source });
     }

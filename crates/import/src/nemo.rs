@@ -6,18 +6,19 @@
 
 use crate::error::{Error, Result};
 use crate::fingerprint;
+use crate::lines::{next_line, parse};
 use crate::source::{Entry, ForeignPosition, ForeignSample, Place, Samples, Source, SourceInfo};
 use logitcask_core::{Fingerprint, GoldSource, PositionChoice, Positions, RowSource, Selection, TailSource};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Longest line that is read.
-const MAX_LINE: u64 = 1 << 30;
+/// What a line is, for messages.
+const LINE: &str = "an object as NeMo-Aligner writes it";
 
 /// A file of sequences.
 pub struct Nemo {
@@ -62,7 +63,7 @@ impl Nemo {
         while let Some(line) = next_line(&mut reader, path)? {
             number += 1;
             if !line.trim_ascii().is_empty() {
-                let Outline { tokens, loss_mask, topk_token_ids } = parse(&line, &this.place(number))?;
+                let Outline { tokens, loss_mask, topk_token_ids } = parse(&line, &this.place(number), LINE)?;
                 let last = loss_mask.iter().take(tokens.len()).rposition(|learned| *learned != 0.0);
                 match last {
                     None => this.left_out += 1,
@@ -92,7 +93,7 @@ impl Nemo {
         let (start, number) = self.lines[index];
         reader.seek(SeekFrom::Start(start)).map_err(Error::io(&self.path, "read it"))?;
         let place = self.place(number);
-        let line: Line = parse(&next_line(reader, &self.path)?.unwrap_or_default(), &place)?;
+        let line: Line = parse(&next_line(reader, &self.path)?.unwrap_or_default(), &place, LINE)?;
         let bad = |problem| Error::Sample { place: place.clone(), problem };
         line.check().map_err(bad)?;
         let learned: Vec<usize> = (0..line.tokens.len()).filter(|&position| line.loss_mask[position] != 0.0).collect();
@@ -151,24 +152,6 @@ impl Line {
         let entry = |(&id, &logit): (&u64, &f64)| Entry { id, log_prob: logit - log_z };
         Ok(ForeignPosition { entries: ids.iter().zip(logits).map(entry).collect(), log_z: Some(log_z) })
     }
-}
-
-/// The next line with its end; `None` after the last one.
-fn next_line(reader: &mut BufReader<File>, path: &Path) -> Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(Error::io(path, "read it"))?;
-    match line.len() as u64 {
-        0 => Ok(None),
-        MAX_LINE => Err(Error::file(path, format!("a line has {MAX_LINE} bytes or more, which is too long"))),
-        _ => Ok(Some(line)),
-    }
-}
-
-fn parse<T: DeserializeOwned>(line: &[u8], place: &Place) -> Result<T> {
-    serde_json::from_slice(line).map_err(|error| Error::Sample {
-        place: place.clone(),
-        problem: format!("not an object as NeMo-Aligner writes it: {error}"),
-    })
 }
 
 impl Source for Nemo {
