@@ -58,7 +58,8 @@ pub struct Experiment {
 /// The companions of students whose data the model of `companions` wrote: with the recipe's own chat template, if it
 /// names one, since they learn conversations in that form.
 pub fn companions_of_students(companions: Companions, recipe: &Recipe) -> Result<Companions> {
-    let Some(path) = &recipe.dataset.chat.template else { return Ok(companions) };
+    let template = recipe.dataset.as_ref().and_then(|dataset| dataset.chat.template.as_ref());
+    let Some(path) = template else { return Ok(companions) };
     Ok(companions.with_chat_template(std::fs::read(path).with_context(|| path.display().to_string())?))
 }
 
@@ -73,10 +74,11 @@ impl Experiment {
     /// Opens everything that the recipe at `path` names but the weights, given its teacher.
     pub fn of(recipe: Recipe, path: &Path, teacher: RecipeTeacher) -> Result<Self> {
         let (folder, padding) = (recipe.cache_folder(path), teacher.padding());
+        let texts = recipe.texts().with_context(|| path.display().to_string())?;
         let RecipeTeacher { config: teacher, source, tokenizer } = teacher;
         let answers = source.files().map(|files| answers::of_experiment(&recipe, path, (files, &tokenizer)));
         let answers = answers.transpose()?.flatten();
-        let (dataset, notes) = datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
+        let (dataset, notes) = datasets::open(texts, &tokenizer, recipe.cache.max_length, &folder)?;
         let companions = companions_of_students(source.companions()?, &recipe)?;
         source.files().map(|files| tokenizers::ends(files, &tokenizer)).transpose()?;
         let this = Self { recipe, teacher, folder, source, tokenizer, answers, dataset, companions, padding };
@@ -93,7 +95,7 @@ impl Experiment {
         let of = |choice| all_positions(&*self.dataset, &choice);
         let (learned, all) = (of(PositionChoice::Marked {})?, of(PositionChoice::All {})?);
         let share = 100.0 * learned as f64 / all.max(1) as f64;
-        note!("{}: {learned} of {all} tokens ({share:.1} %) are answers", self.recipe.dataset.path.display());
+        note!("{}: {learned} of {all} tokens ({share:.1} %) are answers", self.recipe.texts()?.path.display());
         Ok(())
     }
 
@@ -121,7 +123,7 @@ impl Experiment {
             bail!(
                 "[cache] positions = {{ kind = \"marked\" }}: {} marks no positions. Plain text has none to mark; use \
                  \"all\" or \"share\"",
-                self.recipe.dataset.path.display()
+                self.recipe.texts()?.path.display()
             );
         }
         Ok(())
@@ -137,7 +139,7 @@ impl Experiment {
         match wanted.into_iter().flatten().find(|(split, _)| !there.iter().any(|name| name == split)) {
             Some((split, needed_by)) => bail!(
                 "{}: no text fell into the split `{split}`, which {needed_by} needs; the splits are {}. {}",
-                self.recipe.dataset.path.display(),
+                self.recipe.texts()?.path.display(),
                 there.join(", "),
                 missing_split_help(split, &there)
             ),
@@ -216,7 +218,7 @@ impl Experiment {
             teacher: self.source.pin()?,
             tokenizer: ArtifactRef { name: "tokenizer.json".to_owned(), fingerprint: self.tokenizer.fingerprint() },
             added_tokens: self.tokenizer.added_tokens().iter().cloned().map(added_token).collect(),
-            special_tokens: self.recipe.dataset.special_tokens.name().to_owned(),
+            special_tokens: self.recipe.texts()?.special_tokens.name().to_owned(),
             conversations: self.answers.as_ref().map_or_else(|| self.dataset.rendering(), answers::Record::settings),
             bos: self.tokenizer.bos(),
             end: self.tokenizer.eos(),

@@ -47,7 +47,7 @@ struct Record {
 impl Inputs {
     /// The current state of the input files of `recipe`; `None` if one of them cannot be inspected.
     pub fn of(recipe: &Recipe) -> Option<Self> {
-        let teacher = recipe.teacher.as_ref()?;
+        let (teacher, dataset) = (recipe.teacher.as_ref()?, recipe.dataset.as_ref()?);
         let mut files = Vec::new();
         let model = match &teacher.server {
             Some(_) => teacher.tokenizer.clone()?,
@@ -58,9 +58,9 @@ impl Inputs {
         if model.is_file() && beside.exists() {
             files.push(beside);
         }
-        files_below(&recipe.dataset.path, 0, &mut files)?;
-        files.extend(recipe.dataset.chat.template.clone());
-        files.extend(recipe.dataset.generate.as_ref().and_then(|generate| generate.path.clone()));
+        files_below(&dataset.path, 0, &mut files)?;
+        files.extend(dataset.chat.template.clone());
+        files.extend(dataset.generate.as_ref().and_then(|generate| generate.path.clone()));
         let (mut stats, mut newest) = (Vec::new(), UNIX_EPOCH);
         for file in files {
             let metadata = fs::metadata(&file).ok()?;

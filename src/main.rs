@@ -20,6 +20,7 @@ mod progress;
 mod recipe;
 mod recipe_check;
 mod recipe_file;
+mod recipe_of_cache;
 mod recipe_teacher;
 mod server_teacher;
 mod stop;

@@ -31,7 +31,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
     let is_served = recipe.teacher.as_ref().is_some_and(|teacher| teacher.server.is_some());
     let is_here = |teacher: &TeacherConfig| models::on_disk(&teacher.model).is_some();
     let has_teacher = !is_served && recipe.teacher.as_ref().is_some_and(is_here);
-    let has_texts = answers::are_there(&recipe.dataset);
+    let has_texts = recipe.dataset.as_ref().is_some_and(answers::are_there);
     if has_teacher && has_texts {
         let experiment = Experiment::of(recipe.clone(), path, RecipeTeacher::open(recipe, path)?)?;
         let wanted = experiment.plan(experiment.keep(plan.keep.atoms() as u32))?;
@@ -43,13 +43,14 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
         return Ok(Comparison { differences, unseen: Vec::new() });
     }
     let mut compared = Comparison { differences: Vec::new(), unseen: Vec::new() };
+    // A recipe that names no teacher or no texts leaves nothing uncompared.
     match has_teacher || is_served {
         true => compared.teacher(recipe, plan)?,
-        false => compared.unseen.push("teacher"),
+        false => compared.unseen.extend(recipe.teacher.as_ref().map(|_| "teacher")),
     }
     match has_texts {
         true => compared.texts(recipe, cache)?,
-        false => compared.unseen.push("dataset"),
+        false => compared.unseen.extend(recipe.dataset.as_ref().map(|_| "dataset")),
     }
     Ok(compared)
 }
@@ -74,7 +75,7 @@ impl Comparison {
     fn texts(&mut self, recipe: &Recipe, cache: &CacheReader) -> Result<()> {
         let plan = cache.plan();
         let tokenizer = tokenizers::of_cache(cache)?;
-        let (dataset, _) = datasets::open(&recipe.dataset, &tokenizer, plan.max_length as usize, cache.folder())?;
+        let (dataset, _) = datasets::open(recipe.texts()?, &tokenizer, plan.max_length as usize, cache.folder())?;
         let wanted = ArtifactRef { name: dataset.name().to_owned(), fingerprint: dataset.fingerprint() };
         self.differences.extend(plan.dataset.difference("dataset", &wanted));
         Ok(())

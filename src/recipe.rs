@@ -1,6 +1,7 @@
 //! Recipes: one TOML file per experiment.
 
 use crate::student::StudentConfig;
+use anyhow::{Result, anyhow};
 use logitcask_cache::Layout;
 use logitcask_core::{
     ColumnPrecision, ExtraColumn, ExtraSource, LogProbPrecision, PositionChoice, RowSource, Selection, TailRule,
@@ -23,8 +24,9 @@ pub struct Recipe {
     /// field makes the error about an unknown key list this one too.
     #[serde(default, skip_serializing)]
     pub extends: Option<PathBuf>,
-    /// The texts, and their splits.
-    pub dataset: DatasetConfig,
+    /// The texts, and their splits; without them, the recipe trains from a cache that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetConfig>,
     /// Trains a student on labels alone, then uses it as the teacher of the next one, and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generations: Option<Generations>,
@@ -259,9 +261,22 @@ impl Recipe {
     pub fn place_answers(&mut self, recipe: &Path) {
         let mut file = self.cache_folder(recipe).into_os_string();
         file.push(".answers.parquet");
-        if let Some(generate) = &mut self.dataset.generate {
+        if let Some(generate) = self.dataset.as_mut().and_then(|dataset| dataset.generate.as_mut()) {
             generate.path.get_or_insert(file.into());
         }
+    }
+
+    /// The texts.
+    ///
+    /// # Errors
+    /// If the recipe has none, so that it can only train from a cache that exists.
+    pub fn texts(&self) -> Result<&DatasetConfig> {
+        self.dataset.as_ref().ok_or_else(|| {
+            anyhow!(
+                "the recipe has no [dataset], so that `logitcask train` is all that it is for: it trains from the cache \
+                 that [cache] path names"
+            )
+        })
     }
 
     /// The cache's folder.

@@ -4,14 +4,14 @@ use crate::answers;
 use crate::recipe::{CacheConfig, Recipe};
 use crate::server_teacher;
 use anyhow::{Context, Result, bail};
-use logitcask_core::ConfigError;
+use logitcask_core::{ConfigError, TargetTransform};
 use logitcask_train::mixture::check_mixed;
 use logitcask_train::{LossConfig, TrainConfig};
 
 impl Recipe {
     /// Rejects settings that are out of range or do not fit together.
     pub fn check(&self) -> Result<()> {
-        self.dataset.check().context("[dataset]")?;
+        self.dataset.as_ref().map_or(Ok(()), |dataset| dataset.check()).context("[dataset]")?;
         self.loss.check()?;
         answers::check(self)?;
         server_teacher::check(self)?;
@@ -25,7 +25,10 @@ impl Recipe {
                  default"
             );
         }
-        self.check_teacher()?;
+        match self.dataset {
+            Some(_) => self.check_teacher()?,
+            None => self.check_without_texts()?,
+        }
         self.check_data()?;
         // A teacher may run for hours before a student could be refused.
         let keep = self.cache.keep(ATOMS);
@@ -51,12 +54,32 @@ impl Recipe {
         }
     }
 
+    /// What a recipe needs that trains from a cache that exists.
+    fn check_without_texts(&self) -> Result<()> {
+        if self.tokenizer.is_some() || self.generations.is_some() {
+            bail!("a run on labels alone needs texts: name them with [dataset] path");
+        }
+        if self.cache.path.is_none() {
+            bail!("name the texts with [dataset] path, or a cache that exists with [cache] path");
+        }
+        if matches!(self.loss.target, TargetTransform::Similar { .. })
+            && self.loss.needs_teacher()
+            && self.teacher.is_none()
+        {
+            bail!(
+                "[loss] target: the similarity of classes is computed from the teacher's head; name the model that made the \
+                 cache with [teacher] model"
+            );
+        }
+        Ok(())
+    }
+
     /// The caches that are mixed in.
     fn check_data(&self) -> Result<()> {
         if let Some(data) = self.data.iter().find(|data| !(data.weight.is_finite() && data.weight > 0.0)) {
             bail!("[[data]] {}: weight = {} must be a number above 0", data.cache.display(), data.weight);
         }
-        if !self.data.is_empty() && self.teacher.is_none() {
+        if !self.data.is_empty() && self.teacher.is_none() && self.dataset.is_some() {
             bail!("[[data]] mixes caches into the recipe's own, so the recipe needs a [teacher]");
         }
         Ok(())

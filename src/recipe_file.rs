@@ -3,6 +3,7 @@
 use crate::paths::Bases;
 use crate::plain_words;
 use crate::recipe::Recipe;
+use crate::recipe_of_cache as of_cache;
 use crate::student::{self, is_pretrained};
 use anyhow::{Context, Result, anyhow, bail};
 use std::io::ErrorKind;
@@ -19,6 +20,7 @@ pub fn read(path: &Path) -> Result<Recipe> {
             student::check(&table, Some(&text)).map_err(|e| anyhow!("{}: {e}", path.display()))?;
             let _: Recipe = toml::from_str(&text).map_err(named)?;
             find_paths(&mut table, &Bases::of(path));
+            of_cache::complete(&mut table).with_context(|| path.display().to_string())?;
             table.try_into().map_err(named)?
         }
         (text, Some(base)) => {
@@ -37,7 +39,8 @@ pub fn read(path: &Path) -> Result<Recipe> {
             find_paths(&mut under, &Bases::of(&base));
             find_paths(&mut over, &Bases::of(path));
             let named = |e: String| anyhow!("{} (over {}): {e}", path.display(), base.display());
-            let merged = merge(&under, over);
+            let mut merged = merge(&under, over);
+            of_cache::complete(&mut merged).with_context(|| path.display().to_string())?;
             student::check(&merged, None).map_err(named)?;
             merged.try_into().map_err(|e| named(plain_words::shown(&e)))?
         }

@@ -126,7 +126,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     if teacher.connections == Some(0) {
         bail!("[teacher] connections = 0 asks for nothing; it is at least 1, and {CONNECTIONS} if left out");
     }
-    if recipe.dataset.generate.is_some() {
+    if recipe.dataset.as_ref().is_some_and(|dataset| dataset.generate.is_some()) {
         bail!("[dataset.generate] needs a teacher that runs here; a server is asked for log-probabilities alone");
     }
     if matches!(recipe.loss.target, TargetTransform::Similar { .. }) && recipe.loss.needs_teacher() {

@@ -18,6 +18,7 @@ mod golden_rows;
 #[cfg(unix)]
 mod gpu_check;
 mod identity;
+mod imported_caches;
 mod imports;
 mod logging;
 mod losses;

@@ -60,7 +60,7 @@ impl<'a> Answers<'a> {
         teacher: (&'a PretrainedModel, &'a TextTokenizer),
     ) -> Result<Self> {
         let precision = recipe.teacher.as_ref().map(|teacher| teacher.precision).unwrap_or_default();
-        Self::of(&recipe.dataset, generate, teacher, recipe.cache.max_length, precision)
+        Self::of(recipe.texts()?, generate, teacher, recipe.cache.max_length, precision)
     }
 
     /// Whether the file holds these answers; `false` if there is none.
@@ -94,6 +94,12 @@ impl<'a> Answers<'a> {
     }
 }
 
+/// The dataset of a recipe, and how its teacher answers it, if it is one of answers.
+fn generated(recipe: &Recipe) -> Option<(&DatasetConfig, &GenerateConfig)> {
+    let dataset = recipe.dataset.as_ref()?;
+    Some((dataset, dataset.generate.as_ref()?))
+}
+
 /// The record of the answers that a recipe's dataset consists of; `None` if its dataset is none of answers.
 ///
 /// # Errors
@@ -103,8 +109,8 @@ pub fn of_experiment(
     path: &Path,
     (files, tokenizer): (&PretrainedModel, &TextTokenizer),
 ) -> Result<Option<Record>> {
-    let Some(generate) = &recipe.dataset.generate else { return Ok(None) };
-    let file = file(&recipe.dataset)?;
+    let Some((dataset, generate)) = generated(recipe) else { return Ok(None) };
+    let file = file(dataset)?;
     if !file.exists() {
         bail!(
             "{}: the answers of [dataset.generate] are not written yet; `logitcask cache {}` writes them",
@@ -112,10 +118,10 @@ pub fn of_experiment(
             path.display()
         );
     }
-    if !recipe.dataset.path.exists() {
+    if !dataset.path.exists() {
         note!(
             "{}: is missing, so that the answers in {} are taken as they are",
-            recipe.dataset.path.display(),
+            dataset.path.display(),
             file.display()
         );
         return Record::read(file).map(Some);
@@ -128,8 +134,8 @@ pub fn of_experiment(
 /// Has the teacher write the answers that a recipe's dataset consists of, if it is one of answers and they are not
 /// there. `replace` moves other answers aside.
 pub fn make(recipe: &Recipe, teacher: &RecipeTeacher, device: DeviceChoice, replace: bool) -> Result<()> {
-    let Some(generate) = &recipe.dataset.generate else { return Ok(()) };
-    let file = file(&recipe.dataset)?;
+    let Some((dataset, generate)) = generated(recipe) else { return Ok(()) };
+    let file = file(dataset)?;
     if file.exists() && !replace {
         // They are compared with the recipe when they are opened.
         return Ok(());
@@ -196,14 +202,14 @@ pub fn dataset(config: &DatasetConfig) -> Result<DatasetConfig> {
 
 /// Settings that have no meaning beside `[dataset.generate]`.
 pub fn check(recipe: &Recipe) -> Result<()> {
-    let Some(generate) = &recipe.dataset.generate else { return Ok(()) };
+    let Some((dataset, generate)) = generated(recipe) else { return Ok(()) };
     if recipe.teacher.is_none() {
         bail!("[dataset.generate] needs a [teacher], which writes the answers");
     }
-    if recipe.dataset.tokens_column.is_some() {
+    if dataset.tokens_column.is_some() {
         bail!("[dataset] tokens_column: [dataset.generate] answers prompts that are messages; leave one of them out");
     }
-    let chat = &recipe.dataset.chat;
+    let chat = &dataset.chat;
     if (chat.answers, chat.too_long) != Default::default() {
         bail!(
             "[dataset.chat] answers and too_long are for answers that are given; with [dataset.generate] the tokens that \

@@ -17,7 +17,7 @@ use crate::summary::{CacheFigures, CacheRun};
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
 use logitcask_cache::companions::pins;
-use logitcask_cache::{CacheReader, CacheWriter, MANIFEST_NAME, Manifest, PLAN_NAME, Plan};
+use logitcask_cache::{CacheReader, CacheWriter, MANIFEST_NAME, Manifest, PLAN_NAME, Plan, REBUILD};
 use logitcask_data::Dataset;
 use logitcask_teach::{Error, Pipeline, StageSeconds, Teacher};
 use std::io::ErrorKind;
@@ -38,14 +38,14 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let existing = if folder.join(PLAN_NAME).exists() { Some(Plan::read(&folder)) } else { None };
     let existing = match existing {
         Some(Err(error @ (Malformed { .. } | Version { .. }))) if !args.replace => {
-            return Err(damaged(&args.recipe, error));
+            return Err(damaged(&recipe, &args.recipe, error));
         }
         existing => existing,
     };
     let inputs = Inputs::of(&recipe);
     if let (Some(Ok(plan)), Some(inputs)) = (&existing, &inputs)
         && inputs.match_record(&folder, plan)
-        && let Some(cache) = open_whole(&folder, &args.recipe)?
+        && let Some(cache) = open_whole(&folder, &recipe, &args.recipe)?
     {
         return up_to_date(&cache);
     }
@@ -57,7 +57,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let experiment = Experiment::of(recipe, &args.recipe, teacher)?;
     let begun = experiment.begun()?;
     if let Some(plan) = &begun
-        && let Some(cache) = open_whole(&folder, &args.recipe)?
+        && let Some(cache) = open_whole(&folder, &experiment.recipe, &args.recipe)?
     {
         remember(inputs, &folder, plan, read_at);
         note_changed_companions(&experiment, plan);
@@ -100,26 +100,29 @@ fn up_to_date(cache: &CacheReader) -> Result<()> {
 ///
 /// # Errors
 /// If the cache is damaged; the message names the damage and how to repair it.
-fn open_whole(folder: &Path, recipe: &Path) -> Result<Option<CacheReader>> {
+fn open_whole(folder: &Path, recipe: &Recipe, path: &Path) -> Result<Option<CacheReader>> {
     match caches::open_whole(folder) {
         Ok(cache) => Ok(Some(cache)),
         Err(Unfinished { .. } | NotACache { .. }) => Ok(None),
-        Err(error) => Err(damaged(recipe, error)),
+        Err(error) => Err(damaged(recipe, path, error)),
     }
 }
 
 /// The error about a damaged cache, with the command that repairs it.
-pub(super) fn damaged(recipe: &Path, error: logitcask_cache::Error) -> anyhow::Error {
+pub(super) fn damaged(recipe: &Recipe, path: &Path, error: logitcask_cache::Error) -> anyhow::Error {
     // A file that exists but cannot be read is not necessarily damaged, and neither is one of another format.
     if matches!(&error, Version { .. }) || matches!(&error, Io { reason, .. } if reason.kind() != ErrorKind::NotFound) {
         return error.into();
     }
-    let (cause, repair) = (error.to_string(), format!("logitcask repair {}", recipe.display()));
-    // The reader of a cache does not know the recipe, so its errors have a placeholder.
-    let named = cause.replace("logitcask repair RECIPE", &repair);
-    match named.contains(&repair) {
-        true => anyhow!("the cache is damaged: {named}"),
-        false => anyhow!("the cache is damaged: {named}; run `{repair}`"),
+    let rebuild = match recipe.dataset {
+        Some(_) => format!("rebuild it with `logitcask repair {}`", path.display()),
+        None => "rebuild it with the command that made it (`logitcask import` or `export`)".to_owned(),
+    };
+    // The reader of a cache does not know what made it, so its errors name every way.
+    let cause = error.to_string();
+    match cause.contains(REBUILD) {
+        true => anyhow!("the cache is damaged: {}", cause.replace(REBUILD, &rebuild)),
+        false => anyhow!("the cache is damaged: {cause}; {rebuild}"),
     }
 }
 

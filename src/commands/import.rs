@@ -15,7 +15,7 @@ use logitcask_cache::{
     AddedToken, ArtifactRef, CODEC_VERSION, CacheWriter, FORMAT_VERSION, Layout, Manifest, Plan, REFUSE_SPECIAL_TOKENS,
     Versions,
 };
-use logitcask_core::{Fingerprint, GoldSource, LogProbPrecision, Selection, TailSource, Truncation};
+use logitcask_core::{Fingerprint, GoldSource, LogProbPrecision, TailSource, Truncation};
 use logitcask_data::TextTokenizer;
 use logitcask_import::distillkit::{DistillKit, Reading, Settings};
 use logitcask_import::llama_cpp::LlamaCpp;
@@ -230,15 +230,9 @@ fn report(folder: &Path, plan: &Plan, manifest: &Manifest, tally: Tally) {
 
 /// Shows the lines that a recipe for the cache needs.
 fn say_recipe(folder: &Path, plan: &Plan) {
-    say!("the files told {}; a recipe for this cache has", plan.keep.source);
+    say!("the files told {}; a recipe for this cache has [student], [train] and", plan.keep.source);
     say!("  [cache]");
     say!("  path = \"{}\"", folder.display());
-    say!("  max_length = {}", plan.max_length);
-    match plan.keep.selection {
-        Selection::TopP { p, k } => say!("  selection = {{ kind = \"top_p\", p = {p:?}, k = {k} }}"),
-        Selection::TopK { k } | Selection::Sample { n: k, .. } => say!("  selection = {{ kind = \"top_k\", k = {k} }}"),
-        Selection::Dense {} => say!("  selection = {{ kind = \"dense\" }}"),
-    }
     say!("  [loss]");
     match plan.keep.source.tail {
         TailSource::None => say!("  tail = \"renorm\""),

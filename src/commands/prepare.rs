@@ -26,7 +26,7 @@ pub fn run(args: &PrepareArgs) -> Result<()> {
         }
     };
     let folder = datasets::folder(&recipe.cache_folder(&args.recipe));
-    let config = answers::dataset(&recipe.dataset)?;
+    let config = answers::dataset(recipe.texts()?)?;
     let preparation = Preparation::new(&config, &tokenizer, recipe.cache.max_length, &folder)?;
     let again = preparation.repair(&datasets::report())?;
     if again > 0 {

@@ -47,7 +47,7 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
     if let Some(config) = &recipe.tokenizer {
         let tokenizer = crate::tokenizers::of_file(config)?;
         let folder = recipe.cache_folder(path);
-        let (dataset, notes) = crate::datasets::open(&recipe.dataset, &tokenizer, recipe.cache.max_length, &folder)?;
+        let (dataset, notes) = crate::datasets::open(recipe.texts()?, &tokenizer, recipe.cache.max_length, &folder)?;
         notes.iter().for_each(|text| note!("{text}"));
         let companions = Companions::from_folder(config.path.parent().unwrap_or(Path::new(".")))?;
         let companions = companions_of_students(companions, recipe)?;
@@ -68,7 +68,7 @@ pub(super) fn open_teaching(recipe: &Recipe, path: &Path) -> Result<Teaching> {
         });
     }
     let folder = recipe.cache_folder(path);
-    let cache = open_cache(&folder, path)?;
+    let cache = open_cache(recipe, &folder, path)?;
     let plan = cache.plan();
     let made_from = is_of(recipe, path, &cache)?;
     let source = match recipe.loss.second_teacher.as_ref().filter(|_| recipe.loss.needs_teacher()) {
@@ -133,13 +133,17 @@ fn name_of(source: &Source, other_sources: &[WeightedSource]) -> String {
 }
 
 /// The recipe's cache, after a check that all its shards exist.
-fn open_cache(folder: &Path, path: &Path) -> Result<CacheReader> {
+fn open_cache(recipe: &Recipe, folder: &Path, path: &Path) -> Result<CacheReader> {
     match caches::open_whole(folder) {
         Ok(cache) => Ok(cache),
         Err(error @ (Error::NotACache { .. } | Error::Unfinished { .. } | Error::Version { .. })) => {
-            Err(anyhow!("no cache to train from ({error}); `logitcask cache {}` makes it", path.display()))
+            let how = match recipe.dataset {
+                Some(_) => format!("`logitcask cache {}` makes it", path.display()),
+                None => "the command that began it finishes it if it is called again".to_owned(),
+            };
+            Err(anyhow!("no cache to train from ({error}); {how}"))
         }
-        Err(error) => Err(damaged(path, error)),
+        Err(error) => Err(damaged(recipe, path, error)),
     }
 }
 
@@ -149,6 +153,7 @@ fn is_of(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Vec<String
     let (folder, path_shown) = (cache.folder().display(), path.display());
     let stale = || match owner(recipe, cache.folder(), path) {
         Some(owner) => format!("{folder} was made from {owner} (name another folder with [cache] path)"),
+        None if recipe.dataset.is_none() => format!("{folder} is not the cache that the recipe describes"),
         None => format!("{folder} is stale (`logitcask cache {path_shown} --replace` makes a new one)"),
     };
     agrees(recipe, plan).with_context(stale)?;
@@ -181,7 +186,10 @@ fn agrees(recipe: &Recipe, plan: &Plan) -> Result<()> {
         positions: recipe.cache.positions.unwrap_or(of_dataset),
         layout: recipe.cache.layout,
         max_length: u32::try_from(recipe.cache.max_length)?,
-        special_tokens: recipe.dataset.special_tokens.name().to_owned(),
+        special_tokens: match &recipe.dataset {
+            Some(dataset) => dataset.special_tokens.name().to_owned(),
+            None => plan.special_tokens.clone(),
+        },
         keep,
         extras: recipe.cache.extras(hidden_size),
         ..plan.clone()

@@ -100,7 +100,7 @@ fn check_splits(args: &TrainArgs, recipe: &Recipe, train: &TrainConfig, teaching
     }
     if let Some(cache) = &teaching.cache {
         let whole = evaluated.into_iter().flatten().try_for_each(|split| cache.check_split(split));
-        whole.map_err(|error| damaged(&args.recipe, error))?;
+        whole.map_err(|error| damaged(recipe, &args.recipe, error))?;
     }
     if train.warmup > train.steps {
         note!(

@@ -8,6 +8,10 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// How damaged files are made again, in the words of errors about them. A cache does not say which program made it.
+pub const REBUILD: &str =
+    "rebuild it with `logitcask repair RECIPE`, or with the `logitcask import` or `export` that made the cache";
+
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -99,8 +103,9 @@ pub enum Error {
     /// The file's bytes do not have the pinned hash.
     #[error(
         "{}: the BLAKE3 hash is {got} instead of the recorded {expected}: the file was changed or damaged; restore \
-         it, or rebuild it with `logitcask repair RECIPE`",
-        path.display()
+         it, or {rebuild}",
+        path.display(),
+        rebuild = REBUILD
     )]
     Checksum {
         /// The file.
@@ -113,8 +118,9 @@ pub enum Error {
     /// A row group or the footer of a shard does not have the recorded hash.
     #[error(
         "{}: {part}: the BLAKE3 hash is {got} instead of the recorded {expected}: the file was changed or damaged; \
-         restore it, or rebuild it with `logitcask repair RECIPE`",
-        path.display()
+         restore it, or {rebuild}",
+        path.display(),
+        rebuild = REBUILD
     )]
     Damaged {
         /// The shard.
@@ -129,8 +135,9 @@ pub enum Error {
     /// The shard does not have the length that its manifest states.
     #[error(
         "{}: {got} bytes instead of the {expected} in the manifest: the file was truncated or changed; restore it, or \
-         rebuild it with `logitcask repair RECIPE`",
-        path.display()
+         {rebuild}",
+        path.display(),
+        rebuild = REBUILD
     )]
     Size {
         /// The shard.

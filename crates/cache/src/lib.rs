@@ -111,7 +111,7 @@ pub use column_chunk::ColumnError;
 pub use commit::Commit;
 pub use companions::Companion;
 pub use convert::{convert, shard_bytes};
-pub use error::{Error, Result};
+pub use error::{Error, REBUILD, Result};
 pub use error_stats::{CodecError, LogZError};
 pub use json::MAX_JSON_BYTES;
 pub use manifest::{Manifest, ManifestPart, Totals};
