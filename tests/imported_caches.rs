@@ -129,3 +129,26 @@ fn what_is_not_there_is_refused_by_name() {
     let error = fixture.fails(&["repair", "recipe.toml"]);
     assert!(error.contains("the recipe has no [dataset]"), "{error}");
 }
+
+#[test]
+fn a_damaged_import_is_repaired_by_the_command_that_made_it() {
+    let fixture = imported();
+    let before = fixture.cache_files();
+    let shard = fixture.path("cache/data/train-00000-of-00001.parquet");
+    let mut bytes = fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    fs::remove_file(fixture.path("cache/data/test-00000-of-00001.parquet")).unwrap();
+    let output = fixture.run(&["verify", "cache"]);
+    let (findings, advice) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success() && findings.contains("train-00000-of-00001.parquet"), "{findings}");
+    assert!(advice.contains("`logitcask import` or `logitcask export`, whichever made it, rebuilds them"), "{advice}");
+    let error = fixture.fails(&TRAIN);
+    assert!(error.contains("rebuild it with the command that made it") && !error.contains("repair"), "{error}");
+    let said = ok(&fixture, &import());
+    assert!(said.contains("cache: repaired, cache id "), "{said}");
+    assert_eq!(fixture.cache_files(), before);
+    assert!(ok(&fixture, &import()).contains("everything was there already"));
+    fixture.ok(&TRAIN);
+}

@@ -1,6 +1,6 @@
 //! `logitcask export`.
 
-use super::verify::verify_aloud;
+use super::mend::mend;
 use crate::args::{ExportArgs, Target};
 use crate::caches;
 use crate::models;
@@ -11,7 +11,7 @@ use crate::stop;
 use crate::summary::CacheFigures;
 use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
-use logitcask_cache::{CacheReader, Layout, MANIFEST_NAME, PLAN_NAME, Plan, Tier, convert, repair};
+use logitcask_cache::{CacheReader, Layout, PLAN_NAME, Plan, convert};
 use logitcask_import::distillkit;
 use logitcask_model::{DeviceChoice, Precision, export};
 use std::path::Path;
@@ -57,7 +57,7 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let cache = caches::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
     check_outside(args)?;
-    let was_damaged = mend(&cache, &args.out, layout)?;
+    let was_damaged = mend_export(&cache, &args.out, layout)?;
     let progress = Progress::new("converting", "shards", cache.plan().unit_count() as u64);
     let stop = stop::flag("stopping once this shard is written");
     let manifest = convert(&cache, &args.out, layout, stop, &mut || progress.add(1))?;
@@ -81,28 +81,13 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     Ok(())
 }
 
-/// Removes the damaged parts of a finished export, so that they are written again; returns whether there were any. One
-/// that is not finished is continued, perhaps by several processes, and none of its parts are removed.
-fn mend(cache: &CacheReader, out: &Path, layout: Layout) -> Result<bool> {
+/// Removes the damaged parts of a finished export; returns whether there were any.
+fn mend_export(cache: &CacheReader, out: &Path, layout: Layout) -> Result<bool> {
     let plan = Plan { layout, ..cache.plan().clone() };
-    let is_other = Plan::read(out).is_ok_and(|there| there.id() != plan.id());
-    if is_other || !out.join(MANIFEST_NAME).exists() {
-        return Ok(false);
-    }
-    let report = verify_aloud(out, Tier::Rows)?;
-    if report.is_whole() {
-        return Ok(false);
-    }
-    report.findings.iter().for_each(|finding| say!("{finding}"));
     let (path, companions) = (cache.tokenizer_path(), cache.companions()?);
     let tokenizer = std::fs::read(&path).with_context(|| path.display().to_string())?;
     let companions: Vec<_> = companions.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    let prepared = repair::prepare(out, plan, &tokenizer, &companions, &report)?;
-    match prepared.left.first() {
-        // A file with the name of a shard that is not of this format may be the user's own, so it is not removed.
-        Some(left) => bail!("{}: {} is not a file of this cache; move it away", out.display(), left.file),
-        None => Ok(true),
-    }
+    mend(out, plan, &tokenizer, &companions)
 }
 
 fn export_distillkit(args: &ExportArgs) -> Result<()> {

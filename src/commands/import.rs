@@ -1,5 +1,6 @@
 //! `logitcask import`.
 
+use super::mend::mend;
 use crate::args::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, MegatronArgs, NamedSource};
 use crate::models;
 use crate::output::{note, say};
@@ -88,6 +89,8 @@ fn import(target: &ImportTarget, open: Open<'_>) -> Result<()> {
     }
     let plan = plan(target, &splits, &teacher)?;
     let rules = Rules { keep: plan.keep.clone(), vocab_size: plan.vocab_size, renormalise: target.renormalise };
+    let companions: Vec<_> = teacher.companions.iter().collect();
+    let was_damaged = mend(&target.out, plan.clone(), teacher.tokenizer.json(), &companions)?;
     let writer = open_writer(target, plan, teacher.tokenizer.json())?;
     writer.lay_companions(teacher.companions.iter())?;
     let total = writer.pending()?.into_iter().map(|unit| writer.plan().unit(unit).samples()).sum();
@@ -96,7 +99,7 @@ fn import(target: &ImportTarget, open: Open<'_>) -> Result<()> {
     let filled = fill(&splits, &writer, &rules, stop, &|| progress.add(1));
     progress.finish();
     let tally = filled?.ok_or_else(|| anyhow!("stopped; run the same command again to continue"))?;
-    report(&target.out, writer.plan(), &writer.finish()?, tally);
+    report(&target.out, writer.plan(), &writer.finish()?, tally, was_damaged);
     Ok(())
 }
 
@@ -200,11 +203,12 @@ fn plan(target: &ImportTarget, splits: &[Split], teacher: &Teacher) -> Result<Pl
     })
 }
 
-fn report(folder: &Path, plan: &Plan, manifest: &Manifest, tally: Tally) {
+fn report(folder: &Path, plan: &Plan, manifest: &Manifest, tally: Tally, was_damaged: bool) {
     let figures = CacheFigures::of(manifest);
     say!(
-        "{}: cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept class), mean kept mass {:.4}",
+        "{}: {}cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept class), mean kept mass {:.4}",
         folder.display(),
+        if was_damaged { "repaired, " } else { "" },
         figures.cache_id.short(),
         figures.positions,
         figures.bytes_per_position,

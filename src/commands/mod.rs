@@ -15,6 +15,7 @@ mod inheritance;
 mod inspect;
 mod man;
 mod measure;
+mod mend;
 mod prepare;
 mod repair;
 mod run_folder;

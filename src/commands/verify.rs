@@ -5,6 +5,7 @@ use crate::caches;
 use crate::experiment::Experiment;
 use crate::output::{counted, say};
 use crate::progress::Progress;
+use crate::summary::CacheRun;
 use anyhow::{Context, Result, bail};
 use logitcask_cache::{CachedSample, Plan, verify};
 use logitcask_core::{LogProbPrecision, Sample, SampleId, SoftRow, SoftRows};
@@ -80,12 +81,20 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     }
     match whole {
         true => Ok(()),
-        false => bail!(
-            "{}: the cache is missing parts or damaged; `logitcask repair RECIPE` rebuilds them, or the same `logitcask \
-             export` again if that wrote it (without the teacher or the cache that was exported, copy the files again from \
-             where they came from)",
-            args.cache.display()
+        false => bail!("{}: the cache is missing parts or damaged; {}", args.cache.display(), remedy(&args.cache)),
+    }
+}
+
+/// What rebuilds the damaged parts of a cache.
+fn remedy(folder: &Path) -> String {
+    match CacheRun::read(folder).and_then(|run| run.recipe) {
+        Some(recipe) => format!(
+            "`logitcask repair {recipe}` rebuilds them (without the teacher, copy the files again from where they came from)"
         ),
+        None => "`logitcask import` or `logitcask export`, whichever made it, rebuilds them if it is called again with the \
+                 same arguments, and `logitcask repair RECIPE` if a recipe did (without what it was made from, copy the \
+                 files again from where they came from)"
+            .to_owned(),
     }
 }
 
