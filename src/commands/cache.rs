@@ -19,9 +19,9 @@ use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Ve
 use logitcask_cache::companions::pins;
 use logitcask_cache::{CacheReader, CacheWriter, MANIFEST_NAME, Manifest, PLAN_NAME, Plan};
 use logitcask_data::Dataset;
-use logitcask_teach::{Pipeline, StageSeconds, Teacher};
+use logitcask_teach::{Pipeline, StageSeconds};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 /// What the user can do about a folder that holds another cache.
@@ -76,8 +76,8 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         None => experiment.plan(experiment.keep(experiment.choose_tail_atoms(&*teacher)?))?,
     };
     let writer = open_writer(&experiment, plan, &args.recipe, args.replace)?;
-    let run = Run { start, device, recipe: args.recipe.clone() };
-    fill(&experiment, &*teacher, &writer, &run)?;
+    let run = Run { start, device, recipe: Some(args.recipe.clone()) };
+    fill(&experiment.pipeline(&*teacher, &writer), &folder, &run)?;
     remember(inputs, &folder, writer.plan(), read_at);
     Ok(())
 }
@@ -150,21 +150,14 @@ pub(super) struct Run {
     pub start: Instant,
     /// Name of the teacher's device.
     pub device: String,
-    /// The recipe's path.
-    pub recipe: std::path::PathBuf,
+    /// The recipe's path, if it has one.
+    pub recipe: Option<PathBuf>,
 }
 
-/// Runs the teacher for the writer's pending units and finishes the cache.
-pub(super) fn fill(
-    experiment: &Experiment,
-    teacher: &dyn Teacher,
-    writer: &CacheWriter,
-    run: &Run,
-) -> Result<Manifest> {
-    let folder = &experiment.folder;
-    let progress = Progress::new("caching", "positions", positions(writer, &*experiment.dataset)?);
-    let pipeline =
-        Pipeline { dataset: &*experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
+/// Runs the teacher for the writer's pending units and finishes the cache in the folder.
+pub(super) fn fill(pipeline: &Pipeline<'_>, folder: &Path, run: &Run) -> Result<Manifest> {
+    let writer = pipeline.writer;
+    let progress = Progress::new("caching", "positions", positions(writer, pipeline.dataset)?);
     let mut stages = StageSeconds::default();
     let filled = pipeline.run(stop::flag(), &mut stages, &|event| match event {
         logitcask_teach::Progress::Positions(count) => progress.add(count),
@@ -178,7 +171,7 @@ pub(super) fn fill(
         seconds: run.start.elapsed().as_secs_f64(),
         positions: progress.done(),
         device: run.device.clone(),
-        recipe: Some(run.recipe.display().to_string()),
+        recipe: run.recipe.as_ref().map(|path| path.display().to_string()),
         stages: stages.into(),
     };
     let recorded = this.add_to(folder);
