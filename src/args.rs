@@ -7,6 +7,7 @@ mod serve;
 mod values;
 
 pub use generate::GenerateArgs;
+pub use import::hidden::{HiddenArgs, NormCheck};
 pub use import::{DistillKitArgs, ImportArgs, ImportFormat, ImportTarget, LlamaCppArgs, MegatronArgs, NamedSource};
 pub use measure::MeasureArgs;
 pub use serve::ServeArgs;
@@ -110,6 +111,7 @@ pub enum Command {
   logitcask import distillkit captured --teacher Qwen/Qwen3-0.6B --tokenizer models/Qwen3 --out data/caches/captured
   logitcask import nemo train=train.jsonl test=test.jsonl --teacher models/Qwen3 --out data/caches/nemo
   logitcask import llama-cpp wiki.kld --teacher models/Qwen3 --out data/caches/wiki
+  logitcask import hidden states --norm after --teacher models/Qwen3 --out data/caches/states
   logitcask import distillkit --help                     what a format takes")]
     Import(ImportArgs),
     /// Offer a model to `[teacher] server` of recipes on other machines: log-probabilities of the tokens of prompts,

@@ -8,31 +8,24 @@ use crate::recipe::{CacheConfig, Recipe, TeacherConfig};
 use crate::recipe_file;
 use crate::recipe_teacher::RecipeTeacher;
 use crate::server_teacher;
+use crate::tail_atoms;
 use crate::teacher_source::TeacherSource;
 use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
-use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, FORMAT_VERSION, Plan, Versions};
-use logitcask_core::{ExtraColumn, PositionChoice, RowErrors, SampleId, Selection, TailSource, Truncation};
+use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, CacheWriter, FORMAT_VERSION, Plan, Versions};
+use logitcask_core::{ExtraColumn, PositionChoice, SampleId, Selection, TailSource, Truncation};
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_data::{Dataset, TOKENISATION_VERSION};
 use logitcask_model::{Companions, DeviceChoice};
 use logitcask_select::SELECTION_VERSION;
-use logitcask_teach::calibration::Trial;
-use logitcask_teach::{LocalTeacher, Teacher, calibrate, calibration_samples};
+use logitcask_teach::{LocalTeacher, Pipeline, Teacher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Versions of the steps that turn texts and logits into bytes.
 pub const VERSIONS: Versions =
     Versions { tokenisation: TOKENISATION_VERSION, selection: SELECTION_VERSION, codec: CODEC_VERSION };
-/// The largest tolerated error of log Z in nats; the fewest tail atoms that reach it are chosen.
-const TOLERATED: f64 = 2e-3;
-/// Number of samples from which the number of tail atoms is chosen.
-const CALIBRATION_SAMPLES: u64 = 8;
-/// Numbers of tail atoms to choose from.
-const ATOMS: std::ops::RangeInclusive<u32> = 3..=8;
-
 /// An opened recipe.
 pub struct Experiment {
     /// The recipe.
@@ -106,7 +99,7 @@ impl Experiment {
         for extra in self.extras() {
             extra.check().map_err(|error| error.within(&format!("[cache.extras.{}]", extra.name)))?;
         }
-        Ok(self.keep(*ATOMS.end()).check(self.vocab_size()).map_err(|error| error.within("[cache]"))?)
+        Ok(self.keep(*tail_atoms::RANGE.end()).check(self.vocab_size()).map_err(|error| error.within("[cache]"))?)
     }
 
     /// Which positions are cached.
@@ -166,6 +159,11 @@ impl Experiment {
     /// The columns that are cached beside the logits.
     fn extras(&self) -> Vec<ExtraColumn> {
         self.recipe.cache.extras(self.source.hidden_size())
+    }
+
+    /// Stage 1 of this experiment.
+    pub fn pipeline<'a>(&'a self, teacher: &'a dyn Teacher, writer: &'a CacheWriter) -> Pipeline<'a> {
+        Pipeline { dataset: &*self.dataset, teacher, writer, batch_tokens: self.teacher.batch_tokens }
     }
 
     /// The teacher: loaded on the chosen device, or asked on its server. Also returns the device's name.
@@ -237,8 +235,8 @@ impl Experiment {
         Ok((wanted.id() == existing.id()).then_some(existing))
     }
 
-    /// The fewest tail atoms whose error of log Z is at most [`TOLERATED`] over the temperature range, on a few
-    /// samples; 0 if the selection is dense, or the teacher does not tell the shape of the tail.
+    /// The number of tail atoms that a few samples need; 0 if the selection is dense, or the teacher does not tell the
+    /// shape of the tail.
     pub fn choose_tail_atoms(&self, teacher: &dyn Teacher) -> Result<u32> {
         match self.recipe.cache.selection {
             Selection::Dense {} => Ok(0),
@@ -249,18 +247,8 @@ impl Experiment {
 
     /// [`Self::choose_tail_atoms`], with another selection.
     pub fn choose_tail_atoms_of(&self, selection: Selection, teacher: &dyn Teacher) -> Result<u32> {
-        let split = self.dataset.splits().first().map(|(name, _)| name.clone()).unwrap_or_default();
-        let samples = calibration_samples(&*self.dataset, &split, CALIBRATION_SAMPLES, &self.positions())?;
-        // The rounding of the kept classes also causes an error, which does not depend on the atoms.
-        let keep = |atoms| Truncation { values: Default::default(), ..self.keep_of(selection, atoms) };
-        let keeps: Vec<Truncation> = ATOMS.map(keep).collect();
-        let outcome = calibrate(teacher, &split, &samples, &keeps, self.teacher.batch_tokens)
-            .context("the calibration samples")?;
-        let is_enough = |kept: &Trial| worst_log_z(&kept.errors) <= TOLERATED;
-        let enough = outcome.trials.iter().position(is_enough).unwrap_or(keeps.len() - 1);
-        let worst = worst_log_z(&outcome.trials[enough].errors);
-        tracing::info!(atoms = keeps[enough].atoms(), worst, tolerated = TOLERATED, "number of tail atoms chosen");
-        Ok(ATOMS.start() + enough as u32)
+        let keep = |atoms| self.keep_of(selection, atoms);
+        tail_atoms::choose(teacher, &*self.dataset, &self.positions(), self.teacher.batch_tokens, &keep)
     }
 }
 
@@ -311,9 +299,4 @@ pub fn missing_split_help(split: &str, there: &[String]) -> String {
 pub fn all_positions(dataset: &dyn Dataset, choice: &PositionChoice) -> Result<u64> {
     let of = |(split, len): (String, u64)| Ok(dataset.positions(&split, 0..len, choice)?);
     dataset.splits().into_iter().map(of).sum()
-}
-
-/// The largest error of log Z at any measured temperature, in nats.
-pub fn worst_log_z(errors: &RowErrors) -> f64 {
-    errors.log_z.iter().map(|e| e.worst()).fold(0.0, f64::max)
 }

@@ -26,6 +26,7 @@ mod server_teacher;
 mod stop;
 mod student;
 mod summary;
+mod tail_atoms;
 mod taught;
 mod teacher_source;
 mod tokenizers;

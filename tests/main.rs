@@ -17,6 +17,7 @@ mod golden;
 mod golden_rows;
 #[cfg(unix)]
 mod gpu_check;
+mod hidden_states;
 mod identity;
 mod imported_caches;
 mod imports;

@@ -1,6 +1,9 @@
 //! The arguments of `import`, one set for each format.
 
+pub mod hidden;
+
 use clap::{Args as ClapArgs, Subcommand};
+use hidden::{HIDDEN_HELP, HiddenArgs};
 use logitcask_import::distillkit::LegacyValues;
 use std::path::PathBuf;
 
@@ -50,6 +53,9 @@ Examples:
     --out data/caches/megatron"
     )]
     Megatron(MegatronArgs),
+    /// Last hidden states in safetensors files, to which the teacher's head is applied here
+    #[command(after_help = HIDDEN_HELP)]
+    Hidden(HiddenArgs),
 }
 
 /// What every format takes.
@@ -68,12 +74,17 @@ pub struct ImportTarget {
     /// The folder of the cache
     #[arg(long)]
     pub out: PathBuf,
-    /// Divide the probabilities of a position by their sum where it is above 1; otherwise more than 1.01 is an error
-    #[arg(long)]
-    pub renormalise: bool,
     /// If the folder holds a cache of another plan, move that cache aside and start a new one
     #[arg(long)]
     pub replace: bool,
+}
+
+/// What formats take that store rounded probabilities.
+#[derive(Debug, ClapArgs)]
+pub struct MassArgs {
+    /// Divide the probabilities of a position by their sum where it is above 1; otherwise more than 1.01 is an error
+    #[arg(long)]
+    pub renormalise: bool,
 }
 
 /// Arguments of `import distillkit`.
@@ -82,6 +93,9 @@ pub struct DistillKitArgs {
     /// What every format takes.
     #[command(flatten)]
     pub target: ImportTarget,
+    /// What formats take that store rounded probabilities.
+    #[command(flatten)]
+    pub mass: MassArgs,
     /// The settings that the files were made with [default: the only YAML file beside them]
     #[arg(long)]
     pub settings: Option<PathBuf>,
@@ -99,6 +113,9 @@ pub struct NemoArgs {
     /// What every format takes.
     #[command(flatten)]
     pub target: ImportTarget,
+    /// What formats take that store rounded probabilities.
+    #[command(flatten)]
+    pub mass: MassArgs,
 }
 
 /// Arguments of `import llama-cpp`.
@@ -107,6 +124,9 @@ pub struct LlamaCppArgs {
     /// What every format takes.
     #[command(flatten)]
     pub target: ImportTarget,
+    /// What formats take that store rounded probabilities.
+    #[command(flatten)]
+    pub mass: MassArgs,
     /// Number of the likeliest classes that are kept at a position
     #[arg(long, default_value_t = 64)]
     pub classes: u32,
@@ -118,6 +138,9 @@ pub struct MegatronArgs {
     /// What every format takes.
     #[command(flatten)]
     pub target: ImportTarget,
+    /// What formats take that store rounded probabilities.
+    #[command(flatten)]
+    pub mass: MassArgs,
     /// The token sequences of each split as JSON lines; without a name those of the split train
     #[arg(long, required = true, value_parser = named_source, value_name = "[SPLIT=]PATH")]
     pub tokens: Vec<NamedSource>,

@@ -18,10 +18,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::Error::{Io, Malformed, NotACache, OtherPlan, Unfinished, Version};
 use logitcask_cache::companions::pins;
 use logitcask_cache::{CacheReader, CacheWriter, MANIFEST_NAME, Manifest, PLAN_NAME, Plan, REBUILD};
-use logitcask_data::Dataset;
-use logitcask_teach::{Error, Pipeline, StageSeconds, Teacher};
+use logitcask_data::{Dataset, TextTokenizer};
+use logitcask_teach::{Error, Pipeline, StageSeconds};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 /// What the user can do about a folder that holds another cache.
@@ -79,8 +79,8 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         None => experiment.plan(experiment.keep(experiment.choose_tail_atoms(&*teacher)?))?,
     };
     let writer = open_writer(&experiment, plan, &args.recipe, args.replace)?;
-    let run = Run { start, device, recipe: args.recipe.clone() };
-    fill(&experiment, &*teacher, &writer, &run)?;
+    let run = Run { start, device, recipe: Some(args.recipe.clone()), tokenizer: &experiment.tokenizer };
+    fill(&experiment.pipeline(&*teacher, &writer), &folder, &run)?;
     remember(inputs, &folder, writer.plan(), read_at);
     Ok(())
 }
@@ -151,26 +151,21 @@ pub(super) fn owner(recipe: &Recipe, folder: &Path, path: &Path) -> Option<Strin
 }
 
 /// One call of a command that fills a cache.
-pub(super) struct Run {
+pub(super) struct Run<'a> {
     /// When the call began.
     pub start: Instant,
     /// Name of the teacher's device.
     pub device: String,
-    /// The recipe's path.
-    pub recipe: std::path::PathBuf,
+    /// The recipe's path, if it has one.
+    pub recipe: Option<PathBuf>,
+    /// The tokenizer of the teacher.
+    pub tokenizer: &'a TextTokenizer,
 }
 
-/// Runs the teacher for the writer's pending units and finishes the cache.
-pub(super) fn fill(
-    experiment: &Experiment,
-    teacher: &dyn Teacher,
-    writer: &CacheWriter,
-    run: &Run,
-) -> Result<Manifest> {
-    let folder = &experiment.folder;
-    let progress = Progress::new("caching", "positions", positions(writer, &*experiment.dataset)?);
-    let pipeline =
-        Pipeline { dataset: &*experiment.dataset, teacher, writer, batch_tokens: experiment.teacher.batch_tokens };
+/// Runs the teacher for the writer's pending units and finishes the cache in the folder.
+pub(super) fn fill(pipeline: &Pipeline<'_>, folder: &Path, run: &Run<'_>) -> Result<Manifest> {
+    let writer = pipeline.writer;
+    let progress = Progress::new("caching", "positions", positions(writer, pipeline.dataset)?);
     let mut stages = StageSeconds::default();
     let stop = stop::flag("stopping once the units that were begun are written");
     let filled = pipeline.run(stop, &mut stages, &|event| match event {
@@ -185,11 +180,13 @@ pub(super) fn fill(
         seconds: run.start.elapsed().as_secs_f64(),
         positions: progress.done(),
         device: run.device.clone(),
-        recipe: Some(run.recipe.display().to_string()),
+        recipe: run.recipe.as_ref().map(|path| path.display().to_string()),
         stages: stages.into(),
     };
     let recorded = this.add_to(folder);
-    filled.map_err(|error| explained(error, experiment)).with_context(|| folder.display().to_string())?;
+    filled
+        .map_err(|error| explained(error, pipeline.dataset, run.tokenizer))
+        .with_context(|| folder.display().to_string())?;
     if let Err(error) = recorded {
         note!("the time that caching took is not recorded: {error:#}");
     }
@@ -199,14 +196,14 @@ pub(super) fn fill(
 }
 
 /// The error, with the text that leads to the position that it names, by which the text is found in the dataset.
-fn explained(error: Error, experiment: &Experiment) -> anyhow::Error {
+fn explained(error: Error, dataset: &dyn Dataset, tokenizer: &TextTokenizer) -> anyhow::Error {
     let (Error::BadAnswer { split, sample, position, .. } | Error::BadRow { split, sample, position, .. }) = &error
     else {
         return error.into();
     };
-    let Ok(sample) = experiment.dataset.sample(split, *sample) else { return error.into() };
+    let Ok(sample) = dataset.sample(split, *sample) else { return error.into() };
     let read = &sample.input_ids[..sample.input_ids.len().min(position + 2)];
-    let Ok(text) = experiment.tokenizer.decode_verbatim(read) else { return error.into() };
+    let Ok(text) = tokenizer.decode_verbatim(read) else { return error.into() };
     let before = text.chars().count().saturating_sub(SHOWN_CHARACTERS);
     let end: String = text.chars().skip(before).collect();
     anyhow!("{error}. Up to the token that follows this position, the sample ends with {end:?}")

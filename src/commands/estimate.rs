@@ -3,12 +3,13 @@
 use super::fit;
 use crate::answers;
 use crate::args::EstimateArgs;
-use crate::experiment::{Experiment, all_positions, worst_log_z};
+use crate::experiment::{Experiment, all_positions};
 use crate::output::{counted, note, say};
 use crate::recipe::CacheConfig;
 use crate::recipe_file;
 use crate::recipe_teacher::RecipeTeacher;
 use crate::stop;
+use crate::tail_atoms::worst_log_z;
 use anyhow::{Context, Result, bail};
 use indicatif::HumanBytes;
 use logitcask_cache::{ArtifactRef, CacheWriter, Layout, Plan, shard_bytes};

@@ -27,7 +27,7 @@ mod tokenizer;
 mod train;
 mod verify;
 
-use crate::args::Command;
+use crate::args::{Command, ImportFormat};
 use crate::devices;
 use crate::recipe_file;
 use anyhow::Result;
@@ -77,9 +77,15 @@ fn device(command: &Command) -> Option<DeviceChoice> {
         Command::Generate(args) => Some(args.device),
         Command::Serve(args) => Some(args.device),
         Command::MeasureDevice(args) => Some(args.device),
+        Command::Import(args) => match &args.format {
+            ImportFormat::Hidden(args) => Some(args.device),
+            ImportFormat::DistillKit(_)
+            | ImportFormat::Nemo(_)
+            | ImportFormat::LlamaCpp(_)
+            | ImportFormat::Megatron(_) => None,
+        },
         Command::Prepare(_)
         | Command::Inspect(_)
-        | Command::Import(_)
         | Command::Export(_)
         | Command::Tokenizer(_)
         | Command::Completions(_)

@@ -43,8 +43,8 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let plan = experiment.plan(experiment.keep(atoms))?;
     let companions: Vec<_> = experiment.companions.iter().collect();
     let prepared = repair::prepare(folder, plan, experiment.tokenizer.json(), &companions, &report)?;
-    let run = Run { start, device, recipe: args.recipe.clone() };
-    let manifest = fill(&experiment, &*teacher, &prepared.writer, &run)?;
+    let run = Run { start, device, recipe: Some(args.recipe.clone()), tokenizer: &experiment.tokenizer };
+    let manifest = fill(&experiment.pipeline(&*teacher, &prepared.writer), folder, &run)?;
     let is_companion = |name: &str| prepared.writer.plan().companions.iter().any(|pin| pin.name == name);
     if let Some(lost) = prepared.left.iter().find(|finding| is_companion(&finding.file)) {
         bail!(

@@ -32,7 +32,7 @@ impl HeadParameter<'_> {
             HeadWeights::Own(head) => Head::new(self.cast(head), false),
             HeadWeights::Tied(embedding) => Head::new(self.cast(embedding), true),
         };
-        Head { softcap: self.softcap, ..head }
+        head.bounded(self.softcap)
     }
 
     /// Whether the parameter is trained.
@@ -131,6 +131,12 @@ impl Head {
         let strides = if is_by_class { (hidden_size, 1) } else { (1, vocab_size) };
         let host = HostHead { weights: numbers(weights), hidden_size, vocab_size, strides };
         Self { weights: Weights::Host(host), softcap: None, is_frozen: false }
+    }
+
+    /// The same head, whose logits approach this bound, if there is one.
+    #[must_use]
+    pub(crate) fn bounded(self, softcap: Option<f64>) -> Self {
+        Self { softcap, ..self }
     }
 
     /// The same head, whose gradient [`Self::backward`] does not compute.

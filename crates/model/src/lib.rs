@@ -31,7 +31,7 @@ pub mod weights;
 pub use activation::Activation;
 pub use causal_lm::CausalLm;
 pub use companions::Companions;
-pub use decoder::Model;
+pub use decoder::{FinalLayers, Model, NormSide};
 pub use device::{DeviceChoice, Precision};
 pub use error::{Error, Result};
 pub use families::{LayerType, ModelConfig, ModelType};

@@ -4,7 +4,7 @@ use crate::families::{language_model, object};
 use crate::weights::{
     self, GgufWeights, Llama2cWeights, Mxfp4Weights, RenamedWeights, SafetensorsWeights, WeightSource,
 };
-use crate::{Companions, Error, Model, ModelConfig, Precision, Result, companions, files, identity};
+use crate::{Companions, Error, FinalLayers, Model, ModelConfig, Precision, Result, companions, files, identity};
 use burn::tensor::Device;
 use logitcask_core::Fingerprint;
 use logitcask_gguf::GgufFile;
@@ -225,6 +225,14 @@ impl PretrainedModel {
         let model = weights::load(&self.config, self.source.as_ref(), device, precision.dtype(device)?)?;
         info!(path = %self.path.display(), %precision, seconds = start.elapsed().as_secs_f64(), "weights loaded");
         Ok(model)
+    }
+
+    /// Reads only what follows the last layer onto `device`: the final norm and the head.
+    ///
+    /// # Errors
+    /// The same as for [`Self::load`].
+    pub fn load_final_layers(&self, device: &Device, precision: Precision) -> Result<FinalLayers> {
+        weights::load_final_layers(&self.config, self.source.as_ref(), device, precision.dtype(device)?)
     }
 }
 

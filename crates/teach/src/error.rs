@@ -3,6 +3,7 @@
 use logitcask_core::{Sample, SampleId};
 use logitcask_remote::AnswerProblem;
 use logitcask_select::RowProblem;
+use std::path::{Path, PathBuf};
 
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -84,6 +85,17 @@ pub enum Error {
     /// The dataset could not provide a sample that the plan names.
     #[error(transparent)]
     Dataset(#[from] logitcask_data::Error),
+    /// A file of hidden states that cannot be taken over.
+    #[error("{}: {problem}", path.display())]
+    HiddenStates {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found, where in the file, what was expected, and what to do.
+        problem: String,
+    },
+    /// A file of hidden states that is not one of safetensors, or cannot be read.
+    #[error(transparent)]
+    Tensors(Box<logitcask_model::Error>),
     /// The sampling options are invalid, or the model's logits are not finite.
     #[error("cannot sample: {0}")]
     Sampling(String),
@@ -119,7 +131,17 @@ impl From<logitcask_remote::Error> for Error {
     }
 }
 
+impl From<logitcask_model::Error> for Error {
+    fn from(error: logitcask_model::Error) -> Self {
+        Self::Tensors(Box::new(error))
+    }
+}
+
 impl Error {
+    pub(crate) fn states(path: &Path, problem: impl Into<String>) -> Self {
+        Self::HiddenStates { path: path.to_owned(), problem: problem.into() }
+    }
+
     /// The same error of a server, with the samples named that these of `split` were asked for.
     pub(crate) fn of_samples(self, split: &str, samples: &[Sample]) -> Self {
         let Self::Remote(error) = self else { return self };

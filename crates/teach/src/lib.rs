@@ -7,7 +7,8 @@
 //! 4. [`calibrate`] estimates from a few samples how large and how accurate a cache will be.
 //! 5. [`generate`] lets a teacher continue texts.
 //! 6. [`measure`] measures how fast a device computes and selects logits.
-//! 7. [`prompt_log_probs`] gives the log-probabilities of the tokens of prompts, as a server of a model does.
+//! 7. [`hidden_states`] are those that a teacher left whose layers ran elsewhere; the head is applied to them here.
+//! 8. [`prompt_log_probs`] gives the log-probabilities of the tokens of prompts, as a server of a model does.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch_queue;
@@ -15,6 +16,7 @@ pub mod calibration;
 mod error;
 mod extra_values;
 pub mod generate;
+pub mod hidden_states;
 pub mod measure;
 mod open_unit;
 pub mod pipeline;
@@ -25,4 +27,4 @@ pub mod teacher;
 pub use calibration::{Calibration, CalibrationSet, calibrate, calibration_samples};
 pub use error::{Error, Result};
 pub use pipeline::{Pipeline, Progress, StageSeconds};
-pub use teacher::{LocalTeacher, Outputs, RemoteTeacher, Teacher};
+pub use teacher::{LocalTeacher, Outputs, RemoteTeacher, StatesTeacher, Teacher};

@@ -34,22 +34,32 @@ impl HeadInput {
     /// x: \[rows, width, hidden\], the output of the last layer; output: \[rows, width, size of the head's input\].
     pub(super) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [rows, width, d] = x.dims();
-        let mut x = x.reshape([rows * width, d]);
+        let x = self.after_norm(self.norm(x.reshape([rows * width, d])));
+        let size = x.dims()[1];
+        x.reshape([rows, width, size])
+    }
+
+    /// x: \[n, hidden\], the output of the last layer; output: project_out(norm(x)), \[n, width of the embedding\].
+    pub(super) fn norm(&self, mut x: Tensor<2>) -> Tensor<2> {
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
         }
-        if let Some(project) = &self.project_out {
-            x = project.forward(x);
+        match &self.project_out {
+            Some(project) => project.forward(x),
+            None => x,
         }
+    }
+
+    /// x: \[n, width of the embedding\], the output of [`norm`](Self::norm); output: \[n, size of the head's input\].
+    pub(super) fn after_norm(&self, mut x: Tensor<2>) -> Tensor<2> {
         if self.scale != 1.0 {
             x = x * self.scale;
         }
         if self.has_bias {
-            let one: Tensor<2> = Tensor::ones([rows * width, 1], &x.device());
+            let one: Tensor<2> = Tensor::ones([x.dims()[0], 1], &x.device());
             x = Tensor::cat(vec![x.clone(), one.cast(x.dtype())], 1);
         }
-        let size = x.dims()[1];
-        x.reshape([rows, width, size])
+        x
     }
 
     /// Its parameters with their names.

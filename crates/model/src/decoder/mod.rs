@@ -6,6 +6,7 @@ mod compute_copy;
 mod embedding;
 mod experts;
 mod feed_forward;
+mod final_layers;
 mod gated_delta;
 mod head_input;
 mod layer;
@@ -19,6 +20,7 @@ mod shape;
 mod short_conv;
 mod tensor_attention;
 
+pub use final_layers::{FinalLayers, NormSide};
 pub(crate) use mixer_shape::*;
 pub(crate) use shape::*;
 pub(crate) use tensor_attention::TensorLayout;

@@ -3,7 +3,7 @@
 use super::{ModelType, one_or_several};
 use crate::parameters::{ParameterBuilder, Values};
 use crate::rope::{RopeScaling, RopeType, RotarySpeeds};
-use crate::{Activation, Model};
+use crate::{Activation, FinalLayers, Model};
 use burn::tensor::{DType, Device};
 use logitcask_core::ConfigError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -246,6 +246,17 @@ impl ModelConfig {
     /// [`Shape::parameters`](crate::decoder::Shape::parameters) and its shape there, in row-major order.
     pub(crate) fn build<E>(&self, device: &Device, dtype: DType, values: Values<'_, E>) -> Result<Model, E> {
         Model::build(self, &mut ParameterBuilder::new(self.shape().parameters(), device, dtype, values))
+    }
+
+    /// Creates what follows the last layer in the same way.
+    pub(crate) fn build_final_layers<E>(
+        &self,
+        device: &Device,
+        dtype: DType,
+        values: Values<'_, E>,
+    ) -> Result<FinalLayers, E> {
+        let shape = self.shape();
+        FinalLayers::build(&shape, &mut ParameterBuilder::new(shape.parameters(), device, dtype, values))
     }
 
     /// The nonlinearity of the feed-forward network.

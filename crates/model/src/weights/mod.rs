@@ -7,6 +7,7 @@ mod parameter_reader;
 mod renamed;
 mod safetensors;
 mod shards;
+mod stored_tensor;
 
 pub use self::gguf::GgufWeights;
 pub use self::llama2c::Llama2cWeights;
@@ -14,10 +15,11 @@ pub(crate) use self::mxfp4::Mxfp4Weights;
 pub(crate) use self::renamed::RenamedWeights;
 pub use self::safetensors::SafetensorsWeights;
 pub(crate) use self::shards::in_gguf;
+pub use self::stored_tensor::StoredTensor;
 
 use self::parameter_reader::ParameterReader;
 use crate::families::Initial;
-use crate::{Error, Model, ModelConfig, Precision, Result};
+use crate::{Error, FinalLayers, Model, ModelConfig, Precision, Result};
 use burn::tensor::{DType, Device};
 use half::{bf16, f16};
 use logitcask_core::rng::CounterRng;
@@ -90,23 +92,37 @@ pub(crate) fn check(config: &ModelConfig, source: &dyn WeightSource) -> Result<(
 /// [`Error::Tensor`] if a value is not finite, or a tied head is saved a second time and differs; [`Error::Io`].
 pub fn load(config: &ModelConfig, source: &dyn WeightSource, device: &Device, dtype: DType) -> Result<Model> {
     check(config, source)?;
-    if let Some([embedding, head]) = config.tied_names()
-        && source.tensors().iter().any(|(name, _)| *name == head)
-    {
-        check_tied_copy(source, &head, &embedding)?;
-    }
+    check_tied_copy(config, source)?;
     let mut reader = ParameterReader::new(config.layout(), source);
     config.build(device, dtype, &mut |name, _| reader.values(name))
 }
 
-/// Checks that the second copy of a tied head equals the embedding.
-fn check_tied_copy(source: &dyn WeightSource, head: &str, embedding: &str) -> Result<()> {
-    if source.values(head)? == source.values(embedding)? {
+/// Builds what follows the last layer of that model, for which no other tensors are read.
+///
+/// # Errors
+/// The same as for [`load`].
+pub fn load_final_layers(
+    config: &ModelConfig,
+    source: &dyn WeightSource,
+    device: &Device,
+    dtype: DType,
+) -> Result<FinalLayers> {
+    check(config, source)?;
+    check_tied_copy(config, source)?;
+    let mut reader = ParameterReader::new(config.layout(), source);
+    config.build_final_layers(device, dtype, &mut |name, _| reader.values(name))
+}
+
+/// Checks that the second copy of a tied head, if there is one, equals the embedding.
+fn check_tied_copy(config: &ModelConfig, source: &dyn WeightSource) -> Result<()> {
+    let Some([embedding, head]) = config.tied_names() else { return Ok(()) };
+    let is_saved = source.tensors().iter().any(|(name, _)| *name == head);
+    if !is_saved || source.values(&head)? == source.values(&embedding)? {
         return Ok(());
     }
     Err(Error::Tensor {
         path: source.path().to_owned(),
-        name: head.to_owned(),
+        name: head,
         problem: "config.json ties the head to the embedding, but this one differs from it".to_owned(),
     })
 }

@@ -1,9 +1,9 @@
 //! A teacher whose model runs in this process.
 
-use super::buffer_pool::BufferPool;
-use super::{Logits, Outputs, Teacher, host, projection};
+use super::head_product::HeadProduct;
+use super::{Outputs, Teacher, host, projection};
 use crate::Result;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use logitcask_core::{ExtraColumn, ExtraSource, Projection};
 use logitcask_data::batches::TokenBatch;
 use logitcask_model::{CausalLm, Head, Model, Sequences};
@@ -12,8 +12,7 @@ use logitcask_model::{CausalLm, Head, Model, Sequences};
 pub struct LocalTeacher<M = Model> {
     model: M,
     head: Head,
-    device: Device,
-    pool: BufferPool,
+    product: HeadProduct,
     extras: Vec<ExtraColumn>,
     /// The matrix of each column's projection, \[hidden size, size\], if it has one.
     projections: Vec<Option<Tensor<2>>>,
@@ -22,9 +21,8 @@ pub struct LocalTeacher<M = Model> {
 impl<M: CausalLm> LocalTeacher<M> {
     /// A teacher that runs a loaded model.
     pub fn new(model: M) -> Self {
-        let device = model.device();
-        let (extras, projections, pool) = Default::default();
-        Self { head: model.head().detached(), model, device, pool, extras, projections }
+        let product = HeadProduct::on(model.device());
+        Self { head: model.head().detached(), model, product, extras: Vec::new(), projections: Vec::new() }
     }
 
     /// The same teacher, which also computes these columns.
@@ -35,7 +33,7 @@ impl<M: CausalLm> LocalTeacher<M> {
             let ExtraSource::Hidden { project, .. } = extra.from;
             project.map(|Projection::Random { size, seed }| {
                 let numbers = projection::random(hidden_size, size as usize, seed);
-                Tensor::from_data(TensorData::new(numbers, [hidden_size, size as usize]), &self.device)
+                Tensor::from_data(TensorData::new(numbers, [hidden_size, size as usize]), self.product.device())
             })
         };
         self.projections = extras.iter().map(matrix).collect();
@@ -52,10 +50,6 @@ impl<M: CausalLm> LocalTeacher<M> {
         };
         self.projections.iter().map(column).collect()
     }
-
-    fn is_cpu(&self) -> bool {
-        self.device == Device::flex()
-    }
 }
 
 impl<M: CausalLm> Teacher for LocalTeacher<M> {
@@ -67,13 +61,8 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
         &self.extras
     }
 
-    /// One batch for each core on a CPU, because most operations of a small model are too small to be parallelised. One
-    /// batch on a GPU.
     fn workers(&self) -> usize {
-        if !self.is_cpu() {
-            return 1;
-        }
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        self.product.workers()
     }
 
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
@@ -81,21 +70,17 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
         // shape, which can change the last bit of a logit. A batch of similar lengths has little of it.
         let sequences = Sequences::in_rows(batch.samples.len(), batch.width);
         let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();
-        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), &self.device);
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), self.product.device());
         let wanted: Vec<i64> = batch.positions.iter().map(|&position| position as i64).collect();
         let count = wanted.len();
-        let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), &self.device);
+        let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), self.product.device());
         let hidden = self.model.hidden_at(tokens, &sequences, wanted);
         let mut start = 0;
         for part in hidden.split(self.model.logits_chunk(), 0) {
             let positions = start..start + part.dims()[0];
             let extras = self.vectors(&part)?;
             start = positions.end;
-            let logits = match self.head.logits_into(part, self.pool.take()) {
-                Ok(numbers) => Logits::Host(self.pool.recycle_on_drop(numbers)),
-                Err(logits) if self.is_cpu() => Logits::Host(host(*logits)?.into()),
-                Err(logits) => Logits::Device(logits),
-            };
+            let logits = self.product.logits(&self.head, part)?;
             each(Outputs { positions, logits, extras })?;
         }
         Ok(())

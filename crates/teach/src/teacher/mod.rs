@@ -1,13 +1,16 @@
 //! Teachers: models that compute the logits.
 
 mod buffer_pool;
+mod head_product;
 mod local;
 mod projection;
 mod remote;
+mod states;
 
 pub use buffer_pool::HostLogits;
 pub use local::LocalTeacher;
 pub use remote::RemoteTeacher;
+pub use states::StatesTeacher;
 
 use crate::{Error, Result};
 use burn::tensor::{DType, Tensor};
