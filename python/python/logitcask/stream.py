@@ -120,7 +120,7 @@ class Run:
 
 
 class TrainingStream(Run):
-    """An endless iterator of training batches as NumPy arrays, in the order of `logitcask train`; a thread reads ahead.
+    """An endless iterator of training batches as NumPy arrays, in the order of `logitcask train`; threads read ahead.
 
     >>> stream = TrainingStream(logitcask.open("data/caches/demo"), batch_size=8, steps=400)
     >>> for batch in stream:

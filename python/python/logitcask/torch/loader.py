@@ -109,7 +109,7 @@ class Dataset(Run, torch.utils.data.IterableDataset[TorchBatch]):
 
 
 class Loader(Dataset):
-    """A `Dataset` that is iterated without a DataLoader: a thread of Rust reads ahead, which is faster than any number
+    """A `Dataset` that is iterated without a DataLoader: threads of Rust read ahead, which is faster than any number
     of worker processes. `device` is where the batches go."""
 
     def __init__(self, *args: Any, device: torch.device | str | None = None, **kwargs: Any) -> None:
