@@ -4,7 +4,7 @@ use crate::fixture::Fixture;
 use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_cache::CacheReader;
 use logitcask_core::{RowSource, SampleId};
-use logitcask_model::{CausalLm, DeviceChoice, Model, Precision, PretrainedModel, Sequences};
+use logitcask_model::{CausalLm, DeviceChoice, Model, NormSide, Precision, PretrainedModel, Sequences};
 use safetensors::tensor::{SafeTensors, TensorView};
 use safetensors::{Dtype, serialize_to_file};
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ struct Exported {
     samples: BTreeMap<String, Vec<Vec<u32>>>,
     /// The teacher.
     after: Model,
-    /// The same with a final norm that only scales, whose output the teacher's norm takes to the teacher's states.
-    before: Model,
+    /// The same with a final norm whose weights are one.
+    unweighted: Model,
 }
 
 fn load(folder: &Path) -> Model {
@@ -44,32 +44,32 @@ fn change_norm(folder: &Path) {
 impl Exported {
     fn new() -> Self {
         let fixture = Fixture::new(40);
-        let before = load(&fixture.path("teacher"));
+        let unweighted = load(&fixture.path("teacher"));
         change_norm(&fixture.path("teacher"));
         let after = load(&fixture.path("teacher"));
         fixture.ok(&["cache", "recipe.toml", "--device", "cpu"]);
         let cache = CacheReader::open(&fixture.path("cache")).unwrap();
         let tokens = |split: &str| cache.in_order(split).unwrap().map(|row| row.unwrap().sample.input_ids).collect();
         let samples = ["train", "test"].map(|split| (split.to_owned(), tokens(split)));
-        Self { fixture, samples: samples.into(), after, before }
+        Self { fixture, samples: samples.into(), after, unweighted }
     }
 
     /// One file for each sample of `train` and one of all of `test`, with the log-probabilities of tokens or without.
-    fn write(&self, folder: &str, model: &Model, with_log_probs: bool) {
+    fn write(&self, folder: &str, side: NormSide, with_log_probs: bool) {
         let file = |split: &str, name: String| {
             fs::create_dir_all(self.fixture.path(folder).join(split)).unwrap();
             self.fixture.path(folder).join(split).join(name)
         };
         for (number, tokens) in self.samples["train"].iter().enumerate() {
             let told = with_log_probs.then(|| self.log_probs(tokens));
-            write(&file("train", format!("hs_{number}.safetensors")), tokens, &states(model, tokens), told);
+            write(&file("train", format!("hs_{number}.safetensors")), tokens, &self.states(side, tokens), told);
         }
         let rows = &self.samples["test"];
         let width = rows.iter().map(Vec::len).max().unwrap();
         let padded = |row: &Vec<u32>| row.iter().copied().chain(std::iter::repeat_n(0, width - row.len())).collect();
         let ids: Vec<Vec<u32>> = rows.iter().map(padded).collect();
         let mask: Vec<u8> = rows.iter().flat_map(|row| (0..width).map(|place| u8::from(place < row.len()))).collect();
-        let values: Vec<u8> = ids.iter().flat_map(|row| bytes(&states(model, row))).collect();
+        let values: Vec<u8> = ids.iter().flat_map(|row| bytes(&self.states(side, row))).collect();
         let told = ids.iter().flat_map(|row| bytes(&self.log_probs(row))).collect::<Vec<u8>>();
         let ids: Vec<u8> = ids.concat().iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
         let shape = vec![rows.len(), width];
@@ -81,6 +81,23 @@ impl Exported {
         ];
         tensors.extend(with_log_probs.then(|| ("token_logprobs", view(Dtype::F32, &shape, &told))));
         serialize_to_file(tensors, None, &file("test", "all.safetensors".to_owned())).unwrap();
+    }
+
+    /// The states of the tokens on a side of the final norm. Of the output h of a norm without weights, an input is c h with
+    /// c² = eps / (1 - mean(h²)).
+    fn states(&self, side: NormSide, tokens: &[u32]) -> Vec<f32> {
+        if side == NormSide::After {
+            return states(&self.after, tokens);
+        }
+        let config = fs::read(self.fixture.path("teacher/config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        let eps = config["rms_norm_eps"].as_f64().unwrap();
+        let input = |h: &[f32]| {
+            let mean = h.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / h.len() as f64;
+            let c = (eps / (1.0 - mean)).sqrt();
+            h.iter().map(|value| (f64::from(*value) * c) as f32).collect::<Vec<f32>>()
+        };
+        states(&self.unweighted, tokens).chunks_exact(32).flat_map(input).collect()
     }
 
     /// The log-probability of each token after those before it, and NaN for the first.
@@ -173,7 +190,7 @@ fn same_rows(fixture: &Fixture, a: &str, b: &str) {
 #[test]
 fn states_from_both_sides_of_the_norm_give_the_rows_of_the_whole_teacher() {
     let exported = Exported::new();
-    exported.write("after", &exported.after, true);
+    exported.write("after", NormSide::After, true);
     let (out, notes) = exported.ok(&exported.import("after", "after", "from-after", &[]));
     assert!(out.contains("max_length = ") && out.contains("or any from 0.75 to 10"), "{out}");
     assert!(notes.contains("states from after the final norm: the log-probabilities of "), "{notes}");
@@ -182,7 +199,7 @@ fn states_from_both_sides_of_the_norm_give_the_rows_of_the_whole_teacher() {
     same_rows(fixture, "cache", "from-after");
     let cache = CacheReader::open(&fixture.path("from-after")).unwrap();
     assert_eq!(cache.plan().keep.source, RowSource::FULL);
-    exported.write("before", &exported.before, false);
+    exported.write("before", NormSide::Before, false);
     let (_, notes) = exported.ok(&exported.import("before", "before", "from-before", &["--check", "model"]));
     assert!(notes.contains("states from before the final norm"), "{notes}");
     same_rows(fixture, "cache", "from-before");
@@ -200,8 +217,8 @@ fn states_from_both_sides_of_the_norm_give_the_rows_of_the_whole_teacher() {
 #[test]
 fn the_wrong_side_of_the_norm_is_refused_and_named() {
     let exported = Exported::new();
-    exported.write("after", &exported.after, true);
-    exported.write("silent", &exported.after, false);
+    exported.write("after", NormSide::After, true);
+    exported.write("silent", NormSide::After, false);
     for (folder, more) in [("after", &[][..]), ("silent", &["--check", "model"])] {
         let error = exported.fails(&exported.import(folder, "before", "wrong", more));
         assert!(
@@ -213,7 +230,7 @@ fn the_wrong_side_of_the_norm_is_refused_and_named() {
     assert!(error.contains("--check model") && error.contains("--check none"), "{error}");
     assert!(!exported.fixture.path("wrong").exists());
     // The states of another text belong to neither side.
-    exported.write("other", &exported.after, false);
+    exported.write("other", NormSide::After, false);
     let (a, b) = (&exported.samples["train"][0], &exported.samples["train"][1]);
     let n = a.len().min(b.len());
     let folder = exported.fixture.path("other/train");
@@ -230,7 +247,7 @@ fn the_wrong_side_of_the_norm_is_refused_and_named() {
 #[test]
 fn the_same_arguments_go_on_and_others_are_refused() {
     let exported = Exported::new();
-    exported.write("after", &exported.after, true);
+    exported.write("after", NormSide::After, true);
     let args = exported.import("after", "after", "from-after", &[]);
     exported.ok(&args);
     let id = |folder: &str| CacheReader::open(&exported.fixture.path(folder)).unwrap().cache_id();
