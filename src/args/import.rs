@@ -43,9 +43,9 @@ Examples:
     LlamaCpp(LlamaCppArgs),
     /// Megatron-LM's offline log-probabilities, a folder of --logits-save-dir
     #[command(
-        after_help = "The files hold no tokens. --tokens has a line {\"input_ids\": [...]} for every sample that they hold, in the
-order of training, with as many tokens as positions were saved or one more. If few labels are then among the kept
-classes, the tokens are in another order.
+        after_help = "The files hold no tokens. --tokens has a line {\"input_ids\": [...]} for every sample that they hold, \
+in the order of training, with as many tokens as positions were saved or one more. If few labels are then among the \
+kept classes, the tokens are in another order.
 
 Examples:
   logitcask import megatron teacher-logits --tokens tokens.jsonl --teacher models/Qwen3 --out data/caches/megatron

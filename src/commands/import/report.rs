@@ -43,6 +43,7 @@ pub(super) fn say_recipe(folder: &Path, plan: &Plan) {
     say!("  [cache]");
     say!("  path = \"{}\"", folder.display());
     say!("  [loss]");
+    say!("  alpha = 0.9               # the teacher's share of the loss; the labels have the rest");
     match plan.keep.source.tail {
         TailSource::None => say!("  tail = \"renorm\""),
         TailSource::Mass => say!("  temperature = 1.0         # or any with tail = \"renorm\""),
