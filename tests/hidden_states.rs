@@ -192,7 +192,7 @@ fn states_from_both_sides_of_the_norm_give_the_rows_of_the_whole_teacher() {
     let exported = Exported::new();
     exported.write("after", NormSide::After, true);
     let (out, notes) = exported.ok(&exported.import("after", "after", "from-after", &[]));
-    assert!(out.contains("max_length = ") && out.contains("or any from 0.75 to 10"), "{out}");
+    assert!(out.contains("alpha = 0.9") && out.contains("or any from 0.75 to 10"), "{out}");
     assert!(notes.contains("states from after the final norm: the log-probabilities of "), "{notes}");
     let fixture = &exported.fixture;
     fixture.ok(&["verify", "from-after"]);

@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::error::{exception, invalid};
 use logitcask_cache::{CacheReader, CachedSample, Error, Samples};
 use logitcask_core::interleaving::Interleaving;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::num::NonZero;
@@ -15,7 +16,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 /// Number of threads that decode for a reader of all samples.
 const DECODERS: NonZero<usize> = NonZero::new(2).expect("2 is not 0");
 
-type Ready = Receiver<logitcask_cache::Result<Batch>>;
+/// Batches; `None` is the end.
+type Ready = Receiver<Option<logitcask_cache::Result<Batch>>>;
 
 /// Batches that a thread reads ahead.
 #[pyclass(frozen, module = "logitcask._core")]
@@ -100,11 +102,14 @@ impl Stream {
         Ok(Self::reading_ahead(ahead, cache.extras.clone(), next))
     }
 
-    /// The next batch; `None` at the end.
+    /// The next batch; `None` at the end. Raises RuntimeError after an error, which ends the stream.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let receive = || self.ready.lock().ok().and_then(|ready| ready.recv().ok());
-        let Some(batch) = py.detach(receive) else { return Ok(None) };
-        batch.map_err(exception)?.into_arrays(py, &self.extras).map(Some)
+        let ended = || PyRuntimeError::new_err("the thread that reads has ended, because of an error before");
+        match py.detach(receive).ok_or_else(ended)? {
+            Some(batch) => batch.map_err(exception)?.into_arrays(py, &self.extras).map(Some),
+            None => Ok(None),
+        }
     }
 }
 
@@ -117,8 +122,9 @@ impl Stream {
     ) -> Self {
         let (out, ready) = sync_channel(ahead);
         std::thread::spawn(move || {
-            while let Some(batch) = next() {
-                let is_last = batch.is_err();
+            loop {
+                let batch = next();
+                let is_last = !matches!(batch, Some(Ok(_)));
                 // A closed channel means that nobody reads the stream any more.
                 if out.send(batch).is_err() || is_last {
                     return;

@@ -123,6 +123,16 @@ def test_labels_travel_with_their_batch(cache: logitcask.Cache) -> None:
         hf.Loss()({"logits": torch.zeros(3, 12, VOCAB)}, labels + 0)
 
 
+def test_a_batch_without_positions_has_no_loss_and_a_gradient_of_0(cache: logitcask.Cache) -> None:
+    batch = to_torch(cache["train"].batch([0, 1])).part(0, 0)
+    assert len(batch.rows) == 0
+    logits = torch.zeros(*batch.input_ids.shape, VOCAB, requires_grad=True)
+    for count in (None, 0, torch.tensor(0)):
+        loss = hf.Loss(2.0)({"logits": logits}, hf.Labels.of(batch), count)
+        loss.backward()
+        assert loss.item() == 0.0 and not logits.grad.any()
+
+
 def test_columns_that_a_trainer_removed_are_missed_by_name(cache: logitcask.Cache) -> None:
     with pytest.raises(KeyError, match="remove_unused_columns=False"):
         hf.Collator(cache["train"])([{}])

@@ -70,8 +70,10 @@ fn join(args: &GenerateArgs, path: &Path, texts: &Texts<'_>, written: &[WrittenT
     let kept = written.iter().filter(|text| text.is_finished || !args.finished_only);
     let corpus: Vec<String> = kept.map(|text| texts.text(&text.tokens)).collect::<Result<_>>()?;
     if corpus.is_empty() {
-        note!("no text was finished, so nothing is written");
-        return Ok(());
+        bail!(
+            "no text reached an end token, so that none is left with --finished-only; without it, the same command writes \
+             them as they are"
+        );
     }
     let report = diversity(&corpus);
     let corpus: Vec<(String, &str)> =

@@ -182,6 +182,8 @@ class Split:
         `world_size`-th batch. The last batch may be smaller."""
         if batch_size < 1:
             raise ValueError(f"batch_size = {batch_size} was given, but it must be at least 1")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank = {rank} was given for {world_size} ranks")
         stream = _core.Stream.in_order(
             self.cache.core, self.name, batch_size, rank, world_size, AHEAD, classes, max_length, packed
         )

@@ -114,4 +114,6 @@ class Loss:
             raise TypeError(f"labels of logitcask.hf.Collator are needed, but {type(labels).__name__} was given")
         logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
         losses = kd_loss(logits, labels.batch, self.temperature, reduction="none", **self.options)
-        return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
+        positions = len(losses) if num_items_in_batch is None else num_items_in_batch
+        # A batch has none if all its positions are behind `max_length`.
+        return losses.sum() / (positions.clamp(min=1) if isinstance(positions, Tensor) else max(positions, 1))

@@ -141,7 +141,10 @@ class TrainingStream(Run):
     def __next__(self) -> Batch:
         if self.steps is not None and self.step >= self.steps:
             raise StopIteration
-        batch = self._next(self.start_prefetch())
+        stream = self.start_prefetch()
+        # An interruption may lose the batch that is read, and an error ends the stream: either way, it is opened again.
+        self._at = (-1, -1)
+        batch = self._next(stream)
         self.step += 1
         self._at = (self.step, os.getpid())
         return batch

@@ -44,7 +44,7 @@ impl NormChecker<'_> {
             bail!("none of the log-probabilities of tokens that were read is finite, so that --norm cannot be checked");
         }
         let (factor, margin) = CLEARLY;
-        let is_close = |agreement: &Agreement| agreement.mean <= MEAN_BOUND;
+        let is_close = |agreement: &Agreement| agreement.tokens > 0 && agreement.mean <= MEAN_BOUND;
         let is_better = |of_other: &Agreement| is_close(of_other) && of_asked.mean > factor * of_other.mean + margin;
         if let Some(of_other) = of_other.filter(is_better) {
             bail!(

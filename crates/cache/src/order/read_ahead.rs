@@ -4,7 +4,7 @@ use super::{Page, PageKey, Place};
 use crate::reader::CacheReader;
 use crate::row_group::CachedSample;
 use crate::schema::ROWS_PER_PAGE;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZero;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +48,9 @@ impl ReadAhead {
     /// Begins the window that was the next one, of which all pages are requested now, and returns its places. `next` is
     /// the one that follows it.
     pub(super) fn begin(&mut self, next: Option<Vec<Place>>) -> Option<Vec<Place>> {
+        // Pages of the finished window are left where samples were skipped.
+        let begun: HashSet<PageKey> = self.places.iter().flatten().map(|place| place.page()).collect();
+        self.pending.retain(|key, _| begun.contains(key));
         while let Some(page) = self.pages.pop_front() {
             self.request(page);
         }

@@ -72,6 +72,12 @@ struct Location {
 impl Shape {
     /// Reads it from the first payload, of whose version `saver` must say the same.
     fn of(payload: &Payload, saver: &Saver, ranks: u64) -> Result<Self, String> {
+        if saver.format_version != payload.version {
+            return Err(format!(
+                "`_meta.json` is of `format_version` {}, but what was saved is of {}; copy the files of one run",
+                saver.format_version, payload.version
+            ));
+        }
         let microbatch = match saver.format_version {
             1 => payload.part_samples(),
             2 => saver.mbs_save.filter(|size| *size > 0).ok_or("`_meta.json` does not say `mbs_save`")?,

@@ -11,6 +11,8 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 
 /// Longest payload that is unpacked.
 const MAX_PAYLOAD: u64 = 8 << 30;
+/// Most places of a position: a class each.
+const MOST_PLACES: u64 = 1 << 17;
 /// The id -1 in 17 bits, of a place without a class. Its value is -1000 or less.
 const NO_CLASS: u64 = (1 << 17) - 1;
 const NO_VALUE: f64 = -1000.0;
@@ -18,6 +20,7 @@ const NO_VALUE: f64 = -1000.0;
 /// The kept classes of all positions of some samples.
 #[derive(Debug)]
 pub(super) struct Payload {
+    pub version: u64,
     /// One for each microbatch in version 1, and a single one in version 2.
     parts: Vec<Part>,
 }
@@ -67,6 +70,7 @@ impl Payload {
         }
         let names = ["values", "indices_low", "bit_17"];
         let [values, low, high] = names.map(need);
+        let mut version = 1;
         let parts = match (get("format_version"), values?, low?, high?) {
             (None, Value::List(values), Value::List(low), Value::List(high))
                 if !values.is_empty() && values.len() == low.len() && low.len() == high.len() =>
@@ -76,7 +80,10 @@ impl Payload {
                     .map(|((values, low), high)| Part::new(&mut file, [values, low, high]))
                     .collect::<Result<_, _>>()?
             }
-            (Some(Value::Int(2)), values, low, high) => vec![Part::new(&mut file, [values, low, high])?],
+            (Some(Value::Int(2)), values, low, high) => {
+                version = 2;
+                vec![Part::new(&mut file, [values, low, high])?]
+            }
             (Some(Value::Int(version)), ..) => {
                 return Err(format!(
                     "its `format_version` is {version}; 2 is read, and files of version 1, which have none"
@@ -89,7 +96,7 @@ impl Payload {
                 ));
             }
         };
-        let this = Self { parts };
+        let this = Self { version, parts };
         match this.parts.iter().all(|part| part.values.size[..2] == this.parts[0].values.size[..2]) {
             true => Ok(this),
             false => Err("its microbatches have different sizes".to_owned()),
@@ -134,7 +141,9 @@ impl Part {
         let (values, low, high) = (array(values)?, array(low)?, array(high)?);
         let shape = |array: &Array| format!("{:?} of {:?}", array.size, array.dtype);
         let numbers = match (values.dtype, &*values.size) {
-            (Dtype::F16 | Dtype::BF16 | Dtype::F32, [a, b, c]) if *a > 0 && *b > 0 && *c > 0 => a * b * c,
+            (Dtype::F16 | Dtype::BF16 | Dtype::F32, [a, b, c]) if *a > 0 && *b > 0 && (1..=MOST_PLACES).contains(c) => {
+                a * b * c
+            }
             _ => {
                 return Err(format!(
                     "`values` is {}, floats [positions, samples, places] belong there",

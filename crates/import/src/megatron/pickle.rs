@@ -14,12 +14,26 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Text(Rc<str>),
-    Tuple(Rc<[Value]>),
+    Tuple(Tuple),
     List(Vec<Value>),
     Dict(Vec<(Value, Value)>),
     Global(Global),
     Storage(Rc<Storage>),
     Tensor(Rc<Tensor>),
+}
+
+/// Values that may be in many places, with their [`depth`], which is not computed anew in each.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tuple {
+    items: Rc<[Value]>,
+    depth: usize,
+}
+
+impl From<Vec<Value>> for Tuple {
+    fn from(items: Vec<Value>) -> Self {
+        let depth = 1 + items.iter().map(depth).max().unwrap_or_default();
+        Self { items: items.into(), depth }
+    }
 }
 
 /// A name that a pickle may use.
@@ -104,7 +118,7 @@ impl Machine<'_> {
             b'X' => self.text()?,
             b'}' => Value::Dict(Vec::new()),
             b']' => Value::List(Vec::new()),
-            b')' => Value::Tuple(Rc::new([])),
+            b')' => Value::Tuple(Vec::new().into()),
             b't' => Value::Tuple(self.since_mark()?.into()),
             count @ 0x85..=0x87 => Value::Tuple(self.last(usize::from(count - 0x84))?.into()),
             b'c' => Value::Global(self.global()?),
@@ -173,7 +187,7 @@ impl Machine<'_> {
         let (Value::Tuple(arguments), Value::Global(callee)) = (&arguments, &callee) else {
             return Err("a call of something that is no name, or without arguments".to_owned());
         };
-        match (callee, &**arguments) {
+        match (callee, &*arguments.items) {
             (Global::OrderedDict, []) => Ok(Value::Dict(Vec::new())),
             (Global::TypedTensor, [Value::Storage(storage), offset, size, stride, ..]) => {
                 let dtype = storage.dtype.ok_or("a tensor whose type of numbers is not named")?;
@@ -248,6 +262,9 @@ impl Machine<'_> {
 /// How deep tuples, lists and dictionaries may be within each other: a shape is in the arguments of a tensor.
 const DEEPEST: usize = 4;
 
+/// How many dimensions a tensor may have; those of log-probabilities have three.
+const MOST_DIMENSIONS: usize = 8;
+
 /// Rejects values whose nesting no dictionary of tensors has, before it is too deep to be walked.
 fn check_depth(value: &Value) -> Result<(), String> {
     match depth(value) < DEEPEST {
@@ -258,7 +275,7 @@ fn check_depth(value: &Value) -> Result<(), String> {
 
 fn depth(value: &Value) -> usize {
     let within: &mut dyn Iterator<Item = &Value> = match value {
-        Value::Tuple(items) => &mut items.iter(),
+        Value::Tuple(tuple) => return tuple.depth,
         Value::List(items) => &mut items.iter(),
         Value::Dict(items) => &mut items.iter().flat_map(|(key, value)| [key, value]),
         _ => return 0,
@@ -287,7 +304,7 @@ fn refused(opcode: u8) -> String {
 /// What a persistent id names: `("storage", class, key, device, number of numbers)`.
 fn storage(id: &Value) -> Result<Value, String> {
     let Value::Tuple(parts) = id else { return Err("a persistent id that is no tuple".to_owned()) };
-    match &**parts {
+    match &*parts.items {
         [Value::Text(kind), Value::Global(Global::Storage(dtype)), Value::Text(key), _, Value::Int(count)]
             if &**kind == "storage" && *count >= 0 =>
         {
@@ -310,7 +327,10 @@ fn tensor(storage: &Rc<Storage>, dtype: Dtype, place: (&Value, &Value, &Value)) 
 }
 
 fn numbers(tuple: &Value) -> Result<Vec<u64>, String> {
-    let Value::Tuple(items) = tuple else { return Err("a shape that is no tuple".to_owned()) };
+    let Value::Tuple(Tuple { items, .. }) = tuple else { return Err("a shape that is no tuple".to_owned()) };
+    if items.len() > MOST_DIMENSIONS {
+        return Err(format!("a shape of {} dimensions", items.len()));
+    }
     let number = |item: &Value| match item {
         Value::Int(number) => natural(*number),
         _ => Err("a shape that is no tuple of integers".to_owned()),

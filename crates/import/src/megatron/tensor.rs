@@ -85,7 +85,8 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
-    /// Rejects a view that leaves its storage.
+    /// Rejects a view that leaves its storage, or that has a number of it in several places: such a view can be far larger
+    /// than the file.
     pub fn check(&self) -> Result<(), String> {
         let steps = self
             .size
@@ -94,8 +95,10 @@ impl Tensor {
             .try_fold(0u64, |sum, (size, stride)| sum.checked_add(size.saturating_sub(1).checked_mul(*stride)?));
         let last = steps.and_then(|steps| steps.checked_add(self.offset));
         let end = last.and_then(|last| last.checked_add(1)?.checked_mul(self.dtype.bytes()));
+        let numbers = self.size.iter().try_fold(self.dtype.bytes(), |bytes, size| bytes.checked_mul(*size));
+        let fits = |bytes: Option<u64>| bytes.is_some_and(|bytes| bytes <= self.storage.bytes());
         let is_empty = self.size.contains(&0);
-        match end.is_some_and(|end| end <= self.storage.bytes()) || is_empty {
+        match fits(end) && fits(numbers) || is_empty {
             true if self.size.len() == self.stride.len() => Ok(()),
             _ => Err(format!(
                 "a tensor of size {:?}, stride {:?} and offset {} in a storage of {} bytes",

@@ -13,6 +13,8 @@ const HEADERS: usize = 64;
 const BODY_BYTES: u64 = 64 << 20;
 /// How long a client may keep silent, before a request and within one.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+/// How long a request may take to arrive.
+const LONGEST_REQUEST: Duration = Duration::from_secs(600);
 /// How long a client that is refused may go on to send, so that it comes to read why.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How often a reader looks whether to stop.
@@ -65,13 +67,14 @@ impl<'a> Connection<'a> {
 
     /// The next request, or why it is none; `None` if the client has no other, or the server stops.
     pub(super) fn next(&mut self) -> io::Result<Option<Result<Request, Refusal>>> {
+        let deadline = Instant::now() + LONGEST_REQUEST;
         let head = loop {
             match head(&self.received) {
                 Ok(Some(head)) => break head,
                 Ok(None) if self.received.len() > HEAD_BYTES => {
                     return Ok(Some(Err((431, format!("the head of the request is longer than {HEAD_BYTES} bytes")))));
                 }
-                Ok(None) if self.receive()? => {}
+                Ok(None) if self.receive(deadline)? => {}
                 Ok(None) => return Ok(None),
                 Err(refusal) => return Ok(Some(Err(refusal))),
             }
@@ -82,7 +85,7 @@ impl<'a> Connection<'a> {
         // At most BODY_BYTES.
         let end = head.length + head.body_length as usize;
         while self.received.len() < end {
-            if !self.receive()? {
+            if !self.receive(deadline)? {
                 return Ok(None);
             }
         }
@@ -92,17 +95,17 @@ impl<'a> Connection<'a> {
         Ok(Some(Ok(Request { method: head.method, path: head.path, body, keeps_alive: head.keeps_alive })))
     }
 
-    /// Receives some bytes; `false` if there are no more, or the server stops.
-    fn receive(&mut self) -> io::Result<bool> {
-        let (start, mut bytes) = (Instant::now(), [0; 16 << 10]);
-        while !self.stop.load(Ordering::Relaxed) {
+    /// Receives some bytes; `false` if there are none until `deadline` or for [`LONGEST_SILENCE`], or the server stops.
+    fn receive(&mut self, deadline: Instant) -> io::Result<bool> {
+        let mut bytes = [0; 16 << 10];
+        let deadline = deadline.min(Instant::now() + LONGEST_SILENCE);
+        while !self.stop.load(Ordering::Relaxed) && Instant::now() < deadline {
             match self.stream.read(&mut bytes) {
                 Ok(count) => {
                     self.received.extend(&bytes[..count]);
                     return Ok(count > 0);
                 }
                 Err(error) if !is_passing(&error) => return Err(error),
-                Err(_) if start.elapsed() > LONGEST_SILENCE => return Ok(false),
                 Err(_) => {}
             }
         }
@@ -120,8 +123,8 @@ impl<'a> Connection<'a> {
         self.write(status, body, false)?;
         self.stream.shutdown(Shutdown::Write)?;
         // An answer is lost if the connection ends while the client is still sending.
-        let start = Instant::now();
-        while start.elapsed() < FAREWELL && self.receive()? {
+        let deadline = Instant::now() + FAREWELL;
+        while self.receive(deadline)? {
             self.received.clear();
         }
         Ok(())

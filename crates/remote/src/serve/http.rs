@@ -6,6 +6,7 @@ use super::routes::answer;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::net::{TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -83,13 +84,22 @@ struct Server<'a> {
     open: AtomicUsize,
 }
 
+/// The place of a connection among those that are served, which is free again when it ends in whatever way.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Server<'_> {
     /// Answers the requests of one connection.
     fn connection(&self, stream: TcpStream) {
+        let _place = Place(&self.open);
         if let Err(error) = self.requests(stream) {
             info!(%error, "a connection ended early");
         }
-        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn requests(&self, stream: TcpStream) -> std::io::Result<()> {
@@ -113,9 +123,12 @@ impl Server<'_> {
     /// Status and body of the answer to one request.
     fn response(&self, request: &Request) -> (u16, String) {
         let start = Instant::now();
-        let (status, body) = match answer(request, self.model, &self.turn, self.stop) {
-            Ok(body) => (200, body),
-            Err((status, message)) => (status, refusal(status, &message)),
+        // A device that fails panics; the server goes on, and says so.
+        let answered = catch_unwind(AssertUnwindSafe(|| answer(request, self.model, &self.turn, self.stop)));
+        let (status, body) = match answered {
+            Ok(Ok(body)) => (200, body),
+            Ok(Err((status, message))) => (status, refusal(status, &message)),
+            Err(_) => (500, refusal(500, "the model failed; the server's standard error says why")),
         };
         let Request { method, path, .. } = request;
         info!(method, path, status, seconds = start.elapsed().as_secs_f64(), "answered");

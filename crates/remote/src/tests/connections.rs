@@ -192,6 +192,21 @@ impl ServedModel for Slow {
 }
 
 #[test]
+fn a_model_that_fails_is_said_to_have_failed_and_the_server_goes_on() {
+    let (begun, _has_begun) = channel();
+    // Nobody lets it go on, so that it panics.
+    let (_, go_on) = channel();
+    let model = Slow { begun: Mutex::new(begun), go_on: Mutex::new(go_on) };
+    with_server_of(&model, &AtomicBool::new(false), |url| {
+        for _ in 0..3 {
+            let answer = raw(url, post("Connection: close\r\n").as_bytes());
+            assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("the model failed"), "{answer}");
+        }
+        assert!(raw(url, b"GET /health HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
 fn a_request_that_is_under_way_is_answered_before_the_server_ends() {
     let (begun, has_begun) = channel();
     let (may_go_on, go_on) = channel();

@@ -78,7 +78,7 @@ def kd_loss(
     for start in range(0, positions, chunk):
         end = min(start + chunk, positions)
         pieces.append(student.apply(start, end, batch.part(start, end), term.part(start, end)))
-    losses = torch.cat(pieces) if pieces else student.rows.new_zeros(0)
+    losses = torch.cat(pieces) if pieces else student.rows.flatten()[:0]
     if reduction == "none":
         return losses
     return losses.sum() / max(positions, 1) if reduction == "mean" else losses.sum()

@@ -61,10 +61,30 @@ fn names_and_opcodes_that_tensors_do_not_need_are_refused() {
 }
 
 #[test]
+fn values_that_are_used_again_and_again_cost_no_more_than_their_bytes() {
+    // A tuple of many numbers, one of the former many times, and one of that many times: 27 * 10^9 values to walk.
+    let many = 3_000;
+    let again = |index: u8| [&b"("[..], &[b'h', index].repeat(many), b"tq", &[index + 1]].concat();
+    let numbers = [&b"\x80\x02("[..], &b"K\x01".repeat(many), b"tq\x00"].concat();
+    let start = std::time::Instant::now();
+    read(&[numbers, again(0), again(1), b".".to_vec()].concat()).unwrap();
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+#[test]
 fn tensors_beyond_their_storage_are_refused() {
     refused(&tensor(b"K\x02K\x04\x86"), "a tensor of size [2, 4], stride [3, 1] and offset 0 in a storage of 12 bytes");
     refused(&tensor(b"J\xff\xff\xff\xffK\x03\x86"), "negative");
     refused(&tensor(b"K\x02\x85"), "a tensor of size [2]");
+    // Rows with steps of 0 numbers: within the storage, but larger than it.
+    let view = Tensor {
+        storage: Rc::new(Storage { dtype: Some(Dtype::F16), key: "0".into(), count: 6 }),
+        dtype: Dtype::F16,
+        offset: 0,
+        size: vec![7, 3],
+        stride: vec![0, 1],
+    };
+    assert!(view.check().unwrap_err().starts_with("a tensor of size [7, 3], stride [0, 1]"));
     refused(&tensor(b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fK\x03\x86"), "a tensor of size");
 }
 
