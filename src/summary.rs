@@ -51,6 +51,18 @@ impl CacheFigures {
             log_z_error: totals.log_z_error.clone(),
         }
     }
+
+    /// Id, number of positions, bytes and kept mass in one line.
+    pub fn line(&self) -> String {
+        format!(
+            "cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept class), mean kept mass {:.4}",
+            self.cache_id.short(),
+            self.positions,
+            self.bytes_per_position,
+            self.bytes_per_entry,
+            self.kept_mass,
+        )
+    }
 }
 
 /// Busy time of the parts of stage 1, in seconds.

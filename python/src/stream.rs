@@ -62,8 +62,10 @@ impl Stream {
         let skipped = stride.saturating_sub(1) * batch_size;
         let mut is_first = true;
         let next = move || {
-            if !std::mem::take(&mut is_first) && steps.take(skipped, 0..0).is_err() {
-                return None;
+            if !std::mem::take(&mut is_first)
+                && let Err(error) = steps.take(skipped, 0..0)
+            {
+                return Some(Err(error));
             }
             Some(steps.take(batch_size, share.0..share.1).map(|samples| Batch::new(samples, shape)))
         };

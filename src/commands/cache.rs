@@ -218,15 +218,7 @@ fn positions(writer: &CacheWriter, dataset: &dyn Dataset) -> Result<u64> {
 
 fn report(folder: &Path, manifest: &Manifest, stages: StageSeconds, seconds: f64) {
     let figures = CacheFigures::of(manifest);
-    say!(
-        "{}: cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept class), mean kept mass {:.4}",
-        folder.display(),
-        manifest.cache_id().short(),
-        manifest.totals.positions,
-        figures.bytes_per_position,
-        figures.bytes_per_entry,
-        figures.kept_mass,
-    );
+    say!("{}: {}", folder.display(), figures.line());
     if let Some(worst) = figures.log_z_error.iter().max_by(|a, b| a.worst.total_cmp(&b.worst)) {
         say!(
             "log Z at any temperature from {} to {}: error at most {:.1e} nats (at T = {:.2}), {:.1e} on average",

@@ -1,6 +1,6 @@
 //! `logitcask export`.
 
-use super::mend::mend;
+use super::damaged_parts::remove_damaged_parts;
 use crate::args::{ExportArgs, Target};
 use crate::caches;
 use crate::models;
@@ -57,7 +57,7 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
     let cache = caches::open(&args.source)?;
     let before = CacheFigures::of(cache.manifest());
     check_outside(args)?;
-    let was_damaged = mend_export(&cache, &args.out, layout)?;
+    let was_damaged = remove_damaged_parts_of_export(&cache, &args.out, layout)?;
     let progress = Progress::new("converting", "shards", cache.plan().unit_count() as u64);
     let stop = stop::flag("stopping once this shard is written");
     let manifest = convert(&cache, &args.out, layout, stop, &mut || progress.add(1))?;
@@ -82,12 +82,12 @@ fn export_cache(args: &ExportArgs, layout: Layout) -> Result<()> {
 }
 
 /// Removes the damaged parts of a finished export; returns whether there were any.
-fn mend_export(cache: &CacheReader, out: &Path, layout: Layout) -> Result<bool> {
+fn remove_damaged_parts_of_export(cache: &CacheReader, out: &Path, layout: Layout) -> Result<bool> {
     let plan = Plan { layout, ..cache.plan().clone() };
     let (path, companions) = (cache.tokenizer_path(), cache.companions()?);
     let tokenizer = std::fs::read(&path).with_context(|| path.display().to_string())?;
     let companions: Vec<_> = companions.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    mend(out, plan, &tokenizer, &companions)
+    remove_damaged_parts(out, plan, &tokenizer, &companions)
 }
 
 fn export_distillkit(args: &ExportArgs) -> Result<()> {

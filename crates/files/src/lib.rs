@@ -1,4 +1,5 @@
-//! Atomic file creation: a file appears under its name complete and durable, or not at all.
+//! Atomic file creation: a file appears under its name complete and durable, or not at all. Beside it, locks and the order
+//! of numbered files.
 //!
 //! All data is written under a temporary name in the same folder, synced, and then renamed: a reader of the name gets
 //! the old file or the new one, even after a crash or a power failure.
@@ -12,8 +13,10 @@
 //! ```
 
 mod lock;
+mod natural_order;
 
 pub use lock::LockFile;
+pub use natural_order::natural_order;
 
 use std::fs;
 use std::io::{self, BufWriter, Write};

@@ -10,7 +10,7 @@ mod sglang;
 use crate::{AnswerPosition, Error, Interface, Result, RetryPolicy, ServerModel};
 use answer::{Completion, positions_of};
 use connection::Connection;
-use request::Asked;
+use request::CompletionsRequest;
 use serde::Deserialize;
 
 /// Bytes of an answer beside its entries.
@@ -85,11 +85,11 @@ impl Client {
             Interface::Echo => true,
             Interface::PromptLogprobs => false,
             Interface::Sglang => {
-                let (url, body) = self.connection.post("generate", &sglang::Asked::new(prompts, k), most)?;
+                let (url, body) = self.connection.post("generate", &sglang::GenerateRequest::new(prompts, k), most)?;
                 return sglang::positions_of(url, &body, prompts);
             }
         };
-        let asked = Asked::new(&self.model, prompts, is_echo, k);
+        let asked = CompletionsRequest::new(&self.model, prompts, is_echo, k);
         let (url, body) = self.connection.post("v1/completions", &asked, most)?;
         let completion = Completion::read(&body).map_err(|problem| Error::Malformed { url, problem })?;
         positions_of(completion, prompts, is_echo)

@@ -35,12 +35,13 @@ class Run:
         classes: int | None = None,
         max_length: int | None = None,
         packed: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
     ) -> None:
         """`steps` is the number of the step at which the stream ends; None means never. `classes` uses so many of the
         kept classes and moves the others to the tail, exactly. `max_length` uses the first tokens of each sample.
-        `packed` puts the samples of a batch into one row.
+        `packed` puts the samples of a batch into one row. Without `rank` and `world_size`, there is one process, or for
+        PyTorch those of `torch.distributed`.
 
         Raises ValueError for a batch size that the ranks do not divide, and for caches whose tokens differ.
         """
@@ -48,10 +49,16 @@ class Run:
         self.weights = [1.0] * len(self.caches) if weights is None else [float(weight) for weight in weights]
         self.split, self.seed, self.steps = split, seed, steps
         self.classes, self.max_length, self.packed = classes, max_length, packed
-        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        own, processes = self._process_group()
+        self.batch_size = batch_size
+        self.rank, self.world_size = own if rank is None else rank, world_size or processes
         self.step = 0
         """Number of the next step."""
         self._check()
+
+    def _process_group(self) -> tuple[int, int]:
+        """Rank and number of processes, unless they are given."""
+        return 0, 1
 
     def _check(self) -> None:
         if not self.caches or len(self.weights) != len(self.caches):
@@ -97,8 +104,7 @@ class Run:
 
     def _next(self, stream: _core.Stream) -> Batch:
         arrays = stream.next()
-        if arrays is None:
-            raise RuntimeError("an error ended this stream before")
+        assert arrays is not None, "the stream of a run has no end"
         return made(arrays, self.caches[0].plan)
 
     def _place(self) -> dict[str, Any]:

@@ -18,8 +18,9 @@ use logitcask_cache::Error::OtherPlan;
 use logitcask_cache::{ArtifactRef, Plan};
 use logitcask_core::{PositionChoice, Selection, Truncation};
 use logitcask_data::Dataset;
+use logitcask_files::natural_order;
 use logitcask_model::{Precision, PretrainedModel};
-use logitcask_teach::hidden_states::{HiddenStates, Reading, SplitFiles, by_number, files_of};
+use logitcask_teach::hidden_states::{HiddenStates, Reading, SplitFiles, files_of};
 use logitcask_teach::{Pipeline, StatesTeacher};
 use std::time::Instant;
 
@@ -40,7 +41,7 @@ pub(super) fn run(args: &HiddenArgs) -> Result<()> {
     let import = Import::open(args)?;
     let begun = import.begun()?;
     if let Some(plan) = &begun {
-        import.teacher.mend(out, plan.clone())?;
+        import.teacher.remove_damaged_parts(out, plan.clone())?;
     }
     if let (Some(_), Ok(cache)) = (&begun, caches::open_whole(out)) {
         say!("{} is up to date (cache id {}): everything was there already", out.display(), cache.cache_id().short());
@@ -157,7 +158,7 @@ fn splits(sources: &[NamedSource]) -> Result<Vec<SplitFiles>> {
             None => splits.push(SplitFiles { name: split.clone(), files }),
         }
     }
-    splits.iter_mut().for_each(|split| split.files.sort_by(|a, b| by_number(a, b)));
+    splits.iter_mut().for_each(|split| split.files.sort_by(|a, b| natural_order(a, b)));
     for split in &splits {
         if let Some(twice) = split.files.windows(2).find(|pair| pair[0] == pair[1]) {
             bail!("{}: the split `{}` has this file twice", twice[0].display(), split.name);

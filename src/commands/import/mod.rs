@@ -86,7 +86,7 @@ fn import(target: &ImportTarget, renormalise: bool, open: Open<'_>) -> Result<()
     }
     let plan = plan(target, renormalise, &splits, &teacher)?;
     let rules = Rules { keep: plan.keep.clone(), vocab_size: plan.vocab_size, renormalise };
-    let was_damaged = teacher.mend(&target.out, plan.clone())?;
+    let was_damaged = teacher.remove_damaged_parts(&target.out, plan.clone())?;
     let writer = open_writer(target, plan, teacher.tokenizer.json())?;
     writer.lay_companions(teacher.companions.iter())?;
     let total = writer.pending()?.into_iter().map(|unit| writer.plan().unit(unit).samples()).sum();

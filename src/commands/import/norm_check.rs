@@ -84,7 +84,7 @@ impl NormChecker<'_> {
                 Ok(Some(label_log_probs(&teacher, samples, BATCH_TOKENS)?))
             }
             Some(NormCheck::LogProbs) | None if told => {
-                let of_sample = |sample| Ok(self.states.told_log_probs(sample)?.unwrap_or_default());
+                let of_sample = |sample| Ok(self.states.stored_log_probs(sample)?.unwrap_or_default());
                 Ok(Some(samples.iter().map(of_sample).collect::<Result<_>>()?))
             }
             Some(NormCheck::LogProbs) | None => bail!(

@@ -10,16 +10,8 @@ use std::path::Path;
 /// Shows the cache, and what was found in the positions that were taken over.
 pub(super) fn report(folder: &Path, plan: &Plan, manifest: &Manifest, tally: Tally, was_damaged: bool) {
     let figures = CacheFigures::of(manifest);
-    say!(
-        "{}: {}cache id {}, {} positions, {:.1} bytes per position ({:.2} per kept class), mean kept mass {:.4}",
-        folder.display(),
-        if was_damaged { "repaired, " } else { "" },
-        figures.cache_id.short(),
-        figures.positions,
-        figures.bytes_per_position,
-        figures.bytes_per_entry,
-        figures.kept_mass,
-    );
+    let repaired = if was_damaged { "repaired, " } else { "" };
+    say!("{}: {repaired}{}", folder.display(), figures.line());
     let Tally { positions, sorted, above_one, renormalised, labels_kept } = tally;
     if positions == 0 {
         say!("everything was there already");

@@ -1,7 +1,7 @@
 //! The model that made the files of an import, and the plan of their cache.
 
 use crate::args::ImportTarget;
-use crate::commands::mend::mend;
+use crate::commands::damaged_parts::remove_damaged_parts;
 use crate::models;
 use crate::output::note;
 use crate::tokenizers;
@@ -74,9 +74,9 @@ impl Teacher {
     }
 
     /// Removes the damaged parts of a finished cache of this plan; returns whether there were any.
-    pub(super) fn mend(&self, folder: &Path, plan: Plan) -> Result<bool> {
+    pub(super) fn remove_damaged_parts(&self, folder: &Path, plan: Plan) -> Result<bool> {
         let companions: Vec<_> = self.companions.iter().collect();
-        mend(folder, plan, self.tokenizer.json(), &companions)
+        remove_damaged_parts(folder, plan, self.tokenizer.json(), &companions)
     }
 
     /// The plan of a cache of these rows.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use arrow_schema::Schema;
+use logitcask_files::natural_order;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::fs::{self, File};
@@ -107,7 +108,7 @@ pub(super) fn parts(source: &Path) -> Result<Vec<Part>> {
             "no .parquet file is here; name the folder that DistillKit wrote, or one of its files",
         ));
     }
-    paths.sort_by_key(|path| by_number(path));
+    paths.sort_by(|a, b| natural_order(a, b));
     if source.is_dir() {
         check_gaps(source, &paths)?;
     }
@@ -117,24 +118,6 @@ pub(super) fn parts(source: &Path) -> Result<Vec<Part>> {
 /// The number of a file that DistillKit wrote.
 fn number_of(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.strip_prefix("data_")?.parse().ok()
-}
-
-/// A key in whose order `data_10` comes after `data_9`.
-fn by_number(path: &Path) -> Vec<(u64, String)> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut parts = vec![(0_u64, String::new())];
-    for c in name.chars() {
-        let in_number = parts.last().is_some_and(|(_, text)| text.is_empty());
-        match (c.to_digit(10), parts.last_mut()) {
-            (Some(digit), Some((number, _))) if in_number => {
-                *number = number.saturating_mul(10).saturating_add(digit.into());
-            }
-            (Some(digit), _) => parts.push((digit.into(), String::new())),
-            (None, Some((_, text))) => text.push(c),
-            (None, None) => {}
-        }
-    }
-    parts
 }
 
 /// Refuses numbered files of which one is missing: the rows after it would get other places.
@@ -158,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let names = |names: &[&str]| names.iter().map(|name| folder.path().join(name)).collect::<Vec<PathBuf>>();
         let mut paths = names(&["data_10.parquet", "data_9.parquet", "data_0.parquet"]);
-        paths.sort_by_key(|path| by_number(path));
+        paths.sort_by(|a, b| natural_order(a, b));
         assert_eq!(paths, names(&["data_0.parquet", "data_9.parquet", "data_10.parquet"]));
         let error = check_gaps(folder.path(), &paths).unwrap_err().to_string();
         assert!(error.contains("data_1.parquet is missing, though data_10 is there"), "{error}");

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// A request for the log-probabilities of the tokens of some prompts, at T = 1 and without a cut of the distribution.
 #[derive(Serialize)]
-pub(super) struct Asked<'a> {
+pub(super) struct CompletionsRequest<'a> {
     model: &'a str,
     /// Token ids, which no server reads in another way.
     prompt: &'a [&'a [u32]],
@@ -33,7 +33,7 @@ enum How {
     },
 }
 
-impl<'a> Asked<'a> {
+impl<'a> CompletionsRequest<'a> {
     /// For the `k` likeliest classes at every position, by an echo or by `prompt_logprobs`.
     pub(super) fn new(model: &'a str, prompt: &'a [&'a [u32]], is_echo: bool, k: u32) -> Self {
         let how = match is_echo {

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// A request for the log-probabilities of the tokens of some prompts, at T = 1 and without a cut of the distribution.
 #[derive(Serialize)]
-pub(super) struct Asked<'a> {
+pub(super) struct GenerateRequest<'a> {
     input_ids: &'a [&'a [u32]],
-    sampling_params: Sampling,
+    sampling_params: SamplingParams,
     return_logprob: bool,
     /// The first token that is told of. What is left out means the tokens that are generated, alone.
     logprob_start_len: u32,
@@ -21,7 +21,7 @@ pub(super) struct Asked<'a> {
 
 /// All that could change log-probabilities, since a server may have other defaults.
 #[derive(Serialize)]
-struct Sampling {
+struct SamplingParams {
     /// Without a token that is generated, a server may tell of some positions alone (`--enable-mis`).
     max_new_tokens: u32,
     temperature: f64,
@@ -31,12 +31,12 @@ struct Sampling {
     min_p: f64,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> GenerateRequest<'a> {
     /// For the `k` likeliest classes at every position.
     pub(super) fn new(prompts: &'a [&'a [u32]], k: u32) -> Self {
         Self {
             input_ids: prompts,
-            sampling_params: Sampling { max_new_tokens: 1, temperature: 1.0, top_p: 1.0, top_k: -1, min_p: 0.0 },
+            sampling_params: SamplingParams { max_new_tokens: 1, temperature: 1.0, top_p: 1.0, top_k: -1, min_p: 0.0 },
             return_logprob: true,
             logprob_start_len: 0,
             top_logprobs_num: k,
@@ -55,12 +55,12 @@ struct Answer {
 /// What follows the first token has none that predicts it, so that both lists begin with nothing.
 #[derive(Deserialize)]
 struct MetaInfo {
-    input_token_logprobs: Option<Vec<Told>>,
-    input_top_logprobs: Option<Vec<Option<Vec<Told>>>>,
+    input_token_logprobs: Option<Vec<TokenLogProb>>,
+    input_top_logprobs: Option<Vec<Option<Vec<TokenLogProb>>>>,
 }
 
 /// Log-probability, class and text. A number that is not finite is written as null.
-type Told = (Option<f64>, u32, IgnoredAny);
+type TokenLogProb = (Option<f64>, u32, IgnoredAny);
 
 /// What the answers tell of each prompt, in the order of the prompts and compared with them.
 pub(super) fn positions_of(url: String, body: &[u8], prompts: &[&[u32]]) -> Result<Vec<Vec<AnswerPosition>>> {
@@ -89,9 +89,9 @@ impl Answer {
         compare(sent, &ids.iter().map(u32::to_string).collect::<Vec<_>>())?;
         check_length(sent.len(), own.len())?;
         check_length(sent.len(), listed.len())?;
-        let told = |(position, (classes, own)): (usize, (Option<Vec<Told>>, Told))| {
+        let told = |(position, (classes, own)): (usize, (Option<Vec<TokenLogProb>>, TokenLogProb))| {
             let classes = classes.ok_or((position, AnswerProblem::NoEntries))?;
-            let entry = |(log_prob, class, _): Told| Entry { class, log_prob: number(log_prob), rank: None };
+            let entry = |(log_prob, class, _): TokenLogProb| Entry { class, log_prob: number(log_prob), rank: None };
             let entries = classes.into_iter().map(entry).collect();
             Ok(AnswerPosition { entries, label_log_prob: Some(number(own.0)) })
         };

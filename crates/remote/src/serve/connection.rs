@@ -12,11 +12,11 @@ const HEADERS: usize = 64;
 /// Largest body of a request, in bytes.
 const BODY_BYTES: u64 = 64 << 20;
 /// How long a client may keep silent, before a request and within one.
-const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request may take to arrive.
-const LONGEST_REQUEST: Duration = Duration::from_secs(600);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a client that is refused may go on to send, so that it comes to read why.
-const FAREWELL: Duration = Duration::from_secs(10);
+const REFUSED_CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a reader looks whether to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -43,7 +43,7 @@ struct Head {
     body_length: u64,
     keeps_alive: bool,
     /// Whether the client waits before it sends the body.
-    waits: bool,
+    expects_continue: bool,
 }
 
 /// A client's connection.
@@ -61,13 +61,13 @@ impl<'a> Connection<'a> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(POLL_INTERVAL))?;
-        stream.set_write_timeout(Some(LONGEST_SILENCE))?;
+        stream.set_write_timeout(Some(IDLE_TIMEOUT))?;
         Ok(Self { stream, stop, received: Vec::new() })
     }
 
     /// The next request, or why it is none; `None` if the client has no other, or the server stops.
     pub(super) fn next(&mut self) -> io::Result<Option<Result<Request, Refusal>>> {
-        let deadline = Instant::now() + LONGEST_REQUEST;
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
         let head = loop {
             match head(&self.received) {
                 Ok(Some(head)) => break head,
@@ -79,7 +79,7 @@ impl<'a> Connection<'a> {
                 Err(refusal) => return Ok(Some(Err(refusal))),
             }
         };
-        if head.waits {
+        if head.expects_continue {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         // At most BODY_BYTES.
@@ -95,10 +95,10 @@ impl<'a> Connection<'a> {
         Ok(Some(Ok(Request { method: head.method, path: head.path, body, keeps_alive: head.keeps_alive })))
     }
 
-    /// Receives some bytes; `false` if there are none until `deadline` or for [`LONGEST_SILENCE`], or the server stops.
+    /// Receives some bytes; `false` if there are none until `deadline` or for [`IDLE_TIMEOUT`], or the server stops.
     fn receive(&mut self, deadline: Instant) -> io::Result<bool> {
         let mut bytes = [0; 16 << 10];
-        let deadline = deadline.min(Instant::now() + LONGEST_SILENCE);
+        let deadline = deadline.min(Instant::now() + IDLE_TIMEOUT);
         while !self.stop.load(Ordering::Relaxed) && Instant::now() < deadline {
             match self.stream.read(&mut bytes) {
                 Ok(count) => {
@@ -123,7 +123,7 @@ impl<'a> Connection<'a> {
         self.write(status, body, false)?;
         self.stream.shutdown(Shutdown::Write)?;
         // An answer is lost if the connection ends while the client is still sending.
-        let deadline = Instant::now() + FAREWELL;
+        let deadline = Instant::now() + REFUSED_CLIENT_TIMEOUT;
         while self.receive(deadline)? {
             self.received.clear();
         }
@@ -176,7 +176,7 @@ fn head(received: &[u8]) -> Result<Option<Head>, Refusal> {
             Some(0) => connection.contains("keep-alive"),
             _ => !connection.contains("close"),
         },
-        waits: value("expect").is_some_and(|value| value == "100-continue"),
+        expects_continue: value("expect").is_some_and(|value| value == "100-continue"),
     }))
 }
 

@@ -84,10 +84,10 @@ struct Server<'a> {
     open: AtomicUsize,
 }
 
-/// The place of a connection among those that are served, which is free again when it ends in whatever way.
-struct Place<'a>(&'a AtomicUsize);
+/// The slot of a connection among those that are served, which is free again when it ends in whatever way.
+struct ConnectionSlot<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for ConnectionSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -96,7 +96,7 @@ impl Drop for Place<'_> {
 impl Server<'_> {
     /// Answers the requests of one connection.
     fn connection(&self, stream: TcpStream) {
-        let _place = Place(&self.open);
+        let _slot = ConnectionSlot(&self.open);
         if let Err(error) = self.requests(stream) {
             info!(%error, "a connection ended early");
         }

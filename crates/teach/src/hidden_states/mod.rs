@@ -23,7 +23,7 @@ mod states_file;
 mod tests;
 
 pub use agreement::{Agreement, label_log_probs};
-pub use files::{by_number, files_of};
+pub use files::files_of;
 
 use crate::{Error, Result};
 use logitcask_core::{Fingerprint, Origin, Sample, SampleId};
@@ -157,7 +157,7 @@ impl HiddenStates {
     ///
     /// # Errors
     /// [`Error::Tensors`] if they cannot be read.
-    pub fn told_log_probs(&self, sample: &Sample) -> Result<Option<Vec<f64>>> {
+    pub fn stored_log_probs(&self, sample: &Sample) -> Result<Option<Vec<f64>>> {
         let sequence = &self.sequences[sample.origin.document as usize];
         self.files[sequence.file].label_log_probs(sequence, sample.next_tokens())
     }

@@ -61,7 +61,7 @@ fn golden_states_of_every_family_give_its_rows_from_both_sides_of_the_norm() {
             let agreement = Agreement::of(&got, &[labels]);
             assert!(agreement.tokens == 6 && agreement.worst < 2e-5, "{name}, {side:?}: {agreement:?}");
             // What the file tells is rounded to f32.
-            let told = [states.told_log_probs(&samples[0]).unwrap().unwrap()];
+            let told = [states.stored_log_probs(&samples[0]).unwrap().unwrap()];
             assert!(Agreement::of(&told, &got).worst < 2e-5, "{name}");
             let trials = calibrate(&teacher, "train", &samples, &[KEEP], 64).unwrap().trials;
             for (row, wanted) in trials[0].rows[0].1.iter().zip(wanted.as_array().unwrap()) {
@@ -89,7 +89,7 @@ fn golden_states_read_as_from_the_wrong_side_do_not_agree() {
         for side in [NormSide::Before, NormSide::After] {
             let (layers, states) = opened(name, side);
             let samples = states.spread(1, 100);
-            let told = [states.told_log_probs(&samples[0]).unwrap().unwrap()];
+            let told = [states.stored_log_probs(&samples[0]).unwrap().unwrap()];
             let wrong = StatesTeacher::new(&states, &layers, side.other(), Device::flex());
             let agreement = Agreement::of(&label_log_probs(&wrong, &samples, 64).unwrap(), &told);
             assert!(agreement.mean > 0.02, "{name}, {side:?}: {agreement:?}");
@@ -163,7 +163,7 @@ fn every_form_holds_the_same_states() {
         assert_eq!(states.vectors(document, 0..3).unwrap(), counted(6));
         assert_eq!(states.vectors(document, 1..2).unwrap(), [2.5, 3.5]);
         let told = (id >= 2).then(|| vec![-1.0, -2.0]);
-        assert_eq!(states.told_log_probs(&sample).unwrap(), told);
+        assert_eq!(states.stored_log_probs(&sample).unwrap(), told);
     }
     // Without the first token.
     write(
@@ -175,7 +175,7 @@ fn every_form_holds_the_same_states() {
         ],
     );
     let states = open_one(&file("hs_1.safetensors"), &of_width_2()).unwrap();
-    assert_eq!(states.told_log_probs(&states.spread(1, 2)[0]).unwrap(), Some(vec![-1.0]));
+    assert_eq!(states.stored_log_probs(&states.spread(1, 2)[0]).unwrap(), Some(vec![-1.0]));
 }
 
 #[test]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.utils.data
 
 from .. import _core
-from ..cache import Cache
 from ..stream import Run
 from .batch import TorchBatch, to_torch
 
@@ -30,44 +29,13 @@ class Dataset(Run, torch.utils.data.IterableDataset[TorchBatch]):
     with any number of workers.
     """
 
-    def __init__(
-        self,
-        caches: Cache | Sequence[Cache],
-        batch_size: int,
-        *,
-        weights: Sequence[float] | None = None,
-        split: str = "train",
-        seed: int = 0,
-        steps: int | None = None,
-        classes: int | None = None,
-        max_length: int | None = None,
-        packed: bool = False,
-        rank: int | None = None,
-        world_size: int | None = None,
-    ) -> None:
-        """`steps` is the number of the step at which the stream ends; None means never. `classes` uses so many of the
-        kept classes and moves the others to the tail, exactly. `max_length` uses the first tokens of each sample.
-        `packed` puts the samples of a batch into one row. `rank` and `world_size` are those of `torch.distributed`
-        unless given.
+    # Number of workers of which `step` is the step of one; None if it is that of all.
+    _workers: int | None = None
 
-        Raises ValueError for a batch size that the ranks do not divide, and for caches whose tokens differ.
-        """
-        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        super().__init__(
-            caches,
-            batch_size,
-            weights=weights,
-            split=split,
-            seed=seed,
-            steps=steps,
-            classes=classes,
-            max_length=max_length,
-            packed=packed,
-            rank=rank if rank is not None else (torch.distributed.get_rank() if is_distributed else 0),
-            world_size=world_size or (torch.distributed.get_world_size() if is_distributed else 1),
-        )
-        # Number of workers of which `step` is the step of one; None if it is that of all.
-        self._workers: int | None = None
+    def _process_group(self) -> tuple[int, int]:
+        if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+            return super()._process_group()
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
     def __len__(self) -> int:
         if self.steps is None:

@@ -9,7 +9,12 @@ use std::path::Path;
 /// Removes the damaged parts of a finished cache of this plan, so that they are written again; returns whether there were
 /// any. One that is not finished is continued, perhaps by several processes, and none of its parts are removed. A cache of
 /// another plan is left as it is.
-pub(super) fn mend(folder: &Path, plan: Plan, tokenizer: &[u8], companions: &[Companion<'_>]) -> Result<bool> {
+pub(super) fn remove_damaged_parts(
+    folder: &Path,
+    plan: Plan,
+    tokenizer: &[u8],
+    companions: &[Companion<'_>],
+) -> Result<bool> {
     let is_other = Plan::read(folder).is_ok_and(|there| there.id() != plan.id());
     if is_other || !folder.join(MANIFEST_NAME).exists() {
         return Ok(false);
