@@ -13,19 +13,15 @@ use crate::teacher_source::TeacherSource;
 use crate::tokenizers;
 use anyhow::{Context, Result, anyhow, bail};
 use logitcask_cache::companions::pins;
-use logitcask_cache::{AddedToken, ArtifactRef, CODEC_VERSION, CacheWriter, FORMAT_VERSION, Plan, Versions};
+use logitcask_cache::{AddedToken, ArtifactRef, CacheWriter, FORMAT_VERSION, Plan};
 use logitcask_core::{ExtraColumn, PositionChoice, SampleId, Selection, TailSource, Truncation};
+use logitcask_data::Dataset;
 use logitcask_data::tokenizer::TextTokenizer;
-use logitcask_data::{Dataset, TOKENISATION_VERSION};
 use logitcask_model::{Companions, DeviceChoice};
-use logitcask_select::SELECTION_VERSION;
 use logitcask_teach::{LocalTeacher, Pipeline, Teacher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Versions of the steps that turn texts and logits into bytes.
-pub const VERSIONS: Versions =
-    Versions { tokenisation: TOKENISATION_VERSION, selection: SELECTION_VERSION, codec: CODEC_VERSION };
 /// An opened recipe.
 pub struct Experiment {
     /// The recipe.
@@ -204,7 +200,7 @@ impl Experiment {
         Ok(Plan {
             format_version: FORMAT_VERSION,
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
-            versions: VERSIONS,
+            versions: self.source.versions(),
             layout: self.recipe.cache.layout,
             vocab_size: self.vocab_size(),
             max_length: self.recipe.cache.max_length as u32,
@@ -227,12 +223,20 @@ impl Experiment {
         })
     }
 
-    /// The plan of the cache that is already in the folder, if it is this recipe's. The number of tail atoms, which was
-    /// chosen when the cache was started, may be any.
+    /// The plan of this recipe with the number of tail atoms of an existing one, which was chosen when that was begun.
+    pub fn plan_like(&self, existing: &Plan) -> Result<Plan> {
+        self.plan(self.keep(existing.keep.atoms() as u32))
+    }
+
+    /// The same with the versions of the steps too, which matter to whoever continues a cache and to nobody else.
+    pub fn plan_by_versions_of(&self, existing: &Plan) -> Result<Plan> {
+        Ok(Plan { versions: existing.versions, ..self.plan_like(existing)? })
+    }
+
+    /// The plan of the cache that is already in the folder, if it is this recipe's.
     pub fn begun(&self) -> Result<Option<Plan>> {
         let Ok(existing) = Plan::read(&self.folder) else { return Ok(None) };
-        let wanted = self.plan(self.keep(existing.keep.atoms() as u32))?;
-        Ok((wanted.id() == existing.id()).then_some(existing))
+        Ok((self.plan_like(&existing)?.id() == existing.id()).then_some(existing))
     }
 
     /// The number of tail atoms that a few samples need; 0 if the selection is dense, or the teacher does not tell the

@@ -34,8 +34,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
     let has_texts = recipe.dataset.as_ref().is_some_and(answers::are_there);
     if has_teacher && has_texts {
         let experiment = Experiment::of(recipe.clone(), path, RecipeTeacher::open(recipe, path)?)?;
-        let wanted = experiment.plan(experiment.keep(plan.keep.atoms() as u32))?;
-        let differences = plan.differences(&wanted);
+        let differences = plan.differences(&experiment.plan_by_versions_of(plan)?);
         if let (Some(inputs), true) = (inputs, differences.is_empty()) {
             // In a read-only cache nothing is recorded, and every call compares again.
             let _ = inputs.record(cache.folder(), plan, read_at);

@@ -5,9 +5,16 @@ use crate::recipe::TeacherConfig;
 use crate::server_teacher::ServerTeacher;
 use crate::tokenizers;
 use anyhow::Result;
-use logitcask_cache::ArtifactRef;
+use logitcask_cache::{ArtifactRef, CODEC_VERSION, Versions};
+use logitcask_data::TOKENISATION_VERSION;
 use logitcask_data::tokenizer::TextTokenizer;
 use logitcask_model::{Companions, PretrainedModel};
+use logitcask_select::SELECTION_VERSION;
+use logitcask_teach::FORWARD_VERSION;
+
+/// Versions of the steps that turn texts into the bytes of a cache, where another program computes the logits.
+pub const VERSIONS: Versions =
+    Versions { tokenisation: TOKENISATION_VERSION, forward: 1, selection: SELECTION_VERSION, codec: CODEC_VERSION };
 
 /// What the plan says of the number format of a teacher on a server.
 const OF_SERVER: &str = "server";
@@ -60,6 +67,14 @@ impl TeacherSource {
             Self::Server(server) => {
                 Ok(ArtifactRef { name: server.model.id.clone(), fingerprint: server.model.fingerprint() })
             }
+        }
+    }
+
+    /// The versions for the plan.
+    pub fn versions(&self) -> Versions {
+        match self {
+            Self::Files(_) => Versions { forward: FORWARD_VERSION, ..VERSIONS },
+            Self::Server(_) => VERSIONS,
         }
     }
 

@@ -12,13 +12,14 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use logitcask_core::math::log_sum_exp;
 use logitcask_model::{
-    CausalLm, Companions, DeviceChoice, Error, KvCache, Model, Precision, PretrainedModel, Sequences, export,
+    CausalLm, Companions, DeviceChoice, Error, KvCache, Model, Packing, Precision, PretrainedModel, Sequences, export,
 };
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+const PACKINGS: [Packing; 2] = [Packing::OneRow, Packing::FilledRows];
 /// config.json as transformers 5 writes it, as transformers 4 does, and without the keys that repeat a default.
 const SPELLINGS: [&str; 3] = ["config.json", "config.v4.json", "config.sparse.json"];
 
@@ -133,13 +134,14 @@ fn rows(logits: Tensor<2>) -> Vec<Vec<f64>> {
     flat.chunks(classes).map(<[f64]>::to_vec).collect()
 }
 
-/// The logits of all sequences as one packed row.
-fn packed(model: &Model, sequences: &[Vec<u32>]) -> Vec<Vec<Vec<f64>>> {
-    let layout = Sequences::packed(sequences.iter().map(Vec::len));
-    let hidden = model.hidden(tensor(sequences.concat(), layout.shape(), model), &layout);
-    let [_, n, d] = hidden.dims();
-    let all = rows(model.head().logits(hidden.reshape([n, d])));
-    layout.ranges().map(|range| all[range].to_vec()).collect()
+/// The logits of all sequences without padding, or in as few rows as they need.
+fn packed(model: &Model, sequences: &[Vec<u32>], packing: Packing) -> Vec<Vec<Vec<f64>>> {
+    let layout = Sequences::packed(sequences.iter().map(Vec::len), packing);
+    let tokens = layout.tokens(sequences.iter().map(Vec::as_slice));
+    let hidden = model.hidden(tensor(tokens, layout.shape(), model), &layout);
+    let [count, width, d] = hidden.dims();
+    let all = rows(model.head().logits(hidden.reshape([count * width, d])));
+    layout.starts().iter().zip(sequences).map(|(&start, one)| all[start..start + one.len()].to_vec()).collect()
 }
 
 /// The logits of all sequences, computed token by token.
@@ -214,7 +216,10 @@ fn families_agree_with_transformers() {
                 Err(error) => panic!("{what}: {error}"),
             };
             worst = worst.max(case.check(&of_all(&models, logits), &what));
-            worst = worst.max(case.check(&of_all(&models, packed), &format!("{what}, packed")));
+            for packing in PACKINGS {
+                let packed = of_all(&models, |model, sequences| packed(model, sequences, packing));
+                worst = worst.max(case.check(&packed, &format!("{what}, {packing:?}")));
+            }
             worst = worst.max(case.check(&of_all(&models, generated), &format!("{what}, generated")));
             fingerprints.push(PretrainedModel::open(folder.path()).unwrap().fingerprint().unwrap());
             if spelling == SPELLINGS[0] {
@@ -238,7 +243,9 @@ pub fn check_on(device: &logitcask_model::Device, name: &str) {
     let model = PretrainedModel::open(&case.folder).unwrap().load(device, Precision::F32).unwrap();
     let sequences = case.sequences();
     case.check(&logits(&model, &sequences), name);
-    case.check(&packed(&model, &sequences), &format!("{name}, packed"));
+    for packing in PACKINGS {
+        case.check(&packed(&model, &sequences, packing), &format!("{name}, {packing:?}"));
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Caches and runs are recognised by content: the same inputs resume, changed ones are refused, whatever the names are.
 
 use crate::fixture::Fixture;
+use logitcask_cache::{CacheReader, CacheWriter};
+use logitcask_core::{RowErrors, SampleId};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -300,4 +302,52 @@ fn a_cache_from_elsewhere_is_trained_from_without_teacher_and_texts() {
     fixture.ok(&TRAIN);
     let record = fs::read_to_string(fixture.path("run/recipe.toml")).unwrap();
     assert!(record.contains("# teacher: teacher (") && record.contains("# dataset: texts ("), "{record}");
+}
+
+/// Writes the cache of the fixture as a program with an older forward pass would have done, without its last units.
+fn made_by_an_older_version(fixture: &Fixture, missing: usize) {
+    let newer = fixture.path("newer");
+    fs::rename(fixture.path("cache"), &newer).unwrap();
+    let cache = CacheReader::open(&newer).unwrap();
+    let mut plan = cache.plan().clone();
+    assert!(plan.versions.forward > 1);
+    plan.versions.forward = 1;
+    let tokenizer = fs::read(newer.join("tokenizer.json")).unwrap();
+    let writer = CacheWriter::open(&fixture.path("cache"), plan.clone(), &tokenizer).unwrap();
+    for unit in 0..plan.unit_count() - missing {
+        let of = plan.unit(unit);
+        let rows: Vec<_> = of.ids().map(|id| cache.get(of.split, SampleId(id)).unwrap()).collect();
+        let rows: Vec<_> = rows.into_iter().map(|cached| (cached.sample, cached.rows)).collect();
+        writer.write_unit(unit, &rows, &RowErrors::new(&plan.keep)).unwrap();
+    }
+    let companions = cache.companions().unwrap();
+    writer.lay_companions(companions.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]))).unwrap();
+    if missing == 0 {
+        writer.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_finished_cache_of_an_older_version_goes_on_serving_and_an_unfinished_one_is_not_continued() {
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    made_by_an_older_version(&fixture, 0);
+    let older = cache_id(&fixture);
+    let output = fixture.run(&CACHE);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("is up to date"), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    for words in ["another version of this program", "forward 1", "--replace"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(fixture.ok(&LIVE).contains(": intact"));
+    fixture.ok(&TRAIN);
+    assert_eq!(cache_id(&fixture), older);
+
+    let fixture = Fixture::new(60);
+    fixture.ok(&CACHE);
+    made_by_an_older_version(&fixture, 1);
+    let refused = fixture.fails(&CACHE);
+    for words in ["versions: ", "forward 1", "--replace"] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod assets;
+mod batches;
 mod chats;
 mod checked_first;
 mod cli;

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use logitcask_cache::CacheReader;
 use logitcask_core::rng::CounterRng;
 use logitcask_core::{Sample, SoftRows};
-use logitcask_model::{DeviceChoice, Model, weights};
+use logitcask_model::{DeviceChoice, Model, Packing, weights};
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::{LossAtStep, TermAtStep};
 use logitcask_train::target_spec::TargetSpec;
@@ -89,12 +89,16 @@ fn the_loss_of_a_mixed_batch_is_the_sum_of_its_parts_with_and_without_padding() 
     };
     let of = |samples: &[(Sample, Vec<SoftRows>)]| {
         let spec = Some(TargetSpec::default());
-        let [padded, packed] = [Batch::new, Batch::packed]
-            .map(|lay_out| loss_and_gradient(&model, &lay_out(samples, spec.as_ref()).unwrap(), &loss));
-        let close =
-            |a: f64, b: f64, what: &str| assert!((a - b).abs() <= 1e-5 * a.abs().max(1e-2), "{what}: {a}, packed {b}");
-        close(padded.0, packed.0, "loss");
-        padded.1.iter().zip(&packed.1).for_each(|(a, b)| close(*a, *b, "gradient"));
+        let of = |batch| loss_and_gradient(&model, &batch, &loss);
+        let padded = of(Batch::new(samples, spec.as_ref()).unwrap());
+        for packing in [Packing::OneRow, Packing::FilledRows] {
+            let packed = of(Batch::packed(samples, spec.as_ref(), packing).unwrap());
+            let close = |a: f64, b: f64, what: &str| {
+                assert!((a - b).abs() <= 1e-5 * a.abs().max(1e-2), "{what}: {a}, {packing:?} {b}")
+            };
+            close(padded.0, packed.0, "loss");
+            padded.1.iter().zip(&packed.1).for_each(|(a, b)| close(*a, *b, "gradient"));
+        }
         (padded.0, samples.iter().map(|(sample, _)| sample.position_count()).sum::<usize>())
     };
     let apart = ["cache", "packed", "share"].map(samples);

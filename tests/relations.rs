@@ -5,7 +5,7 @@ use crate::golden::{self, assert_close, floats};
 use burn::tensor::{Tensor, TensorData};
 use logitcask_cache::CacheReader;
 use logitcask_core::{HiddenPositions, Origin, Sample, SampleId};
-use logitcask_model::DeviceChoice;
+use logitcask_model::{DeviceChoice, Packing};
 use logitcask_train::batch::Batch;
 use logitcask_train::loss::RelationalLoss;
 use logitcask_train::source::Source;
@@ -118,7 +118,8 @@ fn a_students_vector_is_pooled_like_its_teachers_in_padded_and_packed_batches() 
         let teacher: Vectors = vec![vec![1.0, 0.5], vec![-2.0, 4.0], vec![0.0, 0.25]];
         let student: Vectors = student.map(|vector| vector.to_vec()).to_vec();
         let wanted = 3.0 * slow_distance(&teacher, &student) + 2.0 * slow_angle(&teacher, &student);
-        for batch in [Batch::new(&samples, None).unwrap(), Batch::packed(&samples, None).unwrap()] {
+        let packed = |packing| Batch::packed(&samples, None, packing).unwrap();
+        for batch in [Batch::new(&samples, None).unwrap(), packed(Packing::OneRow), packed(Packing::FilledRows)] {
             let vectors = Some(teacher.concat().iter().map(|&x| x as f32).collect());
             let loss = RelationalLoss { distance: 3.0, angle: 2.0, pooling };
             let got = loss.loss(hidden.clone(), &Batch { vectors, ..batch }).unwrap().try_into_vec_as::<f32>().unwrap();

@@ -66,6 +66,9 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     if let (None, Some(Ok(existing))) = (&begun, &existing)
         && !args.replace
     {
+        if let Some(cache) = whole_by_another_version(&experiment, existing, &args.recipe)? {
+            return up_to_date(&cache);
+        }
         // `open_writer` would refuse it too, but only after the teacher was loaded and the number of atoms chosen.
         return Err(stale(&experiment, existing, &args.recipe)?);
     }
@@ -108,6 +111,24 @@ fn open_whole(folder: &Path, recipe: &Recipe, path: &Path) -> Result<Option<Cach
     }
 }
 
+/// The finished cache of this recipe in its folder if an earlier version of the program made it. It stays as useful as it
+/// was; only the rest of an unfinished one could not be added by this version.
+fn whole_by_another_version(experiment: &Experiment, existing: &Plan, path: &Path) -> Result<Option<CacheReader>> {
+    if experiment.plan_by_versions_of(existing)?.id() != existing.id() {
+        return Ok(None);
+    }
+    let cache = open_whole(&experiment.folder, &experiment.recipe, path)?;
+    if cache.is_some() {
+        let differences = differences(experiment, existing)?.join("; ");
+        note!(
+            "{}: another version of this program made it ({differences}), and this one could round some numbers \
+             differently. {REPLACE}",
+            experiment.folder.display()
+        );
+    }
+    Ok(cache)
+}
+
 /// The error about a damaged cache, with the command that repairs it.
 pub(super) fn damaged(recipe: &Recipe, path: &Path, error: logitcask_cache::Error) -> anyhow::Error {
     // A file that exists but cannot be read is not necessarily damaged, and neither is one of another format.
@@ -137,8 +158,12 @@ fn stale(experiment: &Experiment, existing: &Plan, recipe: &Path) -> Result<anyh
 
 /// The error about a cache of this plan, which is not the recipe's, with what differs.
 pub(super) fn other_plan(experiment: &Experiment, existing: &Plan) -> Result<logitcask_cache::Error> {
-    let wanted = experiment.plan(experiment.keep(existing.keep.atoms() as u32))?;
-    Ok(OtherPlan { path: experiment.folder.clone(), differences: existing.differences(&wanted) })
+    Ok(OtherPlan { path: experiment.folder.clone(), differences: differences(experiment, existing)? })
+}
+
+/// How a plan differs from the recipe's.
+fn differences(experiment: &Experiment, existing: &Plan) -> Result<Vec<String>> {
+    Ok(existing.differences(&experiment.plan_like(existing)?))
 }
 
 /// The other recipe that the cache in the folder was made from, if neither recipe names the folder: two recipes with

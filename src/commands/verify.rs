@@ -117,8 +117,7 @@ fn live(
 ) -> Result<Live> {
     let cache = caches::open(folder)?;
     let experiment = Experiment::open(recipe)?;
-    let wanted = experiment.plan(experiment.keep(cache.plan().keep.atoms() as u32))?;
-    let differences = cache.plan().differences(&wanted);
+    let differences = cache.plan().differences(&experiment.plan_by_versions_of(cache.plan())?);
     if !differences.is_empty() {
         bail!("the cache was not made from {}: {}", recipe.display(), differences.join("; "));
     }

@@ -78,10 +78,13 @@ impl Plan {
             true => "none".to_owned(),
             false => self.conversations.iter().map(setting).collect::<Vec<_>>().join(", "),
         };
-        let Versions { tokenisation, selection, codec } = self.versions;
+        let Versions { tokenisation, forward, selection, codec } = self.versions;
         [
             ("format_version", text(self.format_version.to_string())),
-            ("versions", text(format!("tokenisation {tokenisation}, selection {selection}, codec {codec}"))),
+            (
+                "versions",
+                text(format!("tokenisation {tokenisation}, forward {forward}, selection {selection}, codec {codec}")),
+            ),
             ("layout", text(self.layout.name().to_owned())),
             ("vocab_size", text(self.vocab_size.to_string())),
             ("padding", text(self.keep.padding.to_string())),

@@ -14,13 +14,16 @@ pub struct ArtifactRef {
     pub fingerprint: Fingerprint,
 }
 
-/// Versions of the conversions from texts to tokens, logits to rows, and rows to bytes. They are incremented by hand
+/// Versions of the conversions from texts to tokens, tokens to logits, logits to rows, and rows to bytes. They are incremented by hand
 /// whenever the same input would give other output, independent of the program's own version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
     /// Version of the conversion from texts to windows of tokens.
     pub tokenisation: u32,
+    /// Version of the conversion from tokens to logits; 1 if another program made them.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub forward: u32,
     /// Version of the conversion from logits to rows.
     pub selection: u32,
     /// Version of the conversion from rows to the bytes of a shard: [`CODEC_VERSION`].
@@ -29,7 +32,7 @@ pub struct Versions {
 
 impl Versions {
     /// The versions of a plan without this field.
-    pub const FIRST: Self = Self { tokenisation: 1, selection: 1, codec: 1 };
+    pub const FIRST: Self = Self { tokenisation: 1, forward: 1, selection: 1, codec: 1 };
 
     pub(crate) const fn first() -> Self {
         Self::FIRST
@@ -38,6 +41,14 @@ impl Versions {
     pub(crate) fn are_first(&self) -> bool {
         *self == Self::FIRST
     }
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+fn is_first_version(version: &u32) -> bool {
+    *version == first_version()
 }
 
 /// Version of the bytes that rows become, including the version of the libraries that compress them. A test pins a

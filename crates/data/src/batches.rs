@@ -1,34 +1,41 @@
-//! Batches of samples of similar length, so that little of a forward pass is spent on padding.
+//! Batches of samples of similar length, so that little of a forward pass is spent on padding where a device needs it.
 
 use logitcask_core::Sample;
 
-/// Samples as one right-padded rectangle of tokens, and the positions at which a teacher is evaluated.
+/// Samples that a teacher sees together, and the positions at which it is evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenBatch {
-    /// The samples, one per row.
+    /// The samples.
     pub samples: Vec<Sample>,
     /// Index of each sample in the slice passed to [`batch_by_length`].
     pub indices: Vec<usize>,
-    /// `[rows, width]`, row-major, padded with 0.
-    pub tokens: Vec<u32>,
-    /// Length of the longest row.
-    pub width: usize,
-    /// The positions to evaluate, as flat indices into `[rows, width]`: row by row, those of each sample.
-    pub positions: Vec<usize>,
+    /// The positions to evaluate, sample by sample: the index of the sample in [`samples`](Self::samples), and the index
+    /// of the position in the sample.
+    pub positions: Vec<(usize, usize)>,
     /// The next token of each position.
     pub labels: Vec<u32>,
 }
 
 impl TokenBatch {
-    /// The row of one of [`positions`](Self::positions), and its index in that row.
-    pub fn place(&self, position: usize) -> (usize, usize) {
-        let flat = self.positions[position];
-        (flat / self.width, flat % self.width)
+    /// The token at one of [`positions`](Self::positions).
+    pub fn token(&self, (sample, position): (usize, usize)) -> u32 {
+        self.samples[sample].input_ids[position]
+    }
+
+    /// The samples at `indices`, with all their positions.
+    fn of(samples: &[Sample], indices: &[usize]) -> Self {
+        let samples: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
+        let (mut positions, mut labels) = (Vec::new(), Vec::new());
+        for (index, sample) in samples.iter().enumerate() {
+            positions.extend(sample.position_indices().map(|position| (index, position)));
+            labels.extend_from_slice(&sample.labels());
+        }
+        Self { samples, indices: indices.to_vec(), positions, labels }
     }
 }
 
-/// Groups samples by length: sorts indices by length (ties by index) and packs consecutive ones into batches with rows
-/// x width <= `token_budget`, or a single row if a sample alone exceeds it.
+/// Groups samples by length: sorts indices by length (ties by index) and takes as many consecutive ones into a batch as
+/// have, each padded to the longest of them, at most `token_budget` tokens, or a single one if a sample alone exceeds it.
 ///
 /// Batches are ordered by length, shortest first; which samples share a batch is a pure function of the lengths.
 ///
@@ -42,9 +49,7 @@ impl TokenBatch {
 /// };
 /// let batches = batch_by_length(&[sample(0, 3), sample(1, 2), sample(2, 5)], 6);
 /// assert_eq!(batches[0].indices, [1, 0]);
-/// assert_eq!(batches[0].tokens, [1, 1, 0, 1, 1, 1]);
-/// assert_eq!(batches[0].positions, [0, 3, 4]);
-/// assert_eq!(batches[0].place(2), (1, 1));
+/// assert_eq!(batches[0].positions, [(0, 0), (1, 0), (1, 1)]);
 /// assert_eq!(batches[1].indices, [2]);
 /// ```
 pub fn batch_by_length(samples: &[Sample], token_budget: usize) -> Vec<TokenBatch> {
@@ -55,28 +60,14 @@ pub fn batch_by_length(samples: &[Sample], token_budget: usize) -> Vec<TokenBatc
     let mut batches = vec![];
     let mut rest = order.as_slice();
     while !rest.is_empty() {
-        // Lengths ascend, so the last row of a candidate has its width.
-        let fitting = rest.iter().enumerate().take_while(|&(row, &index)| (row + 1) * length(index) <= token_budget);
+        // Lengths ascend, so the last sample of a candidate is its longest.
+        let fitting =
+            rest.iter().enumerate().take_while(|&(before, &index)| (before + 1) * length(index) <= token_budget);
         let (batch, later) = rest.split_at(fitting.count().max(1));
-        batches.push(pack(samples, batch));
+        batches.push(TokenBatch::of(samples, batch));
         rest = later;
     }
     batches
-}
-
-/// Lays out the samples at `indices` as a rectangle.
-fn pack(samples: &[Sample], indices: &[usize]) -> TokenBatch {
-    let samples: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
-    let width = samples.iter().map(|sample| sample.input_ids.len()).max().unwrap_or(0);
-    let mut tokens = vec![0; samples.len() * width];
-    let (mut positions, mut labels) = (Vec::with_capacity(tokens.len()), Vec::with_capacity(tokens.len()));
-    for (row, sample) in samples.iter().enumerate() {
-        let start = row * width;
-        tokens[start..start + sample.input_ids.len()].copy_from_slice(&sample.input_ids);
-        positions.extend(sample.position_indices().map(|position| start + position));
-        labels.extend_from_slice(&sample.labels());
-    }
-    TokenBatch { samples, indices: indices.to_vec(), tokens, width, positions, labels }
 }
 
 #[cfg(test)]
@@ -94,20 +85,16 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_padded_on_the_right_with_zeros() {
-        let batches = batch_by_length(&samples(&[3, 2, 5, 2]), 9);
+    fn positions_are_those_with_a_next_token_which_is_their_label() {
+        let samples = samples(&[3, 2, 5, 2]);
+        let batches = batch_by_length(&samples, 9);
         let indices: Vec<_> = batches.iter().map(|b| b.indices.clone()).collect();
         assert_eq!(indices, [vec![1, 3, 0], vec![2]]);
-        assert_eq!(batches[0].tokens, [101, 102, 0, 301, 302, 0, 1, 2, 3]);
-        assert_eq!(batches[0].width, 3);
-    }
-
-    #[test]
-    fn positions_are_those_with_a_next_token_which_is_their_label() {
-        let batch = &batch_by_length(&samples(&[3, 2]), 9)[0];
-        assert_eq!((&batch.positions[..], &batch.labels[..]), (&[0, 3, 4][..], &[102, 2, 3][..]));
-        assert_eq!([0, 1, 2].map(|position| batch.place(position)), [(0, 0), (1, 0), (1, 1)]);
-        assert_eq!(batch.samples[0].input_ids, [101, 102]);
+        let batch = &batches[0];
+        assert_eq!(batch.samples, [1, 3, 0].map(|index: usize| samples[index].clone()));
+        assert_eq!(batch.positions, [(0, 0), (1, 0), (2, 0), (2, 1)]);
+        assert_eq!(batch.labels, [102, 302, 2, 3]);
+        assert_eq!(batch.positions.iter().map(|&at| batch.token(at)).collect::<Vec<_>>(), [101, 301, 1, 2]);
     }
 
     proptest! {
@@ -120,18 +107,15 @@ mod tests {
             let batches = batch_by_length(&samples, budget);
             let mut seen = vec![];
             for (at, batch) in batches.iter().enumerate() {
-                let rows = batch.indices.len();
-                prop_assert!(rows == 1 || rows * batch.width <= budget);
-                prop_assert_eq!(batch.tokens.len(), rows * batch.width);
-                for (row, &index) in batch.indices.iter().enumerate() {
-                    let (own, padding) = batch.tokens[row * batch.width..][..batch.width].split_at(lengths[index]);
-                    prop_assert_eq!(own, &samples[index].input_ids[..]);
-                    prop_assert_eq!(&batch.samples[row], &samples[index]);
-                    prop_assert!(padding.iter().all(|&token| token == 0));
+                let count = batch.indices.len();
+                let longest = batch.indices.iter().map(|&index| lengths[index]).max().unwrap_or(0);
+                prop_assert!(count == 1 || count * longest <= budget);
+                for (sample, &index) in batch.samples.iter().zip(&batch.indices) {
+                    prop_assert_eq!(sample, &samples[index]);
                 }
                 // Nothing is left for a later batch that this one had room for.
                 if let Some(next) = batches.get(at + 1) {
-                    prop_assert!((rows + 1) * lengths[next.indices[0]] > budget);
+                    prop_assert!((count + 1) * lengths[next.indices[0]] > budget);
                 }
                 seen.extend(batch.indices.iter().copied());
             }

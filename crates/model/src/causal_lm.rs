@@ -3,7 +3,7 @@
 use crate::head::HeadParameter;
 use crate::kv_cache::KvCache;
 use crate::parameters::StoredParameter;
-use crate::sequences::Sequences;
+use crate::sequences::{Packing, Sequences};
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor};
@@ -101,9 +101,8 @@ pub trait CausalLm: Module + Sync {
         ((64 << 20) / (4 * self.vocab_size())).max(1)
     }
 
-    /// Whether it computes sequences faster without padding ([`Sequences::packed`]). That is so on a CPU in f32, where
-    /// attention goes through the sequences one by one; elsewhere it needs a mask of all pairs of a row's tokens.
-    fn is_faster_packed(&self) -> bool;
+    /// The layout of sequences of several lengths with which it computes fastest.
+    fn packing(&self) -> Packing;
 
     /// The device of its parameters.
     fn device(&self) -> Device {

@@ -41,6 +41,6 @@ pub use open::{PretrainedModel, TokenizerSource};
 pub use parameters::StoredParameter;
 pub use pruned::{PrunedConfig, PrunedModel};
 pub use rope::{RopeScaling, RopeType};
-pub use sequences::Sequences;
+pub use sequences::{Packing, Sequences};
 
 pub use burn::tensor::Device;

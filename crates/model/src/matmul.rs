@@ -32,7 +32,8 @@ fn last(rows: usize, columns: usize, strides: (usize, usize)) -> Option<usize> {
 }
 
 /// left · right, \[m, n\] with inner dimension k, row-major in the memory of `out`; added to its contents if `is_sum`.
-/// Uses all cores.
+/// Uses all cores. A row of the result does not depend on how many others there are, to the last bit, where it has more
+/// than 128 columns: smaller products are rounded in another order.
 pub(crate) fn matmul(
     (m, n, k): (usize, usize, usize),
     left: MatRef<'_>,
@@ -40,6 +41,13 @@ pub(crate) fn matmul(
     mut out: Vec<f32>,
     is_sum: bool,
 ) -> Vec<f32> {
+    if m == 1 && !is_sum {
+        // The library rounds a single row in another order: it is computed twice, as two.
+        let twice = MatRef { strides: (0, left.strides.1), ..left };
+        let mut out = matmul((2, n, k), twice, right, out, false);
+        out.truncate(n);
+        return out;
+    }
     if !is_sum {
         out.clear();
         out.reserve_exact(m * n);
@@ -108,5 +116,25 @@ unsafe fn multiply(
             false,
             parallelism,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_does_not_depend_on_how_many_others_there_are() {
+        let (rows, columns, inner) = (9, 150, 70);
+        let numbers =
+            |from: usize, count: usize| (from..from + count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+        let (left, right) = (numbers(0, rows * inner), numbers(5, inner * columns));
+        let right = MatRef::by_rows(&right, columns);
+        let all = matmul((rows, columns, inner), MatRef::by_rows(&left, inner), right, Vec::new(), false);
+        for (first, last) in (0..rows).flat_map(|first| (first + 1..=rows).map(move |last| (first, last))) {
+            let some = MatRef::by_rows(&left[first * inner..last * inner], inner);
+            let some = matmul((last - first, columns, inner), some, right, Vec::new(), false);
+            assert_eq!(some, all[first * columns..last * columns], "rows {first} to {last}");
+        }
     }
 }

@@ -10,7 +10,12 @@ pub fn is_in_memory<const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// The same, inside or outside a graph.
 pub(crate) fn is_on_host<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.device().without_autodiff() == Device::flex() && tensor.dtype() == DType::F32
+    are_on_host(&tensor.device(), tensor.dtype())
+}
+
+/// The same of tensors on this device in this number format.
+pub(crate) fn are_on_host(device: &Device, dtype: DType) -> bool {
+    device.clone().without_autodiff() == Device::flex() && dtype == DType::F32
 }
 
 /// The values of a tensor for which [`is_in_memory`] holds; its buffer is reused if nothing else holds it.

@@ -98,7 +98,7 @@ impl Teacher for Free {
         for sample in &batch.samples {
             let positions = start..start + sample.position_count();
             start = positions.end;
-            let tokens = batch.positions[positions.clone()].iter().map(|&position| batch.tokens[position]);
+            let tokens = batch.positions[positions.clone()].iter().map(|&position| batch.token(position));
             let said = tokens.flat_map(|token| &self.0[token as usize % self.0.len()]);
             each(Outputs {
                 positions,

@@ -27,4 +27,4 @@ pub mod teacher;
 pub use calibration::{Calibration, CalibrationSet, calibrate, calibration_samples};
 pub use error::{Error, Result};
 pub use pipeline::{Pipeline, Progress, StageSeconds};
-pub use teacher::{LocalTeacher, Outputs, RemoteTeacher, StatesTeacher, Teacher};
+pub use teacher::{FORWARD_VERSION, LocalTeacher, Outputs, RemoteTeacher, StatesTeacher, Teacher};

@@ -75,8 +75,8 @@ pub(crate) fn add_rows(
 ) -> Result<usize> {
     let count = outputs.positions.len();
     let of_sample = |position: usize| {
-        let (row, position) = batch.place(position);
-        (batch.samples[row].id, position)
+        let (sample, position) = batch.positions[position];
+        (batch.samples[sample].id, position)
     };
     let offset = |position: usize| {
         let (sample, position) = of_sample(position);
@@ -93,7 +93,7 @@ pub(crate) fn add_rows(
         }
     })?;
     for (position, row) in outputs.positions.clone().zip(selected.iter().flat_map(SoftRows::iter)) {
-        let (sample, rows) = &mut rows[batch.indices[batch.place(position).0]];
+        let (sample, rows) = &mut rows[batch.indices[batch.positions[position].0]];
         rows.push(row);
         add_vectors(extras, &outputs.extras, position - outputs.positions.start, sample, rows);
     }

@@ -72,7 +72,7 @@ pub struct Pipeline<'a> {
     pub teacher: &'a dyn Teacher,
     /// Writes the rows.
     pub writer: &'a CacheWriter,
-    /// Largest size of a batch in tokens: rows times width, including padding.
+    /// Largest size of a batch in tokens: samples times the longest of them.
     pub batch_tokens: usize,
 }
 

@@ -45,8 +45,8 @@ pub fn prompt_log_probs(
 
 /// The index of the list that has a position of a batch, and the position in it.
 fn prompt(batch: &TokenBatch, position: usize) -> (usize, usize) {
-    let (row, position) = batch.place(position);
-    (batch.samples[row].id.0 as usize, position)
+    let (sample, position) = batch.positions[position];
+    (batch.samples[sample].id.0 as usize, position)
 }
 
 /// The truncation with which the likeliest classes are found.

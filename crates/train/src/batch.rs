@@ -4,7 +4,7 @@ use crate::Result;
 use crate::source::DistillSample;
 use crate::target_batch::TargetBatch;
 use crate::target_spec::TargetSpec;
-use logitcask_model::Sequences;
+use logitcask_model::{Packing, Sequences};
 use std::ops::Range;
 
 /// A batch in host memory.
@@ -32,36 +32,28 @@ pub struct Batch {
 
 impl Batch {
     /// Lays out `samples` one per row, padded on the right with 0; `spec` selects what a loss reads of the teacher's rows
-    /// (`None` means labels only).
+    /// (`None` means labels only). Together with [`packed`](Self::packed) it is a second witness.
     ///
     /// # Errors
     /// [`Error::NoTeacher`](crate::Error::NoTeacher) if a sample has no rows although `spec` reads some;
     /// [`Error::Refused`](crate::Error::Refused) for a label that the similarity of classes does not have.
     pub fn new(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
-        Self::laid_out(samples, spec, false)
+        Self::laid_out(samples, spec, Sequences::in_rows(samples.len(), lengths(samples).max().unwrap_or(0)))
     }
 
-    /// Lays out `samples` one after the other, without padding: the loss and its gradient are those of [`new`](Self::new)
-    /// to rounding.
+    /// Lays out `samples` with little padding or none: the loss and its gradient are those of [`new`](Self::new) to
+    /// rounding.
     ///
     /// # Errors
     /// The same as for [`new`](Self::new).
-    pub fn packed(samples: &[DistillSample], spec: Option<&TargetSpec>) -> Result<Self> {
-        Self::laid_out(samples, spec, true)
+    pub fn packed(samples: &[DistillSample], spec: Option<&TargetSpec>, packing: Packing) -> Result<Self> {
+        Self::laid_out(samples, spec, Sequences::packed(lengths(samples), packing))
     }
 
-    /// [`packed`](Self::packed) or [`new`](Self::new).
-    pub(crate) fn laid_out(samples: &[DistillSample], spec: Option<&TargetSpec>, is_packed: bool) -> Result<Self> {
-        let lengths = samples.iter().map(|(sample, _)| sample.input_ids.len());
-        let sequences = match is_packed {
-            true => Sequences::packed(lengths),
-            false => Sequences::in_rows(samples.len(), lengths.max().unwrap_or(0)),
-        };
-        let mut tokens = vec![0; sequences.shape().iter().product()];
+    fn laid_out(samples: &[DistillSample], spec: Option<&TargetSpec>, sequences: Sequences) -> Result<Self> {
+        let tokens = sequences.tokens(samples.iter().map(|(sample, _)| &sample.input_ids[..]));
         let (mut positions, mut gold_ids) = (Vec::new(), Vec::new());
-        for ((sample, _), range) in samples.iter().zip(sequences.ranges()) {
-            let start = range.start;
-            tokens[start..start + sample.input_ids.len()].copy_from_slice(&sample.input_ids);
+        for ((sample, _), start) in samples.iter().zip(sequences.starts()) {
             positions.extend(sample.position_indices().map(|position| (start + position) as u32));
             gold_ids.extend_from_slice(&sample.labels());
         }
@@ -89,6 +81,11 @@ impl Batch {
     }
 }
 
+/// Number of tokens of each sample.
+fn lengths(samples: &[DistillSample]) -> impl Iterator<Item = usize> {
+    samples.iter().map(|(sample, _)| sample.input_ids.len())
+}
+
 /// The first teacher's vector of each sample, from the one extra column that its rows have.
 fn vectors(samples: &[DistillSample]) -> Option<Vec<f32>> {
     let vector = |(_, rows): &DistillSample| Some(rows.first()?.extras.first()?.values.clone());
@@ -110,7 +107,14 @@ mod tests {
         assert_eq!(batch.tokens, [1, 2, 3, 4, 5, 0]);
         assert_eq!(batch.positions, [0, 1, 3]);
         assert_eq!(batch.gold_ids, [2, 3, 5]);
-        let batch = Batch::packed(&[(sample(&[1, 2, 3]), Vec::new()), (sample(&[4, 5]), Vec::new())], None).unwrap();
-        assert_eq!((&batch.tokens[..], &batch.positions[..]), (&[1, 2, 3, 4, 5][..], &[0, 1, 3][..]));
+        let samples = [&[1, 2][..], &[3, 4, 5], &[6]].map(|ids| (sample(ids), Vec::new()));
+        let batch = |packing| Batch::packed(&samples, None, packing).unwrap();
+        for (packing, tokens, positions) in
+            [(Packing::OneRow, [1, 2, 3, 4, 5, 6], [0, 2, 3]), (Packing::FilledRows, [3, 4, 5, 1, 2, 6], [3, 0, 1])]
+        {
+            let batch = batch(packing);
+            assert_eq!((&batch.tokens[..], &batch.positions[..]), (&tokens[..], &positions[..]));
+            assert_eq!(batch.gold_ids, [2, 4, 5]);
+        }
     }
 }

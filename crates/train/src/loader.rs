@@ -7,6 +7,7 @@ use crate::source::{DistillSample, Samples, prefix};
 use crate::target_spec::TargetSpec;
 use crate::{Error, Result, Source, TrainConfig};
 use logitcask_core::interleaving::Interleaving;
+use logitcask_model::Packing;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -24,8 +25,7 @@ pub(crate) struct Loader {
     /// Number of samples in a step, and in each of its parts.
     sizes: (usize, usize),
     max_length: usize,
-    /// Whether batches have no padding.
-    is_packed: bool,
+    packing: Packing,
 }
 
 /// An endless stream of one source's samples: shuffled epochs are concatenated, so that a single number gives the place
@@ -75,7 +75,7 @@ impl Loader {
         sources: &[WeightedSource],
         config: &TrainConfig,
         first: u64,
-        is_packed: bool,
+        packing: Packing,
         mut stages: Option<(Vec<Stage>, Receiver<Stage>)>,
     ) -> Result<Self> {
         let weights: Vec<f64> = sources.iter().map(|source| source.weight).collect();
@@ -95,7 +95,7 @@ impl Loader {
             order,
             sizes: (config.batch_size, config.batch_size / config.accumulate),
             max_length: config.max_length.map_or(usize::MAX, |length| length as usize),
-            is_packed,
+            packing,
         })
     }
 
@@ -125,10 +125,10 @@ impl Loader {
             rows.push(prefix(self.streams[source].next()?, self.max_length));
             sources.push(source);
         }
-        let (is_mixed, is_packed) = (self.streams.len() > 1, self.is_packed);
+        let (is_mixed, packing) = (self.streams.len() > 1, self.packing);
         let batch = |(rows, sources): (&[DistillSample], &[usize])| {
             let sources = if is_mixed { sources.to_vec() } else { Vec::new() };
-            Ok(Batch { sources, ..Batch::laid_out(rows, spec, is_packed)? })
+            Ok(Batch { sources, ..Batch::packed(rows, spec, packing)? })
         };
         let parts: Vec<Batch> = rows.chunks(part).zip(sources.chunks(part)).map(batch).collect::<Result<_>>()?;
         // Of a sample's chosen positions, none may be within its first tokens.

@@ -15,12 +15,12 @@ use crate::similarity::Similarity;
 use crate::target_spec::TargetSpec;
 use crate::trained_parts::{LearningRates, optimizer, prepared};
 use crate::update::{Gradients, Update};
-use crate::{Error, Result, Source, TrainConfig, TrainPrecision, WeightedSource};
+use crate::{Error, Result, Source, TrainConfig, WeightedSource};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{DType, Device};
 use logitcask_core::ConfigError;
-use logitcask_model::{Model, ModelConfig, PrunedModel, weights};
+use logitcask_model::{Model, ModelConfig, Packing, PrunedModel, weights};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,11 +145,6 @@ impl Trainer<'_> {
         self.device == &Device::flex()
     }
 
-    /// A CPU has no use for padding where attention goes through the sequences one by one, which it does in f32.
-    fn is_packed(&self) -> bool {
-        self.is_cpu() && self.config.precision == TrainPrecision::F32
-    }
-
     /// All sources with their weights, the first of them `source`.
     fn sources(&self) -> Vec<WeightedSource> {
         WeightedSource::all(self.source, self.other_sources)
@@ -192,7 +187,8 @@ impl Trainer<'_> {
                 one.source = one.source.with_vectors(&relations.column)?;
             }
         }
-        Ok(Loader::new(&sources, self.config, first, self.is_packed(), stages)?.start(spec))
+        let packing = Packing::fastest(self.device, learner.dtype);
+        Ok(Loader::new(&sources, self.config, first, packing, stages)?.start(spec))
     }
 
     /// The pruner if the recipe prunes its samples. A student of labels only uses all of them.

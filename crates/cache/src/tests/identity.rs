@@ -90,9 +90,10 @@ fn versions_of_the_program_and_names_identify_nothing() {
 fn whatever_decides_the_rows_identifies() {
     type Change = fn(&mut Plan);
     let (folder, plan) = small();
-    let changes: [(&str, Change); 13] = [
-        ("versions: tokenisation 1, selection 1, codec 1 here", |p| p.versions.selection += 1),
+    let changes: [(&str, Change); 14] = [
+        ("versions: tokenisation 1, forward 1, selection 1, codec 1 here", |p| p.versions.selection += 1),
         ("versions", |p| p.versions.tokenisation += 1),
+        ("versions", |p| p.versions.forward += 1),
         ("versions", |p| p.versions.codec += 1),
         ("selection: top_k k=4 here, top_k k=5 wanted", |p| p.keep.selection = Selection::TopK { k: 5 }),
         ("padding: 0 here, 7 wanted", |p| p.keep.padding = 7),

@@ -32,7 +32,7 @@ use crate::host;
 use crate::kv_cache::KvCache;
 use crate::parameters::{ParameterBuilder, StoredParameter};
 use crate::rope::{RotaryAngles, RotarySpeeds};
-use crate::sequences::Sequences;
+use crate::sequences::{Packing, Sequences};
 use crate::{CausalLm, ModelConfig};
 use attention::{Layout, Past};
 use burn::module::{Module, Param};
@@ -168,7 +168,7 @@ impl CausalLm for Model {
         self.config.vocab_size
     }
 
-    fn is_faster_packed(&self) -> bool {
-        host::serves(&self.head().weights())
+    fn packing(&self) -> Packing {
+        Packing::fastest(&self.device(), self.embedding.dtype())
     }
 }

@@ -53,8 +53,9 @@ impl Model {
         }
         let device = self.device();
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        let (tokens, sequences) = laid_out(texts, self.is_faster_packed());
-        let starts: Vec<usize> = sequences.ranges().map(|range| range.start).collect();
+        let sequences = Sequences::packed(lengths.iter().copied(), self.packing());
+        let (tokens, starts) = (sequences.tokens(texts.iter().copied()), sequences.starts());
+        let tokens: Vec<i64> = tokens.into_iter().map(i64::from).collect();
         let columns = Columns::new(&starts, &lengths, &self.ropes, &device);
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), &device);
         let mut layers = vec![LayerCache::Empty; self.layers.len()];
@@ -86,19 +87,4 @@ impl Model {
         let (logits, caches): (Vec<_>, Vec<_>) = texts.iter().map(read).unzip();
         (Tensor::cat(logits, 0), KvCache::stack(caches))
     }
-}
-
-/// The tokens of texts, one after the other or padded on the right.
-fn laid_out(texts: &[&[u32]], is_packed: bool) -> (Vec<i64>, Sequences) {
-    let ids = |text: &[u32]| text.iter().map(|&token| i64::from(token)).collect::<Vec<_>>();
-    if is_packed {
-        let tokens = texts.iter().flat_map(|text| ids(text)).collect();
-        return (tokens, Sequences::packed(texts.iter().map(|text| text.len())));
-    }
-    let width = texts.iter().map(|text| text.len()).max().unwrap_or(0);
-    let mut tokens = vec![0; texts.len() * width];
-    for (row, text) in tokens.chunks_mut(width.max(1)).zip(texts) {
-        row[..text.len()].copy_from_slice(&ids(text));
-    }
-    (tokens, Sequences::in_rows(texts.len(), width))
 }

@@ -7,7 +7,7 @@ use crate::sequences::Sequences;
 use burn::tensor::activation::softmax;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use std::collections::BTreeMap;
 
 /// The layout for tensor operations.
@@ -33,10 +33,16 @@ impl TensorLayout {
         device: &Device,
     ) -> Self {
         let ([rows, width], longest) = (sequences.shape(), sequences.longest());
-        let positions: Vec<usize> = if sequences.are_rows() { Vec::new() } else { sequences.positions().collect() };
-        let rope = |speeds: &RotarySpeeds| match sequences.are_rows() {
-            true => Rope::new(&RotaryAngles::new(0..width, speeds), 1, device),
-            false => Rope::new(&RotaryAngles::new(positions.iter().copied(), speeds), rows, device),
+        let places = (!sequences.are_rows()).then(|| {
+            let positions: Vec<i64> = sequences.positions().map(|position| position as i64).collect();
+            Tensor::<1, Int>::from_data(TensorData::new(positions, [rows * width]), device)
+        });
+        let rope = |speeds: &RotarySpeeds| {
+            let rope = Rope::new(&RotaryAngles::new(0..longest, speeds), 1, device);
+            match &places {
+                Some(places) => rope.at(places, rows),
+                None => rope,
+            }
         };
         let ropes = ropes.iter().map(rope).collect();
         let mut masks = BTreeMap::new();

@@ -4,7 +4,7 @@ use super::Heads;
 use crate::activation::{Activation, Clamp, Gate};
 use crate::decoder::{TensorLayout, attend};
 use crate::rope::{RotaryAngles, RotarySpeeds};
-use crate::sequences::Sequences;
+use crate::sequences::{Packing, Sequences};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use logitcask_core::rng::CounterRng;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ fn attention_is_that_of_tensors() {
         let n: usize = rows * width;
         // The same tokens as rows, and as sequences of uneven length without padding.
         let uneven = [n.div_ceil(3), n - n.div_ceil(3)].into_iter().filter(|&length| length > 0);
-        for sequences in [Sequences::in_rows(rows, width), Sequences::packed(uneven)] {
+        for sequences in [Sequences::in_rows(rows, width), Sequences::packed(uneven, Packing::OneRow)] {
             let angles = Arc::new(RotaryAngles::new(0..sequences.longest(), &speeds));
             let windows = std::iter::once(window);
             let layout =

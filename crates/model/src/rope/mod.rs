@@ -5,7 +5,7 @@ mod scaling;
 pub(crate) use scaling::TextLengths;
 pub use scaling::{RopeScaling, RopeType};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// How fast each pair of a head's dimensions turns from one position to the next, and factors of what is turned.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +137,16 @@ impl Rope {
         };
         let growth = angles.growth.as_ref().map(|growth| table(growth, 1));
         Self { cos: table(&angles.cos, angles.half), sin: table(&angles.sin, angles.half), growth }
+    }
+
+    /// The angles at these of the positions, \[rows · positions\], where they differ from row to row.
+    pub(crate) fn at(&self, positions: &Tensor<1, Int>, rows: usize) -> Self {
+        let chosen = |table: &Tensor<4>| {
+            let [_, _, count, width] = table.dims();
+            let table = table.clone().reshape([count, width]).select(0, positions.clone());
+            table.reshape([rows, 1, positions.dims()[0] / rows.max(1), width])
+        };
+        Self { cos: chosen(&self.cos), sin: chosen(&self.sin), growth: self.growth.as_ref().map(chosen) }
     }
 
     /// Rotates queries, \[rows, heads, positions, head_dim\], which may grow.

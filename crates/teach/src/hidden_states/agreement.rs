@@ -43,7 +43,7 @@ pub fn label_log_probs(teacher: &dyn Teacher, samples: &[Sample], batch_tokens: 
             for (position, row) in positions.zip(logits.chunks_exact(teacher.vocab_size())) {
                 let row: Vec<f64> = row.iter().map(|&logit| logit.into()).collect();
                 let label = row[batch.labels[position] as usize];
-                all[batch.indices[batch.place(position).0]].push(label - log_sum_exp(&row));
+                all[batch.indices[batch.positions[position].0]].push(label - log_sum_exp(&row));
             }
             Ok(())
         })?;

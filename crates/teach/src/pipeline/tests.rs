@@ -64,14 +64,14 @@ impl Teacher for Slow {
     }
 
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
-        if batch.tokens.chunks_exact(batch.width).any(|row| self.fails_at == Some(row[0])) {
+        if batch.samples.iter().any(|sample| self.fails_at == Some(sample.input_ids[0])) {
             return Err(Error::Device("lost".into()));
         }
-        std::thread::sleep(Duration::from_millis(40 / batch.tokens.len() as u64));
+        std::thread::sleep(Duration::from_millis(40 / batch.positions.len() as u64));
         let count = batch.positions.len();
         for positions in [0..count / 2, count / 2..count] {
             let said = batch.positions[positions.clone()].iter().flat_map(|&position| {
-                let token = batch.tokens[position];
+                let token = batch.token(position);
                 (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0)
             });
             each(Outputs { positions, logits: Logits::Host(said.collect::<Vec<_>>().into()), extras: Vec::new() })?;

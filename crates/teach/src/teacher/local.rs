@@ -8,6 +8,10 @@ use logitcask_core::{ExtraColumn, ExtraSource, Projection};
 use logitcask_data::batches::TokenBatch;
 use logitcask_model::{CausalLm, Head, Model, Sequences};
 
+/// Version of the conversion from tokens to logits. It is incremented by hand whenever the same batch would give other
+/// bits.
+pub const FORWARD_VERSION: u32 = 2;
+
 /// A teacher whose model runs in this process.
 pub struct LocalTeacher<M = Model> {
     model: M,
@@ -66,12 +70,12 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
     }
 
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
-        // Padding is kept, although a CPU computes it like other tokens: without it, the matrix products have another
-        // shape, which can change the last bit of a logit. A batch of similar lengths has little of it.
-        let sequences = Sequences::in_rows(batch.samples.len(), batch.width);
-        let tokens: Vec<i64> = batch.tokens.iter().map(|&t| i64::from(t)).collect();
+        let texts = || batch.samples.iter().map(|sample| &sample.input_ids[..]);
+        let sequences = Sequences::packed(texts().map(<[u32]>::len), self.model.packing());
+        let tokens: Vec<i64> = sequences.tokens(texts()).into_iter().map(i64::from).collect();
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), self.product.device());
-        let wanted: Vec<i64> = batch.positions.iter().map(|&position| position as i64).collect();
+        let starts = sequences.starts();
+        let wanted: Vec<i64> = batch.positions.iter().map(|&(of, position)| (starts[of] + position) as i64).collect();
         let count = wanted.len();
         let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), self.product.device());
         let hidden = self.model.hidden_at(tokens, &sequences, wanted);

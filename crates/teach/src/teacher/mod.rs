@@ -8,7 +8,7 @@ mod remote;
 mod states;
 
 pub use buffer_pool::HostLogits;
-pub use local::LocalTeacher;
+pub use local::{FORWARD_VERSION, LocalTeacher};
 pub use remote::RemoteTeacher;
 pub use states::StatesTeacher;
 

@@ -54,7 +54,7 @@ impl Teacher for RemoteTeacher {
         let keep = self.rows.keep();
         let (mut rows, mut errors) = (SoftRows::new(keep), RowErrors::new(keep));
         for (index, &label) in batch.labels.iter().enumerate() {
-            let (prompt, position) = batch.place(index);
+            let (prompt, position) = batch.positions[index];
             let told = &told[prompt][position];
             let refused = |problem| Error::Answer { prompt, position, problem };
             self.rows.push(told, label, &mut rows, &mut errors).map_err(refused)?;

@@ -33,10 +33,10 @@ impl<'a> StatesTeacher<'a> {
         let mut rest = positions;
         while !rest.is_empty() {
             // Consecutive positions of a sample are read at once.
-            let (row, first) = batch.place(rest.start);
-            let follows = |&(i, index): &(usize, usize)| batch.place(index) == (row, first + i);
+            let (sample, first) = batch.positions[rest.start];
+            let follows = |&(i, index): &(usize, usize)| batch.positions[index] == (sample, first + i);
             let count = rest.clone().enumerate().take_while(follows).count();
-            let document = batch.samples[row].origin.document;
+            let document = batch.samples[sample].origin.document;
             all.extend(self.states.vectors(document, first..first + count)?);
             rest.start += count;
         }

@@ -123,7 +123,7 @@ impl<M: CausalLm> Judge<'_, M> {
     /// Judges every position of some samples, in order.
     fn judge(&self, samples: &[DistillSample]) -> Result<Vec<Judged>> {
         let spec = self.plan.map(|_| TargetSpec::default());
-        let batch = Batch::laid_out(samples, spec.as_ref(), self.model.is_faster_packed())?;
+        let batch = Batch::packed(samples, spec.as_ref(), self.model.packing())?;
         let taught: Vec<&SoftRows> = samples.iter().filter_map(|(_, rows)| rows.first()).collect();
         let rows: Vec<SoftRow> = taught.iter().flat_map(|rows| rows.iter()).collect();
         let mut judged = Vec::with_capacity(batch.gold_ids.len());

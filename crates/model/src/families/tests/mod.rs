@@ -7,7 +7,7 @@ mod reading;
 
 use super::{Initial, ModelConfig, ModelType};
 use crate::identity;
-use crate::{CausalLm, Companions, KvCache, Model, Precision, PretrainedModel, Sequences, export, weights};
+use crate::{CausalLm, Companions, KvCache, Model, Packing, Precision, PretrainedModel, Sequences, export, weights};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -235,16 +235,26 @@ impl ModuleVisitor for Flat<'_> {
 #[test]
 fn packed_sequences_have_the_hidden_states_of_padded_ones() {
     let device = Device::flex();
+    let lengths = [3, WIDTH, 2, 1];
+    let tokens: Vec<u32> = tokens().iter().map(|&token| token as u32).collect();
+    let texts = || lengths.iter().scan(&tokens[..], |rest, &length| rest.split_off(..length));
     for model in models(&device) {
-        let (first, second) = (&tokens()[..WIDTH], &tokens()[WIDTH..WIDTH + 3]);
-        let padded = [first, second, &[0; WIDTH - 3]].concat();
-        let places: Vec<i64> = (0..WIDTH as i64 + 3).collect();
-        let at = || int(places.clone(), [WIDTH + 3], &device);
-        let padded = model.hidden_at(int(padded, [2, WIDTH], &device), &Sequences::in_rows(2, WIDTH), at());
-        let packed = int([first, second].concat(), [1, WIDTH + 3], &device);
-        let packed = model.hidden_at(packed, &Sequences::packed([WIDTH, 3]), at());
-        let [padded, packed] = [padded, packed].map(|hidden| hidden.try_into_vec_as::<f32>().unwrap());
-        assert_close(&packed, &padded, &format!("packed, {:?}", model.config()));
+        let hidden = |sequences: Sequences| -> Vec<f32> {
+            let tokens = sequences.tokens(texts()).into_iter().map(i64::from).collect();
+            let places = sequences.starts().into_iter().zip(lengths);
+            let places: Vec<i64> = places.flat_map(|(start, length)| start as i64..(start + length) as i64).collect();
+            let (shape, count) = (sequences.shape(), places.len());
+            model
+                .hidden_at(int(tokens, shape, &device), &sequences, int(places, [count], &device))
+                .into_data()
+                .iter()
+                .collect()
+        };
+        let padded = hidden(Sequences::in_rows(lengths.len(), WIDTH));
+        for packing in [Packing::OneRow, Packing::FilledRows] {
+            let packed = hidden(Sequences::packed(lengths, packing));
+            assert_close(&packed, &padded, &format!("{packing:?}, {:?}", model.config()));
+        }
     }
 }
 
@@ -253,7 +263,11 @@ fn packed_sequences_have_the_hidden_states_of_padded_ones() {
 fn both_ways_of_attention_give_the_same_logits() {
     let device = Device::flex();
     for (model, exact) in models(&device).iter().zip(models_in(DType::F64, &device)) {
-        for sequences in [Sequences::in_rows(2, WIDTH), Sequences::packed([WIDTH + 2, WIDTH - 2])] {
+        for sequences in [
+            Sequences::in_rows(2, WIDTH),
+            Sequences::packed([WIDTH + 2, WIDTH - 2], Packing::OneRow),
+            Sequences::packed([WIDTH, 3, 2, 1], Packing::FilledRows),
+        ] {
             let logits = |model: &Model| -> Vec<f32> {
                 let hidden = model.hidden(int(tokens(), sequences.shape(), &device), &sequences);
                 let d = hidden.dims()[2];
