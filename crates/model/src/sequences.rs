@@ -13,22 +13,25 @@ use std::sync::Arc;
 /// ```
 /// use logitcask_model::{Packing, Sequences};
 ///
-/// // Three sequences of up to five tokens, padded on the right; without padding; and in as few rows as they need.
-/// let lengths = [3, 5, 1];
-/// let padded = Sequences::in_rows(3, 5);
+/// // Three sequences of up to 60 tokens, padded on the right; without padding; and in as few rows as they need.
+/// let lengths = [30, 60, 10];
+/// let padded = Sequences::in_rows(3, 60);
 /// let packed = Sequences::packed(lengths, Packing::OneRow);
 /// let filled = Sequences::packed(lengths, Packing::FilledRows);
-/// assert_eq!([&padded, &packed, &filled].map(Sequences::shape), [[3, 5], [1, 9], [2, 5]]);
-/// assert_eq!(padded.starts(), [0, 5, 10]);
-/// assert_eq!(packed.starts(), [0, 3, 8]);
-/// assert_eq!(filled.starts(), [5, 0, 8]);
-/// assert_eq!(filled.index_of(6), 0);
+/// assert_eq!([&padded, &packed, &filled].map(Sequences::shape), [[3, 60], [1, 100], [2, 64]]);
+/// assert_eq!(padded.starts(), [0, 60, 120]);
+/// assert_eq!(packed.starts(), [0, 30, 90]);
+/// assert_eq!(filled.starts(), [64, 0, 94]);
+/// assert_eq!(filled.index_of(93), 0);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequences {
     shape: [usize; 2],
-    /// End of each sequence in the flat tokens; a sequence starts where the previous one ends. None crosses a row's end.
+    /// End of each sequence in the flat tokens, behind its padding; a sequence starts where the previous one ends. None
+    /// crosses a row's end.
     ends: Arc<[usize]>,
+    /// Number of tokens of each of them without padding, as far as that is known.
+    lengths: Arc<[usize]>,
     /// Which of the given sequences each of them is.
     given: Arc<[usize]>,
 }
@@ -38,10 +41,15 @@ pub struct Sequences {
 pub enum Packing {
     /// One after the other in a single row. That is fastest where attention goes through the sequences one by one.
     OneRow,
-    /// In rows as wide as the longest, each of which has as many sequences as fit, for attention that computes all pairs
-    /// of a row's tokens. Sequences that would save less than a quarter of the rows have a row each, without a mask.
+    /// In rows about as wide as the longest, each of which has as many sequences as fit, for attention that computes all
+    /// pairs of a row's tokens. Where that saves less than a quarter of the rows, each sequence has a row of its own,
+    /// without a mask.
     FilledRows,
 }
+
+/// Rows that may have padding have a multiple of this many tokens, so that a device compiles and tunes its kernels for
+/// fewer shapes.
+const WIDTH_STEP: usize = 32;
 
 impl Packing {
     /// The one with which a model computes fastest in `dtype` on `device`.
@@ -54,7 +62,13 @@ impl Sequences {
     /// One sequence in each row. Padding on its right counts as part of it: attention is causal, so padding does not
     /// affect what comes before it.
     pub fn in_rows(rows: usize, width: usize) -> Self {
-        Self { shape: [rows, width], ends: (1..=rows).map(|row| row * width).collect(), given: (0..rows).collect() }
+        Self::one_in_each_row(vec![width; rows], width)
+    }
+
+    fn one_in_each_row(lengths: Vec<usize>, width: usize) -> Self {
+        let rows = lengths.len();
+        let ends = (1..=rows).map(|row| row * width).collect();
+        Self { shape: [rows, width], ends, lengths: lengths.into(), given: (0..rows).collect() }
     }
 
     /// Sequences of these lengths, packed.
@@ -64,13 +78,13 @@ impl Sequences {
             Packing::OneRow => {
                 let mut end = 0;
                 let ends: Arc<[usize]> = lengths.iter().map(|length| (end += length, end).1).collect();
-                Self { shape: [1, end], ends, given: (0..lengths.len()).collect() }
+                Self { shape: [1, end], ends, given: (0..lengths.len()).collect(), lengths: lengths.into() }
             }
             Packing::FilledRows => {
-                let width = lengths.iter().copied().max().unwrap_or(0);
+                let width = lengths.iter().copied().max().unwrap_or(0).next_multiple_of(WIDTH_STEP);
                 let rows = filled_rows(&lengths, width);
                 match 4 * rows.len() > 3 * lengths.len() {
-                    true => Self::in_rows(lengths.len(), width),
+                    true => Self::one_in_each_row(lengths, width),
                     false => Self::rows_of(&rows, &lengths, width),
                 }
             }
@@ -87,7 +101,9 @@ impl Sequences {
                 *last = (row + 1) * width;
             }
         }
-        Self { shape: [rows.len(), width], ends: ends.into(), given: rows.concat().into() }
+        let given = rows.concat();
+        let lengths = given.iter().map(|&sequence| lengths[sequence]).collect();
+        Self { shape: [rows.len(), width], ends: ends.into(), lengths, given: given.into() }
     }
 
     /// \[rows, width\] of the tokens.
@@ -139,9 +155,19 @@ impl Sequences {
         self.count() == rows && self.ranges().all(|range| range.len() == width)
     }
 
-    /// The position of every token in its sequence.
+    /// The position of every token in its sequence; 0 where there is padding that is known, so that no position is beyond
+    /// those of a model.
     pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
-        self.ranges().flat_map(|range| 0..range.len())
+        let of = |(range, &length): (Range<usize>, &usize)| {
+            (0..range.len()).map(move |position| if position < length { position } else { 0 })
+        };
+        self.ranges().zip(&*self.lengths).flat_map(of)
+    }
+
+    /// The same of a row's tokens, where every row is one sequence.
+    pub(crate) fn positions_of_rows(&self) -> impl Iterator<Item = usize> {
+        let longest = self.lengths.iter().copied().max().unwrap_or(0);
+        (0..self.shape[1]).map(move |position| if position < longest { position } else { 0 })
     }
 
     /// For every query (third axis) and key (fourth axis) of a row, whether the query must not see the key, because it
@@ -216,15 +242,15 @@ mod tests {
     #[test]
     fn rows_are_filled_only_where_that_saves_a_quarter_of_them() {
         let shape = |lengths: &[usize]| Sequences::packed(lengths.iter().copied(), Packing::FilledRows).shape();
-        assert_eq!(shape(&[4, 1, 4, 3]), [3, 4]);
-        assert_eq!(shape(&[4, 2, 4, 3, 4]), [5, 4]);
-        assert_eq!((shape(&[]), shape(&[7])), ([0, 0], [1, 7]));
+        assert_eq!(shape(&[30, 8, 31, 24]), [3, 32]);
+        assert_eq!(shape(&[30, 16, 31, 24, 30]), [5, 32]);
+        assert_eq!((shape(&[]), shape(&[7])), ([0, 0], [1, 32]));
     }
 
     proptest! {
         #[test]
         fn every_token_of_every_sequence_is_where_it_is_looked_for(
-            lengths in proptest::collection::vec(1usize..9, 1..12),
+            lengths in proptest::collection::vec(1usize..40, 1..12),
             packing in prop_oneof![Just(Packing::OneRow), Just(Packing::FilledRows)],
         ) {
             let texts: Vec<Vec<u32>> =
@@ -236,6 +262,9 @@ mod tests {
             prop_assert_eq!(tokens.iter().filter(|&&token| token > 0).count(), lengths.iter().sum::<usize>());
             prop_assert!(sequences.longest() <= width);
             prop_assert_eq!(sequences.ranges().map(|range| range.len()).sum::<usize>(), tokens.len());
+            let longest = lengths.iter().copied().max().unwrap_or(0);
+            prop_assert!(sequences.positions().all(|position| position < longest));
+            prop_assert!(!sequences.are_rows() || sequences.positions_of_rows().all(|position| position < longest));
             let mask: Vec<bool> = sequences.mask(None, &Device::flex()).into_data().iter::<bool>().collect();
             for (text, (start, &length)) in sequences.starts().into_iter().zip(&lengths).enumerate() {
                 prop_assert!(start / width == (start + length - 1) / width, "it crosses the end of a row");

@@ -113,7 +113,8 @@ mod tests {
             [(Packing::OneRow, [1, 2, 3, 4, 5, 6], [0, 2, 3]), (Packing::FilledRows, [3, 4, 5, 1, 2, 6], [3, 0, 1])]
         {
             let batch = batch(packing);
-            assert_eq!((&batch.tokens[..], &batch.positions[..]), (&tokens[..], &positions[..]));
+            assert_eq!((&batch.tokens[..tokens.len()], &batch.positions[..]), (&tokens[..], &positions[..]));
+            assert!(batch.tokens[tokens.len()..].iter().all(|&token| token == 0));
             assert_eq!(batch.gold_ids, [2, 4, 5]);
         }
     }

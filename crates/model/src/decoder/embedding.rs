@@ -64,7 +64,7 @@ impl Embedding {
     /// tokens: \[rows, width\]; output: \[rows, width, hidden\].
     pub(super) fn forward(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<3> {
         self.at(tokens, || match sequences.are_rows() {
-            true => (0..sequences.shape()[1]).collect(),
+            true => sequences.positions_of_rows().collect(),
             false => sequences.positions().collect(),
         })
     }
