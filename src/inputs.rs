@@ -8,7 +8,6 @@ use crate::teacher_source::VERSIONS;
 use anyhow::{Context, Result};
 use logitcask_cache::{FORMAT_VERSION, Plan};
 use logitcask_core::Fingerprint;
-use logitcask_teach::FORWARD_VERSION;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -99,7 +98,7 @@ impl Inputs {
 
 /// Hash of everything except the files that affects what is read from them.
 fn key(recipe: &Recipe) -> Option<Fingerprint> {
-    let versions = (FORMAT_VERSION, FORWARD_VERSION, VERSIONS, env!("CARGO_PKG_VERSION"));
+    let versions = (FORMAT_VERSION, VERSIONS, env!("CARGO_PKG_VERSION"));
     let mut cache = recipe.cache.clone();
     cache.path = None;
     let json = serde_json::to_vec(&(versions, &recipe.dataset, &recipe.teacher, cache)).ok()?;

@@ -35,7 +35,9 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
     if has_teacher && has_texts {
         let experiment = Experiment::of(recipe.clone(), path, RecipeTeacher::open(recipe, path)?)?;
         let differences = plan.differences(&experiment.plan_by_versions_of(plan)?);
-        if let (Some(inputs), true) = (inputs, differences.is_empty()) {
+        // Files are recorded with what this version makes of them.
+        let is_of_this_version = plan.versions == experiment.source.versions();
+        if let (Some(inputs), true) = (inputs, differences.is_empty() && is_of_this_version) {
             // In a read-only cache nothing is recorded, and every call compares again.
             let _ = inputs.record(cache.folder(), plan, read_at);
         }

@@ -12,9 +12,13 @@ use logitcask_model::{Companions, PretrainedModel};
 use logitcask_select::SELECTION_VERSION;
 use logitcask_teach::FORWARD_VERSION;
 
-/// Versions of the steps that turn texts into the bytes of a cache, where another program computes the logits.
-pub const VERSIONS: Versions =
-    Versions { tokenisation: TOKENISATION_VERSION, forward: 1, selection: SELECTION_VERSION, codec: CODEC_VERSION };
+/// Versions of the steps that turn texts into the bytes of a cache.
+pub const VERSIONS: Versions = Versions {
+    tokenisation: TOKENISATION_VERSION,
+    forward: FORWARD_VERSION,
+    selection: SELECTION_VERSION,
+    codec: CODEC_VERSION,
+};
 
 /// What the plan says of the number format of a teacher on a server.
 const OF_SERVER: &str = "server";
@@ -73,8 +77,9 @@ impl TeacherSource {
     /// The versions for the plan.
     pub fn versions(&self) -> Versions {
         match self {
-            Self::Files(_) => Versions { forward: FORWARD_VERSION, ..VERSIONS },
-            Self::Server(_) => VERSIONS,
+            Self::Files(_) => VERSIONS,
+            // Another program computes the logits.
+            Self::Server(_) => Versions { forward: 1, ..VERSIONS },
         }
     }
 

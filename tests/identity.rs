@@ -341,7 +341,13 @@ fn a_finished_cache_of_an_older_version_goes_on_serving_and_an_unfinished_one_is
     }
     assert!(fixture.ok(&LIVE).contains(": intact"));
     fixture.ok(&TRAIN);
+    let repair = ["repair", "recipe.toml", "--device", "cpu"];
+    assert!(fixture.ok(&repair).contains("nothing to repair"));
     assert_eq!(cache_id(&fixture), older);
+    let shard = fs::read_dir(fixture.path("cache/data")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::remove_file(&shard).unwrap();
+    let refused = fixture.fails(&repair);
+    assert!(refused.contains("Only the version") && refused.contains("forward 1"), "{refused}");
 
     let fixture = Fixture::new(60);
     fixture.ok(&CACHE);

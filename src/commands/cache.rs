@@ -66,7 +66,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     if let (None, Some(Ok(existing))) = (&begun, &existing)
         && !args.replace
     {
-        if let Some(cache) = whole_by_another_version(&experiment, existing, &args.recipe)? {
+        if let Some(cache) = whole_by_another_version(&experiment, existing)? {
             return up_to_date(&cache);
         }
         // `open_writer` would refuse it too, but only after the teacher was loaded and the number of atoms chosen.
@@ -111,22 +111,21 @@ fn open_whole(folder: &Path, recipe: &Recipe, path: &Path) -> Result<Option<Cach
     }
 }
 
-/// The finished cache of this recipe in its folder if an earlier version of the program made it. It stays as useful as it
-/// was; only the rest of an unfinished one could not be added by this version.
-fn whole_by_another_version(experiment: &Experiment, existing: &Plan, path: &Path) -> Result<Option<CacheReader>> {
+/// The finished cache of this recipe in its folder if another version of the program made it and nothing is missing. It
+/// stays as useful as it was; only the rest of an unfinished one could not be added by this version.
+fn whole_by_another_version(experiment: &Experiment, existing: &Plan) -> Result<Option<CacheReader>> {
     if experiment.plan_by_versions_of(existing)?.id() != existing.id() {
         return Ok(None);
     }
-    let cache = open_whole(&experiment.folder, &experiment.recipe, path)?;
-    if cache.is_some() {
-        let differences = differences(experiment, existing)?.join("; ");
-        note!(
-            "{}: another version of this program made it ({differences}), and this one could round some numbers \
-             differently. {REPLACE}",
-            experiment.folder.display()
-        );
-    }
-    Ok(cache)
+    let Ok(cache) = caches::open_whole(&experiment.folder) else { return Ok(None) };
+    note!(
+        "{}: another version of this program made it ({}), and this one could make some tokens or numbers otherwise. \
+         {REPLACE}",
+        experiment.folder.display(),
+        differences(experiment, existing)?.join("; ")
+    );
+    note_changed_companions(experiment, existing);
+    Ok(Some(cache))
 }
 
 /// The error about a damaged cache, with the command that repairs it.

@@ -11,6 +11,8 @@ use crate::recipe_file;
 use crate::recipe_teacher::RecipeTeacher;
 use anyhow::{Result, bail};
 use logitcask_cache::{Plan, repair, verify};
+use logitcask_core::Fingerprint;
+use std::path::Path;
 use std::time::Instant;
 
 /// Verifies the recipe's cache and rebuilds only the missing and damaged parts.
@@ -23,10 +25,11 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let folder = &experiment.folder;
     let existing = Plan::read(folder).ok();
     // A plan that the manifest names is the cache's own. Any other may be damaged, which shows further below.
-    if let Ok(cache) = caches::open(folder)
-        && experiment.begun()?.is_none()
+    let own = caches::open(folder).ok().map(|cache| cache.plan().clone());
+    if let Some(plan) = &own
+        && experiment.plan_by_versions_of(plan)?.id() != plan.id()
     {
-        bail!("{}. A cache is repaired with the recipe that it was made with", other_plan(&experiment, cache.plan())?);
+        bail!("{}. A cache is repaired with the recipe that it was made with", other_plan(&experiment, plan)?);
     }
     let report = verify_aloud(folder, verify::Tier::Rows)?;
     if report.is_whole() {
@@ -35,6 +38,16 @@ pub fn run(args: &RepairArgs) -> Result<()> {
         return Ok(());
     }
     report.findings.iter().for_each(|finding| say!("{finding}"));
+    if let Some(plan) = &own
+        && experiment.begun()?.is_none()
+    {
+        bail!(
+            "{}. Only the version of this program that made a cache can rebuild the same rows; `logitcask cache {} \
+             --replace` makes a new one",
+            other_plan(&experiment, plan)?,
+            args.recipe.display()
+        );
+    }
     let (teacher, device) = experiment.teacher_on(&args.device)?;
     let atoms = match &existing {
         Some(plan) => plan.keep.atoms() as u32,
@@ -45,6 +58,11 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     let prepared = repair::prepare(folder, plan, experiment.tokenizer.json(), &companions, &report)?;
     let run = Run { start, device, recipe: Some(args.recipe.clone()), tokenizer: &experiment.tokenizer };
     let manifest = fill(&experiment.pipeline(&*teacher, &prepared.writer), folder, &run)?;
+    say_outcome(folder, &prepared, manifest.cache_id())
+}
+
+/// Says whether the repaired cache is the one that it was.
+fn say_outcome(folder: &Path, prepared: &repair::Repair, now: Fingerprint) -> Result<()> {
     let is_companion = |name: &str| prepared.writer.plan().companions.iter().any(|pin| pin.name == name);
     if let Some(lost) = prepared.left.iter().find(|finding| is_companion(&finding.file)) {
         bail!(
@@ -53,10 +71,10 @@ pub fn run(args: &RepairArgs) -> Result<()> {
         );
     }
     match prepared.cache_id {
-        Some(wanted) if wanted != manifest.cache_id() => bail!(
+        Some(wanted) if wanted != now => bail!(
             "{}: repaired, but its cache id is now {} instead of {}: some rows differ from the original ones",
             folder.display(),
-            manifest.cache_id().short(),
+            now.short(),
             wanted.short()
         ),
         // A file with the name of a shard that is not of this format may be the user's own, so it is not removed.
@@ -67,7 +85,7 @@ pub fn run(args: &RepairArgs) -> Result<()> {
             prepared.left[0].file
         ),
         Some(_) => say!("{}: repaired, with the same cache id as before", folder.display()),
-        None => say!("{}: repaired, cache id {}", folder.display(), manifest.cache_id().short()),
+        None => say!("{}: repaired, cache id {}", folder.display(), now.short()),
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub struct ArtifactRef {
 pub struct Versions {
     /// Version of the conversion from texts to windows of tokens.
     pub tokenisation: u32,
-    /// Version of the conversion from tokens to logits; 1 if another program made them.
+    /// Version of the conversion from tokens to logits; 1 if another program computed them.
     #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     pub forward: u32,
     /// Version of the conversion from logits to rows.

@@ -32,8 +32,8 @@ fn last(rows: usize, columns: usize, strides: (usize, usize)) -> Option<usize> {
 }
 
 /// left · right, \[m, n\] with inner dimension k, row-major in the memory of `out`; added to its contents if `is_sum`.
-/// Uses all cores. A row of the result does not depend on how many others there are, to the last bit, where it has more
-/// than 128 columns: smaller products are rounded in another order.
+/// Uses all cores. Unless `is_sum`, a row of more than 128 columns does not depend on how many others there are, to the
+/// last bit: the library rounds smaller products in another order.
 pub(crate) fn matmul(
     (m, n, k): (usize, usize, usize),
     left: MatRef<'_>,

@@ -18,11 +18,11 @@ use std::sync::Arc;
 /// let padded = Sequences::in_rows(3, 60);
 /// let packed = Sequences::packed(lengths, Packing::OneRow);
 /// let filled = Sequences::packed(lengths, Packing::FilledRows);
-/// assert_eq!([&padded, &packed, &filled].map(Sequences::shape), [[3, 60], [1, 100], [2, 64]]);
+/// assert_eq!([&padded, &packed, &filled].map(Sequences::shape), [[3, 60], [1, 100], [2, 60]]);
 /// assert_eq!(padded.starts(), [0, 60, 120]);
 /// assert_eq!(packed.starts(), [0, 30, 90]);
-/// assert_eq!(filled.starts(), [64, 0, 94]);
-/// assert_eq!(filled.index_of(93), 0);
+/// assert_eq!(filled.starts(), [60, 0, 90]);
+/// assert_eq!(filled.index_of(89), 0);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequences {
@@ -30,7 +30,7 @@ pub struct Sequences {
     /// End of each sequence in the flat tokens, behind its padding; a sequence starts where the previous one ends. None
     /// crosses a row's end.
     ends: Arc<[usize]>,
-    /// Number of tokens of each of them without padding, as far as that is known.
+    /// Number of tokens of each of them without padding, which only [`packed`](Self::packed) is told.
     lengths: Arc<[usize]>,
     /// Which of the given sequences each of them is.
     given: Arc<[usize]>,
@@ -47,9 +47,12 @@ pub enum Packing {
     FilledRows,
 }
 
-/// Rows that may have padding have a multiple of this many tokens, so that a device compiles and tunes its kernels for
-/// fewer shapes.
-const WIDTH_STEP: usize = 32;
+/// Width of rows for sequences of up to so many tokens: at most an eighth more, so that there are few widths, for each of
+/// which a device compiles and tunes its kernels.
+fn row_width(longest: usize) -> usize {
+    let step = 1 << (longest / 8).max(1).ilog2();
+    longest.next_multiple_of(step.min(32))
+}
 
 impl Packing {
     /// The one with which a model computes fastest in `dtype` on `device`.
@@ -81,7 +84,7 @@ impl Sequences {
                 Self { shape: [1, end], ends, given: (0..lengths.len()).collect(), lengths: lengths.into() }
             }
             Packing::FilledRows => {
-                let width = lengths.iter().copied().max().unwrap_or(0).next_multiple_of(WIDTH_STEP);
+                let width = row_width(lengths.iter().copied().max().unwrap_or(0));
                 let rows = filled_rows(&lengths, width);
                 match 4 * rows.len() > 3 * lengths.len() {
                     true => Self::one_in_each_row(lengths, width),
@@ -244,7 +247,7 @@ mod tests {
         let shape = |lengths: &[usize]| Sequences::packed(lengths.iter().copied(), Packing::FilledRows).shape();
         assert_eq!(shape(&[30, 8, 31, 24]), [3, 32]);
         assert_eq!(shape(&[30, 16, 31, 24, 30]), [5, 32]);
-        assert_eq!((shape(&[]), shape(&[7])), ([0, 0], [1, 32]));
+        assert_eq!((shape(&[]), shape(&[7])), ([0, 0], [1, 7]));
     }
 
     proptest! {
@@ -263,14 +266,18 @@ mod tests {
             prop_assert!(sequences.longest() <= width);
             prop_assert_eq!(sequences.ranges().map(|range| range.len()).sum::<usize>(), tokens.len());
             let longest = lengths.iter().copied().max().unwrap_or(0);
-            prop_assert!(sequences.positions().all(|position| position < longest));
-            prop_assert!(!sequences.are_rows() || sequences.positions_of_rows().all(|position| position < longest));
+            let positions: Vec<usize> = sequences.positions().collect();
+            prop_assert!(positions.iter().all(|&position| position < longest));
+            let of_rows: Vec<usize> = sequences.positions_of_rows().collect();
+            prop_assert!(of_rows.iter().all(|&position| position < longest) || !sequences.are_rows());
             let mask: Vec<bool> = sequences.mask(None, &Device::flex()).into_data().iter::<bool>().collect();
             for (text, (start, &length)) in sequences.starts().into_iter().zip(&lengths).enumerate() {
                 prop_assert!(start / width == (start + length - 1) / width, "it crosses the end of a row");
                 for token in start..start + length {
                     prop_assert_eq!(tokens[token], text as u32 + 1);
                     prop_assert_eq!(sequences.index_of(token), text);
+                    prop_assert_eq!(positions[token], token - start);
+                    prop_assert!(!sequences.are_rows() || of_rows[token % width] == token - start);
                     let seen = (0..width).filter(|key| !mask[token * width + key]);
                     prop_assert!(seen.eq(start % width..=token % width), "{}", token);
                 }

@@ -18,7 +18,8 @@ pub struct Batch {
     pub sample_ids: Vec<u64>,
     /// Index of the source of each sample; empty if there is only one source.
     pub sources: Vec<usize>,
-    /// Flat indices into the tokens of the samples' positions; a loss uses no others.
+    /// Flat indices into the tokens of the samples' positions, sample by sample, which do not ascend where rows are filled;
+    /// a loss uses no others.
     pub positions: Vec<u32>,
     /// The observed next token of each of these positions.
     pub gold_ids: Vec<u32>,
@@ -32,7 +33,7 @@ pub struct Batch {
 
 impl Batch {
     /// Lays out `samples` one per row, padded on the right with 0; `spec` selects what a loss reads of the teacher's rows
-    /// (`None` means labels only). Together with [`packed`](Self::packed) it is a second witness.
+    /// (`None` means labels only). Tests compare [`packed`](Self::packed) with it.
     ///
     /// # Errors
     /// [`Error::NoTeacher`](crate::Error::NoTeacher) if a sample has no rows although `spec` reads some;

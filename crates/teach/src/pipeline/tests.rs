@@ -67,7 +67,7 @@ impl Teacher for Slow {
         if batch.samples.iter().any(|sample| self.fails_at == Some(sample.input_ids[0])) {
             return Err(Error::Device("lost".into()));
         }
-        std::thread::sleep(Duration::from_millis(40 / batch.positions.len() as u64));
+        std::thread::sleep(Duration::from_millis(40 / batch.positions.len().max(1) as u64));
         let count = batch.positions.len();
         for positions in [0..count / 2, count / 2..count] {
             let said = batch.positions[positions.clone()].iter().flat_map(|&position| {
