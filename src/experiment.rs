@@ -223,20 +223,20 @@ impl Experiment {
         })
     }
 
-    /// The plan of this recipe with the number of tail atoms of an existing one, which was chosen when that was begun.
-    pub fn plan_like(&self, existing: &Plan) -> Result<Plan> {
+    /// The plan of this recipe with the number of tail atoms of an existing plan, which was chosen when its cache was begun.
+    pub fn plan_with_atoms_of(&self, existing: &Plan) -> Result<Plan> {
         self.plan(self.keep(existing.keep.atoms() as u32))
     }
 
-    /// The same with the versions of the steps too, which matter to whoever continues a cache and to nobody else.
-    pub fn plan_by_versions_of(&self, existing: &Plan) -> Result<Plan> {
-        Ok(Plan { versions: existing.versions, ..self.plan_like(existing)? })
+    /// The same with the versions of an existing plan too: they matter only to who continues its cache.
+    pub fn plan_with_atoms_and_versions_of(&self, existing: &Plan) -> Result<Plan> {
+        Ok(Plan { versions: existing.versions, ..self.plan_with_atoms_of(existing)? })
     }
 
     /// The plan of the cache that is already in the folder, if it is this recipe's.
     pub fn begun(&self) -> Result<Option<Plan>> {
         let Ok(existing) = Plan::read(&self.folder) else { return Ok(None) };
-        Ok((self.plan_like(&existing)?.id() == existing.id()).then_some(existing))
+        Ok((self.plan_with_atoms_of(&existing)?.id() == existing.id()).then_some(existing))
     }
 
     /// The number of tail atoms that a few samples need; 0 if the selection is dense, or the teacher does not tell the

@@ -34,7 +34,7 @@ pub fn compare(recipe: &Recipe, path: &Path, cache: &CacheReader) -> Result<Comp
     let has_texts = recipe.dataset.as_ref().is_some_and(answers::are_there);
     if has_teacher && has_texts {
         let experiment = Experiment::of(recipe.clone(), path, RecipeTeacher::open(recipe, path)?)?;
-        let differences = plan.differences(&experiment.plan_by_versions_of(plan)?);
+        let differences = plan.differences(&experiment.plan_with_atoms_and_versions_of(plan)?);
         // Files are recorded with what this version makes of them.
         let is_of_this_version = plan.versions == experiment.source.versions();
         if let (Some(inputs), true) = (inputs, differences.is_empty() && is_of_this_version) {

@@ -73,7 +73,7 @@ pub struct TeacherConfig {
     /// Number format of its weights and activations.
     #[serde(default)]
     pub precision: Precision,
-    /// Largest number of tokens of a batch: samples times the longest of them.
+    /// Bound on the number of samples of a batch times the tokens of the longest.
     #[serde(default = "default_batch_tokens")]
     pub batch_tokens: usize,
     /// The address of a server that runs it.

@@ -21,8 +21,8 @@ impl Recipe {
         self.cache.check()?;
         if self.teacher.as_ref().is_some_and(|teacher| teacher.batch_tokens == 0) {
             bail!(
-                "[teacher] batch_tokens = 0 is too small for any token; it bounds the samples of a batch times the longest \
-                 of them, 2048 by default"
+                "[teacher] batch_tokens = 0 is too small for any token; it bounds the number of samples of a batch times \
+                 the tokens of the longest, 2048 by default"
             );
         }
         match self.dataset {

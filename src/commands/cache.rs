@@ -114,7 +114,7 @@ fn open_whole(folder: &Path, recipe: &Recipe, path: &Path) -> Result<Option<Cach
 /// The finished cache of this recipe in its folder if another version of the program made it and nothing is missing. It
 /// stays as useful as it was; only the rest of an unfinished one could not be added by this version.
 fn whole_by_another_version(experiment: &Experiment, existing: &Plan) -> Result<Option<CacheReader>> {
-    if experiment.plan_by_versions_of(existing)?.id() != existing.id() {
+    if experiment.plan_with_atoms_and_versions_of(existing)?.id() != existing.id() {
         return Ok(None);
     }
     let Ok(cache) = caches::open_whole(&experiment.folder) else { return Ok(None) };
@@ -162,7 +162,7 @@ pub(super) fn other_plan(experiment: &Experiment, existing: &Plan) -> Result<log
 
 /// How a plan differs from the recipe's.
 fn differences(experiment: &Experiment, existing: &Plan) -> Result<Vec<String>> {
-    Ok(existing.differences(&experiment.plan_like(existing)?))
+    Ok(existing.differences(&experiment.plan_with_atoms_of(existing)?))
 }
 
 /// The other recipe that the cache in the folder was made from, if neither recipe names the folder: two recipes with

@@ -27,7 +27,7 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     // A plan that the manifest names is the cache's own. Any other may be damaged, which shows further below.
     let own = caches::open(folder).ok().map(|cache| cache.plan().clone());
     if let Some(plan) = &own
-        && experiment.plan_by_versions_of(plan)?.id() != plan.id()
+        && experiment.plan_with_atoms_and_versions_of(plan)?.id() != plan.id()
     {
         bail!("{}. A cache is repaired with the recipe that it was made with", other_plan(&experiment, plan)?);
     }
@@ -39,7 +39,7 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     }
     report.findings.iter().for_each(|finding| say!("{finding}"));
     if let Some(plan) = &own
-        && experiment.begun()?.is_none()
+        && plan.versions != experiment.source.versions()
     {
         bail!(
             "{}. Only the version of this program that made a cache can rebuild the same rows; `logitcask cache {} \
@@ -61,7 +61,10 @@ pub fn run(args: &RepairArgs) -> Result<()> {
     say_outcome(folder, &prepared, manifest.cache_id())
 }
 
-/// Says whether the repaired cache is the one that it was.
+/// Says that the cache is repaired.
+///
+/// # Errors
+/// If it is not the one that it was.
 fn say_outcome(folder: &Path, prepared: &repair::Repair, now: Fingerprint) -> Result<()> {
     let is_companion = |name: &str| prepared.writer.plan().companions.iter().any(|pin| pin.name == name);
     if let Some(lost) = prepared.left.iter().find(|finding| is_companion(&finding.file)) {

@@ -117,7 +117,7 @@ fn live(
 ) -> Result<Live> {
     let cache = caches::open(folder)?;
     let experiment = Experiment::open(recipe)?;
-    let differences = cache.plan().differences(&experiment.plan_by_versions_of(cache.plan())?);
+    let differences = cache.plan().differences(&experiment.plan_with_atoms_and_versions_of(cache.plan())?);
     if !differences.is_empty() {
         bail!("the cache was not made from {}: {}", recipe.display(), differences.join("; "));
     }

@@ -14,14 +14,14 @@ pub struct ArtifactRef {
     pub fingerprint: Fingerprint,
 }
 
-/// Versions of the conversions from texts to tokens, tokens to logits, logits to rows, and rows to bytes. They are incremented by hand
-/// whenever the same input would give other output, independent of the program's own version.
+/// Versions of the conversions from texts to tokens, tokens to logits, logits to rows, and rows to bytes. They are
+/// incremented by hand whenever the same input would give other output, independent of the program's own version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
     /// Version of the conversion from texts to windows of tokens.
     pub tokenisation: u32,
-    /// Version of the conversion from tokens to logits; 1 if another program computed them.
+    /// Version of the forward pass, from tokens to logits; 1 if another program computed them.
     #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     pub forward: u32,
     /// Version of the conversion from logits to rows.

@@ -66,8 +66,8 @@ pub struct Plan {
     pub max_length: u32,
     /// Number format in which the teacher computes.
     pub precision: String,
-    /// Largest number of samples in the teacher's batches times the longest of them: another batch may change the last bit
-    /// of a logit.
+    /// Bound on the number of samples of a batch times the length of the longest: another batch may change the last bit of
+    /// a logit.
     pub batch_tokens: u64,
     /// Which positions of a sample are cached.
     #[serde(default, skip_serializing_if = "PositionChoice::is_all")]

@@ -17,11 +17,6 @@ pub struct TokenBatch {
 }
 
 impl TokenBatch {
-    /// The token at one of [`positions`](Self::positions).
-    pub fn token(&self, (sample, position): (usize, usize)) -> u32 {
-        self.samples[sample].input_ids[position]
-    }
-
     /// The samples at `indices`, with all their positions.
     fn of(samples: &[Sample], indices: &[usize]) -> Self {
         let samples: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
@@ -34,8 +29,8 @@ impl TokenBatch {
     }
 }
 
-/// Groups samples by length: sorts indices by length (ties by index) and takes as many consecutive ones into a batch as
-/// have, each padded to the longest of them, at most `token_budget` tokens, or a single one if a sample alone exceeds it.
+/// Groups samples by length: sorts indices by length (ties by index) and divides them into batches in which the number of
+/// samples times the length of the longest is at most `token_budget`. A sample that alone exceeds it is a batch of its own.
 ///
 /// Batches are ordered by length, shortest first; which samples share a batch is a pure function of the lengths.
 ///
@@ -94,7 +89,10 @@ mod tests {
         assert_eq!(batch.samples, [1, 3, 0].map(|index: usize| samples[index].clone()));
         assert_eq!(batch.positions, [(0, 0), (1, 0), (2, 0), (2, 1)]);
         assert_eq!(batch.labels, [102, 302, 2, 3]);
-        assert_eq!(batch.positions.iter().map(|&at| batch.token(at)).collect::<Vec<_>>(), [101, 301, 1, 2]);
+        assert_eq!(
+            batch.positions.iter().map(|&(sample, at)| batch.samples[sample].input_ids[at]).collect::<Vec<_>>(),
+            [101, 301, 1, 2]
+        );
     }
 
     proptest! {

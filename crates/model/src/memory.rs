@@ -13,7 +13,7 @@ pub(crate) fn is_on_host<const D: usize>(tensor: &Tensor<D>) -> bool {
     are_on_host(&tensor.device(), tensor.dtype())
 }
 
-/// The same of tensors on this device in this number format.
+/// Whether tensors on this device in this number format are f32 in this process's memory.
 pub(crate) fn are_on_host(device: &Device, dtype: DType) -> bool {
     device.clone().without_autodiff() == Device::flex() && dtype == DType::F32
 }

@@ -32,8 +32,8 @@ pub struct Sequences {
     ends: Arc<[usize]>,
     /// Number of tokens of each of them without padding, which only [`packed`](Self::packed) is told.
     lengths: Arc<[usize]>,
-    /// Which of the given sequences each of them is.
-    given: Arc<[usize]>,
+    /// Index of each of them in the order in which they were given.
+    order: Arc<[usize]>,
 }
 
 /// A way to lay out sequences with little padding or none.
@@ -71,7 +71,7 @@ impl Sequences {
     fn one_in_each_row(lengths: Vec<usize>, width: usize) -> Self {
         let rows = lengths.len();
         let ends = (1..=rows).map(|row| row * width).collect();
-        Self { shape: [rows, width], ends, lengths: lengths.into(), given: (0..rows).collect() }
+        Self { shape: [rows, width], ends, lengths: lengths.into(), order: (0..rows).collect() }
     }
 
     /// Sequences of these lengths, packed.
@@ -81,7 +81,7 @@ impl Sequences {
             Packing::OneRow => {
                 let mut end = 0;
                 let ends: Arc<[usize]> = lengths.iter().map(|length| (end += length, end).1).collect();
-                Self { shape: [1, end], ends, given: (0..lengths.len()).collect(), lengths: lengths.into() }
+                Self { shape: [1, end], ends, order: (0..lengths.len()).collect(), lengths: lengths.into() }
             }
             Packing::FilledRows => {
                 let width = row_width(lengths.iter().copied().max().unwrap_or(0));
@@ -104,9 +104,9 @@ impl Sequences {
                 *last = (row + 1) * width;
             }
         }
-        let given = rows.concat();
-        let lengths = given.iter().map(|&sequence| lengths[sequence]).collect();
-        Self { shape: [rows.len(), width], ends: ends.into(), lengths, given: given.into() }
+        let order = rows.concat();
+        let lengths = order.iter().map(|&sequence| lengths[sequence]).collect();
+        Self { shape: [rows.len(), width], ends: ends.into(), lengths, order: order.into() }
     }
 
     /// \[rows, width\] of the tokens.
@@ -119,7 +119,7 @@ impl Sequences {
         self.ends.len()
     }
 
-    /// Number of tokens of the longest one.
+    /// Number of tokens of the longest one, with its padding.
     pub fn longest(&self) -> usize {
         self.ranges().map(|range| range.len()).max().unwrap_or(0)
     }
@@ -134,13 +134,13 @@ impl Sequences {
     /// The flat index of the first token of each sequence, in the order in which they were given.
     pub fn starts(&self) -> Vec<usize> {
         let mut starts = vec![0; self.count()];
-        self.ranges().zip(&*self.given).for_each(|(range, &given)| starts[given] = range.start);
+        self.ranges().zip(&*self.order).for_each(|(range, &index)| starts[index] = range.start);
         starts
     }
 
-    /// Which of the given sequences contains the token at this flat index.
+    /// Index of the sequence that contains the token at this flat index, in the order in which they were given.
     pub fn index_of(&self, token: usize) -> usize {
-        self.given[self.ends.partition_point(|&end| end <= token)]
+        self.order[self.ends.partition_point(|&end| end <= token)]
     }
 
     /// The flat tokens of these sequences, in the order in which their lengths were given; 0 where there is padding.
@@ -150,6 +150,12 @@ impl Sequences {
             tokens[start..start + sequence.len()].copy_from_slice(sequence);
         }
         tokens
+    }
+
+    /// [`tokens`](Self::tokens) as the input of a model, \[rows, width\].
+    pub fn token_tensor<'a>(&self, sequences: impl IntoIterator<Item = &'a [u32]>, device: &Device) -> Tensor<2, Int> {
+        let tokens: Vec<i64> = self.tokens(sequences).into_iter().map(i64::from).collect();
+        Tensor::from_data(TensorData::new(tokens, self.shape), device)
     }
 
     /// Whether every row is one sequence.

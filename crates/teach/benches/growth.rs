@@ -98,8 +98,8 @@ impl Teacher for Free {
         for sample in &batch.samples {
             let positions = start..start + sample.position_count();
             start = positions.end;
-            let tokens = batch.positions[positions.clone()].iter().map(|&position| batch.token(position));
-            let said = tokens.flat_map(|token| &self.0[token as usize % self.0.len()]);
+            let tokens = sample.tokens_at_positions();
+            let said = tokens.iter().flat_map(|&token| &self.0[token as usize % self.0.len()]);
             each(Outputs {
                 positions,
                 logits: Logits::Host(said.copied().collect::<Vec<_>>().into()),

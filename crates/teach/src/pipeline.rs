@@ -72,7 +72,7 @@ pub struct Pipeline<'a> {
     pub teacher: &'a dyn Teacher,
     /// Writes the rows.
     pub writer: &'a CacheWriter,
-    /// Largest size of a batch in tokens: samples times the longest of them.
+    /// Bound on the number of samples of a batch times the tokens of the longest.
     pub batch_tokens: usize,
 }
 

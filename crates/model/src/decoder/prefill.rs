@@ -54,10 +54,8 @@ impl Model {
         let device = self.device();
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let sequences = Sequences::packed(lengths.iter().copied(), self.packing());
-        let (tokens, starts) = (sequences.tokens(texts.iter().copied()), sequences.starts());
-        let tokens: Vec<i64> = tokens.into_iter().map(i64::from).collect();
+        let (tokens, starts) = (sequences.token_tensor(texts.iter().copied(), &device), sequences.starts());
         let columns = Columns::new(&starts, &lengths, &self.ropes, &device);
-        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), &device);
         let mut layers = vec![LayerCache::Empty; self.layers.len()];
         let mut x = self.embedding.forward(tokens, &sequences);
         let layout = self.layout(&x, &sequences);

@@ -139,7 +139,7 @@ impl Rope {
         Self { cos: table(&angles.cos, angles.half), sin: table(&angles.sin, angles.half), growth }
     }
 
-    /// The angles at these of the positions, \[rows · positions\], where they differ from row to row.
+    /// The angles at these positions, \[rows · positions\], which may differ from row to row.
     pub(crate) fn at(&self, positions: &Tensor<1, Int>, rows: usize) -> Self {
         let chosen = |table: &Tensor<4>| {
             let [_, _, count, width] = table.dims();

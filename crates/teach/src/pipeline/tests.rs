@@ -70,8 +70,8 @@ impl Teacher for Slow {
         std::thread::sleep(Duration::from_millis(40 / batch.positions.len().max(1) as u64));
         let count = batch.positions.len();
         for positions in [0..count / 2, count / 2..count] {
-            let said = batch.positions[positions.clone()].iter().flat_map(|&position| {
-                let token = batch.token(position);
+            let said = batch.positions[positions.clone()].iter().flat_map(|&(sample, position)| {
+                let token = batch.samples[sample].input_ids[position];
                 (0..VOCAB as u32).map(move |id| ((token * 31 + id * 17) % 23) as f32 / 4.0)
             });
             each(Outputs { positions, logits: Logits::Host(said.collect::<Vec<_>>().into()), extras: Vec::new() })?;

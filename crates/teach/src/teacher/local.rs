@@ -72,10 +72,9 @@ impl<M: CausalLm> Teacher for LocalTeacher<M> {
     fn outputs(&self, batch: &TokenBatch, each: &mut dyn FnMut(Outputs) -> Result<()>) -> Result<()> {
         let texts = || batch.samples.iter().map(|sample| &sample.input_ids[..]);
         let sequences = Sequences::packed(texts().map(<[u32]>::len), self.model.packing());
-        let tokens: Vec<i64> = sequences.tokens(texts()).into_iter().map(i64::from).collect();
-        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, sequences.shape()), self.product.device());
-        let starts = sequences.starts();
-        let wanted: Vec<i64> = batch.positions.iter().map(|&(of, position)| (starts[of] + position) as i64).collect();
+        let (tokens, starts) = (sequences.token_tensor(texts(), self.product.device()), sequences.starts());
+        let flat = |&(sample, position): &(usize, usize)| (starts[sample] + position) as i64;
+        let wanted: Vec<i64> = batch.positions.iter().map(flat).collect();
         let count = wanted.len();
         let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [count]), self.product.device());
         let hidden = self.model.hidden_at(tokens, &sequences, wanted);
